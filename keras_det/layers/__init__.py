@@ -1,0 +1,1 @@
+from keras_det.layers.anchor_generator import AnchorGenerator as AnchorGenerator

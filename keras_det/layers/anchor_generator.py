@@ -1,0 +1,145 @@
+"""Anchors: the fixed reference boxes that an anchor head classifies and refines."""
+
+import keras
+import numpy as np
+
+
+def _height_and_width(image_size):
+    pair = image_size if np.iterable(image_size) else (image_size, image_size)
+    pair = tuple(pair)
+    if len(pair) != 2 or any(side is None or side < 1 for side in pair):
+        raise ValueError(
+            "`image_size` must be a positive int or a pair (height, width) of them. Received: "
+            f"{image_size!r}. Anchors need the size of the network's input."
+        )
+    return tuple(int(side) for side in pair)
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class AnchorGenerator(keras.layers.Layer):
+    """Lays `num_octaves * len(aspect_ratios)` anchors on every cell of every pyramid level.
+
+    As in the original EfficientDet, on each axis
+
+        stride = image size / feature size
+        centre = (i + 0.5) * stride
+        side   = anchor_scale * stride * 2^(octave / num_octaves), octave = 0 .. num_octaves - 1
+
+    and then width * sqrt(aspect), height / sqrt(aspect). The stride is `2**level` where that
+    divides the image and a fraction elsewhere (P7 of a 320-pixel image: 320 / 3 = 106.7).
+    torchvision puts centres at `i * floor(stride)` and rounds the sides. Everything is computed
+    in float64 and rounded to float32 once; boxes are not clipped to the image.
+
+    Args:
+        levels: ints, ascending. Pyramid levels, finest first.
+        anchor_scale: float > 0. Side of the smallest square anchor, in strides.
+        num_octaves: int >= 1. Sizes per octave ("num_scales" of the original).
+        aspect_ratios: floats > 0, **width / height** (torchvision, detectron2: height / width).
+
+    Call arguments:
+        images: `(batch, height, width, channels)` with a known height and width; only the shape
+            is read.
+
+    Returns:
+        `(num_anchors, 4)` float32 anchors, xyxy pixels, in the order level, row, column, scale,
+        aspect ratio.
+    """
+
+    def __init__(
+        self,
+        levels=(3, 4, 5, 6, 7),
+        anchor_scale=4.0,
+        num_octaves=3,
+        aspect_ratios=(1.0, 2.0, 0.5),
+        **kwargs,
+    ):
+        # Only the shape of the images matters: casting them to half precision would be waste.
+        super().__init__(**{"autocast": False, "trainable": False, **kwargs})
+        self.levels = tuple(levels)
+        self.anchor_scale = anchor_scale
+        self.num_octaves = num_octaves
+        self.aspect_ratios = tuple(aspect_ratios)
+        if not self.levels or list(self.levels) != sorted(set(self.levels)):
+            raise ValueError(
+                "`levels` must be ascending pyramid levels, finest first, such as (3, 4, 5, 6, 7). "
+                f"Received: levels={levels!r}."
+            )
+        if anchor_scale <= 0 or num_octaves < 1:
+            raise ValueError(
+                "`anchor_scale` must be positive and `num_octaves` at least 1. Received: "
+                f"anchor_scale={anchor_scale!r}, num_octaves={num_octaves!r}."
+            )
+        if not self.aspect_ratios or min(self.aspect_ratios) <= 0:
+            raise ValueError(
+                "`aspect_ratios` must be positive numbers, width / height. Received: "
+                f"aspect_ratios={aspect_ratios!r}."
+            )
+
+    @property
+    def num_anchors_per_cell(self) -> int:
+        """Anchors on one cell: sizes times aspect ratios."""
+        return self.num_octaves * len(self.aspect_ratios)
+
+    def feature_sizes(self, image_size) -> list[tuple[int, int]]:
+        """Sizes `(height, width)` of the levels when each level halves the one below, rounded up."""
+        height, width = _height_and_width(image_size)
+        # Halving with rounding up, repeated, is one division rounded up.
+        return [(-(-height // 2**level), -(-width // 2**level)) for level in self.levels]
+
+    def anchors(self, image_size, feature_sizes=None) -> np.ndarray:
+        """Returns the anchors of one image size.
+
+        Args:
+            image_size: int or `(height, width)`, pixels of the network's input.
+            feature_sizes: one `(height, width)` per level, or a dict `"P3"`, … of them. Default:
+                repeated halving, rounded up.
+
+        Returns:
+            `(num_anchors, 4)` float32 NumPy array, xyxy pixels.
+        """
+        height, width = _height_and_width(image_size)
+        if feature_sizes is None:
+            feature_sizes = self.feature_sizes((height, width))
+        if isinstance(feature_sizes, dict):
+            feature_sizes = [feature_sizes[f"P{level}"] for level in self.levels]
+        if len(feature_sizes) != len(self.levels):
+            raise ValueError(
+                f"`feature_sizes` must hold one (height, width) per level {self.levels}. "
+                f"Received: {feature_sizes}."
+            )
+        boxes = [self._level_anchors(height, width, *size) for size in feature_sizes]
+        return np.concatenate(boxes).astype("float32")
+
+    def _level_anchors(self, height, width, rows, columns):
+        stride_y, stride_x = height / rows, width / columns
+        scales = self.anchor_scale * 2.0 ** (np.arange(self.num_octaves) / self.num_octaves)
+        roots = np.sqrt(np.asarray(self.aspect_ratios, "float64"))
+        half_w = (scales[:, None] * roots * stride_x).ravel() / 2
+        half_h = (scales[:, None] / roots * stride_y).ravel() / 2
+        y = ((np.arange(rows) + 0.5) * stride_y)[:, None, None]
+        x = ((np.arange(columns) + 0.5) * stride_x)[None, :, None]
+        sides = np.broadcast_arrays(x - half_w, y - half_h, x + half_w, y + half_h)
+        return np.stack(sides, axis=-1).reshape(-1, 4)
+
+    def call(self, images):
+        return keras.ops.convert_to_tensor(self.anchors(tuple(images.shape[1:3])), "float32")
+
+    def compute_output_shape(self, input_shape):
+        height, width = input_shape[1:3]
+        if height is None or width is None:
+            return (None, 4)
+        cells = sum(rows * columns for rows, columns in self.feature_sizes((height, width)))
+        return (cells * self.num_anchors_per_cell, 4)
+
+    def compute_output_spec(self, images):
+        shape = self.compute_output_shape(images.shape)
+        return keras.KerasTensor(shape, dtype="float32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "levels": self.levels,
+            "anchor_scale": self.anchor_scale,
+            "num_octaves": self.num_octaves,
+            "aspect_ratios": self.aspect_ratios,
+        }
