@@ -1,0 +1,58 @@
+# `make demo` and `make test` need Python 3.11-3.13 and nothing else: they create .venv here.
+# A stamp remembers what was installed, so a second call is instant; a change of setup.cfg or
+# pyproject.toml installs again.
+VENV := .venv
+BIN := $(VENV)/bin
+# Two processes: each imports TensorFlow, which costs seconds and about a gigabyte.
+JOBS ?= 2
+PYTEST_ARGS ?=
+comma := ,
+EXTRAS_TEST := test,edge
+# Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
+EXTRAS_ALL := test,edge$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+
+.PHONY: help demo test test-all lint format clean
+
+help:
+	@echo "make demo      draw a data set, train, evaluate and export a small detector"
+	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
+	@echo "make test-all  the same with every optional dependency installed"
+	@echo "make lint      ruff check and format --check"
+	@echo "make format    let ruff rewrite the files"
+	@echo "make clean     remove .venv and what builds and tests left"
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/keras-det demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-all
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+# The interpreter is a link: where its Python was uninstalled, make sees no file and starts afresh.
+$(BIN)/python:
+	python=$${PYTHON:-$$(.ci/find_python)} && "$$python" -m venv --clear $(VENV)
+
+$(VENV)/.installed-demo: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS_TEST)]"
+	touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-all: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS_ALL)]"
+	touch $@ $(VENV)/.installed-test $(VENV)/.installed-demo

@@ -1,0 +1,55 @@
+"""Object detection for Keras 3: from your own images to a phone or a server with plain `model.fit`.
+
+Nothing heavy is imported until it is used: `import keras_det` loads neither Keras nor TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_det import (
+        boxes,
+        data,
+        errors,
+        export,
+        layers,
+        losses,
+        metrics,
+        models,
+        report,
+        training,
+    )
+    from keras_det.models import EfficientDet, load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EfficientDet",
+    "__version__",
+    "boxes",
+    "data",
+    "errors",
+    "export",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "models",
+    "report",
+    "training",
+]
+# Where a public name that is not a module lives.
+_HOMES = {"EfficientDet": "keras_det.models", "load_model": "keras_det.models"}
+
+
+def __getattr__(name: str):
+    """Imports a public name at its first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'keras_det' has no attribute {name!r}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    return importlib.import_module(f"keras_det.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,21 @@
+"""Settings every test runs under: quiet TensorFlow, few threads, one seed."""
+
+import os
+import sys
+
+import pytest
+
+# Before the first import of Keras or TensorFlow, which read these once.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers already fill the cores; more threads only wait for each other.
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Seeds Python, NumPy and the backend, without importing Keras where no test has."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)

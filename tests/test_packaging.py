@@ -1,0 +1,116 @@
+"""Wheel, sdist and editable install hold everything, `keras_det.export` included. No network."""
+
+import configparser
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+
+import pytest
+
+from tests.helpers import ROOT
+
+pytest.importorskip("setuptools", minversion="70.1", reason="building needs setuptools>=70.1")
+
+LEFT_OUT = shutil.ignore_patterns(
+    ".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "runs"
+)
+
+
+def build(source, kind, out):
+    """Calls the build backend of pyproject.toml the way pip does; returns what it wrote."""
+    code = (
+        "import sys; from setuptools import build_meta; "
+        "print(getattr(build_meta, 'build_' + sys.argv[1])(sys.argv[2]))"
+    )
+    out.mkdir()
+    command = [sys.executable, "-c", code, kind, str(out)]
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return out / result.stdout.splitlines()[-1]
+
+
+def imported_from(folder):
+    """Imports the package from `folder` alone; returns the files of both packages and metadata.
+
+    `-S` hides the environment's own install of keras_det, so `.pth` files are processed for
+    `folder` only, as after `pip install`.
+    """
+    code = f"""
+import site, sys
+sys.path.append({sysconfig.get_path("purelib")!r})
+site.addsitedir({str(folder)!r}, set())
+sys.path.insert(0, {str(folder)!r})
+import importlib.metadata
+import keras_det, keras_det.export
+print(keras_det.__file__, keras_det.export.__file__, keras_det.__version__,
+      importlib.metadata.distribution("keras-det").version)
+"""
+    command = [sys.executable, "-I", "-S", "-c", code]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def unpack(wheel, folder):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A copy of the checkout, because building writes into its source folder."""
+    return shutil.copytree(ROOT, tmp_path / "source", ignore=LEFT_OUT)
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_package(source, tmp_path):
+    installed = unpack(build(source, "wheel", tmp_path / "wheel"), tmp_path / "installed")
+    package, export, *versions = imported_from(installed)
+    assert package == str(installed / "keras_det" / "__init__.py")
+    assert export == str(installed / "keras_det" / "export" / "__init__.py")
+    assert len(set(versions)) == 1
+    assert (installed / "keras_det" / "py.typed").exists()
+    for module in [*(ROOT / "keras_det").rglob("*.py"), *(ROOT / "export").rglob("*.py")]:
+        place = module.relative_to(ROOT)
+        place = place if place.parts[0] == "keras_det" else "keras_det" / place
+        assert (installed / place).exists(), f"{place} is missing from the wheel"
+    assert not (installed / "export").exists() and not (installed / "tests").exists()
+
+
+@pytest.mark.slow
+def test_sdist_builds_the_same_wheel(source, tmp_path):
+    with tarfile.open(build(source, "sdist", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert (unpacked / "LICENSE").exists()
+    installed = unpack(build(unpacked, "wheel", tmp_path / "wheel"), tmp_path / "installed")
+    assert imported_from(installed)[1] == str(installed / "keras_det" / "export" / "__init__.py")
+
+
+@pytest.mark.slow
+def test_editable_install_leads_to_the_checkout(source, tmp_path):
+    wheel = build(source, "editable", tmp_path / "editable")
+    package, export, *_ = imported_from(unpack(wheel, tmp_path / "installed"))
+    assert package == str(source / "keras_det" / "__init__.py")
+    assert export == str(source / "export" / "__init__.py")
+
+
+def test_setup_cfg_lists_every_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = config["options"]["packages"].split()
+    folders = [p.parent.relative_to(ROOT) for p in (ROOT / "keras_det").rglob("__init__.py")]
+    folders += [
+        "keras_det" / p.parent.relative_to(ROOT) for p in (ROOT / "export").rglob("__init__.py")
+    ]
+    assert listed == sorted(".".join(folder.parts) for folder in folders)
+
+
+def test_every_folder_of_modules_is_a_package():
+    for top in ("keras_det", "export"):
+        for module in (ROOT / top).rglob("*.py"):
+            assert (module.parent / "__init__.py").exists(), f"{module.parent} has no __init__.py"
