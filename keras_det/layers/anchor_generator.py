@@ -81,7 +81,7 @@ class AnchorGenerator(keras.layers.Layer):
         return self.num_octaves * len(self.aspect_ratios)
 
     def feature_sizes(self, image_size) -> list[tuple[int, int]]:
-        """Sizes `(height, width)` of the levels when each level halves the one below, rounded up."""
+        """Sizes `(height, width)` of the levels if each halves the one below, rounded up."""
         height, width = _height_and_width(image_size)
         # Halving with rounding up, repeated, is one division rounded up.
         return [(-(-height // 2**level), -(-width // 2**level)) for level in self.levels]

@@ -1,0 +1,97 @@
+"""Brings a feature map to the channels and the size of another pyramid level."""
+
+import keras
+from keras import ops
+
+from keras_det.layers.batch_norm import BatchNorm
+
+
+def nearest_upsample(x, size):
+    """Enlarges maps by repeating pixels: row i of the output is row floor(i * in / out).
+
+    The original EfficientDet's rule (TensorFlow's legacy nearest resize, no half-pixel centres).
+    Keras' own `resize(interpolation="nearest")` is half-pixel: 2 -> 3 gives rows [0, 1, 1] there,
+    [0, 0, 1] here. At exactly x2 both agree, and a broadcast is fastest in both directions.
+
+    Args:
+        x: `(batch, height, width, channels)`, static height and width.
+        size: (height, width) of the result, each at least the input's.
+
+    Returns:
+        Tensor `(batch, *size, channels)`.
+    """
+    height, width, channels = x.shape[1:]
+    if (height, width) == tuple(size):
+        return x
+    if (2 * height, 2 * width) == tuple(size):
+        return ops.image.resize(x, size, interpolation="nearest", data_format="channels_last")
+    rows = [i * height // size[0] for i in range(size[0])]
+    columns = [i * width // size[1] for i in range(size[1])]
+    return ops.take(ops.take(x, rows, axis=1), columns, axis=2)
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class ResampleToLevel(keras.layers.Layer):
+    """Matches channels, then size, of a feature map to another pyramid level.
+
+    As in the original EfficientDet: where the channels differ, a 1x1 convolution (with bias) and
+    batch normalisation, no activation, before the size changes; then max-pooling with stride
+    s = (in - 1) // out + 1 and window s + 1 ("same" padding) to shrink, or nearest repetition by
+    floor(i * in / out) to enlarge.
+
+    Args:
+        size: (height, width) of the target level, in cells.
+        channels: channels of the target level.
+
+    Call arguments:
+        inputs: `(batch, height, width, channels_in)`, static height and width.
+
+    Returns:
+        Tensor `(batch, *size, channels)`.
+    """
+
+    def __init__(self, size, channels, **kwargs):
+        super().__init__(**kwargs)
+        self.size = tuple(int(side) for side in size)
+        self.channels = channels
+        self.projection = self.norm = None
+
+    def build(self, input_shape):
+        _, height, width, channels = input_shape
+        if height is None or width is None:
+            raise ValueError(
+                f"{self.name}: `inputs` must have a static height and width. Received shape: "
+                f"{tuple(input_shape)}. Build the model with image_size=(height, width)."
+            )
+        larger, smaller = height > self.size[0], height < self.size[0]
+        if (larger and width < self.size[1]) or (smaller and width > self.size[1]):
+            raise ValueError(
+                f"{self.name}: height and width must both grow or both shrink. Received: "
+                f"({height}, {width}) to {self.size}. Use the sizes of two pyramid levels."
+            )
+        if channels != self.channels:
+            self.projection = keras.layers.Conv2D(
+                self.channels, 1, dtype=self.dtype_policy, name="projection"
+            )
+            self.projection.build(input_shape)
+            self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
+            self.norm.build((*input_shape[:-1], self.channels))
+
+    def call(self, inputs, training=None):
+        x = inputs
+        if self.projection is not None:
+            x = self.norm(self.projection(x), training=training)
+        height, width = x.shape[1:3]
+        if (height, width) == self.size:
+            return x
+        if height <= self.size[0] and width <= self.size[1]:
+            return nearest_upsample(x, self.size)
+        strides = [(side - 1) // out + 1 for side, out in zip((height, width), self.size, strict=True)]
+        window = [stride + 1 for stride in strides]
+        return ops.max_pool(x, window, strides, padding="same", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.size, self.channels)
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "channels": self.channels}

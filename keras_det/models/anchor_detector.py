@@ -1,0 +1,167 @@
+"""Detectors with anchors: one loss, one decoder, for any backbone, neck and heads."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_det.decode.anchor_decode import AnchorDecoder
+from keras_det.models.detector import Detector
+from keras_det.targets.anchor_targets import AnchorTargets
+
+
+@contextlib.contextmanager
+def precision(dtype):
+    """Every layer made inside gets this dtype policy ("float32", "mixed_bfloat16" …)."""
+    previous = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield keras.config.dtype_policy()
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+class AnchorDetector(Detector):
+    """A detector that classifies and regresses a fixed set of anchors.
+
+    Raw outputs: `{"class_logits": (batch, anchors, classes), "box_deltas": (batch, anchors, 4)}` in
+    float32; deltas are `(dx, dy, dw, dh)` without variances (`keras_det.boxes.encode_deltas`).
+
+    Args:
+        image_size: (height, width) of the network's input.
+        normalization: layer from pixels 0..255 to the backbone's input.
+        backbone: `keras.Model` from normalised images to a dict of levels.
+        neck: layer from the backbone's levels to the pyramid that the heads see.
+        class_head, box_head: layers from the pyramid to `(batch, anchors, outputs)`.
+        anchor_generator: `AnchorGenerator` for the pyramid's levels.
+        matcher: `AnchorTargets`.
+        class_loss: loss of `(labels, logits)` per anchor, summed over classes.
+        box_loss: loss of `(deltas, deltas)` per anchor, summed over coordinates.
+        box_loss_weight: weight of the box loss, which is also divided by its 4 coordinates.
+        extra_positives: added to the number of positives that both losses are divided by.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size,
+        class_names,
+        resize_mode,
+        normalization,
+        backbone,
+        neck,
+        class_head,
+        box_head,
+        anchor_generator,
+        matcher=None,
+        class_loss,
+        box_loss,
+        box_loss_weight,
+        extra_positives=0.0,
+        name=None,
+    ):
+        images = keras.Input((*image_size, 3), name="images")
+        features = backbone(normalization(images))
+        pyramid = neck({level: features[level] for level in features if int(level[1:]) > 2})
+        outputs = {"class_logits": class_head(pyramid), "box_deltas": box_head(pyramid)}
+        super().__init__(images, outputs, name=name)
+        self._describe(class_names, image_size, resize_mode)
+        self.normalization = normalization
+        self.backbone, self.neck = backbone, neck
+        self.class_head, self.box_head = class_head, box_head
+        self.anchor_generator = anchor_generator
+        sizes = [tuple(x.shape[1:3]) for x in pyramid.values()]
+        self.anchors = anchor_generator.anchors(image_size, sizes)
+        self.matcher = matcher or AnchorTargets()
+        self.class_loss, self.box_loss = class_loss, box_loss
+        self.box_loss_weight = box_loss_weight
+        self.extra_positives = extra_positives
+        self._parts = {
+            part: keras.metrics.Mean(name=part)
+            for part in ("class_loss", "box_loss", "positives_per_image")
+        }
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *self._parts.values()]
+
+    def compile(self, optimizer="auto", **kwargs):
+        """Keras' `compile`; without arguments AdamW with a clipped gradient.
+
+        The losses are the model's own (the published ones), so `loss` stays None. XLA is off: on a
+        CPU it runs depthwise convolutions a hundred times slower, and every new shape recompiles.
+
+        Args:
+            optimizer: any Keras optimizer or name. "auto" is AdamW with a rate of 1e-3, weight
+                decay 4e-5 and a global gradient norm of at most 10: its steps do not depend on the
+                batch size. `keras_det.training.recipes` has schedules and the published optimizer.
+            **kwargs: as in Keras.
+        """
+        if optimizer == "auto":
+            optimizer = keras.optimizers.AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
+        if keras.backend.backend() == "tensorflow":
+            kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def losses_of(self, targets, raw):
+        """The two losses of a batch and what they were divided by.
+
+        EfficientDet section 5.1: class loss = focal summed / n, box loss = Huber summed / (4 n),
+        total = class + weight * box, with n = positives of the batch + `extra_positives`.
+
+        Args:
+            targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
+                `(batch, max_boxes)`, -1 in empty slots.
+            raw: the model's outputs.
+
+        Returns:
+            dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`.
+        """
+        labels = ops.cast(targets["labels"], "int32")
+        matched = self.matcher.assign(self.anchors, ops.cast(targets["boxes"], "float32"), labels)
+        positive = ops.cast(matched["positive_mask"], "float32")
+        counted = 1.0 - ops.cast(matched["ignore_mask"], "float32")
+        num_positives = ops.sum(positive)
+        normalizer = ops.maximum(num_positives + self.extra_positives, 1.0)
+        class_loss = self.class_loss(
+            matched["class_targets"], raw["class_logits"], sample_weight=counted
+        )
+        box_loss = self.box_loss(
+            matched["box_targets"], raw["box_deltas"], sample_weight=positive
+        )
+        return {
+            "class_loss": class_loss / normalizer,
+            "box_loss": self.box_loss_weight * box_loss / (4.0 * normalizer),
+            "positives_per_image": num_positives / ops.cast(ops.shape(labels)[0], "float32"),
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if not isinstance(y, dict) or not {"boxes", "labels"} <= set(y):
+            raise ValueError(
+                "The targets of a batch must be a dict with `boxes` (batch, max_boxes, 4) and "
+                f"`labels` (batch, max_boxes). Received: {type(y).__name__} "
+                f"{sorted(y) if isinstance(y, dict) else ''}. Train on "
+                "keras_det.data.Pipeline(dataset, model, batch_size), or yield (images, targets)."
+            )
+        parts = self.losses_of(y, y_pred)
+        for name, tracker in self._parts.items():
+            tracker.update_state(parts[name])
+        total = parts["class_loss"] + parts["box_loss"]
+        for regularizer in self.losses:
+            total = total + ops.cast(regularizer, total.dtype)
+        return total
+
+    def decode(self, raw, **settings):
+        """Turns raw outputs into detections: top candidates, boxes, suppression.
+
+        Args:
+            raw: dict of `class_logits` `(batch, anchors, classes)` and `box_deltas`.
+            **settings: of `keras_det.decode.AnchorDecoder`.
+
+        Returns:
+            dict `boxes` `(batch, max_detections, 4)` xyxy in pixels of the network input, clipped
+            to it, `scores`, `labels`, `num_detections`.
+        """
+        decoder = AnchorDecoder(self.image_size, **settings)
+        return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)

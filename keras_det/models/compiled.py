@@ -1,0 +1,35 @@
+"""One fast function from a batch of images to what a detector makes of it."""
+
+import keras
+
+
+def compiled(model, finish):
+    """Returns `images -> finish(model(images))`, compiled once per input shape.
+
+    `model.predict` spends about 0.1 s per call on its own set-up; this does not. TensorFlow's graph
+    is not XLA-compiled: XLA on a CPU runs depthwise convolutions a hundred times slower.
+
+    Args:
+        model: a built `keras.Model`.
+        finish: function of the model's outputs, in `keras.ops`.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(lambda images: finish(model(images, training=False)))
+    if backend == "jax":
+        import jax
+
+        def stateless(trainable, non_trainable, images):
+            outputs, _ = model.stateless_call(trainable, non_trainable, images, training=False)
+            return finish(outputs)
+
+        jitted = jax.jit(stateless)
+
+        def run(images):
+            trainable = [variable.value for variable in model.trainable_variables]
+            return jitted(trainable, [v.value for v in model.non_trainable_variables], images)
+
+        return run
+    return lambda images: finish(model(images, training=False))

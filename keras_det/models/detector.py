@@ -1,0 +1,208 @@
+"""What every detector does: names its classes, takes pipelines, decodes, detects."""
+
+import keras
+import numpy as np
+
+from keras_det.boxes import check_ground_truth
+from keras_det.data.image import read_image
+from keras_det.data.resize import resize_image
+from keras_det.models.compiled import compiled
+
+RESIZE_MODES = ("letterbox", "stretch")
+MIN_IMAGE_SIZE = 32
+
+
+def check_image_size(image_size):
+    """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
+    size = (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
+    if len(size) != 2 or any(int(side) != side or side < MIN_IMAGE_SIZE for side in size):
+        raise ValueError(
+            f"`image_size` must be an int or (height, width), each a whole number of at least "
+            f"{MIN_IMAGE_SIZE} pixels. Received: {image_size!r}. The published sizes are between "
+            "320 and 1536."
+        )
+    return int(size[0]), int(size[1])
+
+
+def check_class_names(num_classes, class_names):
+    """Returns the list of names, `class_0` … by default; ValueError where they do not fit."""
+    if num_classes is None and class_names is None:
+        raise ValueError(
+            "`num_classes` or `class_names` must be given. Received: neither. Count the kinds of "
+            "objects, without background."
+        )
+    if class_names is None:
+        class_names = [f"class_{i}" for i in range(int(num_classes))]
+    names = [str(name) for name in class_names]
+    if not names or (num_classes is not None and num_classes != len(names)):
+        raise ValueError(
+            f"`class_names` must hold one name for each of the `num_classes` classes, at least one. "
+            f"Received: num_classes={num_classes}, {len(names)} names. Leave out background."
+        )
+    return names
+
+
+class Detector(keras.Model):
+    """A functional model from images to raw outputs that knows how to train and to detect.
+
+    Subclasses build the network, set `self.normalization`, and define `compute_loss` and `decode`.
+    Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
+    and `detect` (pixels of the original image).
+    """
+
+    def _describe(self, class_names, image_size, resize_mode):
+        """Keeps what a saved model must know beside its weights."""
+        if resize_mode not in RESIZE_MODES:
+            raise ValueError(
+                f"`resize_mode` must be one of {RESIZE_MODES}. Received: {resize_mode!r}. Letterbox "
+                "keeps the aspect ratio; stretch is what MediaPipe does on a phone."
+            )
+        self.class_names = list(class_names)
+        self.num_classes = len(self.class_names)
+        self.resize_policy = {"mode": resize_mode, "size": tuple(image_size)}
+        self._compiled_detect = {}
+
+    @property
+    def image_size(self):
+        """(height, width) of the network's input in pixels."""
+        return self.resize_policy["size"]
+
+    def decode(self, raw, **settings):
+        """Turns raw outputs into detections; see the subclass."""
+        raise TypeError(f"{type(self).__name__} does not define `decode`. Override it.")
+
+    def predict_step(self, data):
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.decode(self(images, training=False))
+
+    # Plain `fit`, `evaluate` and `predict` that also take a `keras_det.data.Pipeline`.
+
+    def fit(self, x=None, y=None, *, validation_data=None, **kwargs):
+        """Keras' `fit`; `x` and `validation_data` may be a `keras_det.data.Pipeline`.
+
+        A training pipeline is an endless stream: `steps_per_epoch` comes from it, and with
+        `initial_epoch` it goes on where that epoch begins.
+        """
+        if hasattr(x, "as_tf_dataset"):
+            self.check_dataset(x.dataset)
+            kwargs.setdefault("steps_per_epoch", x.steps_per_epoch)
+            x.start(kwargs.get("initial_epoch", 0))
+            x = x.as_tf_dataset()
+        elif isinstance(y, dict):
+            self._check_arrays(y)
+        if hasattr(validation_data, "as_tf_dataset"):
+            self.check_dataset(validation_data.dataset)
+            validation_data = validation_data.as_tf_dataset()
+        return super().fit(x, y, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """Keras' `evaluate` (the losses); for average precision see `keras_det.training.evaluate`."""
+        if hasattr(x, "as_tf_dataset"):
+            self.check_dataset(x.dataset)
+            x = x.as_tf_dataset()
+        elif isinstance(y, dict):
+            self._check_arrays(y)
+        return super().evaluate(x, y, **kwargs)
+
+    def predict(self, x, **kwargs):
+        """Keras' `predict`: detections in pixels of the network input, whole batches as arrays."""
+        x = x.as_tf_dataset() if hasattr(x, "as_tf_dataset") else x
+        return super().predict(x, **kwargs)
+
+    def check_dataset(self, dataset):
+        """Raises ValueError where a data set's classes are not the model's, in the same order."""
+        if list(dataset.class_names) != self.class_names:
+            raise ValueError(
+                "The data set must have the model's classes in the model's order. Received: data "
+                f"set {list(dataset.class_names)}, model {self.class_names}. Build the model with "
+                "class_names=dataset.class_names, or load the data with class_names=model.class_names."
+            )
+
+    def _check_arrays(self, targets):
+        labels = targets["labels"]
+        if not isinstance(labels, np.ndarray):
+            return
+        for i, (boxes, row) in enumerate(zip(targets["boxes"], labels, strict=True)):
+            try:
+                check_ground_truth(boxes, row, self.num_classes)
+            except ValueError as error:
+                raise ValueError(f"Ground truth of image {i}: {error}") from None
+
+    def detect(self, images, batch_size=8, **settings):
+        """Finds objects in images of any size.
+
+        Args:
+            images: one image or a list: uint8 array `(height, width, 3)` RGB, a path, or the
+                encoded bytes of a JPEG, PNG, BMP or WebP.
+            batch_size: images that go through the network together.
+            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
+                `max_detections`, `class_agnostic`, `candidates` of the decoder.
+
+        Returns:
+            dict (a list of dicts for a list) with `boxes` float32 `(n, 4)` xyxy in pixels of the
+            original image, `scores` float32 `(n,)` from high to low, `labels` int32 `(n,)`,
+            `num_detections` n, and `class_names`: the name of each detection.
+        """
+        single = not isinstance(images, (list, tuple))
+        images = [images] if single else images
+        results = []
+        for start in range(0, len(images), batch_size):
+            results += self._detect_batch(images[start : start + batch_size], settings)
+        return results[0] if single else results
+
+    def _detect_batch(self, images, settings):
+        images = [read_image(image) for image in images]
+        fill = self.normalization.fill_color
+        resized, transforms = zip(
+            *(resize_image(image, self.resize_policy, fill) for image in images), strict=True
+        )
+        raw = self._detect_function(settings)(np.stack(resized))
+        detections = {key: keras.ops.convert_to_numpy(value) for key, value in raw.items()}
+        return [
+            self._to_original(i, detections, transform, image.shape)
+            for i, (image, transform) in enumerate(zip(images, transforms, strict=True))
+        ]
+
+    def _detect_function(self, settings):
+        """One compiled function per set of decoder settings, kept for the model's life."""
+        key = repr(sorted(settings.items()))
+        if key not in self._compiled_detect:
+            self._compiled_detect[key] = compiled(
+                self, lambda raw: self.decode(raw, **settings)
+            )
+        return self._compiled_detect[key]
+
+    def _to_original(self, i, detections, transform, shape):
+        count = int(detections["num_detections"][i])
+        scale_x, scale_y, offset_x, offset_y = transform
+        boxes = detections["boxes"][i, :count].astype("float32")
+        boxes = boxes * np.array([scale_x, scale_y] * 2, "float32")
+        boxes = boxes + np.array([offset_x, offset_y] * 2, "float32")
+        limits = np.array([shape[1], shape[0]] * 2, "float32")
+        labels = detections["labels"][i, :count].astype("int32")
+        return {
+            "boxes": np.clip(boxes, 0, limits),
+            "scores": detections["scores"][i, :count].astype("float32"),
+            "labels": labels,
+            "num_detections": count,
+            "class_names": [self.class_names[label] for label in labels],
+        }
+
+    def with_changes(self, **changes):
+        """A copy with the same weights and other constructor arguments.
+
+        Args:
+            **changes: arguments of the constructor that do not change the shape of a weight, e.g.
+                `image_size=(320, 416)` or `dtype="float32"` for an export after mixed precision.
+        """
+        copy = type(self).from_config({**self.get_config(), **changes})
+        copy.set_weights(self.get_weights())
+        return copy
+
+    def with_image_size(self, image_size):
+        """A copy with the same weights for another input size, an int or (height, width)."""
+        return self.with_changes(image_size=image_size)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)

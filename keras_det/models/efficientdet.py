@@ -1,0 +1,180 @@
+"""EfficientDet D0–D7x and Lite0–4 (https://arxiv.org/abs/1911.09070)."""
+
+from typing import NamedTuple
+
+import keras
+
+from keras_det.backbones.efficientnet import efficientnet
+from keras_det.errors import suggest
+from keras_det.heads.anchor_head import SeparableHead
+from keras_det.layers.anchor_generator import AnchorGenerator
+from keras_det.layers.normalization import Normalization
+from keras_det.losses.box_regression import BoxHuberLoss
+from keras_det.losses.focal import SparseSigmoidFocalLoss
+from keras_det.models.anchor_detector import AnchorDetector, precision
+from keras_det.models.detector import check_class_names, check_image_size
+from keras_det.necks.bifpn import BiFPN
+
+
+class Variant(NamedTuple):
+    """One published model: a row of EfficientDet's table 1 and what the code adds to it."""
+
+    backbone: str
+    image_size: int
+    channels: int
+    neck_cells: int
+    head_repeats: int
+    anchor_scale: float = 4.0
+    fusion: str = "fast"
+    max_level: int = 7
+
+
+# Compound scaling: channels 64 * 1.35^phi, cells 3 + phi, repeats 3 + floor(phi / 3), size
+# 512 + 128 phi hold to D4; then memory decided. Lite: relu6, no squeeze-and-excitation, plain sums.
+VARIANTS = {
+    "d0": Variant("b0", 512, 64, 3, 3),
+    "d1": Variant("b1", 640, 88, 4, 3),
+    "d2": Variant("b2", 768, 112, 5, 3),
+    "d3": Variant("b3", 896, 160, 6, 4),
+    "d4": Variant("b4", 1024, 224, 7, 4),
+    "d5": Variant("b5", 1280, 288, 7, 4),
+    "d6": Variant("b6", 1280, 384, 8, 5, fusion="sum"),
+    "d7": Variant("b6", 1536, 384, 8, 5, anchor_scale=5.0, fusion="sum"),
+    "d7x": Variant("b7", 1536, 384, 8, 5, fusion="sum", max_level=8),
+    "lite0": Variant("lite0", 320, 64, 3, 3, anchor_scale=3.0, fusion="sum"),
+    "lite1": Variant("lite1", 384, 88, 4, 3, anchor_scale=3.0, fusion="sum"),
+    "lite2": Variant("lite2", 448, 112, 5, 3, anchor_scale=3.0, fusion="sum"),
+    "lite3": Variant("lite3", 512, 160, 6, 4, fusion="sum"),
+    "lite3x": Variant("lite3", 640, 200, 6, 4, anchor_scale=3.0, fusion="sum"),
+    "lite4": Variant("lite4", 640, 224, 7, 4, fusion="sum"),
+}
+
+IMAGENET_MEAN, IMAGENET_SCALE = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+LITE_MEAN, LITE_SCALE = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+MIN_LEVEL = 3
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class EfficientDet(AnchorDetector):
+    """EfficientDet: an EfficientNet, a BiFPN and two shared heads, scaled together.
+
+    Losses as published: focal (alpha 0.25, gamma 1.5) and Huber (delta 0.1) times 50, divided by
+    the positives of the batch + 1. Raw outputs, decoding and training: `AnchorDetector`.
+
+    Args:
+        variant: "d0" … "d7", "d7x", "lite0" … "lite4", "lite3x".
+        num_classes: number of classes, without background. Default: the number of `class_names`.
+        class_names: one name per class. Default: `class_0` ….
+        image_size: int or (height, width), at least 32 pixels; need not be a multiple of
+            anything. Default: the published size.
+        resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not (MediaPipe
+            stretches). The pipeline, `detect` and the exports obey it.
+        weights: None for random weights, or the path of a `.keras` or `.weights.h5` file of the
+            same variant and classes.
+        anchor_scale: base size of the anchors in strides. Default: the published one.
+        aspect_ratios: width / height of the anchors of a cell.
+        drop_connect_rate: of the backbone in training. Default: 0.2, and 0 for D0.
+        dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
+        name: name of the model.
+    """
+
+    variants = VARIANTS
+
+    def __init__(
+        self,
+        variant,
+        num_classes=None,
+        class_names=None,
+        image_size=None,
+        resize_mode="letterbox",
+        weights=None,
+        anchor_scale=None,
+        aspect_ratios=(1.0, 2.0, 0.5),
+        drop_connect_rate=None,
+        dtype=None,
+        name=None,
+    ):
+        if variant not in VARIANTS:
+            raise ValueError(
+                f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
+                f"{suggest(variant, VARIANTS)} \"lite0\" is the smallest, \"d0\" the first of the "
+                "larger ones."
+            )
+        row = VARIANTS[variant]
+        class_names = check_class_names(num_classes, class_names)
+        image_size = check_image_size(image_size or row.image_size)
+        anchor_scale = row.anchor_scale if anchor_scale is None else float(anchor_scale)
+        with precision(dtype) as policy:
+            parts = _parts(
+                row, len(class_names), image_size, anchor_scale, aspect_ratios, drop_connect_rate
+            )
+            super().__init__(
+                image_size=image_size,
+                class_names=class_names,
+                resize_mode=resize_mode,
+                class_loss=SparseSigmoidFocalLoss(alpha=0.25, gamma=1.5),
+                box_loss=BoxHuberLoss(delta=0.1),
+                box_loss_weight=50.0,
+                extra_positives=1.0,
+                name=name or f"efficientdet_{variant}",
+                **parts,
+            )
+        self.variant = variant
+        self._arguments = {
+            "anchor_scale": anchor_scale,
+            "aspect_ratios": list(aspect_ratios),
+            "drop_connect_rate": drop_connect_rate,
+            "dtype": policy.name,
+        }
+        if weights is not None:
+            self.load_weights(weights)
+
+    def get_config(self):
+        return {
+            "variant": self.variant,
+            "class_names": self.class_names,
+            "image_size": list(self.image_size),
+            "resize_mode": self.resize_policy["mode"],
+            "name": self.name,
+            **self._arguments,
+        }
+
+
+def _parts(row, num_classes, image_size, anchor_scale, aspect_ratios, drop_connect_rate):
+    """The network of one row of the table, as the arguments of `AnchorDetector`."""
+    lite = row.backbone.startswith("lite")
+    activation = "relu6" if lite else "silu"
+    levels = tuple(range(MIN_LEVEL, row.max_level + 1))
+    generator = AnchorGenerator(levels, anchor_scale, 3, aspect_ratios)
+
+    def head(outputs, name, prior=None):
+        return SeparableHead(
+            outputs,
+            generator.num_anchors_per_cell,
+            row.channels,
+            row.head_repeats,
+            activation,
+            prior,
+            name=name,
+        )
+
+    return {
+        "normalization": Normalization(
+            LITE_MEAN if lite else IMAGENET_MEAN,
+            LITE_SCALE if lite else IMAGENET_SCALE,
+            name="normalization",
+        ),
+        "backbone": efficientnet(row.backbone, image_size, drop_connect_rate),
+        "neck": BiFPN(
+            row.channels,
+            row.neck_cells,
+            row.fusion,
+            activation,
+            min_level=MIN_LEVEL,
+            max_level=row.max_level,
+            name="bifpn",
+        ),
+        "class_head": head(num_classes, "class_head", prior=0.01),
+        "box_head": head(4, "box_head"),
+        "anchor_generator": generator,
+    }
