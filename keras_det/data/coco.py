@@ -1,0 +1,255 @@
+"""Reads COCO's JSON annotations: instances, key points (their boxes), image lists."""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from keras_det.data.annotations import (
+    RawAnnotations,
+    find_files,
+    finish,
+    keep_images,
+    keep_rows,
+    pick_classes,
+    unknown_class,
+)
+from keras_det.data.dataset import Dataset
+from keras_det.data.image import read_size
+from keras_det.errors import DataError
+
+# Boxes that leave their image on the far side, as a share: xywh read as xyxy gives about 0.7.
+XYXY_SHARE = 0.3
+SLACK = 1.0  # pixels: files round to hundredths or whole pixels
+KINDS = {
+    "caption": ("captions of images", "instances_*.json of the same split"),
+    "segments_info": ("a panoptic segmentation", "instances_*.json of the same split"),
+    "question": ("questions about images", "instances_*.json of the same split"),
+}
+
+
+def read_coco(
+    path: str | os.PathLike,
+    *,
+    image_dir: str | os.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    split: str | None = None,
+) -> Dataset:
+    """Reads one COCO annotation file.
+
+    Category ids may start anywhere and have holes: categories sorted by id become labels
+    0..K-1, `Dataset.category_ids` keeps the ids. `iscrowd` becomes `crowd`; `area` is the
+    annotation's (of the mask). A key-point file is read for its boxes. An image list
+    (`image_info_*.json`) gives images without objects.
+
+    Args:
+        path: the `.json` file.
+        image_dir: folder of the images. None looks beside the file and in COCO's layout.
+        class_names: order of the classes, e.g. that of the model. None takes the file's.
+        name: what messages call the data set; None takes the folder's name.
+        split: kept in `Dataset.split`.
+    """
+    path = pathlib.Path(path)
+    content = _load_json(path)
+    images, annotations = content["images"], content.get("annotations") or []
+    categories = _check_categories(content.get("categories") or [], path)
+    names, ids, label_of = pick_classes({c: i for i, c in categories.items()}, class_names, path)
+    raw = _gather(path, images, annotations)
+    category = _column(annotations, "category_id", path, raw.where)
+    label = {i: label_of.get(c, -1) for i, c in categories.items()}
+    raw.labels = np.array([label.get(i, -2) for i in category], np.int64)
+    if (raw.labels < 0).any():
+        row = int(np.flatnonzero(raw.labels < 0)[0])
+        if raw.labels[row] == -1:
+            raise unknown_class(categories[category[row]], raw.where(row), names)
+        raise DataError(
+            f"Every `category_id` must be listed in `categories`. Received: {category[row]} in "
+            f"{raw.where(row)}. Add the category to the file or remove the annotation."
+        )
+    _drop_unknown_images(raw)
+    _find_images(raw, images, path, image_dir, split)
+    _refuse_xyxy(raw)
+    name = name or (path.parent.parent if path.parent.name == "annotations" else path.parent).name
+    return finish(raw, class_names=names, category_ids=ids, name=name, split=split)
+
+
+def _load_json(path: pathlib.Path) -> dict:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        raise DataError(
+            f"The annotation file must exist. Received: {path}. Check the path."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"A COCO annotation file must be valid JSON. Received: {path} ({error}). Download or "
+            "export it again."
+        ) from error
+    if isinstance(content, list):
+        raise DataError(
+            "A COCO annotation file must be an object with `images`, `annotations` and "
+            f"`categories`. Received: {path}, a list of {len(content)} entries, as files of "
+            "detection results are. Give the instances_*.json that they were made for."
+        )
+    annotations = (content.get("annotations") or []) if isinstance(content, dict) else []
+    first = annotations[0] if isinstance(annotations, list) and annotations else {}
+    for key, (what, instead) in KINDS.items():
+        if key in first and "bbox" not in first:
+            raise DataError(
+                "Annotations for detection must hold boxes (`bbox`). Received: "
+                f"{path}, which holds {what}. Give {instead}."
+            )
+    keys = sorted(content) if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise DataError(
+            "A COCO annotation file must be an object with `images`, `annotations` and "
+            f"`categories`. Received: {path} with {keys}. Export the annotations as COCO JSON."
+        )
+    return content
+
+
+def _check_categories(categories: list[dict], path) -> dict[int, str]:
+    """Returns `{id: name}` sorted by id."""
+    found: dict[int, str] = {}
+    for i, category in enumerate(categories):
+        if "id" not in category or "name" not in category:
+            raise DataError(
+                f"`categories[{i}]` must have `id` and `name`. Received: {category} in {path}. "
+                "Export the file again."
+            )
+        if category["id"] in found or category["name"] in found.values():
+            raise DataError(
+                "Categories must differ in id and name. Received: "
+                f"categories[{i}]={category} a second time in {path}. Rename or remove it."
+            )
+        found[category["id"]] = str(category["name"])
+    return dict(sorted(found.items()))
+
+
+def _column(annotations, key, path, where) -> list:
+    try:
+        return [annotation[key] for annotation in annotations]
+    except KeyError:
+        row = next(i for i, annotation in enumerate(annotations) if key not in annotation)
+        raise DataError(
+            f"Every annotation must have `{key}`. Received: none in {where(row)}. Annotate "
+            "objects with boxes, or remove this annotation."
+        ) from None
+
+
+def _gather(path, images, annotations) -> RawAnnotations:
+    """Columns of the file as arrays; images still without paths, labels not yet mapped."""
+
+    def where(row):
+        number = annotations[row].get("id")
+        return f"{path}, annotations[{row}]" + ("" if number is None else f" (id {number})")
+
+    boxes = _column(annotations, "bbox", path, where)
+    try:
+        boxes = np.array(boxes, np.float64).reshape(-1, 4)
+        if len(boxes) != len(annotations):
+            raise ValueError
+    except (ValueError, TypeError):
+        row = next(i for i, a in enumerate(annotations) if not _is_box(a["bbox"]))
+        raise DataError(
+            "`bbox` must be four numbers [x, y, width, height]. Received: "
+            f"{annotations[row]['bbox']} in {where(row)}. Correct or remove the annotation."
+        ) from None
+    boxes[:, 2:] += boxes[:, :2]
+    try:
+        index_of = {image["id"]: i for i, image in enumerate(images)}
+        file_names = [image["file_name"] for image in images]
+    except (KeyError, TypeError):
+        raise DataError(
+            f"Every entry of `images` must have `id` and `file_name`. Received: {path}, where "
+            "one lacks them. Export the file again."
+        ) from None
+    image_ids = _column(annotations, "image_id", path, where)
+    area = [annotation.get("area") for annotation in annotations]
+    return RawAnnotations(
+        image_paths=file_names,
+        image_ids=[image["id"] for image in images],
+        image_sizes=np.array(
+            [(image.get("height") or 0, image.get("width") or 0) for image in images], np.int64
+        ).reshape(-1, 2),
+        image_index=np.array([index_of.get(i, -1) for i in image_ids], np.int64),
+        boxes=boxes,
+        labels=np.zeros(len(annotations), np.int64),
+        crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
+        area=np.array([np.nan if a is None else a for a in area], np.float64),
+        where=where,
+        notes=[],
+    )
+
+
+def _is_box(box) -> bool:
+    try:
+        return np.array(box, np.float64).shape == (4,)
+    except (ValueError, TypeError):
+        return False
+
+
+def _drop_unknown_images(raw: RawAnnotations) -> None:
+    lost = np.flatnonzero(raw.image_index < 0)
+    if len(lost):
+        raw.notes.append(
+            f"{len(lost)} annotations left out: their image_id is not in `images` (first: "
+            f"{raw.where(int(lost[0]))})."
+        )
+        keep_rows(raw, raw.image_index >= 0)
+
+
+def _find_images(raw, images, path, image_dir, split) -> None:
+    """Turns file names into paths; leaves out images that are not there, naming the first."""
+    folders = [pathlib.Path(image_dir)] if image_dir else _image_folders(path, split)
+    first = [str(image["file_name"]) for image in islice(images, 20)]
+    hits = [sum((folder / name).is_file() for name in first) for folder in folders]
+    if images and not max(hits):
+        tried = ", ".join(str(folder) for folder in folders)
+        raise DataError(
+            f"The images of {path} must lie beside it or in `image_dir`. Received: no "
+            f"{first[0]!r} in {tried}. Give image_dir=, the folder that holds the images."
+        )
+    folder = folders[int(np.argmax(hits))]
+    raw.image_paths = [os.path.join(folder, name) for name in raw.image_paths]
+    found = find_files(raw.image_paths)
+    if not found.all():
+        lost = np.flatnonzero(~found)
+        raw.notes.append(
+            f"{len(lost)} of {len(found)} images left out: no such file (first: "
+            f"{raw.image_paths[lost[0]]})."
+        )
+        keep_images(raw, found)
+    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
+        raw.image_sizes[i] = read_size(raw.image_paths[i])
+
+
+def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
+    """Where the images of `path` may lie, the likeliest first."""
+    stem = path.stem.split("_")[-1]
+    parts = [part for part in dict.fromkeys((stem, split)) if part]
+    roots = [path.parent.parent, path.parent] if path.parent.name == "annotations" else []
+    roots = list(dict.fromkeys([*roots, path.parent]))
+    folders = [root / sub for root in roots for part in parts for sub in (part, f"images/{part}")]
+    folders += [root / sub for root in roots for sub in ("images", "")]
+    return folders
+
+
+def _refuse_xyxy(raw: RawAnnotations) -> None:
+    limit = raw.image_sizes[raw.image_index][:, ::-1]
+    outside = (raw.boxes[:, 2:] > limit + SLACK).any(axis=1)
+    if len(outside) and outside.mean() > XYXY_SHARE:
+        row = int(np.flatnonzero(outside)[0])
+        x1, y1, x2, y2 = raw.boxes[row]
+        raise DataError(
+            "`bbox` must be [x, y, width, height] in pixels. Received: "
+            f"[{x1:g}, {y1:g}, {x2 - x1:g}, {y2 - y1:g}] in {raw.where(row)}, which ends at "
+            f"({x2:g}, {y2:g}) in an image of {limit[row][0]}x{limit[row][1]}, like "
+            f"{outside.sum()} of {len(outside)} boxes: the file seems to store xyxy. Subtract x1, "
+            "y1 from x2, y2 and save it again."
+        )

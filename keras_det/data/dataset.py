@@ -1,0 +1,193 @@
+"""An annotated data set in memory: flat annotation arrays and image paths, never pixels."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_det.data.sample import Sample
+from keras_det.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and their objects; immutable, indexable, cheap at 100,000 images and more.
+
+    `dataset[i]` is a `Sample`. The objects of image i are the rows
+    `row_splits[i]:row_splits[i + 1]` of `boxes`, `labels`, `crowd` and `area`.
+
+    Attributes:
+        image_paths: tuple of str, one per image.
+        image_ids: tuple, the source's ids of the images, in the same order.
+        image_sizes: int32 `(num_images, 2)`, (height, width) as annotated.
+        boxes: float32 `(num_objects, 4)`, xyxy pixels of the original image, inside it.
+        labels: int32 `(num_objects,)` in `0..num_classes - 1`.
+        crowd: bool `(num_objects,)`.
+        area: float32 `(num_objects,)`, square pixels.
+        row_splits: int64 `(num_images + 1,)`.
+        class_names: tuple of str; label k means `class_names[k]`.
+        category_ids: tuple of int, the source's id of each class (-1: not in the source).
+        name: str. The source's name, for messages.
+        split: str or None. The part that was read.
+        notes: tuple of str. What the reader changed or left out.
+    """
+
+    image_paths: tuple[str, ...]
+    image_ids: tuple
+    image_sizes: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+    row_splits: np.ndarray
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...] = ()
+    name: str = "dataset"
+    split: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        dtypes = {
+            "image_sizes": np.int32,
+            "boxes": np.float32,
+            "labels": np.int32,
+            "crowd": np.bool_,
+            "area": np.float32,
+            "row_splits": np.int64,
+        }
+        for field, dtype in dtypes.items():
+            array = np.array(getattr(self, field), dtype)
+            if field in ("image_sizes", "boxes"):
+                array = array.reshape(-1, 2 if field == "image_sizes" else 4)
+            array.setflags(write=False)
+            object.__setattr__(self, field, array)
+        for field in ("image_paths", "image_ids", "class_names", "category_ids", "notes"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if not self.category_ids:
+            object.__setattr__(self, "category_ids", tuple(range(len(self.class_names))))
+        _check(self)
+
+    @classmethod
+    def from_samples(
+        cls, samples: Iterable[Sample], class_names: Sequence[str], **fields
+    ) -> "Dataset":
+        """Builds a data set of samples whose images lie on disk.
+
+        Args:
+            samples: `Sample`s with an `image_path`.
+            class_names: the names that the labels index.
+            **fields: `category_ids`, `name`, `split`, `notes`.
+        """
+        samples = list(samples)
+        for i, sample in enumerate(samples):
+            if not sample.image_path:
+                raise DataError(
+                    f"`samples[{i}]` must name the file of its image. Received: "
+                    "image_path=''. Save the image and give its path: a data set holds no pixels."
+                )
+        join = lambda rows: np.concatenate(rows) if rows else np.zeros(0)  # noqa: E731
+        return cls(
+            image_paths=[os.fspath(s.image_path) for s in samples],
+            image_ids=[s.image_id for s in samples],
+            image_sizes=[s.original_size for s in samples],
+            boxes=join([np.reshape(s.boxes, (-1, 4)) for s in samples]),
+            labels=join([np.reshape(s.labels, -1) for s in samples]),
+            crowd=join([np.reshape(s.crowd, -1) for s in samples]),
+            area=join([np.reshape(s.area, -1) for s in samples]),
+            row_splits=np.cumsum([0] + [len(s.labels) for s in samples]),
+            class_names=class_names,
+            **fields,
+        )
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"`index` must lie in [0, {len(self) - 1}]. Received: {index}.")
+        index = int(index) % len(self)
+        rows = slice(self.row_splits[index], self.row_splits[index + 1])
+        return Sample(
+            image_path=self.image_paths[index],
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            crowd=self.crowd[rows],
+            area=self.area[rows],
+            original_size=tuple(int(side) for side in self.image_sizes[index]),
+            image_id=self.image_ids[index],
+        )
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    def select(self, indices: Sequence[int]) -> "Dataset":
+        """Returns the data set of these images, in this order; classes stay as they are."""
+        fields = {"name": self.name, "split": self.split, "notes": self.notes}
+        samples = [self[i] for i in indices]
+        return Dataset.from_samples(
+            samples, self.class_names, category_ids=self.category_ids, **fields
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, without background."""
+        return len(self.class_names)
+
+    @property
+    def categories(self) -> list[dict]:
+        """COCO's list of categories: `[{"id": …, "name": …}]` in label order."""
+        pairs = zip(self.category_ids, self.class_names, strict=True)
+        return [{"id": number, "name": name} for number, name in pairs]
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Objects per class name, crowd included."""
+        counts = np.bincount(self.labels, minlength=self.num_classes)
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    @property
+    def summary(self) -> str:
+        """One line: images, objects, classes, and what the reader left out."""
+        empty = int((np.diff(self.row_splits) == 0).sum())
+        crowd = int(self.crowd.sum())
+        title = f"{self.name} {self.split}" if self.split else self.name
+        line = (
+            f"{title}: {len(self)} images{f' ({empty} without objects)' if empty else ''}, "
+            f"{len(self.labels)} objects{f' ({crowd} crowd)' if crowd else ''}, "
+            f"{self.num_classes} classes."
+        )
+        return " ".join([line, *self.notes])
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.summary}>"
+
+
+def _check(dataset: Dataset) -> None:
+    """Refuses arrays that contradict each other."""
+    objects, images = len(dataset.labels), len(dataset.image_paths)
+    lengths = {
+        "image_ids": (len(dataset.image_ids), images),
+        "image_sizes": (len(dataset.image_sizes), images),
+        "row_splits": (len(dataset.row_splits), images + 1),
+        "boxes": (len(dataset.boxes), objects),
+        "crowd": (len(dataset.crowd), objects),
+        "area": (len(dataset.area), objects),
+        "row_splits[-1]": (int(dataset.row_splits[-1]), objects),
+        "category_ids": (len(dataset.category_ids), len(dataset.class_names)),
+    }
+    for field, (found, wanted) in lengths.items():
+        if found != wanted:
+            raise DataError(
+                f"`{field}` must have {wanted} entries. Received: {found}. Give one "
+                "path, id and size per image and one box, label, crowd flag and area per object."
+            )
+    bad = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= len(dataset.class_names)))
+    if len(bad):
+        image = int(np.searchsorted(dataset.row_splits, bad[0], side="right")) - 1
+        raise DataError(
+            f"Labels must lie in [0, {len(dataset.class_names) - 1}]. Received: "
+            f"{dataset.labels[bad[0]]} in {dataset.image_paths[image]}, object "
+            f"{int(bad[0] - dataset.row_splits[image])}. Map the source's ids to "
+            "0..num_classes-1 and name every class in `class_names`."
+        )

@@ -1,0 +1,67 @@
+"""Reads an image file into RGB pixels, to the same numbers as TensorFlow's decoders."""
+
+import io
+import os
+import warnings
+
+import numpy as np
+
+from keras_det.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+
+
+def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
+    """Decodes an image to uint8 RGB.
+
+    An EXIF orientation is not applied: `tf.io.decode_image` ignores it, and so do the annotation
+    files of COCO and Pascal VOC, so that boxes, `detect`, training and exports see one picture.
+    Grey images are repeated over the three channels, transparency is dropped, CMYK is converted,
+    16-bit images keep their upper eight bits, and an animation gives its first frame.
+
+    Args:
+        source: path of the file, or its encoded bytes.
+
+    Returns:
+        uint8 array `(height, width, 3)`, RGB.
+    """
+    from PIL import Image
+
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "palette with transparency": nothing to mend
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                return _to_rgb(image)
+    except FileNotFoundError:
+        raise DataError(
+            f"An image must exist at the given path. Received: {name}. Check the path, or give "
+            "the encoded bytes of the image."
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            "An image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF file. "
+            f"Received: {name}, which does not decode ({error}). Replace the file or leave it out."
+        ) from error
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns `(height, width)` from the file's header, without decoding the pixels."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            "An image whose annotation names no size must be readable. "
+            f"Received: {os.fspath(path)} ({error}). Write the size into the annotation, or "
+            "replace the file."
+        ) from error
+
+
+def _to_rgb(image) -> np.ndarray:
+    if image.mode.startswith("I;16"):  # Pillow's own conversion saturates at 255
+        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+    return np.array(image.convert("RGB"))

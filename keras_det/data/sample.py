@@ -1,0 +1,36 @@
+"""One annotated image, as every reader gives it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_det.data.image import read_image
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its objects, in pixels of the original image.
+
+    Attributes:
+        image_path: str. The encoded image; `read()` decodes it. Empty where `image` is given.
+        boxes: float32 `(n, 4)`, xyxy pixels.
+        labels: int32 `(n,)` in `0..num_classes - 1`; there is no background class.
+        crowd: bool `(n,)`. Regions that training leaves out and evaluation ignores.
+        area: float32 `(n,)`, square pixels: the annotation's (COCO: of the mask), else the box's.
+        original_size: `(height, width)` as annotated.
+        image_id: the source's id of the image (COCO: its number, Pascal VOC: the file's stem).
+        image: uint8 `(height, width, 3)` RGB, or None where the image lies at `image_path`.
+    """
+
+    image_path: str
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+    original_size: tuple[int, int]
+    image_id: int | str
+    image: np.ndarray | None = None
+
+    def read(self) -> np.ndarray:
+        """Returns the pixels: uint8 `(height, width, 3)` RGB."""
+        return read_image(self.image_path) if self.image is None else self.image
