@@ -1,0 +1,1 @@
+from keras_det.targets.anchor_targets import AnchorTargets as AnchorTargets

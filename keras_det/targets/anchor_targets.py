@@ -1,0 +1,144 @@
+"""What every anchor should learn: its class, its box, or nothing."""
+
+from keras import ops
+
+from keras_det.boxes import MIN_SIDE, PADDING_LABEL, box_areas, encode_deltas, valid_slots
+
+BACKGROUND = -1
+
+
+class AnchorTargets:
+    """Assigns ground-truth boxes to anchors by overlap.
+
+    RetinaNet section 4.1 (https://arxiv.org/abs/1708.02002); the defaults are the original
+    EfficientDet's. With IoU(a, g) the overlap of anchor a and object g, and g* = argmax_g IoU(a, g)
+    (the lowest g on ties), the anchor is
+
+        positive, for g*,  where IoU(a, g*) >= matched_threshold,
+        background         where IoU(a, g*) <  unmatched_threshold,
+        ignored            between the two.
+
+    With `force_match` every object also takes its best anchor, argmax_a IoU(a, g) (the lowest a on
+    ties, even at IoU 0), whatever that anchor matched by itself; if two objects want the same
+    anchor, the first one gets it and the other goes without.
+
+    Args:
+        matched_threshold: float in (0, 1]. Least overlap of a positive anchor.
+        unmatched_threshold: float in (0, matched_threshold]. Overlap below which an anchor is
+            background.
+        force_match: bool. Whether every object gets an anchor, however small their overlap.
+    """
+
+    def __init__(self, matched_threshold=0.5, unmatched_threshold=0.5, force_match=True):
+        if not 0 < unmatched_threshold <= matched_threshold <= 1:
+            raise ValueError(
+                "Thresholds must satisfy 0 < unmatched_threshold <= matched_threshold <= 1. "
+                f"Received: matched_threshold={matched_threshold!r}, "
+                f"unmatched_threshold={unmatched_threshold!r}. Equal thresholds ignore no anchor."
+            )
+        self.matched_threshold = matched_threshold
+        self.unmatched_threshold = unmatched_threshold
+        self.force_match = force_match
+
+    def assign(self, anchors, boxes, labels) -> dict:
+        """Returns the targets of one batch; no gradient flows through them.
+
+        Args:
+            anchors: `(num_anchors, 4)` float, xyxy pixels.
+            boxes: `(batch, max_boxes, 4)` float, xyxy pixels; anything in empty slots.
+            labels: `(batch, max_boxes)` int, `PADDING_LABEL` (-1) in empty slots.
+
+        Returns:
+            dict of `class_targets` `(batch, num_anchors)` int32, -1 where not positive;
+            `box_targets` `(batch, num_anchors, 4)` float32 deltas, 0 where not positive;
+            `positive_mask` and `ignore_mask` `(batch, num_anchors)` bool.
+        """
+        anchors, boxes = (
+            ops.stop_gradient(ops.convert_to_tensor(x, "float32")) for x in (anchors, boxes)
+        )
+        labels = ops.cast(ops.convert_to_tensor(labels), "int32")
+        # One more empty slot, so that there is always one to gather from.
+        boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
+        labels = ops.pad(labels, ((0, 0), (0, 1)), constant_values=PADDING_LABEL)
+        valid = valid_slots(labels)
+        # An empty slot may hold NaN; a point at the origin overlaps nothing.
+        boxes = ops.where(valid[..., None], boxes, 0.0)
+        return self._assign(anchors, boxes, labels, valid)
+
+    def _assign(self, anchors, boxes, labels, valid):
+        overlap, match, best_anchor = _best_overlaps(anchors, boxes, valid)
+        positive = overlap >= self.matched_threshold
+        ignore = ops.logical_and(overlap >= self.unmatched_threshold, ops.logical_not(positive))
+        if self.force_match:
+            owner = _owners(best_anchor, valid, ops.shape(anchors)[0])
+            forced = owner < ops.shape(labels)[1]
+            match = ops.where(forced, owner, match)
+            positive = ops.logical_or(positive, forced)
+            ignore = ops.logical_and(ignore, ops.logical_not(forced))
+        class_targets = ops.take_along_axis(labels, match, axis=1)
+        matched_boxes = ops.take_along_axis(boxes, match[..., None], axis=1)
+        deltas = encode_deltas(anchors[None], matched_boxes)
+        return {
+            "class_targets": ops.where(positive, class_targets, BACKGROUND),
+            "box_targets": ops.where(positive[..., None], deltas, 0.0),
+            "positive_mask": positive,
+            "ignore_mask": ignore,
+        }
+
+    def get_config(self):
+        return {
+            "matched_threshold": self.matched_threshold,
+            "unmatched_threshold": self.unmatched_threshold,
+            "force_match": self.force_match,
+        }
+
+
+def _best_overlaps(anchors, boxes, valid):
+    """Walks through the slots once, keeping the best overlap so far.
+
+    A dense `(batch, anchors, slots)` tensor holds 157 MB per image batch of 8 and passes through
+    memory a dozen times; one slot's `(batch, anchors)` column stays in the cache. The walk ends
+    at the last slot that any image of the batch fills.
+
+    Returns:
+        `(batch, anchors)` best IoU, `(batch, anchors)` int32 slot of it, and
+        `(batch, slots)` int32 best anchor of every slot.
+    """
+    batch, slots = ops.shape(boxes)[0], ops.shape(boxes)[1]
+    num_anchors = ops.shape(anchors)[0]
+    positions = ops.arange(slots, dtype="int32")
+    last = ops.max(ops.where(valid, positions + 1, 0), initial=0)
+    anchor_area = ops.maximum(box_areas(anchors), MIN_SIDE)
+    areas = box_areas(boxes)
+
+    def column(slot):
+        box = ops.take(boxes, slot, axis=1)
+        width = ops.minimum(anchors[:, 2], box[:, 2:3]) - ops.maximum(anchors[:, 0], box[:, 0:1])
+        height = ops.minimum(anchors[:, 3], box[:, 3:4]) - ops.maximum(anchors[:, 1], box[:, 1:2])
+        common = ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
+        return common / (anchor_area + ops.take(areas, slot, axis=1)[:, None] - common)
+
+    def step(slot, overlap, match, best_anchor):
+        iou = column(slot)
+        match = ops.where(iou > overlap, slot, match)
+        mine = ops.cast(ops.argmax(iou, axis=1), "int32")
+        best_anchor = ops.where(positions == slot, mine[:, None], best_anchor)
+        return slot + 1, ops.maximum(overlap, iou), match, best_anchor
+
+    state = (
+        ops.zeros((), "int32"),
+        ops.zeros((batch, num_anchors), "float32"),
+        ops.zeros((batch, num_anchors), "int32"),
+        ops.zeros((batch, slots), "int32"),
+    )
+    return ops.while_loop(lambda slot, *_: slot < last, step, state)[1:]
+
+
+def _owners(best_anchor, valid, num_anchors):
+    """Slot that forces each anchor `(batch, anchors)`; the number of slots where none does."""
+    batch, slots = ops.shape(best_anchor)[0], ops.shape(best_anchor)[1]
+    image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, slots))
+    indices = ops.reshape(ops.stack([image, best_anchor], axis=-1), (-1, 2))
+    slot = ops.where(valid, ops.arange(slots, dtype="int32"), slots)
+    nobody = ops.full((batch, num_anchors), slots, dtype="int32")
+    return ops.scatter_update(nobody, indices, ops.reshape(slot, (-1,)), reduction="min")
