@@ -35,14 +35,14 @@ def build(source, kind, out):
 def imported_from(folder):
     """Imports the package from `folder` alone; returns the files of both packages and metadata.
 
-    `-S` hides the environment's own install of keras_det, so `.pth` files are processed for
-    `folder` only, as after `pip install`.
+    `-S` hides the environment's own install of keras_det: `.pth` files are processed for `folder`
+    only, and what they import must be found before the environment's.
     """
     code = f"""
 import site, sys
-sys.path.append({sysconfig.get_path("purelib")!r})
-site.addsitedir({str(folder)!r}, set())
 sys.path.insert(0, {str(folder)!r})
+site.addsitedir({str(folder)!r})
+sys.path.append({sysconfig.get_path("purelib")!r})
 import importlib.metadata
 import keras_det, keras_det.export
 print(keras_det.__file__, keras_det.export.__file__, keras_det.__version__,
