@@ -29,7 +29,7 @@ class Gain(keras.layers.Layer):
         if self.fault == "overflow":
             return inputs * self.weight * 1e6
         if self.fault == "static batch":
-            return inputs * self.weight + ops.ones((2, 1, 1, 1))
+            return inputs * self.weight + ops.ones((2, 1, 1, 1), dtype=inputs.dtype)
         weight = ops.stop_gradient(self.weight) if self.fault == "stopped" else self.weight
         return inputs * weight * self.gain
 
