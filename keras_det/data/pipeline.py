@@ -1,0 +1,339 @@
+"""From a data set to padded batches: decode, augment, resize, pad, with `tf.data` end to end."""
+
+import math
+import os
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_det.data import augment as augmenting
+from keras_det.data.dataset import Dataset
+from keras_det.data.decoding import decode_planned
+from keras_det.data.image import read_image
+from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
+from keras_det.errors import DataError
+
+# More than this share of broken images in one epoch is a broken data set.
+MAX_FAILED = 0.05
+# ImageNet's mean colour, the padding where no model says its own.
+MEAN_COLOR = (123.675, 116.28, 103.53)
+PADDING_LABEL = -1  # as in keras_det.boxes, which loads Keras
+SHOWN_FAILURES = 3
+EPOCH_STRIDE = 1 << 32  # seeds of one epoch: more slots than any epoch has
+
+
+class Pipeline:
+    """Batches of a data set, as `fit`, `evaluate` and `predict` of a detector take them.
+
+    Training: an endless stream; epoch e is `steps_per_epoch` full batches in an order that
+    depends on (seed, e) alone, every random choice on (seed, e, place in the epoch). Evaluation:
+    every image once, in order, the last batch partial. Images that do not decode are skipped and
+    listed in `failed`, with one warning; over 5% of an epoch is a DataError.
+
+    Args:
+        dataset: `Dataset`. Crowd objects are left out of the targets.
+        model_or_size: a detector (its `resize_policy`, and its `normalization.mean` as padding
+            colour), or the input size, one integer or `(height, width)`, letterboxed.
+        batch_size: int, images per batch.
+        augment: "none", "flip", "ssj", "lsj" or an `Augment`. None: none.
+        seed: int. One seed gives one stream, whatever the number of threads.
+        training: bool. None: True where `augment` is given.
+        max_boxes: int, slots per image. Of more objects the largest are kept, with a warning.
+        fill: padding colour in 0..255, one value or three. None: the model's mean, else
+            ImageNet's.
+        num_parallel_calls: int, images in work at once. None: the number of cores.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        model_or_size,
+        batch_size: int = 8,
+        augment: "str | augmenting.Augment | None" = None,
+        seed: int = 0,
+        training: bool | None = None,
+        max_boxes: int = 100,
+        fill=None,
+        num_parallel_calls: int | None = None,
+    ):
+        self.dataset = dataset
+        self.batch_size = int(batch_size)
+        self.augment = augmenting.get_augment(augment)
+        self.training = (augment is not None) if training is None else bool(training)
+        self.seed = int(seed)
+        self.max_boxes = int(max_boxes)
+        self.mode, self.size = check_policy(_policy(model_or_size))
+        self.fill = _fill(model_or_size) if fill is None else fill
+        self.num_parallel_calls = num_parallel_calls or os.cpu_count() or 1
+        self.first_epoch = 0
+        self.error: DataError | None = None
+        self._failures: dict[str, str] = {}
+        self._epoch_failures: dict[int, set] = {}
+        self._check()
+        self._rows = self._training_rows()
+
+    def _check(self):
+        for name in ("batch_size", "max_boxes"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. Received: {getattr(self, name)}. Give a "
+                    "positive integer."
+                )
+        if not len(self.dataset):
+            raise DataError(
+                f"A data set must hold at least one image. Received: {self.dataset.summary} "
+                "Check the split and the folder of the images."
+            )
+        if not self.training and self.augment != augmenting.AUGMENTS["none"]:
+            raise ValueError(
+                "Evaluation must see images as they are. Received: training=False with "
+                f"augment={self.augment}. Leave out one of them."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per epoch; in training full ones, so that each image comes at least once."""
+        return math.ceil(len(self.dataset) / self.batch_size)
+
+    @property
+    def failed(self) -> list[str]:
+        """Paths of the images that did not decode so far."""
+        return list(self._failures)
+
+    def start(self, epoch: int) -> "Pipeline":
+        """Makes the next `as_tf_dataset()` start at this epoch, as if the ones before had run."""
+        self.first_epoch = int(epoch)
+        return self
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[tuple]:
+        """Yields numpy batches; a broken data set raises the DataError itself."""
+        try:
+            yield from self.as_tf_dataset().as_numpy_iterator()
+        except Exception as error:
+            self.check()
+            raise error
+
+    def check(self) -> None:
+        """Raises the DataError that stopped the stream, which TensorFlow wraps in its own."""
+        if self.error is not None:
+            raise self.error
+
+    def as_tf_dataset(self):
+        """The batches as a `tf.data.Dataset`.
+
+        Returns:
+            Dataset of `(images, targets)`: images uint8 `(batch, height, width, 3)`; targets a
+            dict of `boxes` float32 `(batch, max_boxes, 4)` xyxy input pixels, 0 in empty slots,
+            `labels` int32 `(batch, max_boxes)`, -1 in empty slots, `image_index` int32
+            `(batch,)`, `image_to_original` float32 `(batch, 4)`: scale x, y, offset x, y with
+            original = input * scale + offset (scale x negative where the image is flipped).
+        """
+        import tensorflow as tf
+
+        tables = self._tables()
+        if self.training:
+            epochs = tf.data.Dataset.range(self.first_epoch, np.iinfo(np.int64).max)
+            stream = epochs.flat_map(lambda epoch: self._epoch(epoch, tables))
+        else:
+            stream = self._epoch(tf.constant(0, tf.int64), tables)
+        batches = stream.batch(self.batch_size)
+        if self.training:
+            infinite = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+            batches = batches.apply(infinite)
+        return batches.prefetch(2)
+
+    def _epoch(self, epoch, tables):
+        """The samples of one epoch. Slots count images drawn; each pass ends with a marker.
+
+        A broken image raises inside the map and vanishes in `ignore_errors`. The scan sees the
+        hole in the slot numbers and reports it; the marker makes sure that somebody looks.
+        """
+        import tensorflow as tf
+
+        per_pass = len(self.dataset) + 1
+        slots = tf.data.Dataset.range(np.iinfo(np.int64).max if self.training else per_pass)
+        samples = slots.map(
+            lambda slot: self._slot(epoch, slot, tables),
+            num_parallel_calls=self.num_parallel_calls,
+            deterministic=True,
+        ).ignore_errors()
+
+        def account(expected, numbered):
+            slot = numbered[0]
+            missed = tf.cond(
+                slot > expected,
+                lambda: tf.numpy_function(self._report, [epoch, expected, slot], tf.int64),
+                lambda: tf.constant(0, tf.int64),
+            )
+            return slot + 1 + 0 * tf.reshape(missed, ()), numbered
+
+        samples = samples.scan(tf.constant(0, tf.int64), account)
+        samples = samples.filter(lambda slot, sample: slot % per_pass != per_pass - 1)
+        samples = samples.map(lambda slot, sample: sample)
+        return samples.take(self.steps_per_epoch * self.batch_size) if self.training else samples
+
+    def _index(self, epoch, slot):
+        """Which image is drawn at a slot of an epoch: a permutation of its own for every pass."""
+        import tensorflow as tf
+
+        slot = tf.cast(slot, tf.int64)
+        place = slot % (len(self.dataset) + 1)
+        if not self.training:
+            return place
+        round_number = slot // (len(self.dataset) + 1)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + round_number])
+        last = tf.constant(len(self.dataset) - 1, tf.int64)
+        return tf.random.experimental.index_shuffle(tf.minimum(place, last), seed, last)
+
+    def _slot(self, epoch, slot, tables):
+        """`(slot, (image, targets))`, or blanks for the marker at the end of a pass."""
+        import tensorflow as tf
+
+        def blank():
+            targets = {
+                "boxes": tf.zeros((self.max_boxes, 4)),
+                "labels": tf.fill((self.max_boxes,), PADDING_LABEL),
+                "image_index": tf.constant(-1),
+                "image_to_original": tf.zeros((4,)),
+            }
+            return tf.zeros((*self.size, 3), tf.uint8), targets
+
+        marker = slot % (len(self.dataset) + 1) == len(self.dataset)
+        return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, tables))
+
+    def _sample(self, epoch, slot, tables):
+        import tensorflow as tf
+
+        index = self._index(epoch, slot)
+        if self.training:
+            seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + slot])
+            draws = tf.random.stateless_uniform((4,), seed)
+        else:
+            draws = tf.ones((4,))
+        contents = tf.io.read_file(tables["paths"][index])
+        pixels, plan = decode_planned(
+            contents,
+            lambda shape, max_ratio: augmenting.draw_plan(
+                shape, self.size, self.mode, self.augment, draws, max_ratio
+            ),
+            whole=not self.augment.jitters,
+        )
+        image = tf_resize_pixels(pixels, plan.height, plan.width)
+        if self.augment.flip:
+            image = tf.cond(plan.flip, lambda: tf.reverse(image, [1]), lambda: image)
+        to_original = augmenting.way_back(plan)
+        start, stop = tables["row_splits"][index], tables["row_splits"][index + 1]
+        boxes, labels = self._place(
+            tables["boxes"][start:stop], tables["labels"][start:stop], plan, to_original
+        )
+        targets = {
+            "boxes": boxes,
+            "labels": labels,
+            "image_index": tf.cast(index, tf.int32),
+            "image_to_original": to_original,
+        }
+        return tf_pad(image, self.size, self.fill), targets
+
+    def _place(self, boxes, labels, plan, to_original):
+        """Moves the boxes of one image and pads them to `max_boxes` slots."""
+        import tensorflow as tf
+
+        boxes, visible = augmenting.move_boxes(boxes, plan, to_original)
+        if self.augment.jitters:
+            keep = augmenting.stays(boxes, visible, self.augment)
+            boxes, labels = tf.boolean_mask(boxes, keep), tf.boolean_mask(labels, keep)
+        if self._crowded:
+            boxes, labels = augmenting.keep_largest(boxes, labels, self.max_boxes)
+        empty = self.max_boxes - tf.shape(labels)[0]
+        boxes = tf.ensure_shape(tf.pad(boxes, [[0, empty], [0, 0]]), (self.max_boxes, 4))
+        labels = tf.pad(labels, [[0, empty]], constant_values=PADDING_LABEL)
+        return boxes, tf.ensure_shape(labels, (self.max_boxes,))
+
+    def _training_rows(self):
+        """`(boxes, labels, row_splits)` without crowd objects; warns once of full images."""
+        kept = ~self.dataset.crowd
+        splits = np.concatenate([[0], np.cumsum(kept)])[self.dataset.row_splits]
+        counts = np.diff(splits)
+        self._crowded = bool((counts > self.max_boxes).any())
+        if self._crowded:
+            warnings.warn(
+                f"{(counts > self.max_boxes).sum()} of {len(self.dataset)} images hold more than "
+                f"max_boxes={self.max_boxes} objects (up to {counts.max()}; first: "
+                f"{self.dataset.image_paths[int(np.argmax(counts > self.max_boxes))]}); the "
+                "largest are kept. Raise `max_boxes` to train on all of them.",
+                stacklevel=3,
+            )
+        return self.dataset.boxes[kept], self.dataset.labels[kept], splits
+
+    def _tables(self):
+        """The annotations as tensors that the graph refers to, on the CPU."""
+        import tensorflow as tf
+
+        boxes, labels, row_splits = self._rows
+        with tf.device("CPU"):
+            return {
+                "paths": tf.constant(self.dataset.image_paths),
+                "boxes": tf.constant(boxes),
+                "labels": tf.constant(labels),
+                "row_splits": tf.constant(row_splits),
+            }
+
+    def _report(self, epoch, first, stop):
+        """Notes the images of the missing slots; called by the graph, only where there are any."""
+        per_pass = len(self.dataset) + 1
+        lost = self._epoch_failures.setdefault(int(epoch), set())
+        for slot in range(int(first), int(stop)):
+            if slot % per_pass == per_pass - 1:
+                continue
+            path = self.dataset.image_paths[int(self._index(np.int64(epoch), slot))]
+            lost.add(path)
+            if path not in self._failures:
+                reason = _why(path) if len(self._failures) < SHOWN_FAILURES else ""
+                self._failures[path] = reason
+                if len(self._failures) == 1:
+                    warnings.warn(
+                        f"An image does not decode and is skipped: {reason} `Pipeline.failed` "
+                        "lists it and any further ones.",
+                        stacklevel=2,
+                    )
+        if len(lost) > MAX_FAILED * len(self.dataset):
+            self.error = DataError(
+                f"At most {MAX_FAILED:.0%} of the images may fail to decode. Received: "
+                f"{len(lost)} of {len(self.dataset)} in epoch {int(epoch)}; first: "
+                f"{next(reason for reason in self._failures.values())} Replace or remove the "
+                "files that `Pipeline.failed` lists."
+            )
+            raise self.error
+        return np.int64(len(lost))
+
+
+def _policy(model_or_size) -> dict:
+    policy = getattr(model_or_size, "resize_policy", None)
+    if policy is not None:
+        return policy
+    try:
+        size = tuple(int(side) for side in np.broadcast_to(model_or_size, (2,)))
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`model_or_size` must be a detector, an integer or (height, width). Received: "
+            f"{model_or_size!r}. Give the model, or the input size in pixels."
+        ) from None
+    return {"mode": "letterbox", "size": size}
+
+
+def _fill(model_or_size):
+    normalization = getattr(model_or_size, "normalization", None)
+    return MEAN_COLOR if normalization is None else normalization.fill_color
+
+
+def _why(path: str) -> str:
+    """Says in words why an image cannot be read."""
+    try:
+        read_image(path)
+    except DataError as error:
+        return str(error)
+    return f"TensorFlow does not decode {path}, Pillow does; save it again as JPEG or PNG."
