@@ -1,0 +1,102 @@
+"""What all commands share: how errors and warnings reach the user, and the arguments' types."""
+
+import contextlib
+import os
+import traceback
+import warnings
+
+import click
+
+from keras_det.errors import DataError
+
+# models.detector.MIN_IMAGE_SIZE, repeated because importing it would load Keras; a test compares.
+MIN_IMAGE_SIZE = 32
+
+
+class Command(click.Command):
+    """A command whose wrong input ends in one sentence and exit code 2.
+
+    Args:
+        examples: lines shown at the end of the help.
+    """
+
+    def __init__(self, *args, examples=(), **kwargs):
+        if examples:
+            kwargs["epilog"] = "\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)])
+        super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("show_default", True)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=lambda ctx, _, value: ctx.meta.update({"debug": value}),
+                help="Show where an error came from.",
+                show_default=False,
+            )
+        )
+
+    def invoke(self, ctx):
+        # TensorFlow writes a page of its own at start; errors still come through.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        try:
+            with _plain_warnings():
+                return super().invoke(ctx)
+        except (DataError, OSError) as error:
+            if ctx.meta.get("debug"):
+                traceback.print_exc()
+            raise WrongInput(_sentence(error)) from error
+
+
+class WrongInput(click.ClickException):
+    """Shown as `Error: …`, without the usage, which was right."""
+
+    exit_code = 2
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _plain_warnings():
+    """Warnings as one line for a user, without file and line of our source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"Note: {message}", err=True)
+        yield
+
+
+@contextlib.contextmanager
+def user_input():
+    """Turns a ValueError into the user's error: around calls that check what they are given."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+class ImageSize(click.ParamType):
+    """`320` or `320x416` (height x width), each side at least 32 pixels."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            sides = tuple(int(side) for side in str(value).lower().split("x"))
+        except ValueError:
+            sides = ()
+        if len(sides) not in (1, 2):
+            self.fail(f"must be like 320 or 320x416 (height x width). Received: {value}.")
+        if min(sides) < MIN_IMAGE_SIZE:
+            self.fail(f"must be at least {MIN_IMAGE_SIZE} pixels. Received: {value}.")
+        return (sides[0], sides[-1])
+
+
+IMAGE_SIZE = ImageSize()

@@ -1,0 +1,110 @@
+"""`keras-det demo`: everything once on drawn shapes, from images to exported files."""
+
+import pathlib
+
+import click
+
+from keras_det.cli.command import IMAGE_SIZE, Command
+from keras_det.cli.files import free_folder, new_folder, say_where, write_json
+
+MODEL = "efficientdet_lite0"
+IMAGE_SIDE = (128, 128)
+NUM_TRAIN, NUM_VAL = 300, 60
+EPOCHS = 15
+BATCH_SIZE = 8
+NUM_PICTURES = 8
+SEED = 0
+
+EXAMPLES = ("keras-det demo", "keras-det demo --epochs 30 --out my_demo/")
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.option("--epochs", type=click.IntRange(min=1), default=EPOCHS)
+@click.option("--image-size", type=IMAGE_SIZE, default="x".join(map(str, IMAGE_SIDE)))
+@click.option("--train-images", type=click.IntRange(min=1), default=NUM_TRAIN)
+@click.option("--val-images", type=click.IntRange(min=1), default=NUM_VAL)
+@click.option("--out", type=click.Path(), help="New or empty folder.  [default: runs/demo]")
+def demo(epochs, image_size, train_images, val_images, out):
+    """Does everything once on drawn shapes.
+
+    Draws a data set, trains a small detector on it, measures it, draws what it finds and exports
+    it. Needs no data and no download. The output folder gets data/ and run/, a run folder like that
+    of `keras-det train`.
+    """
+    folder = new_folder(out) if out else free_folder("runs/demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    data, run = folder / "data", folder / "run"
+    click.echo(f"Drawing {train_images} + {val_images} images …")
+    training_set, validation_set = draw(data, train_images, val_images, max(image_size))
+    click.echo(f"Training {MODEL} at {image_size[0]} x {image_size[1]} pixels …")
+    detector = train(training_set, validation_set, run, epochs, image_size)
+    metrics = measure(detector, validation_set, run)
+    draw_pictures(detector, validation_set, run / "pictures")
+    exported = export(detector, run / "exports")
+    click.echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
+    say_where("Pictures", run / "pictures")
+    for path in exported:
+        say_where("Export", path)
+    say_where("Run folder", run)
+
+
+def draw(data: pathlib.Path, num_train: int, num_val: int, image_size: int):
+    """Writes the drawn data set in COCO's layout and reads both splits."""
+    from keras_det.data import draw_shapes_dataset, load
+
+    draw_shapes_dataset(data, num_train, num_val, image_size, SEED)
+    return load(data, split="train"), load(data, split="val")
+
+
+def train(training_set, validation_set, run: pathlib.Path, epochs: int, image_size):
+    """Trains on the drawn images; returns the best model."""
+    from keras_det.models import load_model
+    from keras_det.training.run import train as fill_run_folder
+
+    fill_run_folder(
+        MODEL,
+        training_set,
+        validation_set,
+        run,
+        weights=None,
+        image_size=image_size,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        seed=SEED,
+        resume=False,
+    )
+    return load_model(run / "best.keras")
+
+
+def measure(detector, dataset, run: pathlib.Path) -> dict:
+    """Prints and writes COCO's numbers; returns them."""
+    from keras_det.metrics import format_metrics
+    from keras_det.training.evaluate import evaluate
+
+    metrics = evaluate(detector, dataset)
+    click.echo(format_metrics(metrics))
+    write_json(run / "metrics.json", metrics)
+    return metrics
+
+
+def draw_pictures(detector, dataset, folder: pathlib.Path) -> None:
+    """Writes the first images of a data set with what was found in them."""
+    from keras_det.cli.files import write_whole
+    from keras_det.cli.predict import detect_and_draw, encoded
+
+    folder.mkdir(exist_ok=True)
+    for index in range(min(NUM_PICTURES, len(dataset))):
+        path = pathlib.Path(dataset.image_paths[index])
+        picture, _ = detect_and_draw(detector, path, score_threshold=0.3)
+        write_whole(folder / f"{path.stem}.png", encoded(picture, f"{path.stem}.png"))
+
+
+def export(detector, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Exports to both formats; returns where they are."""
+    from keras_det import export as exports
+
+    folder.mkdir(exist_ok=True)
+    paths = [folder / "saved_model", folder / "model_float32.tflite"]
+    exports.saved_model(detector, paths[0])
+    exports.tflite(detector, paths[1])
+    return paths

@@ -1,0 +1,55 @@
+"""`keras-det export MODEL`: a SavedModel for servers or a TFLite file for phones."""
+
+import click
+
+from keras_det.cli.command import Command, user_input
+from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
+from keras_det.errors import DataError
+
+EXAMPLES = (
+    "keras-det export run/ --format tflite --quantize float16 --out lite0.tflite",
+    "keras-det export run/ --format saved_model --out served/1",
+)
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("model", type=click.Path())
+@click.option(
+    "--format", "kind", type=click.Choice(["saved_model", "tflite"]), default="saved_model"
+)
+@click.option(
+    "--quantize",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    help="Numbers in a TFLite file; float16 halves its size.",
+)
+@click.option("--out", type=click.Path(), help="[default: exports/ beside MODEL]")
+def export(model, kind, quantize, out):
+    """Exports MODEL for servers or phones.
+
+    MODEL is a .keras file or a run folder. The export is run beside the model: what they disagree
+    in is printed and written beside it.
+    """
+    if kind == "saved_model" and quantize != "float32":
+        raise DataError(
+            f"--quantize is for --format tflite. Received: {quantize} with saved_model. Leave it "
+            "out, or choose tflite."
+        )
+    default = home_of(model) / "exports" / export_name(kind, quantize)
+    target = refuse_existing(out or default)
+    detector = load_keras_model(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    from keras_det import export as exports
+
+    with user_input():
+        if kind == "tflite":
+            result = exports.tflite(detector, target, quantize=quantize)
+        else:
+            result = exports.saved_model(detector, target)
+    click.echo(f"Check: {result}")
+    say_where("Export", target)
+
+
+def export_name(kind: str, quantize: str) -> str:
+    """The name of an export inside `exports/`."""
+    return "saved_model" if kind == "saved_model" else f"model_{quantize}.tflite"

@@ -1,0 +1,148 @@
+"""Where commands read models and data from, and where they write."""
+
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import click
+
+from keras_det.cli.command import user_input
+from keras_det.errors import DataError, suggest
+
+# What a run folder holds, the better one first.
+RUN_MODELS = ("best.keras", "last.keras")
+
+
+def find_model(path: str) -> pathlib.Path:
+    """Returns the model file or SavedModel folder that `path` means; DataError where none is there.
+
+    Args:
+        path: a `.keras` or `.tflite` file, a SavedModel folder, or a run folder (its `best.keras`,
+            else its `last.keras`).
+    """
+    given = pathlib.Path(path)
+    if not given.exists():
+        near = os.listdir(given.parent) if given.parent.is_dir() else []
+        raise DataError(
+            f"MODEL must exist. Received: {given}.{suggest(given.name, near)} Give a .keras file "
+            "or the run folder of `keras-det train`."
+        )
+    if given.is_dir():
+        if (given / "saved_model.pb").exists():
+            return given
+        for name in RUN_MODELS:
+            if (given / name).exists():
+                return given / name
+        raise DataError(
+            f"A run folder must hold {' or '.join(RUN_MODELS)}. Received: {given}, which holds "
+            "neither. Train first with `keras-det train DATA --out "
+            f"{given}`, or give the .keras file itself."
+        )
+    if given.suffix not in (".keras", ".tflite"):
+        raise DataError(
+            "MODEL must be a .keras or .tflite file, a SavedModel folder or a run folder. "
+            f"Received: {given}. Save a model with model.save('model.keras')."
+        )
+    return given
+
+
+def load_keras_model(path: str):
+    """Loads the detector that `path` means; DataError where it is not a `.keras` of ours."""
+    found = find_model(path)
+    if found.suffix != ".keras":
+        raise DataError(
+            f"This command needs a .keras model. Received: {found}, an exported one. Give the "
+            ".keras file or run folder that it was exported from."
+        )
+    if not zipfile.is_zipfile(found):
+        raise DataError(
+            f"A .keras file must be whole. Received: {found}, which is not a Keras archive. Copy "
+            "or save it again."
+        )
+    from keras_det.models import load_model
+
+    with user_input():
+        model = load_model(found)
+    if not hasattr(model, "detect"):
+        raise DataError(
+            f"MODEL must be a detector of keras_det. Received: {found}, a "
+            f"{type(model).__name__}. Train one with `keras-det train`."
+        )
+    return model
+
+
+def home_of(model: str) -> pathlib.Path:
+    """The folder that results about a model go to: the run folder, or the one the file lies in."""
+    given = pathlib.Path(model)
+    is_run = given.is_dir() and not (given / "saved_model.pb").exists()
+    return given if is_run else given.absolute().parent
+
+
+def new_folder(path: str | os.PathLike) -> pathlib.Path:
+    """Returns an output folder still to be made; DataError where it already holds something."""
+    folder = pathlib.Path(path)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        what = "a file" if folder.is_file() else "a folder that is not empty"
+        raise DataError(
+            f"--out must be a new or empty folder. Received: {folder}, {what}. Choose another "
+            "folder, or remove it."
+        )
+    return folder
+
+
+def free_folder(path: str | os.PathLike) -> pathlib.Path:
+    """Returns `path`, or the first of `path-2`, `path-3`, … that does not exist."""
+    folder, number = pathlib.Path(path), 1
+    while folder.exists():
+        number += 1
+        folder = pathlib.Path(f"{path}-{number}")
+    return folder
+
+
+def refuse_existing(path: str | os.PathLike) -> pathlib.Path:
+    """Returns a path to write to; DataError where something is there."""
+    target = pathlib.Path(path)
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise DataError(
+            f"--out must not exist yet. Received: {target}. Choose another name, or remove it."
+        )
+    return target
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file so that it is either whole or not there, whatever interrupts."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp makes files private; results get the permissions of any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_json(path: pathlib.Path, content) -> None:
+    """Writes JSON (indented, NaN as null: JSON has none) whole or not at all."""
+    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(path, (text + "\n").encode())
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+        return _without_nan(value.tolist())
+    return None if value != value else value
+
+
+def say_where(what: str, path: str | os.PathLike) -> None:
+    """The line every command ends with."""
+    click.echo(f"{what}: {path}")

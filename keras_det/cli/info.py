@@ -1,0 +1,65 @@
+"""`keras-det info [MODEL]`: the models there are, or one of them in numbers."""
+
+import pathlib
+
+import click
+
+from keras_det.cli.command import Command
+from keras_det.cli.files import load_keras_model
+from keras_det.cli.train import check_model_name
+
+EXAMPLES = ("keras-det info", "keras-det info efficientdet_d3", "keras-det info run/")
+COCO_CLASSES = 90  # the published models' heads: COCO's ids 1..90, ten of them unused
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("model", required=False)
+def info(model):
+    """Lists the models, or describes one of them.
+
+    MODEL is a name of the list, a .keras file or a run folder.
+    """
+    if model is None:
+        click.echo(model_table())
+        return
+    if pathlib.Path(model).exists():
+        detector = load_keras_model(model)
+    else:
+        check_model_name(model)
+        from keras_det.models import build_model
+
+        detector = build_model(model, num_classes=COCO_CLASSES)
+    click.echo(description(detector))
+
+
+def model_table() -> str:
+    """One line per model: its name and the row of its table."""
+    from keras_det.models import EfficientDet
+
+    lines = [f"{'name':<22}{'image size':>10}  {'backbone':<10}{'channels':>8}{'cells':>6}"]
+    for name, row in EfficientDet.variants.items():
+        lines.append(
+            f"{f'efficientdet_{name}':<22}{row.image_size:>10}  {row.backbone:<10}"
+            f"{row.channels:>8}{row.neck_cells:>6}"
+        )
+    return "\n".join(lines)
+
+
+def description(detector) -> str:
+    """Size, parameters, anchors and levels of a detector as lines of text."""
+    height, width = detector.image_size
+    parameters = sum(int(weight.size) for weight in detector.trainable_weights)
+    generator = detector.anchor_generator
+    levels = ", ".join(f"P{level}" for level in generator.levels)
+    names = detector.class_names
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    rows = {
+        "model": detector.name,
+        "image size": f"{height} x {width} pixels (height x width)",
+        "resizing": detector.resize_policy["mode"],
+        "parameters": f"{parameters:,} trainable, {detector.count_params():,} in all",
+        "levels": levels,
+        "anchors": f"{len(detector.anchors):,}, {generator.num_anchors_per_cell} per cell",
+        "classes": f"{len(names)} ({shown})",
+    }
+    return "\n".join(f"{key:<12}{value}" for key, value in rows.items())

@@ -1,0 +1,43 @@
+"""The group of commands. Imports click only: `keras-det --help` loads no TensorFlow."""
+
+import click
+
+from keras_det import __version__
+from keras_det.cli.command import Command
+from keras_det.cli.demo import demo
+from keras_det.cli.evaluate import evaluate
+from keras_det.cli.export import export
+from keras_det.cli.info import info
+from keras_det.cli.predict import predict
+from keras_det.cli.train import train
+from keras_det.errors import suggest
+
+
+class Commands(click.Group):
+    """A group that lists its commands in the order of use and suggests the nearest name."""
+
+    command_class = Command
+
+    def list_commands(self, ctx):
+        return list(self.commands)
+
+    def resolve_command(self, ctx, args):
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise click.UsageError(
+                f"There is no command {args[0]!r}.{suggest(args[0], self.commands)} The commands "
+                f"are {', '.join(self.commands)}."
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="keras-det")
+def main():
+    """Object detection for Keras 3: from your own images to a phone or a server.
+
+    Start with `keras-det demo`. Every command explains itself with --help.
+    """
+
+
+for command in (demo, train, evaluate, predict, export, info):
+    main.add_command(command)

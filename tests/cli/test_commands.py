@@ -1,0 +1,129 @@
+"""What commands write and print; the work itself is tested where it is done."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from keras_det.cli import files, predict
+
+
+class Finder:
+    """A detector that finds one square in every image."""
+
+    class_names = ["circle", "square"]
+
+    def detect(self, image, **settings):
+        assert image.dtype == np.uint8
+        return {
+            "boxes": np.array([[6, 4, 26, 14]], "float32"),
+            "scores": np.array([0.75], "float32"),
+            "labels": np.array([1], "int32"),
+            "num_detections": 1,
+            "class_names": ["square"],
+        }
+
+
+@pytest.fixture
+def finder(monkeypatch):
+    pytest.importorskip("keras_det.report")
+    monkeypatch.setattr(predict, "load_keras_model", lambda path: Finder())
+
+
+def test_help_lists_commands_in_the_order_of_use(run):
+    result = run("--help")
+    assert result.exit_code == 0
+    listed = result.output.split("Commands:")[1].split()
+    places = [listed.index(name) for name in ("demo", "train", "evaluate", "predict", "export")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "export", "info"])
+def test_every_command_has_help_with_types_and_examples(run, command):
+    output = run(command, "--help").output
+    assert f"keras-det {command}" in output.split("Examples:\n")[1]
+    assert "--debug" in output
+    assert "..." not in run("--help").output.split("Commands:")[1], "a summary is cut off"
+
+
+def test_version(run):
+    from keras_det import __version__
+
+    assert run("--version").output.strip() == f"keras-det, version {__version__}"
+
+
+def test_predict_writes_pictures_and_coco_results(run, finder, coco, tmp_path):
+    out = tmp_path / "found"
+    result = run("predict", "m.keras", coco / "train", coco / "val" / "a.png", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == f"Objects: 2, images: 2, results: {out}"
+    assert sorted(os.listdir(out)) == ["a-2.png", "a.png", "detections.json"]
+    rows = json.loads((out / "detections.json").read_text())
+    assert rows[0] == {
+        "image_id": 0,
+        "file_name": str(coco / "train" / "a.png"),
+        "category_id": 1,
+        "category_name": "square",
+        "bbox": [6.0, 4.0, 20.0, 10.0],
+        "score": 0.75,
+    }
+    assert rows[1]["image_id"] == 1
+
+
+def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp_path):
+    (coco / "train" / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found")
+    assert result.exit_code == 0
+    assert "Note: left out:" in result.stderr and "broken.jpg" in result.stderr
+    assert "Objects: 1, images: 1, results: " in result.stdout
+    result = run("predict", "m.keras", coco / "train" / "broken.jpg", "--out", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "At least one of the 1 images must decode" in result.stderr
+
+
+def test_model_is_the_best_of_a_run(tmp_path):
+    (tmp_path / "last.keras").touch()
+    assert files.find_model(tmp_path) == tmp_path / "last.keras"
+    (tmp_path / "best.keras").touch()
+    assert files.find_model(tmp_path) == tmp_path / "best.keras"
+    assert files.home_of(tmp_path) == tmp_path
+    assert files.home_of(tmp_path / "best.keras") == tmp_path
+    (tmp_path / "saved_model.pb").touch()
+    assert files.find_model(tmp_path) == tmp_path
+    assert files.home_of(tmp_path) == tmp_path.parent
+
+
+def test_free_folder_counts_up(tmp_path):
+    assert files.free_folder(tmp_path / "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    assert files.free_folder(tmp_path / "demo") == tmp_path / "demo-2"
+    (tmp_path / "demo-2").mkdir()
+    assert files.free_folder(tmp_path / "demo") == tmp_path / "demo-3"
+
+
+def test_write_whole_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):
+    target = tmp_path / "metrics.json"
+    target.write_text("old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_whole(target, b"new")
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_write_json_turns_nan_into_null(tmp_path):
+    target = tmp_path / "metrics.json"
+    metrics = {"AP": np.float32(0.5), "AP_small": float("nan"), "AP_per_class": {"é": np.nan}}
+    files.write_json(target, metrics)
+    assert json.loads(target.read_text()) == {
+        "AP": 0.5,
+        "AP_small": None,
+        "AP_per_class": {"é": None},
+    }
+    (tmp_path / "other").write_text("")
+    assert target.stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -1,0 +1,166 @@
+"""Wrong input: one sentence that names what was wrong, exit code 2, no traceback."""
+
+import json
+
+import pytest
+
+from tests.helpers import ROOT
+
+
+def test_unknown_command_names_the_nearest(refused):
+    assert "no command 'trian'. Did you mean 'train'?" in refused("trian")
+
+
+def test_missing_data_set(refused, coco):
+    message = refused("train", coco.parent / "shape", "--out", coco / "run")
+    assert "data set must exist" in message and "Did you mean 'shapes'?" in message
+    assert not (coco / "run").exists()
+
+
+def test_folder_without_annotations(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    message = refused("train", tmp_path / "empty", "--out", tmp_path / "run")
+    assert "must be laid out as COCO" in message and "holds nothing" in message
+
+
+def test_json_that_is_not_coco(refused, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"learning_rate": 0.1}))
+    message = refused("train", tmp_path / "config.json", "--out", tmp_path / "run")
+    assert "must be an object with `images`" in message and "learning_rate" in message
+
+
+def test_json_that_is_not_json(refused, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    assert "valid JSON" in refused("train", tmp_path / "broken.json", "--out", tmp_path / "run")
+
+
+def test_label_out_of_range(refused, coco, tmp_path):
+    file = coco / "annotations" / "instances_train.json"
+    file.write_text(file.read_text().replace('"category_id": 3', '"category_id": 9'))
+    message = refused("train", coco, "--out", tmp_path / "run")
+    assert "`category_id` must be listed in `categories`. Received: 9" in message
+
+
+def test_unknown_split_names_the_splits(refused, coco, tmp_path):
+    message = refused("train", coco, "--val-split", "test", "--out", tmp_path / "run")
+    assert "Received: 'test'" in message and "train, val" in message
+
+
+@pytest.mark.parametrize(
+    "size, sentence",
+    [
+        ("16", "at least 32 pixels. Received: 16."),
+        ("320x31", "at least 32 pixels. Received: 320x31."),
+        ("-320", "at least 32 pixels. Received: -320."),
+        ("big", "like 320 or 320x416 (height x width). Received: big."),
+        ("1x2x3", "like 320 or 320x416 (height x width). Received: 1x2x3."),
+    ],
+)
+def test_image_size(refused, coco, tmp_path, size, sentence):
+    assert sentence in refused("train", coco, "--image-size", size, "--out", tmp_path / "run")
+
+
+def test_smallest_image_size_is_the_models():
+    from keras_det.cli import command
+
+    source = (ROOT / "keras_det" / "models" / "detector.py").read_text()
+    assert f"\nMIN_IMAGE_SIZE = {command.MIN_IMAGE_SIZE}\n" in source
+
+
+def test_image_size_is_height_by_width():
+    from keras_det.cli.command import IMAGE_SIZE
+
+    assert IMAGE_SIZE.convert("320", None, None) == (320, 320)
+    assert IMAGE_SIZE.convert("320x416", None, None) == (320, 416)
+
+
+def test_unknown_model_names_the_nearest(refused, coco, tmp_path):
+    message = refused("train", coco, "--model", "eficientdet_lite0", "--out", tmp_path / "run")
+    assert "Did you mean 'efficientdet_lite0'?" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "many"])
+def test_epochs(refused, coco, epochs):
+    assert "'--epochs'" in refused("train", coco, "--epochs", epochs)
+
+
+def test_output_folder_that_is_not_empty(refused, coco):
+    message = refused("train", coco, "--out", coco)
+    assert "--out must be a new or empty folder" in message and "not empty" in message
+    assert "not empty" in refused("demo", "--out", coco)
+    assert "not empty" in refused("predict", "x.keras", coco / "train", "--out", coco)
+
+
+def test_output_folder_that_is_a_file(refused, coco):
+    file = coco / "annotations" / "instances_val.json"
+    assert "a file. Choose another folder" in refused("train", coco, "--out", file)
+
+
+def test_resume_without_a_run(refused, coco, tmp_path):
+    message = refused("train", coco, "--resume", "--out", tmp_path / "none")
+    assert "holds recipe.json" in message
+    assert "Received: None" in refused("train", coco, "--resume")
+
+
+def test_missing_weights(refused, coco, tmp_path):
+    message = refused("train", coco, "--weights", tmp_path / "w.keras", "--out", tmp_path / "run")
+    assert "--weights must name a file that exists" in message
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_missing_model(refused, coco, tmp_path, command):
+    (tmp_path / "model.keras").write_bytes(b"")
+    more = {"evaluate": [coco], "predict": [coco / "train"], "export": []}[command]
+    message = refused(command, tmp_path / "modell.keras", *more, "--out", tmp_path / "out")
+    assert "MODEL must exist" in message and "Did you mean 'model.keras'?" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_folder_without_a_model(refused, coco):
+    message = refused("evaluate", coco, coco)
+    assert "best.keras or last.keras" in message
+
+
+def test_model_of_another_kind(refused, coco):
+    message = refused("evaluate", coco / "train" / "a.png", coco)
+    assert "MODEL must be a .keras or .tflite file" in message
+
+
+def test_keras_file_that_is_none(refused, coco, tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"not a zip")
+    assert "not a Keras archive" in refused("evaluate", tmp_path / "model.keras", coco)
+
+
+def test_missing_image(refused, tmp_path):
+    message = refused("predict", "m.keras", tmp_path / "a.jpg", "--out", tmp_path / "out")
+    assert "IMAGES must exist" in message
+
+
+def test_folder_without_images(refused, coco, tmp_path):
+    message = refused("predict", "m.keras", coco / "annotations", "--out", tmp_path / "out")
+    assert "which holds none" in message
+
+
+def test_quantised_saved_model(refused):
+    message = refused("export", "m.keras", "--quantize", "float16")
+    assert "--quantize is for --format tflite" in message
+
+
+def test_export_over_something(refused, coco):
+    file = coco / "annotations" / "instances_val.json"
+    assert "--out must not exist yet" in refused("export", "m.keras", "--out", file)
+
+
+def test_debug_shows_the_traceback(run, tmp_path):
+    result = run("train", tmp_path / "none", "--out", tmp_path / "run", "--debug")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr and "DataError" in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("Error: The data set must exist")
+
+
+def test_file_system_errors_name_the_file(refused, tmp_path):
+    locked = tmp_path / "file"
+    locked.write_text("")
+    # A folder cannot be looked up below a file: the operating system's own error.
+    assert str(locked) in refused("train", locked / "data", "--out", tmp_path / "run")
