@@ -89,20 +89,51 @@ class SparseSigmoidFocalLoss(keras.losses.Loss):
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
-        logits, labels = ops.cast(y_pred, "float32"), ops.cast(y_true, "int32")
-        slots = ops.maximum(labels, 0)[..., None]
-        true_logits = ops.take_along_axis(logits, slots, axis=-1)[..., 0]
-        correction = self._positive(true_logits) - self._negative(true_logits)
-        background = ops.sum(self._negative(logits), axis=-1)
-        return background + ops.where(labels >= 0, correction, 0.0)
+        labels = ops.cast(y_true, "int32")
 
-    def _negative(self, logits):
-        modulator = ops.exp(-self.gamma * ops.softplus(-logits))
-        return (1.0 - self.alpha) * modulator * ops.softplus(logits)
+        # Two thirds of the time and of the memory of automatic differentiation: the slope shares
+        # its sigmoid, softplus and power with the loss and is all that the backward pass keeps.
+        @ops.custom_gradient
+        def sum_over_classes(logits):
+            loss, slope = self._loss_and_slope(logits, labels)
 
-    def _positive(self, logits):
-        modulator = ops.exp(-self.gamma * ops.softplus(logits))
-        return self.alpha * modulator * ops.softplus(-logits)
+            def gradient(*args, upstream=None):
+                upstream = args[0] if upstream is None else upstream
+                return upstream[..., None] * slope
+
+            return loss, gradient
+
+        return sum_over_classes(ops.cast(y_pred, "float32"))
+
+    def _loss_and_slope(self, logits, labels):
+        positive = labels >= 0
+        true_class = ops.maximum(labels, 0)[..., None]
+        true_logits = ops.take_along_axis(logits, true_class, axis=-1)[..., 0]
+        as_positive, positive_slope = _focal_term(-true_logits, self.gamma)
+        as_negative, _ = _focal_term(true_logits, self.gamma)
+        terms, slopes = _focal_term(logits, self.gamma)
+        weight = 1.0 - self.alpha
+        correction = self.alpha * as_positive - weight * as_negative
+        loss = weight * ops.sum(terms, axis=-1) + ops.where(positive, correction, 0.0)
+        classes = ops.arange(logits.shape[-1], dtype="int32")
+        slope = ops.where(
+            classes == labels[..., None],
+            (-self.alpha * positive_slope)[..., None],
+            weight * slopes,
+        )
+        return loss, slope
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
+
+
+def _focal_term(logits, gamma):
+    """The unweighted loss of negative entries, -p^gamma log(1 - p), and its slope.
+
+    d/dx = p^gamma (gamma (1 - p) softplus(x) + p), as d softplus / dx = p and d log(p) / dx = 1 - p.
+    A positive entry is a negative one with its logit and the sign of its slope turned round.
+    """
+    probability, cross_entropy = ops.sigmoid(logits), ops.softplus(logits)
+    modulator = ops.exp(gamma * (logits - cross_entropy))  # log(p) = x - softplus(x)
+    term = modulator * cross_entropy
+    return term, gamma * (1.0 - probability) * term + modulator * probability

@@ -2,9 +2,18 @@
 
 from keras import ops
 
-from keras_det.boxes import MIN_SIDE, PADDING_LABEL, box_areas, encode_deltas, valid_slots
+from keras_det.boxes import (
+    MIN_SIDE,
+    PADDING_LABEL,
+    box_areas,
+    encode_deltas,
+    pairwise_iou,
+    valid_slots,
+)
 
 BACKGROUND = -1
+# Anchors among which the best of one object is searched at once.
+BLOCK = 64
 
 
 class AnchorTargets:
@@ -75,8 +84,7 @@ class AnchorTargets:
             match = ops.where(forced, owner, match)
             positive = ops.logical_or(positive, forced)
             ignore = ops.logical_and(ignore, ops.logical_not(forced))
-        class_targets = ops.take_along_axis(labels, match, axis=1)
-        matched_boxes = ops.take_along_axis(boxes, match[..., None], axis=1)
+        class_targets, matched_boxes = _take_slots(labels, match), _take_slots(boxes, match)
         deltas = encode_deltas(anchors[None], matched_boxes)
         return {
             "class_targets": ops.where(positive, class_targets, BACKGROUND),
@@ -93,45 +101,58 @@ class AnchorTargets:
         }
 
 
-def _best_overlaps(anchors, boxes, valid):
-    """Walks through the slots once, keeping the best overlap so far.
+def _take_slots(values, slots):
+    """Picks one slot per anchor from `(batch, slots, …)`: `(batch, anchors, …)`."""
+    # A flat gather of whole rows; take_along_axis repeats the index for each coordinate.
+    batch, num_slots = ops.shape(values)[0], ops.shape(values)[1]
+    rows = ops.reshape(values, (-1, *values.shape[2:]))
+    return ops.take(rows, slots + num_slots * ops.arange(batch, dtype="int32")[:, None], axis=0)
 
-    A dense `(batch, anchors, slots)` tensor holds 157 MB per image batch of 8 and passes through
-    memory a dozen times; one slot's `(batch, anchors)` column stays in the cache. The walk ends
-    at the last slot that any image of the batch fills.
+
+def _best_overlaps(anchors, boxes, valid):
+    """Walks through the slots once, keeping the best overlap of every anchor so far.
+
+    A dense `(batch, anchors, slots)` tensor takes 157 MB for 8 images of 49,104 anchors and goes
+    through memory a dozen times; one column of it, `(batch, anchors)`, stays in the cache. The
+    walk ends at the last slot that any image of the batch fills.
 
     Returns:
         `(batch, anchors)` best IoU, `(batch, anchors)` int32 slot of it, and
         `(batch, slots)` int32 best anchor of every slot.
     """
-    batch, slots = ops.shape(boxes)[0], ops.shape(boxes)[1]
-    num_anchors = ops.shape(anchors)[0]
-    positions = ops.arange(slots, dtype="int32")
-    last = ops.max(ops.where(valid, positions + 1, 0), initial=0)
-    anchor_area = ops.maximum(box_areas(anchors), MIN_SIDE)
-    areas = box_areas(boxes)
+    num_anchors = anchors.shape[0]
+    # Points at the origin fill the last block; they overlap nothing.
+    blocks = ops.pad(anchors, ((0, -num_anchors % BLOCK), (0, 0)))
+    x1, y1, x2, y2 = (blocks[:, i] for i in range(4))
+    anchor_areas = ops.maximum(box_areas(blocks), MIN_SIDE)
+    box_columns = ops.concatenate([boxes, box_areas(boxes)[..., None]], axis=-1)
+    batch, num_slots = ops.shape(boxes)[0], ops.shape(boxes)[1]
+    positions = ops.arange(num_slots, dtype="int32")
+    last = ops.max(ops.where(valid, positions + 1, 0))
 
-    def column(slot):
-        box = ops.take(boxes, slot, axis=1)
-        width = ops.minimum(anchors[:, 2], box[:, 2:3]) - ops.maximum(anchors[:, 0], box[:, 0:1])
-        height = ops.minimum(anchors[:, 3], box[:, 3:4]) - ops.maximum(anchors[:, 1], box[:, 1:2])
-        common = ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
-        return common / (anchor_area + ops.take(areas, slot, axis=1)[:, None] - common)
+    def step(slot, overlap, match, block):
+        left, top, right, bottom, area = ops.split(ops.take(box_columns, slot, axis=1), 5, axis=1)
+        width = ops.maximum(ops.minimum(x2, right) - ops.maximum(x1, left), 0.0)
+        height = ops.maximum(ops.minimum(y2, bottom) - ops.maximum(y1, top), 0.0)
+        common = width * height
+        iou = common / (anchor_areas + area - common)
+        # An argmax over all anchors would take as long as all of the above.
+        block_best = ops.max(ops.reshape(iou, (-1, blocks.shape[0] // BLOCK, BLOCK)), axis=-1)
+        best = ops.cast(ops.argmax(block_best, axis=1, keepdims=True), "int32")
+        block = ops.where(positions == slot, best, block)
+        return slot + 1, ops.maximum(overlap, iou), ops.where(iou > overlap, slot, match), block
 
-    def step(slot, overlap, match, best_anchor):
-        iou = column(slot)
-        match = ops.where(iou > overlap, slot, match)
-        mine = ops.cast(ops.argmax(iou, axis=1), "int32")
-        best_anchor = ops.where(positions == slot, mine[:, None], best_anchor)
-        return slot + 1, ops.maximum(overlap, iou), match, best_anchor
+    columns = (batch, blocks.shape[0])
+    state = (0, ops.zeros(columns), ops.zeros(columns, "int32"), ops.zeros_like(valid, "int32"))
+    _, overlap, match, block = ops.while_loop(lambda slot, *_: slot < last, step, state)
+    return overlap[:, :num_anchors], match[:, :num_anchors], _best_in_block(blocks, block, boxes)
 
-    state = (
-        ops.zeros((), "int32"),
-        ops.zeros((batch, num_anchors), "float32"),
-        ops.zeros((batch, num_anchors), "int32"),
-        ops.zeros((batch, slots), "int32"),
-    )
-    return ops.while_loop(lambda slot, *_: slot < last, step, state)[1:]
+
+def _best_in_block(anchors, block, boxes):
+    """Index of the first anchor of block `block` `(batch, slots)` that overlaps the box most."""
+    candidates = ops.take(ops.reshape(anchors, (-1, BLOCK, 4)), block, axis=0)
+    iou = pairwise_iou(candidates, boxes[:, :, None])[..., 0]
+    return block * BLOCK + ops.cast(ops.argmax(iou, axis=-1), "int32")
 
 
 def _owners(best_anchor, valid, num_anchors):
