@@ -184,10 +184,12 @@ class Pipeline:
         place = slot % (len(self.dataset) + 1)
         if not self.training:
             return place
-        round_number = slot // (len(self.dataset) + 1)
-        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + round_number])
+        # The operator reads 32 bits of each seed: epoch and pass need numbers of their own.
+        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // (len(self.dataset) + 1)])
         last = tf.constant(len(self.dataset) - 1, tf.int64)
-        return tf.random.experimental.index_shuffle(tf.minimum(place, last), seed, last)
+        return tf.raw_ops.RandomIndexShuffle(
+            index=tf.minimum(place, last), seed=seed, max_index=last, rounds=4
+        )
 
     def _slot(self, epoch, slot, tables):
         """`(slot, (image, targets))`, or blanks for the marker at the end of a pass."""

@@ -23,7 +23,7 @@ def draw_shapes_dataset(
     image_size: int = 256,
     seed: int = 0,
 ) -> pathlib.Path:
-    """Draws a data set in COCO's layout: `annotations/instances_{train,val}.json`, `train/`, `val/`.
+    """Draws a data set in COCO's layout: `train/`, `val/`, `annotations/instances_*.json`.
 
     The folder appears when it is whole or not at all. One seed gives the same files.
 

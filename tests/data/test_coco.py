@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+
+from keras_det.data.coco import read_coco
+from keras_det.errors import DataError
+from tests.data.builders import annotation, coco_content, write_coco
+
+
+def read(tmp_path, annotations, **options):
+    return read_coco(write_coco(tmp_path, coco_content(annotations)), **options)
+
+
+def test_boxes_labels_and_ids(tmp_path):
+    # xywh [1, 2, 3, 3] -> xyxy [1, 2, 4, 5]; ids 3 "dog", 7 "cat" -> labels 0, 1.
+    dataset = read(
+        tmp_path,
+        [
+            annotation(1, 11, [1, 2, 3, 3], 7, area=5.5),
+            annotation(2, 10, [0, 0, 2, 2], 3, iscrowd=1),
+            annotation(3, 11, [0.5, 0, 4, 2], 3),
+        ],
+    )
+    assert dataset.class_names == ("dog", "cat") and dataset.category_ids == (3, 7)
+    assert dataset.image_ids == (10, 11)
+    np.testing.assert_array_equal(dataset.row_splits, [0, 1, 3])
+    np.testing.assert_array_equal(dataset[1].boxes, [[1, 2, 4, 5], [0.5, 0, 4.5, 2]])
+    np.testing.assert_array_equal(dataset[1].labels, [1, 0])
+    np.testing.assert_array_equal(dataset[1].area, [5.5, 8.0])
+    np.testing.assert_array_equal(dataset.crowd, [True, False, False])
+    assert dataset[1].original_size == (6, 8)
+    assert dataset[1].read().shape == (6, 8, 3)
+    assert dataset.categories == [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
+
+
+def test_images_without_objects_stay(tmp_path):
+    dataset = read(tmp_path, [annotation(1, 11, [1, 1, 2, 2])])
+    assert len(dataset) == 2 and dataset[0].boxes.shape == (0, 4)
+    assert "2 images (1 without objects), 1 objects" in dataset.summary
+
+
+def test_bad_boxes_give_one_line_with_file_index_and_count(tmp_path):
+    rows = [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 8, 6], [1, 1, 3, 3], [2, 2, 0, 3], [-3, 1, 6, 2]]
+    rows += [[20, 1, 2, 2]]
+    content = [annotation(i, 10, box) for i, box in enumerate(rows)]
+    with pytest.warns(UserWarning) as caught:
+        dataset = read(tmp_path, content)
+    assert len(caught) == 1
+    message = str(caught[0].message)
+    assert "2 of 7 boxes dropped" in message and "json, annotations[4] (id 4)" in message
+    assert "1 of 7 boxes clipped" in message and "annotations[5]" in message
+    np.testing.assert_array_equal(dataset.boxes[-1], [0, 1, 3, 3])
+    assert len(dataset.boxes) == 5 and "2 of 7 boxes dropped" in dataset.summary
+
+
+def test_class_names_give_the_order(tmp_path):
+    dataset = read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 7)], class_names=["cat", "bird"])
+    assert dataset.labels.tolist() == [0] and dataset.category_ids == (7, -1)
+
+
+def test_annotated_class_that_is_not_wanted(tmp_path):
+    with pytest.raises(
+        DataError,
+        match=r"one of `class_names` \(cats\). Received: 'cat' in .*"
+        r"annotations\[0\].*Did you mean 'cats'.*Correct the annotation",
+    ):
+        read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 7)], class_names=["cats"])
+
+
+def test_unknown_category(tmp_path):
+    with pytest.raises(DataError, match=r"listed in `categories`. Received: 9 in .*annotations\[0"):
+        read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 9)])
+
+
+def test_unknown_image_is_left_out_and_named(tmp_path):
+    with pytest.warns(UserWarning, match=r"1 annotations left out.*annotations\[0\]"):
+        dataset = read(tmp_path, [annotation(1, 99, [1, 1, 2, 2]), annotation(2, 11, [0, 0, 2, 2])])
+    np.testing.assert_array_equal(dataset[1].boxes, [[0, 0, 2, 2]])
+
+
+def test_missing_image_is_left_out_and_named(tmp_path):
+    path = write_coco(tmp_path, coco_content([annotation(1, 11, [1, 1, 2, 2])]))
+    (tmp_path / "train2017" / "a0.png").unlink()
+    with pytest.warns(UserWarning, match=r"1 of 2 images left out: no such file .*a0\.png"):
+        dataset = read_coco(path)
+    assert dataset.image_ids == (11,)
+    np.testing.assert_array_equal(dataset[0].boxes, [[1, 1, 3, 3]])
+
+
+def test_images_nowhere(tmp_path):
+    path = write_coco(tmp_path, coco_content(), images=False)
+    with pytest.raises(DataError, match=r"beside it or in `image_dir`. Received: no 'a0\.png' in"):
+        read_coco(path)
+
+
+def test_image_dir(tmp_path):
+    path = write_coco(tmp_path / "a", coco_content(), images=False)
+    write_coco(tmp_path / "b", coco_content())
+    assert len(read_coco(path, image_dir=tmp_path / "b" / "train2017")) == 2
+
+
+def test_size_is_read_from_the_image_where_the_file_names_none(tmp_path):
+    content = coco_content()
+    path = write_coco(tmp_path, content)
+    for image in content["images"]:
+        del image["height"]
+    path.write_text(json.dumps(content))
+    assert read_coco(path)[0].original_size == (6, 8)
+
+
+def test_xyxy_instead_of_xywh(tmp_path):
+    rows = [[3, 3, 7, 5], [4, 2, 8, 6], [0, 0, 2, 2]]
+    with pytest.raises(
+        DataError,
+        match=r"\[x, y, width, height\].*Received: \[3, 3, 7, 5\].*2 of "
+        "3 boxes: the file seems to store xyxy. Subtract",
+    ):
+        read(tmp_path, [annotation(i, 10, box) for i, box in enumerate(rows)])
+
+
+def test_bbox_that_is_not_four_numbers(tmp_path):
+    with pytest.raises(DataError, match=r"four numbers.*Received: \[1, 2\] in .*annotations\[1\]"):
+        read(tmp_path, [annotation(1, 10, [1, 1, 2, 2]), annotation(2, 10, [1, 2])])
+
+
+def test_annotation_without_bbox(tmp_path):
+    row = annotation(1, 10, None)
+    del row["bbox"]
+    with pytest.raises(DataError, match=r"must have `bbox`. Received: none in .*annotations\[0\]"):
+        read(tmp_path, [row])
+
+
+def test_two_categories_of_one_name(tmp_path):
+    content = coco_content()
+    content["categories"].append({"id": 8, "name": "cat"})
+    with pytest.raises(DataError, match=r"differ in id and name. Received: categories\[2\]"):
+        read_coco(write_coco(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    "text, match",
+    [
+        ("{", "must be valid JSON"),
+        ("[1, 2]", "a list of 2 entries, as files of detection results are"),
+        ('{"a": 1}', r"must be an object with `images`.*Received: .*\['a'\]"),
+        ("3", "must be an object with `images`.*Received: .*int"),
+        ('{"images": [], "annotations": [{"caption": "x"}]}', "which holds captions of images"),
+        ('{"images": [{"id": 1}], "annotations": []}', "must have `id` and `file_name`"),
+    ],
+)
+def test_json_that_is_not_coco(tmp_path, text, match):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=match):
+        read_coco(path)

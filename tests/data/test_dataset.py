@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from keras_det.data import Dataset, Sample
+from keras_det.errors import DataError
+
+
+def sample(path="a.jpg", count=1, label=0):
+    return Sample(
+        image_path=path,
+        boxes=np.tile(np.float32([[0, 0, 2, 3]]), (count, 1)),
+        labels=np.full(count, label, np.int32),
+        crowd=np.zeros(count, bool),
+        area=np.full(count, 6, np.float32),
+        original_size=(6, 8),
+        image_id=path,
+    )
+
+
+def test_samples_survive_the_round_trip():
+    dataset = Dataset.from_samples([sample("a", 2), sample("b", 0), sample("c", 1, 1)], ["x", "y"])
+    assert [len(s.labels) for s in dataset] == [2, 0, 1] and dataset[-1].labels.tolist() == [1]
+    assert dataset[0].original_size == (6, 8) and dataset.class_counts == {"x": 2, "y": 1}
+    chosen = dataset.select([2, 0])
+    assert chosen.image_ids == ("c", "a") and chosen.labels.tolist() == [1, 0, 0]
+    assert "dataset: 3 images (1 without objects), 3 objects, 2 classes." == dataset.summary
+
+
+def test_arrays_cannot_be_written():
+    dataset = Dataset.from_samples([sample()], ["x"])
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.boxes[0] = 1
+
+
+def test_label_out_of_range():
+    with pytest.raises(DataError, match=r"must lie in \[0, 0\]. Received: 3 in b, object 0. Map"):
+        Dataset.from_samples([sample("a"), sample("b", label=3)], ["x"])
+
+
+def test_arrays_of_unequal_length():
+    with pytest.raises(DataError, match="`crowd` must have 1 entries. Received: 0"):
+        Dataset(["a"], [1], [[6, 8]], [[0, 0, 1, 1]], [0], [], [1], [0, 1], ["x"])
+
+
+def test_samples_need_files_and_indices_a_range():
+    with pytest.raises(DataError, match=r"`samples\[0\]` must name the file"):
+        Dataset.from_samples([sample("")], ["x"])
+    with pytest.raises(IndexError, match=r"\[0, 0\]. Received: 1"):
+        Dataset.from_samples([sample()], ["x"])[1]

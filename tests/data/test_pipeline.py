@@ -1,0 +1,254 @@
+import types
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_det.data import Augment, Dataset, Pipeline, Sample, Transform, load, read_image
+from keras_det.data.pipeline import PADDING_LABEL
+from keras_det.data.resize import resize_image
+from keras_det.errors import DataError
+from tests.helpers import painted_iou, real_data
+
+
+def make_dataset(folder, count=6, suffix="jpg", sizes=((48, 64), (40, 30)), objects=2, broken=()):
+    """Noise images; image i has `objects` boxes, the first of them crowd on image 1."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    samples = []
+    for i in range(count):
+        height, width = sizes[i % len(sizes)]
+        path = folder / f"{i}.{suffix}"
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((width, height)).save(path)
+        if i in broken:
+            path.write_bytes(path.read_bytes()[:-60])
+        boxes = np.float32([[2 + k, 4, 12 + 2 * k, 20 + k] for k in range(objects)])
+        crowd = np.array([i == 1 and k == 0 for k in range(objects)], bool)
+        labels = np.arange(objects, dtype=np.int32) % 3
+        areas = np.ones(objects, np.float32)
+        samples.append(Sample(str(path), boxes, labels, crowd, areas, (height, width), i))
+    return Dataset.from_samples(samples, ["x", "y", "z"])
+
+
+def take(pipeline, count):
+    return list(pipeline.as_tf_dataset().take(count).as_numpy_iterator())
+
+
+def model_like(mode, size, fill=(1, 2, 3)):
+    return types.SimpleNamespace(
+        resize_policy={"mode": mode, "size": size},
+        normalization=types.SimpleNamespace(fill_color=fill),
+    )
+
+
+def test_constant_is_that_of_boxes():
+    from keras_det import boxes
+
+    assert PADDING_LABEL == boxes.PADDING_LABEL
+
+
+@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "gif"])
+def test_evaluation_equals_the_numpy_reference(tmp_path, mode, suffix):
+    dataset = make_dataset(tmp_path, 3, suffix)
+    model = model_like(mode, (32, 56))
+    batches = list(Pipeline(dataset, model, 2, max_boxes=4))
+    assert [len(images) for images, _ in batches] == [2, 1]
+    for i in range(3):
+        images, targets = batches[i // 2]
+        sample, k = dataset[i], i % 2
+        expected, transform = resize_image(sample.read(), model.resize_policy, (1, 2, 3))
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(images[k], expected)
+        way_back = Transform(*targets["image_to_original"][k].tolist())
+        np.testing.assert_allclose(way_back, transform.inverse(), rtol=1e-6)
+        kept = ~sample.crowd
+        n = kept.sum()
+        np.testing.assert_array_equal(targets["labels"][k], [*sample.labels[kept], *[-1] * (4 - n)])
+        boxes = targets["boxes"][k]
+        np.testing.assert_allclose(boxes[:n], transform.apply(sample.boxes[kept]), rtol=1e-5)
+        np.testing.assert_allclose(way_back.apply(boxes[:n]), sample.boxes[kept], rtol=1e-4)
+        assert (boxes[n:] == 0).all() and targets["image_index"][k] == i
+
+
+@pytest.mark.parametrize("kind", ["L", "CMYK", "LA", "RGBA"])
+def test_grey_cmyk_and_transparent_images(tmp_path, kind):
+    dataset = make_dataset(tmp_path, 1, "jpg" if kind in ("L", "CMYK") else "png")
+    Image.open(dataset.image_paths[0]).convert(kind).save(dataset.image_paths[0])
+    ((images, _),) = Pipeline(dataset, (48, 64), 1)
+    # CMYK is multiplied out in other roundings by Pillow and TensorFlow.
+    np.testing.assert_allclose(
+        images[0].astype(int), read_image(dataset.image_paths[0]), atol=1 if kind == "CMYK" else 0
+    )
+
+
+@pytest.mark.parametrize(
+    "augment, mode, suffix",
+    [
+        ("flip", "letterbox", "jpg"),
+        ("ssj", "stretch", "jpg"),
+        ("lsj", "letterbox", "png"),
+        ("lsj", "stretch", "jpg"),
+        (Augment(1.0, (0.3, 0.5)), "letterbox", "jpg"),  # the decoder reduces by 2
+    ],
+)
+def test_painted_boxes_through_the_whole_pipeline(tmp_path, augment, mode, suffix):
+    def run(image, box):
+        path = tmp_path / f"painted.{suffix}"
+        options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
+        Image.fromarray(image.astype(np.uint8)).save(path, **options)
+        sample = Sample(
+            str(path), box[None], np.int32([1]), np.zeros(1, bool), np.ones(1), image.shape[:2], 0
+        )
+        dataset = Dataset.from_samples([sample] * 20, ["x", "y"])
+        model = model_like(mode, (176, 320), fill=(0, 0, 0))
+        images, targets = take(
+            Pipeline(dataset, model, 20, augment, seed=run.seed, max_boxes=3), 1
+        )[0]
+        # A draw in which the object is whole and large enough to measure.
+        way_back = targets["image_to_original"]
+        for k in range(20):
+            seen = Transform(*way_back[k].tolist()).apply(targets["boxes"][k, 0])
+            side = targets["boxes"][k, 0, 3] - targets["boxes"][k, 0, 1]
+            if targets["labels"][k, 0] == 1 and np.abs(seen - box).max() < 0.01 and side > 16:
+                assert targets["labels"][k].tolist() == [1, -1, -1]
+                return images[k], targets["boxes"][k, 0]
+        raise AssertionError("no draw shows the whole object")
+
+    run.seed = 1
+    assert painted_iou(run, run.seed) > 0.85
+
+
+def test_training_is_a_function_of_the_seed(tmp_path):
+    dataset = make_dataset(tmp_path, 7)
+    pipeline = Pipeline(dataset, (32, 40), 3, "lsj", seed=5, num_parallel_calls=4)
+    first, second = take(pipeline, 6), take(Pipeline(dataset, (32, 40), 3, "lsj", seed=5), 6)
+    for a, b in zip(first, second, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+    other = take(Pipeline(dataset, (32, 40), 3, "lsj", seed=6), 6)
+    order = lambda batches: np.concatenate([t["image_index"] for _, t in batches])  # noqa: E731
+    assert (order(first) != order(other)).any()
+    # Three batches of three: seven images, then two of the next pass; epochs differ.
+    assert pipeline.steps_per_epoch == 3
+    assert sorted(order(first)[:7]) == list(range(7)) == sorted(order(first)[9:16])
+    assert (order(first)[:9] != order(first)[9:]).any()
+    assert pipeline.as_tf_dataset().cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+@pytest.mark.parametrize("broken", [(), (3,)])
+def test_start_resumes_exactly(tmp_path, broken):
+    dataset = make_dataset(tmp_path, 25, broken=broken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make = lambda: Pipeline(dataset, (16, 20), 10, "lsj", seed=1, max_boxes=2)  # noqa: E731
+        whole, resumed = take(make(), 9), take(make().start(2), 3)
+    for a, b in zip(whole[6:], resumed, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def test_flip_is_drawn_per_image(tmp_path):
+    dataset = make_dataset(tmp_path, 40, sizes=((8, 8),))
+    images, targets = take(Pipeline(dataset, (8, 8), 40, "flip"), 1)[0]
+    flipped = targets["image_to_original"][:, 0] < 0
+    assert 8 < flipped.sum() < 32
+    for image, index, turned in zip(images, targets["image_index"], flipped, strict=True):
+        original = dataset[int(index)].read()
+        np.testing.assert_array_equal(image, original[:, ::-1] if turned else original)
+
+
+def test_images_without_objects(tmp_path):
+    for augment in (None, "lsj"):
+        pipeline = Pipeline(make_dataset(tmp_path, 2, objects=0), (16, 20), 2, augment, max_boxes=3)
+        _, targets = take(pipeline, 1)[0]
+        assert (targets["labels"] == -1).all() and (targets["boxes"] == 0).all()
+        assert targets["boxes"].shape == (2, 3, 4)
+
+
+def test_largest_objects_are_kept_and_it_is_said(tmp_path):
+    # Box k is 10 + k by 16 + k: the later, the larger.
+    with pytest.warns(
+        UserWarning,
+        match=r"2 of 2 images hold more than max_boxes=3 objects \(up "
+        r"to 5; first: .*0\.jpg\)",
+    ):
+        pipeline = Pipeline(make_dataset(tmp_path, 2, objects=5), (48, 64), 2, max_boxes=3)
+    _, targets = take(pipeline, 1)[0]
+    np.testing.assert_array_equal(targets["boxes"][0, :, 0], [4, 5, 6])
+    np.testing.assert_array_equal(targets["labels"], [[2, 0, 1]] * 2)
+
+
+@pytest.mark.parametrize("augment", [None, "lsj"])
+def test_broken_images_are_skipped_counted_and_named(tmp_path, augment):
+    dataset = make_dataset(tmp_path, 41, broken=(0, 40), sizes=((12, 16),))
+    pipeline = Pipeline(dataset, (12, 16), 8, augment, max_boxes=2)
+    steps = pipeline.steps_per_epoch * (2 if augment else 1)
+    with pytest.warns(
+        UserWarning, match=r"(0|40)\.jpg, which does not decode .*`Pipeline.failed`"
+    ) as caught:
+        batches = take(pipeline, steps)
+    assert len(caught) == 1
+    assert sorted(pipeline.failed) == sorted(dataset.image_paths[i] for i in (0, 40))
+    seen = np.concatenate([targets["image_index"] for _, targets in batches])
+    assert set(seen) == set(range(1, 40))
+    # Training fills the places with images of the next pass, evaluation ends sooner.
+    assert len(seen) == (2 * 48 if augment else 39)
+
+
+@pytest.mark.parametrize("augment", [None, "flip"])
+@pytest.mark.parametrize("broken", [(0, 1, 2), range(20)])
+def test_too_many_broken_images(tmp_path, augment, broken):
+    dataset = make_dataset(tmp_path, 20, broken=broken, sizes=((12, 16),))
+    pipeline = Pipeline(dataset, (12, 16), 4, augment)
+    with pytest.warns(UserWarning, match="is skipped"):
+        with pytest.raises(
+            DataError,
+            match=r"At most 5% .*Received: \d+ of 20 in epoch 0; first: "
+            r".*\.jpg, which does not decode.*Replace or remove",
+        ):
+            for _ in zip(pipeline, range(20), strict=False):
+                pass
+    with pytest.raises(DataError, match="At most 5%"):
+        pipeline.check()
+
+
+def test_missing_files_count_as_broken(tmp_path):
+    dataset = make_dataset(tmp_path, 21)
+    (tmp_path / "4.jpg").unlink()
+    pipeline = Pipeline(dataset, 16, 4)
+    with pytest.warns(UserWarning, match=r"must exist at the given path. Received: .*4\.jpg"):
+        assert sum(len(images) for images, _ in pipeline) == 20
+    assert pipeline.failed == [dataset.image_paths[4]]
+
+
+def test_sizes(tmp_path):
+    dataset = make_dataset(tmp_path, 5)
+    assert Pipeline(dataset, 16).size == (16, 16) and Pipeline(dataset, (8, 16)).size == (8, 16)
+    assert Pipeline(dataset, 16, 2).steps_per_epoch == len(Pipeline(dataset, 16, 2)) == 3
+    assert Pipeline(dataset, 16, training=True).training
+    assert Pipeline(dataset, 16, augment="none").training and not Pipeline(dataset, 16).training
+
+
+def test_wrong_arguments(tmp_path):
+    dataset = make_dataset(tmp_path, 2)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1. Received: 0"):
+        Pipeline(dataset, 16, 0)
+    with pytest.raises(ValueError, match=r"detector, an integer or \(height, width\).*'x'"):
+        Pipeline(dataset, "x")
+    with pytest.raises(ValueError, match="as they are. Received: training=False"):
+        Pipeline(dataset, 16, augment="flip", training=False)
+    with pytest.raises(DataError, match="at least one image. Received: dataset: 0 images"):
+        Pipeline(dataset.select([]), 16)
+
+
+@pytest.mark.filterwarnings("ignore:bccd")
+def test_real_photographs():
+    dataset = load(real_data("bccd"), "val")
+    images, targets = take(Pipeline(dataset, (96, 128), 4), 1)[0]
+    expected, _ = resize_image(dataset[2].read(), {"mode": "letterbox", "size": (96, 128)})
+    np.testing.assert_array_equal(images[2], expected)  # 480x640: no padding
+    # 5:1 in both directions.
+    n = len(dataset[2].labels)
+    np.testing.assert_allclose(targets["boxes"][2, :n], dataset[2].boxes / 5, rtol=1e-5, atol=1e-5)
