@@ -12,8 +12,6 @@ import pytest
 
 from tests.helpers import ROOT
 
-pytest.importorskip("setuptools", minversion="70.1", reason="building needs setuptools>=70.1")
-
 LEFT_OUT = shutil.ignore_patterns(
     ".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "runs"
 )
@@ -63,6 +61,7 @@ def unpack(wheel, folder):
 @pytest.fixture
 def source(tmp_path):
     """A copy of the checkout, because building writes into its source folder."""
+    pytest.importorskip("setuptools", minversion="70.1")  # the first that builds without `wheel`
     return shutil.copytree(ROOT, tmp_path / "source", ignore=LEFT_OUT)
 
 
@@ -114,3 +113,23 @@ def test_every_folder_of_modules_is_a_package():
     for top in ("keras_det", "export"):
         for module in (ROOT / top).rglob("*.py"):
             assert (module.parent / "__init__.py").exists(), f"{module.parent} has no __init__.py"
+
+
+def find_python(folder):
+    """Runs .ci/find_python with `folder` alone as PATH."""
+    command = ["/bin/sh", str(ROOT / ".ci" / "find_python")]
+    return subprocess.run(
+        command, env={"PATH": str(folder)}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_make_takes_the_first_python_that_really_runs(tmp_path):
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python3").chmod(0o755)
+    result = find_python(tmp_path)
+    assert result.returncode == 1
+    assert "needs Python 3.11, 3.12 or 3.13 with the venv module" in result.stderr
+    (tmp_path / "python3.12").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "python3.12").chmod(0o755)
+    assert find_python(tmp_path).stdout.strip() == str(tmp_path / "python3.12")

@@ -5,7 +5,10 @@ import pathlib
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command
-from keras_det.cli.files import free_folder, new_folder, say_where, write_json
+from keras_det.cli.evaluate import measure
+from keras_det.cli.files import free_folder, new_folder, say_where, write_json, write_whole
+from keras_det.cli.predict import detect_and_draw, encoded
+from keras_det.cli.start import start_keras
 
 MODEL = "efficientdet_lite0"
 IMAGE_SIDE = (128, 128)
@@ -38,7 +41,8 @@ def demo(epochs, image_size, train_images, val_images, out):
     training_set, validation_set = draw(data, train_images, val_images, max(image_size))
     click.echo(f"Training {MODEL} at {image_size[0]} x {image_size[1]} pixels …")
     detector = train(training_set, validation_set, run, epochs, image_size)
-    metrics = measure(detector, validation_set, run)
+    metrics = measure(detector, validation_set)
+    write_json(run / "metrics.json", metrics)
     draw_pictures(detector, validation_set, run / "pictures")
     exported = export(detector, run / "exports")
     click.echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
@@ -58,6 +62,7 @@ def draw(data: pathlib.Path, num_train: int, num_val: int, image_size: int):
 
 def train(training_set, validation_set, run: pathlib.Path, epochs: int, image_size):
     """Trains on the drawn images; returns the best model."""
+    start_keras()
     from keras_det.models import load_model
     from keras_det.training.run import train as fill_run_folder
 
@@ -76,22 +81,8 @@ def train(training_set, validation_set, run: pathlib.Path, epochs: int, image_si
     return load_model(run / "best.keras")
 
 
-def measure(detector, dataset, run: pathlib.Path) -> dict:
-    """Prints and writes COCO's numbers; returns them."""
-    from keras_det.metrics import format_metrics
-    from keras_det.training.evaluate import evaluate
-
-    metrics = evaluate(detector, dataset)
-    click.echo(format_metrics(metrics))
-    write_json(run / "metrics.json", metrics)
-    return metrics
-
-
 def draw_pictures(detector, dataset, folder: pathlib.Path) -> None:
     """Writes the first images of a data set with what was found in them."""
-    from keras_det.cli.files import write_whole
-    from keras_det.cli.predict import detect_and_draw, encoded
-
     folder.mkdir(exist_ok=True)
     for index in range(min(NUM_PICTURES, len(dataset))):
         path = pathlib.Path(dataset.image_paths[index])

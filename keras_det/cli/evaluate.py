@@ -30,11 +30,23 @@ def evaluate(model, data, split, batch_size, out):
     target = pathlib.Path(out) if out else home_of(model) / "metrics.json"
     detector = load_keras_model(model)
     dataset = load(data, split=split, class_names=detector.class_names)
-    from keras_det.metrics import format_metrics
-    from keras_det.training.evaluate import evaluate as measure
-
-    metrics = measure(detector, dataset, batch_size=batch_size)
-    click.echo(format_metrics(metrics))
+    metrics = measure(detector, dataset, batch_size)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
     say_where("Metrics", target)
+
+
+def measure(detector, dataset, batch_size: int = 8) -> dict:
+    """Evaluates with a progress bar, prints the numbers and returns them."""
+    from keras_det.metrics import format_metrics
+    from keras_det.training.evaluate import evaluate as average_precision
+
+    with click.progressbar(length=len(dataset), label="Evaluating") as bar:
+        metrics = average_precision(
+            detector,
+            dataset,
+            batch_size=batch_size,
+            on_batch=lambda done, _: bar.update(done - bar.pos),
+        )
+    click.echo(format_metrics(metrics))
+    return metrics

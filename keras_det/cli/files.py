@@ -9,6 +9,7 @@ import zipfile
 import click
 
 from keras_det.cli.command import user_input
+from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 
 # What a run folder holds, the better one first.
@@ -61,6 +62,7 @@ def load_keras_model(path: str):
             f"A .keras file must be whole. Received: {found}, which is not a Keras archive. Copy "
             "or save it again."
         )
+    start_keras()
     from keras_det.models import load_model
 
     with user_input():

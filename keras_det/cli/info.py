@@ -1,11 +1,13 @@
 """`keras-det info [MODEL]`: the models there are, or one of them in numbers."""
 
+import math
 import pathlib
 
 import click
 
 from keras_det.cli.command import Command
 from keras_det.cli.files import load_keras_model
+from keras_det.cli.start import start_keras
 from keras_det.cli.train import check_model_name
 
 EXAMPLES = ("keras-det info", "keras-det info efficientdet_d3", "keras-det info run/")
@@ -34,6 +36,7 @@ def info(model):
 
 def model_table() -> str:
     """One line per model: its name and the row of its table."""
+    start_keras()
     from keras_det.models import EfficientDet
 
     lines = [f"{'name':<22}{'image size':>10}  {'backbone':<10}{'channels':>8}{'cells':>6}"]
@@ -48,11 +51,12 @@ def model_table() -> str:
 def description(detector) -> str:
     """Size, parameters, anchors and levels of a detector as lines of text."""
     height, width = detector.image_size
-    parameters = sum(int(weight.size) for weight in detector.trainable_weights)
+    parameters = sum(math.prod(weight.shape) for weight in detector.trainable_weights)
     generator = detector.anchor_generator
     levels = ", ".join(f"P{level}" for level in generator.levels)
     names = detector.class_names
     shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    named = "" if names[0] == "class_0" else f" ({shown})"
     rows = {
         "model": detector.name,
         "image size": f"{height} x {width} pixels (height x width)",
@@ -60,6 +64,6 @@ def description(detector) -> str:
         "parameters": f"{parameters:,} trainable, {detector.count_params():,} in all",
         "levels": levels,
         "anchors": f"{len(detector.anchors):,}, {generator.num_anchors_per_cell} per cell",
-        "classes": f"{len(names)} ({shown})",
+        "classes": f"{len(names)}{named}",
     }
     return "\n".join(f"{key:<12}{value}" for key, value in rows.items())

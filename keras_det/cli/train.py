@@ -6,6 +6,7 @@ import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command, user_input
 from keras_det.cli.files import free_folder, new_folder, say_where
+from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 
 EXAMPLES = (
@@ -69,6 +70,7 @@ def check_weights(weights: str | None) -> None:
 
 def check_model_name(name: str) -> None:
     """DataError with the nearest right name where `name` is no model's."""
+    start_keras()
     from keras_det.models import MODEL_NAMES
 
     if name not in MODEL_NAMES:

@@ -1,0 +1,43 @@
+"""`keras-det info`, and that TensorFlow's start is not heard."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import ROOT
+
+
+def test_info_lists_every_model(run):
+    from keras_det.models import MODEL_NAMES
+
+    listed = [line.split()[0] for line in run("info").output.splitlines()[1:]]
+    assert listed == list(MODEL_NAMES)
+
+
+@pytest.mark.slow
+def test_info_describes_a_model(run):
+    lines = dict(
+        line.split(None, 1) for line in run("info", "efficientdet_lite0").output.split("\n")[:-1]
+    )
+    # Feature maps at 320: 40, 20, 10, 5 and ceil(5 / 2) = 3 a side;
+    # (1600 + 400 + 100 + 25 + 9) cells * 9 anchors = 19206.
+    assert lines["anchors"] == "19,206, 9 per cell"
+    assert lines["levels"] == "P3, P4, P5, P6, P7"
+    assert lines["image"] == "size  320 x 320 pixels (height x width)"
+    assert lines["classes"] == "90"
+
+
+def test_info_refuses_an_unknown_name(refused):
+    assert "Did you mean 'efficientdet_d3'?" in refused("info", "eficientdet_d3")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="warnings about a GPU are shown")
+def test_tensorflow_starts_silently():
+    code = "from keras_det.cli import main; main(['info'])"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert result.stdout.startswith("name ")

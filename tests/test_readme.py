@@ -1,0 +1,116 @@
+"""Every code block of README.md and docs/ runs as it stands, on drawn data, only smaller."""
+
+import configparser
+import importlib
+import re
+import shlex
+
+import pytest
+from click.testing import CliRunner
+
+from keras_det.cli import main
+from tests.helpers import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What turns an evening's training into seconds. Each must occur, so that none outlives the text.
+SMALLER = {
+    "epochs=50": "epochs=1",
+    "batch_size=16": "batch_size=2",
+    'EfficientDet("lite0", ': 'EfficientDet("lite0", image_size=64, ',
+}
+SMALLER_COMMANDS = {
+    "demo": "--epochs 1 --image-size 64 --train-images 4 --val-images 2",
+    "train": "--epochs 1 --image-size 64 --batch-size 2",
+}
+
+
+def blocks(path):
+    """Pairs (language, code) of the fenced blocks of a document."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def shell_lines():
+    """Every shell line of the documents as a list of words, comments left out."""
+    for path in DOCUMENTS:
+        for language, code in blocks(path):
+            if language == "sh":
+                lines = (shlex.split(line, comments=True) for line in code.splitlines())
+                yield from (words for words in lines if words)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with what the blocks mention: my_images/, photos/, photo.jpg and model.keras."""
+    from PIL import Image
+
+    from keras_det import EfficientDet
+    from keras_det.data import draw_shapes_dataset, drawn_images
+
+    draw_shapes_dataset(tmp_path / "my_images", num_train=4, num_val=2, image_size=64)
+    (tmp_path / "photos").mkdir()
+    for name, image in zip(("photo.jpg", "photos/a.jpg"), drawn_images(2, 64), strict=True):
+        Image.fromarray(image).save(tmp_path / name)
+    EfficientDet("lite0", num_classes=3, image_size=64).save(tmp_path / "model.keras")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_blocks_run(path, request):
+    code = [code for language, code in blocks(path) if language == "python"]
+    if not code:
+        return
+    folder, names = request.getfixturevalue("workplace"), {}
+    for block in code:
+        for large, small in SMALLER.items():
+            block = block.replace(large, small)
+        exec(compile(block, str(path), "exec"), names)
+    if path.name == "README.md":
+        assert {"trained.keras", "served", "detector.tflite"} <= {p.name for p in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_command_lines_run(workplace):
+    for words in shell_lines():
+        if words[0] == "keras-det":
+            words += SMALLER_COMMANDS.get(words[1], "").split()
+            result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
+            assert result.exit_code == 0, f"{' '.join(words)}: {result.output}"
+
+
+def test_smaller_settings_occur():
+    text = (ROOT / "README.md").read_text()
+    assert [large for large in SMALLER if large not in text] == []
+    assert [name for name in SMALLER_COMMANDS if f"keras-det {name}" not in text] == []
+
+
+def test_shell_lines_name_what_exists():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    makefile = (ROOT / "Makefile").read_text()
+    for words in shell_lines():
+        line = " ".join(words)
+        if words[0] == "keras-det":
+            command = main.commands[words[1]]
+            command.make_context(words[1], words[2:])  # raises where an option does not exist
+        elif words[0] == "make":
+            assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
+        elif words[0] == "pip":
+            for extra in re.findall(r"\[(\w+)\]", line):
+                assert extra in config["options.extras_require"], line
+        else:
+            assert (ROOT / words[0]).exists(), line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_names_and_links_lead_somewhere(path):
+    text = path.read_text()
+    for dotted in re.findall(r"`((?:keras|keras_det)(?:\.\w+)+)", text):
+        first, *rest = dotted.split(".")
+        found = importlib.import_module(first)
+        for name in rest:
+            assert hasattr(found, name), f"{dotted} does not exist"
+            found = getattr(found, name)
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (path.parent / link).exists(), f"link to {link}"
