@@ -20,6 +20,9 @@ MAX_FAILED = 0.05
 MEAN_COLOR = (123.675, 116.28, 103.53)
 PADDING_LABEL = -1  # as in keras_det.boxes, which loads Keras
 SHOWN_FAILURES = 3
+# `tf.random.experimental.index_shuffle` takes 4 rounds, which leave neighbours together (22 times
+# too often among 205 images) and epochs alike (correlation 0.33); 8 show neither.
+SHUFFLE_ROUNDS = 8
 EPOCH_STRIDE = 1 << 32  # seeds of one epoch: more slots than any epoch has
 
 
@@ -188,7 +191,7 @@ class Pipeline:
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // (len(self.dataset) + 1)])
         last = tf.constant(len(self.dataset) - 1, tf.int64)
         return tf.raw_ops.RandomIndexShuffle(
-            index=tf.minimum(place, last), seed=seed, max_index=last, rounds=4
+            index=tf.minimum(place, last), seed=seed, max_index=last, rounds=SHUFFLE_ROUNDS
         )
 
     def _slot(self, epoch, slot, tables):

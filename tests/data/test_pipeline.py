@@ -138,6 +138,20 @@ def test_training_is_a_function_of_the_seed(tmp_path):
     assert pipeline.as_tf_dataset().cardinality() == tf.data.INFINITE_CARDINALITY
 
 
+def test_orders_of_epochs_are_unlike_each_other_and_the_data_set(tmp_path):
+    sample = Sample("x", np.zeros((0, 4)), [], [], [], (1, 1), 0)
+    pipeline = Pipeline(Dataset.from_samples([sample] * 205, ["x"]), 8, training=True)
+    slots = tf.data.Dataset.range(6 * 205)
+    orders = slots.map(lambda s: pipeline._index(s // 205, s % 205)).as_numpy_iterator()
+    orders = np.reshape(list(orders), (6, 205))
+    assert all(sorted(order) == list(range(205)) for order in orders)
+    correlations = np.corrcoef([np.arange(205), *orders]) - np.eye(7)
+    # Random orders: standard deviation 1 / sqrt(205) = 0.07.
+    assert np.abs(correlations).max() < 0.28 and abs(correlations.mean()) < 0.06
+    neighbours = np.mean([np.abs(np.diff(order)) == 1 for order in orders])
+    assert neighbours < 3 * 2 / 205
+
+
 @pytest.mark.parametrize("broken", [(), (3,)])
 def test_start_resumes_exactly(tmp_path, broken):
     dataset = make_dataset(tmp_path, 25, broken=broken)
