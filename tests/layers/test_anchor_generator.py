@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_det.layers.anchor_generator import AnchorGenerator
-from tests.helpers import golden
+from tests.helpers import check_layer, golden
 
 
 def to_yxyx(boxes):
@@ -83,11 +83,16 @@ def test_given_feature_sizes_set_the_strides():
     np.testing.assert_array_equal(by_dict, generator.anchors(12, [(1, 3), (1, 1)]))
 
 
+def test_layer_passes_check_layer():
+    images = np.zeros((2, 33, 50, 3), "float32")
+    layer = check_layer(AnchorGenerator, {}, images, output_dtype="float32", gradient=False)
+    np.testing.assert_array_equal(layer(images), layer.anchors((33, 50)))
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 def test_layer_returns_float32_anchors_of_the_images(policy):
     layer = AnchorGenerator(dtype=policy)
-    images = keras.Input((33, 50, 3))
-    symbolic = layer(images)
+    symbolic = layer(keras.Input((33, 50, 3)))
     real = layer(np.zeros((2, 33, 50, 3), "uint8"))
     assert tuple(symbolic.shape) == tuple(real.shape) == layer.anchors((33, 50)).shape
     assert symbolic.dtype == "float32"

@@ -2,12 +2,12 @@
 
 import keras
 import numpy as np
-import pytest
 
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss
 from keras_det.targets import AnchorTargets
 from tests.helpers import golden
+from tests.losses.gradients import value_and_gradients
 
 LEVELS = range(3, 8)
 
@@ -35,15 +35,10 @@ def ground_truth(file, names, slots=25):
 
 
 def loss_and_gradients(class_logits, box_deltas, boxes, labels):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.GradientTape needs the TensorFlow backend")
-    import tensorflow as tf
-
-    inputs = tf.constant(class_logits), tf.constant(box_deltas)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        parts = detection_loss(*inputs, boxes, labels)
-    return np.array(parts), *(gradient.numpy() for gradient in tape.gradient(parts[0], inputs))
+    parts, gradients = value_and_gradients(
+        lambda *raw: detection_loss(*raw, boxes, labels), class_logits, box_deltas
+    )
+    return parts, *gradients
 
 
 def flat(levels, width):

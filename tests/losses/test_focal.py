@@ -6,6 +6,7 @@ import pytest
 
 from keras_det.losses import SigmoidFocalLoss, SparseSigmoidFocalLoss
 from tests.helpers import golden
+from tests.losses.gradients import value_and_gradients
 
 LOSSES = [SigmoidFocalLoss, SparseSigmoidFocalLoss]
 
@@ -19,15 +20,8 @@ def targets_for(loss, labels, num_classes):
 
 
 def value_and_gradient(loss, y_true, logits, **kwargs):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.GradientTape needs the TensorFlow backend")
-    import tensorflow as tf
-
-    logits = tf.constant(logits)
-    with tf.GradientTape() as tape:
-        tape.watch(logits)
-        value = loss(y_true, logits, **kwargs)
-    return value.numpy(), tape.gradient(value, logits).numpy()
+    value, gradients = value_and_gradients(lambda x: loss(y_true, x, **kwargs), logits)
+    return value, gradients[0]
 
 
 # sigmoid(2) = 0.880797. Positive: 0.25 * 0.119203^2 * 0.126928 = 4.50891e-4.
@@ -136,6 +130,8 @@ def test_weight_zero_stops_loss_and_gradient():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_sparse_loss_in_a_graph_equals_eager(compiled):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.function needs the TensorFlow backend")
     labels, logits, weight = random_case(5)
     loss = SparseSigmoidFocalLoss(gamma=1.5)
     expected = value_and_gradient(loss, labels, logits, sample_weight=weight)
