@@ -5,8 +5,9 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_det.decode.anchor_decode import AnchorDecoder
+from keras_det.decode import inference_decoder
 from keras_det.models.detector import Detector
+from keras_det.models.optimizers import AdamW
 from keras_det.targets.anchor_targets import AnchorTargets
 
 
@@ -99,7 +100,7 @@ class AnchorDetector(Detector):
             **kwargs: as in Keras.
         """
         if optimizer == "auto":
-            optimizer = keras.optimizers.AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
+            optimizer = AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
         if keras.backend.backend() == "tensorflow":
             kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, **kwargs)
@@ -127,9 +128,7 @@ class AnchorDetector(Detector):
         class_loss = self.class_loss(
             matched["class_targets"], raw["class_logits"], sample_weight=counted
         )
-        box_loss = self.box_loss(
-            matched["box_targets"], raw["box_deltas"], sample_weight=positive
-        )
+        box_loss = self.box_loss(matched["box_targets"], raw["box_deltas"], sample_weight=positive)
         return {
             "class_loss": class_loss / normalizer,
             "box_loss": self.box_loss_weight * box_loss / (4.0 * normalizer),
@@ -163,5 +162,5 @@ class AnchorDetector(Detector):
             dict `boxes` `(batch, max_detections, 4)` xyxy in pixels of the network input, clipped
             to it, `scores`, `labels`, `num_detections`.
         """
-        decoder = AnchorDecoder(self.image_size, **settings)
+        decoder = inference_decoder(self.image_size, **settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)

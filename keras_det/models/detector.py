@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_det.boxes import check_ground_truth
 from keras_det.data.image import read_image
-from keras_det.data.resize import resize_image
+from keras_det.data.resize import Transform, resize_image
 from keras_det.models.compiled import compiled
 
 RESIZE_MODES = ("letterbox", "stretch")
@@ -86,6 +86,7 @@ class Detector(keras.Model):
         if hasattr(x, "as_tf_dataset"):
             self.check_dataset(x.dataset)
             kwargs.setdefault("steps_per_epoch", x.steps_per_epoch)
+            kwargs.setdefault("shuffle", False)
             x.start(kwargs.get("initial_epoch", 0))
             x = x.as_tf_dataset()
         elif isinstance(y, dict):
@@ -156,28 +157,31 @@ class Detector(keras.Model):
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in images), strict=True
         )
-        raw = self._detect_function(settings)(np.stack(resized))
-        detections = {key: keras.ops.convert_to_numpy(value) for key, value in raw.items()}
+        found = self.detect_function(**settings)(np.stack(resized))
+        detections = {key: keras.ops.convert_to_numpy(value) for key, value in found.items()}
         return [
-            self._to_original(i, detections, transform, image.shape)
+            self.to_original(i, detections, transform.inverse(), image.shape)
             for i, (image, transform) in enumerate(zip(images, transforms, strict=True))
         ]
 
-    def _detect_function(self, settings):
-        """One compiled function per set of decoder settings, kept for the model's life."""
+    def detect_function(self, **settings):
+        """Images of the network's size to detections, compiled once per set of decoder settings."""
         key = repr(sorted(settings.items()))
         if key not in self._compiled_detect:
-            self._compiled_detect[key] = compiled(
-                self, lambda raw: self.decode(raw, **settings)
-            )
+            self._compiled_detect[key] = compiled(self, lambda raw: self.decode(raw, **settings))
         return self._compiled_detect[key]
 
-    def _to_original(self, i, detections, transform, shape):
+    def to_original(self, i, detections, transform, shape):
+        """Image i of a batch of detections, trimmed and in pixels of the original image.
+
+        Args:
+            i: index into the batch.
+            detections: dict of numpy arrays as `predict` gives them.
+            transform: (scale x, scale y, offset x, offset y): original = input * scale + offset.
+            shape: (height, width, …) of the original image; boxes are clipped to it.
+        """
         count = int(detections["num_detections"][i])
-        scale_x, scale_y, offset_x, offset_y = transform
-        boxes = detections["boxes"][i, :count].astype("float32")
-        boxes = boxes * np.array([scale_x, scale_y] * 2, "float32")
-        boxes = boxes + np.array([offset_x, offset_y] * 2, "float32")
+        boxes = Transform(*transform).apply(detections["boxes"][i, :count].astype("float32"))
         limits = np.array([shape[1], shape[0]] * 2, "float32")
         labels = detections["labels"][i, :count].astype("int32")
         return {

@@ -97,7 +97,7 @@ class EfficientDet(AnchorDetector):
         if variant not in VARIANTS:
             raise ValueError(
                 f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
-                f"{suggest(variant, VARIANTS)} \"lite0\" is the smallest, \"d0\" the first of the "
+                f'{suggest(variant, VARIANTS)} "lite0" is the smallest, "d0" the first of the '
                 "larger ones."
             )
         row = VARIANTS[variant]

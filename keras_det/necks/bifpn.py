@@ -59,9 +59,7 @@ class BiFPNNode(keras.layers.Layer):
         self.norm.build(fused)
 
     def call(self, inputs, training=None):
-        maps = [
-            layer(x, training=training) for layer, x in zip(self.resample, inputs, strict=True)
-        ]
+        maps = [layer(x, training=training) for layer, x in zip(self.resample, inputs, strict=True)]
         x = self.blend(maps) if self.blend is not None else sum(maps[1:], maps[0])
         x = keras.activations.get(self.activation)(x)
         return self.norm(self.convolution(x), training=training)
@@ -142,7 +140,7 @@ class BiFPN(keras.layers.Layer):
         if fusion not in FUSIONS:
             raise ValueError(
                 f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}."
-                f"{suggest(fusion, FUSIONS)} \"fast\" is EfficientDet's default."
+                f'{suggest(fusion, FUSIONS)} "fast" is EfficientDet\'s default.'
             )
         self.channels = channels
         self.num_cells = num_cells
@@ -154,6 +152,11 @@ class BiFPN(keras.layers.Layer):
     @property
     def levels(self):
         return tuple(range(self.min_level, self.max_level + 1))
+
+    @property
+    def wiring(self):
+        """The nodes of one cell and what feeds them: `bifpn_wiring` of the levels."""
+        return bifpn_wiring(self.levels)
 
     def _taken(self, features):
         """The backbone's levels that are used, checked to be there."""
@@ -190,7 +193,7 @@ class BiFPN(keras.layers.Layer):
         self.nodes = []
         for cell in range(self.num_cells):
             available = list(shapes)
-            for i, (level, inputs) in enumerate(bifpn_wiring(self.levels)):
+            for i, (level, inputs) in enumerate(self.wiring):
                 size = shapes[level - self.min_level][1:3]
                 node = BiFPNNode(
                     size,
@@ -209,7 +212,7 @@ class BiFPN(keras.layers.Layer):
         maps = [features[name] for name in self._taken(features)]
         for layer in self.extra_levels:
             maps.append(layer(maps[-1], training=training))
-        wiring, nodes = bifpn_wiring(self.levels), iter(self.nodes)
+        wiring, nodes = self.wiring, iter(self.nodes)
         for _ in range(self.num_cells):
             for _, inputs in wiring:
                 maps.append(next(nodes)([maps[j] for j in inputs], training=training))

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.necks.bifpn import bifpn_wiring
 
 AVERAGE = "/ExponentialMovingAverage"
 # Our channel k of an anchor's four box outputs is theirs BOX_ORDER[k].
@@ -88,7 +87,7 @@ def _resample_names(layer, theirs):
 def _neck_names(neck):
     for level, layer in zip(neck.levels[-len(neck.extra_levels) :], neck.extra_levels, strict=True):
         yield from _resample_names(layer, f"resample_p{level}")
-    wiring = bifpn_wiring(neck.levels)
+    wiring = neck.wiring
     for index, node in enumerate(neck.nodes):
         cell, number = divmod(index, len(wiring))
         position = len(neck.levels) + number
@@ -102,7 +101,7 @@ def _neck_names(neck):
 
 def _fusion_names(neck):
     """Yields ([one scalar name per input], our stacked variable)."""
-    num_nodes = len(bifpn_wiring(neck.levels))
+    num_nodes = len(neck.wiring)
     for index, node in enumerate(neck.nodes):
         if node.blend is not None:
             cell, number = divmod(index, num_nodes)
@@ -185,7 +184,9 @@ def load_efficientdet(model, source) -> LoadReport:
                 f"{missing[0]!r} among {len(values)} variables. Build the variant that the "
                 "checkpoint was trained as."
             )
-        arrays = [_box_prediction(n, np.asarray(values[f])) for n, f in zip(names, found, strict=True)]
+        arrays = [
+            _box_prediction(n, np.asarray(values[f])) for n, f in zip(names, found, strict=True)
+        ]
         array = arrays[0] if len(variable.shape) != 1 or len(names) == 1 else np.stack(arrays)
         if array.shape != tuple(variable.shape):
             raise DataError(

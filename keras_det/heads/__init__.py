@@ -1,0 +1,3 @@
+"""Heads: feature pyramid to raw outputs."""
+
+from keras_det.heads.anchor_head import SeparableHead as SeparableHead

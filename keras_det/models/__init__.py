@@ -1,0 +1,53 @@
+"""Published detectors, one constructor each, and the loader of saved ones."""
+
+import pathlib
+
+import keras
+
+from keras_det.errors import DataError, suggest
+from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
+from keras_det.models.detector import Detector as Detector
+from keras_det.models.efficientdet import EfficientDet as EfficientDet
+
+# Names on the command line: the constructor and the variant.
+_BUILDERS = {
+    f"efficientdet_{variant}": (EfficientDet, variant) for variant in EfficientDet.variants
+}
+MODEL_NAMES = tuple(_BUILDERS)
+
+
+def build_model(name: str, **kwargs) -> Detector:
+    """Builds a detector by its name on the command line.
+
+    Args:
+        name: one of `MODEL_NAMES`, e.g. "efficientdet_lite0".
+        **kwargs: arguments of the model's constructor.
+
+    Raises:
+        DataError: there is no such model; the message names the nearest one.
+    """
+    if name not in _BUILDERS:
+        raise DataError(
+            f"The model must be one of {', '.join(MODEL_NAMES)}. Received: {name!r}."
+            f"{suggest(name, MODEL_NAMES)} `keras-det info` lists them."
+        )
+    builder, variant = _BUILDERS[name]
+    return builder(variant, **kwargs)
+
+
+def load_model(path) -> Detector:
+    """Loads a detector saved with `model.save("x.keras")`, optimizer and all.
+
+    Importing this function has registered every class of the package, which plain
+    `keras.saving.load_model` needs.
+
+    Raises:
+        DataError: the file is missing or not a `.keras` file.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file() or path.suffix != ".keras":
+        raise DataError(
+            f"A saved model must be an existing .keras file. Received: {path}. Give the file that "
+            "model.save or `keras-det train` wrote."
+        )
+    return keras.saving.load_model(path)

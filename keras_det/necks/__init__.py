@@ -1,0 +1,3 @@
+"""Necks: feature pyramid to feature pyramid."""
+
+from keras_det.necks.bifpn import BiFPN as BiFPN

@@ -1,0 +1,252 @@
+"""A whole training: from two data sets to a run folder."""
+
+import json
+import os
+import pathlib
+import time
+
+import keras
+import numpy as np
+
+from keras_det.data.image import read_image
+from keras_det.data.pipeline import Pipeline
+from keras_det.errors import DataError
+from keras_det.metrics.coco import format_metrics
+from keras_det.models import Detector, build_model, load_model
+from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
+from keras_det.training import callbacks as steps_between
+from keras_det.training.evaluate import evaluate
+from keras_det.training.recipes import adamw
+from keras_det.weights.efficientdet import load_efficientdet
+
+MAX_PICTURES = 8
+PICTURE_THRESHOLD = 0.3
+# What --resume must not change: another value is another training.
+FIXED = ("model", "image_size", "resize_mode", "batch_size", "epochs", "augment", "seed")
+
+
+def train(
+    model,
+    training_set,
+    validation_set,
+    out,
+    *,
+    epochs: int = 50,
+    batch_size: int = 8,
+    image_size=None,
+    resize_mode: str = "letterbox",
+    augment: str = "ssj",
+    learning_rate: float | None = None,
+    weights=None,
+    seed: int = 0,
+    evaluate_every: int = 1,
+    resume: bool = False,
+    say=print,
+) -> dict:
+    """Trains a detector and fills a run folder.
+
+    The folder gets `best.keras` (highest `val_AP` so far), `last.keras` (averaged weights),
+    `checkpoints/` (what `resume` goes on from), `history.csv`, `recipe.json`, `class_names.txt`,
+    `metrics.json` (of `last.keras` on the validation set) and `pictures/`.
+
+    Args:
+        model: a name of `keras_det.models.MODEL_NAMES`, or a detector of your own.
+        training_set, validation_set: `keras_det.data.Dataset`; the second may be None: nothing is
+            measured then and there is no `best.keras`.
+        out: the folder; must not hold anything unless `resume`.
+        epochs: passes over the training set.
+        batch_size: images per step.
+        image_size: int or (height, width); default the model's published size.
+        resize_mode: "letterbox" or "stretch".
+        augment: "none", "flip", "ssj" or "lsj".
+        learning_rate: peak rate of `recipes.adamw`; default by the batch size.
+        weights: `.keras`, `.weights.h5` or an official checkpoint of the same model and classes.
+        seed: of the weights, the order and the augmentation.
+        evaluate_every: epochs between measurements.
+        resume: go on from the last finished epoch; a finished run only measures and draws again.
+        say: called with lines of text.
+
+    Returns:
+        COCO's numbers of `last.keras` on the validation set, `{}` without one.
+
+    Raises:
+        DataError: wrong input; nothing is written then.
+    """
+    out = pathlib.Path(out)
+    recipe = {
+        "model": model if isinstance(model, str) else model.name,
+        "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
+        "resize_mode": resize_mode,
+        "augment": augment,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weights": None if weights is None else str(weights),
+        "seed": seed,
+        "class_names": list(training_set.class_names),
+        "training_set": training_set.summary,
+        "validation_set": None if validation_set is None else validation_set.summary,
+        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+    }
+    state, epochs_done = _state(out, recipe, resume)
+    keras.utils.set_random_seed(seed)
+    if state is not None:
+        model = load_model(state)
+    elif isinstance(model, str):
+        model = build_model(
+            model,
+            class_names=training_set.class_names,
+            image_size=image_size,
+            resize_mode=resize_mode,
+        )
+    if state is None:
+        _start_from(model, weights)
+    model.check_dataset(training_set)
+    pipeline = Pipeline(training_set, model, batch_size, augment=augment, seed=seed, training=True)
+    if state is None:
+        steps = epochs * pipeline.steps_per_epoch
+        model.compile(adamw(model, batch_size, steps, learning_rate))
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "recipe.json", _json(recipe))
+    write_text(out / "class_names.txt", "".join(f"{name}\n" for name in model.class_names))
+    say(
+        f"{model.name} at {model.image_size[0]}x{model.image_size[1]}, {len(training_set)} images, "
+        f"{epochs} epochs of {pipeline.steps_per_epoch} steps. The first step compiles the model."
+    )
+    started = time.monotonic()
+    _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
+    say(f"Trained for {steps_between.clock(time.monotonic() - started)}.")
+    return finish(model, validation_set, out, batch_size, say)
+
+
+def _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say):
+    if epochs_done >= epochs:
+        say(f"All {epochs} epochs are done already.")
+        return
+    watchers = [steps_between.StopOnNaN()]
+    if validation_set is not None:
+        watchers += [
+            steps_between.EvaluateAP(validation_set, pipeline.batch_size, evaluate_every),
+            steps_between.SaveBest(out / "best.keras", best=_best_so_far(out)),
+        ]
+    watchers += [
+        steps_between.History(out / "history.csv"),
+        # After the history: a row without a state would be written twice by a resumed run.
+        steps_between.SaveState(out / "checkpoints"),
+        steps_between.Progress(),
+    ]
+    try:
+        model.fit(pipeline, initial_epoch=epochs_done, epochs=epochs, verbose=0, callbacks=watchers)
+    except KeyboardInterrupt:
+        say(f"\nInterrupted. Go on with --resume --out {out}")
+        raise
+    except Exception:
+        pipeline.check()  # a broken data set, in its own words
+        raise
+
+
+def _state(out, recipe, resume):
+    """The state to go on from and its epochs; `(None, 0)` for a new run."""
+    if not resume:
+        if out.exists() and (out.is_file() or any(out.iterdir())):
+            raise DataError(
+                f"The output folder must be new or empty. Received: {out}. Choose another one, or "
+                "go on with the run in it with --resume."
+            )
+        return None, 0
+    try:
+        before = json.loads((out / "recipe.json").read_text())
+    except (OSError, ValueError):
+        raise DataError(
+            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
+            "anew without --resume."
+        ) from None
+    for name in FIXED:
+        if name in before and before[name] != json.loads(_json(recipe))[name]:
+            raise DataError(
+                f"A resumed run must keep its settings. Received: {name}={recipe[name]!r}, the run "
+                f"has {before[name]!r}. Give the same settings as before, or start anew."
+            )
+    return steps_between.newest_state(out / "checkpoints")
+
+
+def _start_from(model, weights):
+    if weights is None:
+        return
+    if str(weights).endswith((".keras", ".h5")):
+        if not os.path.isfile(weights):
+            raise DataError(
+                f"The weights to start from must exist. Received: {weights}. Check the path."
+            )
+        try:
+            model.load_weights(weights)
+        except ValueError as error:
+            raise DataError(
+                f"The weights must be of {model.name} with {model.num_classes} classes. Received: "
+                f"{weights} ({str(error).splitlines()[0]}). Choose the model they were trained as."
+            ) from error
+    else:
+        load_efficientdet(model, weights)
+
+
+def _best_so_far(out):
+    """The highest val_AP of a history, of a run that goes on."""
+    rows = steps_between.read_history(out / "history.csv")
+    values = [float(row["val_AP"]) for row in rows if row.get("val_AP")]
+    return max(values, default=-np.inf) if (out / "best.keras").exists() else -np.inf
+
+
+def finish(model, validation_set, out, batch_size, say) -> dict:
+    """Saves `last.keras` (averaged by the end of `fit`), measures it, draws pictures."""
+    steps_between.save_averaged(model, out / "last.keras")
+    model = load_model(out / "last.keras")
+    if validation_set is None:
+        write_text(out / "metrics.json", _json({}))
+        return {}
+    metrics = evaluate(model, validation_set, batch_size)
+    write_text(out / "metrics.json", _json(metrics))
+    say(format_metrics(metrics))
+    _draw(model, validation_set, out / "pictures")
+    return metrics
+
+
+def _draw(model, dataset, folder):
+    """The first images, annotated on the left, as detected on the right."""
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    for index in range(min(MAX_PICTURES, len(dataset))):
+        sample = dataset[index]
+        try:
+            image = read_image(sample.image_path)
+        except DataError:
+            continue
+        found = model.detect(image, score_threshold=PICTURE_THRESHOLD)
+        picture = side_by_side(
+            draw_ground_truth(image, sample.boxes, sample.labels, model.class_names),
+            draw_detections(image, found, model.class_names, PICTURE_THRESHOLD),
+        )
+        name = f"{pathlib.Path(sample.image_path).stem}.jpg"
+        Image.fromarray(picture).save(folder / name, quality=92)
+
+
+def _json(value) -> str:
+    """Indented JSON; NaN, which JSON lacks, becomes null."""
+
+    def plain(item):
+        if isinstance(item, dict):
+            return {str(key): plain(entry) for key, entry in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [plain(entry) for entry in item]
+        if isinstance(item, np.generic):
+            item = item.item()
+        return None if isinstance(item, float) and not np.isfinite(item) else item
+
+    return json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_text(path, text: str) -> None:
+    """Writes a small file so that it is whole or not there."""
+    partial = pathlib.Path(path).with_name(f".{pathlib.Path(path).name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
