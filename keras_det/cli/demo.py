@@ -5,9 +5,7 @@ import pathlib
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command
-from keras_det.cli.evaluate import measure
-from keras_det.cli.files import free_folder, new_folder, say_where, write_json, write_whole
-from keras_det.cli.predict import detect_and_draw, encoded
+from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.start import start_keras
 
 MODEL = "efficientdet_lite0"
@@ -15,7 +13,7 @@ IMAGE_SIDE = (128, 128)
 NUM_TRAIN, NUM_VAL = 300, 60
 EPOCHS = 15
 BATCH_SIZE = 8
-NUM_PICTURES = 8
+AUGMENT = "ssj"
 SEED = 0
 
 EXAMPLES = ("keras-det demo", "keras-det demo --epochs 30 --out my_demo/")
@@ -37,14 +35,25 @@ def demo(epochs, image_size, train_images, val_images, out):
     folder = new_folder(out) if out else free_folder("runs/demo")
     folder.mkdir(parents=True, exist_ok=True)
     data, run = folder / "data", folder / "run"
-    click.echo(f"Drawing {train_images} + {val_images} images …")
+    click.echo(f"Drawing {train_images} + {val_images} images")
     training_set, validation_set = draw(data, train_images, val_images, max(image_size))
-    click.echo(f"Training {MODEL} at {image_size[0]} x {image_size[1]} pixels …")
-    detector = train(training_set, validation_set, run, epochs, image_size)
-    metrics = measure(detector, validation_set)
-    write_json(run / "metrics.json", metrics)
-    draw_pictures(detector, validation_set, run / "pictures")
-    exported = export(detector, run / "exports")
+    start_keras()
+    from keras_det.models import load_model
+    from keras_det.training.run import train
+
+    metrics = train(
+        MODEL,
+        training_set,
+        validation_set,
+        run,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        image_size=image_size,
+        augment=AUGMENT,
+        seed=SEED,
+        say=click.echo,
+    )
+    exported = export(load_model(run / "last.keras"), run / "exports")
     click.echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
     say_where("Pictures", run / "pictures")
     for path in exported:
@@ -58,36 +67,6 @@ def draw(data: pathlib.Path, num_train: int, num_val: int, image_size: int):
 
     draw_shapes_dataset(data, num_train, num_val, image_size, SEED)
     return load(data, split="train"), load(data, split="val")
-
-
-def train(training_set, validation_set, run: pathlib.Path, epochs: int, image_size):
-    """Trains on the drawn images; returns the best model."""
-    start_keras()
-    from keras_det.models import load_model
-    from keras_det.training.run import train as fill_run_folder
-
-    fill_run_folder(
-        MODEL,
-        training_set,
-        validation_set,
-        run,
-        weights=None,
-        image_size=image_size,
-        epochs=epochs,
-        batch_size=BATCH_SIZE,
-        seed=SEED,
-        resume=False,
-    )
-    return load_model(run / "best.keras")
-
-
-def draw_pictures(detector, dataset, folder: pathlib.Path) -> None:
-    """Writes the first images of a data set with what was found in them."""
-    folder.mkdir(exist_ok=True)
-    for index in range(min(NUM_PICTURES, len(dataset))):
-        path = pathlib.Path(dataset.image_paths[index])
-        picture, _ = detect_and_draw(detector, path, score_threshold=0.3)
-        write_whole(folder / f"{path.stem}.png", encoded(picture, f"{path.stem}.png"))
 
 
 def export(detector, folder: pathlib.Path) -> list[pathlib.Path]:

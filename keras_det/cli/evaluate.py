@@ -38,7 +38,7 @@ def evaluate(model, data, split, batch_size, out):
 
 def measure(detector, dataset, batch_size: int = 8) -> dict:
     """Evaluates with a progress bar, prints the numbers and returns them."""
-    from keras_det.metrics import format_metrics
+    from keras_det.metrics.coco import format_metrics
     from keras_det.training.evaluate import evaluate as average_precision
 
     with click.progressbar(length=len(dataset), label="Evaluating") as bar:

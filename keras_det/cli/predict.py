@@ -54,11 +54,11 @@ def predict(model, images, out, score_threshold):
 def detect_and_draw(detector, path: pathlib.Path, score_threshold: float):
     """Returns the annotated picture and the detections of one image file."""
     from keras_det.data import read_image
-    from keras_det.report import draw_detections
+    from keras_det.report.draw import draw_detections
 
     image = read_image(path)
     found = detector.detect(image, score_threshold=score_threshold)
-    picture = draw_detections(image, found, detector.class_names, score_threshold=score_threshold)
+    picture = draw_detections(image, found, detector.class_names, score_threshold)
     return picture, found
 
 

@@ -1,14 +1,27 @@
 """`keras-det train DATA`: fills a run folder."""
 
+import json
 import pathlib
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, user_input
+from keras_det.cli.command import IMAGE_SIZE, Command
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 
+# Options that --resume takes from recipe.json where the command line does not give them.
+RESUMED = (
+    "model",
+    "weights",
+    "epochs",
+    "batch_size",
+    "image_size",
+    "resize_mode",
+    "augment",
+    "learning_rate",
+    "seed",
+)
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
     "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out run/",
@@ -18,42 +31,48 @@ EXAMPLES = (
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("data", type=click.Path())
-@click.option("--model", "model_name", default="efficientdet_lite0", help="See `keras-det info`.")
+@click.option("--model", default="efficientdet_lite0", help="See `keras-det info`.")
 @click.option("--weights", type=click.Path(), help="Start from this .keras or checkpoint.")
-@click.option("--epochs", type=click.IntRange(min=1), default=50)
-@click.option("--batch-size", type=click.IntRange(min=1), default=16)
-@click.option("--image-size", type=IMAGE_SIZE, help="Side, or height x width, in pixels.")
+@click.option("--epochs", type=click.IntRange(min=1), default=50, help="Passes over DATA.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
+@click.option("--image-size", type=IMAGE_SIZE, help="Side or height x width; default: published.")
+@click.option("--resize-mode", type=click.Choice(["letterbox", "stretch"]), default="letterbox")
+@click.option("--augment", type=click.Choice(["none", "flip", "ssj", "lsj"]), default="ssj")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate.")
 @click.option("--train-split", default="train", help="Part of DATA to learn from.")
 @click.option("--val-split", default="val", help="Part of DATA to measure on.")
 @click.option("--val-data", type=click.Path(), help="Measure on this data set instead of DATA.")
-@click.option("--seed", type=int, default=0, help="For weights, order and augmentation.")
+@click.option("--no-val", is_flag=True, help="Do not measure.")
+@click.option("--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between.")
+@click.option("--seed", type=int, default=0, help="Of weights, order and augmentation.")
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/MODEL]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-def train(data, model_name, weights, image_size, train_split, val_split, val_data, out, **settings):
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with its settings.")
+@click.pass_context
+def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, out, **settings):
     """Trains a detector on DATA and fills a run folder.
 
     DATA is a folder in COCO's or Pascal VOC's layout, or a COCO .json file. The run folder gets
-    best.keras, last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures.
+    best.keras, last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
     """
+    folder = run_folder(out, model, settings["resume"])
+    if settings["resume"]:
+        settings = {**settings, "model": model, "weights": weights}
+        settings.update(settings_of_run(folder, ctx))
+        model, weights = settings.pop("model"), settings.pop("weights")
     check_weights(weights)
-    folder = run_folder(out, model_name, settings["resume"])
+    val_data = None if no_val else val_data or folder_with_splits(data)
     from keras_det.data import load
 
     training_set = load(data, split=train_split)
-    validation_set = load(val_data or data, split=val_split, class_names=training_set.class_names)
-    check_model_name(model_name)
+    validation_set = None
+    if val_data is not None:
+        validation_set = load(val_data, split=val_split, class_names=training_set.class_names)
+    check_model_name(model)
     from keras_det.training import run
 
-    with user_input():
-        run.train(
-            model_name,
-            training_set,
-            validation_set,
-            folder,
-            weights=weights,
-            image_size=image_size,
-            **settings,
-        )
+    run.train(
+        model, training_set, validation_set, folder, weights=weights, say=click.echo, **settings
+    )
     say_where("Run folder", folder)
 
 
@@ -90,3 +109,29 @@ def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
             f"{out}. Check the folder, or leave out --resume to start a new run."
         )
     return pathlib.Path(out)
+
+
+def settings_of_run(folder: pathlib.Path, ctx: click.Context) -> dict:
+    """What recipe.json says about the options that the command line left out."""
+    try:
+        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        known = {name: recipe[name] for name in RESUMED if name in recipe}
+    except (ValueError, TypeError):
+        raise DataError(
+            "recipe.json of a run to resume must be whole JSON. Received: "
+            f"{folder / 'recipe.json'}. Start a new run without --resume."
+        ) from None
+    if known.get("image_size") is not None:
+        known["image_size"] = tuple(known["image_size"])
+    given = click.core.ParameterSource.COMMANDLINE
+    return {k: v for k, v in known.items() if ctx.get_parameter_source(k) != given}
+
+
+def folder_with_splits(data: str) -> str:
+    """Returns DATA where it can hold a second split; DataError where it is a single file."""
+    if pathlib.Path(data).is_file():
+        raise DataError(
+            "A single annotation file holds no second split to measure on. Received: "
+            f"{data}. Add --val-data with another file, or --no-val."
+        )
+    return data

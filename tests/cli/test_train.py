@@ -1,0 +1,90 @@
+"""`keras-det train`: what it asks `training.run.train` for, and one real run."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Puts a recorder in the place of the training; returns what it was called with."""
+    run = pytest.importorskip("keras_det.training.run")
+    calls = {}
+
+    def record(model, training_set, validation_set, out, **settings):
+        calls.update(settings, model=model, out=out)
+        calls.update(training_set=training_set, validation_set=validation_set)
+
+    monkeypatch.setattr(run, "train", record)
+    return calls
+
+
+def test_options_reach_the_training(run, asked, coco, tmp_path):
+    out = tmp_path / "run"
+    options = "--model efficientdet_d0 --epochs 3 --batch-size 2 --image-size 64x96 --seed 5"
+    result = run("train", coco, "--out", out, *options.split(), "--learning-rate", "0.01")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == f"Run folder: {out}"
+    assert asked["model"] == "efficientdet_d0" and asked["out"] == out
+    assert (asked["epochs"], asked["batch_size"], asked["seed"]) == (3, 2, 5)
+    assert asked["image_size"] == (64, 96) and asked["learning_rate"] == 0.01
+    assert asked["training_set"].split == "train" and asked["validation_set"].split == "val"
+    assert asked["resume"] is False and asked["weights"] is None
+
+
+def test_default_folder_is_named_after_the_model(run, asked, coco, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("train", coco).exit_code == 0
+    assert str(asked["out"]) == "runs/efficientdet_lite0"
+
+
+def test_validation_data_has_the_classes_of_the_training_data(run, asked, coco, tmp_path):
+    file = coco / "annotations" / "instances_val.json"
+    train = coco / "annotations" / "instances_train.json"
+    run("train", train, "--val-data", file, "--out", tmp_path / "run")
+    assert asked["validation_set"].class_names == asked["training_set"].class_names
+    run("train", train, "--no-val", "--out", tmp_path / "run")
+    assert asked["validation_set"] is None
+
+
+def test_single_file_needs_validation_data(refused, coco, tmp_path):
+    file = coco / "annotations" / "instances_train.json"
+    message = refused("train", file, "--out", tmp_path / "run")
+    assert "no second split" in message and "--val-data" in message
+
+
+def test_resume_keeps_the_settings_of_the_run(run, asked, coco, tmp_path):
+    recipe = {"model": "efficientdet_d1", "epochs": 7, "batch_size": 3, "image_size": [64, 96]}
+    recipe |= {"weights": None, "augment": "flip", "seed": 4, "class_names": ["square"]}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    result = run("train", coco, "--out", tmp_path, "--resume", "--epochs", 9)
+    assert result.exit_code == 0, result.output
+    assert asked["resume"] is True and asked["model"] == "efficientdet_d1"
+    assert asked["epochs"] == 9, "the command line wins; the training refuses what must not change"
+    assert (asked["batch_size"], asked["image_size"]) == (3, (64, 96))
+    assert (asked["augment"], asked["seed"], asked["resize_mode"]) == ("flip", 4, "letterbox")
+
+
+def test_resume_of_a_broken_recipe(refused, coco, tmp_path):
+    (tmp_path / "recipe.json").write_text("{")
+    assert "must be whole JSON" in refused("train", coco, "--out", tmp_path, "--resume")
+
+
+@pytest.mark.slow
+def test_train_evaluate_predict_export(run, coco, tmp_path):
+    pytest.importorskip("keras_det.training.run")
+    out = tmp_path / "run"
+    result = run("train", coco, "--epochs", 1, "--image-size", 64, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert {"best.keras", "last.keras", "history.csv", "metrics.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    result = run("train", coco, "--resume", "--out", out)
+    assert result.exit_code == 0 and "done already" in result.stdout
+    result = run("evaluate", out, coco, "--out", tmp_path / "metrics.json")
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 <= metrics["AP"] <= 1 and list(metrics["AP_per_class"]) == ["square"]
+    result = run("predict", out, coco / "val", "--score-threshold", 0, "--out", tmp_path / "found")
+    assert result.exit_code == 0, result.output
+    assert {"a.png", "detections.json"} == {path.name for path in (tmp_path / "found").iterdir()}
