@@ -60,12 +60,12 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
         settings.update(settings_of_run(folder, ctx))
         model, weights = settings.pop("model"), settings.pop("weights")
     check_weights(weights)
-    val_data = None if no_val else val_data or folder_with_splits(data)
     from keras_det.data import load
 
     training_set = load(data, split=train_split)
     validation_set = None
-    if val_data is not None:
+    if not no_val:
+        val_data = val_data or folder_with_splits(data)
         validation_set = load(val_data, split=val_split, class_names=training_set.class_names)
     check_model_name(model)
     from keras_det.training import run
