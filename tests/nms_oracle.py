@@ -14,12 +14,12 @@ def random_candidates(seed, batch, count, size=128, num_classes=4):
     return boxes.astype("float32"), scores.astype("float32"), labels.astype("int32")
 
 
-def iou(a, b, pixel=0.0):
-    """IoU of two boxes; `pixel=1` for codes that count the last pixel of a side as inside."""
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + pixel, 0.0)
-    areas = [np.prod(np.maximum(box[2:] - box[:2] + pixel, 0.0)) for box in (a, b)]
-    common = np.prod(sides)
-    return common / (sum(areas) - common) if common > 0 else 0.0
+def iou(box, boxes, pixel=0.0):
+    """IoU of one box with many; `pixel=1` for codes that count the last pixel of a side."""
+    common = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]) + pixel
+    common = np.prod(np.maximum(common, 0.0), axis=-1)
+    areas = [np.prod(b[..., 2:] - b[..., :2] + pixel, axis=-1) for b in (box, boxes)]
+    return np.where(common > 0, common / np.where(common > 0, sum(areas) - common, 1.0), 0.0)
 
 
 def soft_nms(
@@ -45,13 +45,13 @@ def soft_nms(
         waiting.remove(best)
         chosen.append(best)
         final.append(scores[best])
+        overlaps = iou(boxes[best], boxes, pixel)
         for i in waiting:
             if class_agnostic or labels[i] == labels[best]:
-                overlap = iou(boxes[best], boxes[i], pixel)
                 if method == "gaussian":
-                    scores[i] *= np.exp(-(overlap**2) / sigma)
-                elif overlap > threshold:
-                    scores[i] *= 1 - overlap if method == "linear" else 0
+                    scores[i] *= np.exp(-(overlaps[i] ** 2) / sigma)
+                elif overlaps[i] > threshold:
+                    scores[i] *= 1 - overlaps[i] if method == "linear" else 0
     return np.array(chosen, int), np.array(final)
 
 

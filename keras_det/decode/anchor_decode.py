@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_det.boxes import clip_boxes, decode_deltas
-from keras_det.layers.nms import NonMaxSuppression, gather_rows
+from keras_det.layers.nms import NonMaxSuppression, first_of_highest, gather_rows
 
 CANDIDATES = ("best_class", "pairs")
 
@@ -93,7 +93,7 @@ class AnchorDecoder:
         best, places = ops.top_k(ops.max(class_logits, axis=-1), min(limit, num_anchors))
         logits = gather_rows(class_logits, places)
         if not pairs:
-            return best, ops.cast(ops.argmax(logits, axis=-1), "int32"), places
+            return best, first_of_highest(logits), places
         kept = places.shape[1] * num_classes
         flat = ops.reshape(logits, (-1, kept))
         best, chosen = ops.top_k(flat, min(limit, kept))

@@ -8,7 +8,12 @@ import keras
 from keras import ops
 
 from keras_det.decode.anchor_decode import AnchorDecoder
-from keras_det.layers.nms import check_settings, default_iou_threshold, detections_from
+from keras_det.layers.nms import (
+    at_least_one,
+    check_settings,
+    default_iou_threshold,
+    detections_from,
+)
 
 # Classes are laid out on a grid of tiles so that none overlap; two axes keep offsets, and with
 # them the rounding of the boxes, small: 90 classes on one axis would cost a digit.
@@ -59,6 +64,7 @@ def tf_non_max_suppression(
     else:
         overlap = default_iou_threshold(method) if iou_threshold is None else iou_threshold
         soft_sigma = 0.0
+    boxes, scores, labels = at_least_one(boxes, scores, labels)
     tiles = boxes if class_agnostic else _tiled(boxes, labels, image_size)
     selected, kept, count = _batched(
         tiles,

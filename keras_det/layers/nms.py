@@ -21,6 +21,26 @@ def gather_rows(values, indices):
     return ops.take(flat, ops.cast(indices, "int32") + starts, axis=0)
 
 
+def first_of_highest(values):
+    """Index of the highest value on the last axis, the first of equals: int32, one axis less.
+
+    `ops.argmax` is right, too, but Keras' TensorFlow version looks at the bits of floats to order
+    -0.0: slow inside a loop, and BitwiseAnd is no builtin operator of TFLite.
+    """
+    count = values.shape[-1]
+    is_highest = values == ops.max(values, axis=-1, keepdims=True)
+    # The last index where nothing is equal, for NaN: an index out of range would stop the program.
+    return ops.min(ops.where(is_highest, ops.arange(count, dtype="int32"), count - 1), axis=-1)
+
+
+def at_least_one(boxes, scores, labels):
+    """Adds a candidate of score 0, which never passes, where there is none at all."""
+    if boxes.shape[1] != 0:
+        return boxes, scores, labels
+    row = [[0, 0], [0, 1]]
+    return ops.pad(boxes, [*row, [0, 0]]), ops.pad(scores, row), ops.pad(labels, row)
+
+
 def detections_from(boxes, scores, labels, selected, valid):
     """The detections dict of chosen candidates: empty slots hold box 0, score 0, label -1.
 
@@ -97,10 +117,7 @@ class NonMaxSuppression(keras.layers.Layer):
 
     def call(self, boxes, scores, labels):
         boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
-        labels = ops.cast(labels, "int32")
-        if boxes.shape[1] == 0:  # one candidate that never passes: argmax needs something
-            boxes = ops.pad(boxes, [[0, 0], [0, 1], [0, 0]])
-            scores, labels = ops.pad(scores, [[0, 0], [0, 1]]), ops.pad(labels, [[0, 0], [0, 1]])
+        boxes, scores, labels = at_least_one(boxes, scores, ops.cast(labels, "int32"))
         kept, selected = self._select(boxes, scores, labels)
         valid = kept > self.score_threshold
         return detections_from(boxes, kept, labels, selected, valid)
@@ -113,7 +130,7 @@ class NonMaxSuppression(keras.layers.Layer):
 
         def step(index, state):
             remaining, kept, selected = state
-            best = ops.expand_dims(ops.cast(ops.argmax(remaining, axis=-1), "int32"), -1)
+            best = ops.expand_dims(first_of_highest(remaining), -1)
             top = ops.max(remaining, axis=-1, keepdims=True)
             decay = self._decay(_iou_with(gather_rows(boxes, best), boxes, areas))
             if not self.class_agnostic:
