@@ -161,8 +161,11 @@ def tf_resize_pixels(image, height, width):
     """`resize_pixels` in TensorFlow; sizes may be tensors."""
     import tensorflow as tf
 
+    # The kernel is twice as fast on floats as on uint8, and the cast costs next to nothing.
     mixed = tf.raw_ops.ResizeBilinear(
-        images=image[None], size=tf.stack([height, width]), half_pixel_centers=True
+        images=tf.cast(image, tf.float32)[None],
+        size=tf.stack([height, width]),
+        half_pixel_centers=True,
     )[0]
     return tf.cast(mixed + 0.5, tf.uint8)
 
@@ -171,10 +174,17 @@ def tf_pad(image, size: tuple[int, int], fill):
     """Pads a uint8 image at the right and the bottom to `size` with the colour `fill`."""
     import tensorflow as tf
 
-    shape = tf.shape(image)
+    # A copy of a whole input costs as much as decoding a small image: none where nothing is padded.
     canvas = tf.constant(np.broadcast_to(fill_color(fill), (*size, 3)).copy())
-    image = tf.concat([image, canvas[: shape[0], shape[1] :]], axis=1)
-    image = tf.concat([image, canvas[shape[0] :]], axis=0)
+    height, width = tf.unstack(tf.shape(image)[:2])
+    image = tf.cond(
+        width < size[1],
+        lambda: tf.concat([image, canvas[:height, width:]], axis=1),
+        lambda: image,
+    )
+    image = tf.cond(
+        height < size[0], lambda: tf.concat([image, canvas[height:]], axis=0), lambda: image
+    )
     return tf.ensure_shape(image, (*size, 3))
 
 
