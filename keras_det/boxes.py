@@ -1,7 +1,8 @@
 """Box arithmetic on arrays: overlap, clipping, and the deltas that a box head predicts.
 
-All boxes are `xyxy` in pixels unless said otherwise, in any array that `keras.ops` takes. The label
-is the only padding test: a slot is empty where its label is `PADDING_LABEL`, whatever its box holds.
+All boxes are `xyxy` in pixels unless said otherwise, in any array that `keras.ops` takes. The
+label is the only padding test: a slot is empty where its label is `PADDING_LABEL`, whatever its
+box holds.
 """
 
 import math
@@ -134,6 +135,6 @@ def check_ground_truth(boxes, labels, num_classes: int) -> None:
         if not (x1 < x2 and y1 < y2):
             raise ValueError(
                 f"`boxes[{i}]` must satisfy x1 < x2 and y1 < y2 (xyxy, pixels). Received: "
-                f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]. If the file stores \"xywh\", convert it "
+                f'[{x1:g}, {y1:g}, {x2:g}, {y2:g}]. If the file stores "xywh", convert it '
                 "first with keras.utils.bounding_boxes.convert_format."
             )

@@ -258,3 +258,8 @@ def _check_gradients(layer, arguments, call_kwargs):
         assert gradient is not None, f"gradient: none reaches {weight.path}"
         reached = np.abs(_to_numpy(gradient)).max()
         assert reached > 0, f"gradient: zero for every entry of {weight.path}"
+
+
+def trainable_count(part):
+    """Number of trainable parameters of a layer or model."""
+    return sum(int(np.prod(weight.shape)) for weight in part.trainable_weights)

@@ -36,7 +36,7 @@ def check_class_names(num_classes, class_names):
     names = [str(name) for name in class_names]
     if not names or (num_classes is not None and num_classes != len(names)):
         raise ValueError(
-            f"`class_names` must hold one name for each of the `num_classes` classes, at least one. "
+            f"`class_names` must hold one name per class, `num_classes` in all, at least one. "
             f"Received: num_classes={num_classes}, {len(names)} names. Leave out background."
         )
     return names
@@ -54,8 +54,8 @@ class Detector(keras.Model):
         """Keeps what a saved model must know beside its weights."""
         if resize_mode not in RESIZE_MODES:
             raise ValueError(
-                f"`resize_mode` must be one of {RESIZE_MODES}. Received: {resize_mode!r}. Letterbox "
-                "keeps the aspect ratio; stretch is what MediaPipe does on a phone."
+                f"`resize_mode` must be one of {RESIZE_MODES}. Received: {resize_mode!r}. "
+                "Letterbox keeps the aspect ratio; stretch is what MediaPipe does on a phone."
             )
         self.class_names = list(class_names)
         self.num_classes = len(self.class_names)
@@ -97,7 +97,7 @@ class Detector(keras.Model):
         return super().fit(x, y, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, **kwargs):
-        """Keras' `evaluate` (the losses); for average precision see `keras_det.training.evaluate`."""
+        """Keras' `evaluate`: the losses. `keras_det.training.evaluate` gives average precision."""
         if hasattr(x, "as_tf_dataset"):
             self.check_dataset(x.dataset)
             x = x.as_tf_dataset()
@@ -116,7 +116,8 @@ class Detector(keras.Model):
             raise ValueError(
                 "The data set must have the model's classes in the model's order. Received: data "
                 f"set {list(dataset.class_names)}, model {self.class_names}. Build the model with "
-                "class_names=dataset.class_names, or load the data with class_names=model.class_names."
+                "class_names=dataset.class_names, or load the data with "
+                "class_names=model.class_names."
             )
 
     def _check_arrays(self, targets):

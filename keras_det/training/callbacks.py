@@ -18,9 +18,9 @@ from keras_det.training.evaluate import evaluate
 class EvaluateAP(keras.callbacks.Callback):
     """Adds `val_AP`, `val_AP50`, `val_AP75` to the logs of an epoch.
 
-    Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`: they see
-    the numbers of the same epoch. Measured with the averaged weights where the optimizer keeps an
-    average (`use_ema`), which are what `fit` leaves in the model.
+    Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`: they
+    see the numbers of the same epoch. Measured with the averaged weights where the optimizer keeps
+    an average (`use_ema`), which are what `fit` leaves in the model.
 
     Args:
         dataset: `keras_det.data.Dataset` (or a `Pipeline`, whose data set is taken).

@@ -1,0 +1,45 @@
+"""WeightedFusion against numbers by hand."""
+
+import numpy as np
+import pytest
+
+from keras_det.layers.weighted_fusion import WeightedFusion
+from tests.helpers import check_layer
+
+
+def constant_maps(*values):
+    return [np.full((1, 2, 3, 4), value, "float32") for value in values]
+
+
+# weights (2, -5, 2) -> relu (2, 0, 2); (2*1 + 2*7) / (4 + 1e-4) = 3.99990
+def test_fusion_ignores_negative_weight():
+    maps = constant_maps(1, 50, 7)
+    layer = WeightedFusion()
+    layer(maps)
+    layer.fusion_weights.assign([2.0, -5.0, 2.0])
+    np.testing.assert_allclose(layer(maps), np.full((1, 2, 3, 4), 3.9999), rtol=1e-6)
+
+
+# All weights 1: (1 + 7) / (2 + 1e-4) = 3.99980
+def test_untrained_fusion_is_the_mean():
+    np.testing.assert_allclose(
+        WeightedFusion()(constant_maps(1, 7)), np.full((1, 2, 3, 4), 8 / 2.0001), rtol=1e-6
+    )
+
+
+def test_fusion_with_every_weight_off_is_zero():
+    layer = WeightedFusion()
+    layer(constant_maps(1, 7))
+    layer.fusion_weights.assign([-1.0, 0.0])
+    np.testing.assert_array_equal(layer(constant_maps(1, 7)), np.zeros((1, 2, 3, 4)))
+
+
+def test_fusion_is_a_good_layer():
+    rng = np.random.default_rng(0)
+    check_layer(WeightedFusion, {}, [rng.normal(size=(2, 3, 5, 4)) for _ in range(3)])
+
+
+@pytest.mark.parametrize("shapes", [[(1, 2, 2, 3)], [(1, 2, 2, 3), (1, 2, 3, 3)]])
+def test_fusion_refuses_maps_of_different_shape(shapes):
+    with pytest.raises(ValueError, match=r"two or more feature maps of one shape. Received"):
+        WeightedFusion().build(shapes)
