@@ -1,0 +1,183 @@
+"""COCO's twelve numbers and the average precision of each class, by pycocotools."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+# In the order of pycocotools' `stats`: name, kind, IoU, object size, detections per image.
+NUMBERS = (
+    ("AP", "Average Precision", "0.50:0.95", "all", 100),
+    ("AP50", "Average Precision", "0.50", "all", 100),
+    ("AP75", "Average Precision", "0.75", "all", 100),
+    ("AP_small", "Average Precision", "0.50:0.95", "small", 100),
+    ("AP_medium", "Average Precision", "0.50:0.95", "medium", 100),
+    ("AP_large", "Average Precision", "0.50:0.95", "large", 100),
+    ("AR_1", "Average Recall", "0.50:0.95", "all", 1),
+    ("AR_10", "Average Recall", "0.50:0.95", "all", 10),
+    ("AR_100", "Average Recall", "0.50:0.95", "all", 100),
+    ("AR_small", "Average Recall", "0.50:0.95", "small", 100),
+    ("AR_medium", "Average Recall", "0.50:0.95", "medium", 100),
+    ("AR_large", "Average Recall", "0.50:0.95", "large", 100),
+)
+
+
+def coco_metrics(
+    ground_truth: Sequence[dict], detections: Sequence[dict], class_names: Sequence[str]
+) -> dict:
+    """Average precision and recall as COCO defines them (https://cocodataset.org/#detection-eval).
+
+    Sizes are those of the annotation's area, in square pixels of the original image: small below
+    32^2, medium below 96^2, large above. Detections that lie in a crowd region count neither way.
+
+    Args:
+        ground_truth: one dict per image: `boxes` `(n, 4)` xyxy pixels of the original image,
+            `labels` `(n,)`; optional `crowd` `(n,)` bool (default: none) and `area` `(n,)` in
+            square pixels (default: of the box). Other keys are not read.
+        detections: one dict per image **in the same order**: `boxes` `(m, 4)` xyxy pixels of the
+            original image, `scores` `(m,)`, `labels` `(m,)`; slots labelled -1 are left out. COCO
+            counts the best 100 per class and image.
+        class_names: label k means `class_names[k]`.
+
+    Returns:
+        dict of the twelve numbers, floats in 0..1, under the names in `NUMBERS` ("AP", "AP50", …),
+        and "AP_per_class", a dict from class name to AP. NaN where there is nothing to find.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    if len(ground_truth) != len(detections):
+        raise ValueError(
+            "`detections` must hold one dict per image of `ground_truth`, in the same order. "
+            f"Received: {len(ground_truth)} images, {len(detections)} dicts of detections. Give "
+            "images without detections a dict of empty arrays."
+        )
+    annotated = [_annotations(row, i, len(class_names)) for i, row in enumerate(ground_truth)]
+    detected = [_detections(row, i, len(class_names)) for i, row in enumerate(detections)]
+
+    class Evaluation(COCOeval):
+        """Takes the objects as they are: the COCO class would copy and index them first."""
+
+        def _prepare(self):
+            self._gts, self._dts = _numbered_groups(annotated), _numbered_groups(detected)
+            self.evalImgs, self.eval = [], {}
+
+    evaluation = Evaluation(iouType="bbox")
+    evaluation.params.imgIds = list(range(len(ground_truth)))
+    evaluation.params.catIds = list(range(len(class_names)))
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    metrics = {
+        name: _or_nan(value) for (name, *_), value in zip(NUMBERS, evaluation.stats, strict=True)
+    }
+    # precision: IoU, recall, class, size, detections per image.
+    per_class = evaluation.eval["precision"][:, :, :, 0, -1]
+    metrics["AP_per_class"] = {
+        str(name): _or_nan(per_class[:, :, k].mean()) for k, name in enumerate(class_names)
+    }
+    return metrics
+
+
+def _or_nan(value) -> float:
+    """pycocotools' -1 means that there is nothing to find."""
+    return float(value) if value > -1 else float("nan")
+
+
+def _numbered_groups(images):
+    """Objects by (image, class). Their ids start at 1: to pycocotools a match with id 0 is none."""
+    groups = _Groups()
+    for number, entry in enumerate((entry for image in images for entry in image), start=1):
+        entry["id"] = number
+        groups.setdefault((entry["image_id"], entry["category_id"]), []).append(entry)
+    return groups
+
+
+class _Groups(dict):
+    """Lists by key; a key that is not there is an empty list, and does not take up room."""
+
+    def __missing__(self, key):
+        return []
+
+
+def _annotations(row, image, num_classes):
+    boxes, labels = _boxes_and_labels(row, image, num_classes, "ground_truth")
+    crowd = row.get("crowd")
+    area = row.get("area")
+    crowd = np.zeros(len(boxes), bool) if crowd is None else np.asarray(crowd, bool)
+    area = boxes[:, 2] * boxes[:, 3] if area is None else np.asarray(area, "float64")
+    rows = zip(boxes.tolist(), labels.tolist(), crowd.tolist(), area.tolist(), strict=True)
+    return [
+        {
+            "image_id": image,
+            "category_id": label,
+            "bbox": box,
+            "area": square,
+            "iscrowd": int(is_crowd),
+            "ignore": int(is_crowd),
+        }
+        for box, label, is_crowd, square in rows
+        if label >= 0
+    ]
+
+
+def _detections(row, image, num_classes):
+    boxes, labels = _boxes_and_labels(row, image, num_classes, "detections")
+    scores = np.asarray(row["scores"], "float64").reshape(-1)
+    rows = zip(boxes.tolist(), labels.tolist(), scores.tolist(), strict=True)
+    return [
+        {
+            "image_id": image,
+            "category_id": label,
+            "bbox": box,
+            "area": box[2] * box[3],
+            "score": score,
+        }
+        for box, label, score in rows
+        if label >= 0
+    ]
+
+
+def _boxes_and_labels(row, image, num_classes, argument):
+    """Boxes as COCO's (x, y, width, height) and labels, checked."""
+    boxes = np.asarray(row["boxes"], "float64").reshape(-1, 4)
+    labels = np.asarray(row["labels"], "int64").reshape(-1)
+    if len(boxes) != len(labels):
+        raise ValueError(
+            f"`{argument}[{image}]` must have one label per box. Received: {len(boxes)} boxes, "
+            f"{len(labels)} labels. Cut both to `num_detections`."
+        )
+    wrong = labels[(labels < -1) | (labels >= num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"`{argument}[{image}]['labels']` must lie in 0..{num_classes - 1}, or be -1 for an "
+            f"empty slot. Received: {int(wrong[0])}. Label k means class_names[k]: the two lists "
+            "of classes must agree."
+        )
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=-1), labels
+
+
+def format_metrics(metrics: dict) -> str:
+    """The table that COCO prints, and the AP of each class, the best first; "-" where undefined.
+
+    Args:
+        metrics: what `coco_metrics` returns.
+    """
+    lines = [
+        f"{name:<10} {kind:<17} IoU={iou:<9} area={size:<6} detections={limit:<3}  "
+        f"{_number(metrics[name])}"
+        for name, kind, iou, size, limit in NUMBERS
+        if name in metrics
+    ]
+    per_class = metrics.get("AP_per_class", {})
+    if per_class:
+        width = max(map(len, per_class))
+        ranked = sorted(per_class.items(), key=lambda item: (np.isnan(item[1]), -item[1]))
+        lines += ["", "AP per class"]
+        lines += [f"  {name:<{width}}  {_number(value)}" for name, value in ranked]
+    return "\n".join(lines)
+
+
+def _number(value) -> str:
+    return "    -" if value is None or np.isnan(value) else f"{value:.3f}"
