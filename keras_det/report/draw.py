@@ -1,0 +1,218 @@
+"""Boxes with names and scores on an image, readable at any size."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+# Hues a golden section of the circle apart: any few classes in a row differ clearly.
+GOLDEN_SECTION = 0.618034
+# Saturation and brightness of successive rounds of hues.
+SHADES = ((0.95, 1.0), (0.6, 1.0), (1.0, 0.7))
+MIN_FONT_SIZE, SMALLEST_FONT_SIZE = 11, 7
+
+
+def draw_detections(
+    image: np.ndarray,
+    detections: Mapping,
+    class_names: Sequence[str],
+    score_threshold: float = 0.3,
+    *,
+    line_width: int | None = None,
+    font_size: int | None = None,
+) -> np.ndarray:
+    """Draws detected boxes with their names and scores on a copy of the image.
+
+    Args:
+        image: uint8 `(h, w, 3)` RGB.
+        detections: dict of `boxes` `(n, 4)` xyxy pixels of this image, `scores` and `labels`
+            `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out.
+        class_names: label k means `class_names[k]`.
+        score_threshold: float; boxes that score less are left out.
+        line_width: pixels. Default: grows with the image.
+        font_size: pixels. Default: grows with the image.
+
+    Returns:
+        uint8 `(h, w, 3)`. A label that finds no place beside those of higher scores is left out.
+    """
+    boxes, labels = _boxes_and_labels(detections["boxes"], detections["labels"], class_names)
+    scores = np.asarray(detections["scores"], "float64").reshape(-1)
+    shown = (labels >= 0) & (scores >= score_threshold)
+    order = np.argsort(-scores[shown], kind="stable")
+    rows = zip(labels[shown][order], scores[shown][order], strict=True)
+    texts = [f"{class_names[label]} {score:.2f}" for label, score in rows]
+    boxes, labels = boxes[shown][order], labels[shown][order]
+    return _draw(image, boxes, labels, texts, line_width, font_size)
+
+
+def draw_ground_truth(
+    image: np.ndarray,
+    boxes,
+    labels,
+    class_names: Sequence[str],
+    *,
+    line_width: int | None = None,
+    font_size: int | None = None,
+) -> np.ndarray:
+    """Draws annotated boxes with their names on a copy of the image.
+
+    Args:
+        image: uint8 `(h, w, 3)` RGB.
+        boxes: `(n, 4)` xyxy pixels of this image.
+        labels: `(n,)`; slots labelled -1 are left out.
+        class_names: label k means `class_names[k]`.
+        line_width, font_size: as in `draw_detections`.
+
+    Returns:
+        uint8 `(h, w, 3)`.
+    """
+    boxes, labels = _boxes_and_labels(boxes, labels, class_names)
+    boxes, labels = boxes[labels >= 0], labels[labels >= 0]
+    texts = [str(class_names[label]) for label in labels]
+    return _draw(image, boxes, labels, texts, line_width, font_size)
+
+
+def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
+    """Joins pictures from left to right, on white, their tops level.
+
+    Args:
+        *pictures: uint8 `(h, w, 3)`; heights may differ.
+        gap: pixels between them.
+    """
+    if not pictures:
+        raise ValueError("side_by_side needs at least one picture. Received: none. Pass arrays.")
+    for picture in pictures:
+        _check_image(picture)
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
+    joined = np.full((max(picture.shape[0] for picture in pictures), width, 3), 255, "uint8")
+    left = 0
+    for picture in pictures:
+        joined[: picture.shape[0], left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + gap
+    return joined
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """RGB of a class: the same in every picture."""
+    hue = (0.02 + label * GOLDEN_SECTION) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, *SHADES[(label // 8) % len(SHADES)])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def text_colour(background: Sequence[int]) -> tuple[int, int, int]:
+    """Black or white, whichever stands out more (contrast ratio of WCAG 2)."""
+    linear = [(c / 255 + 0.055) ** 2.4 / 1.055**2.4 for c in background]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # Equal contrasts: 1.05 / (x + 0.05) = (x + 0.05) / 0.05.
+    return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
+
+
+def _check_image(image):
+    kind, shape = getattr(image, "dtype", type(image).__name__), getattr(image, "shape", None)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise TypeError(
+            f"`image` must be a uint8 NumPy array. Received: dtype={kind}, shape={shape}. Round "
+            'floats in 0..255 and call astype("uint8").'
+        )
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"`image` must have shape (height, width, 3), RGB. Received: shape={shape}. Repeat a "
+            "grey image three times: np.repeat(image[..., None], 3, axis=-1)."
+        )
+
+
+def _boxes_and_labels(boxes, labels, class_names):
+    boxes = np.asarray(boxes, "float64").reshape(-1, 4)
+    labels = np.asarray(labels, "int64").reshape(-1)
+    if len(boxes) != len(labels):
+        raise ValueError(
+            f"`boxes` must have one label each. Received: {len(boxes)} boxes, {len(labels)} "
+            "labels. Pass the detections of one image, not of a batch."
+        )
+    if len(labels) and labels.max() >= len(class_names):
+        raise ValueError(
+            f"`labels` must lie in 0..{len(class_names) - 1}. Received: {labels.max()}. Pass the "
+            "class_names of the model that made the detections."
+        )
+    return boxes, labels
+
+
+def _draw(image, boxes, labels, texts, line_width, font_size):
+    from PIL import Image, ImageDraw
+
+    _check_image(image)
+    height, width = image.shape[:2]
+    picture = Image.fromarray(image.copy())
+    pen = ImageDraw.Draw(picture)
+    line_width = line_width or max(1, round(max(height, width) / 320))
+    font_size = font_size or _default_font_size(max(height, width))
+    pixels = [_covered_pixels(box, height, width) for box in boxes]
+    # The first box is the most important: it is drawn last, and its label finds a place first.
+    for corners, label in reversed(list(zip(pixels, labels.tolist(), strict=True))):
+        inner = max(1, min(corners[2] - corners[0], corners[3] - corners[1]) // 4)
+        pen.rectangle(corners, outline=class_colour(label), width=min(line_width, inner))
+    taken = []
+    for corners, label, text in zip(pixels, labels.tolist(), texts, strict=True):
+        colour = class_colour(label)
+        text, font, size = _fitting(text, font_size, width, height)
+        place = _free_place(corners, size, width, height, taken)
+        if place is None:  # one label over another: neither could be read
+            continue
+        taken.append(place)
+        pen.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
+        middle = (place[1] + place[3]) / 2
+        pen.text((place[0] + 2, middle), text, text_colour(colour), font, anchor="lm")
+    return np.array(picture)
+
+
+def _default_font_size(side):
+    """1 / 48 of the image's longer side, yet readable; on tiny images 1 / 12 at most."""
+    return min(max(MIN_FONT_SIZE, round(side / 48)), max(SMALLEST_FONT_SIZE, side // 12))
+
+
+def _covered_pixels(box, height, width):
+    """First and last column and row of the pixels that a box covers, at least one of each."""
+    x1, y1, x2, y2 = np.nan_to_num(box)
+    left, top = np.clip([round(x1), round(y1)], 0, [width - 1, height - 1]).tolist()
+    right = int(np.clip(round(x2) - 1, left, width - 1))
+    bottom = int(np.clip(round(y2) - 1, top, height - 1))
+    return left, top, right, bottom
+
+
+def _fitting(text, font_size, width, height):
+    """Text, font and (width, height) of a label that fits the image: smaller, then shorter."""
+    from PIL import ImageFont
+
+    while True:
+        font = ImageFont.load_default(font_size)
+        ascent, descent = font.getmetrics()
+        size = (int(np.ceil(font.getlength(text))) + 4, ascent + descent)
+        if size[0] <= width and size[1] <= height / 3:
+            return text, font, size
+        if font_size > SMALLEST_FONT_SIZE:
+            font_size -= 1
+        elif size[0] > width and len(text) > 1:
+            text = text[:-2] + "…" if len(text) > 2 else text[0]
+        else:
+            return text, font, (min(size[0], width), min(size[1], height))
+
+
+def _free_place(corners, size, width, height, taken):
+    """Where a label goes, inside the image: above its box, else in its top, below it, in its foot.
+
+    Returns:
+        (left, top, right, bottom), the last two exclusive; None where no place is free.
+    """
+    left, top, right, bottom = corners
+    tops = (top - size[1], top, bottom + 1, bottom + 1 - size[1])
+    spots = [(x, y) for y in tops for x in (left, right + 1 - size[0])]
+    for x, y in spots:
+        inside = min(max(x, 0), width - size[0]), min(max(y, 0), height - size[1])
+        place = (*inside, inside[0] + size[0], inside[1] + size[1])
+        if not any(_overlap(place, other) for other in taken):
+            return place
+    return None
+
+
+def _overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
