@@ -19,9 +19,9 @@ def decode_other(contents):
     import tensorflow as tf
 
     def pillow():
-        return tf.ensure_shape(
-            tf.numpy_function(read_image, [contents], tf.uint8, stateful=False), (None, None, 3)
-        )
+        # Not numpy_function: eagerly it strips zero bytes from the end of the file.
+        read = lambda encoded: read_image(encoded.numpy())  # noqa: E731
+        return tf.ensure_shape(tf.py_function(read, [contents], tf.uint8), (None, None, 3))
 
     return tf.cond(is_png(contents), lambda: tf.io.decode_png(contents, channels=3), pillow)
 
