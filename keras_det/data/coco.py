@@ -170,7 +170,6 @@ def _gather(path, images, annotations) -> RawAnnotations:
             "one lacks them. Export the file again."
         ) from None
     image_ids = _column(annotations, "image_id", path, where)
-    area = [annotation.get("area") for annotation in annotations]
     return RawAnnotations(
         image_paths=file_names,
         image_ids=[image["id"] for image in images],
@@ -181,7 +180,7 @@ def _gather(path, images, annotations) -> RawAnnotations:
         boxes=boxes,
         labels=np.zeros(len(annotations), np.int64),
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
-        area=np.array([np.nan if a is None else a for a in area], np.float64),
+        area=np.array([a.get("area") for a in annotations], np.float64),
         where=where,
         notes=[],
     )
