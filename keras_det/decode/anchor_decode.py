@@ -26,7 +26,7 @@ class AnchorDecoder:
         max_detections: int, slots per image.
         class_agnostic: bool. True lets boxes of different classes suppress one another.
         candidates: "best_class": every anchor stands for its best class only. "pairs": one anchor
-            may be several classes (the original with `max_nms_inputs`; its AP is slightly higher).
+            may be several classes (the original with `max_nms_inputs`).
 
     Call arguments:
         class_logits: `(batch, anchors, classes)`.
