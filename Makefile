@@ -46,7 +46,7 @@ $(BIN)/python:
 	python=$${PYTHON:-$$(.ci/find_python)} && "$$python" -m venv --clear $(VENV)
 
 $(VENV)/.installed-demo: setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[edge]"
 	touch $@
 
 $(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python

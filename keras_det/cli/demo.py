@@ -5,6 +5,7 @@ import pathlib
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command
+from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.start import start_keras
 
@@ -53,7 +54,7 @@ def demo(epochs, image_size, train_images, val_images, out):
         seed=SEED,
         say=click.echo,
     )
-    exported = export(load_model(run / "last.keras"), run / "exports")
+    exported = export_both(load_model(run / "last.keras"), run / "exports")
     click.echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
     say_where("Pictures", run / "pictures")
     for path in exported:
@@ -69,12 +70,10 @@ def draw(data: pathlib.Path, num_train: int, num_val: int, image_size: int):
     return load(data, split="train"), load(data, split="val")
 
 
-def export(detector, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Exports to both formats; returns where they are."""
-    from keras_det import export as exports
-
-    folder.mkdir(exist_ok=True)
-    paths = [folder / "saved_model", folder / "model_float32.tflite"]
-    exports.saved_model(detector, paths[0])
-    exports.tflite(detector, paths[1])
+def export_both(detector, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Exports to both formats, prints what the checks found, returns where they are."""
+    paths = []
+    for kind in ("saved_model", "tflite"):
+        paths.append(folder / export_name(kind, "float32"))
+        click.echo(f"{paths[-1].name}: {write_export(detector, paths[-1], kind).verdict}")
     return paths

@@ -1,8 +1,10 @@
 """`keras-det export MODEL`: a SavedModel for servers or a TFLite file for phones."""
 
+import pathlib
+
 import click
 
-from keras_det.cli.command import Command, user_input
+from keras_det.cli.command import Command
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.errors import DataError
 
@@ -27,8 +29,8 @@ EXAMPLES = (
 def export(model, kind, quantize, out):
     """Exports MODEL for servers or phones.
 
-    MODEL is a .keras file or a run folder. The export is run beside the model: what they disagree
-    in is printed and written beside it.
+    MODEL is a .keras file or a run folder. The export is run beside the model on drawn images; the
+    report of that check is printed, and written beside the export.
     """
     if kind == "saved_model" and quantize != "float32":
         raise DataError(
@@ -38,16 +40,20 @@ def export(model, kind, quantize, out):
     default = home_of(model) / "exports" / export_name(kind, quantize)
     target = refuse_existing(out or default)
     detector = load_keras_model(model)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    click.echo(write_export(detector, target, kind, quantize))
+    say_where("Export", target)
+
+
+def write_export(detector, target: pathlib.Path, kind: str, quantize: str = "float32"):
+    """Exports and checks; returns the report of the check. An export that fails it ends in 1."""
     from keras_det import export as exports
 
-    with user_input():
+    try:
         if kind == "tflite":
-            result = exports.tflite(detector, target, quantize=quantize)
-        else:
-            result = exports.saved_model(detector, target)
-    click.echo(f"Check: {result}")
-    say_where("Export", target)
+            return exports.tflite(detector, target, quantize=quantize)
+        return exports.saved_model(detector, target)
+    except exports.ExportError as error:  # not the user's fault: exit code 1
+        raise click.ClickException(" ".join(str(error).split())) from error
 
 
 def export_name(kind: str, quantize: str) -> str:
