@@ -1,0 +1,105 @@
+"""Checks an artefact against its model and writes down all that was found."""
+
+import pathlib
+import platform
+
+import keras
+
+from keras_det import __version__
+from keras_det.export.report import Budget, ExportError, ExportReport
+from keras_det.export.verify import compare
+from keras_det.export.writing import files_of, sha256
+
+MAX_FAILURES_SHOWN = 6
+
+
+def certify(
+    model,
+    artefact: pathlib.Path,
+    running,
+    *,
+    images,
+    budget: Budget,
+    format: str,
+    settings: dict,
+    decoding: dict,
+    notes=(),
+) -> ExportReport:
+    """Runs an artefact beside its model.
+
+    Args:
+        model: the detector, in float32 and of the artefact's size.
+        artefact: file or folder.
+        running: the artefact as `verify.Check` sees it, with `runtime` (versions) and `outputs()`.
+        images: of `verify.check_images`.
+        budget: what it may differ by.
+        format: "saved_model" or "tflite".
+        settings: of the export.
+        decoding: settings of the decoder inside the artefact, empty where there is none.
+        notes: what the reader of the report should know.
+
+    Raises:
+        ExportError: the artefact is outside the budget.
+    """
+    pictures, source = images
+    comparison = compare(model, running, pictures, budget)
+    if source == "drawn":
+        notes = [*notes, "the images were drawn, not real ones: give `images=` to check on yours"]
+    report = ExportReport(
+        artefact=artefact.name,
+        format=format,
+        settings=settings,
+        comparison=comparison,
+        budget=budget,
+        image_source=source,
+        size_bytes=sum(path.stat().st_size for path in files_of(artefact)),
+        sha256=sha256(artefact),
+        versions={**_versions(), **running.runtime},
+        preprocessing=_preprocessing(model),
+        class_names=tuple(model.class_names),
+        decoding=decoding,
+        signatures=running.outputs(),
+        notes=tuple(notes),
+    )
+    if not report.passed:
+        raise ExportError(_message(report), report)
+    return report
+
+
+def _message(report):
+    failures = list(report.comparison.failures)
+    hidden = len(failures) - MAX_FAILURES_SHOWN
+    if hidden > 0:
+        failures[MAX_FAILURES_SHOWN:] = [f"and {hidden} more"]
+    return (
+        "An export must agree with the Keras model within its budget. Received: "
+        f"{report.artefact} differs on {report.comparison.num_images} {report.image_source} "
+        f"images: {'; '.join(failures)}. Nothing was kept. Report it with these numbers, or pass "
+        "a wider `budget` if you can accept them."
+    )
+
+
+def _versions():
+    import tensorflow as tf
+
+    return {
+        "keras_det": __version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _preprocessing(model):
+    layer = model.normalization
+    return {
+        "resize_mode": model.resize_policy["mode"],
+        "image_size": list(model.image_size),
+        "fill_color": list(layer.fill_color),
+        "interpolation": "bilinear, half-pixel centres, no antialias, rounded to uint8",
+        "channel_order": "rgb",
+        "mean": layer.mean,
+        "scale": layer.scale,
+        "normalization": "inside the artefact; the mean and scale are in order "
+        f"{layer.channel_order}",
+    }

@@ -1,0 +1,70 @@
+"""A detector's network as a TensorFlow function whose weights are constants."""
+
+import keras
+
+from keras_det.decode import TFAnchorDecoder
+from keras_det.models import AnchorDetector
+
+
+def exportable(model, image_size=None) -> tuple[AnchorDetector, list[str]]:
+    """The float32 model that is exported, and notes on how it differs from the one given.
+
+    Raises:
+        ValueError: not under TensorFlow.
+        TypeError: not a detector with anchors.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            "Exports need the TensorFlow backend. Received: KERAS_BACKEND="
+            f"{backend}. Save the model as .keras, and export it in a process that runs with "
+            "KERAS_BACKEND=tensorflow."
+        )
+    if not isinstance(model, AnchorDetector):
+        raise TypeError(
+            f"`model` must be a detector of keras_det. Received: {type(model).__name__}. Load one "
+            "with keras_det.load_model."
+        )
+    notes, changes = [], {}
+    policy = model.get_config().get("dtype", "float32")
+    if policy != "float32":
+        changes["dtype"] = "float32"
+        notes.append(f"the model computes in {policy}; it was exported and compared in float32")
+    if image_size is not None:
+        changes["image_size"] = image_size
+    return (model.with_changes(**changes) if changes else model), notes
+
+
+def decoder_of(model) -> TFAnchorDecoder:
+    """The decoder inside an export: TensorFlow's operator, which TFLite has built in."""
+    return TFAnchorDecoder(model.image_size)
+
+
+def frozen_network(model, batch_size=None):
+    """The network with its weights as constants: `images -> dict of raw outputs`.
+
+    Constants let TensorFlow fold (Lite0 at 320 on a CPU: about a fifth faster than with variables)
+    and leave nothing for a converter to lose: a TFLite file converted from a Keras model whose
+    variables nobody tracks returns NaN without a word.
+
+    Args:
+        model: the detector.
+        batch_size: int, or None for any.
+
+    Returns:
+        Function of uint8 `(batch_size, height, width, 3)`; its signatures share one copy of it.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    def network(images):
+        return dict(model(images, training=False))
+
+    signature = tf.TensorSpec((batch_size, *model.image_size, 3), tf.uint8, name="images")
+    traced = tf.function(network, input_signature=[signature]).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(traced)
+    # Freezing flattens the outputs, in the order of their names.
+    names = sorted(traced.structured_outputs)
+    return lambda images: dict(zip(names, frozen(images), strict=True))

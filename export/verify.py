@@ -1,0 +1,223 @@
+"""Runs an artefact and its Keras model on the same images and measures where they differ."""
+
+import keras
+import numpy as np
+
+from keras_det.data.image import read_image
+from keras_det.data.resize import resize_image
+from keras_det.data.shapes import drawn_images
+from keras_det.errors import DataError
+from keras_det.export.matching import SCORE_THRESHOLD, match
+from keras_det.export.report import Budget, Comparison
+from keras_det.models.compiled import compiled
+
+NUM_DRAWN = 8
+
+
+def check_images(images, image_size) -> tuple[list[np.ndarray], str]:
+    """The images of the check and where they come from, "given" or "drawn".
+
+    Args:
+        images: list of uint8 arrays, paths or encoded bytes; one of them; None draws some.
+        image_size: (height, width) of the network's input; drawn images are somewhat larger.
+    """
+    if images is None:
+        return drawn_images(NUM_DRAWN, size=max(image_size) * 5 // 4, seed=0), "drawn"
+    images = images if isinstance(images, (list, tuple)) else [images]
+    if not images:
+        raise DataError(
+            "`images` must hold at least one image for the check of the export. Received: an "
+            "empty list. Give some real images, or None for drawn ones."
+        )
+    return [x if isinstance(x, np.ndarray) else read_image(x) for x in images], "given"
+
+
+class RawErrors:
+    """Largest difference and spread of the raw outputs over images, one image at a time."""
+
+    def __init__(self):
+        self.largest, self.magnitude, self.finite = {}, {}, True
+        self.count, self.total, self.squares = {}, {}, {}
+
+    def add(self, reference: dict, found: dict) -> None:
+        """Takes the raw outputs of one image, arrays of equal shape by name."""
+        for name, expected in reference.items():
+            expected, value = expected.astype(np.float64), found[name].astype(np.float64)
+            self.finite &= bool(np.isfinite(value).all())
+            worst = np.abs(value - expected).max()
+            self.largest[name] = max(self.largest.get(name, 0.0), float(worst))
+            self.magnitude[name] = max(self.magnitude.get(name, 0.0), float(np.abs(expected).max()))
+            self.count[name] = self.count.get(name, 0) + expected.size
+            self.total[name] = self.total.get(name, 0.0) + expected.sum()
+            self.squares[name] = self.squares.get(name, 0.0) + (expected**2).sum()
+
+    def relative(self, budget: Budget) -> tuple[dict[str, float], list[str]]:
+        """Errors in standard deviations, and the outputs that hardly vary beside their rounding."""
+        errors, flat = {}, []
+        for name, worst in self.largest.items():
+            mean = self.total[name] / self.count[name]
+            deviation = np.sqrt(max(self.squares[name] / self.count[name] - mean**2, 0.0))
+            floor = budget.rounding * self.magnitude[name] / budget.raw
+            if deviation < floor:
+                flat.append(name)
+            scale = max(deviation, floor, np.finfo(np.float32).tiny)
+            errors[name] = float(worst / scale) if self.finite else float("nan")
+        return errors, flat
+
+
+class Check:
+    """Compares an artefact with a model, image by image.
+
+    An artefact has `raw(pixels)`, from `(1, height, width, 3)` uint8 to the dict of raw outputs,
+    `detections(image, pixels)`, from an image and the network's input made of it to trimmed
+    detections by signature name, and `in_original_pixels`, whether these are in pixels of the
+    image.
+
+    Args:
+        model: the detector.
+        artefact: what was made of it.
+        budget: `Budget`.
+    """
+
+    def __init__(self, model, artefact, budget: Budget):
+        self.model, self.artefact, self.budget = model, artefact, budget
+        self.raw_errors, self.matchings = RawErrors(), []
+        self.failures, self.reordered, self.num_images = [], 0, 0
+        self.keras_raw = compiled(model, lambda raw: raw)
+
+    def add(self, image: np.ndarray) -> None:
+        """Puts one image, uint8 `(height, width, 3)`, through both."""
+        fill = self.model.normalization.fill_color
+        pixels, transform = resize_image(image, self.model.resize_policy, fill)
+        pixels = pixels[None]
+        raw = _to_numpy(self.keras_raw(pixels))
+        found_raw = self.artefact.raw(pixels)
+        self.raw_errors.add(raw, found_raw)
+        self._check_that_outputs_follow_the_image(pixels, raw, found_raw)
+        reference = self._detections(raw, image, transform)
+        scale = (transform.scale_x, transform.scale_y)
+        scale = scale if self.artefact.in_original_pixels else (1.0, 1.0)
+        for name, found in self.artefact.detections(image, pixels).items():
+            matching = self._match(reference, found, scale)
+            if not matching.within(self.budget):
+                other = self._in_the_order_of_the_artefact(raw, found_raw, image, transform)
+                again = self._match(other, found, scale) if other else matching
+                self.reordered += again.within(self.budget)
+                matching = again if again.within(self.budget) else matching
+            where = f"{name}, image {self.num_images}"
+            self.failures += [f"{where}: {sentence}" for sentence in matching.lost]
+            self.matchings.append(matching)
+        self.num_images += 1
+
+    def _match(self, reference, found, scale):
+        slots = reference["slots"]
+        return match(reference, found, self.budget, scale, slots)
+
+    def _detections(self, raw, image, transform):
+        """What the Keras model finds, in the artefact's pixels."""
+        detections = _to_numpy(self.model.decode(raw))
+        slots = detections["scores"].shape[1]
+        if self.artefact.in_original_pixels:
+            trimmed = self.model.to_original(0, detections, transform.inverse(), image.shape)
+        else:
+            trimmed = trim(detections)
+        return {**trimmed, "slots": slots}
+
+    def _in_the_order_of_the_artefact(self, raw, found_raw, image, transform):
+        """Keras' decoding of its own boxes with the artefact's scores, if these are in the budget.
+
+        Soft-NMS takes candidates in the order of their scores. Where two scores are nearer than the
+        budget, the artefact may take the other one first, and both decay differently.
+        """
+        ours, theirs = (_sigmoid(each["class_logits"]) for each in (raw, found_raw))
+        if not np.abs(ours - theirs).max() <= self.budget.score:
+            return None
+        mixed = {**raw, "class_logits": found_raw["class_logits"]}
+        return self._detections(mixed, image, transform)
+
+    def _check_that_outputs_follow_the_image(self, pixels, raw, found_raw):
+        """A file that lost its weights may return the same numbers for every image."""
+        if self.num_images:
+            return
+        other = 255 - pixels
+        expected, found = _to_numpy(self.keras_raw(other)), self.artefact.raw(other)
+        for name in raw:
+            if not np.array_equal(raw[name], expected[name]) and np.array_equal(
+                found_raw[name], found[name]
+            ):
+                self.failures.append(f"`{name}` does not change when the image does")
+
+    def result(self) -> Comparison:
+        """What was found in all images so far."""
+        raw_error, flat = self.raw_errors.relative(self.budget)
+        boxes = [error for matching in self.matchings for error in matching.box_errors]
+        scores = [error for matching in self.matchings for error in matching.score_errors]
+        excused = sum(matching.excused for matching in self.matchings)
+        lost = sum(len(matching.lost) for matching in self.matchings)
+        box_error, score_error = max(boxes, default=0.0), max(scores, default=0.0)
+        return Comparison(
+            num_images=self.num_images,
+            total_detections=len(boxes) + excused + lost,
+            matched_detections=len(boxes),
+            excused_detections=excused,
+            reordered=self.reordered,
+            box_error_max=box_error,
+            box_error_mean=float(np.mean(boxes)) if boxes else 0.0,
+            score_error_max=score_error,
+            raw_error=raw_error,
+            score_threshold=SCORE_THRESHOLD,
+            failures=tuple(self._outside(box_error, score_error, raw_error) + self.failures),
+            notes=tuple(self._notes(flat)),
+        )
+
+    def _outside(self, box_error, score_error, raw_error):
+        budget, found = self.budget, []
+        if not self.raw_errors.finite:
+            found.append("raw outputs are not finite")
+        for name, error in raw_error.items():
+            if error > budget.raw:
+                found.append(
+                    f"`{name}` differs by {error:.3g} standard deviations (allowed {budget.raw:g})"
+                )
+        if box_error > budget.box_pixels:
+            allowed = f"(allowed {budget.box_pixels:g})"
+            found.append(f"a box differs by {box_error:.3g} pixels {allowed}")
+        if score_error > budget.score:
+            found.append(f"a score differs by {score_error:.3g} (allowed {budget.score:g})")
+        return found
+
+    def _notes(self, flat):
+        notes = []
+        if flat:
+            notes.append(
+                f"{' and '.join(f'`{name}`' for name in flat)} hardly varies, as in an untrained "
+                "model: only differences beyond the rounding of its numbers could be seen"
+            )
+        if self.reordered:
+            notes.append(
+                f"in {self.reordered} comparisons soft-NMS met scores nearer than the budget in "
+                "another order: Keras decoded its own boxes in the artefact's order there"
+            )
+        return notes
+
+
+def compare(model, artefact, images, budget: Budget) -> Comparison:
+    """Runs both on every image; arguments as of `Check`, `images` a list of uint8 arrays."""
+    check = Check(model, artefact, budget)
+    for image in images:
+        check.add(image)
+    return check.result()
+
+
+def trim(detections: dict) -> dict:
+    """The filled slots of the first image of a batch of detections."""
+    count = int(detections["num_detections"][0])
+    return {name: detections[name][0, :count] for name in ("boxes", "scores", "labels")}
+
+
+def _to_numpy(outputs):
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+def _sigmoid(logits):
+    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -50, 50)))

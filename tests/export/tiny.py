@@ -1,0 +1,86 @@
+"""A detector of a few layers that finds something without training, for export tests."""
+
+import keras
+import numpy as np
+
+from keras_det.heads.anchor_head import SeparableHead
+from keras_det.layers.anchor_generator import AnchorGenerator
+from keras_det.layers.batch_norm import BatchNorm
+from keras_det.layers.normalization import Normalization
+from keras_det.losses.box_regression import BoxHuberLoss
+from keras_det.losses.focal import SparseSigmoidFocalLoss
+from keras_det.models.anchor_detector import AnchorDetector, precision
+from keras_det.necks.bifpn import BiFPN
+
+CHANNELS = 16
+
+
+@keras.saving.register_keras_serializable(package="keras_det_tests")
+class TinyDetector(AnchorDetector):
+    """The parts of an EfficientDet, as small as they get: it converts in seconds."""
+
+    def __init__(
+        self, class_names, image_size, resize_mode="letterbox", dtype="float32", name=None
+    ):
+        with precision(dtype):
+            generator = AnchorGenerator(anchor_scale=3.0)
+            super().__init__(
+                image_size=image_size,
+                class_names=class_names,
+                resize_mode=resize_mode,
+                normalization=Normalization((120.0, 115.0, 100.0), (60.0, 58.0, 55.0)),
+                backbone=_backbone(image_size),
+                neck=BiFPN(CHANNELS, 1, "fast", "relu6"),
+                class_head=_head(len(class_names), generator, "class_head", 0.01),
+                box_head=_head(4, generator, "box_head"),
+                anchor_generator=generator,
+                class_loss=SparseSigmoidFocalLoss(),
+                box_loss=BoxHuberLoss(),
+                box_loss_weight=50.0,
+                name="tiny",
+            )
+        self.precision = dtype
+
+    def get_config(self):
+        return {
+            "class_names": self.class_names,
+            "image_size": self.image_size,
+            "resize_mode": self.resize_policy["mode"],
+            "dtype": self.precision,
+        }
+
+
+def _backbone(image_size):
+    images = keras.Input((*image_size, 3))
+    x, outputs = images, {}
+    for level in range(1, 6):
+        x = keras.layers.Conv2D(CHANNELS, 3, 2, padding="same", use_bias=False)(x)
+        x = keras.layers.ReLU(6)(BatchNorm()(x))
+        outputs[f"P{level}"] = x
+    return keras.Model(images, outputs)
+
+
+def _head(outputs, generator, name, prior=None):
+    return SeparableHead(
+        outputs, generator.num_anchors_per_cell, CHANNELS, 1, "relu6", prior, name=name
+    )
+
+
+def tiny(image_size=(96, 128), resize_mode="letterbox", dtype="float32", seed=0, finds=True):
+    """A detector with random statistics and, with `finds`, logits wide enough for detections."""
+    keras.utils.set_random_seed(seed)
+    model = TinyDetector(["cat", "dog", "cow"], image_size, resize_mode, dtype)
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if isinstance(layer, BatchNorm):
+            # As after training: every channel has its own statistics to fold.
+            layer.moving_mean.assign(rng.normal(0, 0.1, layer.moving_mean.shape))
+            layer.moving_variance.assign(rng.uniform(0.2, 0.6, layer.moving_variance.shape))
+            layer.beta.assign(rng.normal(0, 0.2, layer.beta.shape))
+    if finds:
+        for head, bias in ((model.class_head, -6.0), (model.box_head, 0.0)):
+            head.prediction.bias.assign(np.full(head.prediction.bias.shape, bias, "float32"))
+            width = 5.0 if head is model.class_head else 0.2
+            kernel = head.prediction.pointwise_kernel
+            kernel.assign(rng.normal(0, width, kernel.shape))
+    return model
