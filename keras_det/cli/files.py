@@ -75,6 +75,17 @@ def load_keras_model(path: str):
     return model
 
 
+def load_any_model(path: str):
+    """Loads a `.keras` or an export: what it returns has `class_names` and `detect`."""
+    found = find_model(path)
+    if found.suffix == ".keras":
+        return load_keras_model(path)
+    start_keras()
+    from keras_det.cli.exported import LiteModel, SavedModel
+
+    return LiteModel(found) if found.suffix == ".tflite" else SavedModel(found)
+
+
 def home_of(model: str) -> pathlib.Path:
     """The folder that results about a model go to: the run folder, or the one the file lies in."""
     given = pathlib.Path(model)

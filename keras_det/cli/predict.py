@@ -6,7 +6,7 @@ import pathlib
 import click
 
 from keras_det.cli.command import Command
-from keras_det.cli.files import load_keras_model, new_folder, say_where, write_json, write_whole
+from keras_det.cli.files import load_any_model, new_folder, say_where, write_json, write_whole
 from keras_det.errors import DataError
 
 EXAMPLES = (
@@ -23,15 +23,15 @@ EXAMPLES = (
 def predict(model, images, out, score_threshold):
     """Finds objects in IMAGES and draws them.
 
-    IMAGES are files or folders. Writes an annotated picture per image, under the image's own name,
-    and detections.json in COCO's form for results: boxes are [x, y, width, height] in pixels of
-    the image, category_id is the index of the class, image_id the place of the image in the list,
-    from 0.
+    MODEL is a .keras file, a run folder or an export; IMAGES are files or folders. Writes an
+    annotated picture per image, under the image's own name, and detections.json in COCO's form for
+    results: boxes are [x, y, width, height] in pixels of the image, category_id is the index of the
+    class, image_id the place of the image in the list, from 0.
     """
     folder = new_folder(out)
     paths = find_images(images)
     names = picture_names(paths)
-    detector = load_keras_model(model)
+    detector = load_any_model(model)
     folder.mkdir(parents=True, exist_ok=True)
     rows, failed = [], []
     with click.progressbar(list(zip(paths, names, strict=True)), label="Detecting") as bar:

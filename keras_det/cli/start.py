@@ -1,6 +1,7 @@
 """Loading Keras and TensorFlow without the page that their start writes to the terminal."""
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -25,6 +26,8 @@ def start_keras() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+    # "triggered tf.function retracing" and the like: nothing a user of commands could change.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if shutil.which("nvidia-smi"):
         for line in log:
             if line.startswith(("W0", "E0")):

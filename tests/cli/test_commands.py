@@ -28,7 +28,7 @@ class Finder:
 @pytest.fixture
 def finder(monkeypatch):
     pytest.importorskip("keras_det.report")
-    monkeypatch.setattr(predict, "load_keras_model", lambda path: Finder())
+    monkeypatch.setattr(predict, "load_any_model", lambda path: Finder())
 
 
 def test_help_lists_commands_in_the_order_of_use(run):

@@ -85,6 +85,28 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1 and list(metrics["AP_per_class"]) == ["square"]
-    result = run("predict", out, coco / "val", "--score-threshold", 0, "--out", tmp_path / "found")
+    result = run(
+        "predict", out, coco / "val", "--score-threshold", 0.005, "--out", tmp_path / "found"
+    )
     assert result.exit_code == 0, result.output
     assert {"a.png", "detections.json"} == {path.name for path in (tmp_path / "found").iterdir()}
+    expected = json.loads((tmp_path / "found" / "detections.json").read_text())
+    for kind, name in (("saved_model", "saved_model"), ("tflite", "model_float32.tflite")):
+        result = run("export", out, "--format", kind)
+        assert result.exit_code == 0, result.output
+        found = tmp_path / kind
+        arguments = [
+            out / "exports" / name,
+            coco / "val",
+            "--score-threshold",
+            0.005,
+            "--out",
+            found,
+        ]
+        result = run("predict", *arguments)
+        assert result.exit_code == 0, result.output
+        rows = json.loads((found / "detections.json").read_text())
+        assert rows[0]["category_name"] == "square"
+        assert rows[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-3)
+        # Half a pixel of the 64-pixel input is a quarter of a pixel of the 32-pixel image.
+        assert rows[0]["bbox"] == pytest.approx(expected[0]["bbox"], abs=0.5)
