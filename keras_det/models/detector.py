@@ -1,5 +1,7 @@
 """What every detector does: names its classes, takes pipelines, decodes, detects."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -40,6 +42,17 @@ def check_class_names(num_classes, class_names):
             f"Received: num_classes={num_classes}, {len(names)} names. Leave out background."
         )
     return names
+
+
+@contextlib.contextmanager
+def _own_errors(*pipelines):
+    """Raises what a pipeline found wrong with its data, which TensorFlow wraps in its own error."""
+    try:
+        yield
+    except Exception:
+        for pipeline in pipelines:
+            pipeline.check()
+        raise
 
 
 class Detector(keras.Model):
@@ -83,6 +96,7 @@ class Detector(keras.Model):
         A training pipeline is an endless stream: `steps_per_epoch` comes from it, and with
         `initial_epoch` it goes on where that epoch begins.
         """
+        pipelines = [p for p in (x, validation_data) if hasattr(p, "as_tf_dataset")]
         if hasattr(x, "as_tf_dataset"):
             self.check_dataset(x.dataset)
             kwargs.setdefault("steps_per_epoch", x.steps_per_epoch)
@@ -94,16 +108,19 @@ class Detector(keras.Model):
         if hasattr(validation_data, "as_tf_dataset"):
             self.check_dataset(validation_data.dataset)
             validation_data = validation_data.as_tf_dataset()
-        return super().fit(x, y, validation_data=validation_data, **kwargs)
+        with _own_errors(*pipelines):
+            return super().fit(x, y, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """Keras' `evaluate`: the losses. `keras_det.training.evaluate` gives average precision."""
-        if hasattr(x, "as_tf_dataset"):
+        pipelines = [x] if hasattr(x, "as_tf_dataset") else []
+        if pipelines:
             self.check_dataset(x.dataset)
             x = x.as_tf_dataset()
         elif isinstance(y, dict):
             self._check_arrays(y)
-        return super().evaluate(x, y, **kwargs)
+        with _own_errors(*pipelines):
+            return super().evaluate(x, y, **kwargs)
 
     def predict(self, x, **kwargs):
         """Keras' `predict`: detections in pixels of the network input, whole batches as arrays."""
@@ -153,7 +170,7 @@ class Detector(keras.Model):
         return results[0] if single else results
 
     def _detect_batch(self, images, settings):
-        images = [read_image(image) for image in images]
+        images = [x if isinstance(x, np.ndarray) else read_image(x) for x in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in images), strict=True

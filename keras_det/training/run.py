@@ -140,9 +140,6 @@ def _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_eve
     except KeyboardInterrupt:
         say(f"\nInterrupted. Go on with --resume --out {out}")
         raise
-    except Exception:
-        pipeline.check()  # a broken data set, in its own words
-        raise
 
 
 def _state(out, recipe, resume):

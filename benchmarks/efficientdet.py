@@ -1,0 +1,89 @@
+"""EfficientDet's forward and training step beside effdet (PyTorch), in turn, in one run.
+
+    python benchmarks/efficientdet.py --peer-python peers/bin/python
+
+Every round times each case here, then in the peer's process; the table gives medians over all
+rounds and their ratio (below 1: we are faster). How to make the peer's environment is said in
+`peer_effdet.py`. Float32; the forward is the compiled network without post-processing; the step is
+`train_on_batch` with target assignment, losses, gradients and SGD with momentum.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+CASES = ("forward:d0:512:1", "forward:d0:512:4", "step:d0:512:4", "step:lite0:256:8")
+PEER = pathlib.Path(__file__).with_name("peer_effdet.py")
+
+
+def ours(name):
+    """A function that runs one case once, compiled."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_det.models import EfficientDet
+
+    what, variant, size, batch = name.split(":")
+    size, batch = int(size), int(batch)
+    model = EfficientDet(variant, num_classes=90, image_size=size)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.integers(0, 256, (batch, size, size, 3)).astype("float32"))
+    if what == "forward":
+        forward = tf.function(lambda x: model(x, training=False))
+        return lambda: forward(images)["class_logits"].numpy()
+    corner = rng.random((batch, 8, 2)) * size * 0.6
+    far = corner + 20 + rng.random((batch, 8, 2)) * size * 0.35
+    targets = {
+        "boxes": tf.constant(np.concatenate([corner, far], -1), tf.float32),
+        "labels": tf.constant(rng.integers(0, 90, (batch, 8)), tf.int32),
+    }
+    model.compile(keras.optimizers.SGD(1e-4, momentum=0.9))
+    return lambda: model.train_on_batch(images, targets)
+
+
+def measure(run, repetitions):
+    run(), run()
+    times = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer-python", required=True, help="Python with torch and effdet")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("cases", nargs="*", default=CASES)
+    arguments = parser.parse_args()
+    runs = {name: ours(name) for name in arguments.cases}
+    mine, theirs = ({name: [] for name in runs} for _ in range(2))
+    for _ in range(arguments.rounds):
+        for name, run in runs.items():
+            mine[name] += measure(run, arguments.repetitions)
+            command = [arguments.peer_python, str(PEER), str(arguments.threads)]
+            done = subprocess.run(
+                [*command, str(arguments.repetitions), name],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            theirs[name] += json.loads(done.stdout.splitlines()[-1])[name]
+    print(f"{'case':<22}{'keras_det ms':>14}{'effdet ms':>12}{'ratio':>8}")
+    for name in runs:
+        a, b = statistics.median(mine[name]), statistics.median(theirs[name])
+        print(f"{name:<22}{a:>14.1f}{b:>12.1f}{a / b:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Times effdet (PyTorch) for `benchmarks/efficientdet.py`; run by it with the peer's Python.
+
+    python -m venv peers && . peers/bin/activate
+    pip install torch==2.13.0 numpy pillow pyyaml omegaconf pycocotools huggingface_hub safetensors
+    pip install --no-deps torchvision==0.28.0 effdet==0.4.1 timm==1.0.31
+
+Prints one JSON line: milliseconds per repetition of each case given as `what:variant:size:batch`,
+`what` being "forward" or "step". Channels-last memory, which is faster on a CPU.
+"""
+
+import json
+import sys
+import time
+import warnings
+
+import torch
+
+warnings.filterwarnings("ignore")
+
+
+def define_nms():
+    """torchvision's CUDA wheel has no operators beside a CPU torch; importing it needs these."""
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def model_of(variant, task=""):
+    from effdet import create_model
+
+    model = create_model(
+        f"tf_efficientdet_{variant}",
+        bench_task=task,
+        pretrained=False,
+        pretrained_backbone=False,
+        bench_labeler=task == "train",
+    )
+    return model.to(memory_format=torch.channels_last)
+
+
+def case(what, variant, size, batch):
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    if what == "forward":
+        model = model_of(variant).eval()
+
+        def run():
+            with torch.inference_mode():
+                model(images)
+
+        return run
+    model = model_of(variant, "train").train()
+    corner = torch.rand(batch, 8, 2) * size * 0.6
+    boxes = torch.cat([corner, corner + 20 + torch.rand(batch, 8, 2) * size * 0.35], -1)
+    targets = {"bbox": list(boxes), "cls": [torch.randint(1, 91, (8,)).float()] * batch}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def run():
+        optimizer.zero_grad()
+        model(images, targets)["loss"].backward()
+        optimizer.step()
+
+    return run
+
+
+def main():
+    threads, repetitions, *cases = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    torch.manual_seed(0)
+    library = define_nms()
+    try:
+        import torchvision.extension
+
+        torchvision.extension._has_ops = lambda: True
+    except ImportError:
+        del library
+    results = {}
+    for name in cases:
+        what, variant, size, batch = name.split(":")
+        run = case(what, variant, int(size), int(batch))
+        run(), run()
+        times = []
+        for _ in range(int(repetitions)):
+            start = time.perf_counter()
+            run()
+            times.append(1e3 * (time.perf_counter() - start))
+        results[name] = times
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
