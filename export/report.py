@@ -24,7 +24,7 @@ class Budget:
 
 
 BUDGETS = {
-    "float32": Budget(box_pixels=0.5, score=1e-3, raw=1e-3, rounding=2.0**-20),
+    "float32": Budget(box_pixels=0.5, score=1e-3, raw=1e-3, rounding=2.0**-19),
     "float16": Budget(box_pixels=1.0, score=1e-2, raw=2e-2, rounding=2.0**-10),
 }
 

@@ -10,6 +10,7 @@ from keras_det.layers.normalization import Normalization
 from keras_det.losses.box_regression import BoxHuberLoss
 from keras_det.losses.focal import SparseSigmoidFocalLoss
 from keras_det.models.anchor_detector import AnchorDetector, precision
+from keras_det.models.detector import check_image_size
 from keras_det.necks.bifpn import BiFPN
 
 CHANNELS = 16
@@ -22,6 +23,7 @@ class TinyDetector(AnchorDetector):
     def __init__(
         self, class_names, image_size, resize_mode="letterbox", dtype="float32", name=None
     ):
+        image_size = check_image_size(image_size)
         with precision(dtype):
             generator = AnchorGenerator(anchor_scale=3.0)
             super().__init__(

@@ -1,0 +1,237 @@
+"""TFLite files: run by LiteRT beside the Keras model, at odd sizes, in both number formats."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_det import export
+from keras_det.data import drawn_images
+from keras_det.data.resize import resize_image
+from keras_det.errors import DataError
+from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
+from keras_det.export.litert import LiteDecoder, convert
+from keras_det.export.verify import trim
+from keras_det.models import EfficientDet
+from tests.export.tiny import tiny
+
+pytestmark = pytest.mark.slow
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+
+
+def runner(path):
+    loaded = interpreter.Interpreter(str(path))
+    run = loaded.get_signature_runner("serving_default")
+    run.keep = loaded
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A letterboxing model, its float32 file and the report."""
+    model = tiny(image_size=(96, 128))
+    path = tmp_path_factory.mktemp("phone") / "new" / "tiny.tflite"
+    return model, path, export.tflite(model, path)
+
+
+def compare_by_hand(model, path, box_tolerance, score_tolerance):
+    """LiteRT beside the model on images of two shapes, without the code of the check."""
+    run, total = runner(path), 0
+    for image in drawn_images(2, (90, 170), seed=9) + drawn_images(2, (150, 80), seed=9):
+        fill = model.normalization.fill_color
+        pixels, _ = resize_image(image, model.resize_policy, fill)
+        found = run(images=pixels[None])
+        reference = trim({k: np.array(v) for k, v in model.detect_function()(pixels[None]).items()})
+        count = int(found["num_detections"][0])
+        clear = int((reference["scores"] > 0.05 + score_tolerance).sum())
+        assert count >= clear
+        np.testing.assert_array_equal(found["labels"][0, :clear], reference["labels"][:clear])
+        for name, tolerance in (("boxes", box_tolerance), ("scores", score_tolerance)):
+            value = found[name][0, :clear]
+            np.testing.assert_allclose(value, reference[name][:clear], atol=tolerance)
+        np.testing.assert_array_equal(found["labels"][0, count:], -1)
+        total += clear
+    assert total > 20
+
+
+def test_letterbox_float32(exported):
+    model, path, report = exported
+    assert report.passed and report.comparison.matched_detections > 50
+    assert report.comparison.box_error_max < 1e-3 and report.comparison.score_error_max < 1e-5
+    compare_by_hand(model, path, 1e-3, 1e-5)
+
+
+def test_files_beside_the_artefact(exported):
+    model, path, report = exported
+    names = ["tiny.tflite", "tiny.tflite.certificate.json", "tiny.tflite.labels.txt"]
+    assert sorted(p.name for p in path.parent.iterdir()) == names
+    assert path.with_name(names[2]).read_text() == "cat\ndog\ncow\n"
+    content = json.loads(path.with_name(names[1]).read_text())
+    assert content["settings"]["quantize"] == "float32"
+    assert content["versions"]["interpreter"].startswith("ai-edge-litert")
+    assert content["size_bytes"] == path.stat().st_size == report.size_bytes
+
+
+def test_signature_is_the_contract(exported):
+    run = runner(exported[1])
+    (name, image), *others = run.get_input_details().items()
+    assert (name, image["dtype"], image["shape"].tolist()) == ("images", np.uint8, [1, 96, 128, 3])
+    assert not others
+    outputs = {
+        k: (v["dtype"], v["shape"].tolist()) for k, v in sorted(run.get_output_details().items())
+    }
+    assert outputs == {
+        "boxes": (np.float32, [1, 100, 4]),
+        "labels": (np.int32, [1, 100]),
+        "num_detections": (np.int32, [1]),
+        "scores": (np.float32, [1, 100]),
+    }
+
+
+def test_batch_norm_is_folded_and_upsampling_is_one_operator(exported):
+    model, path, report = exported
+    counts = operator_counts(path.read_bytes())
+    assert counts == report.settings["operators"]
+    # One multiplication per weighted input of a node: 4 nodes with 2 inputs, 3 with 3 and the top
+    # one with 2; 1 normalises the image. The decoder has its own on a few thousand numbers.
+    raw = operator_counts(convert(model, "float32", "none"))
+    assert raw["MUL"] == 4 * 2 + 3 * 3 + 2 + 1
+    # Additions: 4 + 3 * 2 + 1 between those inputs.
+    assert raw["ADD"] == 4 + 3 * 2 + 1
+    # The backbone's 5, a projection from each of P3, P4, P5 to the neck wherever channels differ
+    # (here nowhere), 8 nodes, and 2 heads * 5 levels * (1 hidden + 1 prediction).
+    assert raw["CONV_2D"] == 5 + 8 + 20 and raw["DEPTHWISE_CONV_2D"] == 8 + 20
+    # From P7 (1 x 1) to P6 (2 x 2), to P5 (3 x 4: not twice), to P4, to P3.
+    assert raw["RESIZE_NEAREST_NEIGHBOR"] == 3 and raw["GATHER"] == 2
+    assert "RELU6" not in raw and "TILE" not in raw, "activations belong into the convolutions"
+
+
+def test_stretch_float16(tmp_path):
+    model = tiny(image_size=(128, 80), resize_mode="stretch", seed=1)
+    path = tmp_path / "half.tflite"
+    report = export.tflite(model, path, quantize="float16")
+    assert report.passed and report.comparison.matched_detections > 30
+    assert report.settings["operators"]["DEQUANTIZE"] > 0
+    compare_by_hand(model, path, 1.0, 1e-2)
+
+
+def test_raw_outputs_and_another_size(tmp_path):
+    model = tiny(image_size=(96, 128))
+    path = tmp_path / "raw.tflite"
+    report = export.tflite(model, path, postprocess="none", image_size=(64, 100))
+    assert report.passed and report.comparison.matched_detections > 0 and report.decoding == {}
+    run, smaller = runner(path), model.with_image_size((64, 100))
+    pixels = drawn_images(1, (64, 100), seed=2)[0][None]
+    found, reference = run(images=pixels), smaller(pixels)
+    assert set(found) == {"class_logits", "box_deltas"}
+    for name, value in found.items():
+        np.testing.assert_allclose(value, reference[name], atol=1e-4)
+
+
+def test_untrained_mixed_precision_model_in_float16(tmp_path):
+    model = tiny(finds=False, dtype="mixed_float16")
+    report = export.tflite(model, tmp_path / "new.tflite", quantize="float16")
+    assert report.passed and report.verdict.startswith("passed on raw outputs only")
+    assert any("mixed_float16" in note for note in report.notes)
+
+
+def test_published_model_converts(tmp_path):
+    model = EfficientDet("lite0", class_names=["a", "b"], image_size=(64, 96))
+    report = export.tflite(model, tmp_path / "lite0.tflite", quantize="float16")
+    counts = report.settings["operators"]
+    # 9 residual additions of the backbone and 11 in each of 3 BiFPN cells; the rest decodes.
+    raw = 9 + 33
+    assert raw < counts["ADD"] < raw + 12 and counts["MUL"] < 12
+    assert "hardly varies" in str(report), "random weights: logits are the prior everywhere"
+
+
+def test_float16_does_not_round_anchors(tmp_path):
+    anchors = np.array([[500.123, 600.456, 777.777, 1000.999]] * 20, "float32")
+    logits, deltas = np.zeros((1, 20, 1), "float32"), np.zeros((1, 20, 4), "float32")
+    boxes = LiteDecoder(1024)(logits, deltas, anchors)["boxes"]
+    np.testing.assert_allclose(boxes[0, 0], anchors[0], atol=1e-4)
+    content = convert(tiny(image_size=(64, 96)), "float16", "builtin")
+    assert _constants(content, "FLOAT16"), "nothing was rounded at all"
+    assert [shape for shape in _constants(content, "INT32") if shape[-1:] == [4] and shape[0] > 500]
+    assert not [shape for shape in _constants(content, "FLOAT16") if len(shape) == 2]
+
+
+def _constants(content, kind):
+    """Shapes of the constants of a type."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAsModel(content, 0)
+    tensors = [model.Subgraphs(0).Tensors(i) for i in range(model.Subgraphs(0).TensorsLength())]
+    return [
+        tensor.ShapeAsNumpy().tolist()
+        for tensor in tensors
+        if tensor.Type() == getattr(schema.TensorType, kind)
+        and tensor.ShapeLength()
+        and model.Buffers(tensor.Buffer()).DataLength()
+    ]
+
+
+def test_hiding_outputs_keeps_everything_else():
+    opened = convert(tiny(image_size=(64, 64)), "float32", "builtin")
+    hidden = hide_outputs(opened, ("class_logits", "box_deltas"))
+    assert len(hidden) == len(opened) and operator_counts(hidden) == operator_counts(opened)
+    runs = []
+    for content in (opened, hidden):
+        loaded = interpreter.Interpreter(model_content=content)
+        pixels = drawn_images(1, (64, 64), seed=1)[0][None]
+        runs.append(loaded.get_signature_runner("serving_default")(images=pixels))
+    assert set(runs[0]) - set(runs[1]) == {"class_logits", "box_deltas"}
+    for name, value in runs[1].items():
+        np.testing.assert_array_equal(value, runs[0][name])
+
+
+def test_lost_variables_and_foreign_operators_are_refused():
+    import tensorflow as tf
+
+    class Holder(tf.Module):  # its list of a Keras model's variables is not one of tf.Variable
+        def __init__(self, model):
+            self.model = model
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32)])
+        def __call__(self, x):
+            return self.model(x)
+
+    holder = Holder(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+    function = holder.__call__.get_concrete_function()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function], holder).convert()
+    with pytest.raises(export.ExportError, match="only builtin operators. Received: .*VAR_HANDLE"):
+        check_operators(content)
+
+
+def test_flex_operators_are_refused():
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((2, 2), tf.float32)])
+    def function(x):
+        return {"out": tf.linalg.det(x)}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
+    with pytest.raises(export.ExportError, match="builtin operators. Received: Flex.*Determinant"):
+        check_operators(converter.convert())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"quantize": "int8"}, "`quantize` must be one of float32, float16. Received: 'int8'"),
+        ({"quantize": "flaot16"}, "Did you mean 'float16'"),
+        ({"postprocess": "mediapipe"}, "`postprocess` must be one of builtin, none"),
+        ({"image_size": 8}, "`image_size` must be an int or"),
+    ],
+)
+def test_wrong_arguments(exported, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export.tflite(exported[0], tmp_path / "x.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_file_is_not_overwritten(exported):
+    with pytest.raises(DataError, match="must not exist yet"):
+        export.tflite(*exported[:2])
