@@ -104,11 +104,12 @@ class AnchorDetector(Detector):
         if keras.backend.backend() == "tensorflow":
             kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, **kwargs)
+        # Built inside the first step, the optimizer would make TensorFlow trace that step twice.
+        self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config):
         # Keras restores no optimizer where `compile` is overridden, unless told how.
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def losses_of(self, targets, raw):
         """The two losses of a batch and what they were divided by.

@@ -17,7 +17,17 @@ def compiled(model, finish):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(lambda images: finish(model(images, training=False)))
+        traced = tf.function(lambda images: finish(model(images, training=False)))
+        by_shape = {}
+
+        def run(images):
+            images = tf.convert_to_tensor(images)
+            key = (images.dtype, tuple(images.shape))
+            if key not in by_shape:  # asked for by shape, TensorFlow does not warn of retracing
+                by_shape[key] = traced.get_concrete_function(images)
+            return by_shape[key](images)
+
+        return run
     if backend == "jax":
         import jax
 

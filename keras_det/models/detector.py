@@ -1,6 +1,7 @@
 """What every detector does: names its classes, takes pipelines, decodes, detects."""
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
@@ -48,7 +49,12 @@ def check_class_names(num_classes, class_names):
 def _own_errors(*pipelines):
     """Raises what a pipeline found wrong with its data, which TensorFlow wraps in its own error."""
     try:
-        yield
+        with warnings.catch_warnings():
+            if pipelines:
+                # Keras says so at the end of every pass whose number of batches it cannot know:
+                # images that do not decode are left out.
+                warnings.filterwarnings("ignore", message="Your input ran out of data")
+            yield
     except Exception:
         for pipeline in pipelines:
             pipeline.check()
@@ -124,8 +130,10 @@ class Detector(keras.Model):
 
     def predict(self, x, **kwargs):
         """Keras' `predict`: detections in pixels of the network input, whole batches as arrays."""
-        x = x.as_tf_dataset() if hasattr(x, "as_tf_dataset") else x
-        return super().predict(x, **kwargs)
+        pipelines = [x] if hasattr(x, "as_tf_dataset") else []
+        x = x.as_tf_dataset() if pipelines else x
+        with _own_errors(*pipelines):
+            return super().predict(x, **kwargs)
 
     def check_dataset(self, dataset):
         """Raises ValueError where a data set's classes are not the model's, in the same order."""

@@ -142,6 +142,25 @@ def save_averaged(model, path):
         save_whole(model.with_changes(), path)
 
 
+class EpochSeeds(keras.callbacks.Callback):
+    """Seeds drop-connect anew each epoch, so that a resumed run draws what a whole one would.
+
+    Keras does not save where its random generators stand.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
+        for i, state in enumerate(states):
+            state.assign(np.array([self.seed * 100_003 + i, epoch * 1_000_003], state.dtype))
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """Stops with a clear error when the loss is no longer a number."""
 

@@ -123,7 +123,7 @@ def _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_eve
     if epochs_done >= epochs:
         say(f"All {epochs} epochs are done already.")
         return
-    watchers = [steps_between.StopOnNaN()]
+    watchers = [steps_between.StopOnNaN(), steps_between.EpochSeeds(pipeline.seed)]
     if validation_set is not None:
         watchers += [
             steps_between.EvaluateAP(validation_set, pipeline.batch_size, evaluate_every),

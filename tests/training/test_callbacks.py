@@ -1,0 +1,123 @@
+"""Callbacks and averaged weights on a model of one weight."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+
+from keras_det.errors import DataError
+from keras_det.training import callbacks
+from keras_det.training.averaging import averaged_weights
+
+
+def one_weight(use_ema=True):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.ones((1, 1))])
+    model.compile(
+        keras.optimizers.SGD(0.1, use_ema=use_ema, ema_momentum=0.5), loss="mse", run_eagerly=True
+    )
+    return model
+
+
+# w = 1, x = 1, y = 0: gradient 2w, so w: 1 -> 0.8 -> 0.64. Average: 0.8, then (0.8 + 0.64) / 2.
+def test_averaged_weights_are_swapped_in_and_out():
+    model = one_weight()
+    for _ in range(2):
+        model.train_on_batch(np.ones((1, 1)), np.zeros((1, 1)))
+    np.testing.assert_allclose(model.get_weights()[0], 0.64, rtol=1e-5)
+    with averaged_weights(model):
+        np.testing.assert_allclose(model.get_weights()[0], 0.72, rtol=1e-5)
+    np.testing.assert_allclose(model.get_weights()[0], 0.64, rtol=1e-5)
+
+
+@pytest.mark.parametrize("use_ema, steps", [(False, 1), (True, 0)])
+def test_without_an_average_nothing_is_swapped(use_ema, steps):
+    model = one_weight(use_ema)
+    for _ in range(steps):
+        model.train_on_batch(np.ones((1, 1)), np.zeros((1, 1)))
+    before = model.get_weights()[0]
+    with averaged_weights(model):
+        np.testing.assert_array_equal(model.get_weights()[0], before)
+
+
+def measured(monkeypatch, every, epochs):
+    """The logs of each epoch with an `EvaluateAP` whose measurements are 0.1, 0.2, …"""
+    results = iter({"AP": k / 10, "AP50": k / 5, "AP75": k / 20} for k in range(1, 10))
+    monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: next(results))
+    callback, seen = callbacks.EvaluateAP("data", every=every), []
+    callback.set_model(one_weight())
+    callback.set_params({"epochs": epochs})
+    for epoch in range(epochs):
+        logs = {"loss": 1.0}
+        callback.on_epoch_end(epoch, logs)
+        seen.append(logs["val_AP"])
+        assert set(logs) == {"loss", "val_AP", "val_AP50", "val_AP75"}
+    return seen
+
+
+def test_ap_is_in_the_logs_of_every_epoch(monkeypatch):
+    assert measured(monkeypatch, 1, 3) == [0.1, 0.2, 0.3]
+
+
+def test_ap_is_repeated_between_measurements_and_measured_last(monkeypatch):
+    assert measured(monkeypatch, 3, 5) == [0.0, 0.0, 0.1, 0.1, 0.2]
+
+
+def test_ap_reaches_keras_own_early_stopping(monkeypatch):
+    values = iter([0.5, 0.4, 0.3, 0.2])
+    monkeypatch.setattr(
+        callbacks, "evaluate", lambda *_, **__: dict.fromkeys(("AP", "AP50", "AP75"), next(values))
+    )
+    stop = keras.callbacks.EarlyStopping(monitor="val_AP", mode="max", patience=2)
+    data = np.ones((2, 1)), np.zeros((2, 1))
+    watchers = [callbacks.EvaluateAP("data"), stop]
+    history = one_weight().fit(*data, epochs=4, verbose=0, callbacks=watchers)
+    assert history.history["val_AP"] == [0.5, 0.4, 0.3]
+
+
+def test_history_replaces_epochs_that_are_trained_again(tmp_path):
+    path = tmp_path / "history.csv"
+    for epochs in ([0, 1, 2], [1, 2, 3]):
+        history = callbacks.History(path)
+        for epoch in epochs:
+            history.on_epoch_end(epoch, {"loss": epoch + len(epochs) / 10})
+    assert [row["epoch"] for row in callbacks.read_history(path)] == ["1", "2", "3", "4"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_state_of_the_last_epoch_only_is_kept(tmp_path):
+    callback = callbacks.SaveState(tmp_path)
+    callback.set_model(one_weight())
+    assert callbacks.newest_state(tmp_path) == (None, 0)
+    for epoch in range(3):
+        callback.on_epoch_end(epoch)
+    assert callbacks.newest_state(tmp_path) == (tmp_path / "epoch_0003.keras", 3)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_loss_that_is_no_number_stops_the_training():
+    with pytest.raises(DataError, match=r"must stay finite. Received: nan at step 3"):
+        callbacks.StopOnNaN().on_train_batch_end(2, {"loss": float("nan")})
+
+
+def test_progress_writes_one_line_per_epoch_with_the_time_left(monkeypatch):
+    now = iter(range(100, 200))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(now))
+    stream = io.StringIO()
+    progress = callbacks.Progress(stream)
+    progress.set_params({"epochs": 2, "steps": 3})
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch)
+        for step in range(3):
+            progress.on_train_batch_end(step, {"loss": 1.0})
+        progress.on_epoch_end(epoch, {"loss": 0.5, "val_AP": 0.25})
+    first, second = stream.getvalue().splitlines()
+    # The clock says 100 at the first step and 103 at the end of the epoch: 3 s for 2 steps, 3 left.
+    assert first == "epoch 1/2  step 3/3  loss 0.500  val_AP 0.250  0:04 left"
+    assert second.startswith("epoch 2/2  step 3/3") and second.endswith("0:00 left")
+
+
+@pytest.mark.parametrize("seconds, text", [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])
+def test_clock(seconds, text):
+    assert callbacks.clock(seconds) == text

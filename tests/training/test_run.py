@@ -1,0 +1,157 @@
+"""A whole run on drawn shapes: the folder, resuming, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from keras_det.data import draw_shapes_dataset, load
+from keras_det.data.resize import letterbox
+from keras_det.errors import DataError
+from keras_det.models import load_model
+from keras_det.training import evaluate, train
+from keras_det.training.evaluate import ground_truth
+
+MODEL = "efficientdet_lite0"
+SETTINGS = dict(image_size=64, batch_size=4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    draw_shapes_dataset(folder, num_train=6, num_val=3, image_size=64, seed=0)
+    return load(folder, split="train"), load(folder, split="val")
+
+
+@pytest.fixture(scope="module")
+def run(drawn, tmp_path_factory):
+    """A run of two epochs."""
+    out, lines = tmp_path_factory.mktemp("runs") / "run", []
+    metrics = train(MODEL, *drawn, out, epochs=2, say=lines.append, **SETTINGS)
+    return out, metrics, lines
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_the_run_folder_is_filled(run, drawn):
+    out, metrics, lines = run
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "best.keras", "last.keras", "checkpoints", "history.csv", "recipe.json", "class_names.txt",
+        "metrics.json", "pictures",
+    }  # fmt: skip
+    assert (out / "class_names.txt").read_text().split() == list(drawn[0].class_names)
+    assert json.loads((out / "recipe.json").read_text())["epochs"] == 2
+    rows = list(csv.DictReader(open(out / "history.csv")))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "class_loss", "box_loss", "positives_per_image", "val_AP"} <= set(rows[0])
+    assert len(list((out / "pictures").iterdir())) == 3
+    assert 0 <= metrics["AP"] <= 1 and json.loads((out / "metrics.json").read_text())["AP"] >= 0
+    assert any("2 epochs of 2 steps" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_last_holds_the_averaged_weights(run):
+    out, _, _ = run
+    state = load_model(out / "checkpoints" / "epoch_0002.keras")
+    last = load_model(out / "last.keras")
+    averages = [np.array(value) for value in state.optimizer._model_variables_moving_average]
+    for average, weight in zip(averages, last.trainable_variables, strict=True):
+        np.testing.assert_array_equal(average, weight.numpy())
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_resumes_to_the_same_weights(run, drawn, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    from keras_det.training import callbacks
+
+    class Stop(callbacks.SaveState):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            raise Interrupted
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(callbacks, "SaveState", Stop)
+        train(MODEL, *drawn, out, epochs=2, **SETTINGS)
+    assert not (out / "last.keras").exists()
+    train(MODEL, *drawn, out, epochs=2, resume=True, **SETTINGS)
+    expected, found = load_model(run[0] / "last.keras"), load_model(out / "last.keras")
+    for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+    with pytest.raises(DataError, match=r"keep its settings. Received: epochs=3, the run has 2"):
+        train(MODEL, *drawn, out, epochs=3, resume=True, **SETTINGS)
+
+
+def test_a_folder_in_use_and_a_run_that_is_none_are_refused(drawn, tmp_path):
+    (tmp_path / "x").touch()
+    with pytest.raises(DataError, match=r"must be new or empty. Received: .*--resume"):
+        train(MODEL, *drawn, tmp_path, epochs=1)
+    with pytest.raises(DataError, match=r"must have a recipe.json. Received"):
+        train(MODEL, *drawn, tmp_path, epochs=1, resume=True)
+
+
+def test_missing_weights_are_refused_before_anything_is_written(drawn, tmp_path):
+    with pytest.raises(DataError, match=r"weights to start from must exist. Received"):
+        train(MODEL, *drawn, tmp_path / "run", epochs=1, weights="absent.keras", **SETTINGS)
+    assert not (tmp_path / "run").exists()
+
+
+class Perfect:
+    """A detector that returns the ground truth in pixels of a network input of half the size."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.class_names = list(dataset.class_names)
+        self.resize_policy = {"mode": "letterbox", "size": (32, 32)}
+        self.next = 0
+
+    def check_dataset(self, dataset):
+        assert dataset is self.dataset
+
+    def detect_function(self, **settings):
+        def detect(images):
+            slots = 20
+            found = {
+                "boxes": np.zeros((len(images), slots, 4), "float32"),
+                "scores": np.zeros((len(images), slots), "float32"),
+                "labels": np.full((len(images), slots), -1, "int32"),
+                "num_detections": np.zeros(len(images), "int32"),
+            }
+            for i in range(len(images)):
+                if self.next >= len(self.dataset):
+                    break
+                sample = self.dataset[self.next]
+                count = len(sample.boxes)
+                transform = letterbox(*sample.original_size, (32, 32))
+                found["boxes"][i, :count] = transform.apply(sample.boxes)
+                found["scores"][i, :count] = 0.9
+                found["labels"][i, :count] = sample.labels
+                found["num_detections"][i] = count
+                self.next += 1
+            return found
+
+        return detect
+
+    from keras_det.models.detector import Detector
+
+    to_original = Detector.to_original
+
+
+def test_ground_truth_fed_back_as_detections_scores_one(drawn):
+    dataset, done = drawn[1], []
+    metrics = evaluate(
+        Perfect(dataset), dataset, batch_size=2, on_batch=lambda *counts: done.append(counts)
+    )
+    assert metrics["AP"] == pytest.approx(1.0) and metrics["AP75"] == pytest.approx(1.0)
+    assert done == [(2, 3), (3, 3)]
+
+
+def test_ground_truth_keeps_area_and_crowd(drawn):
+    rows = ground_truth(drawn[1])
+    assert [row["image_id"] for row in rows] == [0, 1, 2]
+    np.testing.assert_array_equal(rows[0]["area"], drawn[1][0].area)
+    assert rows[0]["crowd"].dtype == bool
