@@ -5,7 +5,8 @@ import pathlib
 import click
 
 from keras_det.cli.command import Command
-from keras_det.cli.files import home_of, load_keras_model, say_where, write_json
+from keras_det.cli.files import home_of, load_keras_model, say_where
+from keras_det.report.files import write_json
 
 EXAMPLES = (
     "keras-det evaluate run/ my_images/",

@@ -1,9 +1,7 @@
 """Where commands read models and data from, and where they write."""
 
-import json
 import os
 import pathlib
-import tempfile
 import zipfile
 
 import click
@@ -122,38 +120,6 @@ def refuse_existing(path: str | os.PathLike) -> pathlib.Path:
             f"--out must not exist yet. Received: {target}. Choose another name, or remove it."
         )
     return target
-
-
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that it is either whole or not there, whatever interrupts."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files private; results get the permissions of any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def write_json(path: pathlib.Path, content) -> None:
-    """Writes JSON (indented, NaN as null: JSON has none) whole or not at all."""
-    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
-
-
-def _without_nan(value):
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
-        return _without_nan(value.tolist())
-    return None if value != value else value
 
 
 def say_where(what: str, path: str | os.PathLike) -> None:

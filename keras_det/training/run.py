@@ -14,6 +14,7 @@ from keras_det.errors import DataError
 from keras_det.metrics.coco import format_metrics
 from keras_det.models import build_model, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
+from keras_det.report.files import plain, write_json, write_whole
 from keras_det.training import callbacks as steps_between
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import adamw
@@ -107,8 +108,9 @@ def train(
         steps = epochs * pipeline.steps_per_epoch
         model.compile(adamw(model, batch_size, steps, learning_rate))
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "recipe.json", _json(recipe))
-    write_text(out / "class_names.txt", "".join(f"{name}\n" for name in model.class_names))
+    write_json(out / "recipe.json", recipe)
+    names = "".join(f"{name}\n" for name in model.class_names)
+    write_whole(out / "class_names.txt", names.encode())
     say(
         f"{model.name} at {model.image_size[0]}x{model.image_size[1]}, {len(training_set)} images, "
         f"{epochs} epochs of {pipeline.steps_per_epoch} steps. The first step compiles the model."
@@ -159,7 +161,7 @@ def _state(out, recipe, resume):
             "anew without --resume."
         ) from None
     for name in FIXED:
-        if name in before and before[name] != json.loads(_json(recipe))[name]:
+        if name in before and before[name] != plain(recipe[name]):
             raise DataError(
                 f"A resumed run must keep its settings. Received: {name}={recipe[name]!r}, the run "
                 f"has {before[name]!r}. Give the same settings as before, or start anew."
@@ -198,10 +200,10 @@ def finish(model, validation_set, out, batch_size, say) -> dict:
     steps_between.save_averaged(model, out / "last.keras")
     model = load_model(out / "last.keras")
     if validation_set is None:
-        write_text(out / "metrics.json", _json({}))
+        write_json(out / "metrics.json", {})
         return {}
     metrics = evaluate(model, validation_set, batch_size)
-    write_text(out / "metrics.json", _json(metrics))
+    write_json(out / "metrics.json", metrics)
     say(format_metrics(metrics))
     _draw(model, validation_set, out / "pictures")
     return metrics
@@ -225,25 +227,3 @@ def _draw(model, dataset, folder):
         )
         name = f"{pathlib.Path(sample.image_path).stem}.jpg"
         Image.fromarray(picture).save(folder / name, quality=92)
-
-
-def _json(value) -> str:
-    """Indented JSON; NaN, which JSON lacks, becomes null."""
-
-    def plain(item):
-        if isinstance(item, dict):
-            return {str(key): plain(entry) for key, entry in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [plain(entry) for entry in item]
-        if isinstance(item, np.generic):
-            item = item.item()
-        return None if isinstance(item, float) and not np.isfinite(item) else item
-
-    return json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n"
-
-
-def write_text(path, text: str) -> None:
-    """Writes a small file so that it is whole or not there."""
-    partial = pathlib.Path(path).with_name(f".{pathlib.Path(path).name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
