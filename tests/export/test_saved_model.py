@@ -66,7 +66,7 @@ def test_report_says_what_was_checked(exported):
     assert report.passed and found.num_images == 8 and report.image_source == "drawn"
     assert found.matched_detections == found.total_detections > 50
     assert found.box_error_max < 0.01 and found.score_error_max < 1e-5
-    assert max(found.raw_error.values()) < 1e-4
+    assert max(found.raw_error_max.values()) < 1e-4
     text = str(report)
     assert "passed: raw outputs and detections agree" in text
     assert "8 drawn images" in text and "not real ones" in text
@@ -212,7 +212,7 @@ def test_existing_artefact_is_not_overwritten(exported):
 
 
 def test_failed_check_leaves_nothing(exported, tmp_path):
-    narrow = export.Budget(box_pixels=1e-9, score=1e-12, raw=1e-12, rounding=0.0)
+    narrow = export.Budget(box_pixels=1e-9, score=1e-12, raw=1e-12, raw_largest=1, rounding=0)
     with pytest.raises(export.ExportError, match="standard deviations.*Nothing was kept") as error:
         export.saved_model(exported[0], tmp_path / "served" / "1", budget=narrow)
     assert not error.value.report.passed
