@@ -86,10 +86,9 @@ class ResampleToLevel(keras.layers.Layer):
             return x
         if height <= self.size[0] and width <= self.size[1]:
             return nearest_upsample(x, self.size)
-        strides = [
-            (side - 1) // out + 1 for side, out in zip((height, width), self.size, strict=True)
-        ]
-        window = [stride + 1 for stride in strides]
+        sides = zip((height, width), self.size, strict=True)
+        strides = tuple((side - 1) // out + 1 for side, out in sides)
+        window = tuple(stride + 1 for stride in strides)
         return ops.max_pool(x, window, strides, padding="same", data_format="channels_last")
 
     def compute_output_shape(self, input_shape):

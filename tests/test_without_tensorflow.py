@@ -1,0 +1,42 @@
+"""Building, training and detecting on arrays with the JAX backend and no TensorFlow."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+for name in ("tensorflow", "tensorflow_cpu"):
+    sys.modules[name] = None  # importing it raises ImportError
+import numpy as np
+import keras_det
+
+model = keras_det.EfficientDet("lite0", num_classes=2, image_size=32)
+model.compile()
+images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+boxes = np.array([[[4, 4, 20, 20]], [[0, 0, 0, 0]]], "float32")
+labels = np.array([[1], [-1]], "int32")
+logs = model.fit(images, {"boxes": boxes, "labels": labels}, epochs=2, verbose=0).history
+assert np.isfinite(logs["loss"]).all() and logs["positives_per_image"][0] > 0
+found = model.detect(images[0], score_threshold=0.0, max_detections=5)
+assert found["boxes"].shape == (5, 4) and (np.diff(found["scores"]) <= 0).all()
+model.save(sys.argv[1])
+assert keras_det.load_model(sys.argv[1]).class_names == ["class_0", "class_1"]
+print("without TensorFlow")
+"""
+
+
+@pytest.mark.slow
+def test_build_fit_detect_and_save_on_jax(tmp_path):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed: pip install .[jax]")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "model.keras")],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
