@@ -1,6 +1,7 @@
 """TFLite files: run by LiteRT beside the Keras model, at odd sizes, in both number formats."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
 from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
-from keras_det.export.litert import LiteDecoder, convert
+from keras_det.export.litert import LiteDecoder, LiteModel, convert
 from keras_det.export.verify import trim
 from keras_det.models import EfficientDet
 from tests.export.tiny import tiny
@@ -235,3 +236,14 @@ def test_wrong_arguments(exported, tmp_path, arguments, message):
 def test_existing_file_is_not_overwritten(exported):
     with pytest.raises(DataError, match="must not exist yet"):
         export.tflite(*exported[:2])
+
+
+def test_without_litert_the_report_says_who_ran_the_file(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    model, path, _ = exported
+    content = path.read_bytes()
+    running = LiteModel(model, content, content)
+    assert "install ai-edge-litert" in running.notes[0]
+    assert running.runtime["interpreter"].startswith("tensorflow")
+    pixels = drawn_images(1, (96, 128), seed=2)[0]
+    assert len(running.detections(pixels, pixels[None])["serving_default"]["scores"]) > 0
