@@ -68,3 +68,12 @@ def frozen_network(model, batch_size=None):
     # Freezing flattens the outputs, in the order of their names.
     names = sorted(traced.structured_outputs)
     return lambda images: dict(zip(names, frozen(images), strict=True))
+
+
+def save(module, folder, signatures: dict) -> None:
+    """Writes a SavedModel of functions around a `frozen_network`."""
+    import tensorflow as tf
+
+    # TensorFlow's silu has a gradient of its own, which refers to what freezing removed.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)

@@ -10,7 +10,7 @@ from keras_det.decode import TFAnchorDecoder
 from keras_det.errors import suggest
 from keras_det.export.certificate import certify
 from keras_det.export.flatbuffer import check_operators, hide_outputs
-from keras_det.export.graph import exportable, frozen_network
+from keras_det.export.graph import exportable, frozen_network, save
 from keras_det.export.report import BUDGETS, Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
 from keras_det.export.writing import labels_text, publish, staging
@@ -111,7 +111,7 @@ def convert(model, quantize: str, postprocess: str) -> bytes:
         return {**raw, **decode(raw["class_logits"], raw["box_deltas"], model.anchors)}
 
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: function})
+        save(tf.Module(), folder, {SIGNATURE: function})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         if quantize == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

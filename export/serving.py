@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_det.data.resize import tf_resize_image
 from keras_det.export.certificate import certify
-from keras_det.export.graph import decoder_of, exportable, frozen_network
+from keras_det.export.graph import decoder_of, exportable, frozen_network, save
 from keras_det.export.report import Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
 from keras_det.export.writing import labels_text, publish, staging
@@ -72,7 +72,7 @@ def _write(model, folder: pathlib.Path) -> None:
     module = tf.Module()
     module.labels = tf.saved_model.Asset(str(labels))
     network = frozen_network(model)
-    tf.saved_model.save(module, str(folder), signatures=_signatures(model, network))
+    save(module, folder, _signatures(model, network))
 
 
 def _signatures(model, network) -> dict:

@@ -214,8 +214,9 @@ class Check:
             )
         if self.reordered:
             notes.append(
-                f"in {self.reordered} comparisons soft-NMS met scores nearer than the budget in "
-                "another order: Keras decoded its own boxes in the artefact's order there"
+                f"{self.reordered} of {len(self.matchings)} times soft-NMS met scores nearer than "
+                "the budget in another order: Keras decoded its own boxes in the artefact's order "
+                "there"
             )
         return notes
 

@@ -147,6 +147,12 @@ def test_published_model_converts(tmp_path):
     assert "hardly varies" in str(report), "random weights: logits are the prior everywhere"
 
 
+def test_silu_and_squeeze_and_excitation_convert(tmp_path):
+    # A custom gradient of silu once made the frozen graph impossible to save.
+    model = EfficientDet("d0", class_names=["a", "b"], image_size=(64, 64))
+    assert export.tflite(model, tmp_path / "d0.tflite").settings["operators"]["LOGISTIC"] > 50
+
+
 def test_float16_does_not_round_anchors(tmp_path):
     anchors = np.array([[500.123, 600.456, 777.777, 1000.999]] * 20, "float32")
     logits, deltas = np.zeros((1, 20, 1), "float32"), np.zeros((1, 20, 4), "float32")
