@@ -12,7 +12,9 @@ from keras_det.cli.start import start_keras
 MODEL = "efficientdet_lite0"
 IMAGE_SIDE = (128, 128)
 NUM_TRAIN, NUM_VAL = 300, 60
-EPOCHS = 15
+EPOCHS = 40
+EVALUATE_EVERY = 5
+NUM_CHECK_IMAGES = 16
 BATCH_SIZE = 8
 AUGMENT = "ssj"
 SEED = 0
@@ -52,9 +54,11 @@ def demo(epochs, image_size, train_images, val_images, out):
         image_size=image_size,
         augment=AUGMENT,
         seed=SEED,
+        evaluate_every=EVALUATE_EVERY,
         say=click.echo,
     )
-    exported = export_both(load_model(run / "last.keras"), run / "exports")
+    images = list(validation_set.image_paths[:NUM_CHECK_IMAGES])
+    exported = export_both(load_model(run / "last.keras"), run / "exports", images)
     click.echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
     say_where("Pictures", run / "pictures")
     for path in exported:
@@ -70,10 +74,11 @@ def draw(data: pathlib.Path, num_train: int, num_val: int, image_size: int):
     return load(data, split="train"), load(data, split="val")
 
 
-def export_both(detector, folder: pathlib.Path) -> list[pathlib.Path]:
+def export_both(detector, folder: pathlib.Path, images: list[str]) -> list[pathlib.Path]:
     """Exports to both formats, prints what the checks found, returns where they are."""
     paths = []
     for kind in ("saved_model", "tflite"):
         paths.append(folder / export_name(kind, "float32"))
-        click.echo(f"{paths[-1].name}: {write_export(detector, paths[-1], kind).verdict}")
+        report = write_export(detector, paths[-1], kind, images=images)
+        click.echo(f"{paths[-1].name}: {report.verdict}")
     return paths
