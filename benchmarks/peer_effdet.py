@@ -26,7 +26,7 @@ def define_nms():
     return library
 
 
-def model_of(variant, task=""):
+def model_of(variant, size, task=""):
     from effdet import create_model
 
     model = create_model(
@@ -34,6 +34,7 @@ def model_of(variant, task=""):
         bench_task=task,
         pretrained=False,
         pretrained_backbone=False,
+        image_size=(size, size),
         bench_labeler=task == "train",
     )
     return model.to(memory_format=torch.channels_last)
@@ -42,14 +43,14 @@ def model_of(variant, task=""):
 def case(what, variant, size, batch):
     images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
     if what == "forward":
-        model = model_of(variant).eval()
+        model = model_of(variant, size).eval()
 
         def run():
             with torch.inference_mode():
                 model(images)
 
         return run
-    model = model_of(variant, "train").train()
+    model = model_of(variant, size, "train").train()
     corner = torch.rand(batch, 8, 2) * size * 0.6
     boxes = torch.cat([corner, corner + 20 + torch.rand(batch, 8, 2) * size * 0.35], -1)
     targets = {"bbox": list(boxes), "cls": [torch.randint(1, 91, (8,)).float()] * batch}

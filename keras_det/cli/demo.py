@@ -12,7 +12,7 @@ from keras_det.cli.start import start_keras
 MODEL = "efficientdet_lite0"
 IMAGE_SIDE = (128, 128)
 NUM_TRAIN, NUM_VAL = 300, 60
-EPOCHS = 40
+EPOCHS = 25
 EVALUATE_EVERY = 5
 NUM_CHECK_IMAGES = 16
 BATCH_SIZE = 8

@@ -91,17 +91,7 @@ def train(
     }
     state, epochs_done = _state(out, recipe, resume)
     keras.utils.set_random_seed(seed)
-    if state is not None:
-        model = load_model(state)
-    elif isinstance(model, str):
-        model = build_model(
-            model,
-            class_names=training_set.class_names,
-            image_size=image_size,
-            resize_mode=resize_mode,
-        )
-    if state is None:
-        _start_from(model, weights)
+    model = _model_to_train(model, state, weights, training_set, image_size, resize_mode)
     model.check_dataset(training_set)
     pipeline = Pipeline(training_set, model, batch_size, augment=augment, seed=seed, training=True)
     if state is None:
@@ -119,6 +109,19 @@ def train(
     _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
     say(f"Trained for {steps_between.clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, batch_size, say)
+
+
+def _model_to_train(model, state, weights, training_set, image_size, resize_mode):
+    """The last state of the run, or the named or given model with the weights to start from."""
+    if state is not None:
+        return load_model(state)
+    if isinstance(model, str):
+        class_names = training_set.class_names
+        model = build_model(
+            model, class_names=class_names, image_size=image_size, resize_mode=resize_mode
+        )
+    _start_from(model, weights)
+    return model
 
 
 def _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say):

@@ -161,7 +161,7 @@ def test_predict_and_detect_agree_and_detect_returns_original_pixels():
     model = small_model(image_size=64)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (32, 64, 3)).astype("uint8")  # already as wide as the input
-    found = model.detect(image, score_threshold=0.0)
+    found = model.detect(image)
     canvas = np.empty((64, 64, 3), "uint8")
     canvas[:] = model.normalization.fill_color
     canvas[:32] = image
