@@ -8,8 +8,9 @@ import pytest
 
 from keras_det import export
 from keras_det.data import drawn_images
+from keras_det.data.resize import resize_image
 from keras_det.export.matching import match
-from keras_det.export.verify import RawErrors, check_images, compare, trim
+from keras_det.export.verify import Check, RawErrors, check_images, compare, trim
 from tests.export.tiny import tiny
 
 BUDGET = export.BUDGETS["float32"]
@@ -172,6 +173,23 @@ def test_candidates_that_change_places_are_no_damage():
     # The same exchange is damage where the scores are not that close.
     strict = dataclasses.replace(HALF, score=1e-5)
     assert not checked(model, near_ties(model), strict).passed
+
+
+# An order may also turn on the overlaps: then the artefact's own boxes stand in, if they are within
+# the budget (1 pixel for HALF) for every anchor that scores. Anchors are 12 pixels and more wide:
+# a delta of 0.001 moves a box far less than a pixel, one of 1 by the width of the anchor.
+@pytest.mark.parametrize("score, delta, alternatives", [(0, 0.001, 2), (0, 1.0, 1), (0.1, 0.0, 0)])
+def test_what_stands_in_for_another_order_is_within_the_budget(model, score, delta, alternatives):
+    image = drawn_images(1, 128, seed=11)[0][:96]
+    check = Check(model, KerasArtefact(model), HALF)
+    pixels, transform = resize_image(image, model.resize_policy, model.normalization.fill_color)
+    raw = KerasArtefact(model).raw(pixels[None])
+    found = {
+        "class_logits": raw["class_logits"] + 8 * score,
+        "box_deltas": raw["box_deltas"] + np.float32(delta),
+    }
+    others = list(check._in_the_order_of_the_artefact(raw, found, image, transform))
+    assert len(others) == alternatives
 
 
 # ---- matching, by hand ----
