@@ -61,7 +61,7 @@ KERNEL_INITIALIZER = {
 }
 
 
-def round_filters(filters, width):
+def round_filters(filters: int, width: float) -> int:
     """Scales a channel count to a multiple of 8, never more than 10% below the exact product."""
     scaled = filters * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
@@ -124,7 +124,7 @@ def _mbconv(x, stage, strides, activation, squeeze, drop_rate, name):
     return x
 
 
-def scaled_stages(variant):
+def scaled_stages(variant: str) -> list[Stage]:
     """The stages of a variant with filters rounded and repeats scaled, `list` of `Stage`."""
     width, depth = EFFICIENTNETS[variant]
     lite, last = variant.startswith("lite"), len(STAGES) - 1
@@ -136,7 +136,12 @@ def scaled_stages(variant):
     return stages
 
 
-def efficientnet(variant, image_size=(None, None), drop_connect_rate=None, name=None):
+def efficientnet(
+    variant: str,
+    image_size: tuple[int | None, int | None] = (None, None),
+    drop_connect_rate: float | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds an EfficientNet that returns a feature pyramid.
 
     Args:

@@ -8,7 +8,7 @@ from keras import ops
 from keras_det.layers.batch_norm import BatchNorm
 
 
-def prior_bias(probability):
+def prior_bias(probability: float) -> float:
     """The logit of `probability`: -ln((1 - p) / p), RetinaNet section 4.1."""
     return -math.log((1.0 - probability) / probability)
 

@@ -15,7 +15,7 @@ RESIZE_MODES = ("letterbox", "stretch")
 MIN_IMAGE_SIZE = 32
 
 
-def check_image_size(image_size):
+def check_image_size(image_size) -> tuple[int, int]:
     """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
     size = (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
     if len(size) != 2 or any(int(side) != side or side < MIN_IMAGE_SIZE for side in size):
@@ -27,7 +27,7 @@ def check_image_size(image_size):
     return int(size[0]), int(size[1])
 
 
-def check_class_names(num_classes, class_names):
+def check_class_names(num_classes: int | None, class_names) -> list[str]:
     """Returns the list of names, `class_0` … by default; ValueError where they do not fit."""
     if num_classes is None and class_names is None:
         raise ValueError(
@@ -82,7 +82,7 @@ class Detector(keras.Model):
         self._compiled_detect = {}
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """(height, width) of the network's input in pixels."""
         return self.resize_policy["size"]
 
@@ -155,7 +155,7 @@ class Detector(keras.Model):
             except ValueError as error:
                 raise ValueError(f"Ground truth of image {i}: {error}") from None
 
-    def detect(self, images, batch_size=8, **settings):
+    def detect(self, images, batch_size: int = 8, **settings) -> dict | list[dict]:
         """Finds objects in images of any size.
 
         Args:
@@ -218,7 +218,7 @@ class Detector(keras.Model):
             "class_names": [self.class_names[label] for label in labels],
         }
 
-    def with_changes(self, **changes):
+    def with_changes(self, **changes) -> "Detector":
         """A copy with the same weights and other constructor arguments.
 
         Args:
@@ -229,7 +229,7 @@ class Detector(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
-    def with_image_size(self, image_size):
+    def with_image_size(self, image_size) -> "Detector":
         """A copy with the same weights for another input size, an int or (height, width)."""
         return self.with_changes(image_size=image_size)
 

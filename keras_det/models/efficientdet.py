@@ -1,5 +1,6 @@
 """EfficientDet D0–D7x and Lite0–4 (https://arxiv.org/abs/1911.09070)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -82,17 +83,17 @@ class EfficientDet(AnchorDetector):
 
     def __init__(
         self,
-        variant,
-        num_classes=None,
-        class_names=None,
-        image_size=None,
-        resize_mode="letterbox",
-        weights=None,
-        anchor_scale=None,
-        aspect_ratios=(1.0, 2.0, 0.5),
-        drop_connect_rate=None,
-        dtype=None,
-        name=None,
+        variant: str,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        resize_mode: str = "letterbox",
+        weights: str | None = None,
+        anchor_scale: float | None = None,
+        aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+        drop_connect_rate: float | None = None,
+        dtype: str | None = None,
+        name: str | None = None,
     ):
         if variant not in VARIANTS:
             raise ValueError(

@@ -77,7 +77,7 @@ class BiFPNNode(keras.layers.Layer):
         }
 
 
-def bifpn_wiring(levels):
+def bifpn_wiring(levels) -> list[tuple[int, list[int]]]:
     """Which feature feeds which node of one BiFPN cell, in the order the original numbers them.
 
     Args:

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.metrics.coco import coco_metrics
 
 
-def ground_truth(dataset, indices=None) -> list[dict]:
+def ground_truth(dataset: Dataset, indices=None) -> list[dict]:
     """The objects of a data set as `coco_metrics` takes them, crowds included."""
     rows = []
     for index in range(len(dataset)) if indices is None else indices:
@@ -24,7 +25,9 @@ def ground_truth(dataset, indices=None) -> list[dict]:
     return rows
 
 
-def detect_dataset(model, dataset, batch_size=8, on_batch=None, **settings):
+def detect_dataset(
+    model, dataset: Dataset, batch_size: int = 8, on_batch=None, **settings
+) -> tuple[list[int], list[dict]]:
     """Runs a detector over a data set.
 
     Args:
@@ -54,7 +57,7 @@ def detect_dataset(model, dataset, batch_size=8, on_batch=None, **settings):
     return indices, detections
 
 
-def evaluate(model, dataset, batch_size=8, on_batch=None, **settings) -> dict:
+def evaluate(model, dataset: Dataset, batch_size: int = 8, on_batch=None, **settings) -> dict:
     """COCO's twelve numbers and the AP of each class.
 
     Args:

@@ -5,7 +5,9 @@ import keras
 from keras_det.models.optimizers import SGD, AdamW
 
 
-def warmup_cosine(learning_rate, steps, warmup_steps, start=0.0):
+def warmup_cosine(
+    learning_rate: float, steps: int, warmup_steps: int, start: float = 0.0
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up to `learning_rate`, then half a cosine down to 0 at the last step.
 
     The original EfficientDet's cosine reaches 0 one warm-up early and rises again at the end
@@ -27,7 +29,7 @@ def warmup_cosine(learning_rate, steps, warmup_steps, start=0.0):
     )
 
 
-def average_momentum(steps, longest=0.9998):
+def average_momentum(steps: int, longest: float = 0.9998) -> float:
     """Decay of the moving average of the weights: a window of a twentieth of the training.
 
     The published 0.9998 averages over 5,000 steps; in a training of 2,000 that would still hold the
@@ -37,7 +39,12 @@ def average_momentum(steps, longest=0.9998):
 
 
 def adamw(
-    model, batch_size, steps, learning_rate=None, weight_decay=0.02, averaged=True
+    model,
+    batch_size: int,
+    steps: int,
+    learning_rate: float | None = None,
+    weight_decay: float = 0.02,
+    averaged: bool = True,
 ) -> keras.optimizers.Optimizer:
     """The recipe for one's own data, from tens to thousands of images.
 
@@ -66,7 +73,9 @@ def adamw(
     )
 
 
-def published(model, batch_size, steps, warmup_steps=None) -> keras.optimizers.Optimizer:
+def published(
+    model, batch_size: int, steps: int, warmup_steps: int | None = None
+) -> keras.optimizers.Optimizer:
     """The optimizer of the published EfficientDets: SGD for hundreds of epochs from ImageNet.
 
     Momentum 0.9; rate 0.08 per 64 images of a batch, warmed up from 0.008 over one epoch (a

@@ -122,7 +122,7 @@ def _head_names(head, net, prefix):
     yield from _layer_names(head.prediction, f"{net}/{prefix}-predict")
 
 
-def variable_names(model):
+def variable_names(model) -> dict:
     """Maps names of the official checkpoint to the model's variables, one to one.
 
     Fusion weights are apart (`_fusion_names`): theirs are scalars, ours one vector per node.
