@@ -8,10 +8,9 @@ import numpy as np
 
 from keras_det.boxes import check_ground_truth
 from keras_det.data.image import read_image
-from keras_det.data.resize import Transform, resize_image
+from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
 from keras_det.models.compiled import compiled
 
-RESIZE_MODES = ("letterbox", "stretch")
 MIN_IMAGE_SIZE = 32
 
 

@@ -1,6 +1,7 @@
 """What happens between the epochs: average precision, checkpoints, the progress line."""
 
 import csv
+import io
 import os
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
+from keras_det.report.files import write_whole
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
 
@@ -107,12 +109,11 @@ class History(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, **{k: f"{float(v):.6g}" for k, v in (logs or {}).items()}}
         self.rows = [kept for kept in self.rows if int(kept["epoch"]) <= epoch] + [row]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(partial, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(row), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_whole(self.path, text.getvalue().encode())
 
 
 def read_history(path):
