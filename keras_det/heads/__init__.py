@@ -1,3 +1,4 @@
 """Heads: feature pyramid to raw outputs."""
 
+from keras_det.heads.anchor_head import ConvHead as ConvHead
 from keras_det.heads.anchor_head import SeparableHead as SeparableHead

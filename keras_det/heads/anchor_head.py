@@ -5,7 +5,11 @@ import math
 import keras
 from keras import ops
 
+from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+
+NORMS = (None, "batch", "group")
+NUM_GROUPS = 32
 
 
 def prior_bias(probability: float) -> float:
@@ -13,30 +17,10 @@ def prior_bias(probability: float) -> float:
     return -math.log((1.0 - probability) / probability)
 
 
-@keras.saving.register_keras_serializable(package="keras_det")
-class SeparableHead(keras.layers.Layer):
-    """EfficientDet's head: separable convolutions shared over levels, batch norm per level.
+class _AnchorHead(keras.layers.Layer):
+    """What the heads share: repeated [convolution, normalisation, activation], then a prediction.
 
-    EfficientDet section 4 (https://arxiv.org/abs/1911.09070): `num_repeats` times [separable 3x3
-    convolution with bias, shared; batch normalisation, one per repeat and level; activation], then
-    a shared separable convolution that predicts `outputs_per_anchor` numbers for each anchor of a
-    cell. Channels are anchor-major: channel = anchor * outputs_per_anchor + output.
-
-    Args:
-        outputs_per_anchor: number of classes, or 4 for boxes.
-        num_anchors: anchors per cell.
-        channels: channels of the pyramid and of the hidden convolutions.
-        num_repeats: hidden convolutions.
-        activation: name of a Keras activation.
-        prior_probability: float in (0, 1) or None. The last bias starts at its logit, so that an
-            untrained class head calls almost nothing an object; None starts at 0 (boxes).
-
-    Call arguments:
-        features: dict of maps `(batch, height, width, channels)`, finest level first.
-
-    Returns:
-        `(batch, anchors, outputs_per_anchor)` float32 under every policy; anchors in the canonical
-        order level, row, column, anchor of the cell.
+    Subclasses say what a convolution is (`_convolution`).
     """
 
     def __init__(
@@ -45,53 +29,70 @@ class SeparableHead(keras.layers.Layer):
         num_anchors,
         channels,
         num_repeats,
-        activation="silu",
-        prior_probability=None,
+        activation,
+        prior_probability,
+        norm,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if norm not in NORMS:
+            raise ValueError(
+                f"`norm` must be one of {NORMS}. Received: {norm!r}.{suggest(norm, NORMS[1:])} "
+                'RetinaNet was published without; take "group" where batches are small.'
+            )
         self.outputs_per_anchor = outputs_per_anchor
         self.num_anchors = num_anchors
         self.channels = channels
         self.num_repeats = num_repeats
         self.activation = activation
         self.prior_probability = prior_probability
+        self.norm = norm
 
-    def _separable(self, filters, name, bias=0.0):
-        # The original's initialiser: variance scaling, scale 1, fan in, truncated normal.
-        def initializer():
-            return keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+    def _convolution(self, filters, name, bias=0.0):
+        raise TypeError(f"{type(self).__name__} must define `_convolution`.")
 
-        return keras.layers.SeparableConv2D(
-            filters,
-            3,
-            padding="same",
-            depthwise_initializer=initializer(),
-            pointwise_initializer=initializer(),
-            bias_initializer=keras.initializers.Constant(bias),
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def _make_norms(self, i, input_shape):
+        """The normalisation after convolution i: one layer per level, one for all, or none."""
+        policy, names = self.dtype_policy, []
+        if self.norm == "batch":
+            names = [f"norm_{i}_{level}" for level in self.level_names]
+            layers = [BatchNorm(dtype=policy, name=name) for name in names]
+        elif self.norm == "group":
+            # Statistics are of one image and one level anyway: one scale and shift serve all.
+            groups = math.gcd(NUM_GROUPS, self.channels)
+            layers = [
+                keras.layers.GroupNormalization(
+                    groups, epsilon=1e-5, dtype=policy, name=f"norm_{i}"
+                )
+            ]
+        else:
+            layers = []
+        for layer, level in zip(layers, self.level_names, strict=False):
+            layer.build((*input_shape[level][:-1], self.channels))
+        return layers
 
     def build(self, input_shape):
         self.level_names = sorted(input_shape, key=lambda name: int(name[1:]))
         shape = input_shape[self.level_names[0]]
         self.convolutions, self.norms = [], []
         for i in range(self.num_repeats):
-            convolution = self._separable(self.channels, f"convolution_{i}")
+            convolution = self._convolution(self.channels, f"convolution_{i}")
             convolution.build(shape)
             self.convolutions.append(convolution)
-            for name in self.level_names:
-                # One flat list: Keras saves lists of layers, not lists of lists.
-                norm = BatchNorm(dtype=self.dtype_policy, name=f"norm_{i}_{name}")
-                norm.build((*input_shape[name][:-1], self.channels))
-                self.norms.append(norm)
+            # One flat list: Keras saves lists of layers, not lists of lists.
+            self.norms += self._make_norms(i, input_shape)
             shape = (*shape[:-1], self.channels)
         bias = 0.0 if self.prior_probability is None else prior_bias(self.prior_probability)
-        self.prediction = self._separable(
+        self.prediction = self._convolution(
             self.num_anchors * self.outputs_per_anchor, "prediction", bias
         )
         self.prediction.build(shape)
+
+    def _norm_of(self, i, level):
+        """Normalisation after convolution i on level number `level`, None where there is none."""
+        if not self.norms:
+            return None
+        return self.norms[i if self.norm == "group" else i * len(self.level_names) + level]
 
     def call(self, features, training=None):
         activate = keras.activations.get(self.activation)
@@ -99,8 +100,11 @@ class SeparableHead(keras.layers.Layer):
         for level, name in enumerate(self.level_names):
             x = features[name]
             for i, convolution in enumerate(self.convolutions):
-                norm = self.norms[i * len(self.level_names) + level]
-                x = activate(norm(convolution(x), training=training))
+                x = convolution(x)
+                norm = self._norm_of(i, level)
+                if norm is not None:
+                    x = norm(x, training=training)
+                x = activate(x)
             x = self.prediction(x)
             _, height, width, channels = x.shape
             anchors = height * width * self.num_anchors
@@ -123,4 +127,133 @@ class SeparableHead(keras.layers.Layer):
             "num_repeats": self.num_repeats,
             "activation": self.activation,
             "prior_probability": self.prior_probability,
+            "norm": self.norm,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class SeparableHead(_AnchorHead):
+    """EfficientDet's head: separable convolutions shared over levels, batch norm per level.
+
+    EfficientDet section 4 (https://arxiv.org/abs/1911.09070): `num_repeats` times [separable 3x3
+    convolution with bias, shared; batch normalisation, one per repeat and level; activation], then
+    a shared separable convolution that predicts `outputs_per_anchor` numbers for each anchor of a
+    cell. Channels are anchor-major: channel = anchor * outputs_per_anchor + output.
+
+    Args:
+        outputs_per_anchor: number of classes, or 4 for boxes.
+        num_anchors: anchors per cell.
+        channels: channels of the pyramid and of the hidden convolutions.
+        num_repeats: hidden convolutions.
+        activation: name of a Keras activation.
+        prior_probability: float in (0, 1) or None. The last bias starts at its logit, so that an
+            untrained class head calls almost nothing an object; None starts at 0 (boxes).
+        norm: "batch" (statistics of each level by itself), "group" (32 groups) or None.
+
+    Call arguments:
+        features: dict of maps `(batch, height, width, channels)`, finest level first.
+
+    Returns:
+        `(batch, anchors, outputs_per_anchor)` float32 under every policy; anchors in the canonical
+        order level, row, column, anchor of the cell.
+    """
+
+    def __init__(
+        self,
+        outputs_per_anchor,
+        num_anchors,
+        channels,
+        num_repeats,
+        activation="silu",
+        prior_probability=None,
+        norm="batch",
+        **kwargs,
+    ):
+        super().__init__(
+            outputs_per_anchor,
+            num_anchors,
+            channels,
+            num_repeats,
+            activation,
+            prior_probability,
+            norm,
+            **kwargs,
+        )
+
+    def _convolution(self, filters, name, bias=0.0):
+        # The original's initialiser: variance scaling, scale 1, fan in, truncated normal.
+        def initializer():
+            return keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+
+        return keras.layers.SeparableConv2D(
+            filters,
+            3,
+            padding="same",
+            depthwise_initializer=initializer(),
+            pointwise_initializer=initializer(),
+            bias_initializer=keras.initializers.Constant(bias),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class ConvHead(_AnchorHead):
+    """RetinaNet's head: plain 3x3 convolutions shared over levels.
+
+    RetinaNet section 4, "Classification Subnet" (https://arxiv.org/abs/1708.02002): four times [3x3
+    convolution with bias; ReLU], then a 3x3 convolution that predicts `outputs_per_anchor` numbers
+    for each anchor of a cell; kernels start as normal(0, 0.01), biases at 0. Class and box head
+    share nothing. Channels are anchor-major: channel = anchor * outputs_per_anchor + output.
+
+    Args:
+        outputs_per_anchor: number of classes, or 4 for boxes.
+        num_anchors: anchors per cell.
+        channels: channels of the hidden convolutions.
+        num_repeats: hidden convolutions.
+        activation: name of a Keras activation.
+        prior_probability: float in (0, 1) or None. The last bias starts at its logit, so that an
+            untrained class head calls almost nothing an object; None starts at 0 (boxes).
+        norm: between convolution and activation: None as published, "batch" (statistics of each
+            level by itself, as in the Model Garden) or "group" (32 groups, as in torchvision's v2).
+
+    Call arguments:
+        features: dict of maps `(batch, height, width, channels)`, finest level first.
+
+    Returns:
+        `(batch, anchors, outputs_per_anchor)` float32 under every policy; anchors in the canonical
+        order level, row, column, anchor of the cell.
+    """
+
+    def __init__(
+        self,
+        outputs_per_anchor,
+        num_anchors,
+        channels=256,
+        num_repeats=4,
+        activation="relu",
+        prior_probability=None,
+        norm=None,
+        **kwargs,
+    ):
+        super().__init__(
+            outputs_per_anchor,
+            num_anchors,
+            channels,
+            num_repeats,
+            activation,
+            prior_probability,
+            norm,
+            **kwargs,
+        )
+
+    def _convolution(self, filters, name, bias=0.0):
+        return keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            bias_initializer=keras.initializers.Constant(bias),
+            dtype=self.dtype_policy,
+            name=name,
+        )

@@ -27,14 +27,19 @@ class AnchorGenerator(keras.layers.Layer):
 
     and then width * sqrt(aspect), height / sqrt(aspect). The stride is `2**level` where that
     divides the image and a fraction elsewhere (P7 of a 320-pixel image: 320 / 3 = 106.7).
-    torchvision puts centres at `i * floor(stride)` and rounds the sides. Everything is computed
-    in float64 and rounded to float32 once; boxes are not clipped to the image.
+    Everything is computed in float64 and rounded to float32 once; boxes are not clipped to the
+    image. torchvision's anchors are `sizes` given in pixels, `offset=0` and `integer=True`.
 
     Args:
         levels: ints, ascending. Pyramid levels, finest first.
         anchor_scale: float > 0. Side of the smallest square anchor, in strides.
         num_octaves: int >= 1. Sizes per octave ("num_scales" of the original).
         aspect_ratios: floats > 0, **width / height** (torchvision, detectron2: height / width).
+        sizes: None, or for every level a tuple of sides in pixels, all of one length; they replace
+            `anchor_scale` and `num_octaves`.
+        offset: float. Centres lie at `(i + offset) * stride`.
+        integer: bool. Strides are floored to integers and half sides rounded to integers (halves to
+            even), in float32, as torchvision does.
 
     Call arguments:
         images: `(batch, height, width, channels)` with a known height and width; only the shape
@@ -51,6 +56,9 @@ class AnchorGenerator(keras.layers.Layer):
         anchor_scale=4.0,
         num_octaves=3,
         aspect_ratios=(1.0, 2.0, 0.5),
+        sizes=None,
+        offset=0.5,
+        integer=False,
         **kwargs,
     ):
         # Only the shape of the images matters: casting them to half precision would be waste.
@@ -59,26 +67,43 @@ class AnchorGenerator(keras.layers.Layer):
         self.anchor_scale = anchor_scale
         self.num_octaves = num_octaves
         self.aspect_ratios = tuple(aspect_ratios)
+        self.sizes = None if sizes is None else tuple(tuple(sides) for sides in sizes)
+        self.offset = offset
+        self.integer = integer
+        self._check()
+
+    def _check(self):
         if not self.levels or list(self.levels) != sorted(set(self.levels)):
             raise ValueError(
                 "`levels` must be ascending pyramid levels, finest first, such as (3, 4, 5, 6, 7). "
-                f"Received: levels={levels!r}."
+                f"Received: levels={self.levels!r}."
             )
-        if anchor_scale <= 0 or num_octaves < 1:
+        if self.anchor_scale <= 0 or self.num_octaves < 1:
             raise ValueError(
                 "`anchor_scale` must be positive and `num_octaves` at least 1. Received: "
-                f"anchor_scale={anchor_scale!r}, num_octaves={num_octaves!r}."
+                f"anchor_scale={self.anchor_scale!r}, num_octaves={self.num_octaves!r}."
             )
         if not self.aspect_ratios or min(self.aspect_ratios) <= 0:
             raise ValueError(
                 "`aspect_ratios` must be positive numbers, width / height. Received: "
-                f"aspect_ratios={aspect_ratios!r}."
+                f"aspect_ratios={self.aspect_ratios!r}."
+            )
+        if self.sizes is not None and (
+            len(self.sizes) != len(self.levels)
+            or len({len(sides) for sides in self.sizes}) != 1
+            or not all(side > 0 for sides in self.sizes for side in sides)
+            or not self.sizes[0]
+        ):
+            raise ValueError(
+                f"`sizes` must hold as many positive sides for each level of {self.levels}. "
+                f"Received: sizes={self.sizes!r}. Give one tuple of pixels per level."
             )
 
     @property
     def num_anchors_per_cell(self) -> int:
         """Anchors on one cell: sizes times aspect ratios."""
-        return self.num_octaves * len(self.aspect_ratios)
+        sides = self.num_octaves if self.sizes is None else len(self.sizes[0])
+        return sides * len(self.aspect_ratios)
 
     def feature_sizes(self, image_size) -> list[tuple[int, int]]:
         """Sizes `(height, width)` of the levels if each halves the one below, rounded up."""
@@ -107,17 +132,36 @@ class AnchorGenerator(keras.layers.Layer):
                 f"`feature_sizes` must hold one (height, width) per level {self.levels}. "
                 f"Received: {feature_sizes}."
             )
-        boxes = [self._level_anchors(height, width, *size) for size in feature_sizes]
+        stride_of = [
+            (height / rows, width / columns)
+            if not self.integer
+            else (height // rows, width // columns)
+            for rows, columns in feature_sizes
+        ]
+        boxes = [
+            self._on_cells(size, stride, self._half_sides(i, stride))
+            for i, (size, stride) in enumerate(zip(feature_sizes, stride_of, strict=True))
+        ]
         return np.concatenate(boxes).astype("float32")
 
-    def _level_anchors(self, height, width, rows, columns):
-        stride_y, stride_x = height / rows, width / columns
-        scales = self.anchor_scale * 2.0 ** (np.arange(self.num_octaves) / self.num_octaves)
-        roots = np.sqrt(np.asarray(self.aspect_ratios, "float64"))
-        half_w = (scales[:, None] * roots * stride_x).ravel() / 2
-        half_h = (scales[:, None] / roots * stride_y).ravel() / 2
-        y = ((np.arange(rows) + 0.5) * stride_y)[:, None, None]
-        x = ((np.arange(columns) + 0.5) * stride_x)[None, :, None]
+    def _half_sides(self, index, stride):
+        """Half heights and half widths of the anchors of a cell, scale by scale."""
+        # Rounding turns on the last bit: torchvision computes its sides in float32.
+        number = "float32" if self.integer else "float64"
+        if self.sizes is None:
+            scales = self.anchor_scale * 2.0 ** (np.arange(self.num_octaves) / self.num_octaves)
+            heights, widths = scales * stride[0], scales * stride[1]
+        else:
+            heights = widths = np.asarray(self.sizes[index], number)
+        roots = np.sqrt(np.asarray(self.aspect_ratios, number))
+        half_h = (heights.astype(number)[:, None] / roots).ravel() / 2
+        half_w = (widths.astype(number)[:, None] * roots).ravel() / 2
+        return (np.rint(half_h), np.rint(half_w)) if self.integer else (half_h, half_w)
+
+    def _on_cells(self, size, stride, half_sides):
+        (rows, columns), (half_h, half_w) = size, half_sides
+        y = ((np.arange(rows) + self.offset) * stride[0])[:, None, None]
+        x = ((np.arange(columns) + self.offset) * stride[1])[None, :, None]
         sides = np.broadcast_arrays(x - half_w, y - half_h, x + half_w, y + half_h)
         return np.stack(sides, axis=-1).reshape(-1, 4)
 
@@ -142,4 +186,7 @@ class AnchorGenerator(keras.layers.Layer):
             "anchor_scale": self.anchor_scale,
             "num_octaves": self.num_octaves,
             "aspect_ratios": self.aspect_ratios,
+            "sizes": self.sizes,
+            "offset": self.offset,
+            "integer": self.integer,
         }
