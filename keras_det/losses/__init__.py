@@ -1,3 +1,9 @@
+from keras_det.losses.box_regression import BOX_LOSSES as BOX_LOSSES
 from keras_det.losses.box_regression import BoxHuberLoss as BoxHuberLoss
+from keras_det.losses.box_regression import BoxSmoothL1Loss as BoxSmoothL1Loss
+from keras_det.losses.box_regression import make_box_loss as make_box_loss
 from keras_det.losses.focal import SigmoidFocalLoss as SigmoidFocalLoss
 from keras_det.losses.focal import SparseSigmoidFocalLoss as SparseSigmoidFocalLoss
+from keras_det.losses.iou import CIoULoss as CIoULoss
+from keras_det.losses.iou import DIoULoss as DIoULoss
+from keras_det.losses.iou import GIoULoss as GIoULoss

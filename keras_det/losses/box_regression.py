@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_det.losses.iou import CIoULoss, DIoULoss, GIoULoss
+
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class BoxHuberLoss(keras.losses.Loss):
@@ -30,19 +32,97 @@ class BoxHuberLoss(keras.losses.Loss):
         `(batch, anchors)`, before `sample_weight` and `reduction`.
     """
 
+    inputs = "deltas"
+
     def __init__(self, delta=0.1, reduction="sum", name="box_huber_loss", **kwargs):
         super().__init__(name=name, reduction=reduction, **kwargs)
-        if delta <= 0:
+        if not delta > 0:
             raise ValueError(
                 f"`delta` must be positive. Received: delta={delta!r}. EfficientDet uses 0.1."
             )
         self.delta = delta
 
     def call(self, y_true, y_pred):
-        error = ops.abs(ops.cast(y_pred, "float32") - ops.cast(y_true, "float32"))
-        near = ops.minimum(error, self.delta)
-        # near * (error - near / 2) is e^2 / 2 up to delta and delta e - delta^2 / 2 from there.
-        return ops.sum(near * (error - 0.5 * near), axis=-1)
+        return _huber(y_true, y_pred, self.delta)
 
     def get_config(self):
         return {**super().get_config(), "delta": self.delta}
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class BoxSmoothL1Loss(keras.losses.Loss):
+    """Smooth L1 loss per anchor, summed over the four coordinates.
+
+    Fast R-CNN equation 3 (https://arxiv.org/abs/1504.08083), with the width of its quadratic part
+    as an argument, e = prediction - target:
+
+        loss = sum over coordinates of  e^2 / (2 beta)   where |e| < beta
+                                        |e| - beta / 2   elsewhere
+
+    This is torch's and Detectron's form, `BoxHuberLoss(delta=beta)` divided by beta: its slope
+    ends at 1 whatever beta. Detectron's RetinaNet has beta 0.11, torchvision's plain L1 (a beta
+    near 0), Fast R-CNN beta 1.
+
+    Args:
+        beta: float > 0. Error at which the loss turns from quadratic to linear, in units of the
+            deltas.
+
+    Call arguments:
+        y_true: `(batch, anchors, 4)` box deltas.
+        y_pred: `(batch, anchors, 4)` box deltas.
+
+    Returns:
+        `(batch, anchors)`, before `sample_weight` and `reduction`.
+    """
+
+    inputs = "deltas"
+
+    def __init__(self, beta=1 / 9, reduction="sum", name="box_smooth_l1_loss", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        if not beta > 0:
+            raise ValueError(
+                f"`beta` must be positive. Received: beta={beta!r}. RetinaNet uses 1/9 (0.11); for "
+                "plain L1 take a small one, such as 1e-6."
+            )
+        self.beta = beta
+
+    def call(self, y_true, y_pred):
+        return _huber(y_true, y_pred, self.beta) / self.beta
+
+    def get_config(self):
+        return {**super().get_config(), "beta": self.beta}
+
+
+def _huber(y_true, y_pred, delta):
+    error = ops.abs(ops.cast(y_pred, "float32") - ops.cast(y_true, "float32"))
+    near = ops.minimum(error, delta)
+    # near * (error - near / 2) is e^2 / 2 up to delta and delta e - delta^2 / 2 from there.
+    return ops.sum(near * (error - 0.5 * near), axis=-1)
+
+
+BOX_LOSSES = {
+    "huber": BoxHuberLoss,
+    "smooth_l1": BoxSmoothL1Loss,
+    "giou": GIoULoss,
+    "diou": DIoULoss,
+    "ciou": CIoULoss,
+}
+
+
+def make_box_loss(loss) -> keras.losses.Loss:
+    """Returns the box loss of that name with its defaults, or the loss handed in.
+
+    Args:
+        loss: "huber", "smooth_l1", "giou", "diou", "ciou", or an instance of a Keras loss whose
+            attribute `inputs` says what it compares: "deltas" `(batch, anchors, 4)`, or "boxes",
+            the same decoded to xyxy pixels.
+    """
+    if isinstance(loss, str) and loss in BOX_LOSSES:
+        return BOX_LOSSES[loss]()
+    if isinstance(loss, keras.losses.Loss) and getattr(loss, "inputs", None) in ("deltas", "boxes"):
+        return loss
+    raise ValueError(
+        f"A box loss must be one of {sorted(BOX_LOSSES)}, or a loss whose attribute `inputs` is "
+        f'"deltas" or "boxes". Received: {loss!r}. Set `inputs` on your own loss class to what it '
+        "compares."
+    )

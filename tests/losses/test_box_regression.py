@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det.losses import BoxHuberLoss
+from keras_det.losses import BOX_LOSSES, BoxHuberLoss, BoxSmoothL1Loss, GIoULoss, make_box_loss
 from tests.helpers import golden
+from tests.losses.gradients import value_and_gradients
 
 
 # delta 0.5: errors 0.2, -0.5, 2, 0 -> 0.02, 0.125, 0.5 * 2 - 0.125 = 0.875, 0; the sum is 1.02.
@@ -63,3 +64,67 @@ def test_config_round_trip():
 def test_bad_delta_is_named():
     with pytest.raises(ValueError, match="`delta` must be positive. Received: delta=0"):
         BoxHuberLoss(delta=0)
+
+
+# beta 0.5: errors 0.2, -0.5, 2, 0 -> 0.04 / 2 / 0.5 = 0.04, 0.25, 2 - 0.25, 0; the sum is 2.04.
+def test_smooth_l1_equals_values_by_hand():
+    y_true = np.array([[[0.0, 1.0, 0.0, 7.0]]])
+    y_pred = np.array([[[0.2, 0.5, 2.0, 7.0]]])
+    loss = BoxSmoothL1Loss(beta=0.5, reduction=None)(y_true, y_pred)
+    np.testing.assert_allclose(loss, [[2.04]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss, key",
+    [
+        (BoxSmoothL1Loss(beta=1.0), "beta1.0000"),
+        (BoxSmoothL1Loss(beta=0.11), "beta0.1100"),
+        (BoxSmoothL1Loss(), "beta0.1111"),
+    ],
+)
+def test_smooth_l1_equals_torch(loss, key):
+    file = golden("ops/misc_ops.npz")
+    x, y = (file[f"reg/{name}"].reshape(2, 5, 4) for name in "xy")
+    expected = file[f"reg/smooth_l1_{key}"].reshape(2, 5, 4).sum(-1)
+    np.testing.assert_allclose(loss.call(y, x), expected, rtol=2e-6)
+
+
+# Slope e / beta inside, the sign of e outside, and 1 at beta itself; Huber's is beta times that.
+def test_slopes_by_hand():
+    y_pred = np.array([[[0.05, -0.25, 3.0, -2.0]]], "float32")
+    slope = np.array([[[0.2, -1.0, 1.0, -1.0]]])
+    for loss, scale in ((BoxSmoothL1Loss(beta=0.25), 1.0), (BoxHuberLoss(delta=0.25), 0.25)):
+        _, gradients = value_and_gradients(
+            lambda x, loss=loss: loss(np.zeros((1, 1, 4), "float32"), x), y_pred
+        )
+        np.testing.assert_allclose(gradients[0], scale * slope, rtol=1e-6)
+
+
+def test_smooth_l1_config_round_trip():
+    config = keras.losses.serialize(BoxSmoothL1Loss(beta=0.3, reduction=None, name="b"))
+    assert keras.losses.deserialize(config).get_config() == {
+        "name": "b",
+        "reduction": None,
+        "beta": 0.3,
+    }
+
+
+@pytest.mark.parametrize("beta", [0, -1.0, float("nan")])
+def test_bad_beta_is_named(beta):
+    with pytest.raises(ValueError, match="`beta` must be positive. Received: beta="):
+        BoxSmoothL1Loss(beta=beta)
+
+
+def test_box_losses_by_name():
+    for name, cls in BOX_LOSSES.items():
+        loss = make_box_loss(name)
+        assert type(loss) is cls and loss.inputs == ("boxes" if "iou" in name else "deltas")
+        assert loss.reduction == "sum"
+    own = GIoULoss(name="own")
+    assert make_box_loss(own) is own
+
+
+@pytest.mark.parametrize("loss", ["iou", GIoULoss, keras.losses.Huber(), None])
+def test_what_is_no_box_loss_is_named(loss):
+    with pytest.raises(ValueError, match="one of .'ciou', 'diou', 'giou'.*Received"):
+        make_box_loss(loss)

@@ -1,0 +1,164 @@
+"""Losses of the box head by overlap: how well a decoded box covers the matched one."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_det.boxes import box_areas
+
+# torchvision's: square pixels (or pixels squared) that keep a fraction of empty boxes finite.
+EPSILON = 1e-7
+# Corners around 1,000 are 6e-5 pixel apart in float32: the aspect ratio of smaller sides is noise.
+MIN_ASPECT_SIDE = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class GIoULoss(keras.losses.Loss):
+    """Generalised IoU loss per anchor: still has a gradient where boxes do not meet.
+
+    Rezatofighi et al., algorithms 1 and 2 (https://arxiv.org/abs/1902.09630), with U the area of
+    the union and C that of the smallest box around both:
+
+        GIoU = IoU - (C - U) / C,    loss = 1 - GIoU    in 0 .. 2
+
+    Equal to torchvision's `generalized_box_iou_loss`, its 1e-7 in both denominators included. A
+    box without area overlaps nothing, itself neither; values and gradients stay finite there. Where
+    sides of both boxes coincide, each box gets half of the slope, as in torch and JAX.
+
+    Call arguments:
+        y_true: `(batch, anchors, 4)` boxes, xyxy pixels.
+        y_pred: `(batch, anchors, 4)` boxes, xyxy pixels, decoded and not clipped.
+
+    Returns:
+        `(batch, anchors)`, before `sample_weight` and `reduction`.
+    """
+
+    inputs = "boxes"
+
+    def __init__(self, reduction="sum", name="giou_loss", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+
+    def call(self, y_true, y_pred):
+        y_true, y_pred = _float32(y_true, y_pred)
+        iou, union = _iou_and_union(y_true, y_pred)
+        width, height = _enclosing_sides(y_true, y_pred)
+        enclosing = width * height
+        return 1.0 - iou + (enclosing - union) / (enclosing + EPSILON)
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class DIoULoss(keras.losses.Loss):
+    """Distance-IoU loss per anchor: pulls the centres together.
+
+    Zheng et al., equation 7 (https://arxiv.org/abs/1911.08287), with d the distance of the centres
+    and c the diagonal of the smallest box around both:
+
+        loss = 1 - IoU + d^2 / c^2    in 0 .. 2
+
+    Equal to torchvision's `distance_box_iou_loss`; boxes without area as in `GIoULoss`.
+
+    Call arguments:
+        y_true: `(batch, anchors, 4)` boxes, xyxy pixels.
+        y_pred: `(batch, anchors, 4)` boxes, xyxy pixels, decoded and not clipped.
+
+    Returns:
+        `(batch, anchors)`, before `sample_weight` and `reduction`.
+    """
+
+    inputs = "boxes"
+
+    def __init__(self, reduction="sum", name="diou_loss", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+
+    def call(self, y_true, y_pred):
+        y_true, y_pred = _float32(y_true, y_pred)
+        iou, _ = _iou_and_union(y_true, y_pred)
+        return 1.0 - iou + _centre_penalty(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class CIoULoss(keras.losses.Loss):
+    """Complete IoU loss per anchor: overlap, centre distance and aspect ratio.
+
+    Zheng et al., equations 9 to 11 (https://arxiv.org/abs/1911.08287), with `*` the true box:
+
+        loss  = 1 - IoU + d^2 / c^2 + alpha v    (d, c: `DIoULoss`)
+        v     = 4 / pi^2 (arctan(w* / h*) - arctan(w / h))^2
+        alpha = v / ((1 - IoU) + v)
+
+    alpha is a trade-off, not a function to descend: it is held constant in the gradient. The
+    paper also drops 1 / (w^2 + h^2) from the slope of v; here, as in torchvision's
+    `complete_box_iou_loss`, it stays. Boxes without area as in `GIoULoss`.
+
+    Call arguments:
+        y_true: `(batch, anchors, 4)` boxes, xyxy pixels.
+        y_pred: `(batch, anchors, 4)` boxes, xyxy pixels, decoded and not clipped.
+
+    Returns:
+        `(batch, anchors)`, before `sample_weight` and `reduction`.
+    """
+
+    inputs = "boxes"
+
+    def __init__(self, reduction="sum", name="ciou_loss", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+
+    def call(self, y_true, y_pred):
+        y_true, y_pred = _float32(y_true, y_pred)
+        iou, _ = _iou_and_union(y_true, y_pred)
+        v = ops.square(_diagonal_angle(y_true) - _diagonal_angle(y_pred)) * (4.0 / math.pi**2)
+        # An IoU rounded to 1 + 1e-7 must not cancel epsilon.
+        alpha = v / (ops.relu(1.0 - iou) + v + EPSILON)
+        return 1.0 - iou + _centre_penalty(y_true, y_pred) + ops.stop_gradient(alpha) * v
+
+
+def _float32(y_true, y_pred):
+    return ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+
+
+def _split(boxes):
+    return tuple(boxes[..., i] for i in range(4))
+
+
+def _larger(a, b):
+    """The larger of two; equal ones share the slope, which TensorFlow gives to the first alone."""
+    return 0.5 * (ops.maximum(a, b) + ops.maximum(b, a))
+
+
+def _smaller(a, b):
+    return 0.5 * (ops.minimum(a, b) + ops.minimum(b, a))
+
+
+def _iou_and_union(boxes_a, boxes_b):
+    a_x1, a_y1, a_x2, a_y2 = _split(boxes_a)
+    b_x1, b_y1, b_x2, b_y2 = _split(boxes_b)
+    # relu, unlike maximum, has no slope at 0: boxes that touch do not attract each other.
+    width = ops.relu(_smaller(a_x2, b_x2) - _larger(a_x1, b_x1))
+    height = ops.relu(_smaller(a_y2, b_y2) - _larger(a_y1, b_y1))
+    common = width * height
+    union = box_areas(boxes_a) + box_areas(boxes_b) - common
+    return common / (union + EPSILON), union
+
+
+def _enclosing_sides(boxes_a, boxes_b):
+    a_x1, a_y1, a_x2, a_y2 = _split(boxes_a)
+    b_x1, b_y1, b_x2, b_y2 = _split(boxes_b)
+    width = _larger(a_x2, b_x2) - _smaller(a_x1, b_x1)
+    height = _larger(a_y2, b_y2) - _smaller(a_y1, b_y1)
+    return ops.maximum(width, 0.0), ops.maximum(height, 0.0)
+
+
+def _centre_penalty(boxes_a, boxes_b):
+    width, height = _enclosing_sides(boxes_a, boxes_b)
+    a_x1, a_y1, a_x2, a_y2 = _split(boxes_a)
+    b_x1, b_y1, b_x2, b_y2 = _split(boxes_b)
+    dx, dy = (a_x1 + a_x2 - b_x1 - b_x2) / 2.0, (a_y1 + a_y2 - b_y1 - b_y2) / 2.0
+    return (dx * dx + dy * dy) / (width * width + height * height + EPSILON)
+
+
+def _diagonal_angle(boxes):
+    """arctan(width / height), with a finite slope for boxes without sides."""
+    x1, y1, x2, y2 = _split(boxes)
+    width, height = (ops.maximum(side, MIN_ASPECT_SIDE) for side in (x2 - x1, y2 - y1))
+    return ops.arctan2(width, height)
