@@ -5,12 +5,10 @@ import math
 import keras
 from keras import ops
 
-from keras_det.boxes import box_areas
+from keras_det.boxes import MIN_SIDE, box_areas
 
 # torchvision's: square pixels (or pixels squared) that keep a fraction of empty boxes finite.
 EPSILON = 1e-7
-# Corners around 1,000 are 6e-5 pixel apart in float32: the aspect ratio of smaller sides is noise.
-MIN_ASPECT_SIDE = 1e-3
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -160,5 +158,6 @@ def _centre_penalty(boxes_a, boxes_b):
 def _diagonal_angle(boxes):
     """arctan(width / height), with a finite slope for boxes without sides."""
     x1, y1, x2, y2 = _split(boxes)
-    width, height = (ops.maximum(side, MIN_ASPECT_SIDE) for side in (x2 - x1, y2 - y1))
+    # Both floored: 0 beside 1e-8 would have a slope of 1e8.
+    width, height = (ops.maximum(side, MIN_SIDE) for side in (x2 - x1, y2 - y1))
     return ops.arctan2(width, height)
