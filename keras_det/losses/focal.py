@@ -1,25 +1,69 @@
 """Focal losses of the class head: rare objects against a hundred thousand background anchors."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
-def _check_focal(alpha, gamma):
-    if not 0 <= alpha <= 1 or gamma < 0:
-        raise ValueError(
-            "`alpha` must lie in [0, 1] and `gamma` must not be negative. Received: "
-            f"alpha={alpha!r}, gamma={gamma!r}. RetinaNet uses 0.25 and 2, EfficientDet 0.25 and "
-            "1.5."
-        )
+class _FocalLoss(keras.losses.Loss):
+    """What both losses share: their arguments, and the weight of every entry."""
+
+    def __init__(self, alpha, gamma, class_weights, **kwargs):
+        super().__init__(**kwargs)
+        # Tuples of plain floats: hashable, saved as they are, and not the caller's list.
+        self.alpha = alpha if np.ndim(alpha) == 0 else tuple(float(a) for a in alpha)
+        self.gamma = gamma
+        self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
+        self._check()
+
+    def _check(self):
+        alphas = np.asarray(self.alpha)
+        if not (alphas.size and np.all((alphas >= 0) & (alphas <= 1)) and self.gamma >= 0):
+            raise ValueError(
+                "`alpha` must lie in [0, 1] and `gamma` must not be negative. Received: "
+                f"alpha={self.alpha!r}, gamma={self.gamma!r}. RetinaNet uses 0.25 and 2, "
+                "EfficientDet 0.25 and 1.5; `alpha` may also be a list, one per class."
+            )
+        weights = np.asarray(1.0 if self.class_weights is None else self.class_weights)
+        if not (weights.size and np.all((weights > 0) & np.isfinite(weights))):
+            raise ValueError(
+                "`class_weights` must be None or one positive number per class. Received: "
+                f"class_weights={self.class_weights!r}. 1 leaves a class as it is."
+            )
+
+    def _entry_weights(self, num_classes):
+        """Weights of positives and of negatives: two floats, or two `(classes,)` arrays."""
+        for name in ("alpha", "class_weights"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != num_classes:
+                raise ValueError(
+                    f"`{name}` must hold one number for each of the {num_classes} classes of the "
+                    f"logits. Received: {len(value)} numbers, {value}. Follow the order of the "
+                    "model's `class_names`; there is no background class."
+                )
+        if self.class_weights is None and not isinstance(self.alpha, tuple):
+            return self.alpha, 1.0 - self.alpha
+        weights = np.asarray(self.class_weights or (1.0,) * num_classes)
+        alpha = np.asarray(self.alpha)
+        return (weights * alpha).astype("float32"), (weights * (1.0 - alpha)).astype("float32")
+
+    def get_config(self):
+        per_class = isinstance(self.alpha, tuple)
+        return {
+            **super().get_config(),
+            "alpha": list(self.alpha) if per_class else self.alpha,
+            "gamma": self.gamma,
+            "class_weights": self.class_weights and list(self.class_weights),
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
-class SigmoidFocalLoss(keras.losses.Loss):
+class SigmoidFocalLoss(_FocalLoss):
     """Focal loss per anchor, summed over classes, computed from logits.
 
-    RetinaNet equation 5 (https://arxiv.org/abs/1708.02002):
+    RetinaNet equation 5 (https://arxiv.org/abs/1708.02002), times the weight w_c of the class:
 
-        FL = -alpha_t * (1 - p_t)^gamma * log(p_t)
+        FL = -w_c * alpha_t * (1 - p_t)^gamma * log(p_t)
 
     With s = logit for a positive entry and -logit for a negative one, p_t = sigmoid(s), hence
     log(p_t) = -softplus(-s) and log(1 - p_t) = -softplus(s): no clipping and no overflow at any
@@ -27,8 +71,10 @@ class SigmoidFocalLoss(keras.losses.Loss):
     the number of positive anchors gives the paper's loss.
 
     Args:
-        alpha: float in [0, 1]. Weight of positives; negatives get 1 - alpha.
+        alpha: float in [0, 1], or one per class. Weight of positives; negatives get 1 - alpha.
         gamma: float >= 0. Focusing power; 0 is weighted cross-entropy.
+        class_weights: None, or one float > 0 per class. Multiplies every entry of that class, of
+            positives and negatives alike; the paper has none.
 
     Call arguments:
         y_true: `(batch, anchors, classes)`, exactly 0 or 1 (no smoothing).
@@ -38,26 +84,29 @@ class SigmoidFocalLoss(keras.losses.Loss):
         `(batch, anchors)` in nats, before `sample_weight` and `reduction`.
     """
 
-    def __init__(self, alpha=0.25, gamma=2.0, reduction="sum", name="sigmoid_focal_loss", **kwargs):
-        super().__init__(name=name, reduction=reduction, **kwargs)
-        _check_focal(alpha, gamma)
-        self.alpha = alpha
-        self.gamma = gamma
+    def __init__(
+        self,
+        alpha=0.25,
+        gamma=2.0,
+        class_weights=None,
+        reduction="sum",
+        name="sigmoid_focal_loss",
+        **kwargs,
+    ):
+        super().__init__(alpha, gamma, class_weights, reduction=reduction, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
         y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        as_positive, as_negative = self._entry_weights(y_pred.shape[-1])
         sign = 2.0 * y_true - 1.0
-        alpha_t = self.alpha * y_true + (1.0 - self.alpha) * (1.0 - y_true)
+        weight = as_positive * y_true + as_negative * (1.0 - y_true)
         modulator = ops.exp(-self.gamma * ops.softplus(sign * y_pred))
         cross_entropy = ops.softplus(-sign * y_pred)
-        return ops.sum(alpha_t * modulator * cross_entropy, axis=-1)
-
-    def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
+        return ops.sum(weight * modulator * cross_entropy, axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
-class SparseSigmoidFocalLoss(keras.losses.Loss):
+class SparseSigmoidFocalLoss(_FocalLoss):
     """`SigmoidFocalLoss` for integer targets, without a one-hot tensor.
 
     Almost every entry is a negative, so the loss is written as
@@ -68,8 +117,10 @@ class SparseSigmoidFocalLoss(keras.losses.Loss):
     where the second line touches one entry per anchor.
 
     Args:
-        alpha: float in [0, 1]. Weight of positives; negatives get 1 - alpha.
+        alpha: float in [0, 1], or one per class. Weight of positives; negatives get 1 - alpha.
         gamma: float >= 0. Focusing power; 0 is weighted cross-entropy.
+        class_weights: None, or one float > 0 per class. Multiplies every entry of that class, of
+            positives and negatives alike; the paper has none.
 
     Call arguments:
         y_true: `(batch, anchors)` class ids in 0 .. classes - 1, or -1 for background. Anchors to
@@ -81,12 +132,15 @@ class SparseSigmoidFocalLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self, alpha=0.25, gamma=2.0, reduction="sum", name="sparse_sigmoid_focal_loss", **kwargs
+        self,
+        alpha=0.25,
+        gamma=2.0,
+        class_weights=None,
+        reduction="sum",
+        name="sparse_sigmoid_focal_loss",
+        **kwargs,
     ):
-        super().__init__(name=name, reduction=reduction, **kwargs)
-        _check_focal(alpha, gamma)
-        self.alpha = alpha
-        self.gamma = gamma
+        super().__init__(alpha, gamma, class_weights, reduction=reduction, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
         labels = ops.cast(y_true, "int32")
@@ -107,24 +161,28 @@ class SparseSigmoidFocalLoss(keras.losses.Loss):
 
     def _loss_and_slope(self, logits, labels):
         positive = labels >= 0
-        true_class = ops.maximum(labels, 0)[..., None]
-        true_logits = ops.take_along_axis(logits, true_class, axis=-1)[..., 0]
+        true_class = ops.maximum(labels, 0)
+        true_logits = ops.take_along_axis(logits, true_class[..., None], axis=-1)[..., 0]
         as_positive, positive_slope = _focal_term(-true_logits, self.gamma)
         as_negative, _ = _focal_term(true_logits, self.gamma)
         terms, slopes = _focal_term(logits, self.gamma)
-        weight = 1.0 - self.alpha
-        correction = self.alpha * as_positive - weight * as_negative
-        loss = weight * ops.sum(terms, axis=-1) + ops.where(positive, correction, 0.0)
+        positive_weight, weight = self._entry_weights(logits.shape[-1])
+        if np.ndim(weight) == 0:
+            background, true_weight = weight * ops.sum(terms, axis=-1), weight
+        else:
+            background = ops.sum(weight * terms, axis=-1)
+            positive_weight, true_weight = (
+                ops.take(ops.convert_to_tensor(w), true_class) for w in (positive_weight, weight)
+            )
+        correction = positive_weight * as_positive - true_weight * as_negative
+        loss = background + ops.where(positive, correction, 0.0)
         classes = ops.arange(logits.shape[-1], dtype="int32")
         slope = ops.where(
             classes == labels[..., None],
-            (-self.alpha * positive_slope)[..., None],
+            (-positive_weight * positive_slope)[..., None],
             weight * slopes,
         )
         return loss, slope
-
-    def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
 
 
 def _focal_term(logits, gamma):
@@ -137,6 +195,8 @@ def _focal_term(logits, gamma):
     A positive entry is a negative one with its logit and the sign of its slope turned round.
     """
     probability, cross_entropy = ops.sigmoid(logits), ops.softplus(logits)
+    if gamma == 0:
+        return cross_entropy, probability
     modulator = ops.exp(gamma * (logits - cross_entropy))  # log(p) = x - softplus(x)
     term = modulator * cross_entropy
     return term, gamma * (1.0 - probability) * term + modulator * probability

@@ -152,15 +152,134 @@ def test_sparse_loss_in_a_graph_equals_eager(compiled):
     np.testing.assert_allclose(gradient, expected[1], rtol=1e-4, atol=1e-6)
 
 
+def oracle(labels, logits, alpha, gamma, class_weights):
+    """Value per anchor and slope per logit in float64: RetinaNet equation 5 and appendix B.
+
+    d FL / d s = (1 - p)^gamma (gamma p log(p) + p - 1), where s is the logit of a positive entry
+    and minus the logit of a negative one, p = sigmoid(s).
+    """
+    num_classes = logits.shape[-1]
+    y = one_hot(labels, num_classes).astype("float64")
+    sign = 2 * y - 1
+    s = sign * logits.astype("float64")
+    log_p, p, rest = -np.logaddexp(0, -s), 1 / (1 + np.exp(-s)), 1 / (1 + np.exp(s))
+    alpha, class_weights = (np.broadcast_to(x, num_classes) for x in (alpha, class_weights))
+    weight = class_weights * np.where(y == 1, alpha, 1 - alpha)
+    value = (-weight * rest**gamma * log_p).sum(-1)
+    return value, sign * weight * rest**gamma * (gamma * p * log_p - rest)
+
+
+WEIGHTINGS = [
+    {"alpha": 0.25},
+    {"alpha": [0.1, 0.9, 0.5, 0.0, 1.0]},
+    {"alpha": 0.6, "class_weights": [1.0, 0.2, 3.0, 10.0, 0.5]},
+    {"alpha": np.array([0.1, 0.9, 0.5, 0.3, 0.7]), "class_weights": (1, 0.2, 3, 10, 0.5)},
+]
+
+
+# Logits of +-100 on purpose: what a step of `fit` sees when training runs away.
 @pytest.mark.parametrize("cls", LOSSES)
-def test_config_round_trip(cls):
-    config = keras.losses.serialize(cls(alpha=0.4, gamma=1.5, reduction=None, name="f"))
-    expected = {"name": "f", "reduction": None, "alpha": 0.4, "gamma": 1.5}
+@pytest.mark.parametrize("gamma", [0, 0.5, 5.0])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_value_and_gradient_equal_the_paper_in_float64(cls, weighting, gamma):
+    labels, logits, _ = random_case(3, num_classes=5)
+    logits[0, :12] = np.random.default_rng(1).choice([-100, -30, 30, 100], (12, 5))
+    labels[0, :6] = [0, 1, 2, 3, 4, -1]
+    loss = cls(gamma=gamma, **weighting)
+    value, slope = oracle(
+        labels, logits, weighting["alpha"], gamma, weighting.get("class_weights", 1.0)
+    )
+    y_true = targets_for(loss, labels, 5)
+    # The sparse loss takes back the negative term of a positive entry: rounding of that term.
+    atol = 2e-7 * 10 * 100 if cls is SparseSigmoidFocalLoss else 1e-7
+    np.testing.assert_allclose(loss.call(y_true, logits), value, rtol=1e-5, atol=atol)
+    total, gradient = value_and_gradient(loss, y_true, logits)
+    np.testing.assert_allclose(total, value.sum(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6)
+
+
+# Logits 0: every entry is ln 2, a positive of class 1 has 0.3 * 2, the negatives of classes 0 and 2
+# have 0.9 * 1 and 0.5 * 4; the background anchor has 0.9 + 0.7 * 2 + 2.
+@pytest.mark.parametrize("cls", LOSSES)
+def test_per_class_weights_by_hand(cls):
+    loss = cls(alpha=[0.1, 0.3, 0.5], gamma=0, class_weights=[1, 2, 4], reduction=None)
+    y_true = targets_for(loss, np.array([[1, -1]]), 3)
+    expected = np.log(2) * np.array([[0.6 + 0.9 + 2, 0.9 + 1.4 + 2]])
+    np.testing.assert_allclose(loss(y_true, np.zeros((1, 2, 3))), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cls", LOSSES)
+def test_gamma_zero_is_keras_cross_entropy(cls):
+    labels, logits, _ = random_case(4)
+    loss = cls(alpha=0.5, gamma=0, reduction=None)
+    value = 2 * loss(targets_for(loss, labels, 7), logits)
+    expected = 7 * keras.losses.BinaryCrossentropy(from_logits=True, reduction=None)(
+        one_hot(labels, 7), logits
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("cls", LOSSES)
+def test_fit_on_runaway_logits_recovers(cls):
+    """A kernel that makes logits of +-100, half of them wrong, gets the step of the formula."""
+    keras.utils.set_random_seed(0)
+    kernel = np.array([[100.0, -100.0, 100.0, -100.0]], "float32")
+    model = keras.Sequential([keras.Input((3, 1)), keras.layers.Dense(4, use_bias=False)])
+    model.set_weights([kernel])
+    loss = cls(alpha=[0.25, 0.5, 0.5, 0.25], class_weights=[1, 2, 1, 1])
+    model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    labels = np.array([[0, 1, -1]])
+    model.fit(np.ones((1, 3, 1)), targets_for(loss, labels, 4), verbose=0)
+    # Wrong entries only: class 0 twice a negative (0.75), class 1 once a positive (-0.5 * 2),
+    # class 2 three times a negative (0.5).
+    expected = kernel - [[1.5, -1.0, 1.5, 0.0]]
+    np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cls", LOSSES)
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        {"alpha": 0.4, "class_weights": None},
+        {"alpha": [0.4, 0.2], "class_weights": [1.0, 2.0]},
+    ],
+)
+def test_config_round_trip(cls, weighting):
+    config = keras.losses.serialize(cls(gamma=1.5, reduction=None, name="f", **weighting))
+    expected = {"name": "f", "reduction": None, "gamma": 1.5, **weighting}
     assert keras.losses.deserialize(config).get_config() == expected
 
 
+def test_the_callers_list_is_copied():
+    alpha, class_weights = [0.1, 0.2], [1.0, 2.0]
+    loss = SparseSigmoidFocalLoss(alpha=alpha, class_weights=class_weights)
+    alpha[0], class_weights[0] = 9.0, -1.0
+    assert loss.get_config()["alpha"] == [0.1, 0.2]
+    assert loss.get_config()["class_weights"] == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("cls", LOSSES)
-@pytest.mark.parametrize("arguments", [{"alpha": 1.5}, {"alpha": -1}, {"gamma": -0.1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"alpha": 1.5}, {"alpha": -1}, {"gamma": -0.1}, {"alpha": [0.5, 1.5]}, {"alpha": []}]
+    + [{"alpha": float("nan")}, {"gamma": float("nan")}],
+)
 def test_bad_arguments_are_named(cls, arguments):
     with pytest.raises(ValueError, match="`alpha` must lie in .0, 1. and `gamma` must not be"):
         cls(**arguments)
+
+
+@pytest.mark.parametrize("cls", LOSSES)
+@pytest.mark.parametrize("weights", [[1.0, 0.0], [1.0, -2.0], [float("inf"), 1.0], []])
+def test_bad_class_weights_are_named(cls, weights):
+    with pytest.raises(ValueError, match="`class_weights` must be None or one positive number"):
+        cls(class_weights=weights)
+
+
+@pytest.mark.parametrize("cls", LOSSES)
+@pytest.mark.parametrize("name, values", [("alpha", [0.5] * 3), ("class_weights", [2.0])])
+def test_wrong_lengths_are_named_at_the_first_call(cls, name, values):
+    loss = cls(**{name: values})
+    message = f"`{name}` must hold one number for each of the 2 classes.*Received: {len(values)} "
+    with pytest.raises(ValueError, match=message):
+        loss(targets_for(loss, np.array([[1, -1]]), 2), np.zeros((1, 2, 2)))
