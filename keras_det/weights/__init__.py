@@ -1,4 +1,8 @@
 """Importers of public checkpoints; each takes the model as an argument."""
 
-from keras_det.weights.efficientdet import LoadReport as LoadReport
 from keras_det.weights.efficientdet import load_efficientdet as load_efficientdet
+from keras_det.weights.report import LoadReport as LoadReport
+from keras_det.weights.resnet import load_resnet as load_resnet
+from keras_det.weights.torch_file import read_torch_file as read_torch_file
+from keras_det.weights.torchvision import load_torchvision_retinanet as load_torchvision_retinanet
+from keras_det.weights.torchvision import torchvision_arguments as torchvision_arguments

@@ -6,29 +6,18 @@ average wins. Box outputs are stored as (ty, tx, th, tw) and permuted to ours, (
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from keras_det.errors import DataError
+from keras_det.weights.report import LoadReport
 
 AVERAGE = "/ExponentialMovingAverage"
+# What an optimizer and TensorFlow's saver add to the variables of the network.
+SLOTS = ("/Momentum", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
+BOOKKEEPING = ("global_step", "_CHECKPOINTABLE_OBJECT_GRAPH")
 # Our channel k of an anchor's four box outputs is theirs BOX_ORDER[k].
 BOX_ORDER = (1, 0, 3, 2)
-
-
-class LoadReport(NamedTuple):
-    """What a load did: names of the file's variables."""
-
-    loaded: list[str]
-    averaged: list[str]
-    unused: list[str]
-
-    def __str__(self):
-        return (
-            f"{len(self.loaded)} variables loaded ({len(self.averaged)} as moving averages), "
-            f"{len(self.unused)} of the file unused"
-        )
 
 
 def _numbered(name, index):
@@ -156,6 +145,14 @@ def read_checkpoint(path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+def _reason(name, used):
+    if name + AVERAGE in used:
+        return "its moving average is loaded"
+    if name.endswith(SLOTS) or name in BOOKKEEPING:
+        return "belongs to the training, not to the network"
+    return "the model has no such variable"
+
+
 def load_efficientdet(model, source) -> LoadReport:
     """Fills an EfficientDet with the weights of an official checkpoint of the same variant.
 
@@ -165,7 +162,7 @@ def load_efficientdet(model, source) -> LoadReport:
             arrays.
 
     Returns:
-        `LoadReport`. Momentum slots and `global_step` are not needed and count as unused.
+        `LoadReport`; momentum slots and `global_step` are skipped.
 
     Raises:
         DataError: a variable of the model is not in the file, or has another shape; nothing is
@@ -198,5 +195,6 @@ def load_efficientdet(model, source) -> LoadReport:
         averaged += [name for name in found if name.endswith(AVERAGE)]
     for variable, array in assignments:
         variable.assign(array)
-    used = set(loaded) | {name.removesuffix(AVERAGE) for name in averaged}
-    return LoadReport(loaded, averaged, sorted(set(values) - used))
+    used = set(loaded)
+    skipped = {name: _reason(name, used) for name in sorted(set(values) - used)}
+    return LoadReport(loaded, skipped, [], averaged)

@@ -27,7 +27,9 @@ def model():
 def test_every_variable_of_the_official_checkpoint_is_used(model, checkpoint):
     report = load_efficientdet(model, checkpoint)
     assert len(report.loaded) == 709
-    assert set(report.unused) <= {"global_step", "_CHECKPOINTABLE_OBJECT_GRAPH"}
+    assert set(report.skipped) <= {"global_step", "_CHECKPOINTABLE_OBJECT_GRAPH"}
+    assert set(report.skipped.values()) <= {"belongs to the training, not to the network"}
+    assert report.missing == [] and report.averaged == []
     names = variable_names(model)
     for name in ("efficientnet-b0/blocks_3/se/conv2d_1/kernel", "class_net/class-1-bn-6/beta"):
         np.testing.assert_array_equal(names[name].numpy(), checkpoint[name])
@@ -42,8 +44,9 @@ def test_the_average_wins_and_slots_are_ignored(model, checkpoint):
     }
     report = load_efficientdet(model, values)
     np.testing.assert_array_equal(variable_names(model)[name].numpy(), checkpoint[name] + 1)
-    assert report.averaged == [name + AVERAGE] and f"{name}/Momentum" in report.unused
-    assert name not in report.unused
+    assert report.averaged == [name + AVERAGE] and name + AVERAGE in report.loaded
+    assert report.skipped[name] == "its moving average is loaded"
+    assert report.skipped[f"{name}/Momentum"] == "belongs to the training, not to the network"
 
 
 def test_box_channels_are_permuted(model, checkpoint):

@@ -1,0 +1,259 @@
+"""torchvision's RetinaNet (`retinanet_resnet50_fpn`) into ours.
+
+What differs there: anchors are ordered ratio before scale, ratios are height / width, sizes are
+rounded and centred at multiples of a floored stride; class 0 is background; files of networks
+whose batch-norm statistics were frozen are meant for an epsilon of 0. Older files name the
+convolutions of towers and pyramid without the inner module.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from keras_det.errors import DataError
+from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.fill import Slot, fill, from_torch_kernel, skip_rest, torch_convolution
+from keras_det.weights.report import LoadReport
+from keras_det.weights.resnet import COUNTER, check_resnet, resnet_variant, torch_resnet_slots
+from keras_det.weights.torch_file import read_torch_file
+
+# torchvision's default anchors: sizes in pixels per level, and height / width.
+ANCHOR_SIZES = tuple(
+    (side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (32, 64, 128, 256, 512)
+)
+LEVELS, HEAD_REPEATS = (3, 4, 5, 6, 7), 4
+THEIR_RATIOS = (0.5, 1.0, 2.0)
+OUR_RATIOS = (1.0, 2.0, 0.5)
+# Class outputs of a network trained on COCO's category ids: 0 is background, 11 ids are not used.
+COCO_OUTPUTS = 91
+
+BODY, NECK = "backbone.body.", "backbone.fpn."
+CLASS_HEAD, BOX_HEAD = "head.classification_head.", "head.regression_head."
+CLASS_PREDICTION, BOX_PREDICTION = f"{CLASS_HEAD}cls_logits", f"{BOX_HEAD}bbox_reg"
+ADVICE = "Build the model for this file: RetinaNet.from_torchvision(path)."
+KIND = (
+    "Give a state dict of torchvision's retinanet_resnet50_fpn, or of its RetinaNet with another "
+    "ResNet from resnet_fpn_backbone(…, returned_layers=[2, 3, 4], "
+    "extra_blocks=LastLevelP6P7(256, 256))."
+)
+
+
+def _current_name(name):
+    """The name that torchvision 0.13 and later give a tensor: older ones lack the inner module."""
+    name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
+    # Towers were flat lists of convolutions and activations: 0, 2, 4, 6.
+    older = re.match(r"(head\.\w+_head\.conv)\.(\d+)\.(weight|bias)$", name)
+    if older:
+        return f"{older[1]}.{int(older[2]) // 2}.0.{older[3]}"
+    return name
+
+
+def _read(source):
+    """Returns (arrays by current name, the file's name by current name)."""
+    values = source if isinstance(source, Mapping) else read_torch_file(source)
+    names = {_current_name(name): name for name in values}
+    return {current: values[name] for current, name in names.items()}, names
+
+
+def _check_kind(values):
+    """Returns (name of the ResNet, number of class outputs) of a file; DataError for others."""
+    variant, problem = resnet_variant(values, BODY), None
+    prediction, boxes = (
+        values.get(f"{name}.weight") for name in (CLASS_PREDICTION, BOX_PREDICTION)
+    )
+    p6 = values.get(f"{NECK}extra_blocks.p6.weight")
+    num_anchors = len(THEIR_RATIOS) * len(ANCHOR_SIZES[0])
+    if prediction is None or boxes is None:
+        problem = f"no {CLASS_PREDICTION}.weight or no {BOX_PREDICTION}.weight"
+    elif variant is None:
+        problem = f"no plain ResNet under {BODY}*"
+    elif f"{CLASS_HEAD}conv.0.1.weight" in values:
+        problem = "towers with group normalisation, as in retinanet_resnet50_fpn_v2"
+    elif p6 is None or p6.ndim != 4 or p6.shape[0] != p6.shape[1]:
+        problem = "no level P6 made from P5"
+    elif f"{NECK}inner_blocks.3.0.weight" in values:
+        problem = "a pyramid that begins with P2"
+    elif boxes.shape[0] != 4 * num_anchors or prediction.shape[0] % num_anchors:
+        problem = (
+            f"{boxes.shape[0]} box outputs and {prediction.shape[0]} class outputs per cell, where "
+            f"{num_anchors} anchors are expected"
+        )
+    if problem:
+        raise DataError(
+            f"The weights must be those of torchvision's RetinaNet. Received: {problem}, among "
+            f"{len(values)} tensors. {KIND}"
+        )
+    return variant, prediction.shape[0] // num_anchors
+
+
+def _classes_of(num_outputs):
+    """Maps the class outputs that mean something to their names."""
+    if num_outputs == COCO_OUTPUTS:
+        return dict(COCO_CLASSES)
+    return {i: f"class_{i - 1}" for i in range(1, num_outputs)}
+
+
+def torchvision_arguments(source) -> dict:
+    """What the network of a file of torchvision's RetinaNet is like.
+
+    Args:
+        source: path of the state dict, or a mapping from its names to arrays.
+
+    Returns:
+        dict: `backbone` ("resnet18" …), `class_names` (COCO's 80 for 91 class outputs, else
+        `class_0` … for all but background), `padding`, `norm_epsilon` (0 for files that lack
+        `num_batches_tracked`, whose statistics were frozen), `norm_momentum`, `frozen_norm`,
+        `neck_norm`, `head_norm`, `aspect_ratios` (width / height), `anchor_sizes` (pixels, a tuple
+        per level), `anchor_offset` and `integer_anchors`.
+
+    Raises:
+        DataError: the file is of another network.
+    """
+    values, _ = _read(source)
+    variant, num_outputs = _check_kind(values)
+    frozen = f"{BODY}bn1.num_batches_tracked" not in values
+    return {
+        "backbone": variant,
+        "class_names": list(_classes_of(num_outputs).values()),
+        "padding": "symmetric",
+        "norm_epsilon": 0.0 if frozen else 1e-5,
+        "norm_momentum": 0.9,
+        "frozen_norm": frozen,
+        "neck_norm": False,
+        "head_norm": None,
+        "aspect_ratios": OUR_RATIOS,
+        "anchor_sizes": ANCHOR_SIZES,
+        "anchor_offset": 0.0,
+        "integer_anchors": True,
+    }
+
+
+def _anchor_order(generator):
+    """For each of our anchors of a cell (scale, ratio) the number of theirs (ratio, scale)."""
+    ratios = [round(1 / ratio, 6) for ratio in generator.aspect_ratios]
+    same = (
+        sorted(ratios) == sorted(THEIR_RATIOS)
+        and generator.sizes == ANCHOR_SIZES
+        and generator.offset == 0
+        and generator.integer
+    )
+    if not same:
+        raise DataError(
+            "The anchors must be torchvision's, which the boxes were trained for: sizes "
+            f"{ANCHOR_SIZES[0]} … in pixels, offset 0, rounded to integers, ratios 0.5, 1, 2. "
+            f"Received: {generator.get_config()}. {ADVICE}"
+        )
+    num_sides = len(generator.sizes[0])
+    theirs = [THEIR_RATIOS.index(ratio) * num_sides for ratio in ratios]
+    return [first + side for side in range(num_sides) for first in theirs]
+
+
+def _class_rows(class_names, num_outputs, classes):
+    """The file's output for each class of the model, None where their names do not tell."""
+    known = _classes_of(num_outputs)
+    if classes is not None:
+        return [int(index) for index in classes]
+    if num_outputs == COCO_OUTPUTS:
+        by_name = {name: index for index, name in known.items()}
+        if all(name in by_name for name in class_names):
+            return [by_name[name] for name in class_names]
+        if class_names != [f"class_{i}" for i in range(len(known))]:
+            return None
+    return list(known) if len(class_names) == len(known) else None
+
+
+def _check_classes(rows, model, num_outputs):
+    inside = rows is None or all(0 <= row < num_outputs for row in rows)
+    if not inside or (rows is not None and len(rows) != model.num_classes):
+        raise DataError(
+            f"`classes` must hold one output of the file, 0 to {num_outputs - 1}, for each of the "
+            f"{model.num_classes} classes of the model. Received: {rows}. Leave it out to go by "
+            "the names."
+        )
+
+
+def _prediction(layer, name, order, outputs, rows):
+    """The slots of a head's last convolution, its channels (anchor, output) put in our order."""
+
+    def pick(array):
+        array = array.reshape(-1, outputs, *array.shape[1:])[order]
+        array = array if rows is None else array[:, rows]
+        return from_torch_kernel(array.reshape(-1, *array.shape[2:]))
+
+    yield Slot(f"{name}.weight", layer.kernel, pick)
+    yield Slot(f"{name}.bias", layer.bias, pick)
+
+
+def _check_model(model):
+    check_resnet(model.backbone)
+    neck, heads = model.neck, (model.class_head, model.box_head)
+    problem = None
+    if getattr(neck, "extra", None) != "p5" or neck.norms or neck.padding != "symmetric":
+        problem = f"the neck {type(neck).__name__} {neck.get_config()}"
+    elif tuple(neck.levels) != LEVELS:
+        problem = f"levels {tuple(neck.levels)}"
+    elif any(head.norms or len(head.convolutions) != HEAD_REPEATS for head in heads):
+        problem = f"towers of {len(heads[0].convolutions)} convolutions, norm {heads[0].norm!r}"
+    if problem:
+        raise DataError(
+            'torchvision\'s weights fill a RetinaNet with FPN(extra="p5") on levels 3 to 7 and '
+            f"towers of {HEAD_REPEATS} convolutions without normalisation. Received: {problem}. "
+            f"{ADVICE}"
+        )
+
+
+def _slots(model):
+    """The slots of all but the class prediction, whose rows depend on the classes."""
+    order, neck = _anchor_order(model.anchor_generator), model.neck
+    yield from torch_resnet_slots(model.backbone, BODY)
+    for i, (lateral, output) in enumerate(zip(neck.laterals, neck.outputs, strict=True)):
+        yield from torch_convolution(lateral, f"{NECK}inner_blocks.{i}.0")
+        yield from torch_convolution(output, f"{NECK}layer_blocks.{i}.0")
+    for level, layer in enumerate(neck.extra_convolutions, start=6):
+        yield from torch_convolution(layer, f"{NECK}extra_blocks.p{level}")
+    for head, name in ((model.class_head, CLASS_HEAD), (model.box_head, BOX_HEAD)):
+        for i, layer in enumerate(head.convolutions):
+            yield from torch_convolution(layer, f"{name}conv.{i}.0")
+    yield from _prediction(model.box_head.prediction, BOX_PREDICTION, order, 4, None)
+
+
+def load_torchvision_retinanet(model, source, classes: Sequence[int] | None = None) -> LoadReport:
+    """Fills a RetinaNet with the weights of torchvision's.
+
+    Args:
+        model: `RetinaNet` built for the file, see `torchvision_arguments`.
+        source: path of a state dict (`.pth`, `.safetensors`), or a mapping from its names to
+            arrays.
+        classes: for each class of the model the file's class output. Default: by name where the
+            model's classes are the file's; in order where the model's have no names and are as
+            many; else the class prediction stays as it is and the report says so.
+
+    Returns:
+        `LoadReport` with the file's own names.
+
+    Raises:
+        DataError: file and model do not fit. Nothing is changed then.
+    """
+    values, file_names = _read(source)
+    _, num_outputs = _check_kind(values)
+    _check_model(model)
+    rows = _class_rows(model.class_names, num_outputs, classes)
+    _check_classes(rows, model, num_outputs)
+    slots, prediction = list(_slots(model)), model.class_head.prediction
+    reasons, missing = {"num_batches_tracked": COUNTER}, []
+    if rows is None:
+        known = len(_classes_of(num_outputs))
+        reasons[CLASS_PREDICTION] = (
+            f"the file has {known} classes, the model {model.num_classes} of its own: their "
+            "prediction has to be trained"
+        )
+        missing = [variable.path for variable in prediction.variables]
+    else:
+        order = _anchor_order(model.anchor_generator)
+        slots += _prediction(prediction, CLASS_PREDICTION, order, num_outputs, rows)
+    skipped = skip_rest(values, [slot.name for slot in slots], reasons, ADVICE)
+    loaded = fill(slots, values, ADVICE)
+    return LoadReport(
+        [file_names[name] for name in loaded],
+        {file_names[name]: reason for name, reason in skipped.items()},
+        missing,
+    )

@@ -1,0 +1,26 @@
+"""The report of a load reads as sentences: counts, then reasons, then what is missing."""
+
+from keras_det.weights import LoadReport
+
+
+def test_report_groups_what_was_skipped_by_reason():
+    report = LoadReport(
+        loaded=["a", "b"],
+        skipped={"fc.weight": "classifier", "fc.bias": "classifier", "step": "a count"},
+        missing=["class_head/prediction/bias"],
+        averaged=["a"],
+    )
+    assert str(report) == (
+        "tensors of the file loaded: 2 (1 as moving averages), skipped: 3; "
+        "variables of the model not in the file: 1\n"
+        "  skipped fc.weight and 1 more: classifier\n"
+        "  skipped step: a count\n"
+        "  not in the file: class_head/prediction/bias"
+    )
+
+
+def test_a_complete_load_is_one_line():
+    report = LoadReport(["a"], {}, [])
+    assert str(report) == (
+        "tensors of the file loaded: 1, skipped: 0; variables of the model not in the file: 0"
+    )
