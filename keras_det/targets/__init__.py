@@ -1,1 +1,2 @@
 from keras_det.targets.anchor_targets import AnchorTargets as AnchorTargets
+from keras_det.targets.atss import ATSSTargets as ATSSTargets

@@ -1,22 +1,17 @@
 """What every anchor should learn: its class, its box, or nothing."""
 
+import keras
 from keras import ops
 
-from keras_det.boxes import (
-    MIN_SIDE,
-    PADDING_LABEL,
-    box_areas,
-    encode_deltas,
-    pairwise_iou,
-    valid_slots,
-)
+from keras_det.boxes import MIN_SIDE, box_areas, pairwise_iou
+from keras_det.targets.matcher import Matcher
 
-BACKGROUND = -1
 # Anchors among which the best of one object is searched at once.
 BLOCK = 64
 
 
-class AnchorTargets:
+@keras.saving.register_keras_serializable(package="keras_det")
+class AnchorTargets(Matcher):
     """Assigns ground-truth boxes to anchors by overlap.
 
     RetinaNet section 4.1 (https://arxiv.org/abs/1708.02002); the defaults are the original
@@ -29,7 +24,7 @@ class AnchorTargets:
 
     With `force_match` every object also takes its best anchor, argmax_a IoU(a, g) (the lowest a on
     ties, even at IoU 0), whatever that anchor matched by itself; if two objects want the same
-    anchor, the first one gets it and the other goes without.
+    anchor, the first one gets it and the other goes without. Levels play no part.
 
     Args:
         matched_threshold: float in (0, 1]. Least overlap of a positive anchor.
@@ -49,49 +44,17 @@ class AnchorTargets:
         self.unmatched_threshold = unmatched_threshold
         self.force_match = force_match
 
-    def assign(self, anchors, boxes, labels) -> dict:
-        """Returns the targets of one batch; no gradient flows through them.
-
-        Args:
-            anchors: `(num_anchors, 4)` float, xyxy pixels.
-            boxes: `(batch, max_boxes, 4)` float, xyxy pixels; anything in empty slots.
-            labels: `(batch, max_boxes)` int, `PADDING_LABEL` (-1) in empty slots.
-
-        Returns:
-            dict of `class_targets` `(batch, num_anchors)` int32, -1 where not positive;
-            `box_targets` `(batch, num_anchors, 4)` float32 deltas, 0 where not positive;
-            `positive_mask` and `ignore_mask` `(batch, num_anchors)` bool.
-        """
-        anchors, boxes = (
-            ops.stop_gradient(ops.convert_to_tensor(x, "float32")) for x in (anchors, boxes)
-        )
-        labels = ops.cast(ops.convert_to_tensor(labels), "int32")
-        # One more empty slot, so that there is always one to gather from.
-        boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
-        labels = ops.pad(labels, ((0, 0), (0, 1)), constant_values=PADDING_LABEL)
-        valid = valid_slots(labels)
-        # An empty slot may hold NaN; a point at the origin overlaps nothing.
-        boxes = ops.where(valid[..., None], boxes, 0.0)
-        return self._assign(anchors, boxes, labels, valid)
-
-    def _assign(self, anchors, boxes, labels, valid):
-        overlap, match, best_anchor = _best_overlaps(anchors, boxes, valid)
+    def match(self, anchors, boxes, valid, level_sizes=None):
+        overlap, slot, best_anchor = _best_overlaps(anchors, boxes, valid)
         positive = overlap >= self.matched_threshold
         ignore = ops.logical_and(overlap >= self.unmatched_threshold, ops.logical_not(positive))
         if self.force_match:
             owner = _owners(best_anchor, valid, ops.shape(anchors)[0])
-            forced = owner < ops.shape(labels)[1]
-            match = ops.where(forced, owner, match)
+            forced = owner < ops.shape(valid)[1]
+            slot = ops.where(forced, owner, slot)
             positive = ops.logical_or(positive, forced)
             ignore = ops.logical_and(ignore, ops.logical_not(forced))
-        class_targets, matched_boxes = _take_slots(labels, match), _take_slots(boxes, match)
-        deltas = encode_deltas(anchors[None], matched_boxes)
-        return {
-            "class_targets": ops.where(positive, class_targets, BACKGROUND),
-            "box_targets": ops.where(positive[..., None], deltas, 0.0),
-            "positive_mask": positive,
-            "ignore_mask": ignore,
-        }
+        return slot, positive, ignore
 
     def get_config(self):
         return {
@@ -99,14 +62,6 @@ class AnchorTargets:
             "unmatched_threshold": self.unmatched_threshold,
             "force_match": self.force_match,
         }
-
-
-def _take_slots(values, slots):
-    """Picks one slot per anchor from `(batch, slots, …)`: `(batch, anchors, …)`."""
-    # A flat gather of whole rows; take_along_axis repeats the index for each coordinate.
-    batch, num_slots = ops.shape(values)[0], ops.shape(values)[1]
-    rows = ops.reshape(values, (-1, *values.shape[2:]))
-    return ops.take(rows, slots + num_slots * ops.arange(batch, dtype="int32")[:, None], axis=0)
 
 
 def _best_overlaps(anchors, boxes, valid):
