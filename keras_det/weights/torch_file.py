@@ -8,6 +8,7 @@ these make descriptions alone: numbers are read afterwards, within bounds that w
 """
 
 import io
+import math
 import os
 import pickle
 import struct
@@ -40,6 +41,8 @@ WRAPPERS = ("state_dict", "model")
 # What DataParallel puts before every name.
 PARALLEL_PREFIX = "module."
 MAX_DIMENSIONS = 32
+# Elements of a tensor that repeats its storage (stride 0): a broken file must not claim the memory.
+MAX_EXPANDED = 1 << 24
 
 
 class _Storage(NamedTuple):
@@ -144,6 +147,7 @@ def _view(name, tensor, numbers):
         len(shape) == len(strides) <= MAX_DIMENSIONS
         and all(type(value) is int and value >= 0 for value in whole)
         and tensor.offset <= len(numbers)
+        and math.prod(shape) <= max(len(numbers), MAX_EXPANDED)
     )
     if fits and 0 not in shape:
         steps = zip(shape, strides, strict=True)
