@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -118,6 +119,8 @@ def test_a_program_in_the_pickle_is_refused_and_not_run(make, tmp_path):
         ("builtins", "getattr"),
         ("collections", "namedtuple"),
         ("torch", "load"),
+        ("elsewhere", "FloatStorage"),
+        ("elsewhere", "_rebuild_tensor_v2"),
         ("torch._utils", "_import_dotted_name"),
         ("torch.storage", "_load_from_bytes"),
         ("torch.nn.modules.conv", "Conv2d"),
@@ -202,6 +205,17 @@ def test_a_nest_of_lists_is_walked_once(tmp_path):
         nest = [nest, nest]  # 2^60 leaves, 61 lists
     state = b"\x80\x02}" + part("nest") + part(nest) + b"s" + part("a") + pickled_tensor() + b"s."
     assert list(read(tmp_path, stream_file(state))) == ["a"]
+
+
+def test_a_place_far_off_in_the_memo_takes_no_memory(tmp_path):
+    far = b"r" + struct.pack("<I", 1 << 24)  # LONG_BINPUT
+    data = zip_file(b"\x80\x02}" + far + part("a") + pickled_tensor() + b"s.")
+    tracemalloc.start()
+    try:
+        assert list(read(tmp_path, data)) == ["a"]
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("form", FORMS)
