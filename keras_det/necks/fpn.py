@@ -35,8 +35,8 @@ class FPN(PyramidNeck):
         min_level: finest level of the result, as low as the backbone goes.
         max_level: coarsest level of the result. Below the backbone's last level, the way down
             starts here and what lies above is not used.
-        extra: what the first extra level is made from. "c5": the backbone's last level (paper);
-            "p5": the neck's (torchvision, TensorFlow Model Garden).
+        extra: what the first extra level is made from. "c5": the backbone's last level (RetinaNet's
+            paper); "p5": the neck's (torchvision, TensorFlow Model Garden).
         norm: True: batch normalisation of every level of the result (Model Garden). Extra levels
             are made from maps before it.
         padding: of the convolutions with stride 2. "symmetric": one zero pixel on each side
@@ -60,7 +60,7 @@ class FPN(PyramidNeck):
         channels=256,
         min_level=3,
         max_level=7,
-        extra="p5",
+        extra="c5",
         norm=False,
         padding="symmetric",
         **kwargs,

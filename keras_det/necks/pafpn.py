@@ -36,7 +36,7 @@ class PAFPN(PyramidNeck):
     """
 
     def __init__(
-        self, channels=256, min_level=3, max_level=7, extra="p5", padding="symmetric", **kwargs
+        self, channels=256, min_level=3, max_level=7, extra="c5", padding="symmetric", **kwargs
     ):
         super().__init__(channels, min_level, max_level, **kwargs)
         self.extra = extra

@@ -62,7 +62,7 @@ def test_padding_by_hand(padding, expected):
 
 def test_norm_comes_last_and_extra_levels_before_it():
     features = oracle.pyramid()
-    layer = FPN(4, norm=True)
+    layer = FPN(4, extra="p5", norm=True)
     layer(features)
     oracle.randomize(layer)
     assert len(layer.norms) == 5
@@ -75,7 +75,7 @@ def test_norm_comes_last_and_extra_levels_before_it():
 @pytest.mark.parametrize("levels", [(2, 6), (2, 4), (4, 4), (5, 7)])
 def test_other_levels(levels):
     features = oracle.pyramid(2, (3, 4, 5, 6))
-    layer = FPN(4, *levels, extra="c5")
+    layer = FPN(4, *levels)  # P6 from C5, as in the paper, by default
     layer(features)
     oracle.randomize(layer)
     expected = expected_fpn(layer, features, "c5", "symmetric", norm=False)
