@@ -60,12 +60,12 @@ class ATSSTargets(Matcher):
         variance = ops.sum(ops.square(iou - mean), axis=-1, keepdims=True) / max(
             iou.shape[-1] - 1, 1
         )
+        # The point that stands for an empty slot holds no centre.
         points = ops.take(centres, candidates, axis=0)
         inside = ops.logical_and(points > boxes[:, :, None, :2], points < boxes[:, :, None, 2:])
         chosen = ops.logical_and(
             iou >= mean + ops.sqrt(variance) - IOU_TOLERANCE, ops.all(inside, axis=-1)
         )
-        chosen = ops.logical_and(chosen, valid[..., None])
         slot, positive = _best_claims(candidates, ops.where(chosen, iou, -1.0), anchors.shape[0])
         return slot, positive, ops.zeros_like(positive)
 
