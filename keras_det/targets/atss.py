@@ -49,7 +49,7 @@ class ATSSTargets(Matcher):
                 "`num_candidates` must be an integer of at least 1. Received: "
                 f"num_candidates={num_candidates!r}. The paper uses 9 per level."
             )
-        self.num_candidates = num_candidates
+        self.num_candidates = int(num_candidates)
 
     def match(self, anchors, boxes, valid, level_sizes=None):
         _check_level_sizes(level_sizes, anchors.shape[0])
