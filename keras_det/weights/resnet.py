@@ -156,8 +156,7 @@ def resnet_variant(values: Mapping[str, np.ndarray], prefix: str = "") -> str | 
         sum(f"{prefix}layer{stage}.{block}.conv1.weight" in values for block in range(64))
         for stage in (1, 2, 3, 4)
     )
-    bottleneck = f"{prefix}layer1.0.conv3.weight" in values
-    first = values.get(f"{prefix}layer1.0.conv1.weight")
-    if first is None or first.shape[0] != 64:
+    first = values.get(f"{prefix}layer1.0.conv1.weight", ())
+    if np.shape(first)[:1] != (64,):  # wider or grouped relatives
         return None
-    return VARIANTS.get((blocks, bottleneck))
+    return VARIANTS.get((blocks, f"{prefix}layer1.0.conv3.weight" in values))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from keras_det.errors import DataError
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.class_outputs import class_outputs, classes_of
 from keras_det.weights.fill import Slot, fill, from_torch_kernel, skip_rest, torch_convolution
 from keras_det.weights.report import LoadReport
 from keras_det.weights.resnet import COUNTER, check_resnet, resnet_variant, torch_resnet_slots
@@ -23,8 +23,6 @@ ANCHOR_SIZES = tuple(
 LEVELS, HEAD_REPEATS = (3, 4, 5, 6, 7), 4
 THEIR_RATIOS = (0.5, 1.0, 2.0)
 OUR_RATIOS = (1.0, 2.0, 0.5)
-# Class outputs of a network trained on COCO's category ids: 0 is background, 11 ids are not used.
-COCO_OUTPUTS = 91
 
 BODY, NECK = "backbone.body.", "backbone.fpn."
 CLASS_HEAD, BOX_HEAD = "head.classification_head.", "head.regression_head."
@@ -85,13 +83,6 @@ def _check_kind(values):
     return variant, prediction.shape[0] // num_anchors
 
 
-def _classes_of(num_outputs):
-    """Maps the class outputs that mean something to their names."""
-    if num_outputs == COCO_OUTPUTS:
-        return dict(COCO_CLASSES)
-    return {i: f"class_{i - 1}" for i in range(1, num_outputs)}
-
-
 def torchvision_arguments(source) -> dict:
     """What the network of a file of torchvision's RetinaNet is like.
 
@@ -113,7 +104,7 @@ def torchvision_arguments(source) -> dict:
     frozen = f"{BODY}bn1.num_batches_tracked" not in values
     return {
         "backbone": variant,
-        "class_names": list(_classes_of(num_outputs).values()),
+        "class_names": list(classes_of(num_outputs).values()),
         "padding": "symmetric",
         "norm_epsilon": 0.0 if frozen else 1e-5,
         "norm_momentum": 0.9,
@@ -147,34 +138,12 @@ def _anchor_order(generator):
     return [first + side for side in range(num_sides) for first in theirs]
 
 
-def _class_rows(class_names, num_outputs, classes):
-    """The file's output for each class of the model, None where their names do not tell."""
-    known = _classes_of(num_outputs)
-    if classes is not None:
-        return [int(index) for index in classes]
-    if num_outputs == COCO_OUTPUTS:
-        by_name = {name: index for index, name in known.items()}
-        if all(name in by_name for name in class_names):
-            return [by_name[name] for name in class_names]
-        if class_names != [f"class_{i}" for i in range(len(known))]:
-            return None
-    return list(known) if len(class_names) == len(known) else None
-
-
-def _check_classes(rows, model, num_outputs):
-    inside = rows is None or all(0 <= row < num_outputs for row in rows)
-    if not inside or (rows is not None and len(rows) != model.num_classes):
-        raise DataError(
-            f"`classes` must hold one output of the file, 0 to {num_outputs - 1}, for each of the "
-            f"{model.num_classes} classes of the model. Received: {rows}. Leave it out to go by "
-            "the names."
-        )
-
-
 def _prediction(layer, name, order, outputs, rows):
     """The slots of a head's last convolution, its channels (anchor, output) put in our order."""
 
     def pick(array):
+        if array.ndim == 0 or array.shape[0] != len(order) * outputs:
+            return array  # `fill` says what is wrong
         array = array.reshape(-1, outputs, *array.shape[1:])[order]
         array = array if rows is None else array[:, rows]
         return from_torch_kernel(array.reshape(-1, *array.shape[2:]))
@@ -187,12 +156,14 @@ def _check_model(model):
     check_resnet(model.backbone)
     neck, heads = model.neck, (model.class_head, model.box_head)
     problem = None
-    if getattr(neck, "extra", None) != "p5" or neck.norms or neck.padding != "symmetric":
+    fpn = hasattr(neck, "laterals") and neck.extra == "p5" and neck.padding == "symmetric"
+    if not fpn or neck.norms:
         problem = f"the neck {type(neck).__name__} {neck.get_config()}"
     elif tuple(neck.levels) != LEVELS:
         problem = f"levels {tuple(neck.levels)}"
-    elif any(head.norms or len(head.convolutions) != HEAD_REPEATS for head in heads):
-        problem = f"towers of {len(heads[0].convolutions)} convolutions, norm {heads[0].norm!r}"
+    for head in heads:
+        if head.norms or len(head.convolutions) != HEAD_REPEATS:
+            problem = f"towers of {len(head.convolutions)} convolutions, norm {head.norm!r}"
     if problem:
         raise DataError(
             'torchvision\'s weights fill a RetinaNet with FPN(extra="p5") on levels 3 to 7 and '
@@ -236,12 +207,11 @@ def load_torchvision_retinanet(model, source, classes: Sequence[int] | None = No
     values, file_names = _read(source)
     _, num_outputs = _check_kind(values)
     _check_model(model)
-    rows = _class_rows(model.class_names, num_outputs, classes)
-    _check_classes(rows, model, num_outputs)
+    rows = class_outputs(model.class_names, num_outputs, classes)
     slots, prediction = list(_slots(model)), model.class_head.prediction
     reasons, missing = {"num_batches_tracked": COUNTER}, []
     if rows is None:
-        known = len(_classes_of(num_outputs))
+        known = len(classes_of(num_outputs))
         reasons[CLASS_PREDICTION] = (
             f"the file has {known} classes, the model {model.num_classes} of its own: their "
             "prediction has to be trained"

@@ -13,23 +13,15 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import read_torch_file
-from keras_det.weights.torch_file import MAGIC_NUMBER, PROTOCOL_VERSION
 from tests.helpers import ROOT
+from tests.weights.torch_writer import part, stream_head, tensor_part
 
 FIXTURES = ROOT / "tests" / "data" / "torchvision"
 FORMS = ("zip", "stream")
 
 
-def part(value):
-    """The pickle of a plain value without its frame, to be put between opcodes."""
-    return pickle.dumps(value, 2)[2:-1]
-
-
 def pickled_tensor(length=6, offset=0, shape=(2, 3), strides=(3, 1), kind="FloatStorage"):
-    storage = b"(" + part("storage") + b"ctorch\n" + kind.encode() + b"\n"
-    storage += part("0") + part("cpu") + part(length) + b"tQ"
-    view = part(offset) + part(shape) + part(strides) + part(False) + part({})
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + b"tR"
+    return tensor_part("0", kind, length, offset, shape, strides)
 
 
 def state_pickle(**settings):
@@ -49,8 +41,7 @@ def zip_file(state, numbers=SIX, extra=(), compression=zipfile.ZIP_STORED):
 
 
 def stream_file(state, numbers=SIX, count=6):
-    head = b"".join(pickle.dumps(value, 2) for value in (MAGIC_NUMBER, PROTOCOL_VERSION, {}))
-    return head + state + pickle.dumps(["0"], 2) + struct.pack("<q", count) + numbers
+    return stream_head() + state + pickle.dumps(["0"], 2) + struct.pack("<q", count) + numbers
 
 
 def read(tmp_path, data, name="weights.pth"):
