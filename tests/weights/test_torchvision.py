@@ -269,6 +269,10 @@ def test_a_plain_resnet_is_refused():
         torchvision_arguments(values)
 
 
+def anchors(**changes):
+    return AnchorGenerator(**{"sizes": SIZES, "offset": 0.0, "integer": True, **changes})
+
+
 def tower(repeats, norm=None):
     return types.SimpleNamespace(norms=[norm] * bool(norm), norm=norm, convolutions=[0] * repeats)
 
@@ -281,8 +285,14 @@ def built(neck):
 @pytest.mark.parametrize(
     "part, make, message",
     [
-        ("anchor_generator", lambda: AnchorGenerator(), "anchors must be torchvision's"),
-        ("anchor_generator", lambda: AnchorGenerator(sizes=SIZES), "anchors must be torchvision's"),
+        ("anchor_generator", lambda: anchors(sizes=None), "anchors must be torchvision's"),
+        ("anchor_generator", lambda: anchors(offset=0.5), "anchors must be torchvision's"),
+        ("anchor_generator", lambda: anchors(integer=False), "anchors must be torchvision's"),
+        (
+            "anchor_generator",
+            lambda: anchors(aspect_ratios=(1, 3)),
+            "anchors must be torchvision's",
+        ),
         ("neck", lambda: built(FPN(8, extra="c5")), r"FPN\(extra=\"p5\"\).*Received: the neck FPN"),
         (
             "neck",
@@ -308,6 +318,17 @@ def test_models_built_otherwise_are_refused(model, part, make, message):
     other = types.SimpleNamespace(**{**parts, part: make()}, num_classes=80)
     with pytest.raises(DataError, match=message):
         load_torchvision_retinanet(other, blank())
+
+
+def test_anchors_of_the_same_kind_in_another_order_are_accepted(model):
+    parts = ("backbone", "neck", "class_head", "box_head", "class_names")
+    other = types.SimpleNamespace(**{part: getattr(model, part) for part in parts})
+    other.num_classes, other.anchor_generator = 80, anchors(aspect_ratios=(0.5, 1.0, 2.0))
+    values = {**blank(), BOX_BIAS: np.arange(36, dtype="float32")}
+    load_torchvision_retinanet(other, values)
+    ours = numpy_of(model.box_head.prediction.bias).reshape(3, 3, 4)
+    # Scale 0: ours tall, square, wide (width / height); theirs wide first: 0, then 12, then 24.
+    assert ours[0, :, 0].tolist() == [24, 12, 0]
 
 
 @pytest.mark.slow
