@@ -1,6 +1,8 @@
 """Importers of public checkpoints; each takes the model as an argument."""
 
 from keras_det.weights.efficientdet import load_efficientdet as load_efficientdet
+from keras_det.weights.model_garden import load_model_garden as load_model_garden
+from keras_det.weights.model_garden import model_garden_arguments as model_garden_arguments
 from keras_det.weights.report import LoadReport as LoadReport
 from keras_det.weights.resnet import load_resnet as load_resnet
 from keras_det.weights.torch_file import read_torch_file as read_torch_file
