@@ -5,7 +5,6 @@ import tempfile
 import numpy as np
 from keras import ops
 
-from keras_det.boxes import clip_boxes, decode_deltas
 from keras_det.decode import TFAnchorDecoder
 from keras_det.errors import suggest
 from keras_det.export.certificate import certify
@@ -131,9 +130,7 @@ class LiteDecoder(TFAnchorDecoder):
         logits, labels, places = self._choose(class_logits)
         steps = ops.convert_to_tensor(np.rint(anchors.astype(np.float64) * ANCHOR_STEPS), "int32")
         near = ops.cast(ops.take(steps, places, axis=0), "float32") / ANCHOR_STEPS
-        boxes = decode_deltas(near, gather_rows(box_deltas, places))
-        boxes = clip_boxes(boxes, *self.height_and_width)
-        return self.suppress(boxes, ops.sigmoid(logits), labels)
+        return self.detections(near, gather_rows(box_deltas, places), logits, labels)
 
 
 class LiteModel:

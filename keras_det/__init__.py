@@ -19,12 +19,13 @@ if TYPE_CHECKING:
         report,
         training,
     )
-    from keras_det.models import EfficientDet, load_model
+    from keras_det.models import EfficientDet, RetinaNet, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EfficientDet",
+    "RetinaNet",
     "__version__",
     "boxes",
     "data",
@@ -39,7 +40,7 @@ __all__ = [
     "training",
 ]
 # Where a public name that is not a module lives.
-_HOMES = {"EfficientDet": "keras_det.models", "load_model": "keras_det.models"}
+_HOMES = {name: "keras_det.models" for name in ("EfficientDet", "RetinaNet", "load_model")}
 
 
 def __getattr__(name: str):

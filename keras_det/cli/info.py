@@ -37,14 +37,16 @@ def info(model):
 def model_table() -> str:
     """One line per model: its name and the row of its table."""
     start_keras()
-    from keras_det.models import EfficientDet
+    from keras_det.models import EfficientDet, RetinaNet
 
-    lines = [f"{'name':<22}{'image size':>10}  {'backbone':<10}{'channels':>8}{'cells':>6}"]
+    lines = [f"{'name':<22}{'image size':>10}  {'backbone':<10}{'channels':>8}  neck"]
     for name, row in EfficientDet.variants.items():
         lines.append(
             f"{f'efficientdet_{name}':<22}{row.image_size:>10}  {row.backbone:<10}"
-            f"{row.channels:>8}{row.neck_cells:>6}"
+            f"{row.channels:>8}  {row.neck_cells} BiFPN cells"
         )
+    for name in RetinaNet.variants:
+        lines.append(f"{f'retinanet_{name}':<22}{640:>10}  {name:<10}{256:>8}  FPN")
     return "\n".join(lines)
 
 

@@ -19,12 +19,26 @@ RESUMED = (
     "image_size",
     "resize_mode",
     "augment",
+    "recipe",
     "learning_rate",
     "seed",
 )
+# Options that become arguments of the model's constructor where they are given.
+MODEL_ARGUMENTS = (
+    "neck",
+    "min_level",
+    "max_level",
+    "anchor_scale",
+    "head_norm",
+    "backbone_weights",
+    "dtype",
+)
+NECKS = ("fpn", "pafpn", "nas_fpn", "bifpn")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
     "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out run/",
+    "keras-det train coco/ --model retinanet_resnet34 --backbone-weights resnet34.pth --out run/",
     "keras-det train my_images/ --out run/ --resume",
 )
 
@@ -38,7 +52,17 @@ EXAMPLES = (
 @click.option("--image-size", type=IMAGE_SIZE, help="Side or height x width; default: published.")
 @click.option("--resize-mode", type=click.Choice(["letterbox", "stretch"]), default="letterbox")
 @click.option("--augment", type=click.Choice(["none", "flip", "ssj", "lsj"]), default="ssj")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate.")
+@click.option("--neck", type=click.Choice(NECKS), help="Instead of the published one.")
+@click.option("--min-level", type=int, help="Finest pyramid level; 2 for small objects.")
+@click.option("--max-level", type=int, help="Coarsest pyramid level.")
+@click.option(
+    "--anchor-scale", type=click.FloatRange(0, min_open=True), help="Anchors, in strides."
+)
+@click.option("--head-norm", type=click.Choice(["batch", "group"]), help="RetinaNet's heads.")
+@click.option("--backbone-weights", type=click.Path(), help="A ResNet's, of torchvision or timm.")
+@click.option("--dtype", type=click.Choice(PRECISIONS), help="Precision.  [default: float32]")
+@click.option("--recipe", type=click.Choice(["adamw", "published"]), default="adamw")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Of adamw: highest.")
 @click.option("--train-split", default="train", help="Part of DATA to learn from.")
 @click.option("--val-split", default="val", help="Part of DATA to measure on.")
 @click.option("--val-data", type=click.Path(), help="Measure on this data set instead of DATA.")
@@ -55,11 +79,15 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
     best.keras, last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
     """
     folder = run_folder(out, model, settings["resume"])
+    arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    settings["model_arguments"] = arguments
     if settings["resume"]:
         settings = {**settings, "model": model, "weights": weights}
-        settings.update(settings_of_run(folder, ctx))
+        settings.update(settings_of_run(folder, ctx, arguments))
         model, weights = settings.pop("model"), settings.pop("weights")
-    check_weights(weights)
+    check_weights("--weights", weights)
+    check_weights("--backbone-weights", arguments.get("backbone_weights"))
     from keras_det.data import load
 
     training_set = load(data, split=train_split)
@@ -76,14 +104,14 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
     say_where("Run folder", folder)
 
 
-def check_weights(weights: str | None) -> None:
+def check_weights(option: str, weights: str | None) -> None:
     """DataError where the weights to start from are not there."""
     # A TensorFlow checkpoint is named by the prefix of its files.
     if weights and not any(
         pathlib.Path(f"{weights}{ending}").exists() for ending in ("", ".index")
     ):
         raise DataError(
-            f"--weights must name a file that exists. Received: {weights}. Check the path."
+            f"{option} must name a file that exists. Received: {weights}. Check the path."
         )
 
 
@@ -111,11 +139,15 @@ def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
     return pathlib.Path(out)
 
 
-def settings_of_run(folder: pathlib.Path, ctx: click.Context) -> dict:
+def settings_of_run(folder: pathlib.Path, ctx: click.Context, given_arguments: dict) -> dict:
     """What recipe.json says about the options that the command line left out."""
     try:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         known = {name: recipe[name] for name in RESUMED if name in recipe}
+        known["model_arguments"] = {
+            **recipe.get("model_arguments", {}),
+            **given_arguments,
+        }
     except (ValueError, TypeError):
         raise DataError(
             "recipe.json of a run to resume must be whole JSON. Received: "

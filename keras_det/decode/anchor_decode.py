@@ -6,6 +6,9 @@ from keras_det.boxes import clip_boxes, decode_deltas
 from keras_det.layers.nms import NonMaxSuppression, first_of_highest, gather_rows
 
 CANDIDATES = ("best_class", "pairs")
+# Pixels. A box that clipping leaves no area overlaps nothing, itself included; LiteRT's soft-NMS
+# selects such a box again and again. The tiles of `tf_nms` resolve 0.002 pixel of 1,536.
+MIN_SIDE = 0.01
 
 
 class AnchorDecoder:
@@ -13,7 +16,8 @@ class AnchorDecoder:
 
     The choice is exact in two stages: the k best (anchor, class) pairs belong to the k anchors with
     the highest best class, so most logits are only compared once. Logits stand in the order of
-    their sigmoid: only the survivors' are computed. The original EfficientDet's "per class"
+    their sigmoid: only the survivors' are computed. A candidate whose clipped box is thinner than
+    0.01 pixel is no detection. The original EfficientDet's "per class"
     evaluation does not clip boxes before NMS, and its "global" export does, as here.
 
     Args:
@@ -78,8 +82,14 @@ class AnchorDecoder:
         logits, labels, places = self._choose(class_logits)
         deltas = ops.cast(gather_rows(box_deltas, places), "float32")
         near = ops.take(ops.convert_to_tensor(anchors, "float32"), places, axis=0)
-        boxes = clip_boxes(decode_deltas(near, deltas), *self.height_and_width)
-        return self.suppress(boxes, ops.sigmoid(ops.cast(logits, "float32")), labels)
+        return self.detections(near, deltas, logits, labels)
+
+    def detections(self, anchors, deltas, logits, labels) -> dict:
+        """Decodes the candidates, anchors and deltas `(batch, k, 4)`, and removes duplicates."""
+        boxes = clip_boxes(decode_deltas(anchors, deltas), *self.height_and_width)
+        scores = ops.sigmoid(ops.cast(logits, "float32"))
+        sides = ops.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
+        return self.suppress(boxes, ops.where(sides >= MIN_SIDE, scores, 0.0), labels)
 
     def suppress(self, boxes, scores, labels) -> dict:
         """Removes duplicates among the candidates, `(batch, k, 4)`, `(batch, k)`, `(batch, k)`."""

@@ -14,11 +14,12 @@ class Normalization(keras.layers.Layer):
         out = (images - mean) / scale
 
     Args:
-        mean: three floats in 0..255, in the order of `channel_order`. The pipeline and `detect`
-            pad with this colour, so that padding is 0 for the network.
+        mean: three floats in 0..255, in the order of `channel_order`.
         scale: three floats, positive, in the order of `channel_order`.
         channel_order: "rgb" or "bgr", the order the backbone was trained on; "bgr" reverses the
             channels of the RGB input before normalising.
+        fill_color: three ints in 0..255, RGB: what padding is painted with. Default: the mean, so
+            that padding is 0 for the network.
 
     Call arguments:
         images: `(batch, height, width, 3)`, RGB, 0..255, uint8 or float.
@@ -27,12 +28,13 @@ class Normalization(keras.layers.Layer):
         Tensor `(batch, height, width, 3)`, float32.
     """
 
-    def __init__(self, mean, scale, channel_order="rgb", **kwargs):
+    def __init__(self, mean, scale, channel_order="rgb", fill_color=None, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.mean = [float(value) for value in mean]
         self.scale = [float(value) for value in scale]
         self.channel_order = channel_order
+        self._fill_color = None if fill_color is None else [int(value) for value in fill_color]
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(
                 f"`channel_order` must be one of {CHANNEL_ORDERS}. Received: {channel_order!r}. "
@@ -47,7 +49,9 @@ class Normalization(keras.layers.Layer):
 
     @property
     def fill_color(self):
-        """The mean as an RGB colour of three ints in 0..255: what padding is painted with."""
+        """What padding is painted with: three ints in 0..255, RGB; the mean unless given."""
+        if self._fill_color is not None:
+            return tuple(self._fill_color)
         mean = self.mean if self.channel_order == "rgb" else self.mean[::-1]
         return tuple(int(value) for value in np.rint(mean))
 
@@ -68,4 +72,5 @@ class Normalization(keras.layers.Layer):
             "mean": self.mean,
             "scale": self.scale,
             "channel_order": self.channel_order,
+            "fill_color": self._fill_color,
         }

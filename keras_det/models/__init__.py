@@ -1,5 +1,6 @@
 """Published detectors, one constructor each, and the loader of saved ones."""
 
+import inspect
 import pathlib
 
 import keras
@@ -8,10 +9,12 @@ from keras_det.errors import DataError, suggest
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
+from keras_det.models.retinanet import RetinaNet as RetinaNet
 
 # Names on the command line: the constructor and the variant.
 _BUILDERS = {
-    f"efficientdet_{variant}": (EfficientDet, variant) for variant in EfficientDet.variants
+    **{f"efficientdet_{variant}": (EfficientDet, variant) for variant in EfficientDet.variants},
+    **{f"retinanet_{variant}": (RetinaNet, variant) for variant in RetinaNet.variants},
 }
 MODEL_NAMES = tuple(_BUILDERS)
 
@@ -24,7 +27,8 @@ def build_model(name: str, **kwargs) -> Detector:
         **kwargs: arguments of the model's constructor.
 
     Raises:
-        DataError: there is no such model; the message names the nearest one.
+        DataError: there is no such model (the message names the nearest one), or the model refuses
+            an argument.
     """
     if name not in _BUILDERS:
         raise DataError(
@@ -32,7 +36,17 @@ def build_model(name: str, **kwargs) -> Detector:
             f"{suggest(name, MODEL_NAMES)} `keras-det info` lists them."
         )
     builder, variant = _BUILDERS[name]
-    return builder(variant, **kwargs)
+    accepted = inspect.signature(builder).parameters
+    for argument in kwargs:
+        if argument not in accepted:
+            raise DataError(
+                f"{name} takes no {argument}. Received: {argument}={kwargs[argument]!r}. Leave it "
+                "out, or choose a model that has it."
+            )
+    try:
+        return builder(variant, **kwargs)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def load_model(path) -> Detector:

@@ -5,9 +5,12 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_det.boxes import decode_deltas
 from keras_det.decode import inference_decoder
+from keras_det.layers.replicas import num_replicas, sum_over_replicas
 from keras_det.models.detector import Detector
 from keras_det.models.optimizers import AdamW
+from keras_det.models.parts import deserialized, serialized, with_policy
 from keras_det.targets.anchor_targets import AnchorTargets
 
 
@@ -38,8 +41,9 @@ class AnchorDetector(Detector):
         anchor_generator: `AnchorGenerator` for the pyramid's levels.
         matcher: `AnchorTargets`.
         class_loss: loss of `(labels, logits)` per anchor, summed over classes.
-        box_loss: loss of `(deltas, deltas)` per anchor, summed over coordinates.
-        box_loss_weight: weight of the box loss, which is also divided by its 4 coordinates.
+        box_loss: loss per anchor, summed over coordinates; of `(deltas, deltas)`, or of decoded
+            boxes where its attribute `inputs` is "boxes" (GIoU and its kin).
+        box_loss_weight: weight of the box loss beside the class loss.
         extra_positives: added to the number of positives that both losses are divided by.
     """
 
@@ -64,7 +68,8 @@ class AnchorDetector(Detector):
     ):
         images = keras.Input((*image_size, 3), name="images")
         features = backbone(normalization(images))
-        pyramid = neck({level: features[level] for level in features if int(level[1:]) > 2})
+        finest = anchor_generator.levels[0]
+        pyramid = neck({level: features[level] for level in features if int(level[1:]) >= finest})
         outputs = {"class_logits": class_head(pyramid), "box_deltas": box_head(pyramid)}
         super().__init__(images, outputs, name=name)
         self._describe(class_names, image_size, resize_mode)
@@ -74,6 +79,8 @@ class AnchorDetector(Detector):
         self.anchor_generator = anchor_generator
         sizes = [tuple(x.shape[1:3]) for x in pyramid.values()]
         self.anchors = anchor_generator.anchors(image_size, sizes)
+        cells = [height * width for height, width in sizes]
+        self.level_sizes = tuple(n * anchor_generator.num_anchors_per_cell for n in cells)
         self.matcher = matcher or AnchorTargets()
         self.class_loss, self.box_loss = class_loss, box_loss
         self.box_loss_weight = box_loss_weight
@@ -114,8 +121,8 @@ class AnchorDetector(Detector):
     def losses_of(self, targets, raw):
         """The two losses of a batch and what they were divided by.
 
-        EfficientDet section 5.1: class loss = focal summed / n, box loss = Huber summed / (4 n),
-        total = class + weight * box, with n = positives of the batch + `extra_positives`.
+        RetinaNet section 4.1: class loss = focal summed / n, box loss = summed / n, total = class +
+        weight * box, with n = positives of the batch + `extra_positives`, at least 1.
 
         Args:
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
@@ -123,22 +130,29 @@ class AnchorDetector(Detector):
             raw: the model's outputs.
 
         Returns:
-            dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`.
+            dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`; under
+            `tf.distribute` the share of this device of the first two, and its own positives.
         """
         labels = ops.cast(targets["labels"], "int32")
-        matched = self.matcher.assign(self.anchors, ops.cast(targets["boxes"], "float32"), labels)
+        boxes = ops.cast(targets["boxes"], "float32")
+        matched = self.matcher.assign(self.anchors, boxes, labels, level_sizes=self.level_sizes)
         positive = ops.cast(matched["positive_mask"], "float32")
         counted = 1.0 - ops.cast(matched["ignore_mask"], "float32")
-        num_positives = ops.sum(positive)
+        # Of the whole batch, however many devices share it: their gradients are summed.
+        num_positives = sum_over_replicas(ops.sum(positive))
         normalizer = ops.maximum(num_positives + self.extra_positives, 1.0)
         class_loss = self.class_loss(
             matched["class_targets"], raw["class_logits"], sample_weight=counted
         )
-        box_loss = self.box_loss(matched["box_targets"], raw["box_deltas"], sample_weight=positive)
+        box_targets, box_outputs = matched["box_targets"], raw["box_deltas"]
+        if self.box_loss.inputs == "boxes":
+            box_targets = decode_deltas(self.anchors, box_targets)
+            box_outputs = decode_deltas(self.anchors, box_outputs)
+        box_loss = self.box_loss(box_targets, box_outputs, sample_weight=positive)
         return {
             "class_loss": class_loss / normalizer,
-            "box_loss": self.box_loss_weight * box_loss / (4.0 * normalizer),
-            "positives_per_image": num_positives / ops.cast(ops.shape(labels)[0], "float32"),
+            "box_loss": self.box_loss_weight * box_loss / normalizer,
+            "positives_per_image": ops.sum(positive) / ops.cast(ops.shape(labels)[0], "float32"),
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -149,12 +163,14 @@ class AnchorDetector(Detector):
                 f"{sorted(y) if isinstance(y, dict) else ''}. Train on "
                 "keras_det.data.Pipeline(dataset, model, batch_size), or yield (images, targets)."
             )
-        parts = self.losses_of(y, y_pred)
+        parts, replicas = self.losses_of(y, y_pred), num_replicas()
         for name, tracker in self._parts.items():
-            tracker.update_state(parts[name])
+            # Each device holds its share of the two losses; the logs average over the devices.
+            shares = 1 if name == "positives_per_image" else replicas
+            tracker.update_state(parts[name] * shares)
         total = parts["class_loss"] + parts["box_loss"]
         for regularizer in self.losses:
-            total = total + ops.cast(regularizer, total.dtype)
+            total = total + ops.cast(regularizer, total.dtype) / replicas
         return total
 
     def decode(self, raw, **settings):
@@ -170,3 +186,23 @@ class AnchorDetector(Detector):
         """
         decoder = inference_decoder(self.image_size, **settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)
+
+    def _keep_arguments(self, **arguments):
+        """Keeps the constructor's arguments for `get_config`, parts as configs."""
+        # Past Keras' own attributes, which would take the parts for layers of the model once more.
+        self.__dict__["_arguments"] = serialized(arguments)
+
+    def get_config(self):
+        return dict(self._arguments)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**deserialized(config, custom_objects))
+
+    def with_changes(self, **changes):
+        config = self.get_config()
+        if "dtype" in changes:
+            config = with_policy(config, config["dtype"], changes["dtype"])
+        copy = type(self).from_config({**config, **changes})
+        copy.set_weights(self.get_weights())
+        return copy

@@ -9,12 +9,11 @@ from keras_det.backbones.efficientnet import efficientnet
 from keras_det.errors import suggest
 from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
-from keras_det.layers.normalization import Normalization
-from keras_det.losses.box_regression import BoxHuberLoss
-from keras_det.losses.focal import SparseSigmoidFocalLoss
+from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector, precision
 from keras_det.models.detector import check_class_names, check_image_size
-from keras_det.necks.bifpn import BiFPN
+from keras_det.models.parts import make_normalization
+from keras_det.necks import BiFPN, make_neck
 
 
 class Variant(NamedTuple):
@@ -50,8 +49,8 @@ VARIANTS = {
     "lite4": Variant("lite4", 640, 224, 7, 4, fusion="sum"),
 }
 
-IMAGENET_MEAN, IMAGENET_SCALE = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-LITE_MEAN, LITE_SCALE = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+# The published sum of losses is class + 50 * box, with the box loss divided by its 4 coordinates.
+BOX_LOSS_WEIGHT = 50.0 / 4.0
 MIN_LEVEL = 3
 
 
@@ -72,8 +71,17 @@ class EfficientDet(AnchorDetector):
             stretches). The pipeline, `detect` and the exports obey it.
         weights: None for random weights, or the path of a `.keras` or `.weights.h5` file of the
             same variant and classes.
+        neck: "bifpn" as published; "fpn", "pafpn" or "nas_fpn" with the same channels; or a layer
+            from the backbone's levels to "P<min_level>" … "P<max_level>".
+        min_level, max_level: finest and coarsest level of the pyramid; 2 for small objects.
+            Default: 3 and the published one.
         anchor_scale: base size of the anchors in strides. Default: the published one.
+        num_octaves: anchor sizes per level.
         aspect_ratios: width / height of the anchors of a cell.
+        matcher: `AnchorTargets` or `ATSSTargets`. Default: IoU 0.5, every object gets an anchor.
+        class_loss: `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and `class_weights` of your own.
+        box_loss: "huber", "smooth_l1", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
+        box_loss_weight: of the box loss. Default: the published 50 / 4 for "huber", else 1.
         drop_connect_rate: of the backbone in training. Default: 0.2, and 0 for D0.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
         name: name of the model.
@@ -89,8 +97,16 @@ class EfficientDet(AnchorDetector):
         image_size: int | tuple[int, int] | None = None,
         resize_mode: str = "letterbox",
         weights: str | None = None,
+        neck="bifpn",
+        min_level: int = MIN_LEVEL,
+        max_level: int | None = None,
         anchor_scale: float | None = None,
+        num_octaves: int = 3,
         aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+        matcher=None,
+        class_loss=None,
+        box_loss="huber",
+        box_loss_weight: float | None = None,
         drop_connect_rate: float | None = None,
         dtype: str | None = None,
         name: str | None = None,
@@ -104,49 +120,72 @@ class EfficientDet(AnchorDetector):
         row = VARIANTS[variant]
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(image_size or row.image_size)
+        max_level = row.max_level if max_level is None else max_level
         anchor_scale = row.anchor_scale if anchor_scale is None else float(anchor_scale)
+        if box_loss_weight is None:
+            box_loss_weight = BOX_LOSS_WEIGHT if box_loss == "huber" else 1.0
         with precision(dtype) as policy:
-            parts = _parts(
-                row, len(class_names), image_size, anchor_scale, aspect_ratios, drop_connect_rate
-            )
+            levels = tuple(range(min_level, max_level + 1))
+            generator = AnchorGenerator(levels, anchor_scale, num_octaves, aspect_ratios)
             super().__init__(
                 image_size=image_size,
                 class_names=class_names,
                 resize_mode=resize_mode,
-                class_loss=SparseSigmoidFocalLoss(alpha=0.25, gamma=1.5),
-                box_loss=BoxHuberLoss(delta=0.1),
-                box_loss_weight=50.0,
+                neck=_neck(row, neck, min_level, max_level),
+                anchor_generator=generator,
+                matcher=matcher,
+                class_loss=class_loss or SparseSigmoidFocalLoss(alpha=0.25, gamma=1.5),
+                box_loss=BoxHuberLoss(delta=0.1)
+                if box_loss == "huber"
+                else make_box_loss(box_loss),
+                box_loss_weight=box_loss_weight,
                 extra_positives=1.0,
                 name=name or f"efficientdet_{variant}",
-                **parts,
+                **_parts(row, len(class_names), image_size, generator, drop_connect_rate),
             )
         self.variant = variant
-        self._arguments = {
-            "anchor_scale": anchor_scale,
-            "aspect_ratios": list(aspect_ratios),
-            "drop_connect_rate": drop_connect_rate,
-            "dtype": policy.name,
-        }
+        self._keep_arguments(
+            variant=variant,
+            class_names=class_names,
+            image_size=list(image_size),
+            resize_mode=resize_mode,
+            neck=neck,
+            min_level=min_level,
+            max_level=max_level,
+            anchor_scale=anchor_scale,
+            num_octaves=num_octaves,
+            aspect_ratios=list(aspect_ratios),
+            matcher=matcher,
+            class_loss=class_loss,
+            box_loss=box_loss,
+            box_loss_weight=box_loss_weight,
+            drop_connect_rate=drop_connect_rate,
+            dtype=policy.name,
+            name=self.name,
+        )
         if weights is not None:
             self.load_weights(weights)
 
-    def get_config(self):
-        return {
-            "variant": self.variant,
-            "class_names": self.class_names,
-            "image_size": list(self.image_size),
-            "resize_mode": self.resize_policy["mode"],
-            "name": self.name,
-            **self._arguments,
-        }
+
+def _neck(row, neck, min_level, max_level):
+    """The published BiFPN of a row, or what the user asked for instead."""
+    if neck != "bifpn":
+        return make_neck(neck, row.channels, min_level, max_level)
+    activation = "relu6" if row.backbone.startswith("lite") else "silu"
+    return BiFPN(
+        row.channels,
+        row.neck_cells,
+        row.fusion,
+        activation,
+        min_level=min_level,
+        max_level=max_level,
+        name="bifpn",
+    )
 
 
-def _parts(row, num_classes, image_size, anchor_scale, aspect_ratios, drop_connect_rate):
-    """The network of one row of the table, as the arguments of `AnchorDetector`."""
+def _parts(row, num_classes, image_size, generator, drop_connect_rate):
+    """What a row of the table says of the other parts, as the arguments of `AnchorDetector`."""
     lite = row.backbone.startswith("lite")
-    activation = "relu6" if lite else "silu"
-    levels = tuple(range(MIN_LEVEL, row.max_level + 1))
-    generator = AnchorGenerator(levels, anchor_scale, 3, aspect_ratios)
 
     def head(outputs, name, prior=None):
         return SeparableHead(
@@ -154,28 +193,14 @@ def _parts(row, num_classes, image_size, anchor_scale, aspect_ratios, drop_conne
             generator.num_anchors_per_cell,
             row.channels,
             row.head_repeats,
-            activation,
+            "relu6" if lite else "silu",
             prior,
             name=name,
         )
 
     return {
-        "normalization": Normalization(
-            LITE_MEAN if lite else IMAGENET_MEAN,
-            LITE_SCALE if lite else IMAGENET_SCALE,
-            name="normalization",
-        ),
+        "normalization": make_normalization("lite" if lite else "imagenet"),
         "backbone": efficientnet(row.backbone, image_size, drop_connect_rate),
-        "neck": BiFPN(
-            row.channels,
-            row.neck_cells,
-            row.fusion,
-            activation,
-            min_level=MIN_LEVEL,
-            max_level=row.max_level,
-            name="bifpn",
-        ),
         "class_head": head(num_classes, "class_head", prior=0.01),
         "box_head": head(4, "box_head"),
-        "anchor_generator": generator,
     }

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_det.models.optimizers import SGD, AdamW
+from keras_det.models import RetinaNet
+from keras_det.models.optimizers import SGD, AdamW, WarmupThenDrops
 
 
 def warmup_cosine(
@@ -76,19 +77,30 @@ def adamw(
 def published(
     model, batch_size: int, steps: int, warmup_steps: int | None = None
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of the published EfficientDets: SGD for hundreds of epochs from ImageNet.
+    """The optimizer that the model's paper trained with, for long trainings from ImageNet weights.
 
-    Momentum 0.9; rate 0.08 per 64 images of a batch, warmed up from 0.008 over one epoch (a
-    three-hundredth of the steps here); cosine decay; gradients clipped to a global norm of 10;
-    weights averaged with 0.9998. The published decay, 4e-5 times half the squared norm inside the
-    loss, is applied decoupled here. With few images use `adamw`: 0.08 is made for long trainings.
+    EfficientDet: SGD with momentum 0.9; rate 0.08 per 64 images of a batch, warmed up from 0.008
+    over one epoch (a three-hundredth of the steps here); cosine decay; gradients clipped to a
+    global norm of 10; weights averaged with 0.9998; decay 4e-5.
+
+    RetinaNet: SGD with momentum 0.9; rate 0.01 per 16 images, divided by 10 after two thirds and
+    eight ninths of the steps, warmed up over 1,000 of 90,000 (a ninetieth); decay 1e-4.
+
+    Decays, published as terms of the loss, are applied decoupled.
+
+    With few images, or from random weights, use `adamw`.
 
     Args:
         model: the detector; its losses are the published ones.
         batch_size: images per step.
         steps: optimizer steps of the whole training.
-        warmup_steps: steps of the warm-up. Default: `steps // 300`.
+        warmup_steps: steps of the warm-up. Default: as said above.
     """
+    if isinstance(model, RetinaNet):
+        warmup_steps = steps // 90 if warmup_steps is None else warmup_steps
+        drops = [steps * 2 // 3, steps * 8 // 9]
+        schedule = WarmupThenDrops(0.01 * batch_size / 16.0, drops, warmup_steps)
+        return SGD(schedule, momentum=0.9, weight_decay=1e-4)
     rate = 0.08 * batch_size / 64.0
     warmup_steps = steps // 300 if warmup_steps is None else warmup_steps
     return SGD(
@@ -100,3 +112,6 @@ def published(
         ema_momentum=average_momentum(steps),
         ema_overwrite_frequency=None,
     )
+
+
+RECIPES = {"adamw": adamw, "published": published}

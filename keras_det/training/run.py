@@ -17,13 +17,23 @@ from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_si
 from keras_det.report.files import plain, write_json, write_whole
 from keras_det.training import callbacks as steps_between
 from keras_det.training.evaluate import evaluate
-from keras_det.training.recipes import adamw
+from keras_det.training.recipes import RECIPES
 from keras_det.weights.efficientdet import load_efficientdet
 
 MAX_PICTURES = 8
 PICTURE_THRESHOLD = 0.3
 # What --resume must not change: another value is another training.
-FIXED = ("model", "image_size", "resize_mode", "batch_size", "epochs", "augment", "seed")
+FIXED = (
+    "model",
+    "model_arguments",
+    "image_size",
+    "resize_mode",
+    "batch_size",
+    "epochs",
+    "augment",
+    "recipe",
+    "seed",
+)
 
 
 def train(
@@ -37,8 +47,10 @@ def train(
     image_size=None,
     resize_mode: str = "letterbox",
     augment: str = "ssj",
+    recipe: str = "adamw",
     learning_rate: float | None = None,
     weights=None,
+    model_arguments: dict | None = None,
     seed: int = 0,
     evaluate_every: int = 1,
     resume: bool = False,
@@ -60,8 +72,10 @@ def train(
         image_size: int or (height, width); default the model's published size.
         resize_mode: "letterbox" or "stretch".
         augment: "none", "flip", "ssj" or "lsj".
-        learning_rate: peak rate of `recipes.adamw`; default by the batch size.
+        recipe: "adamw" for one's own data, "published" for a long training from ImageNet weights.
+        learning_rate: peak rate of "adamw"; default by the batch size.
         weights: `.keras`, `.weights.h5` or an official checkpoint of the same model and classes.
+        model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: of the weights, the order and the augmentation.
         evaluate_every: epochs between measurements.
         resume: go on from the last finished epoch; a finished run only measures and draws again.
@@ -74,13 +88,15 @@ def train(
         DataError: wrong input; nothing is written then.
     """
     out = pathlib.Path(out)
-    recipe = {
+    settings = {
         "model": model if isinstance(model, str) else model.name,
+        "model_arguments": model_arguments or {},
         "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
         "resize_mode": resize_mode,
         "augment": augment,
         "epochs": epochs,
         "batch_size": batch_size,
+        "recipe": recipe,
         "learning_rate": learning_rate,
         "weights": None if weights is None else str(weights),
         "seed": seed,
@@ -89,16 +105,23 @@ def train(
         "validation_set": None if validation_set is None else validation_set.summary,
         "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    state, epochs_done = _state(out, recipe, resume)
+    if recipe not in RECIPES or (learning_rate is not None and recipe != "adamw"):
+        raise DataError(
+            f"The recipe must be one of {', '.join(RECIPES)}, the second with its own rate. "
+            f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
+            "take adamw."
+        )
+    state, epochs_done = _state(out, settings, resume)
     keras.utils.set_random_seed(seed)
-    model = _model_to_train(model, state, weights, training_set, image_size, resize_mode)
+    model = _model_to_train(model, state, weights, training_set, settings)
     model.check_dataset(training_set)
     pipeline = Pipeline(training_set, model, batch_size, augment=augment, seed=seed, training=True)
     if state is None:
         steps = epochs * pipeline.steps_per_epoch
-        model.compile(adamw(model, batch_size, steps, learning_rate))
+        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        model.compile(RECIPES[recipe](model, batch_size, steps, **rate))
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "recipe.json", recipe)
+    write_json(out / "recipe.json", settings)
     names = "".join(f"{name}\n" for name in model.class_names)
     write_whole(out / "class_names.txt", names.encode())
     say(
@@ -111,15 +134,16 @@ def train(
     return finish(model, validation_set, out, batch_size, say)
 
 
-def _model_to_train(model, state, weights, training_set, image_size, resize_mode):
+def _model_to_train(model, state, weights, training_set, settings):
     """The last state of the run, or the named or given model with the weights to start from."""
     if state is not None:
         return load_model(state)
     if isinstance(model, str):
-        class_names = training_set.class_names
-        model = build_model(
-            model, class_names=class_names, image_size=image_size, resize_mode=resize_mode
-        )
+        if settings["image_size"] is not None:
+            settings = {**settings, "image_size": tuple(settings["image_size"])}
+        arguments = {name: settings[name] for name in ("image_size", "resize_mode", "class_names")}
+        arguments |= settings["model_arguments"]
+        model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
     _start_from(model, weights)
     return model
 
@@ -147,7 +171,7 @@ def _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_eve
         raise
 
 
-def _state(out, recipe, resume):
+def _state(out, settings, resume):
     """The state to go on from and its epochs; `(None, 0)` for a new run."""
     if not resume:
         if out.exists() and (out.is_file() or any(out.iterdir())):
@@ -164,10 +188,10 @@ def _state(out, recipe, resume):
             "anew without --resume."
         ) from None
     for name in FIXED:
-        if name in before and before[name] != plain(recipe[name]):
+        if name in before and before[name] != plain(settings[name]):
             raise DataError(
-                f"A resumed run must keep its settings. Received: {name}={recipe[name]!r}, the run "
-                f"has {before[name]!r}. Give the same settings as before, or start anew."
+                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, the "
+                f"run has {before[name]!r}. Give the same settings as before, or start anew."
             )
     return steps_between.newest_state(out / "checkpoints")
 

@@ -240,3 +240,13 @@ def test_config_holds_every_setting():
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         AnchorDecoder(64, **settings)
+
+
+# Two anchors of one image of 20 x 20; the first box lies below it: clipped, it has no height.
+def test_a_box_outside_the_image_is_no_detection():
+    anchors = np.array([[0, 30, 10, 40], [0, 0, 10, 10]], "float32")
+    logits, deltas = np.array([[[3.0], [1.0]]], "float32"), np.zeros((1, 2, 4), "float32")
+    found = AnchorDecoder(20)(logits, deltas, anchors)
+    assert int(found["num_detections"][0]) == 1
+    np.testing.assert_allclose(found["boxes"][0, 0], [0, 0, 10, 10])
+    np.testing.assert_allclose(found["scores"][0, 0], 0.731059, rtol=1e-5)  # sigmoid(1)

@@ -1,11 +1,13 @@
-"""SeparableHead: prior on the class logits, order of the anchors, sharing over levels."""
+"""The heads: prior on the class logits, order of the anchors, sharing over levels, values."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_det.heads.anchor_head import SeparableHead, prior_bias
+from keras_det.heads.anchor_head import ConvHead, SeparableHead, prior_bias
 from tests.helpers import check_layer, trainable_count
+
+numbers = keras.ops.convert_to_numpy
 
 
 def pyramid():
@@ -46,3 +48,78 @@ def test_convolutions_are_shared_and_norms_are_not():
 def test_head_is_a_good_layer():
     arguments = {"outputs_per_anchor": 3, "num_anchors": 2, "channels": 8, "num_repeats": 1}
     check_layer(SeparableHead, arguments, pyramid(), output_dtype="float32", half_tolerance=None)
+
+
+def convolved(x, kernel, bias):
+    """3x3 convolution with "same" padding, by sums."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    rows, columns = x.shape[1:3]
+    taps = [
+        padded[:, i : i + rows, j : j + columns] @ kernel[i, j] for i in range(3) for j in range(3)
+    ]
+    return sum(taps) + bias
+
+
+# RetinaNet section 4: [3x3 convolution, ReLU] repeated, then a 3x3 convolution.
+def test_conv_head_equals_sums():
+    head, maps = ConvHead(2, 3, channels=8, num_repeats=2), pyramid()
+    outputs = numbers(head(maps))
+    for layer in (*head.convolutions, head.prediction):
+        layer.kernel.assign(20 * layer.kernel)
+        layer.bias.assign(np.linspace(-0.2, 0.3, layer.bias.shape[0]))
+    outputs = numbers(head(maps))
+    expected = []
+    for x in maps.values():
+        for layer in head.convolutions:
+            x = np.maximum(convolved(x, numbers(layer.kernel), numbers(layer.bias)), 0)
+        x = convolved(x, numbers(head.prediction.kernel), numbers(head.prediction.bias))
+        expected.append(x.reshape(2, -1, 2))
+    np.testing.assert_allclose(outputs, np.concatenate(expected, axis=1), rtol=1e-4, atol=1e-5)
+    assert outputs.std() > 0.3
+
+
+def test_conv_head_starts_as_published():
+    head = ConvHead(5, 9, channels=64, num_repeats=1, prior_probability=0.01)
+    head(pyramid())
+    kernel = numbers(head.convolutions[0].kernel)
+    assert abs(kernel.mean()) < 1e-3 and kernel.std() == pytest.approx(0.01, rel=0.05)
+    np.testing.assert_allclose(head.prediction.bias, np.full(45, -4.59512), atol=1e-5)
+    assert not numbers(head.convolutions[0].bias).any()
+
+
+@pytest.mark.parametrize("norm, count", [(None, 0), ("batch", 4), ("group", 2)])
+def test_norms_are_one_per_level_one_for_all_or_none(norm, count):
+    head = ConvHead(4, 9, channels=8, num_repeats=2, norm=norm)
+    head(pyramid())
+    assert len(head.norms) == count
+    # Two hidden convolutions of 9 * 8 * 8 + 8, each norm 16, prediction 9 * 8 * 36 + 36.
+    assert trainable_count(head) == 2 * 584 + count * 16 + 2628
+
+
+# Group normalisation: mean 0, variance 1 over a group of one image and level; 8 channels make 8
+# groups of one channel.
+def test_group_norm_normalises_each_image_and_level():
+    head, maps = ConvHead(4, 1, channels=8, num_repeats=1, norm="group"), pyramid()
+    head(maps)
+    x = numbers(head.norms[0](head.convolutions[0](maps["P3"])))
+    np.testing.assert_allclose(x.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(x.std((1, 2)), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "group"])
+def test_conv_head_is_a_good_layer(norm):
+    arguments = {"outputs_per_anchor": 3, "num_anchors": 2, "channels": 8, "num_repeats": 1}
+    arguments = {**arguments, "norm": norm}
+    # tanh has a gradient everywhere; ReLU may be off for a whole tiny map.
+    check_layer(
+        ConvHead,
+        {**arguments, "activation": "tanh"},
+        pyramid(),
+        output_dtype="float32",
+        half_tolerance=None,
+    )
+
+
+def test_unknown_norm_names_the_nearest():
+    with pytest.raises(ValueError, match=r"Received: 'groups'. Did you mean 'group'\?"):
+        ConvHead(4, 9, norm="groups")

@@ -131,3 +131,36 @@ def test_bad_image_size_is_named(image_size):
 def test_wrong_number_of_feature_sizes_is_named():
     with pytest.raises(ValueError, match="one \\(height, width\\) per level"):
         AnchorGenerator().anchors(64, [(8, 8)])
+
+
+# torchvision's AnchorGenerator, by hand, on a 20 x 30 image with 3 x 4 cells: strides 20 // 3 = 6
+# and 30 // 4 = 7, centres at multiples of them. Side 9 at ratio 1: half 4.5 -> 4 (to even); side 9
+# at ratio 2: 9 * sqrt 2 / 2 = 6.36 -> 6 wide, 9 / sqrt 2 / 2 = 3.18 -> 3 high.
+def test_integer_geometry_equals_values_by_hand():
+    generator = AnchorGenerator(
+        (3,), aspect_ratios=(1.0, 2.0), sizes=((9,),), offset=0, integer=True
+    )
+    assert generator.num_anchors_per_cell == 2
+    anchors = generator.anchors((20, 30), [(3, 4)])
+    np.testing.assert_array_equal(anchors[:2], [[-4, -4, 4, 4], [-6, -3, 6, 3]])
+    np.testing.assert_array_equal(anchors[2:4] - anchors[:2], [[7, 0, 7, 0]] * 2)
+    np.testing.assert_array_equal(anchors[8:10] - anchors[:2], [[0, 6, 0, 6]] * 2)
+
+
+def test_given_sizes_equal_the_same_by_scale():
+    by_scale = AnchorGenerator((3, 4), anchor_scale=4.0, num_octaves=2)
+    sides = [[4 * stride * 2 ** (octave / 2) for octave in (0, 1)] for stride in (8, 16)]
+    given = AnchorGenerator((3, 4), sizes=sides)
+    np.testing.assert_allclose(given.anchors(64), by_scale.anchors(64), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [((8,),), ((8,), (16, 20)), ((8,), (-1,)), ((), ())])
+def test_sizes_must_fit_the_levels(sizes):
+    with pytest.raises(ValueError, match="`sizes` must hold as many positive sides"):
+        AnchorGenerator((3, 4), sizes=sizes)
+
+
+def test_generator_with_sizes_round_trips():
+    generator = AnchorGenerator((3, 4), sizes=((8, 9), (16, 18)), offset=0, integer=True)
+    again = AnchorGenerator.from_config(generator.get_config())
+    np.testing.assert_array_equal(again.anchors(40), generator.anchors(40))

@@ -1,0 +1,96 @@
+"""What the anchor detectors take as arguments: parts by name or as instances, and saved ones."""
+
+import keras
+
+from keras_det.backbones import EFFICIENTNETS, RESNETS, efficientnet, feature_pyramid, resnet
+from keras_det.errors import suggest
+from keras_det.layers.normalization import Normalization
+
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+# Of pixels 0..255: mean, scale and channel order. "tf" and "caffe" are the names that
+# keras.applications gives to what its models were trained on.
+NORMALIZATIONS = {
+    "imagenet": (*IMAGENET, "rgb"),
+    "lite": (*LITE, "rgb"),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb"),
+    "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
+}
+
+
+def make_normalization(normalization) -> Normalization:
+    """The first layer of a detector, from a name of `NORMALIZATIONS`, None or an instance.
+
+    Args:
+        normalization: "imagenet" (torch, timm, keras-hub), "lite" (EfficientNet-Lite), "tf" or
+            "caffe" (`keras.applications`: see `preprocess_input` of the model), None for one that
+            rescales pixels itself, or a `Normalization`.
+    """
+    if isinstance(normalization, Normalization):
+        return normalization
+    if normalization is None:
+        fill = [round(value) for value in IMAGENET[0]]
+        return Normalization((0.0,) * 3, (1.0,) * 3, fill_color=fill, name="normalization")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f"`normalization` must be one of {list(NORMALIZATIONS)}, None or a layer. "
+            f"Received: {normalization!r}.{suggest(normalization, NORMALIZATIONS)} It says "
+            "what the backbone was trained on; None where the backbone rescales pixels itself."
+        )
+    return Normalization(*NORMALIZATIONS[normalization], name="normalization")
+
+
+def make_backbone(backbone) -> tuple[keras.Model, str]:
+    """A backbone from its name or from a Keras model, and the name of its normalisation.
+
+    Args:
+        backbone: name of one of our ResNets or EfficientNets, or any `keras.Model` that
+            `keras_det.backbones.feature_pyramid` takes.
+    """
+    if isinstance(backbone, keras.Model):
+        return feature_pyramid(backbone), "imagenet"
+    if backbone in RESNETS:
+        return resnet(backbone), "imagenet"
+    name = str(backbone).removeprefix("efficientnet_")
+    if name in EFFICIENTNETS:
+        return efficientnet(name), "lite" if name.startswith("lite") else "imagenet"
+    names = [*RESNETS, *(f"efficientnet_{name}" for name in EFFICIENTNETS)]
+    raise ValueError(
+        f"`backbone` must be one of {names} or a keras.Model. Received: {backbone!r}."
+        f"{suggest(backbone, names)} For a model of keras.applications or keras-hub see "
+        "keras_det.backbones.feature_pyramid."
+    )
+
+
+def serialized(arguments: dict) -> dict:
+    """Constructor arguments as plain values: parts that are objects become their configs."""
+    return {
+        name: keras.saving.serialize_keras_object(value) if hasattr(value, "get_config") else value
+        for name, value in arguments.items()
+    }
+
+
+def deserialized(config: dict, custom_objects=None) -> dict:
+    """The inverse of `serialized`: new parts, with new weights."""
+    return {
+        name: keras.saving.deserialize_keras_object(value, custom_objects)
+        if isinstance(value, dict) and "class_name" in value
+        else value
+        for name, value in config.items()
+    }
+
+
+def with_policy(config, old: str, new: str):
+    """A config in which every layer of policy `old` has policy `new`, float32 layers included.
+
+    A part handed over as an object was made under a policy of its own; a copy of the model for an
+    export in float32 must not keep its half precision.
+    """
+    if isinstance(config, dict):
+        is_policy = config.get("class_name") == "DTypePolicy"
+        if is_policy and config.get("config", {}).get("name") == old:
+            return {**config, "config": {**config["config"], "name": new}}
+        return {key: with_policy(value, old, new) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(with_policy(value, old, new) for value in config)
+    return config

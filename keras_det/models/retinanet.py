@@ -1,0 +1,261 @@
+"""RetinaNet (https://arxiv.org/abs/1708.02002): a backbone, a pyramid, two dense heads."""
+
+from collections.abc import Sequence
+
+import keras
+
+from keras_det.backbones import RESNETS, resnet
+from keras_det.heads.anchor_head import ConvHead
+from keras_det.layers.anchor_generator import AnchorGenerator
+from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss
+from keras_det.models.anchor_detector import AnchorDetector, precision
+from keras_det.models.detector import check_class_names, check_image_size
+from keras_det.models.parts import make_backbone, make_normalization
+from keras_det.necks import FPN, make_neck
+from keras_det.targets import AnchorTargets
+from keras_det.weights import (
+    load_model_garden,
+    load_resnet,
+    load_torchvision_retinanet,
+    model_garden_arguments,
+    read_torch_file,
+    torchvision_arguments,
+)
+
+PRIOR_PROBABILITY = 0.01
+
+
+@keras.saving.register_keras_serializable(package="keras_det")
+class RetinaNet(AnchorDetector):
+    """RetinaNet: a residual network, a feature pyramid of 256 channels, two towers of convolutions.
+
+    As published: levels P3 to P7, anchors of 32 to 512 pixels in 3 sizes per octave and 3 aspect
+    ratios, focal loss (alpha 0.25, gamma 2) and smooth L1, both summed and divided by the positives
+    of the batch; an anchor learns the object that it overlaps by 0.5 or more, background below 0.4,
+    nothing between. Every object also gets its best anchor, as in detectron2 and torchvision.
+    Smooth L1 turns linear at 1 / 9, detectron's choice; the paper does not say where.
+
+    Raw outputs, decoding and training: `AnchorDetector`.
+
+    Args:
+        backbone: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", an EfficientNet
+            ("efficientnet_b0" … "efficientnet_lite4"), or a `keras.Model` with `pyramid_outputs`:
+            a keras-hub backbone, or `keras_det.backbones.feature_pyramid(model, layers)`.
+        num_classes: number of classes, without background. Default: the number of `class_names`.
+        class_names: one name per class. Default: `class_0` ….
+        image_size: int or (height, width), at least 32 pixels.
+        resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not.
+        weights: None, or the path of a `.keras` or `.weights.h5` file of the same model.
+        backbone_weights: None, or what fills a ResNet: the path of a state dict of torchvision's or
+            timm's ResNet (.pth, .safetensors), or a keras-hub ResNet backbone.
+        normalization: what the backbone was trained on: "imagenet", "lite", "tf", "caffe", None for
+            a model that rescales pixels itself, or a `Normalization`. Default: "imagenet", and
+            "lite" for our EfficientNet-Lite.
+        neck: "fpn" as published, "pafpn", "nas_fpn", "bifpn", or a layer from the backbone's levels
+            to "P<min_level>" … "P<max_level>".
+        neck_channels: channels of the pyramid and of the heads.
+        min_level, max_level: finest and coarsest level; 2 for small objects.
+        anchor_scale: side of the smallest square anchor of a level in strides.
+        num_octaves: anchor sizes per level.
+        aspect_ratios: width / height of the anchors of a cell.
+        anchor_generator: `AnchorGenerator` for these levels, in place of the three before it.
+        head_repeats: convolutions of a tower.
+        head_norm: in the towers: None as published, "batch" (of each level) or "group".
+        matcher: `AnchorTargets` or `ATSSTargets`. Default: thresholds 0.5 and 0.4.
+        class_loss: `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and `class_weights` of your own.
+        box_loss: "smooth_l1", "huber", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
+        box_loss_weight: weight of the box loss beside the class loss.
+        dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy. Parts handed
+            over as objects keep their own.
+        name: name of the model.
+    """
+
+    variants = RESNETS
+
+    def __init__(
+        self,
+        backbone="resnet50",
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        image_size: int | tuple[int, int] = 640,
+        resize_mode: str = "letterbox",
+        weights: str | None = None,
+        backbone_weights=None,
+        normalization="auto",
+        neck="fpn",
+        neck_channels: int = 256,
+        min_level: int = 3,
+        max_level: int = 7,
+        anchor_scale: float = 4.0,
+        num_octaves: int = 3,
+        aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+        anchor_generator=None,
+        head_repeats: int = 4,
+        head_norm: str | None = None,
+        matcher=None,
+        class_loss=None,
+        box_loss="smooth_l1",
+        box_loss_weight: float = 1.0,
+        dtype: str | None = None,
+        name: str | None = None,
+    ):
+        class_names = check_class_names(num_classes, class_names)
+        image_size = check_image_size(image_size)
+        with precision(dtype) as policy:
+            network, trained_on = make_backbone(backbone)
+            generator = anchor_generator or AnchorGenerator(
+                tuple(range(min_level, max_level + 1)), anchor_scale, num_octaves, aspect_ratios
+            )
+            num_anchors = generator.num_anchors_per_cell
+
+            def head(outputs, name, prior=None):
+                return ConvHead(
+                    outputs,
+                    num_anchors,
+                    neck_channels,
+                    head_repeats,
+                    prior_probability=prior,
+                    norm=head_norm,
+                    name=name,
+                )
+
+            super().__init__(
+                image_size=image_size,
+                class_names=class_names,
+                resize_mode=resize_mode,
+                normalization=make_normalization(
+                    trained_on if normalization == "auto" else normalization
+                ),
+                backbone=network,
+                neck=make_neck(neck, neck_channels, min_level, max_level),
+                class_head=head(len(class_names), "class_head", PRIOR_PROBABILITY),
+                box_head=head(4, "box_head"),
+                anchor_generator=generator,
+                matcher=matcher or AnchorTargets(0.5, 0.4),
+                class_loss=class_loss or SparseSigmoidFocalLoss(alpha=0.25, gamma=2.0),
+                box_loss=make_box_loss(box_loss),
+                box_loss_weight=box_loss_weight,
+                name=name or f"retinanet_{network.name}",
+            )
+        self._keep_arguments(
+            backbone=backbone,
+            class_names=class_names,
+            image_size=list(image_size),
+            resize_mode=resize_mode,
+            normalization=normalization,
+            neck=neck,
+            neck_channels=neck_channels,
+            min_level=min_level,
+            max_level=max_level,
+            anchor_scale=anchor_scale,
+            num_octaves=num_octaves,
+            aspect_ratios=list(aspect_ratios),
+            anchor_generator=anchor_generator,
+            head_repeats=head_repeats,
+            head_norm=head_norm,
+            matcher=matcher,
+            class_loss=class_loss,
+            box_loss=box_loss,
+            box_loss_weight=box_loss_weight,
+            dtype=policy.name,
+            name=self.name,
+        )
+        self.load_report = None
+        if backbone_weights is not None:
+            self._report(load_resnet(self.backbone, backbone_weights))
+        if weights is not None:
+            self.load_weights(weights)
+
+    def _report(self, report):
+        # Past Keras' own attributes, which would turn its lists into lists of layers.
+        self.__dict__["load_report"] = report
+
+    @classmethod
+    def from_torchvision(cls, path, num_classes=None, class_names=None, **kwargs) -> "RetinaNet":
+        """A RetinaNet with the weights of torchvision's `retinanet_resnet50_fpn`, without torch.
+
+        The network is torchvision's: P6 from P5, anchors of rounded sizes centred at multiples of
+        floored strides, and, for files whose batch-norm statistics were frozen (they hold no
+        `num_batches_tracked`), epsilon 0 and statistics that stay. Images are resized as this model
+        says (`image_size`, `resize_mode`), not to torchvision's 800 pixels at least.
+
+        Args:
+            path: a file of `torch.save` (zip or legacy form) or `.safetensors`, of a state dict.
+            num_classes, class_names: the classes to train. Default: the file's own, without
+                background; COCO's 80 names for 91 classes. Names that the file knows keep its
+                predictions; with other classes the predictions start anew.
+            **kwargs: further arguments of the constructor: `image_size`, `resize_mode`, `dtype` ….
+
+        Returns:
+            `RetinaNet`; `model.load_report` says what was loaded, skipped and why, and missing.
+        """
+        values = read_torch_file(path)
+        found = torchvision_arguments(values)
+        model = cls._like(found, num_classes, class_names, kwargs)
+        model._report(load_torchvision_retinanet(model, values))
+        return model
+
+    @classmethod
+    def from_model_garden(cls, path, num_classes=None, class_names=None, **kwargs) -> "RetinaNet":
+        """A RetinaNet with the weights of the TensorFlow Model Garden's, from its checkpoint.
+
+        The network is the Garden's: TensorFlow's padding, batch normalisation (epsilon 1e-3) in the
+        pyramid and, per level, in the towers.
+
+        Args:
+            path: prefix of a TensorFlow checkpoint, the path without `.index`, or the run's folder.
+            num_classes, class_names: as in `from_torchvision`.
+            **kwargs: further arguments of the constructor: `image_size`, `resize_mode`, `dtype` …;
+                `anchor_scale`, `num_octaves` and `aspect_ratios` (in the checkpoint's order) where
+                they were not the Garden's own.
+
+        Returns:
+            `RetinaNet`; `model.load_report` says what was loaded, skipped and why, and missing.
+        """
+        names = ("anchor_scale", "num_octaves", "aspect_ratios")
+        anchors = {name: kwargs.pop(name) for name in names if name in kwargs}
+        found = model_garden_arguments(path, **anchors)
+        model = cls._like(found, num_classes, class_names, kwargs)
+        model._report(load_model_garden(model, path, aspect_ratios=found["aspect_ratios"]))
+        return model
+
+    @classmethod
+    def _like(cls, found, num_classes, class_names, kwargs):
+        """The network that a file of weights asks for, with the user's classes if given."""
+        if num_classes is None and class_names is None:
+            class_names = found["class_names"]
+        padding = found["padding"]
+        channels = found.get("neck_channels", 256)
+        min_level, max_level = found.get("min_level", 3), found.get("max_level", 7)
+        with precision(kwargs.get("dtype")):
+            parts = {
+                "backbone": resnet(
+                    found["backbone"],
+                    padding=padding,
+                    norm_epsilon=found["norm_epsilon"],
+                    norm_momentum=found["norm_momentum"],
+                    frozen_norm=found["frozen_norm"],
+                ),
+                "neck": FPN(
+                    channels,
+                    min_level,
+                    max_level,
+                    extra="p5",
+                    norm=found["neck_norm"],
+                    padding=padding,
+                    name="fpn",
+                ),
+                "neck_channels": channels,
+                "min_level": min_level,
+                "max_level": max_level,
+                "head_repeats": found.get("head_repeats", 4),
+                "head_norm": found["head_norm"],
+                "anchor_generator": AnchorGenerator(
+                    tuple(range(min_level, max_level + 1)),
+                    aspect_ratios=found["aspect_ratios"],
+                    sizes=found["anchor_sizes"],
+                    offset=found["anchor_offset"],
+                    integer=found["integer_anchors"],
+                ),
+            }
+            return cls(num_classes=num_classes, class_names=class_names, **parts, **kwargs)
