@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keras_det import (
+        backbones,
         boxes,
         data,
         errors,
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
         losses,
         metrics,
         models,
+        necks,
         report,
+        targets,
         training,
     )
     from keras_det.models import EfficientDet, RetinaNet, load_model
@@ -27,6 +30,7 @@ __all__ = [
     "EfficientDet",
     "RetinaNet",
     "__version__",
+    "backbones",
     "boxes",
     "data",
     "errors",
@@ -36,7 +40,9 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "necks",
     "report",
+    "targets",
     "training",
 ]
 # Where a public name that is not a module lives.

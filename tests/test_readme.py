@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from keras_det.cli import main
 from tests.helpers import ROOT
+from tests.weights.torch_writer import write_torch_file
+from tests.weights.torchvision_recipe import resnet_shapes, retinanet_shapes, weights
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What turns an evening's training into seconds. Each must occur, so that none outlives the text.
@@ -17,6 +19,7 @@ SMALLER = {
     "epochs=50": "epochs=1",
     "batch_size=16": "batch_size=2",
     'EfficientDet("lite0", ': 'EfficientDet("lite0", image_size=64, ',
+    'RetinaNet("resnet34", ': 'RetinaNet("resnet34", image_size=64, ',
 }
 SMALLER_COMMANDS = {
     "demo": "--epochs 1 --image-size 64 --train-images 4 --val-images 2",
@@ -40,7 +43,7 @@ def shell_lines():
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with what the blocks mention: my_images/, photos/, photo.jpg and model.keras."""
+    """A folder with what the blocks mention: my_images/, photos/, pictures, models, weights."""
     from PIL import Image
 
     from keras_det import EfficientDet
@@ -51,6 +54,10 @@ def workplace(tmp_path, monkeypatch):
     for name, image in zip(("photo.jpg", "photos/a.jpg"), drawn_images(2, 64), strict=True):
         Image.fromarray(image).save(tmp_path / name)
     EfficientDet("lite0", num_classes=3, image_size=64).save(tmp_path / "model.keras")
+    # ResNet-18 instead of the larger one that the name says: it is read from the file.
+    retinanet = weights(retinanet_shapes("resnet18"))
+    write_torch_file(tmp_path / "retinanet_resnet50_fpn_coco.pth", retinanet)
+    write_torch_file(tmp_path / "resnet34.pth", weights(resnet_shapes("resnet34")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

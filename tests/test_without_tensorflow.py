@@ -14,7 +14,7 @@ for name in ("tensorflow", "tensorflow_cpu"):
 import numpy as np
 import keras_det
 
-model = keras_det.EfficientDet("lite0", num_classes=2, image_size=32)
+model = MODEL
 model.compile()
 images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
 boxes = np.array([[[4, 4, 20, 20]], [[0, 0, 0, 0]]], "float32")
@@ -27,14 +27,20 @@ model.save(sys.argv[1])
 assert keras_det.load_model(sys.argv[1]).class_names == ["class_0", "class_1"]
 print("without TensorFlow")
 """
+MODELS = (
+    'keras_det.EfficientDet("lite0", num_classes=2, image_size=32)',
+    'keras_det.RetinaNet("resnet18", num_classes=2, image_size=32, neck="pafpn", neck_channels=32,'
+    'head_norm="group", matcher=keras_det.targets.ATSSTargets(), box_loss="giou")',
+)
 
 
 @pytest.mark.slow
-def test_build_fit_detect_and_save_on_jax(tmp_path):
+@pytest.mark.parametrize("model", MODELS, ids=["efficientdet", "retinanet"])
+def test_build_fit_detect_and_save_on_jax(tmp_path, model):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed: pip install .[jax]")
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "model.keras")],
+        [sys.executable, "-c", SCRIPT.replace("MODEL", model), str(tmp_path / "model.keras")],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

@@ -32,6 +32,22 @@ def test_options_reach_the_training(run, asked, coco, tmp_path):
     assert asked["resume"] is False and asked["weights"] is None
 
 
+def test_parts_of_the_model_reach_it(run, asked, coco, tmp_path):
+    options = "--neck pafpn --min-level 2 --anchor-scale 3 --head-norm group --dtype mixed_bfloat16"
+    options += " --model retinanet_resnet18 --recipe published"
+    result = run("train", coco, "--out", tmp_path / "run", *options.split())
+    assert result.exit_code == 0, result.output
+    assert asked["recipe"] == "published"
+    parts = {"neck": "pafpn", "min_level": 2, "anchor_scale": 3.0}
+    parts |= {"head_norm": "group", "dtype": "mixed_bfloat16"}
+    assert asked["model_arguments"] == parts, "what is not given is left to the model"
+
+
+def test_missing_backbone_weights_are_refused_before_work(refused, asked, coco, tmp_path):
+    message = refused("train", coco, "--backbone-weights", "none.pth", "--out", tmp_path / "run")
+    assert "--backbone-weights must name a file that exists" in message and not asked
+
+
 def test_default_folder_is_named_after_the_model(run, asked, coco, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", coco).exit_code == 0
@@ -63,6 +79,17 @@ def test_resume_keeps_the_settings_of_the_run(run, asked, coco, tmp_path):
     assert asked["epochs"] == 9, "the command line wins; the training refuses what must not change"
     assert (asked["batch_size"], asked["image_size"]) == (3, (64, 96))
     assert (asked["augment"], asked["seed"], asked["resize_mode"]) == ("flip", 4, "letterbox")
+
+
+def test_resume_keeps_the_parts_of_the_model(run, asked, coco, tmp_path):
+    recipe = {"model": "retinanet_resnet18", "recipe": "published"}
+    recipe |= {"model_arguments": {"neck": "pafpn", "head_norm": "batch"}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    options = ("--out", tmp_path, "--resume", "--head-norm", "group")
+    assert run("train", coco, *options).exit_code == 0
+    assert asked["recipe"] == "published"
+    # The command line wins; the training refuses what must not change.
+    assert asked["model_arguments"] == {"neck": "pafpn", "head_norm": "group"}
 
 
 def test_resume_of_a_broken_recipe(refused, coco, tmp_path):

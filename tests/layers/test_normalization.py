@@ -29,6 +29,12 @@ def test_fill_color_is_the_rounded_mean_in_rgb():
     assert Normalization(mean, (1, 1, 1), "bgr").fill_color == (104, 116, 124)
 
 
+def test_fill_color_can_be_given_and_is_saved():
+    layer = Normalization((0,) * 3, (1,) * 3, fill_color=(1, 2, 3))
+    assert layer.fill_color == (1, 2, 3)
+    assert Normalization.from_config(layer.get_config()).fill_color == (1, 2, 3)
+
+
 def test_normalization_is_a_good_layer():
     images = np.random.default_rng(0).uniform(0, 255, (2, 3, 5, 3))
     check_layer(

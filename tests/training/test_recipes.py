@@ -1,8 +1,11 @@
 """Schedules and settings of the recipes against numbers by hand."""
 
+import keras
 import numpy as np
 import pytest
 
+from keras_det import RetinaNet
+from keras_det.models.optimizers import WarmupThenDrops
 from keras_det.training.recipes import adamw, average_momentum, published, warmup_cosine
 
 
@@ -42,3 +45,34 @@ def test_average_momentum_follows_the_length(steps, momentum):
 
 def test_one_step_is_a_valid_training():
     assert np.isfinite(float(adamw(None, 8, 1)._learning_rate(0)))
+
+
+# Warm-up of 10 steps from a thousandth: 0.001 + 0.999 * 5 / 10 = 0.5005 half-way; then a tenth from
+# step 60 on and a hundredth from step 80 on.
+@pytest.mark.parametrize(
+    "step, rate", [(0, 1e-3), (5, 0.5005), (10, 1.0), (59, 1.0), (60, 0.1), (79, 0.1), (80, 0.01)]
+)
+def test_the_rate_warms_up_and_drops(step, rate):
+    schedule = WarmupThenDrops(1.0, [60, 80], 10)
+    copy = WarmupThenDrops.from_config(schedule.get_config())
+    np.testing.assert_allclose([schedule(step), copy(step)], rate, rtol=1e-6)
+
+
+def test_the_rate_without_warmup_is_whole_after_a_step():
+    np.testing.assert_allclose(WarmupThenDrops(1.0, [], 0)(1), 1.0, rtol=1e-6)
+
+
+# RetinaNet, section 4.1: 0.01 for 16 images, drops at 60k and 80k of 90k steps; 0.005 for 8.
+def test_published_training_of_retinanet_is_its_papers():
+    model = RetinaNet("resnet18", num_classes=1, image_size=64, neck_channels=8, head_repeats=1)
+    optimizer = published(model, 8, 90_000)
+    schedule = optimizer._learning_rate
+    assert (schedule.drops, schedule.warmup_steps) == ([60_000, 80_000], 1000)
+    steps = [1000, 59_999, 60_000, 80_000]
+    rates = [schedule(step) for step in steps]
+    np.testing.assert_allclose(rates, [5e-3, 5e-3, 5e-4, 5e-5], rtol=1e-6)
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)
+    assert not optimizer.use_ema and optimizer.global_clipnorm is None
+    # What a checkpoint of the training holds goes on with the same rates.
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    np.testing.assert_allclose([again._learning_rate(s) for s in steps], rates)

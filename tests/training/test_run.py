@@ -100,6 +100,36 @@ def test_missing_weights_are_refused_before_anything_is_written(drawn, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+def test_unknown_recipes_and_parts_are_refused_before_anything_is_written(drawn, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(
+        DataError, match=r"must be one of adamw, published.* Received: recipe='sgd'"
+    ):
+        train(MODEL, *drawn, out, epochs=1, recipe="sgd", **SETTINGS)
+    with pytest.raises(DataError, match=r"the second with its own rate. Received"):
+        train(MODEL, *drawn, out, epochs=1, recipe="published", learning_rate=0.1, **SETTINGS)
+    with pytest.raises(DataError, match=r"head_norm"):
+        train(MODEL, *drawn, out, epochs=1, model_arguments={"head_norm": "batch"}, **SETTINGS)
+    assert not out.exists()
+
+
+def test_a_resumed_run_keeps_its_parts_and_recipe(drawn, tmp_path):
+    settings = {"model": MODEL, "model_arguments": {"neck": "fpn"}, "recipe": "adamw"}
+    (tmp_path / "recipe.json").write_text(json.dumps(settings))
+    for changed in ({"model_arguments": {"neck": "pafpn"}}, {"recipe": "published"}):
+        with pytest.raises(
+            DataError, match=r"must keep its settings. Received: (model_arg|recipe)"
+        ):
+            train(
+                MODEL,
+                *drawn,
+                tmp_path,
+                epochs=1,
+                resume=True,
+                **{"model_arguments": {"neck": "fpn"}, **changed},
+            )
+
+
 class Perfect:
     """A detector that returns the ground truth in pixels of a network input of half the size."""
 
