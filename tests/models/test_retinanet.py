@@ -256,9 +256,9 @@ def test_command_line_names():
 def test_keras_hub_backbones_are_taken_as_they_are():
     hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed")
     backbone = hub.models.ResNetBackbone(
-        input_conv_filters=[8],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[8, 8, 16, 16],
+        stackwise_num_filters=[64, 64, 64, 64],
         stackwise_num_blocks=[1, 1, 1, 1],
         stackwise_num_strides=[1, 2, 2, 2],
         block_type="basic_block",
