@@ -2,25 +2,22 @@
 
 import tempfile
 
-import numpy as np
 from keras import ops
 
 from keras_det.decode import TFAnchorDecoder
 from keras_det.errors import suggest
 from keras_det.export.certificate import certify
 from keras_det.export.flatbuffer import check_operators, hide_outputs
+from keras_det.export.float16 import with_float16_kernels
 from keras_det.export.graph import exportable, frozen_network, save
 from keras_det.export.report import BUDGETS, Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
 from keras_det.export.writing import labels_text, publish, staging
-from keras_det.layers.nms import gather_rows
 
 QUANTIZE = tuple(BUDGETS)
 POSTPROCESS = ("builtin", "none")
 RAW_OUTPUTS = ("class_logits", "box_deltas")
 SIGNATURE = "serving_default"
-# Anchors in whole 2**-14 pixels: as fine as float32 at the far side of a large image.
-ANCHOR_STEPS = 2**14
 
 
 def tflite(
@@ -43,7 +40,8 @@ def tflite(
     Args:
         model: an anchor detector; one of mixed precision is exported in float32.
         path: file that does not exist yet.
-        quantize: "float32", or "float16": half the size, weights are rounded.
+        quantize: "float32", or "float16": half the size; kernels are rounded, biases and the
+            arithmetic are float32.
         postprocess: "builtin", or "none": outputs are `class_logits` and `box_deltas`.
         image_size: int or (height, width) of the network's input. Default: the model's.
         images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
@@ -99,7 +97,7 @@ def convert(model, quantize: str, postprocess: str) -> bytes:
     """Converts a detector; with "builtin" the file shows its raw outputs too."""
     import tensorflow as tf
 
-    network, decode = frozen_network(model, batch_size=1), LiteDecoder(model.image_size)
+    network, decode = frozen_network(model, batch_size=1), TFAnchorDecoder(model.image_size)
     signature = tf.TensorSpec((1, *model.image_size, 3), tf.uint8, name="images")
 
     @tf.function(input_signature=[signature])
@@ -112,25 +110,8 @@ def convert(model, quantize: str, postprocess: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         save(tf.Module(), folder, {SIGNATURE: function})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        if quantize == "float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
-
-
-class LiteDecoder(TFAnchorDecoder):
-    """`TFAnchorDecoder` whose anchors float16 conversion cannot touch.
-
-    It rounds every float constant: by up to a quarter of a pixel for anchors beyond 512. Whole
-    numbers stay, and become floats after the candidates' anchors were chosen, so that nothing can
-    be folded back.
-    """
-
-    def __call__(self, class_logits, box_deltas, anchors) -> dict:
-        logits, labels, places = self._choose(class_logits)
-        steps = ops.convert_to_tensor(np.rint(anchors.astype(np.float64) * ANCHOR_STEPS), "int32")
-        near = ops.cast(ops.take(steps, places, axis=0), "float32") / ANCHOR_STEPS
-        return self.detections(near, gather_rows(box_deltas, places), logits, labels)
+        content = converter.convert()
+    return with_float16_kernels(content) if quantize == "float16" else content
 
 
 class LiteModel:
@@ -147,7 +128,7 @@ class LiteModel:
     def __init__(self, model, content: bytes, opened: bytes):
         self.model = model
         inside = content is not opened
-        self.decoding = LiteDecoder(model.image_size).get_config() if inside else {}
+        self.decoding = TFAnchorDecoder(model.image_size).get_config() if inside else {}
         interpreter, self.runtime, self.notes = _interpreter()
         # A runner is only valid while its interpreter lives.
         self.interpreters = [interpreter(model_content=each) for each in (content, opened)]

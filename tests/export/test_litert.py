@@ -12,9 +12,10 @@ from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
 from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
-from keras_det.export.litert import LiteDecoder, LiteModel, convert
+from keras_det.export.float16 import with_float16_kernels
+from keras_det.export.litert import LiteModel, convert
 from keras_det.export.verify import trim
-from keras_det.models import EfficientDet
+from keras_det.models import EfficientDet, RetinaNet
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -153,15 +154,40 @@ def test_silu_and_squeeze_and_excitation_convert(tmp_path):
     assert export.tflite(model, tmp_path / "d0.tflite").settings["operators"]["LOGISTIC"] > 50
 
 
-def test_float16_does_not_round_anchors(tmp_path):
-    anchors = np.array([[500.123, 600.456, 777.777, 1000.999]] * 20, "float32")
-    logits, deltas = np.zeros((1, 20, 1), "float32"), np.zeros((1, 20, 4), "float32")
-    boxes = LiteDecoder(1024)(logits, deltas, anchors)["boxes"]
-    np.testing.assert_allclose(boxes[0, 0], anchors[0], atol=1e-4)
-    content = convert(tiny(image_size=(64, 96)), "float16", "builtin")
-    assert _constants(content, "FLOAT16"), "nothing was rounded at all"
-    assert [shape for shape in _constants(content, "INT32") if shape[-1:] == [4] and shape[0] > 500]
-    assert not [shape for shape in _constants(content, "FLOAT16") if len(shape) == 2]
+def test_float16_rounds_kernels_only():
+    single, half = (convert(tiny(image_size=(64, 96)), kind, "builtin") for kind in export.BUDGETS)
+    kernels = _constants(half, "FLOAT16")
+    assert kernels and {len(shape) for shape in kernels} == {4}
+    assert not [shape for shape in _constants(half, "FLOAT32") if len(shape) == 4]
+    # Biases, anchors and the pixels' mean and scale: as many as before, of the same shapes.
+    expected = [shape for shape in _constants(single, "FLOAT32") if len(shape) != 4]
+    assert sorted(_constants(half, "FLOAT32")) == sorted(expected)
+
+
+def test_float16_leaves_kernels_beyond_its_range():
+    from tensorflow.lite.python.schema_py_generated import BuiltinOperator
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    single = convert(tiny(image_size=(64, 96)), "float32", "none")
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(single))
+    codes = [code.builtinCode for code in model.operatorCodes]
+    kinds = [codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators]
+    first = model.subgraphs[0].operators[kinds.index(BuiltinOperator.CONV_2D)].inputs[1]
+    tensor = model.subgraphs[0].tensors[first]
+    data = model.buffers[tensor.buffer].data.copy()
+    data[:4] = np.frombuffer(np.float32(70000).tobytes(), np.uint8)
+    model.buffers[tensor.buffer].data = data
+    content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    files = [with_float16_kernels(file) for file in (content, single)]
+    rounded, all_rounded = (len(_constants(file, "FLOAT16")) for file in files)
+    assert rounded == all_rounded - 1
+
+
+def test_float16_keeps_shared_kernels_shared():
+    # Plain heads of a RetinaNet use one kernel on all five levels.
+    model = RetinaNet("resnet18", num_classes=2, image_size=64, neck_channels=16)
+    half = convert(model, "float16", "none")
+    assert len(half) < 2.1 * model.count_params() + 100_000
 
 
 def _constants(content, kind):
