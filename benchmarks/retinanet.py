@@ -5,8 +5,9 @@
 Every round times each case here, then in the peers' processes; the table gives medians over all
 rounds and their ratio (below 1: we are faster). How to make the peers' environments is said in
 `peer_torchvision.py` and `peer_keras_hub.py`. 91 classes; the forward is the compiled network
-without post-processing; the step is `train_on_batch` with target assignment, losses, gradients and
-SGD with momentum, as the peer's is. The last row compares our own step in float32 with the same in
+without post-processing, "exported" the same with weights as constants, as `export.saved_model`
+writes it; the step is `train_on_batch` with target assignment, losses, gradients and SGD with
+momentum, as the peer's is. The last row compares our own step in float32 with the same in
 mixed_bfloat16: it means something on a CPU with AMX and is left out on others.
 """
 
@@ -22,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 CASES = (
     ("forward:resnet50:640:1", "torchvision"),
+    ("exported:resnet50:640:1", "torchvision"),
     ("forward:resnet50:640:1", "keras_hub"),
     ("step:resnet50:640:2", "keras_hub"),
 )
@@ -35,6 +37,7 @@ def ours(name, dtype="float32"):
     import numpy as np
     import tensorflow as tf
 
+    from keras_det.export.graph import frozen_network
     from keras_det.models import RetinaNet
     from keras_det.necks import FPN
 
@@ -46,6 +49,9 @@ def ours(name, dtype="float32"):
     keras.config.set_dtype_policy("float32")
     rng = np.random.default_rng(0)
     images = tf.constant(rng.integers(0, 256, (batch, size, size, 3)).astype("float32"))
+    if what == "exported":
+        network, images = frozen_network(model, batch), tf.cast(images, tf.uint8)
+        return lambda: network(images)["class_logits"].numpy()
     if what == "forward":
         forward = tf.function(lambda x: model(x, training=False))
         return lambda: forward(images)["class_logits"].numpy()
@@ -70,6 +76,7 @@ def measure(run, repetitions):
 
 def measure_peer(python, peer, arguments, name):
     command = [python, str(HERE / f"peer_{peer}.py"), str(arguments.threads)]
+    name = name.replace("exported", "forward")
     done = subprocess.run(
         [*command, str(arguments.repetitions), name], check=True, capture_output=True, text=True
     )

@@ -3,6 +3,7 @@
     python benchmarks/targets.py
 
 49,104 anchors (EfficientDet-D0 at 512), 100 slots, batch 8; medians of one process, in turns.
+ATSSTargets, other rules, with 9 cells of 9 anchors per level as candidates, is timed beside them.
 """
 
 import platform
@@ -16,10 +17,17 @@ from keras import ops
 
 from keras_det.boxes import encode_deltas
 from keras_det.layers import AnchorGenerator
-from keras_det.targets import AnchorTargets
+from keras_det.targets import AnchorTargets, ATSSTargets
 
 BATCH, SLOTS, REPEATS = 8, 100, 11
 ANCHORS = AnchorGenerator().anchors(512)
+
+
+def level_sizes():
+    """Anchors per level, P3 to P7."""
+    layer = AnchorGenerator()
+    cells = [height * width for height, width in layer.feature_sizes(512)]
+    return tuple(n * layer.num_anchors_per_cell for n in cells)
 
 
 def dense_iou(boxes):
@@ -76,18 +84,21 @@ def milliseconds(functions, *args):
 def main():
     assigner = AnchorTargets()
     ours = tf.function(lambda boxes, labels: assigner.assign(ANCHORS, boxes, labels))
-    functions = {"ours": ours, "dense": tf.function(dense_targets)}
+    atss, sizes = ATSSTargets(num_candidates=9 * 9), level_sizes()
+    adaptive = tf.function(lambda *truth: atss.assign(ANCHORS, *truth, level_sizes=sizes))
+    functions = {"ours": ours, "dense": tf.function(dense_targets), "atss": adaptive}
     print(f"keras {keras.__version__}, TensorFlow {tf.__version__}, Python", end=" ")
     print(platform.python_version())
     case = ground_truth(SLOTS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    results = {}
     for name, function in functions.items():
         result = {key: value.numpy() for key, value in function(*case).items()}
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(f"{name}: first call adds {(after - before) / 1024:.0f} MB to the peak")
         before = after
-        if name == "ours":
-            expected = result
+        results[name] = result
+    expected, result = results["ours"], results["dense"]
     np.testing.assert_array_equal(result["class_targets"], expected["class_targets"])
     np.testing.assert_allclose(result["box_targets"], expected["box_targets"], atol=1e-5)
     counts = np.minimum(np.random.default_rng(1).geometric(1 / 7.3, BATCH), SLOTS)
@@ -102,6 +113,7 @@ def main():
         print(
             f"{title}: ours {result['ours']:.0f} ms, dense {result['dense']:.0f} ms, {ratio:.1f}x"
         )
+        print(f"  ATSS {result['atss']:.0f} ms, {result['atss'] / result['ours']:.1f} of ours")
 
 
 if __name__ == "__main__":
