@@ -1,5 +1,7 @@
 """Importers of public checkpoints; each takes the model as an argument."""
 
+from keras_det.weights.efficientdet import CheckpointInfo as CheckpointInfo
+from keras_det.weights.efficientdet import checkpoint_info as checkpoint_info
 from keras_det.weights.efficientdet import load_efficientdet as load_efficientdet
 from keras_det.weights.model_garden import load_model_garden as load_model_garden
 from keras_det.weights.model_garden import model_garden_arguments as model_garden_arguments

@@ -49,3 +49,57 @@ def class_outputs(
         if list(class_names) != [f"class_{i}" for i in range(len(known))]:
             return None
     return list(known) if len(class_names) == len(known) else None
+
+
+# Class outputs of a network trained on COCO's ids without background: output k is id k + 1.
+COCO_IDS = 90
+
+
+def names_of_outputs(
+    num_outputs: int, source_class_names: Sequence[str | None] | None = None
+) -> list[str | None] | None:
+    """The name of each class output of a file without background, None where none is known.
+
+    Args:
+        num_outputs: class outputs of the file.
+        source_class_names: the answer, where it is known; it is only checked then. Default: COCO's
+            names for 90 outputs, None for the ids that are not used.
+
+    Raises:
+        DataError: `source_class_names` does not hold one name, each another, for each output.
+    """
+    if source_class_names is None:
+        coco = [COCO_CLASSES.get(k + 1) for k in range(COCO_IDS)]
+        return coco if num_outputs == COCO_IDS else None
+    names = list(source_class_names)
+    given = [name for name in names if name is not None]
+    if len(names) != num_outputs or len(set(given)) != len(given):
+        raise DataError(
+            f"`source_class_names` must hold a name, each another, or None, for each of the "
+            f"{num_outputs} class outputs of the file. Received: {len(names)} names, "
+            f"{len(set(given))} of them different. Leave it out where the names are not known."
+        )
+    return names
+
+
+def class_rows(
+    class_names: Sequence[str], num_outputs: int, names: Sequence[str | None] | None
+) -> list[int | None]:
+    """The file's class output for each class of a model, class by class.
+
+    In order where there are as many and one side has no names (the model's are `class_0` …);
+    else by name.
+
+    Args:
+        class_names: the model's classes.
+        num_outputs: class outputs of the file, without background.
+        names: their names, of `names_of_outputs`.
+
+    Returns:
+        list with one output for each class, None where the file has none for it.
+    """
+    unnamed = list(class_names) == [f"class_{i}" for i in range(num_outputs)]
+    if unnamed or (names is None and len(class_names) == num_outputs):
+        return list(range(num_outputs))
+    known = {name: k for k, name in enumerate(names or ()) if name is not None}
+    return [known.get(name) for name in class_names]

@@ -1,200 +1,298 @@
-"""Reads the official EfficientDet checkpoints into our models.
+"""Reads the public EfficientDet weights into our models.
 
-The name-based TensorFlow checkpoint of the original code: every variable is stored under its own
-name and, where training averaged it, a second time under `<name>/ExponentialMovingAverage`; the
-average wins. Box outputs are stored as (ty, tx, th, tw) and permuted to ours, (dx, dy, dw, dh).
+The formats are opened by `efficientdet_files.py`, which gives every tensor its official name and
+prefers moving averages. Here the model is filled: variable by variable, with box outputs, stored as
+(ty, tx, th, tw), permuted to ours, (dx, dy, dw, dh), and class outputs picked by name.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from keras_det.errors import DataError
+from keras_det.weights.class_outputs import class_rows, names_of_outputs
+from keras_det.weights.efficientdet_files import AVERAGE as AVERAGE
+from keras_det.weights.efficientdet_files import open_checkpoint
+from keras_det.weights.efficientdet_names import (
+    BOX_PREDICTION,
+    CLASS_PREDICTION,
+    Properties,
+    fusion_names,
+    properties_of,
+)
+from keras_det.weights.efficientdet_names import variable_names as variable_names
 from keras_det.weights.report import LoadReport
 
-AVERAGE = "/ExponentialMovingAverage"
-# What an optimizer and TensorFlow's saver add to the variables of the network.
-SLOTS = ("/Momentum", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
-BOOKKEEPING = ("global_step", "_CHECKPOINTABLE_OBJECT_GRAPH")
 # Our channel k of an anchor's four box outputs is theirs BOX_ORDER[k].
 BOX_ORDER = (1, 0, 3, 2)
+CLASS_KERNEL, CLASS_BIAS = f"{CLASS_PREDICTION}/pointwise_kernel", f"{CLASS_PREDICTION}/bias"
+UNBIASED = (
+    " effdet's models without tf_ in their name lack biases and pad otherwise: they are other "
+    "networks."
+)
 
 
-def _numbered(name, index):
-    return name if index == 0 else f"{name}_{index}"
+class CheckpointInfo(NamedTuple):
+    """What a file of weights is, without a model.
 
-
-def _block_layers(layer, block):
-    """Yields (our layer name, their path) of one MBConv block that has these layers."""
-    theirs = f"blocks_{block}"
-    convolutions = norms = 0
-    for part in ("expand", "depthwise", "project"):
-        if f"block{block}_{part}" not in layer:
-            continue
-        if part == "depthwise":
-            yield f"block{block}_{part}", f"{theirs}/depthwise_conv2d"
-        else:
-            yield f"block{block}_{part}", f"{theirs}/{_numbered('conv2d', convolutions)}"
-            convolutions += 1
-        name = _numbered("tpu_batch_normalization", norms)
-        yield f"block{block}_{part}_norm", f"{theirs}/{name}"
-        norms += 1
-    for i, part in enumerate(("se_reduce", "se_expand")):
-        if f"block{block}_{part}" in layer:
-            yield f"block{block}_{part}", f"{theirs}/se/{_numbered('conv2d', i)}"
-
-
-def _backbone_names(backbone):
-    layers = {layer.name: layer for layer in backbone.layers}
-    prefix = backbone.name.replace("efficientnet_", "efficientnet-")
-    pairs = [("stem", "stem/conv2d"), ("stem_norm", "stem/tpu_batch_normalization")]
-    block = 0
-    while f"block{block}_depthwise" in layers:
-        pairs += _block_layers(layers, block)
-        block += 1
-    for ours, theirs in pairs:
-        for variable in layers[ours].variables:
-            yield f"{prefix}/{theirs}/{_variable_name(layers[ours], variable)}", variable
-
-
-def _variable_name(layer, variable):
-    is_depthwise = type(layer).__name__ == "DepthwiseConv2D" and variable.name == "kernel"
-    return "depthwise_kernel" if is_depthwise else variable.name
-
-
-def _layer_names(layer, theirs):
-    for variable in layer.variables:
-        yield f"{theirs}/{variable.name}", variable
-
-
-def _resample_names(layer, theirs):
-    if layer.projection is not None:
-        yield from _layer_names(layer.projection, f"{theirs}/conv2d")
-        yield from _layer_names(layer.norm, f"{theirs}/bn")
-
-
-def _neck_names(neck):
-    for level, layer in zip(neck.levels[-len(neck.extra_levels) :], neck.extra_levels, strict=True):
-        yield from _resample_names(layer, f"resample_p{level}")
-    wiring = neck.wiring
-    for index, node in enumerate(neck.nodes):
-        cell, number = divmod(index, len(wiring))
-        position = len(neck.levels) + number
-        theirs = f"fpn_cells/cell_{cell}/fnode{number}"
-        for i, (layer, source) in enumerate(zip(node.resample, wiring[number][1], strict=True)):
-            yield from _resample_names(layer, f"{theirs}/resample_{i}_{source}_{position}")
-        combine = f"{theirs}/op_after_combine{position}"
-        yield from _layer_names(node.convolution, f"{combine}/conv")
-        yield from _layer_names(node.norm, f"{combine}/bn")
-
-
-def _fusion_names(neck):
-    """Yields ([one scalar name per input], our stacked variable)."""
-    num_nodes = len(neck.wiring)
-    for index, node in enumerate(neck.nodes):
-        if node.blend is not None:
-            cell, number = divmod(index, num_nodes)
-            names = [_numbered("WSM", i) for i in range(len(node.resample))]
-            yield (
-                [f"fpn_cells/cell_{cell}/fnode{number}/{name}" for name in names],
-                node.blend.fusion_weights,
-            )
-
-
-def _head_names(head, net, prefix):
-    levels = [name[1:] for name in head.level_names]
-    for i, convolution in enumerate(head.convolutions):
-        yield from _layer_names(convolution, f"{net}/{prefix}-{i}")
-        for j, level in enumerate(levels):
-            norm = head.norms[i * len(levels) + j]
-            yield from _layer_names(norm, f"{net}/{prefix}-{i}-bn-{level}")
-    yield from _layer_names(head.prediction, f"{net}/{prefix}-predict")
-
-
-def variable_names(model) -> dict:
-    """Maps names of the official checkpoint to the model's variables, one to one.
-
-    Fusion weights are apart (`_fusion_names`): theirs are scalars, ours one vector per node.
+    Attributes:
+        variants: names of the variants that it fits; two where they differ in anchors alone (D6 and
+            D7), none for a network that is not in the table.
+        num_classes: class outputs; None where the file holds no whole class prediction.
+        format: "tensorflow-names", "tensorflow-objects", "keras-h5", "pytorch" or "mapping".
+        properties: what was seen of the network.
     """
-    return {
-        **dict(_backbone_names(model.backbone)),
-        **dict(_neck_names(model.neck)),
-        **dict(_head_names(model.class_head, "class_net", "class")),
-        **dict(_head_names(model.box_head, "box_net", "box")),
-    }
+
+    variants: tuple[str, ...]
+    num_classes: int | None
+    format: str
+    properties: Properties
+
+
+def checkpoint_info(source, variants: Mapping) -> CheckpointInfo:
+    """Says what a file of EfficientDet's weights is before a model is built for it.
+
+    Args:
+        source: as in `load_efficientdet`.
+        variants: dict from name to row, `EfficientDet.variants`.
+
+    Raises:
+        DataError: the file is missing, broken, or of no EfficientDet.
+    """
+    checkpoint = open_checkpoint(source)
+    seen = checkpoint.properties
+    fitting = tuple(name for name, row in variants.items() if seen.fits(row))
+    return CheckpointInfo(fitting, checkpoint.num_classes, checkpoint.format, seen)
+
+
+def _check_model(model):
+    neck, problem = model.neck, None
+    if not hasattr(neck, "wiring"):
+        problem = f"the neck {type(neck).__name__}"
+    elif "block0_depthwise" not in {layer.name for layer in model.backbone.layers}:
+        problem = f"the backbone {model.backbone.name}"
+    elif any(not head.norms for head in (model.class_head, model.box_head)):
+        problem = f"heads with norm={model.class_head.norm!r}"
+    if problem:
+        raise DataError(
+            "EfficientDet's weights fill an EfficientDet as published: an EfficientNet, the neck "
+            f'BiFPN, separable heads. Received: {problem}. Leave out neck=…, or take "bifpn".'
+        )
+
+
+def _check_variant(model, names, checkpoint):
+    """Refuses a file of another variant before a variable of the same name is taken from it."""
+    theirs, ours = checkpoint.properties, properties_of(names)
+    different = theirs.differences(ours)
+    if not different:
+        return
+    variants = getattr(type(model), "variants", {})
+    fitting = checkpoint_info(checkpoint, variants).variants
+    if getattr(model, "variant", None) in fitting:
+        advice = f"The file is of {model.variant} as published: leave out what changes its network."
+    elif fitting:
+        choices = " or ".join(f'EfficientDet("{name}")' for name in fitting)
+        advice = f"The file fits {choices}: build that."
+    else:
+        advice = f"The file fits none of {list(variants)}."
+    alike = {name: None for name in ours._fields if name not in different}
+    raise DataError(
+        f"The weights must be of the model's variant. Received: a network with {theirs} from "
+        f"{checkpoint.source}, where {model.name} has {ours._replace(**alike)}. {advice}"
+    )
 
 
 def _box_prediction(name, value):
     """Permutes (ty, tx, th, tw) to (dx, dy, dw, dh) where the channels are box outputs."""
-    if name in ("box_net/box-predict/pointwise_kernel", "box_net/box-predict/bias"):
+    if name in (f"{BOX_PREDICTION}/pointwise_kernel", f"{BOX_PREDICTION}/bias"):
         return value.reshape(*value.shape[:-1], -1, 4)[..., BOX_ORDER].reshape(value.shape)
     return value
 
 
-def read_checkpoint(path) -> dict[str, np.ndarray]:
-    """Reads a name-based TensorFlow checkpoint (`model`, for `model.index`, `model.data-…`)."""
-    import tensorflow as tf
-
-    try:
-        reader = tf.train.load_checkpoint(str(path))
-    except (ValueError, tf.errors.OpError) as error:
+def _check_shape(tensor, wanted, hint=""):
+    if tensor.shape != wanted:
         raise DataError(
-            "A TensorFlow checkpoint is named by its prefix, the path without .index. Received: "
-            f"{path} ({error}). Point to the file that ends in .index, without that ending."
-        ) from error
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+            f"Tensor {tensor.name!r} must have shape {wanted} as Keras lays it out. Received: "
+            f"{tensor.shape}. Build the model as the weights' variant.{hint}"
+        )
 
 
-def _reason(name, used):
-    if name + AVERAGE in used:
-        return "its moving average is loaded"
-    if name.endswith(SLOTS) or name in BOOKKEEPING:
-        return "belongs to the training, not to the network"
-    return "the model has no such variable"
+def _whole(checkpoint, targets):
+    """Splits targets (names, variable) into those that the file fills, checked, and the rest."""
+    present, missing = [], []
+    for names, variable in targets:
+        if any(name not in checkpoint.tensors for name in names):
+            missing.append((names, variable))
+            continue
+        shape = tuple(variable.shape)
+        for name in names:
+            _check_shape(checkpoint.tensors[name], shape if len(names) == 1 else ())
+        present.append((names, variable))
+    return present, missing
 
 
-def load_efficientdet(model, source) -> LoadReport:
-    """Fills an EfficientDet with the weights of an official checkpoint of the same variant.
+def _read(checkpoint, names, variable):
+    arrays = [_box_prediction(name, checkpoint.array(name)) for name in names]
+    return np.stack(arrays).reshape(variable.shape)
+
+
+class _Classes(NamedTuple):
+    """The class prediction: the file's outputs for the model's classes, None where it has none."""
+
+    rows: list[int | None]
+    num_outputs: int
+    names: list[str | None] | None
+
+    @property
+    def matched(self):
+        return [i for i, row in enumerate(self.rows) if row is not None]
+
+    def report(self, class_names):
+        """dict from the model's class to the file's."""
+        names = self.names or [None] * self.num_outputs
+        known = [None if row is None else names[row] or f"output {row}" for row in self.rows]
+        return dict(zip(class_names, known, strict=True))
+
+    def pick(self, theirs, ours):
+        """Their columns (anchor, output) where a class has one, ours (anchor, class) elsewhere."""
+        mine = np.array(ours, "float32").reshape(*ours.shape[:-1], -1, len(self.rows))
+        theirs = theirs.reshape(*theirs.shape[:-1], -1, self.num_outputs)
+        mine[..., self.matched] = theirs[..., [self.rows[i] for i in self.matched]]
+        return mine.reshape(ours.shape)
+
+
+def _classes(model, checkpoint, source_class_names):
+    """Which outputs are the model's classes; None where the file holds no class prediction."""
+    if CLASS_KERNEL not in checkpoint.tensors or CLASS_BIAS not in checkpoint.tensors:
+        return None
+    head, bias = model.class_head, checkpoint.tensors[CLASS_BIAS]
+    kernel, num_anchors = tuple(head.prediction.pointwise_kernel.shape), head.num_anchors
+    if len(bias.shape) != 1 or bias.shape[0] % num_anchors:
+        hint = f" There are {num_anchors} anchors per cell."
+        _check_shape(bias, (num_anchors * model.num_classes,), hint)
+    num_outputs = bias.shape[0] // num_anchors
+    _check_shape(checkpoint.tensors[CLASS_KERNEL], (*kernel[:-1], bias.shape[0]))
+    names = names_of_outputs(num_outputs, source_class_names)
+    return _Classes(class_rows(model.class_names, num_outputs, names), num_outputs, names)
+
+
+def _class_arrays(model, checkpoint, classes):
+    """The class prediction's kernel and bias: the file's, elsewhere the model's and the prior."""
+    head, arrays = model.class_head, []
+    probability = head.prior_probability
+    prior = 0.0 if probability is None else math.log(probability / (1 - probability))
+    kernel = keras.ops.convert_to_numpy(keras.ops.cast(head.prediction.pointwise_kernel, "float32"))
+    bias = np.full(head.prediction.bias.shape, prior, "float32")
+    if classes.matched:
+        kernel_array = classes.pick(checkpoint.array(CLASS_KERNEL), kernel)
+        arrays.append((head.prediction.pointwise_kernel, kernel_array))
+        bias = classes.pick(checkpoint.array(CLASS_BIAS), bias)
+    return [*arrays, (head.prediction.bias, bias)]
+
+
+def _refuse_partial(model, checkpoint, missing, unused):
+    """Says what a load would leave out."""
+    if missing:
+        absent = [name for names in missing for name in names if name not in checkpoint.tensors]
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        biases = checkpoint.format == "pytorch" and all(name.endswith("/bias") for name in absent)
+        raise DataError(
+            f"The weights must hold every variable of {model.name}. Received: no {absent[0]!r}"
+            f"{more} in {checkpoint.source}. Fetch the whole file, or load what there is with "
+            f"partial=True.{UNBIASED if biases else ''}"
+        )
+    if unused:
+        raise DataError(
+            f"The weights must be those of {model.name}, no more. Received: {unused[0]!r}, one of "
+            f"{len(unused)} tensors that it has no place for, in {checkpoint.source}. Build the "
+            "variant of the file, or leave them out with partial=True."
+        )
+
+
+def load_efficientdet(
+    model,
+    source,
+    *,
+    source_class_names: Sequence[str | None] | None = None,
+    partial: bool = False,
+) -> LoadReport:
+    """Fills an EfficientDet with public weights of the same variant.
+
+    Read are, each into the same variables: the official checkpoints, by names (the moving average
+    `<name>/ExponentialMovingAverage` of a variable wins over its last value) or, from the original
+    code on TensorFlow 2, by objects; Keras .h5 files of that code; and the state dicts of effdet's
+    `tf_efficientdet_*`.
+
+    With other classes than the file's all but the class prediction is kept, and that is filled
+    class by class: by name where the file's outputs have names; in order where the model's classes
+    have none (`class_0` …), or the file's have none, and there are as many. Any other class starts
+    from the prior: its kernel stays as the model has it, its bias is log(p / (1 - p)) with the
+    head's p, 0.01. Official class outputs count COCO's ids: output k is id k + 1, and 10 of the 90
+    have no name.
 
     Args:
-        model: `EfficientDet` with the checkpoint's variant and number of classes.
-        source: path of a name-based TensorFlow checkpoint, or a mapping from its variable names to
-            arrays.
+        model: `EfficientDet` with the neck BiFPN.
+        source: path of a TensorFlow checkpoint (prefix or .index file), of a Keras .h5 file, of a
+            folder that holds exactly one of these, or of a .pth or .safetensors file; or a mapping
+            from official names to arrays.
+        source_class_names: the name of each class output of the file, None for one without.
+            Default: COCO's names for 90 outputs, else none.
+        partial: whether to load what there is where variables are missing from the file, or the
+            file has more of them. Shapes and variant must fit all the same.
 
     Returns:
-        `LoadReport`; momentum slots and `global_step` are skipped.
+        `LoadReport`: the file's own names; optimizer slots, counters and values with an average are
+        skipped; `classes` says where each class comes from.
 
     Raises:
-        DataError: a variable of the model is not in the file, or has another shape; nothing is
-            changed then.
+        DataError: the file is missing, broken, asks to run code, is of another architecture or
+            variant (the message names the one that fits), or does not hold all of the model; or the
+            model's neck is not BiFPN. Nothing is changed then.
     """
-    values = source if isinstance(source, Mapping) else read_checkpoint(source)
-    targets = [([name], variable) for name, variable in variable_names(model).items()]
-    targets += list(_fusion_names(model.neck))
-    assignments, loaded, averaged = [], [], []
-    for names, variable in targets:
-        found = [name + AVERAGE if name + AVERAGE in values else name for name in names]
-        missing = [name for name in found if name not in values]
-        if missing:
-            raise DataError(
-                f"The checkpoint must hold every variable of {model.name}. Received: no "
-                f"{missing[0]!r} among {len(values)} variables. Build the variant that the "
-                "checkpoint was trained as."
-            )
-        arrays = [
-            _box_prediction(n, np.asarray(values[f])) for n, f in zip(names, found, strict=True)
-        ]
-        array = arrays[0] if len(variable.shape) != 1 or len(names) == 1 else np.stack(arrays)
-        if array.shape != tuple(variable.shape):
-            raise DataError(
-                f"{found[0]!r} must have shape {tuple(variable.shape)}. Received: {array.shape}. "
-                "Build the model with the checkpoint's variant and number of classes (90 for COCO)."
-            )
-        assignments.append((variable, array))
-        loaded += found
-        averaged += [name for name in found if name.endswith(AVERAGE)]
-    for variable, array in assignments:
+    _check_model(model)
+    checkpoint = open_checkpoint(source)
+    fusion = fusion_names(model)
+    variables = variable_names(model)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    shapes |= {name: () for names, _ in fusion for name in names}
+    _check_variant(model, shapes, checkpoint)
+    classes = _classes(model, checkpoint, source_class_names)
+    prediction = [([name], variables.pop(name)) for name in (CLASS_KERNEL, CLASS_BIAS)]
+    targets = [([name], variable) for name, variable in variables.items()] + fusion
+    present, missing = _whole(checkpoint, targets)
+    used = [name for names, _ in present for name in names]
+    if classes:
+        used += [CLASS_KERNEL, CLASS_BIAS]
+    else:
+        missing += prediction
+    file_names = {tensor.name for tensor in checkpoint.tensors.values()}
+    loaded = list(dict.fromkeys(checkpoint.tensors[name].name for name in used))
+    unused = [name for name in file_names if name not in set(loaded)] + checkpoint.unknown
+    if not partial:
+        _refuse_partial(model, checkpoint, [names for names, _ in missing], unused)
+    arrays = [(variable, _read(checkpoint, names, variable)) for names, variable in present]
+    arrays += _class_arrays(model, checkpoint, classes) if classes else []
+    for variable, array in arrays:
         variable.assign(array)
-    used = set(loaded)
-    skipped = {name: _reason(name, used) for name in sorted(set(values) - used)}
-    return LoadReport(loaded, skipped, [], averaged)
+    return _report(model, checkpoint, classes, loaded, sorted(unused), missing)
+
+
+def _report(model, checkpoint, classes, loaded, unused, missing):
+    skipped = {**checkpoint.skipped, **dict.fromkeys(unused, "the model has no such variable")}
+    absent = [variable.path for _, variable in missing]
+    if classes and not classes.matched:
+        prediction = model.class_head.prediction
+        absent += [prediction.pointwise_kernel.path, prediction.bias.path]
+        for name in (CLASS_KERNEL, CLASS_BIAS):
+            name = checkpoint.tensors[name].name
+            loaded = [other for other in loaded if other != name]
+            skipped[name] = (
+                f"none of the file's {classes.num_outputs} classes is known to be the model's: "
+                "their prediction has to be trained"
+            )
+    averaged = [name for name in loaded if name in set(checkpoint.averaged)]
+    known = classes.report(model.class_names) if classes else {}
+    return LoadReport(loaded, skipped, absent, averaged, known)

@@ -3,7 +3,13 @@
 import pytest
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import class_outputs, classes_of
+from keras_det.weights.class_outputs import (
+    class_outputs,
+    class_rows,
+    classes_of,
+    names_of_outputs,
+)
+from keras_det.weights.coco_classes import COCO_CLASSES
 
 
 def test_background_and_the_holes_of_coco_are_no_classes():
@@ -40,3 +46,40 @@ def test_eighty_classes_without_names_are_cocos():
 def test_impossible_outputs_are_refused(classes):
     with pytest.raises(DataError, match=r"one output of the file, 0 to 3, for each of the 2"):
         class_outputs(["red", "green"], 4, classes)
+
+
+def test_ninety_outputs_are_cocos_ids():
+    names = names_of_outputs(90)
+    assert (names[0], names[11], names[12], names[89]) == (
+        "person",
+        None,
+        "stop sign",
+        "toothbrush",
+    )
+    assert sum(name is not None for name in names) == 80
+    assert names_of_outputs(3) is None and names_of_outputs(2, ["a", None]) == ["a", None]
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", "b", "c"]])
+def test_names_must_be_those_of_the_outputs(names):
+    with pytest.raises(DataError, match=r"for each of the 2 class outputs .* Received"):
+        names_of_outputs(2, names)
+
+
+@pytest.mark.parametrize(
+    "class_names, num_outputs, names, expected",
+    [
+        (["b", "x", "a"], 3, ["a", None, "b"], [2, None, 0]),
+        (["class_0", "class_1"], 2, ["a", "b"], [0, 1]),
+        (["x", "y"], 2, None, [0, 1]),
+        (["x", "y"], 3, None, [None, None]),
+        (["class_0", "class_1"], 3, ["a", "b", "c"], [None, None]),
+    ],
+)
+def test_rows_of_the_classes(class_names, num_outputs, names, expected):
+    assert class_rows(class_names, num_outputs, names) == expected
+
+
+def test_cocos_eighty_names_pick_their_rows_of_ninety():
+    rows = class_rows(list(COCO_CLASSES.values()), 90, names_of_outputs(90))
+    assert rows == [k - 1 for k in COCO_CLASSES]

@@ -24,3 +24,14 @@ def test_a_complete_load_is_one_line():
     assert str(report) == (
         "tensors of the file loaded: 1, skipped: 0; variables of the model not in the file: 0"
     )
+
+
+def test_report_says_which_classes_the_file_knows():
+    known = {name: name for name in "abcdef"}
+    report = LoadReport(["a"], {}, [], classes={**known, "red": "output 7", "new": None})
+    assert str(report).split("\n")[1:] == [
+        "  classes from the file: 7: a, b, c, d, e and 2 more",
+        "  classes from the prior: 1: new",
+    ]
+    report = LoadReport(["a"], {}, [], classes={"red": "output 7"})
+    assert str(report).split("\n")[1:] == ["  classes from the file: 1: red (output 7)"]
