@@ -2,7 +2,8 @@
 
 The formats are opened by `efficientdet_files.py`, which gives every tensor its official name and
 prefers moving averages. Here the model is filled: variable by variable, with box outputs, stored as
-(ty, tx, th, tw), permuted to ours, (dx, dy, dw, dh), and class outputs picked by name.
+(ty, tx, th, tw), permuted to ours, (dx, dy, dw, dh), anchors of a cell taken in the model's order
+of aspect ratios, and class outputs picked by name.
 """
 
 import math
@@ -28,6 +29,8 @@ from keras_det.weights.report import LoadReport
 
 # Our channel k of an anchor's four box outputs is theirs BOX_ORDER[k].
 BOX_ORDER = (1, 0, 3, 2)
+# Width / height of a cell's anchors at each of three scales, in the order of their outputs.
+RATIOS, NUM_OCTAVES = (1.0, 2.0, 0.5), 3
 CLASS_KERNEL, CLASS_BIAS = f"{CLASS_PREDICTION}/pointwise_kernel", f"{CLASS_PREDICTION}/bias"
 UNBIASED = (
     " effdet's models without tf_ in their name lack biases and pad otherwise: they are other "
@@ -85,7 +88,8 @@ def _check_model(model):
 
 def _check_variant(model, names, checkpoint):
     """Refuses a file of another variant before a variable of the same name is taken from it."""
-    theirs, ours = checkpoint.properties, properties_of(names)
+    # Weights of a softmax have the names of the published ones.
+    theirs, ours = checkpoint.properties, properties_of(names)._replace(fusion=model.neck.fusion)
     different = theirs.differences(ours)
     if not different:
         return
@@ -105,10 +109,24 @@ def _check_variant(model, names, checkpoint):
     )
 
 
-def _box_prediction(name, value):
-    """Permutes (ty, tx, th, tw) to (dx, dy, dw, dh) where the channels are box outputs."""
+def _anchor_order(generator):
+    """For each of our anchors of a cell the number of theirs: the same scale and rank of ratio."""
+    ratios = generator.aspect_ratios
+    if (len(ratios), generator.num_octaves) != (len(RATIOS), NUM_OCTAVES):
+        raise DataError(
+            f"The weights predict {len(RATIOS)} aspect ratios at each of {NUM_OCTAVES} scales. "
+            f"Received: a model with {len(ratios)} at {generator.num_octaves}. Leave out "
+            "aspect_ratios=… and num_octaves=…."
+        )
+    theirs = np.argsort(RATIOS)[np.argsort(np.argsort(ratios))]
+    return [octave * len(RATIOS) + i for octave in range(NUM_OCTAVES) for i in theirs]
+
+
+def _box_prediction(name, value, order):
+    """Permutes anchors, and (ty, tx, th, tw) to (dx, dy, dw, dh), of the box outputs' channels."""
     if name in (f"{BOX_PREDICTION}/pointwise_kernel", f"{BOX_PREDICTION}/bias"):
-        return value.reshape(*value.shape[:-1], -1, 4)[..., BOX_ORDER].reshape(value.shape)
+        outputs = value.reshape(*value.shape[:-1], -1, 4)[..., order, :]
+        return outputs[..., BOX_ORDER].reshape(value.shape)
     return value
 
 
@@ -134,8 +152,8 @@ def _whole(checkpoint, targets):
     return present, missing
 
 
-def _read(checkpoint, names, variable):
-    arrays = [_box_prediction(name, checkpoint.array(name)) for name in names]
+def _read(checkpoint, names, variable, order):
+    arrays = [_box_prediction(name, checkpoint.array(name), order) for name in names]
     return np.stack(arrays).reshape(variable.shape)
 
 
@@ -156,10 +174,10 @@ class _Classes(NamedTuple):
         known = [None if row is None else names[row] or f"output {row}" for row in self.rows]
         return dict(zip(class_names, known, strict=True))
 
-    def pick(self, theirs, ours):
+    def pick(self, theirs, ours, order):
         """Their columns (anchor, output) where a class has one, ours (anchor, class) elsewhere."""
         mine = np.array(ours, "float32").reshape(*ours.shape[:-1], -1, len(self.rows))
-        theirs = theirs.reshape(*theirs.shape[:-1], -1, self.num_outputs)
+        theirs = theirs.reshape(*theirs.shape[:-1], -1, self.num_outputs)[..., order, :]
         mine[..., self.matched] = theirs[..., [self.rows[i] for i in self.matched]]
         return mine.reshape(ours.shape)
 
@@ -179,7 +197,7 @@ def _classes(model, checkpoint, source_class_names):
     return _Classes(class_rows(model.class_names, num_outputs, names), num_outputs, names)
 
 
-def _class_arrays(model, checkpoint, classes):
+def _class_arrays(model, checkpoint, classes, order):
     """The class prediction's kernel and bias: the file's, elsewhere the model's and the prior."""
     head, arrays = model.class_head, []
     probability = head.prior_probability
@@ -187,9 +205,9 @@ def _class_arrays(model, checkpoint, classes):
     kernel = keras.ops.convert_to_numpy(keras.ops.cast(head.prediction.pointwise_kernel, "float32"))
     bias = np.full(head.prediction.bias.shape, prior, "float32")
     if classes.matched:
-        kernel_array = classes.pick(checkpoint.array(CLASS_KERNEL), kernel)
+        kernel_array = classes.pick(checkpoint.array(CLASS_KERNEL), kernel, order)
         arrays.append((head.prediction.pointwise_kernel, kernel_array))
-        bias = classes.pick(checkpoint.array(CLASS_BIAS), bias)
+        bias = classes.pick(checkpoint.array(CLASS_BIAS), bias, order)
     return [*arrays, (head.prediction.bias, bias)]
 
 
@@ -273,8 +291,10 @@ def load_efficientdet(
     unused = [name for name in file_names if name not in set(loaded)] + checkpoint.unknown
     if not partial:
         _refuse_partial(model, checkpoint, [names for names, _ in missing], unused)
-    arrays = [(variable, _read(checkpoint, names, variable)) for names, variable in present]
-    arrays += _class_arrays(model, checkpoint, classes) if classes else []
+    predicts = any(name.startswith((CLASS_PREDICTION, BOX_PREDICTION)) for name in used)
+    order = _anchor_order(model.anchor_generator) if predicts else None
+    arrays = [(variable, _read(checkpoint, names, variable, order)) for names, variable in present]
+    arrays += _class_arrays(model, checkpoint, classes, order) if classes else []
     for variable, array in arrays:
         variable.assign(array)
     return _report(model, checkpoint, classes, loaded, sorted(unused), missing)

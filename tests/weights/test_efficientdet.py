@@ -268,6 +268,43 @@ def test_class_outputs_that_are_no_multiple_of_the_anchors_are_refused(model, va
     refuse(model, {**values, f"{PREDICTION}/pointwise_kernel": other}, r"shape \(1, 1, 64, 810\)")
 
 
+# ---- other anchors and blends ----
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Changes attributes of a part for one test: building another D0 takes seconds."""
+
+    def change(part, **attributes):
+        for name, value in attributes.items():
+            monkeypatch.setattr(part, name, value)
+
+    return change
+
+
+def test_outputs_follow_the_models_order_of_aspect_ratios(model, values, pretend):
+    load_efficientdet(model, values)
+    published = [head.prediction.bias.numpy() for head in (model.class_head, model.box_head)]
+    pretend(model.anchor_generator, aspect_ratios=(0.5, 1.0, 1.9))
+    load_efficientdet(model, values)
+    for head, before in zip((model.class_head, model.box_head), published, strict=True):
+        # (scale, ratio, output): theirs are 1, 2, 0.5 wide.
+        before, now = before.reshape(3, 3, -1), head.prediction.bias.numpy().reshape(3, 3, -1)
+        np.testing.assert_array_equal(now[:, 0], before[:, 2])
+        np.testing.assert_array_equal(now[:, 1], before[:, 0])
+        np.testing.assert_array_equal(now[:, 2], before[:, 1])
+    pretend(model.anchor_generator, aspect_ratios=(1.0,), num_octaves=9)
+    refuse(model, values, r"3 aspect ratios at each of 3 scales.* Received: .*with 1 at 9")
+    backbone = {name: value for name, value in values.items() if name.startswith("efficientnet-")}
+    report = load_efficientdet(model, backbone, partial=True)
+    assert set(report.loaded) == set(backbone)
+
+
+def test_a_neck_that_blends_otherwise_is_refused(model, values, pretend):
+    pretend(model.neck, fusion="softmax")
+    refuse(model, values, r"fusion fast.*has fusion softmax\..* as published: leave out")
+
+
 # ---- wrong files ----
 
 
