@@ -36,8 +36,8 @@ STORAGES = {
     "BoolStorage": "?",
 }
 REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-# Where training loops put the weights beside epochs and optimizers.
-WRAPPERS = ("state_dict", "model")
+# Where training loops put the weights beside epochs and optimizers; timm's averages come first.
+WRAPPERS = ("state_dict_ema", "state_dict", "model")
 # What DataParallel puts before every name.
 PARALLEL_PREFIX = "module."
 MAX_DIMENSIONS = 32
@@ -263,8 +263,9 @@ def _read_torch(path):
 def read_torch_file(path) -> dict[str, np.ndarray]:
     """Reads the weights of a file written by `torch.save` or safetensors, without torch.
 
-    A training checkpoint gives the tensors under its key "state_dict" or "model"; the prefix
-    "module." of parallel training is left out; entries that are no tensors are ignored.
+    A training checkpoint gives the tensors under its key "state_dict_ema", moving averages, or else
+    "state_dict" or "model"; the prefix "module." of parallel training is left out; entries that are
+    no tensors are ignored.
 
     Args:
         path: path of a `.pth` or `.pt` file in either form of `torch.save`, or of a `.safetensors`

@@ -13,6 +13,7 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import read_torch_file
+from keras_det.weights.torch_file import _state_of, _Storage, _Tensor
 from tests.helpers import ROOT
 from tests.weights.torch_writer import part, stream_head, tensor_part
 
@@ -246,6 +247,12 @@ def test_damage_gives_arrays_or_the_one_error(form, tmp_path):
 def test_a_file_without_tensors_is_refused(state, reason, tmp_path):
     with pytest.raises(DataError, match=reason):
         read(tmp_path, zip_file(pickle.dumps(state, 2)))
+
+
+def test_averages_of_a_training_checkpoint_win():
+    last, average = (_Tensor(_Storage(key, "<f4", 1), 0, (1,), (1,)) for key in "01")
+    checkpoint = {"state_dict": {"a": last}, "state_dict_ema": {"module.a": average}}
+    assert _state_of(checkpoint) == {"a": average}
 
 
 @pytest.mark.parametrize("wrapper", ["model", "state_dict"])
