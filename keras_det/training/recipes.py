@@ -80,13 +80,19 @@ def published(
     """The optimizer that the model's paper trained with, for long trainings from ImageNet weights.
 
     EfficientDet: SGD with momentum 0.9; rate 0.08 per 64 images of a batch, warmed up from 0.008
-    over one epoch (a three-hundredth of the steps here); cosine decay; gradients clipped to a
-    global norm of 10; weights averaged with 0.9998; decay 4e-5.
+    over one epoch (a three-hundredth of the steps here); cosine decay; 4e-5 / 2 times the squares
+    of all kernels as a term of the loss; gradients clipped to a norm of 10 each, then to a global
+    norm of 10; weights averaged with min(0.9998, (1 + step) / (10 + step)). What differs from the
+    original: no rise of the rate at the end (`warmup_cosine`); batches below 7 images warm up from
+    their own rate, not from the higher 0.008; statistics of batch normalisation are not averaged
+    once more.
 
     RetinaNet: SGD with momentum 0.9; rate 0.01 per 16 images, divided by 10 after two thirds and
-    eight ninths of the steps, warmed up over 1,000 of 90,000 (a ninetieth); decay 1e-4.
+    eight ninths of the steps, warmed up over 1,000 of 90,000 (a ninetieth); 1e-4 / 2 times the
+    squares of all kernels as a term of the loss.
 
-    Decays, published as terms of the loss, are applied decoupled.
+    That term is part of the optimizer's step (`kernel_l2` of `keras_det.models.optimizers.SGD`):
+    the gradient is the published one, while `loss` in the logs is class loss + box loss.
 
     With few images, or from random weights, use `adamw`.
 
@@ -100,16 +106,18 @@ def published(
         warmup_steps = steps // 90 if warmup_steps is None else warmup_steps
         drops = [steps * 2 // 3, steps * 8 // 9]
         schedule = WarmupThenDrops(0.01 * batch_size / 16.0, drops, warmup_steps)
-        return SGD(schedule, momentum=0.9, weight_decay=1e-4)
+        return SGD(schedule, momentum=0.9, kernel_l2=1e-4)
     rate = 0.08 * batch_size / 64.0
     warmup_steps = steps // 300 if warmup_steps is None else warmup_steps
     return SGD(
         warmup_cosine(rate, steps, warmup_steps, start=min(0.008, rate)),
         momentum=0.9,
-        weight_decay=4e-5,
+        kernel_l2=4e-5,
+        tensor_clipnorm=10.0,
         global_clipnorm=10.0,
         use_ema=True,
-        ema_momentum=average_momentum(steps),
+        ema_momentum=0.9998,
+        ema_warmup=True,
         ema_overwrite_frequency=None,
     )
 

@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det import RetinaNet
+from keras_det import RetinaNet, load_model
 from keras_det.models.optimizers import WarmupThenDrops
 from keras_det.training.recipes import adamw, average_momentum, published, warmup_cosine
+from tests.export.tiny import tiny
+from tests.helpers import golden
 
 
 # 100 steps, 20 of warm-up to 1: linear, then (1 + cos(pi * t / 80)) / 2: half at step 60, 0 at 100.
@@ -35,6 +37,34 @@ def test_published_rate_is_scaled_by_the_batch():
     schedule = published(None, 16, 3000)._learning_rate
     np.testing.assert_allclose(schedule(10), 0.02, rtol=1e-6)
     np.testing.assert_allclose(schedule(0), 0.008, rtol=1e-6)
+
+
+# The original: 0.5 * 0.08 * (1 + cos(pi * step / 29,900)) after the warm-up, with the steps counted
+# from the first one: 0 at step 29,900 of 30,000, and up again. Ours starts the cosine at step 100;
+# the slope of either is at most 0.04 * pi / 29,900, hence 100 steps apart 4.2e-4 of a rate of 0.08.
+def test_published_rates_equal_the_originals_but_for_the_end():
+    file = golden("efficientdet/lr.npz")
+    batch, steps_per_epoch, epochs = file["params"][:3].astype(int)
+    schedule = published(None, batch, steps_per_epoch * epochs)._learning_rate
+    steps, expected = file["steps"], file["lr_cosine"]
+    rates = np.array([float(schedule(step)) for step in steps])
+    warmup = steps < steps_per_epoch
+    assert warmup.sum() == 4
+    np.testing.assert_allclose(rates[warmup], expected[warmup], rtol=1e-6)
+    assert np.abs(rates - expected).max() <= 0.04 * np.pi * 100 / 29_900
+    assert expected[-1] > expected[steps == 29_900][0] and rates[-1] == 0.0
+
+
+@pytest.mark.slow
+def test_published_training_of_efficientdet_is_saved_with_the_model(tmp_path):
+    model = tiny()
+    model.compile(published(model, 8, 1000))
+    model.save(tmp_path / "model.keras")
+    optimizer = load_model(tmp_path / "model.keras").optimizer
+    assert (optimizer.momentum, optimizer.kernel_l2) == (0.9, 4e-5)
+    assert (optimizer.tensor_clipnorm, optimizer.global_clipnorm) == (10.0, 10.0)
+    assert (optimizer.use_ema, optimizer.ema_momentum, optimizer.ema_warmup) == (True, 0.9998, True)
+    assert optimizer.weight_decay is None and optimizer.ema_overwrite_frequency is None
 
 
 # A window of a twentieth: 1 - 20 / 2000; the published 0.9998 from 100,000 steps on.
@@ -71,8 +101,9 @@ def test_published_training_of_retinanet_is_its_papers():
     steps = [1000, 59_999, 60_000, 80_000]
     rates = [schedule(step) for step in steps]
     np.testing.assert_allclose(rates, [5e-3, 5e-3, 5e-4, 5e-5], rtol=1e-6)
-    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)
-    assert not optimizer.use_ema and optimizer.global_clipnorm is None
+    assert (optimizer.momentum, optimizer.kernel_l2) == (0.9, 1e-4)
+    assert optimizer.weight_decay is None and not optimizer.use_ema
+    assert optimizer.tensor_clipnorm is None and optimizer.global_clipnorm is None
     # What a checkpoint of the training holds goes on with the same rates.
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     np.testing.assert_allclose([again._learning_rate(s) for s in steps], rates)
