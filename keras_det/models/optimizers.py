@@ -183,7 +183,7 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
             if variable.name == "fusion_weights":
                 grads[i] = ops.clip(grads[i], -limit, limit)
                 limits[i] *= variable.shape[0] ** 0.5  # the most that this vector can reach now
-        # One norm per tensor serves both limits: two operations per variable instead of a dozen.
+        # One norm per tensor serves both limits.
         norms = ops.sqrt(ops.stack([ops.sum(ops.square(g)) for g in grads]))
         factors = limits / ops.maximum(norms, limits)
         if self.global_clipnorm:
