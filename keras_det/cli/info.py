@@ -51,7 +51,9 @@ def model_table() -> str:
 
 
 def description(detector) -> str:
-    """Size, parameters, anchors and levels of a detector as lines of text."""
+    """Size, parameters, multiply-adds, anchors and levels of a detector as lines of text."""
+    from keras_det.models.multiply_adds import multiply_adds
+
     height, width = detector.image_size
     parameters = sum(math.prod(weight.shape) for weight in detector.trainable_weights)
     generator = detector.anchor_generator
@@ -64,8 +66,15 @@ def description(detector) -> str:
         "image size": f"{height} x {width} pixels (height x width)",
         "resizing": detector.resize_policy["mode"],
         "parameters": f"{parameters:,} trainable, {detector.count_params():,} in all",
+        "multiply-adds": in_billions(multiply_adds(detector)),
         "levels": levels,
         "anchors": f"{len(detector.anchors):,}, {generator.num_anchors_per_cell} per cell",
         "classes": f"{len(names)}{named}",
     }
-    return "\n".join(f"{key:<12}{value}" for key, value in rows.items())
+    return "\n".join(f"{key:<15}{value}" for key, value in rows.items())
+
+
+def in_billions(count: int) -> str:
+    """A large number as the tables of EfficientDet print it: "2.54 B", "25.0 B"."""
+    billions = count / 1e9
+    return f"{billions:.{2 if billions < 10 else 1}f} B"

@@ -31,14 +31,17 @@ MODEL_ARGUMENTS = (
     "anchor_scale",
     "head_norm",
     "backbone_weights",
+    "freeze",
     "dtype",
 )
+FETCHED = ("imagenet", "coco")
 NECKS = ("fpn", "pafpn", "nas_fpn", "bifpn")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
     "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out run/",
     "keras-det train coco/ --model retinanet_resnet34 --backbone-weights resnet34.pth --out run/",
+    "keras-det train my_images/ --weights coco --freeze neck --epochs 10 --out heads/",
     "keras-det train my_images/ --out run/ --resume",
 )
 
@@ -46,7 +49,8 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("data", type=click.Path())
 @click.option("--model", default="efficientdet_lite0", help="See `keras-det info`.")
-@click.option("--weights", type=click.Path(), help="Start from this .keras or checkpoint.")
+@click.option("--weights", help="Start from: imagenet, coco, a .keras or a checkpoint.")
+@click.option("--freeze", type=click.Choice(["none", "backbone", "neck"]), help="What stays.")
 @click.option("--epochs", type=click.IntRange(min=1), default=50, help="Passes over DATA.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
 @click.option("--image-size", type=IMAGE_SIZE, help="Side or height x width; default: published.")
@@ -107,8 +111,11 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
 def check_weights(option: str, weights: str | None) -> None:
     """DataError where the weights to start from are not there."""
     # A TensorFlow checkpoint is named by the prefix of its files.
-    if weights and not any(
-        pathlib.Path(f"{weights}{ending}").exists() for ending in ("", ".index")
+    fetched = weights in FETCHED and option == "--weights"
+    if (
+        weights
+        and not fetched
+        and not any(pathlib.Path(f"{weights}{ending}").exists() for ending in ("", ".index"))
     ):
         raise DataError(
             f"{option} must name a file that exists. Received: {weights}. Check the path."

@@ -10,6 +10,8 @@ from keras_det.boxes import check_ground_truth
 from keras_det.data.image import read_image
 from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
 from keras_det.models.compiled import compiled
+from keras_det.models.fine_tuning import freeze_parts
+from keras_det.models.presets import from_preset, save_to_preset
 
 MIN_IMAGE_SIZE = 32
 
@@ -79,6 +81,34 @@ class Detector(keras.Model):
         self.num_classes = len(self.class_names)
         self.resize_policy = {"mode": resize_mode, "size": tuple(image_size)}
         self._compiled_detect = {}
+        self.load_report = None
+
+    def _report(self, report):
+        # Past Keras' own attributes, which would turn its lists into lists of layers.
+        self.__dict__["load_report"] = report
+
+    def freeze(self, parts: str) -> None:
+        """Keeps parts of the network as they are in training, batch-norm statistics included.
+
+        Call `compile` again afterwards. The choice is saved with the model.
+
+        Args:
+            parts: "backbone", "neck" (backbone and neck: only the heads learn), or "none".
+        """
+        freeze_parts(self, parts)
+        self._arguments["freeze"] = parts
+
+    def _check_compiled(self):
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is None or not optimizer.built:
+            return
+        known = len(optimizer._trainable_variables)
+        if known != len(self.trainable_variables):
+            raise ValueError(
+                "The model must be compiled for the variables that train. Received: an optimizer "
+                f"of {known} variables, {len(self.trainable_variables)} trainable ones. Call "
+                "model.compile(…) after model.freeze(…)."
+            )
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -101,6 +131,7 @@ class Detector(keras.Model):
         A training pipeline is an endless stream: `steps_per_epoch` comes from it, and with
         `initial_epoch` it goes on where that epoch begins.
         """
+        self._check_compiled()
         pipelines = [p for p in (x, validation_data) if hasattr(p, "as_tf_dataset")]
         if hasattr(x, "as_tf_dataset"):
             self.check_dataset(x.dataset)
@@ -231,6 +262,43 @@ class Detector(keras.Model):
     def with_image_size(self, image_size) -> "Detector":
         """A copy with the same weights for another input size, an int or (height, width)."""
         return self.with_changes(image_size=image_size)
+
+    def save_to_preset(self, preset_dir, *, source=None, license=None, metrics=None) -> None:
+        """Writes the model as a folder to publish, in the form KerasHub's presets have.
+
+        The folder holds `config.json` (the constructor's arguments: class names, image size,
+        resizing, parts …), `model.weights.h5`, `metadata.json` and the model card `README.md`. The
+        optimizer's state is not in it; `model.save("x.keras")` keeps that.
+
+        Args:
+            preset_dir: a folder that does not exist yet, or an empty one. Interrupted, nothing is
+                left there.
+            source: str or None. Where the weights come from: an address, the data they were
+                trained on.
+            license: str or None. Licence of the weights, e.g. "apache-2.0".
+            metrics: what was measured: dict from `keras_det.training.evaluate`, or the path of a
+                `metrics.json`. None: the card says "not measured".
+
+        Raises:
+            DataError: there is something at `preset_dir`, or `metrics` cannot be read.
+        """
+        save_to_preset(self, preset_dir, source=source, license=license, metrics=metrics)
+
+    @classmethod
+    def from_preset(cls, preset) -> "Detector":
+        """Loads what `save_to_preset` wrote: a model of this class, `Detector` for any.
+
+        For another input size or precision see `with_changes`.
+
+        Args:
+            preset: the folder, or "hf://owner/name" on Hugging Face, for which the package
+                huggingface_hub must be installed.
+
+        Raises:
+            DataError: a file is missing or damaged (SHA-256), the preset holds a model of another
+                class, or it cannot be fetched.
+        """
+        return from_preset(cls, preset)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

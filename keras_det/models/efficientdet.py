@@ -6,14 +6,19 @@ from typing import NamedTuple
 import keras
 
 from keras_det.backbones.efficientnet import efficientnet
-from keras_det.errors import suggest
+from keras_det.errors import DataError, suggest
 from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector, precision
 from keras_det.models.detector import check_class_names, check_image_size
+from keras_det.models.fine_tuning import freeze_parts, load_own
 from keras_det.models.parts import make_normalization
 from keras_det.necks import BiFPN, make_neck
+from keras_det.weights import LoadReport, checkpoint_info, load_efficientdet
+from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.download import coco_checkpoint
+from keras_det.weights.keras_applications import imagenet_efficientnet, load_keras_applications
 
 
 class Variant(NamedTuple):
@@ -52,6 +57,8 @@ VARIANTS = {
 # The published sum of losses is class + 50 * box, with the box loss divided by its 4 coordinates.
 BOX_LOSS_WEIGHT = 50.0 / 4.0
 MIN_LEVEL = 3
+# The published models have an output for each of COCO's ids 1 … 90, of which 80 are used.
+COCO_OUTPUTS = 90
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -69,8 +76,15 @@ class EfficientDet(AnchorDetector):
             anything. Default: the published size.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not (MediaPipe
             stretches). The pipeline, `detect` and the exports obey it.
-        weights: None for random weights, or the path of a `.keras` or `.weights.h5` file of the
-            same variant and classes.
+        weights: None for random weights, "imagenet" for the backbone of D0 to D7x (from
+            `keras.applications`), "coco" for the official checkpoint, or a path: `.keras` or
+            `.weights.h5` of the same variant, or what `keras_det.weights.load_efficientdet` reads.
+            Where the classes are others, those of the same name keep their predictions.
+            `model.load_report` says what was loaded.
+        freeze: "none", "backbone", or "neck" for backbone and neck: what stays as it is in
+            training, batch-norm statistics included. `model.freeze` changes it later.
+        normalization: of the pixels. "auto": the published one of the variant. "tf" (pixels * 2 /
+            255 - 1) for checkpoints trained with AdvProp.
         neck: "bifpn" as published; "fpn", "pafpn" or "nas_fpn" with the same channels; or a layer
             from the backbone's levels to "P<min_level>" … "P<max_level>".
         min_level, max_level: finest and coarsest level of the pyramid; 2 for small objects.
@@ -97,6 +111,8 @@ class EfficientDet(AnchorDetector):
         image_size: int | tuple[int, int] | None = None,
         resize_mode: str = "letterbox",
         weights: str | None = None,
+        freeze: str = "none",
+        normalization="auto",
         neck="bifpn",
         min_level: int = MIN_LEVEL,
         max_level: int | None = None,
@@ -111,12 +127,7 @@ class EfficientDet(AnchorDetector):
         dtype: str | None = None,
         name: str | None = None,
     ):
-        if variant not in VARIANTS:
-            raise ValueError(
-                f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
-                f'{suggest(variant, VARIANTS)} "lite0" is the smallest, "d0" the first of the '
-                "larger ones."
-            )
+        _check_variant(variant)
         row = VARIANTS[variant]
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(image_size or row.image_size)
@@ -141,6 +152,7 @@ class EfficientDet(AnchorDetector):
                 box_loss_weight=box_loss_weight,
                 extra_positives=1.0,
                 name=name or f"efficientdet_{variant}",
+                normalization=_normalization(row, normalization),
                 **_parts(row, len(class_names), image_size, generator, drop_connect_rate),
             )
         self.variant = variant
@@ -149,6 +161,8 @@ class EfficientDet(AnchorDetector):
             class_names=class_names,
             image_size=list(image_size),
             resize_mode=resize_mode,
+            freeze=freeze,
+            normalization=normalization,
             neck=neck,
             min_level=min_level,
             max_level=max_level,
@@ -164,7 +178,88 @@ class EfficientDet(AnchorDetector):
             name=self.name,
         )
         if weights is not None:
-            self.load_weights(weights)
+            self._report(self.start_from(weights))
+        freeze_parts(self, freeze)
+
+    def start_from(self, weights, partial: bool = False) -> LoadReport:
+        """Fills the model with weights to start from; says what was loaded.
+
+        Args:
+            weights: as in the constructor.
+            partial: of an official checkpoint, accept one that does not hold every variable.
+
+        Raises:
+            DataError: the weights do not fit, or could not be fetched; nothing is changed then.
+        """
+        backbone = VARIANTS[self.variant].backbone
+        if weights == "imagenet":
+            if backbone.startswith("lite"):
+                raise DataError(
+                    "ImageNet weights of keras.applications are those of EfficientNet-B0 to B7. "
+                    f"Received: weights='imagenet' for {self.name}. Take weights=\"coco\", or one "
+                    "of D0 to D7x."
+                )
+            return load_keras_applications(self.backbone, imagenet_efficientnet(backbone))
+        if str(weights).endswith((".keras", ".weights.h5")):
+            return load_own(self, weights)
+        source = coco_checkpoint(self.variant) if weights == "coco" else weights
+        return load_efficientdet(self, source, partial=partial)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        variant: str,
+        path,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        advprop: bool = False,
+        partial: bool = False,
+        **kwargs,
+    ) -> "EfficientDet":
+        """An EfficientDet with the weights of a checkpoint of the original code or of effdet.
+
+        Args:
+            variant: as in the constructor.
+            path: what `keras_det.weights.load_efficientdet` reads, or "coco" to fetch the official
+                checkpoint.
+            num_classes, class_names: the classes to train. Default: the checkpoint's own; of COCO's
+                90 outputs the 80 that mean something, with their names.
+            advprop: the checkpoint was trained with AdvProp, whose pixels run from -1 to 1.
+            partial: accept a checkpoint that does not hold every variable.
+            **kwargs: further arguments of the constructor: `image_size`, `freeze`, `dtype` ….
+
+        Returns:
+            `EfficientDet`; `model.load_report` says what was loaded, skipped and why, and missing.
+
+        Raises:
+            DataError: no such checkpoint, or one of another variant, which is named.
+        """
+        _check_variant(variant)
+        path = coco_checkpoint(variant) if path == "coco" else path
+        if num_classes is None and class_names is None:
+            num_classes = checkpoint_info(path, cls.variants).num_classes
+            if num_classes == COCO_OUTPUTS:
+                num_classes, class_names = None, list(COCO_CLASSES.values())
+        if advprop:
+            kwargs.setdefault("normalization", "tf")
+        model = cls(variant, num_classes, class_names, **kwargs)
+        model._report(load_efficientdet(model, path, partial=partial))
+        return model
+
+
+def _check_variant(variant):
+    if variant not in VARIANTS:
+        raise ValueError(
+            f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
+            f'{suggest(variant, VARIANTS)} "lite0" is the smallest, "d0" the first of the '
+            "larger ones."
+        )
+
+
+def _normalization(row, normalization):
+    if normalization == "auto":
+        normalization = "lite" if row.backbone.startswith("lite") else "imagenet"
+    return make_normalization(normalization)
 
 
 def _neck(row, neck, min_level, max_level):
@@ -199,7 +294,6 @@ def _parts(row, num_classes, image_size, generator, drop_connect_rate):
         )
 
     return {
-        "normalization": make_normalization("lite" if lite else "imagenet"),
         "backbone": efficientnet(row.backbone, image_size, drop_connect_rate),
         "class_head": head(num_classes, "class_head", prior=0.01),
         "box_head": head(4, "box_head"),

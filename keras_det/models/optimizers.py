@@ -145,7 +145,7 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
         ema_warmup: bool. With `use_ema`, the decay at step t = 0, 1 … is
             `min(ema_momentum, (1 + t) / (10 + t))`, so that an average over thousands of steps does
             not hold on to the start. As in Keras the first step copies the weights; the original
-            takes 0.1 of the weights before it, of which a millionth is left after 20 steps.
+            takes 0.1 of the weights before it, of which a ten-millionth is left after 20 steps.
         **kwargs: those of `keras.optimizers.SGD`.
     """
 

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import keras
 
 from keras_det.backbones import RESNETS, resnet
+from keras_det.errors import DataError
 from keras_det.heads.anchor_head import ConvHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector, precision
 from keras_det.models.detector import check_class_names, check_image_size
+from keras_det.models.fine_tuning import freeze_parts, load_own
 from keras_det.models.parts import make_backbone, make_normalization
 from keras_det.necks import FPN, make_neck
 from keras_det.targets import AnchorTargets
 from keras_det.weights import (
+    LoadReport,
     load_model_garden,
     load_resnet,
     load_torchvision_retinanet,
@@ -21,6 +24,8 @@ from keras_det.weights import (
     read_torch_file,
     torchvision_arguments,
 )
+from keras_det.weights.download import coco_retinanet, imagenet_resnet
+from keras_det.weights.keras_applications import imagenet_efficientnet, load_keras_applications
 
 PRIOR_PROBABILITY = 0.01
 
@@ -45,9 +50,14 @@ class RetinaNet(AnchorDetector):
         class_names: one name per class. Default: `class_0` ….
         image_size: int or (height, width), at least 32 pixels.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not.
-        weights: None, or the path of a `.keras` or `.weights.h5` file of the same model.
+        weights: None; "imagenet" for the backbone (torchvision's ResNet, `keras.applications`'
+            EfficientNet-B); or a path: `.keras` or `.weights.h5` of the same network, whose classes
+            of the same name keep their predictions, or a RetinaNet of torchvision (.pth,
+            .safetensors) or of the Model Garden that has this structure.
         backbone_weights: None, or what fills a ResNet: the path of a state dict of torchvision's or
             timm's ResNet (.pth, .safetensors), or a keras-hub ResNet backbone.
+        freeze: "none", "backbone", or "neck" for backbone and neck: what stays as it is in
+            training, batch-norm statistics included. `model.freeze` changes it later.
         normalization: what the backbone was trained on: "imagenet", "lite", "tf", "caffe", None for
             a model that rescales pixels itself, or a `Normalization`. Default: "imagenet", and
             "lite" for our EfficientNet-Lite.
@@ -81,6 +91,7 @@ class RetinaNet(AnchorDetector):
         resize_mode: str = "letterbox",
         weights: str | None = None,
         backbone_weights=None,
+        freeze: str = "none",
         normalization="auto",
         neck="fpn",
         neck_channels: int = 256,
@@ -142,6 +153,7 @@ class RetinaNet(AnchorDetector):
             class_names=class_names,
             image_size=list(image_size),
             resize_mode=resize_mode,
+            freeze=freeze,
             normalization=normalization,
             neck=neck,
             neck_channels=neck_channels,
@@ -160,15 +172,38 @@ class RetinaNet(AnchorDetector):
             dtype=policy.name,
             name=self.name,
         )
-        self.load_report = None
         if backbone_weights is not None:
             self._report(load_resnet(self.backbone, backbone_weights))
         if weights is not None:
-            self.load_weights(weights)
+            self._report(self.start_from(weights))
+        freeze_parts(self, freeze)
 
-    def _report(self, report):
-        # Past Keras' own attributes, which would turn its lists into lists of layers.
-        self.__dict__["load_report"] = report
+    def start_from(self, weights) -> LoadReport:
+        """Fills the model with weights to start from; says what was loaded.
+
+        Args:
+            weights: as in the constructor.
+
+        Raises:
+            DataError: the weights do not fit, or could not be fetched; nothing is changed then.
+        """
+        if weights == "imagenet":
+            name = self.backbone.name
+            if name in RESNETS:
+                return load_resnet(self.backbone, imagenet_resnet(name))
+            efficientnet = name.removeprefix("efficientnet_")
+            return load_keras_applications(self.backbone, imagenet_efficientnet(efficientnet))
+        if weights == "coco":
+            raise DataError(
+                "RetinaNet's public COCO weights are of a network of their own: P6 from P5, other "
+                f"anchors. Received: weights='coco' for {self.name}. Build it with "
+                'RetinaNet.from_torchvision("coco", class_names=…).'
+            )
+        if str(weights).endswith((".keras", ".weights.h5")):
+            return load_own(self, weights)
+        if str(weights).endswith((".pth", ".pt", ".safetensors")):
+            return load_torchvision_retinanet(self, weights)
+        return load_model_garden(self, weights)
 
     @classmethod
     def from_torchvision(cls, path, num_classes=None, class_names=None, **kwargs) -> "RetinaNet":
@@ -180,7 +215,8 @@ class RetinaNet(AnchorDetector):
         says (`image_size`, `resize_mode`), not to torchvision's 800 pixels at least.
 
         Args:
-            path: a file of `torch.save` (zip or legacy form) or `.safetensors`, of a state dict.
+            path: a file of `torch.save` (zip or legacy form) or `.safetensors`, of a state dict; or
+                "coco" to fetch torchvision's own.
             num_classes, class_names: the classes to train. Default: the file's own, without
                 background; COCO's 80 names for 91 classes. Names that the file knows keep its
                 predictions; with other classes the predictions start anew.
@@ -189,6 +225,7 @@ class RetinaNet(AnchorDetector):
         Returns:
             `RetinaNet`; `model.load_report` says what was loaded, skipped and why, and missing.
         """
+        path = coco_retinanet("resnet50") if path == "coco" else path
         values = read_torch_file(path)
         found = torchvision_arguments(values)
         model = cls._like(found, num_classes, class_names, kwargs)

@@ -1,7 +1,6 @@
 """A whole training: from two data sets to a run folder."""
 
 import json
-import os
 import pathlib
 import time
 
@@ -18,7 +17,6 @@ from keras_det.report.files import plain, write_json, write_whole
 from keras_det.training import callbacks as steps_between
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES
-from keras_det.weights.efficientdet import load_efficientdet
 
 MAX_PICTURES = 8
 PICTURE_THRESHOLD = 0.3
@@ -74,7 +72,8 @@ def train(
         augment: "none", "flip", "ssj" or "lsj".
         recipe: "adamw" for one's own data, "published" for a long training from ImageNet weights.
         learning_rate: peak rate of "adamw"; default by the batch size.
-        weights: `.keras`, `.weights.h5` or an official checkpoint of the same model and classes.
+        weights: "imagenet", "coco", or a path: `.keras`, `.weights.h5`, a public checkpoint of the
+            same model; classes of the same name keep their predictions.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: of the weights, the order and the augmentation.
         evaluate_every: epochs between measurements.
@@ -111,9 +110,10 @@ def train(
             f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
             "take adamw."
         )
+    _check_frozen(settings, weights)
     state, epochs_done = _state(out, settings, resume)
     keras.utils.set_random_seed(seed)
-    model = _model_to_train(model, state, weights, training_set, settings)
+    model = _model_to_train(model, state, weights, settings, say)
     model.check_dataset(training_set)
     pipeline = Pipeline(training_set, model, batch_size, augment=augment, seed=seed, training=True)
     if state is None:
@@ -134,7 +134,18 @@ def train(
     return finish(model, validation_set, out, batch_size, say)
 
 
-def _model_to_train(model, state, weights, training_set, settings):
+def _check_frozen(settings, weights):
+    """DataError where parts with random weights would stay as they are."""
+    arguments = settings["model_arguments"]
+    frozen, given = arguments.get("freeze", "none"), weights or arguments.get("backbone_weights")
+    if frozen != "none" and not given:
+        raise DataError(
+            f"Parts that do not learn must have learnt before. Received: freeze={frozen!r} without "
+            "weights. Give the weights to start from, or freeze nothing."
+        )
+
+
+def _model_to_train(model, state, weights, settings, say):
     """The last state of the run, or the named or given model with the weights to start from."""
     if state is not None:
         return load_model(state)
@@ -144,7 +155,8 @@ def _model_to_train(model, state, weights, training_set, settings):
         arguments = {name: settings[name] for name in ("image_size", "resize_mode", "class_names")}
         arguments |= settings["model_arguments"]
         model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
-    _start_from(model, weights)
+    if weights is not None:
+        say(f"Weights: {weights}\n{model.start_from(weights)}")
     return model
 
 
@@ -194,25 +206,6 @@ def _state(out, settings, resume):
                 f"run has {before[name]!r}. Give the same settings as before, or start anew."
             )
     return steps_between.newest_state(out / "checkpoints")
-
-
-def _start_from(model, weights):
-    if weights is None:
-        return
-    if str(weights).endswith((".keras", ".h5")):
-        if not os.path.isfile(weights):
-            raise DataError(
-                f"The weights to start from must exist. Received: {weights}. Check the path."
-            )
-        try:
-            model.load_weights(weights)
-        except ValueError as error:
-            raise DataError(
-                f"The weights must be of {model.name} with {model.num_classes} classes. Received: "
-                f"{weights} ({str(error).splitlines()[0]}). Choose the model they were trained as."
-            ) from error
-    else:
-        load_efficientdet(model, weights)
 
 
 def _best_so_far(out):

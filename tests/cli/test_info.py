@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from keras_det.cli.info import in_billions
 from tests.helpers import ROOT
 
 
@@ -25,8 +26,18 @@ def test_info_describes_a_model(run):
     # (1600 + 400 + 100 + 25 + 9) cells * 9 anchors = 19206.
     assert lines["anchors"] == "19,206, 9 per cell"
     assert lines["levels"] == "P3, P4, P5, P6, P7"
-    assert lines["image"] == "size  320 x 320 pixels (height x width)"
+    assert lines["image"] == "size     320 x 320 pixels (height x width)"
+    # The reference's 0.979 B, in three digits.
+    assert lines["multiply-adds"] == "0.98 B"
     assert lines["classes"] == "90"
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [(978_600_000, "0.98 B"), (9_994_000_000, "9.99 B"), (135_776_000_000, "135.8 B")],
+)
+def test_large_numbers_are_short(count, text):
+    assert in_billions(count) == text
 
 
 def test_info_refuses_an_unknown_name(refused):

@@ -1,0 +1,133 @@
+"""Presets: a detector as a folder that can be published, in KerasHub's form."""
+
+import datetime
+import json
+import math
+import numbers
+import re
+
+import keras
+
+from keras_det import __version__
+from keras_det.errors import DataError
+from keras_det.weights.preset_files import (
+    DIGEST,
+    METADATA,
+    WEIGHTS,
+    preset_folder,
+    read_json,
+    read_preset,
+    write_preset,
+)
+
+# What Keras saves beside the constructor's arguments and a preset does not hold.
+NOT_SAVED = ("build_config", "compile_config")
+
+
+def save_to_preset(model, preset_dir, *, source=None, license=None, metrics=None) -> None:
+    """Writes a preset; see `Detector.save_to_preset`."""
+    if metrics is not None and not isinstance(metrics, dict):
+        metrics = read_json(metrics)
+    serialized = keras.saving.serialize_keras_object(model)
+    config = {key: value for key, value in serialized.items() if key not in NOT_SAVED}
+    metadata = {
+        "keras_version": keras.version(),
+        "keras_det_version": __version__,
+        "parameter_count": model.count_params(),
+        "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
+        "source": source,
+        "license": license,
+        "metrics": metrics,
+    }
+    write_preset(
+        preset_dir, config, metadata, model.save_weights, lambda facts: model_card(model, facts)
+    )
+
+
+def from_preset(cls, preset):
+    """Loads a preset; see `Detector.from_preset`."""
+    folder = preset_folder(preset)
+    config, metadata = read_preset(folder)
+    found = keras.saving.get_registered_object(str(config.get("registered_name")))
+    if not (isinstance(found, type) and issubclass(found, cls)):
+        name = config.get("class_name")
+        raise DataError(
+            f"The preset must hold a {cls.__name__}. Received: {preset}, a {name}. Call from_preset"
+            " on that class or on keras_det.models.Detector; a class of your own must be imported "
+            "first."
+        )
+    try:
+        model = keras.saving.deserialize_keras_object(config)
+        model.load_weights(folder / WEIGHTS)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        saved_with = metadata.get("keras_det_version")
+        raise DataError(
+            f"The preset must describe a {found.__name__} of this version, {__version__}. "
+            f"Received: {preset}, saved with {saved_with}: {error} Install that version, or "
+            "write the preset again."
+        ) from error
+    return model
+
+
+def model_card(model, metadata: dict) -> str:
+    """README.md of a preset: what the model is and where its weights come from.
+
+    Args:
+        model: the detector.
+        metadata: what `metadata.json` holds; `source`, `license` and `metrics` may be None.
+    """
+    height, width = model.image_size
+    kind = type(model).__name__
+    rows = {
+        "model": f"`{kind}`, {model.name}",
+        "classes": ", ".join(model.class_names),
+        "image size": f"{height} x {width} pixels (height x width)",
+        "resizing": model.resize_policy["mode"],
+        "precision": model.get_config().get("dtype", "not given"),
+        "parameters": f"{metadata['parameter_count']:,}",
+        "source": metadata["source"] or "not given",
+        "licence": metadata["license"] or "not given",
+        f"SHA-256 of {WEIGHTS}": f"`{metadata[DIGEST]}`",
+        "saved": f"{metadata['date_saved']}, keras_det {metadata['keras_det_version']}, Keras "
+        f"{metadata['keras_version']}",
+    }
+    table = "".join(f"| {key} | {_cell(value)} |\n" for key, value in rows.items())
+    return (
+        f"---\n{_front_matter(metadata)}---\n\n# {model.name}\n\nAn object detector of keras_det. "
+        f"Details: `{METADATA}`.\n\n|  |  |\n|---|---|\n{table}\n"
+        f"## Average precision\n\n{_metrics_table(metadata['metrics'])}\n"
+        "## Use\n\n```python\n"
+        f"from keras_det import {kind}\n\n"
+        f'model = {kind}.from_preset("hf://owner/name")  # or this folder\n'
+        'found = model.detect("photo.jpg", score_threshold=0.3)\n```\n'
+    )
+
+
+def _front_matter(metadata):
+    """What Hugging Face reads: YAML, whose strings may be written as in JSON."""
+    lines = ["library_name: keras", "pipeline_tag: object-detection", "tags: [keras_det]"]
+    license = metadata["license"]
+    if license:
+        known = re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license.lower())
+        lines.append(f"license: {json.dumps(license.lower() if known else 'other')}")
+        if not known:
+            lines.append(f"license_name: {json.dumps(license)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cell(text):
+    """Text that stays in one cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _metrics_table(metrics):
+    """The defined numbers among the metrics; `metadata.json` has the AP of each class too."""
+    numeric = {
+        name: value
+        for name, value in (metrics or {}).items()
+        if isinstance(value, numbers.Real) and not math.isnan(value)
+    }
+    if not numeric:
+        return "not measured\n"
+    rows = "".join(f"| {_cell(name)} | {value:.4g} |\n" for name, value in numeric.items())
+    return f"| metric | value |\n|---|---|\n{rows}"

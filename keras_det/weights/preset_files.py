@@ -1,0 +1,158 @@
+"""The files of a preset: a model's configuration, weights and provenance in one folder.
+
+The names are KerasHub's: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from keras_det.errors import DataError, suggest
+from keras_det.report.files import write_json, write_whole
+
+CONFIG, WEIGHTS, METADATA, CARD = "config.json", "model.weights.h5", "metadata.json", "README.md"
+NEEDED = (CONFIG, WEIGHTS, METADATA)
+HUGGING_FACE = "hf://"
+DIGEST = "weights_sha256"  # its key in metadata.json
+
+
+def sha256(path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def preset_folder(preset: str | os.PathLike) -> pathlib.Path:
+    """The folder that a preset's address means, with all its files.
+
+    Args:
+        preset: a folder, or "hf://owner/name" on Hugging Face, which is fetched once and cached.
+
+    Raises:
+        DataError: there is no such folder, a file is missing in it, or it cannot be fetched.
+    """
+    if "://" in str(preset):
+        folder = _fetched(str(preset))
+    else:
+        folder = pathlib.Path(preset)
+    if not folder.is_dir():
+        near = os.listdir(folder.parent) if folder.parent.is_dir() else []
+        raise DataError(
+            f"A preset must be an existing folder or hf://owner/name. Received: {preset}."
+            f"{suggest(folder.name, near)} Write one with model.save_to_preset(folder)."
+        )
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"A preset must hold {', '.join(NEEDED)}. Received: {preset}, without "
+            f"{', '.join(missing)}. Copy the whole folder, or write it again with "
+            "model.save_to_preset."
+        )
+    return folder
+
+
+def _fetched(preset):
+    handle = preset.removeprefix(HUGGING_FACE)
+    if not re.fullmatch(r"hf://[\w.-]+/[\w.-]+", preset):
+        raise DataError(
+            f"The address of a preset must be hf://owner/name. Received: {preset}. Give that, or "
+            "a folder."
+        )
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise DataError(
+            f"{HUGGING_FACE} needs the package huggingface_hub. Received: {preset}, and it is not "
+            "installed. Run `pip install huggingface_hub`, or give a folder."
+        ) from None
+    try:
+        found = huggingface_hub.snapshot_download(handle, allow_patterns=[*NEEDED, CARD])
+    except (OSError, ValueError) as error:  # all of its errors are one or the other
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{preset} must be reachable. Received: {type(error).__name__}: {reason} Check the "
+            "name and the connection, or `pip install huggingface_hub` anew where it is old; "
+            "offline give a folder."
+        ) from error
+    return pathlib.Path(found)
+
+
+def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
+    """Configuration and metadata of a preset whose weights are those that were written.
+
+    Raises:
+        DataError: a file is not JSON, or the weights are not the ones of the metadata.
+    """
+    config, metadata = (read_json(folder / name) for name in (CONFIG, METADATA))
+    expected, found = metadata.get(DIGEST), sha256(folder / WEIGHTS)
+    if expected != found:
+        raise DataError(
+            f"{folder / WEIGHTS} must have the SHA-256 that {METADATA} says, {expected}. "
+            f"Received: {found}. The file is damaged or another one: copy or download it again."
+        )
+    return config, metadata
+
+
+def read_json(path) -> dict:
+    """A JSON file that holds an object; DataError where it does not."""
+    path = pathlib.Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} must be a file of JSON. Received: {error}. Copy or write it again."
+        ) from None
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path} must hold a JSON object. Received: {type(content).__name__}. Copy or write "
+            "it again."
+        )
+    return content
+
+
+def write_preset(
+    preset_dir: str | os.PathLike,
+    config: dict,
+    metadata: dict,
+    write_weights: Callable[[str], None],
+    card: Callable[[dict], str],
+) -> None:
+    """Writes a preset: the folder is whole or not there.
+
+    Args:
+        preset_dir: a folder that does not exist yet, or an empty one.
+        config: of the model.
+        metadata: about it; the SHA-256 of the weights is added.
+        write_weights: writes the weights to a path.
+        card: makes the model card from the metadata.
+
+    Raises:
+        DataError: there is something at `preset_dir`.
+    """
+    final = pathlib.Path(os.path.abspath(preset_dir))
+    if final.is_symlink() or final.is_file() or (final.is_dir() and any(final.iterdir())):
+        raise DataError(
+            f"A preset must go to a new or empty folder. Received: {preset_dir}, which holds "
+            "something. Remove it, or choose another name."
+        )
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # On the same disk, so that its last step is one rename.
+    hidden = tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent)
+    try:
+        folder = pathlib.Path(hidden) / final.name
+        folder.mkdir()
+        write_weights(str(folder / WEIGHTS))
+        metadata = {**metadata, DIGEST: sha256(folder / WEIGHTS)}
+        write_json(folder / CONFIG, config)
+        write_json(folder / METADATA, metadata)
+        write_whole(folder / CARD, card(metadata).encode())
+        if final.exists():
+            final.rmdir()
+        os.replace(folder, final)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
