@@ -62,6 +62,15 @@ def test_levels_of_d7x_are_counted_from_its_nodes():
     assert properties_of(dict.fromkeys(names.values(), (4,))).levels == (3, 8)
 
 
+def test_torch_numbers_inputs_by_their_source():
+    # Five levels have nodes 0 to 7; node 5 takes P5 (2), its node of the way down (6), node 4 (9).
+    names = [f"fpn.cell.0.fnode.5.combine.resample.{i}.conv.bn.bias" for i in (2, 6, 9)]
+    translated = from_torch_names([*names, "fpn.cell.0.fnode.7.combine.edge_weights"])
+    assert [translated[name] for name in names] == [
+        f"fpn_cells/cells/0/fnodes/5/resample_layers/{i}/bn/beta" for i in range(3)
+    ]
+
+
 def test_names_of_other_networks_are_left_out():
     names = ["backbone.body.conv1.weight", "fpn.cell.0.fnode.0.combine.scale", "backbone.bn1.size"]
     assert from_torch_names(names) == {}
