@@ -63,8 +63,8 @@ def from_preset(cls, preset):
         saved_with = metadata.get("keras_det_version")
         raise DataError(
             f"The preset must describe a {found.__name__} of this version, {__version__}. "
-            f"Received: {preset}, saved with {saved_with}: {error} Install that version, or "
-            "write the preset again."
+            f"Received: {preset}, saved with {saved_with}: {str(error).rstrip('.')}. Install that "
+            "version, or write the preset again."
         ) from error
     return model
 

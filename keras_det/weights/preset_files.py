@@ -75,9 +75,8 @@ def _fetched(preset):
     except (OSError, ValueError) as error:  # all of its errors are one or the other
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{preset} must be reachable. Received: {type(error).__name__}: {reason} Check the "
-            "name and the connection, or `pip install huggingface_hub` anew where it is old; "
-            "offline give a folder."
+            f"{preset} must be reachable. Received: {type(error).__name__}: "
+            f"{reason.rstrip('.')}. Check the name and the connection; offline give a folder."
         ) from error
     return pathlib.Path(found)
 

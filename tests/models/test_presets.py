@@ -249,7 +249,7 @@ def test_offline_the_message_says_so(monkeypatch, error):
 
     fake_hub(monkeypatch, download)
     reason = str(error).splitlines()[0]
-    with pytest.raises(DataError, match=f"must be reachable.*{reason} .*offline give a folder"):
+    with pytest.raises(DataError, match=f"must be reachable.*{reason}\\. .*offline give a folder"):
         EfficientDet.from_preset("hf://owner/name")
 
 
