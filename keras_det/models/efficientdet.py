@@ -1,6 +1,6 @@
 """EfficientDet D0–D7x and Lite0–4 (https://arxiv.org/abs/1911.09070)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -15,9 +15,10 @@ from keras_det.models.detector import check_class_names, check_image_size
 from keras_det.models.fine_tuning import freeze_parts, load_own
 from keras_det.models.parts import make_normalization
 from keras_det.necks import BiFPN, make_neck
-from keras_det.weights import LoadReport, checkpoint_info, load_efficientdet
+from keras_det.weights import LoadReport, load_efficientdet
 from keras_det.weights.coco_classes import COCO_CLASSES
 from keras_det.weights.download import coco_checkpoint
+from keras_det.weights.efficientdet_files import open_checkpoint
 from keras_det.weights.keras_applications import imagenet_efficientnet, load_keras_applications
 
 
@@ -185,7 +186,7 @@ class EfficientDet(AnchorDetector):
         """Fills the model with weights to start from; says what was loaded.
 
         Args:
-            weights: as in the constructor.
+            weights: as in the constructor, or a mapping from official names to arrays.
             partial: of an official checkpoint, accept one that does not hold every variable.
 
         Raises:
@@ -200,7 +201,7 @@ class EfficientDet(AnchorDetector):
                     "of D0 to D7x."
                 )
             return load_keras_applications(self.backbone, imagenet_efficientnet(backbone))
-        if str(weights).endswith((".keras", ".weights.h5")):
+        if not isinstance(weights, Mapping) and str(weights).endswith((".keras", ".weights.h5")):
             return load_own(self, weights)
         source = coco_checkpoint(self.variant) if weights == "coco" else weights
         return load_efficientdet(self, source, partial=partial)
@@ -235,15 +236,15 @@ class EfficientDet(AnchorDetector):
             DataError: no such checkpoint, or one of another variant, which is named.
         """
         _check_variant(variant)
-        path = coco_checkpoint(variant) if path == "coco" else path
+        opened = open_checkpoint(coco_checkpoint(variant) if path == "coco" else path)
         if num_classes is None and class_names is None:
-            num_classes = checkpoint_info(path, cls.variants).num_classes
+            num_classes = opened.num_classes
             if num_classes == COCO_OUTPUTS:
                 num_classes, class_names = None, list(COCO_CLASSES.values())
         if advprop:
             kwargs.setdefault("normalization", "tf")
         model = cls(variant, num_classes, class_names, **kwargs)
-        model._report(load_efficientdet(model, path, partial=partial))
+        model._report(load_efficientdet(model, opened, partial=partial))
         return model
 
 

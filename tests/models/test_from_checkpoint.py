@@ -1,0 +1,56 @@
+"""EfficientDet from the official checkpoint: its classes, others, the wrong variant, AdvProp."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_det import EfficientDet
+from keras_det.errors import DataError
+from keras_det.weights.coco_classes import COCO_CLASSES
+from tests.helpers import golden
+
+pytestmark = pytest.mark.slow
+numbers = keras.ops.convert_to_numpy
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return golden("efficientdet/checkpoint_d0/model.index").with_suffix("")
+
+
+def test_coco_outputs_become_the_classes_that_exist(checkpoint):
+    model = EfficientDet.from_checkpoint("d0", checkpoint, image_size=64)
+    assert model.class_names == list(COCO_CLASSES.values()) and model.load_report.missing == []
+    whole = EfficientDet.from_checkpoint("d0", checkpoint, num_classes=90, image_size=64)
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("uint8")
+    ours, all_outputs = (numbers(m(images)["class_logits"]) for m in (model, whole))
+    used = [category - 1 for category in COCO_CLASSES]
+    np.testing.assert_allclose(ours, all_outputs[..., used], atol=1e-5)
+
+
+def test_known_classes_keep_their_predictions_and_parts_can_be_frozen(checkpoint):
+    names = ["toothbrush", "bolt", "person"]
+    model = EfficientDet("d0", class_names=names, image_size=64, weights=checkpoint, freeze="neck")
+    found = model.load_report.classes
+    assert found == {"toothbrush": "toothbrush", "bolt": None, "person": "person"}
+    bias = numbers(model.class_head.prediction.bias).reshape(9, 3)
+    np.testing.assert_allclose(bias[:, 1], -np.log(99), rtol=1e-6)
+    heads = (model.class_head, model.box_head)
+    count = sum(len(head.trainable_variables) for head in heads)
+    assert len(model.trainable_variables) == count
+
+
+def test_the_wrong_variant_is_told_the_right_one(checkpoint):
+    with pytest.raises(DataError, match=r"d0"):
+        EfficientDet.from_checkpoint("d1", checkpoint, image_size=64)
+    with pytest.raises(ValueError, match=r"`variant` must be one of"):
+        EfficientDet.from_checkpoint("d9", checkpoint)
+
+
+# AdvProp: x * 2 / 255 - 1, from -1 to 1.
+def test_advprop_scales_pixels_to_one(checkpoint):
+    model = EfficientDet.from_checkpoint("d0", checkpoint, image_size=64, advprop=True)
+    pixels = np.array([0.0, 127.5, 255.0]).reshape(1, 1, 1, 3)
+    np.testing.assert_allclose(numbers(model.normalization(pixels)).ravel(), [-1, 0, 1], atol=1e-6)
+    again = EfficientDet.from_config(model.get_config())
+    assert again.normalization.mean == [127.5] * 3
