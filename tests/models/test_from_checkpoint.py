@@ -1,10 +1,12 @@
 """EfficientDet from the official checkpoint: its classes, others, the wrong variant, AdvProp."""
 
+import tarfile
+
 import keras
 import numpy as np
 import pytest
 
-from keras_det import EfficientDet
+from keras_det import EfficientDet, RetinaNet
 from keras_det.errors import DataError
 from keras_det.weights.coco_classes import COCO_CLASSES
 from tests.helpers import golden
@@ -54,3 +56,36 @@ def test_advprop_scales_pixels_to_one(checkpoint):
     np.testing.assert_allclose(numbers(model.normalization(pixels)).ravel(), [-1, 0, 1], atol=1e-6)
     again = EfficientDet.from_config(model.get_config())
     assert again.normalization.mean == [127.5] * 3
+
+
+def test_coco_is_fetched_from_a_mirror(checkpoint, tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "efficientdet-d0.tar.gz", "w:gz") as archive:
+        for file in sorted(checkpoint.parent.glob("model.*")):
+            archive.add(file, f"efficientdet-d0/{file.name}")
+    monkeypatch.setenv("KERAS_DET_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    model = EfficientDet("d0", num_classes=90, image_size=64, weights="coco")
+    again = EfficientDet("d0", num_classes=90, image_size=64, weights=checkpoint)
+    for ours, theirs in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("family", ["efficientdet", "retinanet"])
+def test_imagenet_fills_the_backbone_only(family, monkeypatch):
+    application = keras.applications.EfficientNetB0(include_top=False, weights=None)
+    asked = []
+
+    def source(variant):
+        asked.append(variant)
+        return application
+
+    if family == "efficientdet":
+        monkeypatch.setattr("keras_det.models.efficientdet.imagenet_efficientnet", source)
+        model = EfficientDet("d0", num_classes=2, image_size=64, weights="imagenet")
+    else:
+        monkeypatch.setattr("keras_det.models.retinanet.imagenet_efficientnet", source)
+        model = RetinaNet("efficientnet_b0", 2, image_size=64, neck_channels=8, weights="imagenet")
+    assert asked == ["b0"] and model.load_report.missing == []
+    theirs = numbers(application.get_layer("block6d_project_conv").kernel)
+    layers = {layer.name: layer for layer in model.backbone.layers}
+    np.testing.assert_array_equal(numbers(layers["block14_project"].kernel), theirs)
