@@ -9,17 +9,15 @@ rounds and their ratio (below 1: we are faster). How to make the peer's environm
 """
 
 import argparse
-import json
 import os
-import pathlib
 import statistics
-import subprocess
-import time
+
+from peer import measure, measure_peer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 CASES = ("forward:d0:512:1", "forward:d0:512:4", "step:d0:512:4", "step:lite0:256:8")
-PEER = pathlib.Path(__file__).with_name("peer_effdet.py")
+PEER = "peer_effdet.py"
 
 
 def ours(name):
@@ -48,16 +46,6 @@ def ours(name):
     return lambda: model.train_on_batch(images, targets)
 
 
-def measure(run, repetitions):
-    run(), run()
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        run()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True, help="Python with torch and effdet")
@@ -67,18 +55,13 @@ def main():
     parser.add_argument("cases", nargs="*", default=CASES)
     arguments = parser.parse_args()
     runs = {name: ours(name) for name in arguments.cases}
+    settings = arguments.threads, arguments.repetitions
     mine, theirs = ({name: [] for name in runs} for _ in range(2))
     for _ in range(arguments.rounds):
         for name, run in runs.items():
+            run(), run()
             mine[name] += measure(run, arguments.repetitions)
-            command = [arguments.peer_python, str(PEER), str(arguments.threads)]
-            done = subprocess.run(
-                [*command, str(arguments.repetitions), name],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            theirs[name] += json.loads(done.stdout.splitlines()[-1])[name]
+            theirs[name] += measure_peer(arguments.peer_python, PEER, *settings, name)
     print(f"{'case':<22}{'keras_det ms':>14}{'effdet ms':>12}{'ratio':>8}")
     for name in runs:
         a, b = statistics.median(mine[name]), statistics.median(theirs[name])

@@ -8,26 +8,12 @@ Prints one JSON line: milliseconds per repetition of each case given as `what:va
 `what` being "forward" or "step". Channels-last memory, which is faster on a CPU.
 """
 
-import json
-import sys
-import time
 import warnings
 
 import torch
+from peer import answer, load_torchvision
 
 warnings.filterwarnings("ignore")
-
-
-def define_nms():
-    """torchvision's CUDA wheel has no operators beside a CPU torch; importing it needs these."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
-def has_operators() -> bool:  # torchvision compiles this one: it must be plain and annotated
-    return True
 
 
 def model_of(variant, size, task=""):
@@ -68,30 +54,11 @@ def case(what, variant, size, batch):
     return run
 
 
-def main():
-    threads, repetitions, *cases = sys.argv[1:]
-    torch.set_num_threads(int(threads))
+def set_threads(threads):
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    library = define_nms()
-    try:
-        import torchvision.extension
-
-        torchvision.extension._has_ops = has_operators
-    except ImportError:
-        del library
-    results = {}
-    for name in cases:
-        what, variant, size, batch = name.split(":")
-        run = case(what, variant, int(size), int(batch))
-        run(), run()
-        times = []
-        for _ in range(int(repetitions)):
-            start = time.perf_counter()
-            run()
-            times.append(1e3 * (time.perf_counter() - start))
-        results[name] = times
-    print(json.dumps(results))
+    load_torchvision()
 
 
 if __name__ == "__main__":
-    main()
+    answer(case, set_threads)

@@ -13,7 +13,8 @@ import warnings
 
 import numpy as np
 import torch
-from peer_effdet import define_nms, has_operators, model_of
+from peer import load_torchvision
+from peer_effdet import model_of
 
 warnings.filterwarnings("ignore")
 BATCH, ROUNDS = 4, 5
@@ -91,13 +92,7 @@ def write(variant, size, folder):
 
 def main():
     torch.set_num_threads(2)
-    library = define_nms()
-    try:
-        import torchvision.extension
-
-        torchvision.extension._has_ops = has_operators
-    except ImportError:
-        del library
+    load_torchvision()
     folder, size, *variants = sys.argv[1:]
     for variant in variants:
         write(variant, int(size), pathlib.Path(folder))

@@ -8,10 +8,9 @@ Cases are `what:backbone:size:batch`: "forward" is the compiled network without 
 line: milliseconds per repetition of each case.
 """
 
-import json
 import os
-import sys
-import time
+
+from peer import answer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -35,7 +34,7 @@ def detector():
     )
 
 
-def case(what, size, batch):
+def case(what, backbone, size, batch):
     import keras
     import numpy as np
     import tensorflow as tf
@@ -59,24 +58,11 @@ def case(what, size, batch):
     return lambda: model.fit(data, steps_per_epoch=1, verbose=0)
 
 
-def main():
-    threads, repetitions, *cases = sys.argv[1:]
+def set_threads(threads):
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(int(threads))
-    results = {}
-    for name in cases:
-        what, _, size, batch = name.split(":")
-        run = case(what, int(size), int(batch))
-        run(), run()
-        times = []
-        for _ in range(int(repetitions)):
-            start = time.perf_counter()
-            run()
-            times.append(1e3 * (time.perf_counter() - start))
-        results[name] = times
-    print(json.dumps(results))
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 if __name__ == "__main__":
-    main()
+    answer(case, set_threads)

@@ -9,22 +9,11 @@ heads of `retinanet_resnet50_fpn` without post-processing. Prints one JSON line:
 repetition of each case.
 """
 
-import json
-import sys
-import time
-
 import torch
+from peer import answer, load_torchvision
 
 
-def define_nms():
-    """torchvision's CUDA wheel has no operators beside a CPU torch; importing it needs these."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
-def forward(size, batch):
+def case(what, backbone, size, batch):
     from torchvision.models.detection import retinanet_resnet50_fpn
 
     model = retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91).eval()
@@ -38,28 +27,10 @@ def forward(size, batch):
     return run
 
 
-def main():
-    threads, repetitions, *cases = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    library = define_nms()
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        del library
-        raise
-    results = {}
-    for name in cases:
-        _, _, size, batch = name.split(":")
-        run = forward(int(size), int(batch))
-        run(), run()
-        times = []
-        for _ in range(int(repetitions)):
-            start = time.perf_counter()
-            run()
-            times.append(1e3 * (time.perf_counter() - start))
-        results[name] = times
-    print(json.dumps(results))
+def set_threads(threads):
+    torch.set_num_threads(threads)
+    load_torchvision()
 
 
 if __name__ == "__main__":
-    main()
+    answer(case, set_threads)

@@ -17,6 +17,7 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
+from peer import load_torchvision
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,18 +30,6 @@ FIXTURES = ROOT / "tests" / "data" / "torchvision"
 FIXTURE_SIZE = (64, 96)
 # Class outputs kept in the fixture: COCO's ids of person, bicycle, stop sign … toothbrush.
 FIXTURE_OUTPUTS = (1, 2, 13, 27, 44, 67, 90)
-
-
-def define_nms():
-    """torchvision's CUDA wheel has no operators beside a CPU torch; importing it needs these."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
-def has_operators() -> bool:  # torchvision compiles this one: it must be plain and annotated
-    return True
 
 
 def make_model(variant, frozen):
@@ -166,13 +155,7 @@ def fixtures():
 
 def main():
     torch.set_num_threads(2)
-    library = define_nms()
-    try:
-        import torchvision.extension
-
-        torchvision.extension._has_ops = has_operators
-    except ImportError:
-        del library
+    load_torchvision()
     what, *arguments = sys.argv[1:]
     if what == "fixtures":
         fixtures()

@@ -12,12 +12,11 @@ mixed_bfloat16: it means something on a CPU with AMX and is left out on others.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
-import subprocess
-import time
+
+from peer import measure, measure_peer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -28,7 +27,6 @@ CASES = (
     ("step:resnet50:640:2", "keras_hub"),
 )
 BFLOAT16 = "step:resnet50:640:2"
-HERE = pathlib.Path(__file__).parent
 
 
 def ours(name, dtype="float32"):
@@ -65,24 +63,6 @@ def ours(name, dtype="float32"):
     return lambda: model.train_on_batch(images, targets)
 
 
-def measure(run, repetitions):
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        run()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
-def measure_peer(python, peer, arguments, name):
-    command = [python, str(HERE / f"peer_{peer}.py"), str(arguments.threads)]
-    name = name.replace("exported", "forward")
-    done = subprocess.run(
-        [*command, str(arguments.repetitions), name], check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])[name]
-
-
 def has_amx():
     try:
         return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
@@ -103,6 +83,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
+    settings = arguments.threads, arguments.repetitions
     pythons = {"torchvision": arguments.torchvision, "keras_hub": arguments.keras_hub}
     print(f"{'case':<44}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}")
     for name, peer in CASES:
@@ -110,10 +91,11 @@ def main():
             print(f"{name} beside {peer}: no Python given for it")
             continue
         run, mine, theirs = ours(name), [], []
+        script, as_forward = f"peer_{peer}.py", name.replace("exported", "forward")
         measure(run, 2)
         for _ in range(arguments.rounds):
             mine += measure(run, arguments.repetitions)
-            theirs += measure_peer(pythons[peer], peer, arguments, name)
+            theirs += measure_peer(pythons[peer], script, *settings, as_forward)
         print_row(f"{name} / {peer}", mine, theirs)
         del run
     if not has_amx():

@@ -12,7 +12,8 @@ from keras_det.export.float16 import with_float16_kernels
 from keras_det.export.graph import exportable, frozen_network, save
 from keras_det.export.report import BUDGETS, Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
-from keras_det.export.writing import labels_text, publish, staging
+from keras_det.export.writing import NEW, labels_text, publish
+from keras_det.report.files import staging
 
 QUANTIZE = tuple(BUDGETS)
 POSTPROCESS = ("builtin", "none")
@@ -60,7 +61,7 @@ def tflite(
     budget = check_budget(budget, quantize)
     model, notes = exportable(model, image_size)
     pictures = check_images(images, model.image_size)
-    with staging(path) as (final, artefact):
+    with staging(path, NEW) as (final, artefact):
         opened = convert(model, quantize, postprocess)
         operators = check_operators(opened)
         content = hide_outputs(opened, RAW_OUTPUTS) if postprocess == "builtin" else opened

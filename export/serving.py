@@ -9,7 +9,8 @@ from keras_det.export.certificate import certify
 from keras_det.export.graph import decoder_of, exportable, frozen_network, save
 from keras_det.export.report import Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
-from keras_det.export.writing import labels_text, publish, staging
+from keras_det.export.writing import NEW, labels_text, publish
+from keras_det.report.files import staging
 
 # As the readers of `keras_det.data`: equal to Pillow bit by bit.
 JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
@@ -45,7 +46,7 @@ def saved_model(model, path, *, images=None, budget: Budget | None = None) -> Ex
     budget = check_budget(budget, "float32")
     model, notes = exportable(model)
     pictures = check_images(images, model.image_size)
-    with staging(path) as (final, artefact):
+    with staging(path, NEW) as (final, artefact):
         _write(model, artefact)
         report = certify(
             model,

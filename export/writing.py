@@ -1,37 +1,11 @@
 """Writes an artefact beside its final name, and moves it there only after its check."""
 
-import contextlib
 import hashlib
 import os
 import pathlib
-import shutil
-import tempfile
 
-from keras_det.errors import DataError
-
-
-@contextlib.contextmanager
-def staging(path: str | os.PathLike):
-    """Yields `(final path, path to write to)`; afterwards nothing is left of the latter.
-
-    The second has the same name, in a hidden folder beside the first: on the same disk, so that
-    `publish` is one rename.
-
-    Raises:
-        DataError: there is something at `path` already.
-    """
-    final = pathlib.Path(path)
-    if final.is_file() or (final.is_dir() and any(final.iterdir())) or final.is_symlink():
-        raise DataError(
-            f"The export must not exist yet. Received: {final}, which does. Remove it, or choose "
-            "another name."
-        )
-    final.parent.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent)
-    try:
-        yield final, pathlib.Path(folder) / final.name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+# What `keras_det.report.files.staging` says where there is something already.
+NEW = "The export must not exist yet"
 
 
 def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str]) -> None:

@@ -10,7 +10,6 @@ from keras_det.decode import inference_decoder
 from keras_det.layers.replicas import num_replicas, sum_over_replicas
 from keras_det.models.detector import Detector
 from keras_det.models.optimizers import AdamW
-from keras_det.models.parts import deserialized, serialized, with_policy
 from keras_det.targets.anchor_targets import AnchorTargets
 
 
@@ -186,23 +185,3 @@ class AnchorDetector(Detector):
         """
         decoder = inference_decoder(self.image_size, **settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)
-
-    def _keep_arguments(self, **arguments):
-        """Keeps the constructor's arguments for `get_config`, parts as configs."""
-        # Past Keras' own attributes, which would take the parts for layers of the model once more.
-        self.__dict__["_arguments"] = serialized(arguments)
-
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**deserialized(config, custom_objects))
-
-    def with_changes(self, **changes):
-        config = self.get_config()
-        if "dtype" in changes:
-            config = with_policy(config, config["dtype"], changes["dtype"])
-        copy = type(self).from_config({**config, **changes})
-        copy.set_weights(self.get_weights())
-        return copy

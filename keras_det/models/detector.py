@@ -10,8 +10,10 @@ from keras_det.boxes import check_ground_truth
 from keras_det.data.image import read_image
 from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
 from keras_det.models.compiled import compiled
-from keras_det.models.fine_tuning import freeze_parts
+from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
+from keras_det.models.parts import deserialized, serialized, with_policy
 from keras_det.models.presets import from_preset, save_to_preset
+from keras_det.weights import LoadReport
 
 MIN_IMAGE_SIZE = 32
 
@@ -65,7 +67,8 @@ def _own_errors(*pipelines):
 class Detector(keras.Model):
     """A functional model from images to raw outputs that knows how to train and to detect.
 
-    Subclasses build the network, set `self.normalization`, and define `compute_loss` and `decode`.
+    Subclasses build the network, set `self.normalization`, keep their arguments
+    (`_keep_arguments`), and define `compute_loss`, `decode` and `_load_public`.
     Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
     and `detect` (pixels of the original image).
     """
@@ -86,6 +89,29 @@ class Detector(keras.Model):
     def _report(self, report):
         # Past Keras' own attributes, which would turn its lists into lists of layers.
         self.__dict__["load_report"] = report
+
+    def start_from(self, weights, **options) -> LoadReport:
+        """Fills the model with weights to start from; `load_report` keeps what it says.
+
+        Args:
+            weights: as in the constructor; of an EfficientDet also a mapping from official names to
+                arrays.
+            **options: of a public checkpoint. EfficientDet: `partial=True` accepts one that does
+                not hold every variable.
+
+        Returns:
+            `LoadReport`: what was loaded, skipped and why, and missing.
+
+        Raises:
+            DataError: the weights do not fit, or could not be fetched; nothing is changed then.
+        """
+        load = load_own if is_own(weights) else type(self)._load_public
+        report = load(self, weights, **options)
+        self._report(report)
+        return report
+
+    def _load_public(self, weights, **options):
+        raise TypeError(f"{type(self).__name__} does not define `_load_public`. Override it.")
 
     def freeze(self, parts: str) -> None:
         """Keeps parts of the network as they are in training, batch-norm statistics included.
@@ -255,7 +281,10 @@ class Detector(keras.Model):
             **changes: arguments of the constructor that do not change the shape of a weight, e.g.
                 `image_size=(320, 416)` or `dtype="float32"` for an export after mixed precision.
         """
-        copy = type(self).from_config({**self.get_config(), **changes})
+        config = self.get_config()
+        if "dtype" in changes:
+            config = with_policy(config, config["dtype"], changes["dtype"])
+        copy = type(self).from_config({**config, **changes})
         copy.set_weights(self.get_weights())
         return copy
 
@@ -300,6 +329,14 @@ class Detector(keras.Model):
         """
         return from_preset(cls, preset)
 
+    def _keep_arguments(self, **arguments):
+        """Keeps the constructor's arguments for `get_config`, parts as configs."""
+        # Past Keras' own attributes, which would take the parts for layers of the model once more.
+        self.__dict__["_arguments"] = serialized(arguments)
+
+    def get_config(self):
+        return dict(self._arguments)
+
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        return cls(**deserialized(config, custom_objects))

@@ -1,6 +1,6 @@
 """EfficientDet D0–D7x and Lite0–4 (https://arxiv.org/abs/1911.09070)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -12,10 +12,10 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector, precision
 from keras_det.models.detector import check_class_names, check_image_size
-from keras_det.models.fine_tuning import freeze_parts, load_own
+from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import make_normalization
 from keras_det.necks import BiFPN, make_neck
-from keras_det.weights import LoadReport, load_efficientdet
+from keras_det.weights import load_efficientdet
 from keras_det.weights.coco_classes import COCO_CLASSES
 from keras_det.weights.download import coco_checkpoint
 from keras_det.weights.efficientdet_files import open_checkpoint
@@ -179,19 +179,10 @@ class EfficientDet(AnchorDetector):
             name=self.name,
         )
         if weights is not None:
-            self._report(self.start_from(weights))
+            self.start_from(weights)
         freeze_parts(self, freeze)
 
-    def start_from(self, weights, partial: bool = False) -> LoadReport:
-        """Fills the model with weights to start from; says what was loaded.
-
-        Args:
-            weights: as in the constructor, or a mapping from official names to arrays.
-            partial: of an official checkpoint, accept one that does not hold every variable.
-
-        Raises:
-            DataError: the weights do not fit, or could not be fetched; nothing is changed then.
-        """
+    def _load_public(self, weights, partial=False):
         backbone = VARIANTS[self.variant].backbone
         if weights == "imagenet":
             if backbone.startswith("lite"):
@@ -201,8 +192,6 @@ class EfficientDet(AnchorDetector):
                     "of D0 to D7x."
                 )
             return load_keras_applications(self.backbone, imagenet_efficientnet(backbone))
-        if not isinstance(weights, Mapping) and str(weights).endswith((".keras", ".weights.h5")):
-            return load_own(self, weights)
         source = coco_checkpoint(self.variant) if weights == "coco" else weights
         return load_efficientdet(self, source, partial=partial)
 
@@ -244,7 +233,7 @@ class EfficientDet(AnchorDetector):
         if advprop:
             kwargs.setdefault("normalization", "tf")
         model = cls(variant, num_classes, class_names, **kwargs)
-        model._report(load_efficientdet(model, opened, partial=partial))
+        model.start_from(opened, partial=partial)
         return model
 
 

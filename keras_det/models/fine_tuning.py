@@ -1,6 +1,7 @@
 """Where training starts: public weights, one's own earlier model, parts that stay as they are."""
 
 import json
+import os
 import pathlib
 import zipfile
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.weights import LoadReport
+from keras_det.weights.class_outputs import class_rows, picked_outputs
 
 # What stays as it is while the rest trains, from the image on.
 FROZEN = {"none": (), "backbone": ("backbone",), "neck": ("backbone", "neck")}
@@ -39,6 +41,12 @@ def _set_trainable(model, name, trainable):
     elif trainable and name in before:
         for layer, value in before.pop(name):
             layer.trainable = value
+
+
+def is_own(weights) -> bool:
+    """Whether weights to start from are a file that a model of this package was saved to."""
+    is_path = isinstance(weights, (str, os.PathLike))
+    return is_path and str(weights).endswith((".keras", ".weights.h5"))
 
 
 def load_own(model, path) -> LoadReport:
@@ -88,7 +96,9 @@ def _class_names(path):
 
 def _take_over(model, other):
     """Copies what has the same place; of the class prediction the rows of common classes."""
-    rows = _common_classes(model.class_names, other.class_names)
+    unnamed = other.class_names == [f"class_{i}" for i in range(other.num_classes)]
+    names = None if unnamed else other.class_names
+    rows = class_rows(model.class_names, other.num_classes, names)
     outputs = model.class_head.num_anchors * model.num_classes
     by_class = {id(v) for v in model.class_head.prediction.weights if v.shape[-1] == outputs}
     ours, arrays = model.weights, []
@@ -101,7 +111,7 @@ def _take_over(model, other):
     for variable, value in zip(ours, other.weights, strict=True):
         old, new = np.array(variable), np.array(value)
         if id(variable) in by_class and old.shape[:-1] == new.shape[:-1]:
-            new = _rows(old, new, rows, model.num_classes, other.num_classes)
+            new = picked_outputs(old, new, rows, other.num_classes)
         if new.shape != old.shape:
             raise refused
         arrays.append(new)
@@ -112,27 +122,3 @@ def _take_over(model, other):
         for name, row in zip(model.class_names, rows, strict=True)
     }
     return LoadReport([variable.path for variable in ours], {}, [], classes=classes)
-
-
-def _common_classes(ours, theirs):
-    """For each of our classes its number among theirs, None for a new one."""
-    if len(ours) == len(theirs) and _unnamed(ours) != _unnamed(theirs):
-        return list(range(len(ours)))
-    known = {} if _unnamed(theirs) else {name: i for i, name in enumerate(theirs)}
-    return [known.get(name) for name in ours]
-
-
-def _unnamed(names):
-    return list(names) == [f"class_{i}" for i in range(len(names))]
-
-
-def _rows(old, new, rows, num_old, num_new):
-    """Our prediction `(…, anchors * classes)` with the known classes' channels from theirs."""
-    result = old.reshape(*old.shape[:-1], -1, num_old).copy()
-    known = new.reshape(*new.shape[:-1], -1, num_new)
-    if known.shape[:-1] != result.shape[:-1]:
-        return new  # other anchors: the caller refuses the shape
-    for i, row in enumerate(rows):
-        if row is not None:
-            result[..., i] = known[..., row]
-    return result.reshape(old.shape)

@@ -11,12 +11,11 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector, precision
 from keras_det.models.detector import check_class_names, check_image_size
-from keras_det.models.fine_tuning import freeze_parts, load_own
+from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import make_backbone, make_normalization
 from keras_det.necks import FPN, make_neck
 from keras_det.targets import AnchorTargets
 from keras_det.weights import (
-    LoadReport,
     load_model_garden,
     load_resnet,
     load_torchvision_retinanet,
@@ -175,18 +174,10 @@ class RetinaNet(AnchorDetector):
         if backbone_weights is not None:
             self._report(load_resnet(self.backbone, backbone_weights))
         if weights is not None:
-            self._report(self.start_from(weights))
+            self.start_from(weights)
         freeze_parts(self, freeze)
 
-    def start_from(self, weights) -> LoadReport:
-        """Fills the model with weights to start from; says what was loaded.
-
-        Args:
-            weights: as in the constructor.
-
-        Raises:
-            DataError: the weights do not fit, or could not be fetched; nothing is changed then.
-        """
+    def _load_public(self, weights):
         if weights == "imagenet":
             name = self.backbone.name
             if name in RESNETS:
@@ -199,8 +190,6 @@ class RetinaNet(AnchorDetector):
                 f"anchors. Received: weights='coco' for {self.name}. Build it with "
                 'RetinaNet.from_torchvision("coco", class_names=…).'
             )
-        if str(weights).endswith((".keras", ".weights.h5")):
-            return load_own(self, weights)
         if str(weights).endswith((".pth", ".pt", ".safetensors")):
             return load_torchvision_retinanet(self, weights)
         return load_model_garden(self, weights)

@@ -1,10 +1,15 @@
 """Writes results so that a file is either whole or not there, whatever interrupts."""
 
+import contextlib
+import hashlib
 import json
 import math
 import os
 import pathlib
+import shutil
 import tempfile
+
+from keras_det.errors import DataError
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
@@ -40,3 +45,36 @@ def plain(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def file_digest(path, algorithm: str = "sha256") -> str:
+    """Hash of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@contextlib.contextmanager
+def staging(path: str | os.PathLike, rule: str):
+    """Yields `(final path, path to write to)`; afterwards nothing is left of the latter.
+
+    The second has the same name, in a hidden folder beside the first: on the same disk, so that
+    its last step is one rename.
+
+    Args:
+        path: a file or folder that does not exist yet, or an empty folder.
+        rule: what must hold, for the error: "The export must not exist yet".
+
+    Raises:
+        DataError: there is something at `path` already.
+    """
+    final = pathlib.Path(os.path.abspath(path))
+    if final.is_file() or (final.is_dir() and any(final.iterdir())) or final.is_symlink():
+        raise DataError(
+            f"{rule}. Received: {path}, which holds something. Remove it, or choose another name."
+        )
+    final.parent.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent)
+    try:
+        yield final, pathlib.Path(folder) / final.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

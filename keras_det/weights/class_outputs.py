@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from keras_det.errors import DataError
 from keras_det.weights.coco_classes import COCO_CLASSES
 
@@ -103,3 +105,23 @@ def class_rows(
         return list(range(num_outputs))
     known = {name: k for k, name in enumerate(names or ()) if name is not None}
     return [known.get(name) for name in class_names]
+
+
+def picked_outputs(ours, theirs, rows: Sequence[int | None], num_outputs: int, order=slice(None)):
+    """A class prediction with a file's outputs for the classes that it knows.
+
+    Args:
+        ours: the model's array `(…, anchors * classes)`, kept for classes without an output.
+        theirs: the file's array `(…, anchors * num_outputs)`.
+        rows: output of the file for each class, of `class_rows`.
+        num_outputs: class outputs of the file.
+        order: the file's anchor of a cell for each of the model's.
+
+    Returns:
+        Array of the shape of `ours`.
+    """
+    mine = np.array(ours, "float32").reshape(*ours.shape[:-1], -1, len(rows))
+    theirs = theirs.reshape(*theirs.shape[:-1], -1, num_outputs)[..., order, :]
+    matched = [i for i, row in enumerate(rows) if row is not None]
+    mine[..., matched] = theirs[..., [rows[i] for i in matched]]
+    return mine.reshape(ours.shape)

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_det.errors import DataError, suggest
+from keras_det.report.files import file_digest
 
 # A base address, or a folder, that takes the place of everything up to the file's name.
 MIRROR_VARIABLE = "KERAS_DET_CHECKPOINTS"
@@ -71,16 +72,11 @@ MD5_DIGITS = 32
 READ_SIZE = 1 << 20  # bytes
 
 
-def _file_digest(path, algorithm="sha256"):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
 def _fits(path, file_hash):
     if file_hash is None:
         return True
     algorithm = "md5" if len(file_hash) == MD5_DIGITS else "sha256"
-    return _file_digest(path, algorithm).startswith(file_hash.lower())
+    return file_digest(path, algorithm).startswith(file_hash.lower())
 
 
 def _cache_folder(cache_dir):
@@ -114,7 +110,7 @@ def _download(address, target, file_hash):
         if not _fits(part, file_hash):
             raise DataError(
                 f"The file at {address} must have a hash that begins with {file_hash}. Received: "
-                f"SHA-256 {_file_digest(part)}, {os.path.getsize(part)} bytes. Nothing was kept: "
+                f"SHA-256 {file_digest(part)}, {os.path.getsize(part)} bytes. Nothing was kept: "
                 "fetch it again, or ask who serves it."
             )
         os.replace(part, target)
@@ -253,7 +249,7 @@ def fetch(address: str, *, name: str, cache_dir=None, file_hash=None) -> pathlib
     target = _cache_folder(cache_dir) / name
     if not (target.is_file() and _fits(target, file_hash)):
         _download(address, target, file_hash)
-    digest = _file_digest(target)
+    digest = file_digest(target)
     print(f"{address}\n{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")
     if not name.endswith(TARS + ZIPS):
         return target

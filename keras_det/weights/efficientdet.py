@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import class_rows, names_of_outputs
+from keras_det.weights.class_outputs import class_rows, names_of_outputs, picked_outputs
 from keras_det.weights.efficientdet_files import AVERAGE as AVERAGE
 from keras_det.weights.efficientdet_files import open_checkpoint
 from keras_det.weights.efficientdet_names import (
@@ -174,12 +174,9 @@ class _Classes(NamedTuple):
         known = [None if row is None else names[row] or f"output {row}" for row in self.rows]
         return dict(zip(class_names, known, strict=True))
 
-    def pick(self, theirs, ours, order):
-        """Their columns (anchor, output) where a class has one, ours (anchor, class) elsewhere."""
-        mine = np.array(ours, "float32").reshape(*ours.shape[:-1], -1, len(self.rows))
-        theirs = theirs.reshape(*theirs.shape[:-1], -1, self.num_outputs)[..., order, :]
-        mine[..., self.matched] = theirs[..., [self.rows[i] for i in self.matched]]
-        return mine.reshape(ours.shape)
+    def pick(self, ours, theirs, order):
+        """The file's outputs where a class has one, ours elsewhere."""
+        return picked_outputs(ours, theirs, self.rows, self.num_outputs, order)
 
 
 def _classes(model, checkpoint, source_class_names):
@@ -205,9 +202,9 @@ def _class_arrays(model, checkpoint, classes, order):
     kernel = keras.ops.convert_to_numpy(keras.ops.cast(head.prediction.pointwise_kernel, "float32"))
     bias = np.full(head.prediction.bias.shape, prior, "float32")
     if classes.matched:
-        kernel_array = classes.pick(checkpoint.array(CLASS_KERNEL), kernel, order)
+        kernel_array = classes.pick(kernel, checkpoint.array(CLASS_KERNEL), order)
         arrays.append((head.prediction.pointwise_kernel, kernel_array))
-        bias = classes.pick(checkpoint.array(CLASS_BIAS), bias, order)
+        bias = classes.pick(bias, checkpoint.array(CLASS_BIAS), order)
     return [*arrays, (head.prediction.bias, bias)]
 
 

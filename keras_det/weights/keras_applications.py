@@ -23,19 +23,13 @@ import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.weights.download import fetch, mirrored
+from keras_det.weights.efficientdet_names import BACKBONES
 from keras_det.weights.fill import Slot, fill, skip_rest
 from keras_det.weights.report import LoadReport
 
-# (number of blocks, channels of the last one): the variant.
+# (number of blocks, channels of the last one): the variant. Those with squeeze-and-excitation.
 VARIANTS = {
-    (16, 320): "b0",
-    (23, 320): "b1",
-    (23, 352): "b2",
-    (26, 384): "b3",
-    (32, 448): "b4",
-    (39, 512): "b5",
-    (45, 576): "b6",
-    (55, 640): "b7",
+    (blocks, last): name for (blocks, last, squeezed), name in BACKBONES.items() if squeezed
 }
 # Layers of a block: ours, theirs.
 BLOCK_LAYERS = (

@@ -3,28 +3,19 @@
 The names are KerasHub's: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
 """
 
-import hashlib
 import json
 import os
 import pathlib
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 
 from keras_det.errors import DataError, suggest
-from keras_det.report.files import write_json, write_whole
+from keras_det.report.files import file_digest, staging, write_json, write_whole
 
 CONFIG, WEIGHTS, METADATA, CARD = "config.json", "model.weights.h5", "metadata.json", "README.md"
 NEEDED = (CONFIG, WEIGHTS, METADATA)
 HUGGING_FACE = "hf://"
 DIGEST = "weights_sha256"  # its key in metadata.json
-
-
-def sha256(path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def preset_folder(preset: str | os.PathLike) -> pathlib.Path:
@@ -88,7 +79,7 @@ def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
         DataError: a file is not JSON, or the weights are not the ones of the metadata.
     """
     config, metadata = (read_json(folder / name) for name in (CONFIG, METADATA))
-    expected, found = metadata.get(DIGEST), sha256(folder / WEIGHTS)
+    expected, found = metadata.get(DIGEST), file_digest(folder / WEIGHTS)
     if expected != found:
         raise DataError(
             f"{folder / WEIGHTS} must have the SHA-256 that {METADATA} says, {expected}. "
@@ -133,25 +124,13 @@ def write_preset(
     Raises:
         DataError: there is something at `preset_dir`.
     """
-    final = pathlib.Path(os.path.abspath(preset_dir))
-    if final.is_symlink() or final.is_file() or (final.is_dir() and any(final.iterdir())):
-        raise DataError(
-            f"A preset must go to a new or empty folder. Received: {preset_dir}, which holds "
-            "something. Remove it, or choose another name."
-        )
-    final.parent.mkdir(parents=True, exist_ok=True)
-    # On the same disk, so that its last step is one rename.
-    hidden = tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent)
-    try:
-        folder = pathlib.Path(hidden) / final.name
+    with staging(preset_dir, "A preset must go to a new or empty folder") as (final, folder):
         folder.mkdir()
         write_weights(str(folder / WEIGHTS))
-        metadata = {**metadata, DIGEST: sha256(folder / WEIGHTS)}
+        metadata = {**metadata, DIGEST: file_digest(folder / WEIGHTS)}
         write_json(folder / CONFIG, config)
         write_json(folder / METADATA, metadata)
         write_whole(folder / CARD, card(metadata).encode())
         if final.exists():
             final.rmdir()
         os.replace(folder, final)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
