@@ -1,6 +1,7 @@
 """Wheel, sdist and editable install hold everything, `keras_det.export` included. No network."""
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,25 @@ def test_setup_cfg_lists_every_package():
         "keras_det" / p.parent.relative_to(ROOT) for p in (ROOT / "export").rglob("__init__.py")
     ]
     assert listed == sorted(".".join(folder.parts) for folder in folders)
+
+
+def extras():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return set(config["options.extras_require"])
+
+
+def test_make_test_all_installs_every_extra():
+    listed = re.search(r"^EXTRAS_ALL := ([\w,]+)\$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {*listed[1].split(","), "gpu"} == extras()  # gpu where a driver is
+
+
+def test_messages_name_extras_that_exist():
+    text = "".join(
+        path.read_text() for top in ("keras_det", "export") for path in (ROOT / top).rglob("*.py")
+    )
+    named = set(re.findall(r"keras-det\[(\w+)\]", text))
+    assert {"edge", "hub", "safetensors"} <= named <= extras()
 
 
 def test_every_folder_of_modules_is_a_package():

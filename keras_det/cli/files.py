@@ -12,6 +12,8 @@ from keras_det.errors import DataError, suggest
 
 # What a run folder holds, the better one first.
 RUN_MODELS = ("best.keras", "last.keras")
+# What a preset's folder holds and no other: weights.preset_files.WEIGHTS; a test compares.
+PRESET = "model.weights.h5"
 
 
 def find_model(path: str) -> pathlib.Path:
@@ -19,7 +21,7 @@ def find_model(path: str) -> pathlib.Path:
 
     Args:
         path: a `.keras` or `.tflite` file, a SavedModel folder, or a run folder (its `best.keras`,
-            else its `last.keras`).
+            else its `last.keras`), or a preset's folder.
     """
     given = pathlib.Path(path)
     if not given.exists():
@@ -29,7 +31,7 @@ def find_model(path: str) -> pathlib.Path:
             "or the run folder of `keras-det train`."
         )
     if given.is_dir():
-        if (given / "saved_model.pb").exists():
+        if (given / "saved_model.pb").exists() or (given / PRESET).exists():
             return given
         for name in RUN_MODELS:
             if (given / name).exists():
@@ -41,15 +43,20 @@ def find_model(path: str) -> pathlib.Path:
         )
     if given.suffix not in (".keras", ".tflite"):
         raise DataError(
-            "MODEL must be a .keras or .tflite file, a SavedModel folder or a run folder. "
+            "MODEL must be a .keras or .tflite file, a SavedModel, run or preset folder. "
             f"Received: {given}. Save a model with model.save('model.keras')."
         )
     return given
 
 
 def load_keras_model(path: str):
-    """Loads the detector that `path` means; DataError where it is not a `.keras` of ours."""
+    """Loads the detector that `path` means; DataError where it is no `.keras` or preset of ours."""
     found = find_model(path)
+    if (found / PRESET).exists():
+        start_keras()
+        from keras_det.models import Detector
+
+        return Detector.from_preset(found)
     if found.suffix != ".keras":
         raise DataError(
             f"This command needs a .keras model. Received: {found}, an exported one. Give the "
@@ -76,7 +83,7 @@ def load_keras_model(path: str):
 def load_any_model(path: str):
     """Loads a `.keras` or an export: what it returns has `class_names` and `detect`."""
     found = find_model(path)
-    if found.suffix == ".keras":
+    if found.suffix == ".keras" or (found / PRESET).exists():
         return load_keras_model(path)
     start_keras()
     from keras_det.cli.exported import LiteModel, SavedModel
@@ -87,7 +94,7 @@ def load_any_model(path: str):
 def home_of(model: str) -> pathlib.Path:
     """The folder that results about a model go to: the run folder, or the one the file lies in."""
     given = pathlib.Path(model)
-    is_run = given.is_dir() and not (given / "saved_model.pb").exists()
+    is_run = given.is_dir() and not any((given / x).exists() for x in ("saved_model.pb", PRESET))
     return given if is_run else given.absolute().parent
 
 

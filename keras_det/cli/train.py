@@ -6,7 +6,7 @@ import pathlib
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command
-from keras_det.cli.files import free_folder, new_folder, say_where
+from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 
@@ -32,9 +32,11 @@ MODEL_ARGUMENTS = (
     "head_norm",
     "backbone_weights",
     "freeze",
+    "remat",
     "dtype",
 )
 FETCHED = ("imagenet", "coco")
+HUGGING_FACE = "hf://"  # weights.preset_files.HUGGING_FACE, without loading Keras; a test compares
 NECKS = ("fpn", "pafpn", "nas_fpn", "bifpn")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 EXAMPLES = (
@@ -49,8 +51,14 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("data", type=click.Path())
 @click.option("--model", default="efficientdet_lite0", help="See `keras-det info`.")
-@click.option("--weights", help="Start from: imagenet, coco, a .keras or a checkpoint.")
-@click.option("--freeze", type=click.Choice(["none", "backbone", "neck"]), help="What stays.")
+@click.option(
+    "--weights", help="Start from: imagenet, coco, a .keras, run folder, preset or checkpoint."
+)
+@click.option(
+    "--freeze",
+    type=click.Choice(["none", "backbone", "neck"]),
+    help="What does not learn; neck: backbone and neck.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=50, help="Passes over DATA.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
 @click.option("--image-size", type=IMAGE_SIZE, help="Side or height x width; default: published.")
@@ -64,6 +72,7 @@ EXAMPLES = (
 )
 @click.option("--head-norm", type=click.Choice(["batch", "group"]), help="RetinaNet's heads.")
 @click.option("--backbone-weights", type=click.Path(), help="A ResNet's, of torchvision or timm.")
+@click.option("--remat", is_flag=True, default=None, help="CornerNet: less memory, more time.")
 @click.option("--dtype", type=click.Choice(PRECISIONS), help="Precision.  [default: float32]")
 @click.option("--recipe", type=click.Choice(["adamw", "published"]), default="adamw")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Of adamw: highest.")
@@ -90,8 +99,9 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
         settings = {**settings, "model": model, "weights": weights}
         settings.update(settings_of_run(folder, ctx, arguments))
         model, weights = settings.pop("model"), settings.pop("weights")
-    check_weights("--weights", weights)
-    check_weights("--backbone-weights", arguments.get("backbone_weights"))
+    if not settings["resume"]:  # a run goes on from its own state
+        weights = find_weights(weights)
+        check_weights("--backbone-weights", arguments.get("backbone_weights"))
     from keras_det.data import load
 
     training_set = load(data, split=train_split)
@@ -108,17 +118,24 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
     say_where("Run folder", folder)
 
 
-def check_weights(option: str, weights: str | None) -> None:
+def find_weights(weights: str | None) -> str | None:
+    """What --weights means, of a run folder its model; DataError where nothing is there."""
+    if weights is None or weights in FETCHED or weights.startswith(HUGGING_FACE):
+        return weights
+    for name in RUN_MODELS:
+        if (pathlib.Path(weights) / name).is_file():
+            return str(pathlib.Path(weights) / name)
+    words = f" The words {' and '.join(FETCHED)} fetch public ones.{suggest(weights, FETCHED)}"
+    check_weights("--weights", weights, words)
+    return weights
+
+
+def check_weights(option: str, weights: str | None, advice: str = "") -> None:
     """DataError where the weights to start from are not there."""
     # A TensorFlow checkpoint is named by the prefix of its files.
-    fetched = weights in FETCHED and option == "--weights"
-    if (
-        weights
-        and not fetched
-        and not any(pathlib.Path(f"{weights}{ending}").exists() for ending in ("", ".index"))
-    ):
+    if weights and not any(pathlib.Path(f"{weights}{x}").exists() for x in ("", ".index")):
         raise DataError(
-            f"{option} must name a file that exists. Received: {weights}. Check the path."
+            f"{option} must name a file that exists. Received: {weights}. Check the path.{advice}"
         )
 
 

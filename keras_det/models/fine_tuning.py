@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import warnings
 import zipfile
 
 import keras
@@ -11,6 +13,7 @@ import numpy as np
 from keras_det.errors import DataError, suggest
 from keras_det.weights import LoadReport
 from keras_det.weights.class_outputs import class_rows, picked_outputs
+from keras_det.weights.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
 
 # What stays as it is while the rest trains, from the image on.
 FROZEN = {"none": (), "backbone": ("backbone",), "neck": ("backbone", "neck")}
@@ -20,7 +23,7 @@ def freeze_parts(model, freeze: str) -> None:
     """Makes parts of a detector trainable or not, batch-norm statistics included.
 
     Args:
-        model: detector with `backbone` and `neck`.
+        model: detector with `backbone`, and `neck` where it has one.
         freeze: "none"; "backbone"; "neck" for backbone and neck, so that only the heads learn.
     """
     if freeze not in FROZEN:
@@ -28,8 +31,14 @@ def freeze_parts(model, freeze: str) -> None:
             f"`freeze` must be one of {list(FROZEN)}. Received: {freeze!r}."
             f'{suggest(freeze, FROZEN)} "neck" freezes the backbone too.'
         )
+    if freeze == "neck" and not hasattr(model, "neck"):
+        raise ValueError(
+            f"`freeze` must name a part of the network. Received: freeze='neck', {model.name} has "
+            'none between backbone and heads. Take "backbone".'
+        )
     for name in ("backbone", "neck"):
-        _set_trainable(model, name, name not in FROZEN[freeze])
+        if hasattr(model, name):
+            _set_trainable(model, name, name not in FROZEN[freeze])
 
 
 def _set_trainable(model, name, trainable):
@@ -44,54 +53,89 @@ def _set_trainable(model, name, trainable):
 
 
 def is_own(weights) -> bool:
-    """Whether weights to start from are a file that a model of this package was saved to."""
+    """Whether weights to start from are what a model of this package was saved to."""
     is_path = isinstance(weights, (str, os.PathLike))
-    return is_path and str(weights).endswith((".keras", ".weights.h5"))
+    return is_path and (str(weights).endswith((".keras", ".weights.h5")) or is_preset(weights))
 
 
-def load_own(model, path) -> LoadReport:
-    """Fills a detector from a `.keras` or `.weights.h5` file of the same network.
+def load_own(model, source) -> LoadReport:
+    """Fills a detector from what a detector of the same network was saved to.
 
-    The classes of a `.keras` file may be others: the class prediction then keeps the rows of the
-    classes whose names both know and starts anew for the rest.
+    Its classes may be others: the class prediction then keeps the rows of the classes whose names
+    both know and starts anew for the rest. Bare weights hold no names: as many classes, in order.
 
     Args:
         model: the detector.
-        path: the file.
+        source: a `.keras` or `.weights.h5` file, or a preset: its folder or "hf://owner/name".
 
     Raises:
-        DataError: no such file, or one of another network; nothing is changed then.
+        DataError: nothing is there, it is damaged, or of another network; nothing is changed then.
     """
-    path = pathlib.Path(path)
+    config = {}
+    try:
+        whole, weights, config = _opened(source)
+        if config and config.get("variant") != model.get_config().get("variant"):
+            raise ValueError("another variant")
+        names = config.get("class_names")
+        if names is None or names == model.class_names:
+            return _load_same(model, weights, names)
+        return _take_over(model, keras.saving.load_model(whole, compile=False))
+    except DataError:
+        raise
+    except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        raise DataError(
+            f"The weights to start from must be whole. Received: {source} ({_reason(error)}). Copy "
+            "or save them again."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        saved = config.get("name")
+        known = f", of {saved}" if saved else ""
+        other = saved if saved not in (None, model.name) else "the model that was saved"
+        raise DataError(
+            f"The weights must be of {model.name}, each part as it is here. Received: {source}"
+            f"{known} ({_reason(error)}). Take {other}, or other weights."
+        ) from error
+
+
+def _reason(error):
+    """The first sentence of an error, for a message that says the rest."""
+    return re.split(r"\.?(?:\s*\n|\. |$)", str(error).strip() or type(error).__name__)[0]
+
+
+def _opened(source):
+    """What holds the whole model, what its weights, and its arguments: none for bare weights."""
+    if is_preset(source):
+        folder = preset_folder(source)
+        return folder, folder / WEIGHTS, read_preset(folder)[0].get("config", {})
+    path = pathlib.Path(source)
     if not path.is_file():
         raise DataError(
             f"The weights to start from must exist. Received: {path}. Check the path; the words "
             '"imagenet" and "coco" fetch public ones.'
         )
-    try:
-        names = _class_names(path)
-        if names is not None and names != model.class_names:
-            return _take_over(model, keras.saving.load_model(path, compile=False))
-        before = model.get_weights()
-        try:
-            model.load_weights(path)
-        except Exception:
-            model.set_weights(before)
-            raise
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"The weights must be of {model.name} with {model.num_classes} classes. Received: "
-            f"{path} ({str(error).splitlines()[0]}). Choose the model they were trained as."
-        ) from error
-    return LoadReport([variable.path for variable in model.weights], {}, [])
-
-
-def _class_names(path):
-    """The classes of a `.keras` file; None of bare weights."""
     if path.suffix != ".keras":
-        return None
+        return path, path, {}
     with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("config.json"))["config"].get("class_names")
+        return path, path, json.loads(archive.read("config.json")).get("config", {})
+
+
+def _load_same(model, weights, names):
+    """Loads weights of the same classes; names is None where the file does not say."""
+    before = model.get_weights()
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns, a page of it, where a file lacks layers: they would stay random.
+            warnings.filterwarnings("error", message="Skipping nested container")
+            model.load_weights(weights)
+    except UserWarning as error:
+        model.set_weights(before)
+        raise ValueError("other layers") from error
+    except Exception:
+        model.set_weights(before)
+        raise
+    sources = names or [f"output {k}" for k in range(model.num_classes)]
+    classes = dict(zip(model.class_names, sources, strict=True))
+    return LoadReport([variable.path for variable in model.weights], {}, [], classes=classes)
 
 
 def _take_over(model, other):
@@ -99,13 +143,9 @@ def _take_over(model, other):
     unnamed = other.class_names == [f"class_{i}" for i in range(other.num_classes)]
     names = None if unnamed else other.class_names
     rows = class_rows(model.class_names, other.num_classes, names)
-    outputs = model.class_head.num_anchors * model.num_classes
-    by_class = {id(v) for v in model.class_head.prediction.weights if v.shape[-1] == outputs}
+    by_class = {id(variable) for variable in model.class_variables()}
     ours, arrays = model.weights, []
-    refused = DataError(
-        f"The weights must be of {model.name}, with any classes. Received: those of {other.name} "
-        "with other parts. Build the model that was saved."
-    )
+    refused = ValueError("other parts")
     if len(ours) != len(other.weights) or type(model) is not type(other):
         raise refused
     for variable, value in zip(ours, other.weights, strict=True):

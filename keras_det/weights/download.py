@@ -103,9 +103,9 @@ def _download(address, target, file_hash):
             part = keras.utils.get_file(target.name, address, cache_dir=folder, cache_subdir="")
         except Exception as error:  # get_file raises plain Exception for what the network does
             raise DataError(
-                f"The file must be within reach. Received: {address} ({error}). Without a network, "
-                f"fetch it elsewhere and set {MIRROR_VARIABLE} to the folder that holds it; or, of "
-                "a whole detector, unpack it and give its path as `weights=`."
+                f"The file must be within reach. Received: {address} ({_reason(error)}). Without a "
+                f"network, fetch it elsewhere and set {MIRROR_VARIABLE} to the folder that holds "
+                "it; or, of a whole detector, unpack it and give its path as the weights."
             ) from error
         if not _fits(part, file_hash):
             raise DataError(
@@ -114,6 +114,13 @@ def _download(address, target, file_hash):
                 "fetch it again, or ask who serves it."
             )
         os.replace(part, target)
+
+
+def _reason(error):
+    """What the network said: get_file repeats the address around it."""
+    cause = error.__context__
+    reason = getattr(cause, "reason", None)
+    return f"{getattr(cause, 'code', '')} {reason}".strip() if reason else str(error)
 
 
 def _inside(folder, name, is_plain):

@@ -38,6 +38,9 @@ TORCH_PREFIX = re.compile(r"^((model|module)\.)+")
 OBJECT_NETWORK = ("backbone/", "resample_layers/", "fpn_cells/", "class_net/", "box_net/")
 TORCH_NETWORK = ("backbone.", "fpn.", "class_net.", "box_net.")
 FILES = ("*.index", "*.h5", "*/*.index", "*/*.h5")
+ARCHIVES = (".tar.gz", ".tgz", ".zip")
+TORCH_FILES = (".pth", ".pt", ".safetensors")
+TORCH_SIGNATURES = (b"PK\x03\x04", b"\x80")  # how a file begins in the two forms of torch.save
 
 AVERAGED = "its moving average is loaded"
 TRAINING = "belongs to the training, not to the network"
@@ -46,7 +49,7 @@ ANCHORS = "anchors are computed from the size of the image"
 KIND = (
     "Give an official checkpoint (the file that ends in .index), a Keras .h5 file of the original "
     "code, or a .pth or .safetensors file of effdet's tf_efficientdet_*. Weights that keras_det "
-    "saved are loaded by model.load_weights."
+    "saved end in .keras or .weights.h5, or are the folder of a preset."
 )
 
 
@@ -304,10 +307,14 @@ def _only_file(folder):
     """The one checkpoint or .h5 file in a folder or in the folders in it."""
     found = sorted({path for pattern in FILES for path in folder.glob(pattern)})
     if len(found) != 1:
-        seen = [str(path.relative_to(folder)) for path in found[:5]]
+        others = [
+            path for path in sorted(folder.iterdir()) if path.suffix in (".keras", *TORCH_FILES)
+        ]
+        seen = [str(path.relative_to(folder)) for path in (found or others)[:5]]
         raise DataError(
             "A folder must hold exactly one checkpoint (.index) or .h5 file. Received: "
-            f"{folder} with {len(found)}: {seen}. Point to the file itself."
+            f"{folder}, with {len(found)} of them{f', {seen}' if seen else ''}. Point to the file "
+            "itself."
         )
     return found[0]
 
@@ -343,4 +350,14 @@ def open_checkpoint(source) -> Checkpoint:
         signature = file.read(8)
     if path.suffix in (".h5", ".hdf5") or signature == b"\x89HDF\r\n\x1a\n":
         return _open_h5(str(path))
+    if path.name.endswith(ARCHIVES):
+        raise DataError(
+            f"The weights must not be an archive. Received: {source}. Unpack it, and give the file "
+            "in it that ends in .index."
+        )
+    if path.suffix not in TORCH_FILES and not signature.startswith(TORCH_SIGNATURES):
+        raise DataError(
+            f"The weights must be a file of a known kind. Received: {source}, which begins with "
+            f"{signature!r}. {KIND}"
+        )
     return _from_torch(str(path), read_torch_file(path))

@@ -18,6 +18,12 @@ HUGGING_FACE = "hf://"
 DIGEST = "weights_sha256"  # its key in metadata.json
 
 
+def is_preset(path: str | os.PathLike) -> bool:
+    """Whether an address means a preset: one on Hugging Face, or a folder with a preset's files."""
+    folder = pathlib.Path(path)
+    return str(path).startswith(HUGGING_FACE) or all((folder / x).is_file() for x in NEEDED)
+
+
 def preset_folder(preset: str | os.PathLike) -> pathlib.Path:
     """The folder that a preset's address means, with all its files.
 
@@ -59,11 +65,11 @@ def _fetched(preset):
     except ImportError:
         raise DataError(
             f"{HUGGING_FACE} needs the package huggingface_hub. Received: {preset}, and it is not "
-            "installed. Run `pip install huggingface_hub`, or give a folder."
+            'installed. Install it with pip install "keras-det[hub]", or give a folder.'
         ) from None
     try:
         found = huggingface_hub.snapshot_download(handle, allow_patterns=[*NEEDED, CARD])
-    except (OSError, ValueError) as error:  # all of its errors are one or the other
+    except Exception as error:  # errors of its own, of the system, and of whatever speaks HTTP
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{preset} must be reachable. Received: {type(error).__name__}: "

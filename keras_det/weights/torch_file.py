@@ -222,8 +222,8 @@ def _read_safetensors(path):
         from safetensors import safe_open
     except ImportError as error:
         raise DataError(
-            f"Reading .safetensors needs the safetensors package. Received: {path}. Install it: "
-            "pip install safetensors, or use a .pth file."
+            f"Reading .safetensors needs the safetensors package. Received: {path}. Install it "
+            'with pip install "keras-det[safetensors]", or use a .pth file.'
         ) from error
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}

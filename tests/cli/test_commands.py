@@ -94,6 +94,26 @@ def test_model_is_the_best_of_a_run(tmp_path):
     assert files.home_of(tmp_path) == tmp_path.parent
 
 
+@pytest.mark.slow
+def test_model_may_be_a_preset(run, tmp_path):
+    from keras_det import EfficientDet
+
+    folder = tmp_path / "mine"
+    EfficientDet("lite0", class_names=["ant", "bee"], image_size=64).save_to_preset(folder)
+    result = run("info", folder)
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("classes        2 (ant, bee)\n")
+    assert files.load_any_model(str(folder)).class_names == ["ant", "bee"]
+    assert files.home_of(str(folder)) == tmp_path, "a preset stays as it was published"
+
+
+def test_names_repeated_in_the_commands_are_those_of_presets():
+    from keras_det.cli.train import HUGGING_FACE
+    from keras_det.weights import preset_files
+
+    assert (HUGGING_FACE, files.PRESET) == (preset_files.HUGGING_FACE, preset_files.WEIGHTS)
+
+
 def test_free_folder_counts_up(tmp_path):
     assert files.free_folder(tmp_path / "demo") == tmp_path / "demo"
     (tmp_path / "demo").mkdir()

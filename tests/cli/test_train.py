@@ -48,6 +48,32 @@ def test_missing_backbone_weights_are_refused_before_work(refused, asked, coco, 
     assert "--backbone-weights must name a file that exists" in message and not asked
 
 
+def test_weights_may_be_a_run_folder_or_a_preset(run, asked, coco, tmp_path):
+    before, n = tmp_path / "before", iter(range(9))
+    before.mkdir()
+
+    def weights(given):
+        asked.clear()
+        result = run("train", coco, "--weights", given, "--out", tmp_path / f"run{next(n)}")
+        assert result.exit_code == 0, result.output
+        return asked["weights"]
+
+    for name in ("last.keras", "best.keras"):  # the better one, as in every command
+        (before / name).write_bytes(b"")
+        assert weights(before) == str(before / name)
+    assert weights("hf://owner/name") == "hf://owner/name"
+    assert weights("coco") == "coco"
+    assert weights(coco) == str(coco), "other folders are for the importers"
+
+
+def test_a_run_goes_on_where_its_weights_are_gone(run, asked, coco, tmp_path):
+    recipe = {"model": "efficientdet_lite0", "weights": "gone.keras"}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    result = run("train", coco, "--out", tmp_path, "--resume")
+    assert result.exit_code == 0, result.output
+    assert asked["weights"] == "gone.keras"
+
+
 def test_default_folder_is_named_after_the_model(run, asked, coco, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", coco).exit_code == 0

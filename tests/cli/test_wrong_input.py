@@ -63,7 +63,7 @@ def test_image_size(refused, coco, tmp_path, size, sentence):
 def test_smallest_image_size_is_the_models():
     from keras_det.cli import command
 
-    source = (ROOT / "keras_det" / "models" / "detector.py").read_text()
+    source = (ROOT / "keras_det" / "models" / "parts.py").read_text()
     assert f"\nMIN_IMAGE_SIZE = {command.MIN_IMAGE_SIZE}\n" in source
 
 
@@ -106,6 +106,13 @@ def test_resume_without_a_run(refused, coco, tmp_path):
 def test_missing_weights(refused, coco, tmp_path):
     message = refused("train", coco, "--weights", tmp_path / "w.keras", "--out", tmp_path / "run")
     assert "--weights must name a file that exists" in message
+    message = refused("train", coco, "--weights", "Coco", "--out", tmp_path / "run")
+    assert "Received: Coco." in message and "Did you mean 'coco'?" in message
+
+
+def test_no_freezing_of_unknown_parts(refused, coco, tmp_path):
+    message = refused("train", coco, "--freeze", "heads", "--out", tmp_path / "run")
+    assert "'heads' is not one of 'none', 'backbone', 'neck'" in message
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])

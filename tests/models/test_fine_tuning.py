@@ -1,5 +1,8 @@
 """Starting from earlier weights: other classes, frozen parts, what is refused."""
 
+import shutil
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -24,25 +27,31 @@ def drawn(model):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A model of three classes and its two files."""
+    """A model of three classes, its two files and its preset."""
     folder, model = tmp_path_factory.mktemp("saved"), drawn(lite0())
     model.save(folder / "old.keras")
     model.save_weights(folder / "old.weights.h5")
+    model.save_to_preset(folder / "preset")
     return model, folder
 
 
-@pytest.mark.parametrize("name", ["old.keras", "old.weights.h5"])
+@pytest.mark.parametrize("name", ["old.keras", "old.weights.h5", "preset"])
 def test_the_same_classes_are_loaded_whole(saved, name):
     old, folder = saved
     model = lite0(weights=folder / name)
     for ours, theirs in zip(model.get_weights(), old.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert len(model.load_report.loaded) == len(model.weights)
+    assert list(model.load_report.classes) == NAMES
+    # Bare weights say nothing of classes: the report shows that they go by their number.
+    sources = ["output 0", "output 1", "output 2"] if name == "old.weights.h5" else NAMES
+    assert list(model.load_report.classes.values()) == sources
 
 
-def test_classes_of_the_same_name_keep_their_predictions(saved):
+@pytest.mark.parametrize("name", ["old.keras", "preset"])
+def test_classes_of_the_same_name_keep_their_predictions(saved, name):
     old, folder = saved
-    model = lite0(class_names=["star", "bolt", "square", "nut"], weights=folder / "old.keras")
+    model = lite0(class_names=["star", "bolt", "square", "nut"], weights=folder / name)
     bias = numbers(model.class_head.prediction.bias).reshape(9, 4)
     theirs = numbers(old.class_head.prediction.bias).reshape(9, 3)
     np.testing.assert_array_equal(bias[:, [0, 2]], theirs[:, [2, 0]])
@@ -68,20 +77,37 @@ def test_names_that_say_nothing_go_by_their_number(saved, tmp_path):
     assert set(fewer.load_report.classes.values()) == {None}
 
 
-def test_other_networks_are_refused_and_change_nothing(saved, tmp_path):
-    _, folder = saved
-    model = lite0(class_names=["a"], neck="fpn")
+def refuse(model, source, match):
     before = model.get_weights()
-    for file in ("old.keras", "old.weights.h5"):
-        with pytest.raises(DataError, match=r"must be of efficientdet_lite0.* Received"):
-            model.start_from(folder / file)
-    (tmp_path / "broken.keras").write_bytes((folder / "old.keras").read_bytes()[:5000])
-    with pytest.raises(DataError, match=r"must be of efficientdet_lite0.* Received"):
-        model.start_from(tmp_path / "broken.keras")
-    with pytest.raises(DataError, match=r"must exist. Received: .*absent"):
-        model.start_from(tmp_path / "absent.keras")
+    with pytest.raises(DataError, match=match), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Keras has a page of them
+        model.start_from(source)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_other_networks_are_refused_and_change_nothing(saved):
+    _, folder = saved
+    model, bare = lite0(class_names=["a"], neck="fpn"), r"weights.h5 \((other layers|A total of 9 )"
+    for file in ("old.keras", "preset"):
+        refuse(model, folder / file, r"must be of \S+lite0,.*, of \S+lite0 \(other parts\)")
+    refuse(model, folder / "old.weights.h5", bare)
+    model = EfficientDet("lite1", class_names=["a"], image_size=64)
+    for file in ("old.keras", "preset"):
+        refuse(model, folder / file, r"of \S+lite0 \(another variant\)\. Take \S+lite0, or")
+    refuse(model, folder / "old.weights.h5", bare)
+
+
+def test_damaged_and_absent_files_are_refused_and_change_nothing(saved, tmp_path):
+    _, folder = saved
+    model = lite0()
+    for name, reason in (("old.keras", "not a zip"), ("old.weights.h5", "truncated")):
+        (tmp_path / name).write_bytes((folder / name).read_bytes()[:50_000])
+        refuse(model, tmp_path / name, f"must be whole. Received: .*{name} .*{reason}.*save them")
+    refuse(model, tmp_path / "absent.keras", r"must exist. Received: .*absent")
+    shutil.copytree(folder / "preset", tmp_path / "preset")
+    (tmp_path / "preset" / "model.weights.h5").write_bytes(b"")
+    refuse(model, tmp_path / "preset", r"must have the SHA-256 that metadata.json says")
 
 
 def test_lite_has_no_imagenet_weights_and_retinanet_no_coco_ones():

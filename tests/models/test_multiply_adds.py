@@ -6,7 +6,7 @@ import pytest
 
 from keras_det.backbones import feature_pyramid
 from keras_det.layers.weighted_fusion import WeightedFusion
-from keras_det.models import EfficientDet, RetinaNet
+from keras_det.models import EfficientDet, RetinaNet, load_model
 from keras_det.models.multiply_adds import float_operations, multiply_adds
 
 # Billions, measured on the original implementation with 90 classes at the published size: half of
@@ -79,11 +79,68 @@ def test_heads_count_on_every_level():
     assert counts[1] - counts[0] == 86 * 9 * (9 * 32 + 0.5)
 
 
-def test_the_model_is_left_as_it_was():
+class Twice(keras.Model):
+    """A model that no graph of layers describes: one convolution, called twice."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.convolution = convolution
+
+    def call(self, images):
+        return self.convolution(self.convolution(images))
+
+
+# One convolution keeps 8 x 8 x 3: 64 positions of 3 * 3 * 3 * 3 = 81 products.
+@pytest.mark.parametrize(
+    "made_of, times",
+    [
+        (lambda convolution: convolution, 1),
+        (lambda convolution: keras.Sequential([convolution]), 1),
+        (Twice, 2),
+        (lambda convolution: keras.Sequential([Twice(convolution)]), 2),
+    ],
+)
+@pytest.mark.parametrize("activation", [None, keras.layers.LeakyReLU()])
+def test_layers_inside_layers_count(made_of, times, activation):
+    images = keras.Input((8, 8, 3))
+    convolution = keras.layers.Conv2D(3, 3, padding="same", use_bias=False, activation=activation)
+    model = keras.Model(images, made_of(convolution)(images))
+    model.image_size = (8, 8)
+    assert multiply_adds(model) == times * 64 * 81
+
+
+def state(model):
+    """What a count could leave behind in a model: attributes and nodes of its layers."""
+    return [
+        (set(vars(x)), [*map(id, x._inbound_nodes)], [*map(id, x._outbound_nodes)])
+        for x in model._flatten_layers()
+    ]
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
     model = RetinaNet("resnet18", num_classes=2, image_size=64, neck_channels=32)
-    before = [set(vars(layer)) for layer in model._flatten_layers()]
+    images = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    before, expected = state(model), model(images)
     assert multiply_adds(model) == multiply_adds(model)
-    assert [set(vars(layer)) for layer in model._flatten_layers()] == before
+    assert state(model) == before
+    model.save(tmp_path / "counted.keras")
+    for found in (model(images), load_model(tmp_path / "counted.keras")(images)):
+        np.testing.assert_array_equal(found["class_logits"], expected["class_logits"])
+    kernel = model.class_head.prediction.kernel
+    old = keras.ops.convert_to_numpy(kernel)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    boxes, labels = np.float32([[[4, 4, 40, 40]]]), np.zeros((1, 1), "int32")
+    model.fit(images, {"boxes": boxes, "labels": labels}, verbose=0)
+    assert np.any(keras.ops.convert_to_numpy(kernel) != old)
+
+
+def test_a_count_that_fails_leaves_the_model_too(monkeypatch):
+    model = RetinaNet("resnet18", num_classes=2, image_size=64, neck_channels=32)
+    before = state(model)
+    monkeypatch.setitem(multiply_adds.__globals__, "float_operations", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError, match="division"):
+        multiply_adds(model)
+    assert state(model) == before
 
 
 def profiled(model):

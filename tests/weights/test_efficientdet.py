@@ -375,13 +375,28 @@ def test_a_missing_file_says_what_can_be_read(model, tmp_path):
     refuse(model, tmp_path / "absent", r"must exist.* Received.*ends in \.index.*tf_efficientdet")
 
 
+@pytest.mark.parametrize(
+    "name, content, match",
+    [
+        ("notes.txt", b"epochs: 3", r"known kind.*notes\.txt, which begins with b'epochs: '"),
+        ("efficientdet-d0.tar.gz", b"\x1f\x8b\x08", r"not be an archive.* Unpack it.*\.index"),
+        ("efficientdet-d0.zip", b"PK\x03\x04", r"not be an archive"),
+    ],
+)
+def test_files_of_other_kinds_are_told_apart(model, tmp_path, name, content, match):
+    (tmp_path / name).write_bytes(content)
+    refuse(model, tmp_path / name, match)
+
+
 def test_a_folder_holds_exactly_one_checkpoint(model, values, tmp_path):
-    refuse(model, tmp_path, r"exactly one checkpoint.*with 0")
+    refuse(model, tmp_path, r"exactly one checkpoint.*with 0 of them\. Point")
+    (tmp_path / "last.keras").write_bytes(b"")
+    refuse(model, tmp_path, r"exactly one checkpoint.*with 0 of them, \['last\.keras'\]")
     (tmp_path / "efficientdet-d0").mkdir()
     layouts.write_tensorflow(tmp_path / "efficientdet-d0" / "model", {NAME: values[NAME]})
     assert open_checkpoint(tmp_path).format == "tensorflow-names"
     layouts.write_h5(tmp_path / "model.h5", {NAME: values[NAME]})
-    refuse(model, tmp_path, r"with 2: \['efficientdet-d0/model\.index', 'model\.h5'\]")
+    refuse(model, tmp_path, r"with 2 of them, \['efficientdet-d0/model\.index', 'model\.h5'\]")
 
 
 def truncate(path):
