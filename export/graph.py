@@ -2,16 +2,15 @@
 
 import keras
 
-from keras_det.decode import TFAnchorDecoder
-from keras_det.models import AnchorDetector
+from keras_det.models import Detector
 
 
-def exportable(model, image_size=None) -> tuple[AnchorDetector, list[str]]:
+def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
     """The float32 model that is exported, and notes on how it differs from the one given.
 
     Raises:
         ValueError: not under TensorFlow.
-        TypeError: not a detector with anchors.
+        TypeError: not a detector.
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -20,7 +19,7 @@ def exportable(model, image_size=None) -> tuple[AnchorDetector, list[str]]:
             f"{backend}. Save the model as .keras, and export it in a process that runs with "
             "KERAS_BACKEND=tensorflow."
         )
-    if not isinstance(model, AnchorDetector):
+    if not isinstance(model, Detector):
         raise TypeError(
             f"`model` must be a detector of keras_det. Received: {type(model).__name__}. Load one "
             "with keras_det.load_model."
@@ -33,11 +32,6 @@ def exportable(model, image_size=None) -> tuple[AnchorDetector, list[str]]:
     if image_size is not None:
         changes["image_size"] = image_size
     return (model.with_changes(**changes) if changes else model), notes
-
-
-def decoder_of(model) -> TFAnchorDecoder:
-    """The decoder inside an export: TensorFlow's operator, which TFLite has built in."""
-    return TFAnchorDecoder(model.image_size)
 
 
 def frozen_network(model, batch_size=None):

@@ -4,7 +4,6 @@ import tempfile
 
 from keras import ops
 
-from keras_det.decode import TFAnchorDecoder
 from keras_det.errors import suggest
 from keras_det.export.certificate import certify
 from keras_det.export.flatbuffer import check_operators, hide_outputs
@@ -17,7 +16,6 @@ from keras_det.report.files import staging
 
 QUANTIZE = tuple(BUDGETS)
 POSTPROCESS = ("builtin", "none")
-RAW_OUTPUTS = ("class_logits", "box_deltas")
 SIGNATURE = "serving_default"
 
 
@@ -39,11 +37,12 @@ def tflite(
     score 0, label -1. Soft-NMS is inside. Class names go to `<path>.labels.txt`, one per line.
 
     Args:
-        model: an anchor detector; one of mixed precision is exported in float32.
+        model: a detector; one of mixed precision is exported in float32.
         path: file that does not exist yet.
         quantize: "float32", or "float16": half the size; kernels are rounded, biases and the
             arithmetic are float32.
-        postprocess: "builtin", or "none": outputs are `class_logits` and `box_deltas`.
+        postprocess: "builtin", or "none": outputs are the model's raw ones, `class_logits` and
+            `box_deltas` of an anchor detector, the six kinds of maps of a CornerNet.
         image_size: int or (height, width) of the network's input. Default: the model's.
         images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
         budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
@@ -64,7 +63,7 @@ def tflite(
     with staging(path, NEW) as (final, artefact):
         opened = convert(model, quantize, postprocess)
         operators = check_operators(opened)
-        content = hide_outputs(opened, RAW_OUTPUTS) if postprocess == "builtin" else opened
+        content = hide_outputs(opened, model.output) if postprocess == "builtin" else opened
         artefact.write_bytes(content)
         running = LiteModel(model, content, opened)
         report = certify(
@@ -98,7 +97,7 @@ def convert(model, quantize: str, postprocess: str) -> bytes:
     """Converts a detector; with "builtin" the file shows its raw outputs too."""
     import tensorflow as tf
 
-    network, decode = frozen_network(model, batch_size=1), TFAnchorDecoder(model.image_size)
+    network, decoder = frozen_network(model, batch_size=1), model.decoder(exported=True)
     signature = tf.TensorSpec((1, *model.image_size, 3), tf.uint8, name="images")
 
     @tf.function(input_signature=[signature])
@@ -106,7 +105,7 @@ def convert(model, quantize: str, postprocess: str) -> bytes:
         raw = network(images)
         if postprocess == "none":
             return raw
-        return {**raw, **decode(raw["class_logits"], raw["box_deltas"], model.anchors)}
+        return {**raw, **model.decode(raw, decoder)}
 
     with tempfile.TemporaryDirectory() as folder:
         save(tf.Module(), folder, {SIGNATURE: function})
@@ -129,7 +128,7 @@ class LiteModel:
     def __init__(self, model, content: bytes, opened: bytes):
         self.model = model
         inside = content is not opened
-        self.decoding = TFAnchorDecoder(model.image_size).get_config() if inside else {}
+        self.decoding = model.decoder(exported=True).get_config() if inside else {}
         interpreter, self.runtime, self.notes = _interpreter()
         # A runner is only valid while its interpreter lives.
         self.interpreters = [interpreter(model_content=each) for each in (content, opened)]
@@ -143,7 +142,7 @@ class LiteModel:
     def raw(self, pixels) -> dict:
         """Raw outputs of `(1, height, width, 3)` uint8."""
         found = self.run_opened(images=pixels)
-        return {name: found[name] for name in RAW_OUTPUTS}
+        return {name: found[name] for name in self.model.output}
 
     def detections(self, image, pixels) -> dict:
         """Detections in the network's input; Keras decodes raw outputs."""

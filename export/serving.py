@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_det.data.resize import tf_resize_image
 from keras_det.export.certificate import certify
-from keras_det.export.graph import decoder_of, exportable, frozen_network, save
+from keras_det.export.graph import exportable, frozen_network, save
 from keras_det.export.report import Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
 from keras_det.export.writing import NEW, labels_text, publish
@@ -31,7 +31,7 @@ def saved_model(model, path, *, images=None, budget: Budget | None = None) -> Ex
     does not disturb the others. `assets/labels.txt` holds one class name per line.
 
     Args:
-        model: an anchor detector; one of mixed precision is exported in float32.
+        model: a detector; one of mixed precision is exported in float32.
         path: folder that does not exist yet; TensorFlow Serving wants a number: "served/1".
         images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
         budget: how far it may be from the model. Default: 0.5 pixels, 1e-3 in score.
@@ -56,7 +56,7 @@ def saved_model(model, path, *, images=None, budget: Budget | None = None) -> Ex
             budget=budget,
             format="saved_model",
             settings={},
-            decoding=decoder_of(model).get_config(),
+            decoding=model.decoder(exported=True).get_config(),
             notes=notes,
         )
         publish(artefact, final, {".certificate.json": report.to_json()})
@@ -80,11 +80,10 @@ def _signatures(model, network) -> dict:
     import tensorflow as tf
 
     height, width = model.image_size
-    decode = decoder_of(model)
+    decoder = model.decoder(exported=True)
 
     def detect(pixels, back, sizes):
-        raw = network(pixels)
-        found = decode(raw["class_logits"], raw["box_deltas"], model.anchors)
+        found = model.decode(network(pixels), decoder)
         return {**found, "boxes": to_original(found["boxes"], back, sizes)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])

@@ -137,23 +137,10 @@ class Check:
 
         Soft-NMS takes candidates in the order of their scores, decayed by their overlaps. Where two
         are nearer than the budget, the artefact may take the other one first, and both decay
-        differently. Yields the decoding of the artefact's scores with Keras' own boxes where all
-        scores are within the budget, then that of the artefact's boxes too, where the boxes of all
-        anchors that score are.
+        differently; of two neighbouring corners the other may be the peak.
         """
-        ours, theirs = (_sigmoid(each["class_logits"]) for each in (raw, found_raw))
-        if not np.abs(ours - theirs).max() <= self.budget.score:
-            return
-        mixed = {**raw, "class_logits": found_raw["class_logits"]}
-        yield self._detections(mixed, image, transform)
-        scoring = np.maximum(ours, theirs).max(axis=-1)[0] > SCORE_THRESHOLD
-        anchors = self.model.anchors[scoring]
-        boxes = [
-            keras.ops.convert_to_numpy(decode_deltas(anchors, each["box_deltas"][0, scoring]))
-            for each in (raw, found_raw)
-        ]
-        if np.abs(boxes[0] - boxes[1]).max(initial=0.0) <= self.budget.box_pixels:
-            yield self._detections(found_raw, image, transform)
+        for mixed in within_budget(self.model, raw, found_raw, self.budget):
+            yield self._detections(mixed, image, transform)
 
     def _check_that_outputs_follow_the_image(self, pixels, raw, found_raw):
         """A file that lost its weights may return the same numbers for every image."""
@@ -231,6 +218,39 @@ class Check:
                 "the budget in another order: Keras decoded in the artefact's order there"
             )
         return notes
+
+
+def within_budget(model, raw, found_raw, budget: Budget):
+    """Yields raw outputs with numbers of the artefact that are within the budget of the model's.
+
+    The artefact's scores with the model's own boxes where all scores are within the budget; then
+    the artefact's boxes too where those of all places that score are. Whether two corners belong
+    together is a threshold on embeddings, which the budget of raw outputs bounds.
+
+    Args:
+        model: the detector.
+        raw, found_raw: raw outputs of one image, the model's and the artefact's.
+        budget: `Budget`.
+    """
+    scores = [name for name in raw if name.endswith(("logits", "heatmaps"))]
+    both = [[_sigmoid(each[name])[0] for each in (raw, found_raw)] for name in scores]
+    if not all(np.abs(ours - theirs).max() <= budget.score for ours, theirs in both):
+        return
+    yield {**raw, **{name: found_raw[name] for name in scores}}
+    for name, (ours, theirs) in zip(scores, both, strict=True):
+        scoring = np.maximum(ours, theirs).max(axis=-1) > SCORE_THRESHOLD
+        places = [_places(model, name, each, scoring) for each in (raw, found_raw)]
+        if np.abs(places[0] - places[1]).max(initial=0.0) > budget.box_pixels:
+            return
+    yield found_raw
+
+
+def _places(model, name, raw, scoring):
+    """Pixels of the boxes, or of the corners within their cells, that belong to some scores."""
+    if name == "class_logits":
+        boxes = decode_deltas(model.anchors[scoring], raw["box_deltas"][0, scoring])
+        return keras.ops.convert_to_numpy(boxes)
+    return raw[name.replace("heatmaps", "offsets")][0, scoring] * model.stride
 
 
 def compare(model, artefact, images, budget: Budget) -> Comparison:

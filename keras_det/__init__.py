@@ -22,11 +22,12 @@ if TYPE_CHECKING:
         targets,
         training,
     )
-    from keras_det.models import EfficientDet, RetinaNet, load_model
+    from keras_det.models import CornerNet, EfficientDet, RetinaNet, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CornerNet",
     "EfficientDet",
     "RetinaNet",
     "__version__",
@@ -46,7 +47,9 @@ __all__ = [
     "training",
 ]
 # Where a public name that is not a module lives.
-_HOMES = {name: "keras_det.models" for name in ("EfficientDet", "RetinaNet", "load_model")}
+_HOMES = {
+    name: "keras_det.models" for name in ("CornerNet", "EfficientDet", "RetinaNet", "load_model")
+}
 
 
 def __getattr__(name: str):

@@ -34,6 +34,11 @@ def real_data(name):
     return _look_up("KERAS_DET_DATA", "data", name)
 
 
+def reference(name):
+    """Path of a list printed from an original implementation; skips where it is absent."""
+    return _look_up("KERAS_DET_REFERENCE", "reference", name)
+
+
 def painted_iou(augment, seed, height=96, width=128):
     """IoU of the returned box with the painted pixels it should enclose.
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from keras_det.cli import main
 from tests.helpers import ROOT
+from tests.weights import cornernet_recipe
 from tests.weights.torch_writer import write_torch_file
 from tests.weights.torchvision_recipe import resnet_shapes, retinanet_shapes, weights
 
@@ -20,6 +21,7 @@ SMALLER = {
     "batch_size=16": "batch_size=2",
     'EfficientDet("lite0", ': 'EfficientDet("lite0", image_size=64, ',
     'RetinaNet("resnet34", ': 'RetinaNet("resnet34", image_size=64, ',
+    '"hourglass104", ': "(2, (8, 12), (1, 1), 4), ",
 }
 SMALLER_COMMANDS = {
     "demo": "--epochs 1 --image-size 64 --train-images 4 --val-images 2",
@@ -47,6 +49,7 @@ def workplace(tmp_path, monkeypatch):
     from PIL import Image
 
     from keras_det import EfficientDet
+    from keras_det.backbones import Hourglass
     from keras_det.data import draw_shapes_dataset, drawn_images
 
     draw_shapes_dataset(tmp_path / "my_images", num_train=4, num_val=2, image_size=64)
@@ -58,6 +61,8 @@ def workplace(tmp_path, monkeypatch):
     retinanet = weights(retinanet_shapes("resnet18"))
     write_torch_file(tmp_path / "retinanet_resnet50_fpn_coco.pth", retinanet)
     write_torch_file(tmp_path / "resnet34.pth", weights(resnet_shapes("resnet34")))
+    small = cornernet_recipe.shapes(Hourglass(2, (8, 12), (1, 1), 4), 80)
+    write_torch_file(tmp_path / "CornerNet_500000.pkl", cornernet_recipe.weights(small))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -87,7 +92,7 @@ def test_command_lines_run(workplace):
 
 
 def test_smaller_settings_occur():
-    text = (ROOT / "README.md").read_text()
+    text = "".join(path.read_text() for path in DOCUMENTS)
     assert [large for large in SMALLER if large not in text] == []
     assert [name for name in SMALLER_COMMANDS if f"keras-det {name}" not in text] == []
 

@@ -16,7 +16,7 @@ import keras_det
 
 model = MODEL
 model.compile()
-images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+images = np.random.default_rng(0).integers(0, 256, (2, *model.image_size, 3)).astype("uint8")
 boxes = np.array([[[4, 4, 20, 20]], [[0, 0, 0, 0]]], "float32")
 labels = np.array([[1], [-1]], "int32")
 logs = model.fit(images, {"boxes": boxes, "labels": labels}, epochs=2, verbose=0).history
@@ -31,11 +31,12 @@ MODELS = (
     'keras_det.EfficientDet("lite0", num_classes=2, image_size=32)',
     'keras_det.RetinaNet("resnet18", num_classes=2, image_size=32, neck="pafpn", neck_channels=32,'
     'head_norm="group", matcher=keras_det.targets.ATSSTargets(), box_loss="giou")',
+    "keras_det.CornerNet((2, (8, 12), (1, 1), 4), num_classes=2, image_size=47, remat=True)",
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS, ids=["efficientdet", "retinanet"])
+@pytest.mark.parametrize("model", MODELS, ids=["efficientdet", "retinanet", "cornernet"])
 def test_build_fit_detect_and_save_on_jax(tmp_path, model):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed: pip install .[jax]")

@@ -9,7 +9,7 @@ import click
 
 from keras_det.errors import DataError
 
-# models.detector.MIN_IMAGE_SIZE, repeated because importing it would load Keras; a test compares.
+# models.parts.MIN_IMAGE_SIZE, repeated because importing it would load Keras; a test compares.
 MIN_IMAGE_SIZE = 32
 
 

@@ -8,6 +8,7 @@ from keras_det.cli.command import IMAGE_SIZE, Command
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.start import start_keras
+from keras_det.cli.train import check_model_name
 
 MODEL = "efficientdet_lite0"
 IMAGE_SIDE = (128, 128)
@@ -19,22 +20,28 @@ BATCH_SIZE = 8
 AUGMENT = "ssj"
 SEED = 0
 
-EXAMPLES = ("keras-det demo", "keras-det demo --epochs 30 --out my_demo/")
+EXAMPLES = (
+    "keras-det demo",
+    "keras-det demo --epochs 30 --out my_demo/",
+    "keras-det demo --model cornernet_tiny --image-size 127",
+)
 
 
 @click.command(cls=Command, examples=EXAMPLES)
+@click.option("--model", default=MODEL, help="See `keras-det info`.")
 @click.option("--epochs", type=click.IntRange(min=1), default=EPOCHS)
 @click.option("--image-size", type=IMAGE_SIZE, default="x".join(map(str, IMAGE_SIDE)))
 @click.option("--train-images", type=click.IntRange(min=1), default=NUM_TRAIN)
 @click.option("--val-images", type=click.IntRange(min=1), default=NUM_VAL)
 @click.option("--out", type=click.Path(), help="New or empty folder.  [default: runs/demo]")
-def demo(epochs, image_size, train_images, val_images, out):
+def demo(model, epochs, image_size, train_images, val_images, out):
     """Does everything once on drawn shapes.
 
     Draws a data set, trains a small detector on it, measures it, draws what it finds and exports
     it. Needs no data and no download. The output folder gets data/ and run/, a run folder like that
     of `keras-det train`.
     """
+    check_model_name(model)
     folder = new_folder(out) if out else free_folder("runs/demo")
     folder.mkdir(parents=True, exist_ok=True)
     data, run = folder / "data", folder / "run"
@@ -45,7 +52,7 @@ def demo(epochs, image_size, train_images, val_images, out):
     from keras_det.training.run import train
 
     metrics = train(
-        MODEL,
+        model,
         training_set,
         validation_set,
         run,

@@ -37,7 +37,7 @@ def info(model):
 def model_table() -> str:
     """One line per model: its name and the row of its table."""
     start_keras()
-    from keras_det.models import EfficientDet, RetinaNet
+    from keras_det.models import CornerNet, EfficientDet, RetinaNet
 
     lines = [f"{'name':<22}{'image size':>10}  {'backbone':<10}{'channels':>8}  neck"]
     for name, row in EfficientDet.variants.items():
@@ -47,17 +47,21 @@ def model_table() -> str:
         )
     for name in RetinaNet.variants:
         lines.append(f"{f'retinanet_{name}':<22}{640:>10}  {name:<10}{256:>8}  FPN")
+    for name, row in CornerNet.variants.items():
+        stacks = f"{row.num_stacks} hourglass{'es' if row.num_stacks > 1 else ''}"
+        lines.append(
+            f"{f'cornernet_{name}':<22}{CornerNet.image_sizes[name]:>10}  {stacks:<12}"
+            f"{row.channels[0]:>6}  none: corners"
+        )
     return "\n".join(lines)
 
 
 def description(detector) -> str:
-    """Size, parameters, multiply-adds, anchors and levels of a detector as lines of text."""
+    """Size, parameters, multiply-adds, where it looks, as lines of text."""
     from keras_det.models.multiply_adds import multiply_adds
 
     height, width = detector.image_size
     parameters = sum(math.prod(weight.shape) for weight in detector.trainable_weights)
-    generator = detector.anchor_generator
-    levels = ", ".join(f"P{level}" for level in generator.levels)
     names = detector.class_names
     shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     named = "" if names[0] == "class_0" else f" ({shown})"
@@ -67,11 +71,22 @@ def description(detector) -> str:
         "resizing": detector.resize_policy["mode"],
         "parameters": f"{parameters:,} trainable, {detector.count_params():,} in all",
         "multiply-adds": in_billions(multiply_adds(detector)),
-        "levels": levels,
-        "anchors": f"{len(detector.anchors):,}, {generator.num_anchors_per_cell} per cell",
+        **places(detector),
         "classes": f"{len(names)}{named}",
     }
     return "\n".join(f"{key:<15}{value}" for key, value in rows.items())
+
+
+def places(detector) -> dict[str, str]:
+    """Where a detector looks for objects: levels and anchors, or maps of corners."""
+    if not hasattr(detector, "anchors"):
+        height, width = detector.output["top_left_heatmaps"].shape[1:3]
+        return {"corners": f"of {height} x {width} cells, stride {detector.stride}"}
+    generator = detector.anchor_generator
+    return {
+        "levels": ", ".join(f"P{level}" for level in generator.levels),
+        "anchors": f"{len(detector.anchors):,}, {generator.num_anchors_per_cell} per cell",
+    }
 
 
 def in_billions(count: int) -> str:

@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from keras_det.decode.anchor_decode import AnchorDecoder
+from keras_det.decode.corner_decode import CornerDecoder
+from keras_det.decode.suppression import SuppressingDecoder
 from keras_det.layers.nms import (
     at_least_one,
     check_settings,
@@ -111,8 +113,8 @@ def _batched(boxes, scores, **settings):
     return tuple(tf.stack(column) for column in zip(*images, strict=True))
 
 
-class TFAnchorDecoder(AnchorDecoder):
-    """`AnchorDecoder` whose suppression is TensorFlow's operator: same arguments, same result.
+class TFSuppression:
+    """Lets a `SuppressingDecoder` suppress by TensorFlow's operator: put it before that class.
 
     For CPU inference and exports. `method="linear"`, which has no operator, keeps the layer.
     """
@@ -120,22 +122,37 @@ class TFAnchorDecoder(AnchorDecoder):
     def suppress(self, boxes, scores, labels) -> dict:
         if self.nms.method == "linear":
             return self.nms(boxes, scores, labels)
-        settings = self.get_config()
-        for name in ("pre_nms_top_k", "candidates"):
-            del settings[name]
-        return tf_non_max_suppression(boxes, scores, labels, **settings)
+        settings = self.nms_settings()
+        return tf_non_max_suppression(boxes, scores, labels, image_size=self.image_size, **settings)
 
 
-def inference_decoder(image_size, **settings) -> AnchorDecoder:
+class TFAnchorDecoder(TFSuppression, AnchorDecoder):
+    """`AnchorDecoder` whose suppression is TensorFlow's operator: same arguments, same result."""
+
+
+class TFCornerDecoder(TFSuppression, CornerDecoder):
+    """`CornerDecoder` whose suppression is TensorFlow's operator: same arguments, same result."""
+
+
+BY_OPERATOR = {AnchorDecoder: TFAnchorDecoder, CornerDecoder: TFCornerDecoder}
+
+
+def inference_decoder(image_size, *, decoder=AnchorDecoder, **settings) -> SuppressingDecoder:
     """The fastest decoder for predictions outside XLA: TensorFlow's on its CPU, else the layer's.
 
     Args:
         image_size: int or (height, width), pixels of the network's input.
-        **settings: of `AnchorDecoder`.
+        decoder: `AnchorDecoder` or `CornerDecoder`, the class.
+        **settings: of that class.
     """
+    if decoder not in BY_OPERATOR:
+        raise ValueError(
+            f"`decoder` must be one of the classes {[each.__name__ for each in BY_OPERATOR]}. "
+            f"Received: decoder={decoder!r}. Other decoders are called directly."
+        )
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         if not tf.config.list_logical_devices("GPU"):
-            return TFAnchorDecoder(image_size, **settings)
-    return AnchorDecoder(image_size, **settings)
+            return BY_OPERATOR[decoder](image_size, **settings)
+    return decoder(image_size, **settings)

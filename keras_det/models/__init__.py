@@ -7,6 +7,7 @@ import keras
 
 from keras_det.errors import DataError, suggest
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
+from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
 from keras_det.models.retinanet import RetinaNet as RetinaNet
@@ -15,6 +16,7 @@ from keras_det.models.retinanet import RetinaNet as RetinaNet
 _BUILDERS = {
     **{f"efficientdet_{variant}": (EfficientDet, variant) for variant in EfficientDet.variants},
     **{f"retinanet_{variant}": (RetinaNet, variant) for variant in RetinaNet.variants},
+    **{f"cornernet_{variant}": (CornerNet, variant) for variant in CornerNet.variants},
 }
 MODEL_NAMES = tuple(_BUILDERS)
 

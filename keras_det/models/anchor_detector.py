@@ -1,28 +1,13 @@
 """Detectors with anchors: one loss, one decoder, for any backbone, neck and heads."""
 
-import contextlib
-
 import keras
 from keras import ops
 
 from keras_det.boxes import decode_deltas
-from keras_det.decode import inference_decoder
-from keras_det.layers.replicas import num_replicas, sum_over_replicas
+from keras_det.decode import TFAnchorDecoder, inference_decoder
+from keras_det.layers.replicas import sum_over_replicas
 from keras_det.models.detector import Detector
-from keras_det.models.optimizers import AdamW
 from keras_det.targets.anchor_targets import AnchorTargets
-
-
-@contextlib.contextmanager
-def precision(dtype):
-    """Every layer made inside gets this dtype policy ("float32", "mixed_bfloat16" …)."""
-    previous = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(dtype)
-    try:
-        yield keras.config.dtype_policy()
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 class AnchorDetector(Detector):
@@ -45,6 +30,8 @@ class AnchorDetector(Detector):
         box_loss_weight: weight of the box loss beside the class loss.
         extra_positives: added to the number of positives that both losses are divided by.
     """
+
+    LOSSES = ("class_loss", "box_loss")
 
     def __init__(
         self,
@@ -84,38 +71,6 @@ class AnchorDetector(Detector):
         self.class_loss, self.box_loss = class_loss, box_loss
         self.box_loss_weight = box_loss_weight
         self.extra_positives = extra_positives
-        self._parts = {
-            part: keras.metrics.Mean(name=part)
-            for part in ("class_loss", "box_loss", "positives_per_image")
-        }
-
-    @property
-    def metrics(self):
-        return [*super().metrics, *self._parts.values()]
-
-    def compile(self, optimizer="auto", **kwargs):
-        """Keras' `compile`; without arguments AdamW with a clipped gradient.
-
-        The losses are the model's own (the published ones), so `loss` stays None. XLA is off: on a
-        CPU it runs depthwise convolutions a hundred times slower, and every new shape recompiles.
-
-        Args:
-            optimizer: any Keras optimizer or name. "auto" is AdamW with a rate of 1e-3, weight
-                decay 4e-5 and a global gradient norm of at most 10: its steps do not depend on the
-                batch size. `keras_det.training.recipes` has schedules and the published optimizer.
-            **kwargs: as in Keras.
-        """
-        if optimizer == "auto":
-            optimizer = AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
-        if keras.backend.backend() == "tensorflow":
-            kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=optimizer, **kwargs)
-        # Built inside the first step, the optimizer would make TensorFlow trace that step twice.
-        self.optimizer.build(self.trainable_variables)
-
-    def compile_from_config(self, config):
-        # Keras restores no optimizer where `compile` is overridden, unless told how.
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def losses_of(self, targets, raw):
         """The two losses of a batch and what they were divided by.
@@ -154,34 +109,26 @@ class AnchorDetector(Detector):
             "positives_per_image": ops.sum(positive) / ops.cast(ops.shape(labels)[0], "float32"),
         }
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if not isinstance(y, dict) or not {"boxes", "labels"} <= set(y):
-            raise ValueError(
-                "The targets of a batch must be a dict with `boxes` (batch, max_boxes, 4) and "
-                f"`labels` (batch, max_boxes). Received: {type(y).__name__} "
-                f"{sorted(y) if isinstance(y, dict) else ''}. Train on "
-                "keras_det.data.Pipeline(dataset, model, batch_size), or yield (images, targets)."
-            )
-        parts, replicas = self.losses_of(y, y_pred), num_replicas()
-        for name, tracker in self._parts.items():
-            # Each device holds its share of the two losses; the logs average over the devices.
-            shares = 1 if name == "positives_per_image" else replicas
-            tracker.update_state(parts[name] * shares)
-        total = parts["class_loss"] + parts["box_loss"]
-        for regularizer in self.losses:
-            total = total + ops.cast(regularizer, total.dtype) / replicas
-        return total
+    def decoder(self, exported=False, **settings):
+        make = TFAnchorDecoder if exported else inference_decoder
+        return make(self.image_size, **settings)
 
-    def decode(self, raw, **settings):
+    def decode(self, raw, decoder=None, **settings):
         """Turns raw outputs into detections: top candidates, boxes, suppression.
 
         Args:
             raw: dict of `class_logits` `(batch, anchors, classes)` and `box_deltas`.
+            decoder: what `decoder` returned. Default: made of the settings.
             **settings: of `keras_det.decode.AnchorDecoder`.
 
         Returns:
             dict `boxes` `(batch, max_detections, 4)` xyxy in pixels of the network input, clipped
             to it, `scores`, `labels`, `num_detections`.
         """
-        decoder = inference_decoder(self.image_size, **settings)
+        decoder = decoder or self.decoder(**settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)
+
+    def class_variables(self):
+        outputs = self.class_head.num_anchors * self.num_classes
+        # Not the depthwise kernel of a separable prediction.
+        return [v for v in self.class_head.prediction.weights if v.shape[-1] == outputs]

@@ -9,43 +9,13 @@ import numpy as np
 from keras_det.boxes import check_ground_truth
 from keras_det.data.image import read_image
 from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
+from keras_det.layers.replicas import num_replicas
 from keras_det.models.compiled import compiled
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
+from keras_det.models.optimizers import AdamW
 from keras_det.models.parts import deserialized, serialized, with_policy
 from keras_det.models.presets import from_preset, save_to_preset
 from keras_det.weights import LoadReport
-
-MIN_IMAGE_SIZE = 32
-
-
-def check_image_size(image_size) -> tuple[int, int]:
-    """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
-    size = (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
-    if len(size) != 2 or any(int(side) != side or side < MIN_IMAGE_SIZE for side in size):
-        raise ValueError(
-            f"`image_size` must be an int or (height, width), each a whole number of at least "
-            f"{MIN_IMAGE_SIZE} pixels. Received: {image_size!r}. The published sizes are between "
-            "320 and 1536."
-        )
-    return int(size[0]), int(size[1])
-
-
-def check_class_names(num_classes: int | None, class_names) -> list[str]:
-    """Returns the list of names, `class_0` … by default; ValueError where they do not fit."""
-    if num_classes is None and class_names is None:
-        raise ValueError(
-            "`num_classes` or `class_names` must be given. Received: neither. Count the kinds of "
-            "objects, without background."
-        )
-    if class_names is None:
-        class_names = [f"class_{i}" for i in range(int(num_classes))]
-    names = [str(name) for name in class_names]
-    if not names or (num_classes is not None and num_classes != len(names)):
-        raise ValueError(
-            f"`class_names` must hold one name per class, `num_classes` in all, at least one. "
-            f"Received: num_classes={num_classes}, {len(names)} names. Leave out background."
-        )
-    return names
 
 
 @contextlib.contextmanager
@@ -68,10 +38,14 @@ class Detector(keras.Model):
     """A functional model from images to raw outputs that knows how to train and to detect.
 
     Subclasses build the network, set `self.normalization`, keep their arguments
-    (`_keep_arguments`), and define `compute_loss`, `decode` and `_load_public`.
+    (`_keep_arguments`), name the parts of their loss (`LOSSES`), and define `losses_of`,
+    `decoder`, `decode`, `class_variables` and `_load_public`.
     Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
     and `detect` (pixels of the original image).
     """
+
+    # What `losses_of` returns beside `positives_per_image`: their sum is trained on.
+    LOSSES = ()
 
     def _describe(self, class_names, image_size, resize_mode):
         """Keeps what a saved model must know beside its weights."""
@@ -85,6 +59,9 @@ class Detector(keras.Model):
         self.resize_policy = {"mode": resize_mode, "size": tuple(image_size)}
         self._compiled_detect = {}
         self.load_report = None
+        self._trackers = {
+            name: keras.metrics.Mean(name=name) for name in (*self.LOSSES, "positives_per_image")
+        }
 
     def _report(self, report):
         # Past Keras' own attributes, which would turn its lists into lists of layers.
@@ -141,9 +118,74 @@ class Detector(keras.Model):
         """(height, width) of the network's input in pixels."""
         return self.resize_policy["size"]
 
-    def decode(self, raw, **settings):
+    @property
+    def metrics(self):
+        return [*super().metrics, *self._trackers.values()]
+
+    def compile(self, optimizer="auto", **kwargs):
+        """Keras' `compile`; without arguments AdamW with a clipped gradient.
+
+        The losses are the model's own (the published ones), so `loss` stays None. XLA is off: on a
+        CPU it runs depthwise convolutions a hundred times slower, and every new shape recompiles.
+
+        Args:
+            optimizer: any Keras optimizer or name. "auto" is AdamW with a rate of 1e-3, weight
+                decay 4e-5 and a global gradient norm of at most 10: its steps do not depend on the
+                batch size. `keras_det.training.recipes` has schedules and the published optimizer.
+            **kwargs: as in Keras.
+        """
+        if optimizer == "auto":
+            optimizer = AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
+        if keras.backend.backend() == "tensorflow":
+            kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, **kwargs)
+        # Built inside the first step, the optimizer would make TensorFlow trace that step twice.
+        self.optimizer.build(self.trainable_variables)
+
+    def compile_from_config(self, config):
+        # Keras restores no optimizer where `compile` is overridden, unless told how.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def losses_of(self, targets, raw) -> dict:
+        """The parts of the loss of a batch; see the subclass."""
+        raise TypeError(f"{type(self).__name__} does not define `losses_of`. Override it.")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if not isinstance(y, dict) or not {"boxes", "labels"} <= set(y):
+            raise ValueError(
+                "The targets of a batch must be a dict with `boxes` (batch, max_boxes, 4) and "
+                f"`labels` (batch, max_boxes). Received: {type(y).__name__} "
+                f"{sorted(y) if isinstance(y, dict) else ''}. Train on "
+                "keras_det.data.Pipeline(dataset, model, batch_size), or yield (images, targets)."
+            )
+        parts, replicas = self.losses_of(y, y_pred), num_replicas()
+        for name, tracker in self._trackers.items():
+            # Each device holds its share of the losses; the logs average over the devices.
+            shares = replicas if name in self.LOSSES else 1
+            tracker.update_state(parts[name] * shares)
+        total = sum(parts[name] for name in self.LOSSES)
+        for regularizer in self.losses:
+            total = total + keras.ops.cast(regularizer, total.dtype) / replicas
+        return total
+
+    def decoder(self, exported: bool = False, **settings):
+        """What turns raw outputs into detections; see the subclass.
+
+        Args:
+            exported: True for the one whose operators TFLite and TF Serving have built in; False
+                for the fastest one here.
+            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
+                `max_detections`, `class_agnostic` and the subclass' own.
+        """
+        raise TypeError(f"{type(self).__name__} does not define `decoder`. Override it.")
+
+    def decode(self, raw, decoder=None, **settings):
         """Turns raw outputs into detections; see the subclass."""
         raise TypeError(f"{type(self).__name__} does not define `decode`. Override it.")
+
+    def class_variables(self) -> list:
+        """Variables whose last axis holds an output for each class, perhaps several times over."""
+        raise TypeError(f"{type(self).__name__} does not define `class_variables`. Override it.")
 
     def predict_step(self, data):
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -250,8 +292,12 @@ class Detector(keras.Model):
         """Images of the network's size to detections, compiled once per set of decoder settings."""
         key = repr(sorted(settings.items()))
         if key not in self._compiled_detect:
-            self._compiled_detect[key] = compiled(self, lambda raw: self.decode(raw, **settings))
+            self._compiled_detect[key] = self._compiled_detection(**settings)
         return self._compiled_detect[key]
+
+    def _compiled_detection(self, **settings):
+        decoder = self.decoder(**settings)
+        return compiled(self, lambda raw: self.decode(raw, decoder))
 
     def to_original(self, i, detections, transform, shape):
         """Image i of a batch of detections, trimmed and in pixels of the original image.

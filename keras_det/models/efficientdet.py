@@ -10,10 +10,14 @@ from keras_det.errors import DataError, suggest
 from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss, make_box_loss
-from keras_det.models.anchor_detector import AnchorDetector, precision
-from keras_det.models.detector import check_class_names, check_image_size
+from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts
-from keras_det.models.parts import make_normalization
+from keras_det.models.parts import (
+    check_class_names,
+    check_image_size,
+    make_normalization,
+    precision,
+)
 from keras_det.necks import BiFPN, make_neck
 from keras_det.weights import load_efficientdet
 from keras_det.weights.coco_classes import COCO_CLASSES
@@ -78,8 +82,8 @@ class EfficientDet(AnchorDetector):
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not (MediaPipe
             stretches). The pipeline, `detect` and the exports obey it.
         weights: None for random weights, "imagenet" for the backbone of D0 to D7x (from
-            `keras.applications`), "coco" for the official checkpoint, or a path: `.keras` or
-            `.weights.h5` of the same variant, or what `keras_det.weights.load_efficientdet` reads.
+            `keras.applications`), "coco" for the official checkpoint, or a path: `.keras`,
+            `.weights.h5` or preset of the same variant, or what `keras_det.weights.load_efficientdet` reads.
             Where the classes are others, those of the same name keep their predictions.
             `model.load_report` says what was loaded.
         freeze: "none", "backbone", or "neck" for backbone and neck: what stays as it is in

@@ -33,7 +33,7 @@ class _KernelDecay:
     def _apply_weight_decay(self, variables):
         if keras.backend.backend() != "tensorflow":
             super()._apply_weight_decay(variables)
-        elif self.weight_decay is not None:
+        elif self.weight_decay:
             decayed = [v.value for v in variables if self._use_weight_decay(v)]
             factor = ops.cast(self.learning_rate * self.weight_decay, "float32")
             _in_cross_replica(
@@ -250,7 +250,9 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
         rate = ops.convert_to_tensor(self.learning_rate, "float32")
         for drop in self.drops:
             rate = ops.where(step >= drop, rate / 10.0, rate)
-        done = ops.minimum(step / max(self.warmup_steps, 1), 1.0)
+        if not self.warmup_steps:
+            return rate
+        done = ops.minimum(step / self.warmup_steps, 1.0)
         return rate * (0.001 + 0.999 * done)
 
     def get_config(self):

@@ -1,6 +1,9 @@
-"""What the anchor detectors take as arguments: parts by name or as instances, and saved ones."""
+"""What the detectors take as arguments: parts by name or as instances, and saved ones."""
+
+import contextlib
 
 import keras
+import numpy as np
 
 from keras_det.backbones import EFFICIENTNETS, RESNETS, efficientnet, feature_pyramid, resnet
 from keras_det.errors import suggest
@@ -15,7 +18,56 @@ NORMALIZATIONS = {
     "lite": (*LITE, "rgb"),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb"),
     "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
+    # Of the original's config, printed there for pixels of 0..1.
+    "cornernet": (
+        tuple(255.0 * value for value in (0.40789654, 0.44719302, 0.47026115)),
+        tuple(255.0 * value for value in (0.28863828, 0.27408164, 0.27809835)),
+        "bgr",
+    ),
 }
+MIN_IMAGE_SIZE = 32
+
+
+def check_image_size(image_size) -> tuple[int, int]:
+    """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
+    size = (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
+    if len(size) != 2 or any(int(side) != side or side < MIN_IMAGE_SIZE for side in size):
+        raise ValueError(
+            f"`image_size` must be an int or (height, width), each a whole number of at least "
+            f"{MIN_IMAGE_SIZE} pixels. Received: {image_size!r}. The published sizes are between "
+            "320 and 1536."
+        )
+    return int(size[0]), int(size[1])
+
+
+def check_class_names(num_classes: int | None, class_names) -> list[str]:
+    """Returns the list of names, `class_0` … by default; ValueError where they do not fit."""
+    if num_classes is None and class_names is None:
+        raise ValueError(
+            "`num_classes` or `class_names` must be given. Received: neither. Count the kinds of "
+            "objects, without background."
+        )
+    if class_names is None:
+        class_names = [f"class_{i}" for i in range(int(num_classes))]
+    names = [str(name) for name in class_names]
+    if not names or (num_classes is not None and num_classes != len(names)):
+        raise ValueError(
+            f"`class_names` must hold one name per class, `num_classes` in all, at least one. "
+            f"Received: num_classes={num_classes}, {len(names)} names. Leave out background."
+        )
+    return names
+
+
+@contextlib.contextmanager
+def precision(dtype):
+    """Every layer made inside gets this dtype policy ("float32", "mixed_bfloat16" …)."""
+    previous = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield keras.config.dtype_policy()
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def make_normalization(normalization) -> Normalization:

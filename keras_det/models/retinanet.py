@@ -9,10 +9,15 @@ from keras_det.errors import DataError
 from keras_det.heads.anchor_head import ConvHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss
-from keras_det.models.anchor_detector import AnchorDetector, precision
-from keras_det.models.detector import check_class_names, check_image_size
+from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts
-from keras_det.models.parts import make_backbone, make_normalization
+from keras_det.models.parts import (
+    check_class_names,
+    check_image_size,
+    make_backbone,
+    make_normalization,
+    precision,
+)
 from keras_det.necks import FPN, make_neck
 from keras_det.targets import AnchorTargets
 from keras_det.weights import (
@@ -50,8 +55,8 @@ class RetinaNet(AnchorDetector):
         image_size: int or (height, width), at least 32 pixels.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not.
         weights: None; "imagenet" for the backbone (torchvision's ResNet, `keras.applications`'
-            EfficientNet-B); or a path: `.keras` or `.weights.h5` of the same network, whose classes
-            of the same name keep their predictions, or a RetinaNet of torchvision (.pth,
+            EfficientNet-B); or a path: `.keras`, `.weights.h5` or preset of the same network, whose
+            classes of the same name keep their predictions, or a RetinaNet of torchvision (.pth,
             .safetensors) or of the Model Garden that has this structure.
         backbone_weights: None, or what fills a ResNet: the path of a state dict of torchvision's or
             timm's ResNet (.pth, .safetensors), or a keras-hub ResNet backbone.

@@ -1,2 +1,3 @@
 from keras_det.targets.anchor_targets import AnchorTargets as AnchorTargets
 from keras_det.targets.atss import ATSSTargets as ATSSTargets
+from keras_det.targets.corner_targets import CornerTargets as CornerTargets

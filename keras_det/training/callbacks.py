@@ -186,7 +186,16 @@ class Progress(keras.callbacks.Callback):
     On a terminal the line is rewritten several times a second; elsewhere one line per epoch.
     """
 
-    SHOWN = ("loss", "class_loss", "box_loss", "val_AP", "val_AP50")
+    SHOWN = (
+        "loss",
+        "class_loss",
+        "box_loss",
+        "pull_loss",
+        "push_loss",
+        "offset_loss",
+        "val_AP",
+        "val_AP50",
+    )
 
     def __init__(self, stream=None):
         super().__init__()

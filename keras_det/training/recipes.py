@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_det.models import RetinaNet
+from keras_det.models import CornerNet, RetinaNet
 from keras_det.models.optimizers import SGD, AdamW, WarmupThenDrops
 
 
@@ -91,8 +91,12 @@ def published(
     eight ninths of the steps, warmed up over 1,000 of 90,000 (a ninetieth); 1e-4 / 2 times the
     squares of all kernels as a term of the loss.
 
-    That term is part of the optimizer's step (`kernel_l2` of `keras_det.models.optimizers.SGD`):
-    the gradient is the published one, while `loss` in the logs is class loss + box loss.
+    CornerNet: Adam; rate 2.5e-4 for 49 images, here with the square root of the batch size; divided
+    by 10 after nine tenths of the steps (450,000 of 500,000); no warm-up, no decay.
+
+    The squares of kernels are part of the optimizer's step (`kernel_l2` of
+    `keras_det.models.optimizers.SGD`): the gradient is the published one, while `loss` in the logs
+    is class loss + box loss.
 
     With few images, or from random weights, use `adamw`.
 
@@ -102,6 +106,10 @@ def published(
         steps: optimizer steps of the whole training.
         warmup_steps: steps of the warm-up. Default: as said above.
     """
+    if isinstance(model, CornerNet):
+        rate = 2.5e-4 * (batch_size / 49.0) ** 0.5
+        schedule = WarmupThenDrops(rate, [steps * 9 // 10], warmup_steps or 0)
+        return AdamW(schedule, weight_decay=0.0)
     if isinstance(model, RetinaNet):
         warmup_steps = steps // 90 if warmup_steps is None else warmup_steps
         drops = [steps * 2 // 3, steps * 8 // 9]

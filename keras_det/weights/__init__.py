@@ -1,5 +1,6 @@
 """Importers of public checkpoints; each takes the model as an argument."""
 
+from keras_det.weights.cornernet import load_cornernet as load_cornernet
 from keras_det.weights.efficientdet import CheckpointInfo as CheckpointInfo
 from keras_det.weights.efficientdet import checkpoint_info as checkpoint_info
 from keras_det.weights.efficientdet import load_efficientdet as load_efficientdet

@@ -9,8 +9,8 @@ from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.normalization import Normalization
 from keras_det.losses.box_regression import BoxHuberLoss
 from keras_det.losses.focal import SparseSigmoidFocalLoss
-from keras_det.models.anchor_detector import AnchorDetector, precision
-from keras_det.models.detector import check_image_size
+from keras_det.models.anchor_detector import AnchorDetector
+from keras_det.models.parts import check_image_size, precision
 from keras_det.necks.bifpn import BiFPN
 
 CHANNELS = 16

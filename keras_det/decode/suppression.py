@@ -1,0 +1,114 @@
+"""What all decoders share: the choice of the best pairs, their settings, and the last step."""
+
+from keras import ops
+
+from keras_det.boxes import clip_boxes
+from keras_det.layers.nms import NonMaxSuppression, gather_rows
+
+# Pixels. A box that clipping leaves no area overlaps nothing, itself included; LiteRT's soft-NMS
+# selects such a box again and again. The tiles of `tf_nms` resolve 0.002 pixel of 1,536.
+MIN_SIDE = 0.01
+
+
+class SuppressingDecoder:
+    """Base of the decoders: clips candidates to the image, drops thin ones, removes duplicates.
+
+    Args:
+        image_size: int or (height, width), pixels of the network's input.
+        method: "gaussian", "linear" or "hard"; see `NonMaxSuppression` for it and its settings.
+        iou_threshold: float or None (0.5; linear 0.3).
+        sigma: float > 0.
+        score_threshold: float >= 0; detections score above it.
+        pre_nms_top_k: int, candidates that enter NMS; 0 lets all in.
+        max_detections: int, slots per image.
+        class_agnostic: bool. True lets boxes of different classes suppress one another.
+    """
+
+    def __init__(
+        self,
+        image_size,
+        method,
+        iou_threshold,
+        sigma,
+        score_threshold,
+        pre_nms_top_k,
+        max_detections,
+        class_agnostic,
+    ):
+        if pre_nms_top_k < 0:
+            raise ValueError(
+                "`pre_nms_top_k` must be a number of candidates, or 0 for all. Received: "
+                f"pre_nms_top_k={pre_nms_top_k!r}. The default is 1000."
+            )
+        self.image_size = image_size
+        self.pre_nms_top_k = pre_nms_top_k
+        # The layer checks its settings, and holds them.
+        self.nms = NonMaxSuppression(
+            method, iou_threshold, sigma, score_threshold, max_detections, class_agnostic
+        )
+
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """`image_size` as a pair."""
+        return as_pair(self.image_size)
+
+    def detections_of(self, boxes, scores, labels) -> dict:
+        """The detections among candidates in pixels of the network's input.
+
+        Args:
+            boxes: `(batch, k, 4)` xyxy pixels; clipped here. One that is thinner than 0.01 pixel
+                then is no detection.
+            scores: `(batch, k)` in 0..1.
+            labels: `(batch, k)` int32, at least 0.
+        """
+        boxes = clip_boxes(boxes, *self.height_and_width)
+        sides = ops.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
+        return self.suppress(boxes, ops.where(sides >= MIN_SIDE, scores, 0.0), labels)
+
+    def suppress(self, boxes, scores, labels) -> dict:
+        """Removes duplicates among the candidates, `(batch, k, 4)`, `(batch, k)`, `(batch, k)`."""
+        return self.nms(boxes, scores, labels)
+
+    def nms_settings(self) -> dict:
+        """The settings of `NonMaxSuppression`."""
+        names = ("method", "iou_threshold", "sigma", "score_threshold", "max_detections")
+        return {name: getattr(self.nms, name) for name in (*names, "class_agnostic")}
+
+    def get_config(self) -> dict:
+        """Every argument of the constructor."""
+        return {
+            "image_size": self.image_size,
+            "pre_nms_top_k": self.pre_nms_top_k,
+            **self.nms_settings(),
+        }
+
+
+def as_pair(size) -> tuple[int, int]:
+    """An int or (height, width) as (height, width)."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def best_pairs(values, limit: int):
+    """The highest entries of a table, best first and of equals the first: exact in two stages.
+
+    The k best entries belong to the k rows with the highest best entry, so most entries are only
+    compared once. The rows are put back in order: which of equals is first must not depend on what
+    else their rows hold.
+
+    Args:
+        values: `(batch, rows, columns)` float.
+        limit: int >= 1; the table may have fewer entries.
+
+    Returns:
+        values `(batch, k)`, rows and columns, int32 `(batch, k)`; k = min(limit, rows * columns).
+    """
+    num_rows, num_columns = values.shape[1:]
+    rows = None
+    if limit < num_rows:
+        _, rows = ops.top_k(ops.max(values, axis=-1), limit)
+        rows = ops.sort(rows, axis=-1)
+        values, num_rows = gather_rows(values, rows), limit
+    entries = num_rows * num_columns
+    best, chosen = ops.top_k(ops.reshape(values, (-1, entries)), min(limit, entries))
+    places = chosen // num_columns
+    return best, places if rows is None else gather_rows(rows, places), chosen % num_columns
