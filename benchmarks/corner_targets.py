@@ -9,6 +9,21 @@ until they are read. The two other ways to draw with static shapes and in `keras
 - windows: each object fills a square of the largest size, 59x59 cells, with one scatter per map;
 - planes: a loop over the slots fills whole planes, product of a row and a column, one per image,
   classes first, transposed in the end.
+
+2026-11-21, two shared cores of a Xeon with AVX-512, load 4 to 5, Python 3.11.7, Keras 3.15.1,
+TensorFlow 2.21.0; milliseconds, in brackets divided by ours:
+
+                            none    as COCO     100 per image   100 as large as the image
+    ours                     14       34            61             300
+    ours, XLA                13       21            30             446
+    windows                 160       173 (5.2)     287 (4.7)      169 (0.6)
+    planes                   35       552 (16)     1409 (23)      1433 (4.8)
+    loop                      0        13 (0.4)      46 (0.8)       81 (0.3)
+    loop to TensorFlow       33        49 (1.5)      94 (1.5)      157 (0.5)
+
+With JAX ours takes 36 ms as COCO and 40 with 100 per image; zeros of that size alone take 36.
+The maps themselves are 84 MB; a first call adds 190 to 230 MB to the peak of its process, as
+TensorFlow copies a map whenever it scatters into it.
 """
 
 import platform

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_det.losses.box_regression import BoxSmoothL1Loss
-from keras_det.losses.focal import _focal_term
+from keras_det.losses.focal import focal_term
 
 # The original's: keeps the means over no objects, and over no pairs, finite.
 EPSILON = 1e-4
@@ -61,7 +61,7 @@ class CornerFocalLoss(keras.losses.Loss):
         @ops.custom_gradient
         def sum_over_classes(logits):
             # A corner is a negative with its logit, and the sign of its slope, turned round.
-            term, slope = _focal_term(ops.where(corner, -logits, logits), self.alpha)
+            term, slope = focal_term(ops.where(corner, -logits, logits), self.alpha)
             slope = weight * ops.where(corner, -slope, slope)
 
             def gradient(*args, upstream=None):

@@ -163,9 +163,9 @@ class SparseSigmoidFocalLoss(_FocalLoss):
         positive = labels >= 0
         true_class = ops.maximum(labels, 0)
         true_logits = ops.take_along_axis(logits, true_class[..., None], axis=-1)[..., 0]
-        as_positive, positive_slope = _focal_term(-true_logits, self.gamma)
-        as_negative, _ = _focal_term(true_logits, self.gamma)
-        terms, slopes = _focal_term(logits, self.gamma)
+        as_positive, positive_slope = focal_term(-true_logits, self.gamma)
+        as_negative, _ = focal_term(true_logits, self.gamma)
+        terms, slopes = focal_term(logits, self.gamma)
         positive_weight, weight = self._entry_weights(logits.shape[-1])
         if np.ndim(weight) == 0:
             background, true_weight = weight * ops.sum(terms, axis=-1), weight
@@ -185,7 +185,7 @@ class SparseSigmoidFocalLoss(_FocalLoss):
         return loss, slope
 
 
-def _focal_term(logits, gamma):
+def focal_term(logits, gamma):
     """The unweighted loss of negative entries, -p^gamma log(1 - p), and its slope.
 
     As d softplus(x) / dx = p and d log(p) / dx = 1 - p, where p = sigmoid(x),

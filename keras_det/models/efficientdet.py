@@ -83,9 +83,9 @@ class EfficientDet(AnchorDetector):
             stretches). The pipeline, `detect` and the exports obey it.
         weights: None for random weights, "imagenet" for the backbone of D0 to D7x (from
             `keras.applications`), "coco" for the official checkpoint, or a path: `.keras`,
-            `.weights.h5` or preset of the same variant, or what `keras_det.weights.load_efficientdet` reads.
-            Where the classes are others, those of the same name keep their predictions.
-            `model.load_report` says what was loaded.
+            `.weights.h5` or preset of the same variant, or what
+            `keras_det.weights.load_efficientdet` reads. Where the classes are others, those of the
+            same name keep their predictions. `model.load_report` says what was loaded.
         freeze: "none", "backbone", or "neck" for backbone and neck: what stays as it is in
             training, batch-norm statistics included. `model.freeze` changes it later.
         normalization: of the pixels. "auto": the published one of the variant. "tf" (pixels * 2 /
