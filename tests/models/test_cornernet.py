@@ -7,10 +7,12 @@ import pytest
 import keras_det
 from keras_det import CornerNet
 from keras_det.backbones import Hourglass
+from keras_det.data import Pipeline, draw_shapes_dataset, load
 from keras_det.errors import DataError
 from keras_det.models import build_model
 from keras_det.models.multiply_adds import multiply_adds
-from keras_det.training.recipes import published
+from keras_det.training import evaluate
+from keras_det.training.recipes import adamw, published
 from tests.helpers import golden
 
 SMALL = Hourglass(2, (8, 12), (1, 1), 4)
@@ -240,6 +242,18 @@ def test_frozen_backbone_stays(model):
     assert len(net.trainable_variables) == heads
     with pytest.raises(ValueError, match="none between backbone and heads"):
         net.freeze("neck")
+
+
+@pytest.mark.slow
+def test_it_learns_drawn_shapes_from_random_weights(tmp_path):
+    draw_shapes_dataset(tmp_path, num_train=200, num_val=32, image_size=95, seed=0)
+    train, val = load(tmp_path, split="train"), load(tmp_path, split="val")
+    keras.utils.set_random_seed(0)
+    model = CornerNet("tiny", class_names=train.class_names, image_size=95)
+    pipeline = Pipeline(train, model, 8, augment="flip", seed=0, training=True)
+    model.compile(adamw(model, 8, 8 * pipeline.steps_per_epoch))
+    model.fit(pipeline, epochs=8, verbose=0)
+    assert evaluate(model, val)["AP50"] > 0.5  # 200 steps gave 0.72
 
 
 def test_names_on_the_command_line():
