@@ -92,7 +92,7 @@ def hourglass(variant="hourglass104", remat: bool = False, name: str | None = No
         variant: "hourglass104" (two stacks, CornerNet's), "hourglass52" (one of them), "tiny", or
             an `Hourglass` of any depth and width.
         remat: bool. True computes the inside of every residual block again in the backward pass:
-            a third more time for a fraction of the memory.
+            a third more time for about half the memory of activations.
         name: name of the model, the variant by default.
 
     Returns:

@@ -75,7 +75,7 @@ class CornerNet(Detector):
         class_loss: `CornerFocalLoss`, with `alpha` and `beta` of your own.
         pull_weight, push_weight, offset_weight: weights of these losses.
         remat: bool. True computes the inside of every block again in the backward pass (gradient
-            checkpointing): slower training in a fraction of the memory. Same numbers.
+            checkpointing): a third more time, about half the activations' memory.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
         name: name of the model.
     """
