@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det.cli import files, predict
+from keras_det.cli.command import log_level
 
 
 class Finder:
@@ -120,3 +121,9 @@ def test_free_folder_counts_up(tmp_path):
     assert files.free_folder(tmp_path / "demo") == tmp_path / "demo-2"
     (tmp_path / "demo-2").mkdir()
     assert files.free_folder(tmp_path / "demo") == tmp_path / "demo-3"
+
+
+@pytest.mark.parametrize("driver, level", [(None, "3"), ("/usr/bin/nvidia-smi", "2")])
+def test_errors_of_tensorflow_are_shown_where_a_gpu_may_be_the_cause(monkeypatch, driver, level):
+    monkeypatch.setattr("shutil.which", lambda name: driver if name == "nvidia-smi" else None)
+    assert log_level() == level
