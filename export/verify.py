@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_det.boxes import decode_deltas
-from keras_det.data.image import read_image
+from keras_det.data.image import as_image
 from keras_det.data.resize import resize_image
 from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError
@@ -32,7 +32,7 @@ def check_images(images, image_size) -> tuple[list[np.ndarray], str]:
             "`images` must hold at least one image for the check of the export. Received: an "
             "empty list. Give some real images, or None for drawn ones."
         )
-    return [x if isinstance(x, np.ndarray) else read_image(x) for x in images], "given"
+    return [as_image(image) for image in images], "given"
 
 
 class RawErrors:

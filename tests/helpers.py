@@ -1,10 +1,13 @@
 """What tests share: where reference data lies, the check of every layer, the paint test."""
 
 import copy
+import importlib.util
 import inspect
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import keras
@@ -37,6 +40,30 @@ def real_data(name):
 def reference(name):
     """Path of a list printed from an original implementation; skips where it is absent."""
     return _look_up("KERAS_DET_REFERENCE", "reference", name)
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+for name in ("tensorflow", "tensorflow_cpu"):
+    sys.modules[name] = None  # importing it raises ImportError
+"""
+
+
+def run_on_jax(script, *arguments):
+    """Runs Python code with the JAX backend where TensorFlow cannot be imported.
+
+    The code has to end with printing "without TensorFlow". Skips where JAX is not installed.
+    """
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed: pip install .[jax]")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW + script, *map(str, arguments)],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
 
 
 def painted_iou(augment, seed, height=96, width=128):

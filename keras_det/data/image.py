@@ -45,6 +45,11 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
         ) from error
 
 
+def as_image(image) -> np.ndarray:
+    """An array as it is; anything else through `read_image`."""
+    return image if isinstance(image, np.ndarray) else read_image(image)
+
+
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
     """Returns `(height, width)` from the file's header, without decoding the pixels."""
     from PIL import Image

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_det.backbones.hourglass import HOURGLASSES, find_hourglass, hourglass
-from keras_det.data.image import read_image
+from keras_det.data.image import as_image
 from keras_det.decode import CornerDecoder, TFCornerDecoder, inference_decoder
 from keras_det.errors import DataError
 from keras_det.heads.corner_head import CORNERS, CornerHead
@@ -196,7 +196,12 @@ class CornerNet(Detector):
             map_size=tuple(raw["top_left_heatmaps"].shape[1:3]),
             num_classes=self.num_classes,
         )
-        parts = [self._losses_of_stack(wanted, stack) for stack in stacks]
+        objects = ops.sum(ops.cast(wanted["mask"], "float32"))
+        counts = {"objects": sum_over_replicas(objects)}
+        for corner in CORNERS:
+            peaks = ops.cast(wanted[f"{corner}_heatmaps"] == 1.0, "float32")
+            counts[corner] = ops.maximum(sum_over_replicas(ops.sum(peaks)), 1.0)
+        parts = [self._losses_of_stack(wanted, counts, stack) for stack in stacks]
         weights = (1.0, *self.weights_of_losses)
         losses = {
             name: weight * sum(column) / len(parts)
@@ -204,25 +209,26 @@ class CornerNet(Detector):
                 self.LOSSES, weights, zip(*parts, strict=True), strict=True
             )
         }
-        objects = ops.sum(ops.cast(wanted["mask"], "float32"))
         images = ops.cast(ops.shape(labels)[0], "float32")
         return {**losses, "positives_per_image": objects / images}
 
-    def _losses_of_stack(self, wanted, raw):
-        """Focal, pull, push and offset loss of one hourglass, not weighted."""
-        mask = wanted["mask"]
-        objects = sum_over_replicas(ops.sum(ops.cast(mask, "float32")))
+    def _losses_of_stack(self, wanted, counts, raw):
+        """Focal, pull, push and offset loss of one hourglass, not weighted.
+
+        `counts` are those of the whole batch: objects, and cells that are corners of each kind.
+        """
+        mask, embeddings = wanted["mask"], []
         focal = offsets = 0.0
-        embeddings = []
         for corner in CORNERS:
-            heatmaps = wanted[f"{corner}_heatmaps"]
-            positives = sum_over_replicas(ops.sum(ops.cast(heatmaps == 1.0, "float32")))
-            found = self.class_loss(heatmaps, raw[f"{corner}_heatmaps"])
-            focal = focal + found / ops.maximum(positives, 1.0)
+            heatmaps = f"{corner}_heatmaps"
+            focal = focal + self.class_loss(wanted[heatmaps], raw[heatmaps]) / counts[corner]
             cells = wanted[f"{corner}_cells"]
             embeddings.append(_at(raw[f"{corner}_embeddings"], cells)[..., 0])
             offsets = offsets + offset_loss(
-                wanted[f"{corner}_offsets"], _at(raw[f"{corner}_offsets"], cells), mask, objects
+                wanted[f"{corner}_offsets"],
+                _at(raw[f"{corner}_offsets"], cells),
+                mask,
+                counts["objects"],
             )
         pull, push = pull_push(*embeddings, mask)
         return focal, pull, push, offsets
@@ -277,17 +283,18 @@ class CornerNet(Detector):
         Returns:
             As of the other detectors: dict, or a list of dicts, in pixels of the original image.
         """
-        if flip:
-            settings["flip"] = True
-        if not original_size:
-            return super().detect(images, batch_size, **settings)
-        single = not isinstance(images, (list, tuple))
-        images = [images] if single else images
-        found = [self._detect_unresized(image, **settings) for image in images]
-        return found[0] if single else found
+        chosen = {"flip": flip, "original_size": original_size}
+        settings |= {name: True for name, value in chosen.items() if value}
+        return super().detect(images, batch_size, **settings)
+
+    def _detect_batch(self, images, settings):
+        if "original_size" not in settings:
+            return super()._detect_batch(images, settings)
+        settings = {name: settings[name] for name in settings if name != "original_size"}
+        return [self._detect_unresized(image, **settings) for image in images]
 
     def _detect_unresized(self, image, flip=False, **settings):
-        image = image if isinstance(image, np.ndarray) else read_image(image)
+        image = as_image(image)
         size = image.shape[:2]
         views = np.stack([image, image[:, ::-1]] if flip else [image])
         if self._padded_network is None:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_det.boxes import check_ground_truth
-from keras_det.data.image import read_image
+from keras_det.data.image import as_image
 from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
 from keras_det.layers.replicas import num_replicas
 from keras_det.models.compiled import compiled
@@ -276,7 +276,7 @@ class Detector(keras.Model):
         return results[0] if single else results
 
     def _detect_batch(self, images, settings):
-        images = [x if isinstance(x, np.ndarray) else read_image(x) for x in images]
+        images = [as_image(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in images), strict=True

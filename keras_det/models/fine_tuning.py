@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.weights import LoadReport
-from keras_det.weights.class_outputs import class_rows, picked_outputs
+from keras_det.weights.class_outputs import class_rows, class_sources, picked_outputs
 from keras_det.weights.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
 
 # What stays as it is while the rest trains, from the image on.
@@ -133,8 +133,7 @@ def _load_same(model, weights, names):
     except Exception:
         model.set_weights(before)
         raise
-    sources = names or [f"output {k}" for k in range(model.num_classes)]
-    classes = dict(zip(model.class_names, sources, strict=True))
+    classes = class_sources(model.class_names, range(model.num_classes), names)
     return LoadReport([variable.path for variable in model.weights], {}, [], classes=classes)
 
 
@@ -157,8 +156,5 @@ def _take_over(model, other):
         arrays.append(new)
     for variable, array in zip(ours, arrays, strict=True):
         variable.assign(array)
-    classes = {
-        name: None if row is None else other.class_names[row]
-        for name, row in zip(model.class_names, rows, strict=True)
-    }
+    classes = class_sources(model.class_names, rows, other.class_names)
     return LoadReport([variable.path for variable in ours], {}, [], classes=classes)

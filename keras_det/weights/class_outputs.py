@@ -107,6 +107,24 @@ def class_rows(
     return [known.get(name) for name in class_names]
 
 
+def class_sources(
+    class_names: Sequence[str],
+    rows: Sequence[int | None],
+    names: Sequence[str | None] | None,
+) -> dict[str, str | None]:
+    """Where each class of a model comes from, as `LoadReport.classes` says it.
+
+    Args:
+        class_names: the model's classes.
+        rows: output of the file for each class, of `class_rows`.
+        names: the names of the file's outputs, where they are known.
+    """
+    return {
+        name: None if row is None else (names and names[row]) or f"output {row}"
+        for name, row in zip(class_names, rows, strict=True)
+    }
+
+
 def picked_outputs(ours, theirs, rows: Sequence[int | None], num_outputs: int, order=slice(None)):
     """A class prediction with a file's outputs for the classes that it knows.
 

@@ -11,7 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import class_rows, picked_outputs
+from keras_det.weights.class_outputs import (
+    class_rows,
+    class_sources,
+    names_of_outputs,
+    picked_outputs,
+)
 from keras_det.weights.coco_classes import COCO_CLASSES
 from keras_det.weights.fill import (
     Slot,
@@ -155,11 +160,8 @@ def load_cornernet(
     values = dict(source) if isinstance(source, Mapping) else read_torch_file(source)
     num_outputs = _check_kind(values, len(model.heads))
     names = source_class_names or (COCO_NAMES if num_outputs == len(COCO_NAMES) else None)
-    if names is not None and len(names) != num_outputs:
-        raise DataError(
-            f"`source_class_names` must hold a name for each of the {num_outputs} class outputs of "
-            f"the file. Received: {len(names)} names. Leave it out for COCO's."
-        )
+    if names is not None:
+        names = names_of_outputs(num_outputs, names)
     rows = class_rows(model.class_names, num_outputs, names)
     slots = list(_backbone_slots(model.backbone))
     for stack, head in enumerate(model.heads):
@@ -172,8 +174,5 @@ def load_cornernet(
         values, [slot.name for slot in slots], {"num_batches_tracked": COUNTER}, ADVICE
     )
     loaded = fill(slots, values, ADVICE)
-    classes = {
-        name: None if row is None else (names[row] if names else f"output {row}")
-        for name, row in zip(model.class_names, rows, strict=True)
-    }
+    classes = class_sources(model.class_names, rows, names)
     return LoadReport(loaded, skipped, missing, classes=classes)

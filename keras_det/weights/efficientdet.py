@@ -14,7 +14,12 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import class_rows, names_of_outputs, picked_outputs
+from keras_det.weights.class_outputs import (
+    class_rows,
+    class_sources,
+    names_of_outputs,
+    picked_outputs,
+)
 from keras_det.weights.efficientdet_files import AVERAGE as AVERAGE
 from keras_det.weights.efficientdet_files import open_checkpoint
 from keras_det.weights.efficientdet_names import (
@@ -170,9 +175,7 @@ class _Classes(NamedTuple):
 
     def report(self, class_names):
         """dict from the model's class to the file's."""
-        names = self.names or [None] * self.num_outputs
-        known = [None if row is None else names[row] or f"output {row}" for row in self.rows]
-        return dict(zip(class_names, known, strict=True))
+        return class_sources(class_names, self.rows, self.names)
 
     def pick(self, ours, theirs, order):
         """The file's outputs where a class has one, ours elsewhere."""

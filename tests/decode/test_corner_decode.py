@@ -1,10 +1,5 @@
 """CornerDecoder against the original CornerNet's decoding, and a brute-force one in NumPy."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -25,7 +20,7 @@ from tests.decode.corner_oracle import (
     raw_of_boxes,
     tied_raw,
 )
-from tests.helpers import ROOT, golden
+from tests.helpers import golden, run_on_jax
 
 # ---- the original ----
 
@@ -263,9 +258,6 @@ def test_ties_are_the_same_under_xla():
 
 
 JAX_SCRIPT = """
-import sys
-for name in ("tensorflow", "tensorflow_cpu"):
-    sys.modules[name] = None  # importing it raises ImportError
 import jax
 from keras_det.decode import CornerDecoder, inference_decoder
 from tests.decode.corner_oracle import *
@@ -286,16 +278,7 @@ print("without TensorFlow")
 
 @pytest.mark.slow
 def test_decoder_on_jax():
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed: pip install .[jax]")
-    done = subprocess.run(
-        [sys.executable, "-c", JAX_SCRIPT],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
+    run_on_jax(JAX_SCRIPT)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

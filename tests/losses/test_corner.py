@@ -1,16 +1,11 @@
 """Corner losses against the original CornerNet, against float64, and by hand."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from keras_det.losses import CornerFocalLoss, offset_loss, pull_push
-from tests.helpers import ROOT, golden
+from tests.helpers import golden, run_on_jax
 from tests.losses.gradients import value_and_gradients
 
 FILE = "cornernet/cornernet.npz"
@@ -382,9 +377,6 @@ def test_losses_under_xla():
 
 
 JAX_SCRIPT = """
-import sys
-for name in ("tensorflow", "tensorflow_cpu"):
-    sys.modules[name] = None  # importing it raises ImportError
 import jax
 from tests.losses.test_corner import *
 
@@ -399,13 +391,4 @@ print("without TensorFlow")
 
 @pytest.mark.slow
 def test_losses_on_jax():
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed: pip install .[jax]")
-    done = subprocess.run(
-        [sys.executable, "-c", JAX_SCRIPT],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
+    run_on_jax(JAX_SCRIPT)

@@ -1,17 +1,13 @@
 """CornerTargets against the original CornerNet, against loops in NumPy, and by hand."""
 
-import importlib.util
 import math
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 from keras_det.targets import CornerTargets, corner_targets
-from tests.helpers import ROOT, golden
+from tests.helpers import golden, run_on_jax
 
 CORNERS = ("top_left", "bottom_right")
 
@@ -234,9 +230,6 @@ def test_targets_inside_tf_data_equal_plain_loops():
 
 
 JAX_SCRIPT = """
-import sys
-for name in ("tensorflow", "tensorflow_cpu"):
-    sys.modules[name] = None  # importing it raises ImportError
 import jax
 from tests.targets.test_corner_targets import *
 
@@ -250,16 +243,7 @@ print("without TensorFlow")
 
 @pytest.mark.slow
 def test_targets_on_jax_equal_plain_loops():
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed: pip install .[jax]")
-    done = subprocess.run(
-        [sys.executable, "-c", JAX_SCRIPT],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
+    run_on_jax(JAX_SCRIPT)
 
 
 # ---- By hand ----
