@@ -32,25 +32,36 @@ def operator_counts(content: bytes) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def check_operators(content: bytes) -> dict[str, int]:
+def check_operators(content: bytes, custom: str | None = None) -> dict[str, int]:
     """`operator_counts`, refusing what a plain TFLite runtime cannot run.
 
+    Args:
+        content: a TFLite file.
+        custom: the name of one custom operator that the runtime has, and the file must hold once.
+
     Raises:
-        ExportError: an operator that needs TensorFlow ("Flex"), a custom one, or a variable.
+        ExportError: an operator that needs TensorFlow ("Flex"), another custom one, a variable, or
+            `custom` is missing or there twice.
     """
     schema, counts = _schema(), operator_counts(content)
     builtin = vars(schema.BuiltinOperator)
     lost = [name for name in counts if name in VARIABLE_OPERATORS]
-    foreign = [name for name in counts if name not in builtin]
+    foreign = [name for name in counts if name not in builtin and name != custom]
     if lost or foreign:
         raise ExportError(
             "A TFLite file must hold its weights and only builtin operators. Received: "
             f"{', '.join(lost + foreign)}. Nothing was kept; use layers that TFLite knows."
         )
+    if custom is not None and counts.get(custom) != 1:
+        raise ExportError(
+            f"The TFLite file must hold the operator {custom} once. Received: "
+            f"{counts.get(custom, 0)} of them. Nothing was kept; TensorFlow's converter did not "
+            "put it there: report it with TensorFlow's version."
+        )
     return counts
 
 
-def hide_outputs(content: bytes, hidden) -> bytes:
+def hide_outputs(content: bytes, hidden, order=()) -> bytes:
     """The same file with some outputs of its one signature no longer shown.
 
     Works in place: operators, weights and their alignment stay as they are, so what was measured
@@ -59,13 +70,17 @@ def hide_outputs(content: bytes, hidden) -> bytes:
     Args:
         content: a TFLite file with one subgraph and one signature.
         hidden: names of outputs.
+        order: names of all others, in the order in which they are to stand. Default: as they are.
     """
     content = bytearray(content)
     model = _schema().Model.GetRootAsModel(content, 0)
     graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
     outputs = [signature.Outputs(i) for i in range(signature.OutputsLength())]
-    gone = {x.TensorIndex() for x in outputs if x.Name().decode() in hidden}
+    by_name = {x.Name().decode(): x for x in outputs}
+    gone = {by_name[name].TensorIndex() for name in hidden}
     tensors = [int(x) for x in graph.OutputsAsNumpy() if x not in gone]
+    if order:
+        tensors = [by_name[name].TensorIndex() for name in order]
     _shorten(content, graph, SUBGRAPH_OUTPUTS, lambda position: tensors)
     shown = [x for x in outputs if x.TensorIndex() not in gone]
     # Offsets of tables count from the place where they stand.

@@ -1,21 +1,31 @@
-"""TFLite files for phones: uint8 image in, detections out, builtin operators only."""
+"""TFLite files for phones: uint8 image in, detections out."""
 
 import tempfile
+import warnings
 
 from keras import ops
 
-from keras_det.errors import suggest
+from keras_det.errors import DataError, suggest
 from keras_det.export.certificate import certify
 from keras_det.export.flatbuffer import check_operators, hide_outputs
 from keras_det.export.float16 import with_float16_kernels
 from keras_det.export.graph import exportable, frozen_network, save
+from keras_det.export.mediapipe import (
+    OPERATOR,
+    OUTPUTS,
+    InConvention,
+    OperatorDecoder,
+    as_detections,
+)
+from keras_det.export.metadata import with_metadata
 from keras_det.export.report import BUDGETS, Budget, ExportReport, check_budget
 from keras_det.export.verify import check_images, trim
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
 QUANTIZE = tuple(BUDGETS)
-POSTPROCESS = ("builtin", "none")
+POSTPROCESS = ("builtin", "mediapipe", "none")
+METADATA = ("mediapipe",)
 SIGNATURE = "serving_default"
 
 
@@ -26,6 +36,9 @@ def tflite(
     quantize: str = "float32",
     postprocess: str = "builtin",
     image_size=None,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    metadata: str | None = None,
     images=None,
     budget: Budget | None = None,
 ) -> ExportReport:
@@ -36,14 +49,32 @@ def tflite(
     `[1, 100]`, `labels` int32 `[1, 100]`, `num_detections` int32 `[1]`; unused slots hold box 0,
     score 0, label -1. Soft-NMS is inside. Class names go to `<path>.labels.txt`, one per line.
 
+    postprocess="mediapipe" ends in TFLite's custom operator for detections, which mobile runtimes
+    have: hard NMS across all classes, as `detect(method="hard", class_agnostic=True)` does it. With
+    it, and with `metadata`, the outputs are in that operator's convention: `locations`
+    `[1, 100, 4]` yxyx in 0..1, `classes` float `[1, 100]`, `scores`, `num_detections` float `[1]`;
+    what is in unused slots means nothing.
+
+    metadata="mediapipe" is what MediaPipe's ObjectDetector asks for. It opens both ends, "builtin"
+    with soft-NMS included, but not integer labels: hence the outputs' convention. It stretches
+    images, and it samples them without the half-pixel offset, which moves what the network sees by
+    up to half a pixel; images of the network's size go through unchanged.
+
     Args:
         model: a detector; one of mixed precision is exported in float32.
         path: file that does not exist yet.
         quantize: "float32", or "float16": half the size; kernels are rounded, biases and the
             arithmetic are float32.
-        postprocess: "builtin", or "none": outputs are the model's raw ones, `class_logits` and
-            `box_deltas` of an anchor detector, the six kinds of maps of a CornerNet.
+        postprocess: "builtin"; "mediapipe", for detectors with anchors; or "none": outputs are the
+            model's raw ones, `class_logits` and `box_deltas` of an anchor detector, the six kinds
+            of maps of a CornerNet.
         image_size: int or (height, width) of the network's input. Default: the model's.
+        score_threshold: float >= 0, with "mediapipe" only; detections score above it. Default:
+            0.001.
+        iou_threshold: float in 0..1, with "mediapipe" only; of two boxes that overlap more, the
+            better stays. Default: 0.5.
+        metadata: "mediapipe" writes what MediaPipe needs into the file, class names included; not
+            with raw outputs. Default: no metadata.
         images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
         budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
             1e-3 in score, 1 pixel and 1e-2 for float16.
@@ -53,19 +84,27 @@ def tflite(
 
     Raises:
         ExportError: outside the budget, or not runnable on a phone; nothing is kept.
-        DataError: `path` exists.
+        DataError: `path` exists, or "mediapipe" does not fit the model or the other arguments.
+
+    Warns:
+        UserWarning: `metadata` for a model trained on letterboxed images. MediaPipe stretches them.
     """
     _check_choice("quantize", quantize, QUANTIZE)
     _check_choice("postprocess", postprocess, POSTPROCESS)
+    thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
+    _check_mediapipe(model, postprocess, metadata, thresholds)
     budget = check_budget(budget, quantize)
     model, notes = exportable(model, image_size)
+    if metadata is not None:
+        notes += _warnings_of_mediapipe(model)
     pictures = check_images(images, model.image_size)
+    decoder = make_decoder(model, postprocess, metadata, **thresholds)
     with staging(path, NEW) as (final, artefact):
-        opened = convert(model, quantize, postprocess)
-        operators = check_operators(opened)
-        content = hide_outputs(opened, model.output) if postprocess == "builtin" else opened
+        opened = convert(model, quantize, decoder)
+        operators = check_operators(opened, OPERATOR if postprocess == "mediapipe" else None)
+        content = _finished(model, opened, decoder, metadata)
         artefact.write_bytes(content)
-        running = LiteModel(model, content, opened)
+        running = LiteModel(model, content, opened, decoder)
         report = certify(
             model,
             artefact,
@@ -73,7 +112,12 @@ def tflite(
             images=pictures,
             budget=budget,
             format="tflite",
-            settings={"quantize": quantize, "postprocess": postprocess, "operators": operators},
+            settings={
+                "quantize": quantize,
+                "postprocess": postprocess,
+                "metadata": metadata,
+                "operators": operators,
+            },
             decoding=running.decoding,
             notes=notes + running.notes,
         )
@@ -93,23 +137,79 @@ def _check_choice(name, value, choices):
         )
 
 
-def convert(model, quantize: str, postprocess: str) -> bytes:
-    """Converts a detector; with "builtin" the file shows its raw outputs too."""
+def _check_mediapipe(model, postprocess, metadata, thresholds):
+    """Raises DataError where an argument needs another: the command line passes them on."""
+    if metadata is not None:
+        _check_choice("metadata", metadata, METADATA)
+    if metadata is not None and postprocess == "none":
+        raise DataError(
+            "`metadata` describes detections, not raw outputs. Received: "
+            f'metadata={metadata!r}, postprocess="none". Export with postprocess="builtin".'
+        )
+    given = [name for name, value in thresholds.items() if value is not None]
+    if given and postprocess != "mediapipe":
+        raise DataError(
+            f'`{given[0]}` is for postprocess="mediapipe". Received: postprocess={postprocess!r}. '
+            'Leave it out, or export with postprocess="mediapipe".'
+        )
+    if postprocess == "mediapipe" and not hasattr(model, "anchors"):
+        raise DataError(
+            'postprocess="mediapipe" is for a detector with anchors: its operator takes one box '
+            f"and the scores of all classes from each. Received: {type(model).__name__}. Export it "
+            'with postprocess="builtin".'
+        )
+
+
+def _warnings_of_mediapipe(model) -> list[str]:
+    """Warns where MediaPipe does not resize images as the model was trained; the note of it."""
+    if model.resize_policy["mode"] == "stretch":
+        return []
+    note = (
+        "MediaPipe stretches images to the network's input, and this model was trained on "
+        'letterboxed ones: train it with resize_mode="stretch"'
+    )
+    warnings.warn(f"{note}.", UserWarning, stacklevel=3)
+    return [note]
+
+
+def _finished(model, opened, decoder, metadata):
+    """The file that is kept of one that shows everything."""
+    if decoder is None:
+        return opened
+    in_convention = isinstance(decoder, (OperatorDecoder, InConvention))
+    content = hide_outputs(opened, model.output, OUTPUTS if in_convention else ())
+    if metadata is None:
+        return content
+    return with_metadata(content, name=model.name, class_names=model.class_names)
+
+
+def make_decoder(model, postprocess: str, metadata: str | None = None, **thresholds):
+    """The decoder inside the file; None for raw outputs."""
+    if postprocess == "none":
+        return None
+    if postprocess == "mediapipe":
+        return OperatorDecoder(model.image_size, model.num_classes, **thresholds)
+    decoder = model.decoder(exported=True)
+    return decoder if metadata is None else InConvention(decoder)
+
+
+def convert(model, quantize: str, decoder=None) -> bytes:
+    """Converts a detector; with a decoder the file shows raw outputs and detections."""
     import tensorflow as tf
 
-    network, decoder = frozen_network(model, batch_size=1), model.decoder(exported=True)
+    network = frozen_network(model, batch_size=1)
     signature = tf.TensorSpec((1, *model.image_size, 3), tf.uint8, name="images")
 
     @tf.function(input_signature=[signature])
     def function(images):
         raw = network(images)
-        if postprocess == "none":
-            return raw
-        return {**raw, **model.decode(raw, decoder)}
+        return {**raw, **model.decode(raw, decoder)} if decoder else raw
 
     with tempfile.TemporaryDirectory() as folder:
         save(tf.Module(), folder, {SIGNATURE: function})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        # Only for ours: `check_operators` refuses others.
+        converter.allow_custom_ops = isinstance(decoder, OperatorDecoder)
         content = converter.convert()
     return with_float16_kernels(content) if quantize == "float16" else content
 
@@ -121,14 +221,16 @@ class LiteModel:
         model: the detector, which decodes where the file does not.
         content: the file.
         opened: the same file with its raw outputs shown.
+        decoder: the one inside; None for raw outputs.
     """
 
     in_original_pixels = False
 
-    def __init__(self, model, content: bytes, opened: bytes):
+    def __init__(self, model, content: bytes, opened: bytes, decoder=None):
         self.model = model
-        inside = content is not opened
-        self.decoding = model.decoder(exported=True).get_config() if inside else {}
+        self.decoding = decoder.get_config() if decoder else {}
+        by_operator = isinstance(decoder, OperatorDecoder)
+        self.decoder_settings = decoder.reference_settings() if by_operator else {}
         interpreter, self.runtime, self.notes = _interpreter()
         # A runner is only valid while its interpreter lives.
         self.interpreters = [interpreter(model_content=each) for each in (content, opened)]
@@ -147,6 +249,8 @@ class LiteModel:
     def detections(self, image, pixels) -> dict:
         """Detections in the network's input; Keras decodes raw outputs."""
         found = self.run(images=pixels)
+        if "locations" in found:
+            found = as_detections(found, self.model.image_size)
         if "boxes" not in found:
             found = {k: ops.convert_to_numpy(v) for k, v in self.model.decode(found).items()}
         return {SIGNATURE: trim(found)}

@@ -68,7 +68,7 @@ class Comparison:
         matched_detections: those with a partner of the same label and IoU >= 0.9.
         excused_detections: those without one whose score is within the budget of the threshold.
         reordered: comparisons where scores within the budget of each other changed places
-            in soft-NMS; there Keras decoded in the artefact's order.
+            in NMS; there Keras decoded in the artefact's order.
         box_error_max, box_error_mean: pixels of the network's input.
         score_error_max: in 0..1.
         raw_error: per raw output, the difference in standard deviations that one value in a

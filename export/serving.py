@@ -181,7 +181,7 @@ class ServedModel:
         folder: of the SavedModel.
     """
 
-    in_original_pixels = True
+    in_original_pixels, decoder_settings = True, {}
 
     def __init__(self, folder):
         import tensorflow as tf

@@ -78,8 +78,8 @@ class Check:
 
     An artefact has `raw(pixels)`, from `(1, height, width, 3)` uint8 to the dict of raw outputs,
     `detections(image, pixels)`, from an image and the network's input made of it to trimmed
-    detections by signature name, and `in_original_pixels`, whether these are in pixels of the
-    image.
+    detections by signature name, `in_original_pixels`, whether these are in pixels of the image,
+    and `decoder_settings`, how the Keras model has to decode to find the same.
 
     Args:
         model: the detector.
@@ -92,6 +92,7 @@ class Check:
         self.raw_errors, self.matchings = RawErrors(), []
         self.failures, self.reordered, self.num_images = [], 0, 0
         self.keras_raw = compiled(model, lambda raw: raw)
+        self.decoder = model.decoder(**artefact.decoder_settings)
 
     def add(self, image: np.ndarray) -> None:
         """Puts one image, uint8 `(height, width, 3)`, through both."""
@@ -124,7 +125,7 @@ class Check:
 
     def _detections(self, raw, image, transform):
         """What the Keras model finds, in the artefact's pixels."""
-        detections = _to_numpy(self.model.decode(raw))
+        detections = _to_numpy(self.model.decode(raw, self.decoder))
         slots = detections["scores"].shape[1]
         if self.artefact.in_original_pixels:
             trimmed = self.model.to_original(0, detections, transform.inverse(), image.shape)
@@ -214,7 +215,7 @@ class Check:
             )
         if self.reordered:
             notes.append(
-                f"{self.reordered} of {len(self.matchings)} times soft-NMS met scores nearer than "
+                f"{self.reordered} of {len(self.matchings)} times NMS met scores nearer than "
                 "the budget in another order: Keras decoded in the artefact's order there"
             )
         return notes

@@ -13,6 +13,7 @@ MAX_CHECK_IMAGES = 16
 EXAMPLES = (
     "keras-det export run/ --format tflite --quantize float16 --out lite0.tflite",
     "keras-det export run/ my_images/ --format saved_model --out served/1",
+    "keras-det export run/ --format tflite --metadata mediapipe",
 )
 
 
@@ -29,25 +30,44 @@ EXAMPLES = (
     default="float32",
     help="Numbers in a TFLite file; float16 halves its size.",
 )
+@click.option(
+    "--postprocess",
+    type=click.Choice(["builtin", "mediapipe", "none"]),
+    default="builtin",
+    help="End of a TFLite file: soft-NMS, the operator that some runtimes expect, or raw outputs.",
+)
+@click.option(
+    "--metadata",
+    type=click.Choice(["mediapipe"]),
+    help="Lets MediaPipe's ObjectDetector open the TFLite file.",
+)
 @click.option("--out", type=click.Path(), help="[default: exports/ beside MODEL]")
-def export(model, data, split, kind, quantize, out):
+def export(model, data, split, kind, quantize, postprocess, metadata, out):
     """Exports MODEL for servers or phones.
 
     MODEL is a .keras file or a run folder. The export is run beside the model on images of the data
     set DATA, on drawn ones without it; the report of that check is printed, and written beside the
     export.
     """
-    if kind == "saved_model" and quantize != "float32":
-        raise DataError(
-            f"--quantize is for --format tflite. Received: {quantize} with saved_model. Leave it "
-            "out, or choose tflite."
-        )
-    default = home_of(model) / "exports" / export_name(kind, quantize)
-    target = refuse_existing(out or default)
+    options = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
+    if kind == "saved_model":
+        check_plain(options)
+    target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     images = check_images(data, split) if data else None
     detector = load_keras_model(model)
-    click.echo(write_export(detector, target, kind, quantize, images))
+    click.echo(write_export(detector, target, kind, images, **options))
     say_where("Export", target)
+
+
+def check_plain(options: dict):
+    """DataError where an option of TFLite files is given with another format."""
+    defaults = {"quantize": "float32", "postprocess": "builtin", "metadata": None}
+    for name, value in options.items():
+        if value != defaults[name]:
+            raise DataError(
+                f"--{name} is for --format tflite. Received: {value} with saved_model. Leave it "
+                "out, or choose tflite."
+            )
 
 
 def check_images(data: str, split: str) -> list[str]:
@@ -58,18 +78,21 @@ def check_images(data: str, split: str) -> list[str]:
     return list(paths[:: max(1, len(paths) // MAX_CHECK_IMAGES)][:MAX_CHECK_IMAGES])
 
 
-def write_export(detector, target: pathlib.Path, kind: str, quantize: str = "float32", images=None):
+def write_export(detector, target: pathlib.Path, kind: str, images=None, **options):
     """Exports and checks; returns the report of the check. An export that fails it ends in 1."""
     from keras_det import export as exports
 
     try:
         if kind == "tflite":
-            return exports.tflite(detector, target, quantize=quantize, images=images)
+            return exports.tflite(detector, target, images=images, **options)
         return exports.saved_model(detector, target, images=images)
     except exports.ExportError as error:  # not the user's fault: exit code 1
         raise click.ClickException(" ".join(str(error).split())) from error
 
 
-def export_name(kind: str, quantize: str) -> str:
+def export_name(kind: str, quantize: str, postprocess: str = "builtin", metadata=None) -> str:
     """The name of an export inside `exports/`."""
-    return "saved_model" if kind == "saved_model" else f"model_{quantize}.tflite"
+    if kind == "saved_model":
+        return "saved_model"
+    mediapipe = "_mediapipe" if "mediapipe" in (postprocess, metadata) else ""
+    return f"model_{quantize}{mediapipe}{'_raw' if postprocess == 'none' else ''}.tflite"

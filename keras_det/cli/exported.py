@@ -57,7 +57,7 @@ class LiteModel:
                 f"A .tflite file must be whole and lie beside {certificate.name}. Received: "
                 f"{path} ({error}). Export it again with `keras-det export`."
             ) from error
-        if "boxes" not in self.run.get_output_details():
+        if not {"boxes", "locations"} & set(self.run.get_output_details()):
             raise DataError(
                 f"A .tflite file must give boxes. Received: {path}, which gives raw outputs. "
                 'Export it with postprocess="builtin".'
@@ -73,6 +73,10 @@ class LiteModel:
         }
         pixels, transform = resize_image(image, policy, self.preprocessing["fill_color"])
         found = dict(self.run(images=pixels[None]))
+        if "locations" in found:
+            from keras_det.export.mediapipe import as_detections
+
+            found = as_detections(found, policy["size"])
         boxes = transform.inverse().apply(found["boxes"])
         found["boxes"] = np.clip(boxes, 0, np.float32([image.shape[1], image.shape[0]] * 2))
         return _trimmed(found, self.class_names, score_threshold)

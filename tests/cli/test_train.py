@@ -144,10 +144,16 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
     assert result.exit_code == 0, result.output
     assert {"a.png", "detections.json"} == {path.name for path in (tmp_path / "found").iterdir()}
     expected = json.loads((tmp_path / "found" / "detections.json").read_text())
-    for kind, name in (("saved_model", "saved_model"), ("tflite", "model_float32.tflite")):
-        result = run("export", out, "--format", kind)
+    mediapipe = ("--metadata", "mediapipe")
+    for name, kind, more in (
+        ("saved_model", "saved_model", ()),
+        ("model_float32.tflite", "tflite", ()),
+        ("model_float32_mediapipe.tflite", "tflite", mediapipe),
+    ):
+        result = run("export", out, "--format", kind, *more)
         assert result.exit_code == 0, result.output
-        found = tmp_path / kind
+        assert ("Note: MediaPipe stretches" in result.stderr) == bool(more)
+        found = tmp_path / f"found_{name}"
         arguments = [
             out / "exports" / name,
             coco / "val",

@@ -97,7 +97,7 @@ def test_batch_norm_is_folded_and_upsampling_is_one_operator(exported):
     assert counts == report.settings["operators"]
     # One multiplication per weighted input of a node: 4 nodes with 2 inputs, 3 with 3 and the top
     # one with 2; 1 normalises the image. The decoder has its own on a few thousand numbers.
-    raw = operator_counts(convert(model, "float32", "none"))
+    raw = operator_counts(convert(model, "float32"))
     assert raw["MUL"] == 4 * 2 + 3 * 3 + 2 + 1
     # Additions: 4 + 3 * 2 + 1 between those inputs.
     assert raw["ADD"] == 4 + 3 * 2 + 1
@@ -155,7 +155,9 @@ def test_silu_and_squeeze_and_excitation_convert(tmp_path):
 
 
 def test_float16_rounds_kernels_only():
-    single, half = (convert(tiny(image_size=(64, 96)), kind, "builtin") for kind in export.BUDGETS)
+    model = tiny(image_size=(64, 96))
+    decoder = model.decoder(exported=True)
+    single, half = (convert(model, kind, decoder) for kind in export.BUDGETS)
     kernels = _constants(half, "FLOAT16")
     assert kernels and {len(shape) for shape in kernels} == {4}
     assert not [shape for shape in _constants(half, "FLOAT32") if len(shape) == 4]
@@ -168,7 +170,7 @@ def test_float16_leaves_kernels_beyond_its_range():
     from tensorflow.lite.python.schema_py_generated import BuiltinOperator
     from tensorflow.lite.tools import flatbuffer_utils
 
-    single = convert(tiny(image_size=(64, 96)), "float32", "none")
+    single = convert(tiny(image_size=(64, 96)), "float32")
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(single))
     codes = [code.builtinCode for code in model.operatorCodes]
     kinds = [codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators]
@@ -186,7 +188,7 @@ def test_float16_leaves_kernels_beyond_its_range():
 def test_float16_keeps_shared_kernels_shared():
     # Plain heads of a RetinaNet use one kernel on all five levels.
     model = RetinaNet("resnet18", num_classes=2, image_size=64, neck_channels=16)
-    half = convert(model, "float16", "none")
+    half = convert(model, "float16")
     assert len(half) < 2.1 * model.count_params() + 100_000
 
 
@@ -206,7 +208,8 @@ def _constants(content, kind):
 
 
 def test_hiding_outputs_keeps_everything_else():
-    opened = convert(tiny(image_size=(64, 64)), "float32", "builtin")
+    model = tiny(image_size=(64, 64))
+    opened = convert(model, "float32", model.decoder(exported=True))
     hidden = hide_outputs(opened, ("class_logits", "box_deltas"))
     assert len(hidden) == len(opened) and operator_counts(hidden) == operator_counts(opened)
     runs = []
@@ -255,7 +258,7 @@ def test_flex_operators_are_refused():
     [
         ({"quantize": "int8"}, "`quantize` must be one of float32, float16. Received: 'int8'"),
         ({"quantize": "flaot16"}, "Did you mean 'float16'"),
-        ({"postprocess": "mediapipe"}, "`postprocess` must be one of builtin, none"),
+        ({"postprocess": "flex"}, "`postprocess` must be one of builtin, mediapipe, none"),
         ({"image_size": 8}, "`image_size` must be an int or"),
     ],
 )
