@@ -6,9 +6,10 @@ import platform
 import keras
 
 from keras_det import __version__
-from keras_det.export.report import Budget, ExportError, ExportReport
+from keras_det.export.budget import Budget
+from keras_det.export.report import ExportError, ExportReport
 from keras_det.export.verify import compare
-from keras_det.export.writing import files_of, sha256
+from keras_det.export.writing import files_of, sha256, weights_sha256
 
 MAX_FAILURES_SHOWN = 6
 
@@ -31,7 +32,7 @@ def certify(
         model: the detector, in float32 and of the artefact's size.
         artefact: file or folder.
         running: the artefact as `verify.Check` sees it, with `runtime` (versions) and `outputs()`.
-        images: of `verify.check_images`.
+        images: `Evidence` of `evidence.check_images`.
         budget: what it may differ by.
         format: "saved_model" or "tflite".
         settings: of the export.
@@ -41,8 +42,7 @@ def certify(
     Raises:
         ExportError: the artefact is outside the budget.
     """
-    pictures, source = images
-    comparison = compare(model, running, pictures, budget)
+    comparison, source = compare(model, running, images, budget), images.source
     if source == "drawn":
         notes = [*notes, "the images were drawn, not real ones: give `images=` to check on yours"]
     report = ExportReport(
@@ -54,12 +54,13 @@ def certify(
         image_source=source,
         size_bytes=sum(path.stat().st_size for path in files_of(artefact)),
         sha256=sha256(artefact),
+        weights_sha256=weights_sha256(model),
         versions={**_versions(), **running.runtime},
         preprocessing=_preprocessing(model),
         class_names=tuple(model.class_names),
         decoding=decoding,
         signatures=running.outputs(),
-        notes=tuple(notes),
+        notes=(*notes, *images.unread),
     )
     if not report.passed:
         raise ExportError(_message(report), report)

@@ -6,7 +6,9 @@ import warnings
 from keras import ops
 
 from keras_det.errors import DataError, suggest
+from keras_det.export.budget import Budget, check_budget
 from keras_det.export.certificate import certify
+from keras_det.export.evidence import check_images
 from keras_det.export.flatbuffer import check_operators, hide_outputs
 from keras_det.export.float16 import with_float16_kernels
 from keras_det.export.graph import exportable, frozen_network, save
@@ -18,12 +20,12 @@ from keras_det.export.mediapipe import (
     as_detections,
 )
 from keras_det.export.metadata import with_metadata
-from keras_det.export.report import BUDGETS, Budget, ExportReport, check_budget
-from keras_det.export.verify import check_images, trim
+from keras_det.export.report import ExportReport
+from keras_det.export.verify import trim
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
-QUANTIZE = tuple(BUDGETS)
+QUANTIZE = ("float32", "float16")
 POSTPROCESS = ("builtin", "mediapipe", "none")
 METADATA = ("mediapipe",)
 SIGNATURE = "serving_default"
@@ -97,7 +99,7 @@ def tflite(
     model, notes = exportable(model, image_size)
     if metadata is not None:
         notes += _warnings_of_mediapipe(model)
-    pictures = check_images(images, model.image_size)
+    pictures = check_images(images, model)
     decoder = make_decoder(model, postprocess, metadata, **thresholds)
     with staging(path, NEW) as (final, artefact):
         opened = convert(model, quantize, decoder)
@@ -246,14 +248,18 @@ class LiteModel:
         found = self.run_opened(images=pixels)
         return {name: found[name] for name in self.model.output}
 
-    def detections(self, image, pixels) -> dict:
+    def calls(self, image, pixels) -> dict:
         """Detections in the network's input; Keras decodes raw outputs."""
-        found = self.run(images=pixels)
-        if "locations" in found:
-            found = as_detections(found, self.model.image_size)
-        if "boxes" not in found:
-            found = {k: ops.convert_to_numpy(v) for k, v in self.model.decode(found).items()}
-        return {SIGNATURE: trim(found)}
+
+        def call():
+            found = self.run(images=pixels)
+            if "locations" in found:
+                found = as_detections(found, self.model.image_size)
+            if "boxes" not in found:
+                found = {k: ops.convert_to_numpy(v) for k, v in self.model.decode(found).items()}
+            return trim(found)
+
+        return {SIGNATURE: call}
 
 
 def _interpreter():

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_det.export.report import Budget
+from keras_det.export.budget import Budget
 
 SCORE_THRESHOLD = 0.05
 IOU_THRESHOLD = 0.9
@@ -28,7 +28,7 @@ class Matching:
     def within(self, budget: Budget) -> bool:
         """Whether every detection has its partner within the budget."""
         boxes, scores = max(self.box_errors, default=0), max(self.score_errors, default=0)
-        return not self.lost and boxes <= budget.box_pixels and scores <= budget.score
+        return not self.lost and boxes <= budget.units[0] and scores <= budget.units[1]
 
 
 def match(
@@ -49,14 +49,15 @@ def match(
             threshold too.
     """
     box_error, score_error, possible = _differences(reference, found, scale)
-    distance = np.maximum(box_error / budget.box_pixels, score_error / budget.score)
+    units = budget.units
+    distance = np.maximum(box_error / units[0], score_error / units[1])
     distance = np.where(possible, distance, np.inf)
     pairs, excused, lost = [], 0, []
     for name, own, other, axis in (
         ("the Keras model", reference, found, 0),
         ("the artefact", found, reference, 1),
     ):
-        limit = budget.score + _threshold(other["scores"], slots)
+        limit = units[1] + _threshold(other["scores"], slots)
         for i in np.argsort(-own["scores"], kind="stable"):
             if own["scores"][i] <= SCORE_THRESHOLD or any(pair[axis] == i for pair in pairs):
                 continue

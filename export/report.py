@@ -1,47 +1,10 @@
-"""What an export is allowed to differ by, and what its check found."""
+"""What the check of an export found, and the certificate that is made of it."""
 
 import dataclasses
 import json
 import math
 
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """How far an artefact may be from the Keras model.
-
-    Args:
-        box_pixels: largest difference of a box coordinate, in pixels of the network's input.
-        score: largest difference of a score.
-        raw: difference of a raw output that at most one value in a thousand may exceed, in
-            standard deviations of that output.
-        raw_largest: the largest difference, in the same unit. Rounded weights make noise, whose
-            largest value among a million is several times its usual size.
-        rounding: a difference below this part of the largest raw output is rounding. It only counts
-            where outputs hardly vary, as those of an untrained model.
-    """
-
-    box_pixels: float
-    score: float
-    raw: float
-    raw_largest: float
-    rounding: float
-
-
-BUDGETS = {
-    "float32": Budget(box_pixels=0.5, score=1e-3, raw=1e-3, raw_largest=1e-3, rounding=2.0**-19),
-    # Lite0: 0.008 and 0.012 after 25 training steps, 0.010 and 0.022 with random weights.
-    "float16": Budget(box_pixels=1.0, score=1e-2, raw=2e-2, raw_largest=0.1, rounding=2.0**-10),
-}
-
-
-def check_budget(budget: Budget | None, default: str) -> Budget:
-    """The budget itself, or the one of the number format `default`."""
-    if budget is not None and not isinstance(budget, Budget):
-        raise TypeError(
-            f"`budget` must be a keras_det.export.Budget or None. Received: {budget!r}. Change the "
-            "default with dataclasses.replace(keras_det.export.BUDGETS['float32'], score=2e-3)."
-        )
-    return budget or BUDGETS[default]
+from keras_det.export.budget import Budget
 
 
 class ExportError(ValueError):
@@ -75,6 +38,13 @@ class Comparison:
             thousand exceeds.
         raw_error_max: per raw output, the largest one.
         score_threshold: detections above it must be matched.
+        judged: what the verdict rests on: "raw outputs", "detections", "average precision".
+        unjudged: why detections are not among it; empty where they are.
+        latency_ms: per signature, the median time of one image, decoding included, in milliseconds
+            on the machine of the check.
+        precision: average precision of both on labelled images, 0..1: `keras`, `artefact`, `drop`,
+            and of a paired bootstrap over images `mean_drop` and `interval` (95%); None without
+            labels.
         failures: one sentence for each thing outside the budget.
         notes: what a reader should know about the evidence.
     """
@@ -90,8 +60,17 @@ class Comparison:
     raw_error: dict[str, float]
     raw_error_max: dict[str, float]
     score_threshold: float
+    judged: tuple[str, ...]
+    unjudged: str
+    latency_ms: dict[str, float]
+    precision: dict | None
     failures: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def matched_rate(self) -> float:
+        """The part of the detections that found its partner; NaN where there are none."""
+        return self.matched_detections / (self.total_detections or math.nan)
 
     @property
     def passed(self) -> bool:
@@ -103,12 +82,13 @@ class Comparison:
         """One sentence."""
         if self.failures:
             return f"failed: {'; '.join(self.failures)}"
-        if not self.total_detections:
-            return (
-                "passed on raw outputs only: the model detects nothing above "
-                f"{self.score_threshold:g} in these images"
-            )
-        return "passed: raw outputs and detections agree with the Keras model"
+        *first, last = self.judged
+        evidence = f"{', '.join(first)} and {last}" if first else f"{last} only"
+        if not first:
+            sentence = f"passed on {evidence}"
+        else:
+            sentence = f"passed: {evidence} agree with the Keras model"
+        return f"{sentence}; detections: not judged, {self.unjudged}" if self.unjudged else sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +101,10 @@ class ExportReport:
         settings: of the export, e.g. quantize and postprocess.
         comparison: the check.
         budget: what it was checked against.
-        image_source: "drawn" or "given".
+        image_source: "drawn", "given" or "labelled".
         size_bytes: of all files of the artefact.
         sha256: of the file; of a folder, over the sorted names and contents of its files.
+        weights_sha256: `writing.weights_sha256` of the model.
         versions: of the libraries that wrote and ran it.
         preprocessing: what turns an image into the network's input, and that into numbers.
         class_names: index k means `class_names[k]`.
@@ -140,6 +121,7 @@ class ExportReport:
     image_source: str
     size_bytes: int
     sha256: str
+    weights_sha256: str
     versions: dict[str, str]
     preprocessing: dict
     class_names: tuple[str, ...]
@@ -159,33 +141,69 @@ class ExportReport:
 
     def to_json(self) -> str:
         """The whole report as JSON text."""
+        comparison = {**dataclasses.asdict(self.comparison)}
+        comparison["matched_rate"] = self.comparison.matched_rate
         content = {"verdict": self.verdict, "passed": self.passed, **dataclasses.asdict(self)}
+        content["comparison"] = comparison
         return json.dumps(_without_nan(content), indent=2, sort_keys=False) + "\n"
 
     def __str__(self) -> str:
-        found = self.comparison
-        lines = [
-            self.verdict,
-            f"{found.num_images} {self.image_source} images, "
-            f"{found.matched_detections} of {found.total_detections} detections above "
-            f"{found.score_threshold:g} matched, {found.excused_detections} at the threshold",
-        ]
+        lines = [self.verdict, *self._detection_lines(), self._raw_line(), self._file_line()]
+        notes = (*self.comparison.notes, *self.notes)
+        return "\n  ".join([*lines, *(f"note: {note}" for note in notes)])
+
+    def _detection_lines(self):
+        found, budget = self.comparison, self.budget
+        yield (
+            f"{found.num_images} {self.image_source} images, {found.matched_detections} of "
+            f"{found.total_detections} detections above {found.score_threshold:g} matched, "
+            f"{found.excused_detections} at the threshold"
+        )
         if found.matched_detections:
-            lines.append(
-                f"boxes within {found.box_error_max:.2g} pixels (mean {found.box_error_mean:.2g}, "
-                f"allowed {self.budget.box_pixels:g}), scores within {found.score_error_max:.2g} "
-                f"(allowed {self.budget.score:g})"
+            yield (
+                f"boxes within {found.box_error_max:.2g} pixels (mean {found.box_error_mean:.2g}"
+                f"{_allowed(budget.box_pixels, ', allowed ')}), scores within "
+                f"{found.score_error_max:.2g}{_allowed(budget.score)}"
             )
+        if found.precision:
+            yield f"AP {describe_precision(found.precision)}{_allowed(budget.ap_drop)}"
+
+    def _raw_line(self):
+        found, budget = self.comparison, self.budget
         raw = ", ".join(
             f"`{name}` {error:.2g} (largest {found.raw_error_max[name]:.2g})"
             for name, error in found.raw_error.items()
         )
-        lines.append(
-            f"raw outputs in standard deviations: {raw}, allowed {self.budget.raw:g} (largest "
-            f"{self.budget.raw_largest:g})"
-        )
-        lines.append(f"{self.artefact}: {self.size_bytes / 1e6:.2f} MB, sha256 {self.sha256[:12]}…")
-        return "\n  ".join([*lines, *(f"note: {note}" for note in (*found.notes, *self.notes))])
+        allowed = [
+            f"{name}{limit:g}"
+            for name, limit in (("", budget.raw), ("largest ", budget.raw_largest))
+            if limit is not None
+        ]
+        allowed = f", allowed {', '.join(allowed)}" if allowed else ""
+        return f"raw outputs in standard deviations: {raw}{allowed}"
+
+    def _file_line(self):
+        times = [f"{name} {value:.3g} ms" for name, value in self.comparison.latency_ms.items()]
+        times = f", one image on this machine: {', '.join(times)}" if times else ""
+        size = f"{self.size_bytes / 1e6:.2f} MB"
+        return f"{self.artefact}: {size}, sha256 {self.sha256[:12]}…{times}"
+
+
+def describe_precision(precision: dict) -> str:
+    """The numbers of `Comparison.precision` in words."""
+    low, high = precision["interval"]
+    return (
+        f"{precision['keras']:.4f} with Keras, {precision['artefact']:.4f} exported: a drop of "
+        f"{precision['drop']:.4f}, {precision['mean_drop']:.4f} in the mean of a paired bootstrap "
+        f"(95%: {low:.4f} to {high:.4f})"
+    )
+
+
+def _allowed(limit, before=" (allowed "):
+    """What the budget allows, or nothing where it does not judge."""
+    if limit is None:
+        return ""
+    return f"{before}{limit:g}" + (")" if "(" in before else "")
 
 
 def _without_nan(value):

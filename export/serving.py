@@ -5,10 +5,12 @@ import pathlib
 import numpy as np
 
 from keras_det.data.resize import tf_resize_image
+from keras_det.export.budget import Budget, check_budget
 from keras_det.export.certificate import certify
+from keras_det.export.evidence import check_images
 from keras_det.export.graph import exportable, frozen_network, save
-from keras_det.export.report import Budget, ExportReport, check_budget
-from keras_det.export.verify import check_images, trim
+from keras_det.export.report import ExportReport
+from keras_det.export.verify import trim
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
@@ -45,7 +47,7 @@ def saved_model(model, path, *, images=None, budget: Budget | None = None) -> Ex
     """
     budget = check_budget(budget, "float32")
     model, notes = exportable(model)
-    pictures = check_images(images, model.image_size)
+    pictures = check_images(images, model)
     with staging(path, NEW) as (final, artefact):
         _write(model, artefact)
         report = certify(
@@ -200,14 +202,14 @@ class ServedModel:
         """Raw outputs of `(1, height, width, 3)` uint8."""
         return self._run("raw", images=pixels)
 
-    def detections(self, image, pixels) -> dict:
+    def calls(self, image, pixels) -> dict:
         """Detections of one image through both signatures."""
         import tensorflow as tf
 
         encoded = tf.io.encode_png(image)[None]
         return {
-            "serving_default": trim(self._run("serving_default", image_bytes=encoded)),
-            "images": trim(self._run("images", images=image[None])),
+            "serving_default": lambda: trim(self._run("serving_default", image_bytes=encoded)),
+            "images": lambda: trim(self._run("images", images=image[None])),
         }
 
     def _run(self, signature, **inputs):

@@ -1,38 +1,23 @@
 """Runs an artefact and its Keras model on the same images and measures where they differ."""
 
+import time
+
 import keras
 import numpy as np
 
 from keras_det.boxes import decode_deltas
-from keras_det.data.image import as_image
 from keras_det.data.resize import resize_image
-from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError
+from keras_det.export.accuracy import Accuracy, exceeds, in_original_pixels
+from keras_det.export.budget import Budget
 from keras_det.export.matching import SCORE_THRESHOLD, match
-from keras_det.export.report import Budget, Comparison
+from keras_det.export.report import Comparison, describe_precision
 from keras_det.models.compiled import compiled
 
-NUM_DRAWN = 8
 # The part of the raw outputs that may differ by more than `Budget.raw`.
 TAIL = 1e-3
-
-
-def check_images(images, image_size) -> tuple[list[np.ndarray], str]:
-    """The images of the check and where they come from, "given" or "drawn".
-
-    Args:
-        images: list of uint8 arrays, paths or encoded bytes; one of them; None draws some.
-        image_size: (height, width) of the network's input; drawn images are somewhat larger.
-    """
-    if images is None:
-        return drawn_images(NUM_DRAWN, size=max(image_size) * 5 // 4, seed=0), "drawn"
-    images = images if isinstance(images, (list, tuple)) else [images]
-    if not images:
-        raise DataError(
-            "`images` must hold at least one image for the check of the export. Received: an "
-            "empty list. Give some real images, or None for drawn ones."
-        )
-    return [as_image(image) for image in images], "given"
+# Fewer pairs say little about detections.
+FEWEST_MATCHES = 10
 
 
 class RawErrors:
@@ -64,7 +49,7 @@ class RawErrors:
         for name, rows in self.images.items():
             mean, square, magnitude, exceeded, worst = np.array(rows).T
             deviation = np.sqrt(max(square.mean() - mean.mean() ** 2, 0.0))
-            floor = budget.rounding * magnitude.max() / budget.raw
+            floor = budget.rounding * magnitude.max() / (budget.raw or 1.0)
             if deviation < floor:
                 flat.append(name)
             scale = max(deviation, floor, np.finfo(np.float32).tiny)
@@ -76,10 +61,11 @@ class RawErrors:
 class Check:
     """Compares an artefact with a model, image by image.
 
-    An artefact has `raw(pixels)`, from `(1, height, width, 3)` uint8 to the dict of raw outputs,
-    `detections(image, pixels)`, from an image and the network's input made of it to trimmed
-    detections by signature name, `in_original_pixels`, whether these are in pixels of the image,
-    and `decoder_settings`, how the Keras model has to decode to find the same.
+    An artefact has `raw(pixels)`, from `(1, height, width, 3)` uint8 to the dict of raw outputs;
+    `calls(image, pixels)`, from an image and the network's input made of it to functions by
+    signature name, each of which returns trimmed detections; `in_original_pixels`, whether these
+    are in pixels of the image; and `decoder_settings`, how the Keras model has to decode to find
+    the same.
 
     Args:
         model: the detector.
@@ -91,11 +77,12 @@ class Check:
         self.model, self.artefact, self.budget = model, artefact, budget
         self.raw_errors, self.matchings = RawErrors(), []
         self.failures, self.reordered, self.num_images = [], 0, 0
+        self.seconds, self.accuracy = {}, Accuracy(model.class_names)
         self.keras_raw = compiled(model, lambda raw: raw)
         self.decoder = model.decoder(**artefact.decoder_settings)
 
-    def add(self, image: np.ndarray) -> None:
-        """Puts one image, uint8 `(height, width, 3)`, through both."""
+    def add(self, image: np.ndarray, truth: dict | None = None) -> None:
+        """Puts one image, uint8 `(height, width, 3)`, through both; `truth` are its objects."""
         fill = self.model.normalization.fill_color
         pixels, transform = resize_image(image, self.model.resize_policy, fill)
         pixels = pixels[None]
@@ -104,20 +91,40 @@ class Check:
         self.raw_errors.add(raw, found_raw)
         self._check_that_outputs_follow_the_image(pixels, raw, found_raw)
         reference = self._detections(raw, image, transform)
+        for name, call in self.artefact.calls(image, pixels).items():
+            found = self._timed(name, call)
+            self._compare(name, (raw, found_raw), reference, found, image, transform)
+            if truth is not None:
+                self._count(truth, reference, found, image, transform)
+                truth = None  # by the first signature
+        self.num_images += 1
+
+    def _timed(self, name, call):
+        start = time.perf_counter()
+        found = call()
+        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+        return found
+
+    def _compare(self, name, raws, reference, found, image, transform):
         scale = (transform.scale_x, transform.scale_y)
         scale = scale if self.artefact.in_original_pixels else (1.0, 1.0)
-        for name, found in self.artefact.detections(image, pixels).items():
-            matching = self._match(reference, found, scale)
-            if not matching.within(self.budget):
-                for other in self._in_the_order_of_the_artefact(raw, found_raw, image, transform):
-                    again = self._match(other, found, scale)
-                    if again.within(self.budget):
-                        matching, self.reordered = again, self.reordered + 1
-                        break
+        matching = self._match(reference, found, scale)
+        if self.budget.judges_detections and not matching.within(self.budget):
+            for other in self._in_the_order_of_the_artefact(*raws, image, transform):
+                again = self._match(other, found, scale)
+                if again.within(self.budget):
+                    matching, self.reordered = again, self.reordered + 1
+                    break
+        if self.budget.judges_detections:
             where = f"{name}, image {self.num_images}"
             self.failures += [f"{where}: {sentence}" for sentence in matching.lost]
-            self.matchings.append(matching)
-        self.num_images += 1
+        self.matchings.append(matching)
+
+    def _count(self, truth, reference, found, image, transform):
+        both = [reference, found]
+        if not self.artefact.in_original_pixels:
+            both = [in_original_pixels(each, transform, image.shape) for each in both]
+        self.accuracy.add(truth, *both)
 
     def _match(self, reference, found, scale):
         slots = reference["slots"]
@@ -164,6 +171,8 @@ class Check:
         excused = sum(matching.excused for matching in self.matchings)
         lost = sum(len(matching.lost) for matching in self.matchings)
         box_error, score_error = max(boxes, default=0.0), max(scores, default=0.0)
+        precision = self.accuracy.result()
+        judged, unjudged = self._judged(len(boxes), precision)
         return Comparison(
             num_images=self.num_images,
             total_detections=len(boxes) + excused + lost,
@@ -176,13 +185,36 @@ class Check:
             raw_error=raw_error,
             raw_error_max=raw_error_max,
             score_threshold=SCORE_THRESHOLD,
+            judged=judged,
+            unjudged=unjudged,
+            latency_ms={name: _latency(each) for name, each in self.seconds.items()},
+            precision=precision,
             failures=(
                 *self._raw_outside(raw_error, raw_error_max),
                 *self._outside(box_error, score_error),
+                *self._precision_outside(precision),
                 *self.failures,
             ),
             notes=tuple(self._notes(flat)),
         )
+
+    def _judged(self, matched, precision):
+        """What the verdict rests on, and why detections are not among it."""
+        judged, unjudged = ["raw outputs"] if self.budget.raw is not None else [], ""
+        if not self.budget.judges_detections:
+            unjudged = "single ones differ in this number format"
+        elif matched < FEWEST_MATCHES:
+            unjudged = (
+                f"{matched} matched above {SCORE_THRESHOLD:g} in these images, and "
+                f"{FEWEST_MATCHES} are needed"
+            )
+        else:
+            judged.append("detections")
+        if self.budget.ap_drop is not None and precision is not None:
+            judged.append("average precision")
+        elif self.budget.ap_drop is not None:
+            unjudged += "; average precision: not judged, no labelled images were given"
+        return tuple(judged) or ("finite numbers",), unjudged
 
     def _raw_outside(self, usual, largest):
         if not self.raw_errors.finite:
@@ -190,21 +222,29 @@ class Check:
         budget, unit = self.budget, "standard deviations (allowed"
         found = []
         for name in usual:
-            if usual[name] > budget.raw:
+            if budget.raw is not None and usual[name] > budget.raw:
                 found.append(f"`{name}` differs by {usual[name]:.3g} {unit} {budget.raw:g})")
-            elif largest[name] > budget.raw_largest:
+            elif budget.raw_largest is not None and largest[name] > budget.raw_largest:
                 worst = f"{largest[name]:.3g} {unit} {budget.raw_largest:g})"
                 found.append(f"`{name}` differs in places by {worst}")
         return found
 
     def _outside(self, box_error, score_error):
         budget, found = self.budget, []
+        if not budget.judges_detections:
+            return found
         if box_error > budget.box_pixels:
             allowed = f"(allowed {budget.box_pixels:g})"
             found.append(f"a box differs by {box_error:.3g} pixels {allowed}")
         if score_error > budget.score:
             found.append(f"a score differs by {score_error:.3g} (allowed {budget.score:g})")
         return found
+
+    def _precision_outside(self, precision):
+        allowed = self.budget.ap_drop
+        if precision is None or allowed is None or not exceeds(precision, allowed):
+            return []
+        return [f"AP {describe_precision(precision)}, allowed {allowed:g}"]
 
     def _notes(self, flat):
         notes = []
@@ -255,10 +295,15 @@ def _places(model, name, raw, scoring):
 
 
 def compare(model, artefact, images, budget: Budget) -> Comparison:
-    """Runs both on every image; arguments as of `Check`, `images` a list of uint8 arrays."""
+    """Runs both on every image; arguments as of `Check`, `images` an `Evidence`."""
     check = Check(model, artefact, budget)
-    for image in images:
-        check.add(image)
+    for image, truth in images:
+        check.add(image, truth)
+    if not check.num_images:
+        raise DataError(
+            "At least one image of the check must decode. Received: "
+            f"{len(images)} images; {images.unread[0]}. Check the data set."
+        )
     return check.result()
 
 
@@ -266,6 +311,11 @@ def trim(detections: dict) -> dict:
     """The filled slots of the first image of a batch of detections."""
     count = int(detections["num_detections"][0])
     return {name: detections[name][0, :count] for name in ("boxes", "scores", "labels")}
+
+
+def _latency(seconds):
+    """Median milliseconds; the first call prepares and does not count where there are others."""
+    return float(np.median(seconds[1:] or seconds)) * 1e3
 
 
 def _to_numpy(outputs):

@@ -4,6 +4,8 @@ import hashlib
 import os
 import pathlib
 
+import numpy as np
+
 # What `keras_det.report.files.staging` says where there is something already.
 NEW = "The export must not exist yet"
 
@@ -39,6 +41,23 @@ def sha256(artefact: pathlib.Path) -> str:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_sha256(model) -> str:
+    """Of a model's weights: type, shape and little-endian values of each, in the model's order.
+
+    It tells whether two files come from the same training; names and precision of the computation
+    do not enter.
+
+    Args:
+        model: any Keras model.
+    """
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        value = np.ascontiguousarray(value)
+        digest.update(f"{value.dtype} {list(value.shape)}\0".encode())
+        digest.update(value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
 

@@ -8,8 +8,6 @@ from keras_det.cli.command import Command
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.errors import DataError
 
-MAX_CHECK_IMAGES = 16
-
 EXAMPLES = (
     "keras-det export run/ --format tflite --quantize float16 --out lite0.tflite",
     "keras-det export run/ my_images/ --format saved_model --out served/1",
@@ -41,20 +39,26 @@ EXAMPLES = (
     type=click.Choice(["mediapipe"]),
     help="Lets MediaPipe's ObjectDetector open the TFLite file.",
 )
+@click.option(
+    "--max-images",
+    type=click.IntRange(min=1),
+    default=100,
+    help="Images of DATA to check on, spread over the split.",
+)
 @click.option("--out", type=click.Path(), help="[default: exports/ beside MODEL]")
-def export(model, data, split, kind, quantize, postprocess, metadata, out):
+def export(model, data, split, kind, quantize, postprocess, metadata, max_images, out):
     """Exports MODEL for servers or phones.
 
     MODEL is a .keras file or a run folder. The export is run beside the model on images of the data
-    set DATA, on drawn ones without it; the report of that check is printed, and written beside the
-    export.
+    set DATA, where the average precision of both is measured too, on drawn ones without it; the
+    report of that check is printed, and written beside the export.
     """
     options = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
     if kind == "saved_model":
         check_plain(options)
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
-    images = check_images(data, split) if data else None
     detector = load_keras_model(model)
+    images = check_images(detector, data, split, max_images) if data else None
     click.echo(write_export(detector, target, kind, images, **options))
     say_where("Export", target)
 
@@ -70,12 +74,13 @@ def check_plain(options: dict):
             )
 
 
-def check_images(data: str, split: str) -> list[str]:
-    """Paths of images spread over a data set."""
+def check_images(detector, data: str, split: str, max_images: int):
+    """At most `max_images` labelled images, spread over a data set with the model's classes."""
     from keras_det.data import load
 
-    paths = load(data, split=split).image_paths
-    return list(paths[:: max(1, len(paths) // MAX_CHECK_IMAGES)][:MAX_CHECK_IMAGES])
+    dataset = load(data, split=split, class_names=detector.class_names)
+    count = min(max_images, len(dataset))
+    return dataset.select([i * len(dataset) // count for i in range(count)])
 
 
 def write_export(detector, target: pathlib.Path, kind: str, images=None, **options):

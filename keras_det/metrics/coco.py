@@ -44,6 +44,28 @@ def coco_metrics(
         dict of the twelve numbers, floats in 0..1, under the names in `NUMBERS` ("AP", "AP50", …),
         and "AP_per_class", a dict from class name to AP. NaN where there is nothing to find.
     """
+    evaluation = evaluated(ground_truth, detections, class_names)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        evaluation.accumulate()
+        evaluation.summarize()
+    metrics = {
+        name: _or_nan(value) for (name, *_), value in zip(NUMBERS, evaluation.stats, strict=True)
+    }
+    # precision: IoU, recall, class, size, detections per image.
+    per_class = evaluation.eval["precision"][:, :, :, 0, -1]
+    metrics["AP_per_class"] = {
+        str(name): _or_nan(per_class[:, :, k].mean()) for k, name in enumerate(class_names)
+    }
+    return metrics
+
+
+def evaluated(ground_truth, detections, class_names, sizes=None):
+    """pycocotools' evaluation with every image matched, before it accumulates.
+
+    Args:
+        ground_truth, detections, class_names: as of `coco_metrics`.
+        sizes: names of the object sizes to match for. Default: COCO's four.
+    """
     from pycocotools.cocoeval import COCOeval
 
     if len(ground_truth) != len(detections):
@@ -63,21 +85,14 @@ def coco_metrics(
             self.evalImgs, self.eval = [], {}
 
     evaluation = Evaluation(iouType="bbox")
-    evaluation.params.imgIds = list(range(len(ground_truth)))
-    evaluation.params.catIds = list(range(len(class_names)))
+    params = evaluation.params
+    params.imgIds, params.catIds = list(range(len(ground_truth))), list(range(len(class_names)))
+    if sizes is not None:
+        ranges = dict(zip(params.areaRngLbl, params.areaRng, strict=True))
+        params.areaRngLbl, params.areaRng = list(sizes), [ranges[name] for name in sizes]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    metrics = {
-        name: _or_nan(value) for (name, *_), value in zip(NUMBERS, evaluation.stats, strict=True)
-    }
-    # precision: IoU, recall, class, size, detections per image.
-    per_class = evaluation.eval["precision"][:, :, :, 0, -1]
-    metrics["AP_per_class"] = {
-        str(name): _or_nan(per_class[:, :, k].mean()) for k, name in enumerate(class_names)
-    }
-    return metrics
+    return evaluation
 
 
 def _or_nan(value) -> float:

@@ -9,8 +9,9 @@ import pytest
 from keras_det import export
 from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
+from keras_det.export.evidence import check_images
 from keras_det.export.matching import match
-from keras_det.export.verify import Check, RawErrors, check_images, compare, trim
+from keras_det.export.verify import Check, RawErrors, compare, trim
 from tests.export.tiny import tiny
 
 BUDGET = export.BUDGETS["float32"]
@@ -29,9 +30,12 @@ class KerasArtefact:
         raw = self.model(pixels)
         return self.change_raw({k: keras.ops.convert_to_numpy(v) for k, v in raw.items()})
 
-    def detections(self, image, pixels):
-        found = self.model.decode(self.raw(pixels))
-        return {"default": self.change(trim({k: np.array(v) for k, v in found.items()}))}
+    def calls(self, image, pixels):
+        def call():
+            found = self.model.decode(self.raw(pixels))
+            return self.change(trim({k: np.array(v) for k, v in found.items()}))
+
+        return {"default": call}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ IMAGES = drawn_images(3, 150, seed=11)
 
 
 def checked(model, artefact, budget=BUDGET):
-    return compare(model, artefact, IMAGES, budget)
+    return compare(model, artefact, check_images(IMAGES, model), budget)
 
 
 def test_the_model_agrees_with_itself(model):
@@ -283,7 +287,7 @@ def test_one_wrong_output_among_many_is_seen(model):
         assert "`box_deltas` differs in places by" in found.verdict
 
 
-def test_drawn_images_fit_the_input():
-    images, source = check_images(None, (96, 128))
-    assert source == "drawn" and len(images) == 8
-    assert all(max(image.shape) == 160 and image.dtype == np.uint8 for image in images)
+def test_drawn_images_fit_the_input(model):
+    evidence = check_images(None, model)
+    assert evidence.source == "drawn" and len(evidence) == 8
+    assert all(max(image.shape) == 160 and image.dtype == np.uint8 for image, _ in evidence)

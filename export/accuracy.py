@@ -1,0 +1,57 @@
+"""Average precision of a model and of its artefact on the same labelled images."""
+
+import numpy as np
+
+from keras_det.data.resize import Transform
+from keras_det.metrics.bootstrap import paired_bootstrap
+
+
+class Accuracy:
+    """Collects what both find in labelled images.
+
+    Args:
+        class_names: of the model.
+    """
+
+    def __init__(self, class_names):
+        self.class_names = list(class_names)
+        self.truth, self.reference, self.found = [], [], []
+
+    def add(self, truth: dict, reference: dict, found: dict) -> None:
+        """Takes one image: its objects and both's detections, in pixels of the original image."""
+        self.truth.append(truth)
+        self.reference.append(reference)
+        self.found.append(found)
+
+    def result(self) -> dict | None:
+        """What `report.Comparison.precision` holds; None without labelled images."""
+        if not self.truth:
+            return None
+        pair = paired_bootstrap(self.truth, self.reference, self.found, self.class_names)
+        return {
+            "keras": pair.first,
+            "artefact": pair.second,
+            "drop": pair.drop,
+            "mean_drop": pair.mean_drop,
+            "interval": pair.interval,
+            "num_images": pair.num_images,
+            "resamples": pair.resamples,
+        }
+
+
+def exceeds(precision: dict, ap_drop: float) -> bool:
+    """Whether AP drops by more than allowed: the mean does, and so does all of its 95% interval."""
+    return precision["mean_drop"] > ap_drop and precision["interval"][0] > ap_drop
+
+
+def in_original_pixels(detections: dict, transform: Transform, shape) -> dict:
+    """Trimmed detections of the network's input in pixels of the original image, clipped to it.
+
+    Args:
+        detections: `boxes` `(n, 4)`, `scores`, `labels`.
+        transform: from the original image to the network's input.
+        shape: (height, width, …) of the original image.
+    """
+    boxes = transform.inverse().apply(detections["boxes"].astype("float32"))
+    limits = np.array([shape[1], shape[0]] * 2, "float32")
+    return {**detections, "boxes": np.clip(boxes, 0, limits)}

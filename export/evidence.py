@@ -1,0 +1,80 @@
+"""The images that an export is checked on."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_det.data import Dataset
+from keras_det.data.image import as_image, read_image
+from keras_det.data.shapes import drawn_images
+from keras_det.errors import DataError
+from keras_det.training.evaluate import ground_truth
+
+NUM_DRAWN = 8
+
+
+@dataclasses.dataclass
+class Evidence:
+    """Images of a check, read one at a time.
+
+    Args:
+        source: "drawn", "given" or "labelled".
+        images: uint8 arrays `(height, width, 3)`; with a data set, its paths.
+        dataset: where the images are labelled.
+        unread: sentences on images that did not decode, filled while reading.
+    """
+
+    source: str
+    images: tuple
+    dataset: Dataset | None = None
+    unread: list[str] = dataclasses.field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, dict | None]]:
+        """Pairs of an image and its objects as `metrics.coco.coco_metrics` takes them, or None."""
+        for i, image in enumerate(self.images):
+            if self.dataset is None:
+                yield image, None
+                continue
+            try:
+                pixels = read_image(image)
+            except DataError as error:
+                self.unread.append(f"left out: {error}")
+                continue
+            yield pixels, ground_truth(self.dataset, [i])[0]
+
+
+def check_images(images, model) -> Evidence:
+    """The images of the check of a model's export.
+
+    Args:
+        images: a labelled `keras_det.data.Dataset` with the model's classes; a list of uint8
+            arrays, paths or encoded bytes; one of them; None draws some.
+        model: the detector.
+
+    Raises:
+        DataError: an empty list, an image that does not decode, or other classes.
+    """
+    if images is None:
+        size = max(model.image_size) * 5 // 4
+        return Evidence("drawn", tuple(drawn_images(NUM_DRAWN, size=size, seed=0)))
+    if isinstance(images, Dataset):
+        images_of, source = images.image_paths, "labelled"
+    else:
+        images_of = images if isinstance(images, (list, tuple)) else [images]
+        source = "given"
+    if not len(images_of):
+        raise DataError(
+            "`images` must hold at least one image for the check of the export. Received: none. "
+            "Give some real images, or None for drawn ones."
+        )
+    if source == "given":
+        return Evidence(source, tuple(as_image(image) for image in images_of))
+    try:
+        model.check_dataset(images)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    return Evidence(source, tuple(images_of), images)
