@@ -9,7 +9,6 @@ from keras_det.data import Dataset
 from keras_det.data.image import as_image, read_image
 from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError
-from keras_det.training.evaluate import ground_truth
 
 NUM_DRAWN = 8
 
@@ -44,7 +43,7 @@ class Evidence:
             except DataError as error:
                 self.unread.append(f"left out: {error}")
                 continue
-            yield pixels, ground_truth(self.dataset, [i])[0]
+            yield pixels, self.dataset.ground_truth([i])[0]
 
 
 def check_images(images, model) -> Evidence:

@@ -9,9 +9,9 @@ from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_
 from keras_det.errors import DataError
 
 EXAMPLES = (
-    "keras-det export run/ --format tflite --quantize float16 --out lite0.tflite",
-    "keras-det export run/ my_images/ --format saved_model --out served/1",
-    "keras-det export run/ --format tflite --metadata mediapipe",
+    "keras-det export run/ --to tflite --quantize float16 --out lite0.tflite",
+    "keras-det export run/ my_images/ --to saved_model --out served/1",
+    "keras-det export run/ --to tflite --metadata mediapipe",
 )
 
 
@@ -20,7 +20,7 @@ EXAMPLES = (
 @click.argument("data", type=click.Path(), required=False)
 @click.option("--split", default="val", help="Part of DATA to check on.")
 @click.option(
-    "--format", "kind", type=click.Choice(["saved_model", "tflite"]), default="saved_model"
+    "--to", "kind", type=click.Choice(["saved_model", "tflite"]), default="saved_model"
 )
 @click.option(
     "--quantize",
@@ -69,7 +69,7 @@ def check_plain(options: dict):
     for name, value in options.items():
         if value != defaults[name]:
             raise DataError(
-                f"--{name} is for --format tflite. Received: {value} with saved_model. Leave it "
+                f"--{name} is for --to tflite. Received: {value} with saved_model. Leave it "
                 "out, or choose tflite."
             )
 

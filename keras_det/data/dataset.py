@@ -129,6 +129,27 @@ class Dataset:
             samples, self.class_names, category_ids=self.category_ids, **fields
         )
 
+    def ground_truth(self, indices: Iterable[int] | None = None) -> list[dict]:
+        """The objects of some images as `keras_det.metrics.coco.coco_metrics` takes them.
+
+        Args:
+            indices: of the images. Default: all.
+        """
+        rows = []
+        for index in range(len(self)) if indices is None else indices:
+            sample = self[index]
+            rows.append(
+                {
+                    "image_id": index,
+                    "boxes": sample.boxes,
+                    "labels": sample.labels,
+                    "crowd": sample.crowd,
+                    "area": sample.area,
+                    "size": tuple(sample.original_size),
+                }
+            )
+        return rows
+
     @property
     def num_classes(self) -> int:
         """Number of classes, without background."""

@@ -7,24 +7,6 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.metrics.coco import coco_metrics
 
 
-def ground_truth(dataset: Dataset, indices=None) -> list[dict]:
-    """The objects of a data set as `coco_metrics` takes them, crowds included."""
-    rows = []
-    for index in range(len(dataset)) if indices is None else indices:
-        sample = dataset[index]
-        rows.append(
-            {
-                "image_id": index,
-                "boxes": sample.boxes,
-                "labels": sample.labels,
-                "crowd": sample.crowd,
-                "area": sample.area,
-                "size": tuple(sample.original_size),
-            }
-        )
-    return rows
-
-
 def detect_dataset(
     model, dataset: Dataset, batch_size: int = 8, on_batch=None, **settings
 ) -> tuple[list[int], list[dict]]:
@@ -72,4 +54,4 @@ def evaluate(model, dataset: Dataset, batch_size: int = 8, on_batch=None, **sett
     """
     model.check_dataset(dataset)
     indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)
-    return coco_metrics(ground_truth(dataset, indices), detections, model.class_names)
+    return coco_metrics(dataset.ground_truth(indices), detections, model.class_names)

@@ -150,7 +150,7 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
         ("model_float32.tflite", "tflite", ()),
         ("model_float32_mediapipe.tflite", "tflite", mediapipe),
     ):
-        result = run("export", out, "--format", kind, *more)
+        result = run("export", out, "--to", kind, *more)
         assert result.exit_code == 0, result.output
         assert ("Note: MediaPipe stretches" in result.stderr) == bool(more)
         found = tmp_path / f"found_{name}"

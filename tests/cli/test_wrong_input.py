@@ -151,9 +151,9 @@ def test_folder_without_images(refused, coco, tmp_path):
 
 def test_quantised_saved_model(refused):
     message = refused("export", "m.keras", "--quantize", "float16")
-    assert "--quantize is for --format tflite" in message
+    assert "--quantize is for --to tflite" in message
     message = refused("export", "m.keras", "--postprocess", "mediapipe")
-    assert "--postprocess is for --format tflite. Received: mediapipe" in message
+    assert "--postprocess is for --to tflite. Received: mediapipe" in message
 
 
 def test_export_over_something(refused, coco):

@@ -11,7 +11,6 @@ from keras_det.data.resize import letterbox
 from keras_det.errors import DataError
 from keras_det.models import load_model
 from keras_det.training import evaluate, train
-from keras_det.training.evaluate import ground_truth
 
 MODEL = "efficientdet_lite0"
 SETTINGS = dict(image_size=64, batch_size=4, seed=1)
@@ -181,7 +180,7 @@ def test_ground_truth_fed_back_as_detections_scores_one(drawn):
 
 
 def test_ground_truth_keeps_area_and_crowd(drawn):
-    rows = ground_truth(drawn[1])
+    rows = drawn[1].ground_truth()
     assert [row["image_id"] for row in rows] == [0, 1, 2]
     np.testing.assert_array_equal(rows[0]["area"], drawn[1][0].area)
     assert rows[0]["crowd"].dtype == bool
