@@ -34,7 +34,7 @@ def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
     return (model.with_changes(**changes) if changes else model), notes
 
 
-def frozen_network(model, batch_size=None):
+def frozen_network(model, batch_size=None, dtype="uint8"):
     """The network with its weights as constants: `images -> dict of raw outputs`.
 
     Constants let TensorFlow fold (Lite0 at 320 on a CPU: about a fifth faster than with variables)
@@ -44,9 +44,10 @@ def frozen_network(model, batch_size=None):
     Args:
         model: the detector.
         batch_size: int, or None for any.
+        dtype: of the images.
 
     Returns:
-        Function of uint8 `(batch_size, height, width, 3)`; its signatures share one copy of it.
+        Function of images `(batch_size, height, width, 3)`; its signatures share one copy of it.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -56,7 +57,7 @@ def frozen_network(model, batch_size=None):
     def network(images):
         return dict(model(images, training=False))
 
-    signature = tf.TensorSpec((batch_size, *model.image_size, 3), tf.uint8, name="images")
+    signature = tf.TensorSpec((batch_size, *model.image_size, 3), dtype, name="images")
     traced = tf.function(network, input_signature=[signature]).get_concrete_function()
     frozen = convert_variables_to_constants_v2(traced)
     # Freezing flattens the outputs, in the order of their names.

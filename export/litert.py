@@ -7,7 +7,9 @@ from keras import ops
 
 from keras_det.errors import DataError, suggest
 from keras_det.export.budget import Budget, check_budget
+from keras_det.export.calibration import calibration_pixels, check_given, observed_ranges
 from keras_det.export.certificate import certify
+from keras_det.export.contract import Choice, keep_accuracy, sensitivity
 from keras_det.export.evidence import check_images
 from keras_det.export.flatbuffer import check_operators, hide_outputs
 from keras_det.export.float16 import with_float16_kernels
@@ -20,12 +22,13 @@ from keras_det.export.mediapipe import (
     as_detections,
 )
 from keras_det.export.metadata import with_metadata
-from keras_det.export.report import ExportReport
-from keras_det.export.verify import trim
+from keras_det.export.quantize import FloatFile, check_installed
+from keras_det.export.report import ExportError, ExportReport
+from keras_det.export.verify import compare, trim
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
-QUANTIZE = ("float32", "float16")
+QUANTIZE = ("float32", "float16", "dynamic", "int8")
 POSTPROCESS = ("builtin", "mediapipe", "none")
 METADATA = ("mediapipe",)
 SIGNATURE = "serving_default"
@@ -37,12 +40,14 @@ def tflite(
     *,
     quantize: str = "float32",
     postprocess: str = "builtin",
+    calibration=None,
     image_size=None,
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     metadata: str | None = None,
     images=None,
     budget: Budget | None = None,
+    on_progress=None,
 ) -> ExportReport:
     """Writes a TFLite file and checks it.
 
@@ -65,11 +70,17 @@ def tflite(
     Args:
         model: a detector; one of mixed precision is exported in float32.
         path: file that does not exist yet.
-        quantize: "float32", or "float16": half the size; kernels are rounded, biases and the
-            arithmetic are float32.
+        quantize: "float32"; "float16": half the size, kernels are rounded, biases and the
+            arithmetic are float32; "dynamic": a quarter of the size, kernels have 8 bits, runtimes
+            round what lies between the layers while they run; or "int8": as small, the whole
+            network computes with integers, decoding and NMS with floats. The last two need the
+            extra `quantize`.
         postprocess: "builtin"; "mediapipe", for detectors with anchors; or "none": outputs are the
             model's raw ones, `class_logits` and `box_deltas` of an anchor detector, the six kinds
             of maps of a CornerNet.
+        calibration: for "int8", which needs it: images of the training set, a
+            `keras_det.data.Dataset` or a list of uint8 arrays, paths or bytes. They say which
+            numbers occur between the layers; of more than 200, 200 spread over them are taken.
         image_size: int or (height, width) of the network's input. Default: the model's.
         score_threshold: float >= 0, with "mediapipe" only; detections score above it. Default:
             0.001.
@@ -77,16 +88,20 @@ def tflite(
             better stays. Default: 0.5.
         metadata: "mediapipe" writes what MediaPipe needs into the file, class names included; not
             with raw outputs. Default: no metadata.
-        images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
+        images: images to check on: a labelled `Dataset`, on which the average precision of both is
+            measured, or uint8 arrays, paths or bytes. Default: drawn images.
         budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
-            1e-3 in score, 1 pixel and 1e-2 for float16.
+            1e-3 in score, 1 pixel and 1e-2 for float16; with 8 bits 0.004 of average precision.
+            For "int8" layers stay in float32 until it is kept, at most a quarter of them.
+        on_progress: called with a sentence now and then while "int8" is measured.
 
     Returns:
         The check, also written to `<path>.certificate.json`.
 
     Raises:
         ExportError: outside the budget, or not runnable on a phone; nothing is kept.
-        DataError: `path` exists, or "mediapipe" does not fit the model or the other arguments.
+        DataError: `path` exists, there is no `calibration` for "int8", or "mediapipe" does not fit
+            the model or the other arguments.
 
     Warns:
         UserWarning: `metadata` for a model trained on letterboxed images. MediaPipe stretches them.
@@ -95,34 +110,43 @@ def tflite(
     _check_choice("postprocess", postprocess, POSTPROCESS)
     thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
     _check_mediapipe(model, postprocess, metadata, thresholds)
+    _check_calibration(quantize, calibration)
     budget = check_budget(budget, quantize)
     model, notes = exportable(model, image_size)
     if metadata is not None:
         notes += _warnings_of_mediapipe(model)
     pictures = check_images(images, model)
     decoder = make_decoder(model, postprocess, metadata, **thresholds)
+    settings = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
+    choice = None
     with staging(path, NEW) as (final, artefact):
-        opened = convert(model, quantize, decoder)
+        if quantize == "int8":
+            pixels, left_out = calibration_pixels(calibration, model)
+            choice = choose_int8(model, decoder, pixels, pictures, budget, on_progress)
+            opened, notes = choice.content, [*notes, *left_out, *choice.notes()]
+            settings.update(choice.settings(), calibration_images=len(pixels))
+        else:
+            opened = convert(model, quantize, decoder)
         operators = check_operators(opened, OPERATOR if postprocess == "mediapipe" else None)
         content = _finished(model, opened, decoder, metadata)
         artefact.write_bytes(content)
         running = LiteModel(model, content, opened, decoder)
-        report = certify(
-            model,
-            artefact,
-            running,
-            images=pictures,
-            budget=budget,
-            format="tflite",
-            settings={
-                "quantize": quantize,
-                "postprocess": postprocess,
-                "metadata": metadata,
-                "operators": operators,
-            },
-            decoding=running.decoding,
-            notes=notes + running.notes,
-        )
+        try:
+            report = certify(
+                model,
+                artefact,
+                running,
+                images=pictures,
+                budget=budget,
+                format="tflite",
+                settings={**settings, "operators": operators},
+                decoding=running.decoding,
+                notes=notes + running.notes,
+            )
+        except ExportError as error:
+            if choice is None:
+                raise
+            raise ExportError(choice.refusal(), error.report) from None
         beside = {
             ".labels.txt": labels_text(model.class_names),
             ".certificate.json": report.to_json(),
@@ -136,6 +160,19 @@ def _check_choice(name, value, choices):
         raise ValueError(
             f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}."
             f"{suggest(value, choices)} Others do not exist yet."
+        )
+
+
+def _check_calibration(quantize, calibration):
+    """Raises DataError where it is missing, or given to a format that has no use for it."""
+    if quantize in ("dynamic", "int8"):
+        check_installed()
+    if quantize == "int8":
+        check_given(calibration)
+    elif calibration is not None:
+        raise DataError(
+            f'`calibration` is for quantize="int8". Received: quantize={quantize!r}. Leave it out, '
+            'or export with quantize="int8".'
         )
 
 
@@ -195,12 +232,19 @@ def make_decoder(model, postprocess: str, metadata: str | None = None, **thresho
     return decoder if metadata is None else InConvention(decoder)
 
 
-def convert(model, quantize: str, decoder=None) -> bytes:
-    """Converts a detector; with a decoder the file shows raw outputs and detections."""
+def convert(model, quantize: str, decoder=None, dtype: str = "uint8") -> bytes:
+    """Converts a detector; with a decoder the file shows raw outputs and detections.
+
+    Args:
+        model: the detector.
+        quantize: "float32", "float16" or "dynamic".
+        decoder: of `make_decoder`.
+        dtype: of the images, numbers of 0..255.
+    """
     import tensorflow as tf
 
-    network = frozen_network(model, batch_size=1)
-    signature = tf.TensorSpec((1, *model.image_size, 3), tf.uint8, name="images")
+    network = frozen_network(model, batch_size=1, dtype=dtype)
+    signature = tf.TensorSpec((1, *model.image_size, 3), dtype, name="images")
 
     @tf.function(input_signature=[signature])
     def function(images):
@@ -213,7 +257,33 @@ def convert(model, quantize: str, decoder=None) -> bytes:
         # Only for ours: `check_operators` refuses others.
         converter.allow_custom_ops = isinstance(decoder, OperatorDecoder)
         content = converter.convert()
+    if quantize == "dynamic":
+        return FloatFile(content, model).dynamic()
     return with_float16_kernels(content) if quantize == "float16" else content
+
+
+def choose_int8(model, decoder, pixels, pictures, budget, on_progress=None) -> Choice:
+    """The int8 file with the fewest layers in float32 that is within the budget.
+
+    Args:
+        model: the detector.
+        decoder: of `make_decoder`.
+        pixels: of `calibration_pixels`.
+        pictures: `Evidence` to measure on.
+        budget: `Budget`.
+        on_progress: as of `tflite`.
+    """
+    tell = on_progress or (lambda sentence: None)
+    file = FloatFile(convert(model, "float32", decoder, dtype="float32"), model)
+    ranges = observed_ranges(file.content, file.tensors, pixels)
+    tell(f"measured the ranges of {len(ranges)} tensors on {len(pixels)} images")
+    errors = sensitivity(file, ranges, pixels, tell)
+
+    def check(content):
+        running = LiteModel(model, content, content, decoder)
+        return compare(model, running, pictures, budget)
+
+    return keep_accuracy(file, ranges, errors, check, tell)
 
 
 class LiteModel:

@@ -12,6 +12,7 @@ EXAMPLES = (
     "keras-det export run/ --to tflite --quantize float16 --out lite0.tflite",
     "keras-det export run/ my_images/ --to saved_model --out served/1",
     "keras-det export run/ --to tflite --metadata mediapipe",
+    "keras-det export run/ my_images/ --to tflite --quantize int8 --calibrate my_images/",
 )
 
 
@@ -19,15 +20,19 @@ EXAMPLES = (
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(), required=False)
 @click.option("--split", default="val", help="Part of DATA to check on.")
-@click.option(
-    "--to", "kind", type=click.Choice(["saved_model", "tflite"]), default="saved_model"
-)
+@click.option("--to", "kind", type=click.Choice(["saved_model", "tflite"]), default="saved_model")
 @click.option(
     "--quantize",
-    type=click.Choice(["float32", "float16"]),
+    type=click.Choice(["float32", "float16", "dynamic", "int8"]),
     default="float32",
-    help="Numbers in a TFLite file; float16 halves its size.",
+    help="Numbers in a TFLite file; float16 halves its size, the others quarter it.",
 )
+@click.option(
+    "--calibrate",
+    type=click.Path(),
+    help="Data set whose images say which numbers int8 has to hold: the training images.",
+)
+@click.option("--calibrate-split", default="train", help="Part of it.")
 @click.option(
     "--postprocess",
     type=click.Choice(["builtin", "mediapipe", "none"]),
@@ -46,32 +51,57 @@ EXAMPLES = (
     help="Images of DATA to check on, spread over the split.",
 )
 @click.option("--out", type=click.Path(), help="[default: exports/ beside MODEL]")
-def export(model, data, split, kind, quantize, postprocess, metadata, max_images, out):
+def export(model, data, split, kind, calibrate, calibrate_split, max_images, out, **options):
     """Exports MODEL for servers or phones.
 
     MODEL is a .keras file or a run folder. The export is run beside the model on images of the data
     set DATA, where the average precision of both is measured too, on drawn ones without it; the
     report of that check is printed, and written beside the export.
     """
-    options = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
     if kind == "saved_model":
-        check_plain(options)
+        check_plain({**options, "calibrate": calibrate})
+    check_calibration(options["quantize"], calibrate)
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     detector = load_keras_model(model)
     images = check_images(detector, data, split, max_images) if data else None
+    if calibrate:
+        options["calibration"] = calibration_images(calibrate, calibrate_split)
+        options["on_progress"] = lambda sentence: click.echo(sentence, err=True)
     click.echo(write_export(detector, target, kind, images, **options))
     say_where("Export", target)
 
 
 def check_plain(options: dict):
     """DataError where an option of TFLite files is given with another format."""
-    defaults = {"quantize": "float32", "postprocess": "builtin", "metadata": None}
+    defaults = {
+        "quantize": "float32",
+        "postprocess": "builtin",
+        "metadata": None,
+        "calibrate": None,
+    }
     for name, value in options.items():
         if value != defaults[name]:
             raise DataError(
                 f"--{name} is for --to tflite. Received: {value} with saved_model. Leave it "
                 "out, or choose tflite."
             )
+
+
+def check_calibration(quantize: str, calibrate: str | None):
+    """DataError where --calibrate is missing or has no use."""
+    if (quantize == "int8") == bool(calibrate):
+        return
+    raise DataError(
+        "--quantize int8 and --calibrate DATA go together: it takes the training images. Received: "
+        f"--quantize {quantize}, --calibrate {calibrate}. Give both, or neither."
+    )
+
+
+def calibration_images(data: str, split: str) -> list[str]:
+    """Paths of the images of a data set; its classes do not matter."""
+    from keras_det.data import load
+
+    return list(load(data, split=split).image_paths)
 
 
 def check_images(detector, data: str, split: str, max_images: int):

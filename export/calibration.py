@@ -1,0 +1,103 @@
+"""The images that say which numbers occur between the layers of a network."""
+
+import warnings
+
+import numpy as np
+
+from keras_det.data import Dataset
+from keras_det.data.image import as_image
+from keras_det.data.resize import resize_image
+from keras_det.errors import DataError
+
+# Ranges of 100 and of 200 images of BCCD gave the same errors; more only take time.
+NUM_IMAGES = 200
+
+
+def calibration_pixels(calibration, model) -> tuple[list[np.ndarray], list[str]]:
+    """The network's inputs that ranges are measured on, resized as the model says.
+
+    A black and a white image are always among them: whatever a camera gives lies between, and the
+    network's input then covers exactly 0..255.
+
+    Args:
+        calibration: `keras_det.data.Dataset`, or a list of uint8 arrays, paths or encoded bytes;
+            of more than 200 images, 200 evenly spread over them are taken.
+        model: the detector.
+
+    Returns:
+        `(pixels, notes)`: uint8 arrays `(1, height, width, channels)`; sentences on images that did
+        not decode and were left out, as in training.
+
+    Raises:
+        DataError: no images, or none that decodes.
+    """
+    images = _listed(calibration)
+    count = min(NUM_IMAGES, len(images))
+    pixels, notes = [], []
+    for i in range(count):
+        try:
+            image = as_image(images[i * len(images) // count])
+        except DataError as error:
+            notes.append(f"left out of the calibration: {error}")
+            continue
+        resized, _ = resize_image(image, model.resize_policy, model.normalization.fill_color)
+        pixels.append(resized[None])
+    if not pixels:
+        raise DataError(
+            "At least one image of `calibration` must decode. Received: "
+            f"{len(images)} images; {notes[0] if notes else 'nothing to read'}. Give images of the "
+            "training set."
+        )
+    return [*pixels, np.zeros_like(pixels[0]), np.full_like(pixels[0], 255)], notes
+
+
+def check_given(calibration) -> None:
+    """DataError without images; a default of drawn ones would be a trap."""
+    if calibration is None:
+        raise DataError(
+            'quantize="int8" needs `calibration`, images of the kind that the model will see. '
+            "Received: None. Give the training set, a keras_det.data.Dataset or a list of images; "
+            "100 to 200 of them are enough."
+        )
+
+
+def _listed(calibration):
+    if isinstance(calibration, Dataset):
+        return calibration.image_paths
+    return calibration if isinstance(calibration, (list, tuple)) else [calibration]
+
+
+def observed_ranges(content: bytes, names, pixels) -> dict[str, np.ndarray]:
+    """The smallest and the largest number in tensors of a TFLite file.
+
+    Args:
+        content: a float32 TFLite file with one input and one subgraph.
+        names: of the tensors.
+        pixels: arrays for the input.
+
+    Returns:
+        By name of the tensor a float32 array `(images, 2)`.
+    """
+    interpreter = preserving(content)
+    (given,) = interpreter.get_input_details()
+    indices = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
+    ranges = {name: [] for name in names}
+    for image in pixels:
+        interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
+        interpreter.invoke()
+        for name, rows in ranges.items():
+            values = interpreter.get_tensor(indices[name])
+            rows.append((values.min(), values.max()))
+    return {name: np.array(rows, np.float32) for name, rows in ranges.items()}
+
+
+def preserving(content: bytes):
+    """An interpreter, its tensors allocated, that keeps what it computes between the layers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with warnings.catch_warnings():
+        # Its memory is what is wanted here.
+        warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
+        interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    return interpreter

@@ -1,0 +1,158 @@
+"""Which layers of an int8 file stay in float, so that it keeps the accuracy of the model."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_det.export.quantize import FloatFile
+from keras_det.export.report import Comparison, describe_precision
+
+# Images that say which layers hurt; their order was the same with 32.
+NUM_IMAGES = 8
+# At most this part of the layers stays in float: beyond it little is left of what int8 is for.
+LARGEST_PART = 0.25
+NUM_SHOWN = 5
+WITHIN = "raw outputs within the budget"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An int8 file and how it came about.
+
+    Args:
+        content: the file.
+        sensitivity: by layer, the largest first, the error of the raw outputs where this layer
+            alone is in int8: root of the mean square, in standard deviations of each output.
+        in_float: layers that stay in float32.
+        tried: one sentence per attempt.
+        passed: whether the last one was within the budget.
+    """
+
+    content: bytes
+    sensitivity: dict[str, float]
+    in_float: tuple[str, ...]
+    tried: tuple[str, ...]
+    passed: bool
+
+    def settings(self) -> dict:
+        """What the certificate says about it."""
+        rounded = {name: float(f"{error:.3g}") for name, error in self.sensitivity.items()}
+        return {
+            "sensitivity": rounded,
+            "float_layers": list(self.in_float),
+            "attempts": list(self.tried),
+        }
+
+    def notes(self) -> list[str]:
+        """What the reader of the printed report should know."""
+        worst = list(self.sensitivity.items())[:NUM_SHOWN]
+        listed = ", ".join(f"{name} {error:.2g}" for name, error in worst)
+        notes = [f"int8 hurts most in {listed} (standard deviations of the raw outputs)"]
+        if self.in_float:
+            notes.append(
+                f"{len(self.in_float)} of {len(self.sensitivity)} layers stay in float32: "
+                f"{', '.join(self.in_float)}"
+            )
+        return notes
+
+    def refusal(self) -> str:
+        """Why there is no such file, and what to do."""
+        return (
+            f"An int8 file within the budget was not found. Received: {'; '.join(self.tried)}; at "
+            f"most {len(self.in_float)} of {len(self.sensitivity)} layers may stay in float32. "
+            "Give more and more varied images for `calibration`, of the kind that the model was "
+            "trained on; train some more epochs with keras_det.models.quantize_aware(model) and "
+            'export that; or take quantize="float16".'
+        )
+
+
+def sensitivity(file: FloatFile, ranges: dict, pixels, on_progress) -> dict[str, float]:
+    """How much each layer hurts, see `Choice`.
+
+    Measured with this layer alone in int8: what the others add does not hide it, and the errors of
+    several layers add up as those of independent noise do.
+
+    Args:
+        file: the network.
+        ranges: of all its tensors.
+        pixels: inputs `(1, height, width, channels)`; some evenly spread over them are taken.
+        on_progress: called with a sentence now and then.
+    """
+    chosen = pixels[:: max(1, len(pixels) // NUM_IMAGES)][:NUM_IMAGES]
+    expected = _outputs(file.content, chosen, file.raw_outputs)
+    scales = {name: max(float(value.std()), 1e-12) for name, value in expected.items()}
+    errors = {}
+    for i, layer in enumerate(file.layers):
+        others = [name for name in file.layers if name != layer]
+        found = _outputs(file.int8(ranges, others), chosen, file.raw_outputs)
+        squares = [
+            np.square((found[name] - value) / scales[name]).mean()
+            for name, value in expected.items()
+        ]
+        errors[layer] = float(np.sqrt(np.mean(squares)))
+        if (i + 1) % 10 == 0:
+            on_progress(f"measured {i + 1} of {len(file.layers)} layers in int8")
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+
+def _outputs(content, pixels, names):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    run = interpreter.get_signature_runner()
+    ((given, details),) = run.get_input_details().items()
+    rows = [run(**{given: image.astype(details["dtype"])}) for image in pixels]
+    return {name: np.stack([row[name] for row in rows]) for name in names}
+
+
+def keep_accuracy(file: FloatFile, ranges: dict, errors: dict, check, on_progress) -> Choice:
+    """Leaves layers in float, the most sensitive first, until the file is within the budget.
+
+    Tried are 0, 1, 2, 4, … layers up to a quarter of all, then the number halfway down to the last
+    one that failed: seldom more than six files are measured.
+
+    Args:
+        file: the network.
+        ranges: of all its tensors.
+        errors: of `sensitivity`.
+        check: function from a file to its `Comparison` with the Keras model.
+        on_progress: called with a sentence after each attempt.
+    """
+    order, tried = list(errors), []
+
+    def attempt(count):
+        content = file.int8(ranges, order[:count])
+        comparison = check(content)
+        tried.append(_describe(count, comparison))
+        on_progress(tried[-1])
+        return content, comparison.passed
+
+    most, failed = max(1, math.ceil(len(order) * LARGEST_PART)), -1
+    for count in _counts(most):
+        content, passed = attempt(count)
+        if passed:
+            break
+        failed = count
+    halfway = (count + failed) // 2
+    if passed and halfway > failed and count - failed > 2:
+        other, passes = attempt(halfway)
+        if passes:
+            content, count = other, halfway
+    return Choice(content, dict(errors), tuple(order[:count]), tuple(tried), passed)
+
+
+def _counts(most):
+    """0, 1, 2, 4, … and `most`."""
+    powers = (2**i for i in range(most.bit_length()))
+    return [0, *(count for count in powers if count < most), most]
+
+
+def _describe(count, comparison: Comparison):
+    what = f"{count} layers in float32" if count != 1 else "1 layer in float32"
+    if comparison.precision:
+        what += f": AP {describe_precision(comparison.precision)}"
+    others = [sentence for sentence in comparison.failures if not sentence.startswith("AP ")]
+    if others or not comparison.precision:
+        what += f"{',' if comparison.precision else ':'} {'; '.join(others[:2]) or WITHIN}"
+    return what
