@@ -8,12 +8,13 @@ from keras_det.data import Dataset
 from keras_det.data.image import as_image
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
+from keras_det.export.evidence import as_grey, fill_of
 
 # Ranges of 100 and of 200 images of BCCD gave the same errors; more only take time.
 NUM_IMAGES = 200
 
 
-def calibration_pixels(calibration, model) -> tuple[list[np.ndarray], list[str]]:
+def calibration_pixels(calibration, model, channels: int = 3) -> tuple[list[np.ndarray], list[str]]:
     """The network's inputs that ranges are measured on, resized as the model says.
 
     A black and a white image are always among them: whatever a camera gives lies between, and the
@@ -23,6 +24,7 @@ def calibration_pixels(calibration, model) -> tuple[list[np.ndarray], list[str]]
         calibration: `keras_det.data.Dataset`, or a list of uint8 arrays, paths or encoded bytes;
             of more than 200 images, 200 evenly spread over them are taken.
         model: the detector.
+        channels: 3, or 1 for grey images.
 
     Returns:
         `(pixels, notes)`: uint8 arrays `(1, height, width, channels)`; sentences on images that did
@@ -40,8 +42,9 @@ def calibration_pixels(calibration, model) -> tuple[list[np.ndarray], list[str]]
         except DataError as error:
             notes.append(f"left out of the calibration: {error}")
             continue
-        resized, _ = resize_image(image, model.resize_policy, model.normalization.fill_color)
-        pixels.append(resized[None])
+        image = image if channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
+        resized, _ = resize_image(image, model.resize_policy, fill_of(model, channels))
+        pixels.append(resized[None, ..., :channels])
     if not pixels:
         raise DataError(
             "At least one image of `calibration` must decode. Received: "

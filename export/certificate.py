@@ -7,6 +7,7 @@ import keras
 
 from keras_det import __version__
 from keras_det.export.budget import Budget
+from keras_det.export.evidence import fill_of
 from keras_det.export.report import ExportError, ExportReport
 from keras_det.export.verify import compare
 from keras_det.export.writing import files_of, sha256, weights_sha256
@@ -56,7 +57,7 @@ def certify(
         sha256=sha256(artefact),
         weights_sha256=weights_sha256(model),
         versions={**_versions(), **running.runtime},
-        preprocessing=_preprocessing(model),
+        preprocessing=_preprocessing(model, running.channels),
         class_names=tuple(model.class_names),
         decoding=decoding,
         signatures=running.outputs(),
@@ -91,14 +92,15 @@ def _versions():
     }
 
 
-def _preprocessing(model):
+def _preprocessing(model, channels):
     layer = model.normalization
     return {
         "resize_mode": model.resize_policy["mode"],
         "image_size": list(model.image_size),
-        "fill_color": list(layer.fill_color),
+        "fill_color": list(fill_of(model, channels)),
         "interpolation": "bilinear, half-pixel centres, no antialias, rounded to uint8",
-        "channel_order": "rgb",
+        "channel_order": "rgb" if channels == 3 else "grey: 0.299 R + 0.587 G + 0.114 B",
+        "channels": channels,
         "mean": layer.mean,
         "scale": layer.scale,
         "normalization": "inside the artefact; the mean and scale are in order "

@@ -21,12 +21,14 @@ class Evidence:
         source: "drawn", "given" or "labelled".
         images: uint8 arrays `(height, width, 3)`; with a data set, its paths.
         dataset: where the images are labelled.
+        channels: 3, or 1: every image is turned grey, and its three channels are equal.
         unread: sentences on images that did not decode, filled while reading.
     """
 
     source: str
     images: tuple
     dataset: Dataset | None = None
+    channels: int = 3
     unread: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
@@ -36,30 +38,51 @@ class Evidence:
         """Pairs of an image and its objects as `metrics.coco.coco_metrics` takes them, or None."""
         for i, image in enumerate(self.images):
             if self.dataset is None:
-                yield image, None
+                yield self._coloured(image), None
                 continue
             try:
                 pixels = read_image(image)
             except DataError as error:
                 self.unread.append(f"left out: {error}")
                 continue
-            yield pixels, self.dataset.ground_truth([i])[0]
+            yield self._coloured(pixels), self.dataset.ground_truth([i])[0]
+
+    def _coloured(self, image):
+        return image if self.channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
 
 
-def check_images(images, model) -> Evidence:
+def as_grey(image: np.ndarray) -> np.ndarray:
+    """uint8 `(height, width, 1)` of RGB: ITU-R BT.601's luma, 0.299 R + 0.587 G + 0.114 B.
+
+    It is the Y of a JPEG and of most cameras' YUV.
+    """
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+def fill_of(model, channels: int = 3) -> tuple:
+    """What surrounds a letterboxed image in the network's input, one number per channel of RGB."""
+    fill = tuple(model.normalization.fill_color)
+    return fill if channels == 3 else (round(sum(fill) / 3),) * 3
+
+
+def check_images(images, model, channels: int = 3) -> Evidence:
     """The images of the check of a model's export.
 
     Args:
         images: a labelled `keras_det.data.Dataset` with the model's classes; a list of uint8
             arrays, paths or encoded bytes; one of them; None draws some.
         model: the detector.
+        channels: 3, or 1 for an export that takes grey images.
 
     Raises:
         DataError: an empty list, an image that does not decode, or other classes.
     """
     if images is None:
         size = max(model.image_size) * 5 // 4
-        return Evidence("drawn", tuple(drawn_images(NUM_DRAWN, size=size, seed=0)))
+        drawn = tuple(drawn_images(NUM_DRAWN, size=size, seed=0))
+        return Evidence("drawn", drawn, channels=channels)
     if isinstance(images, Dataset):
         images_of, source = images.image_paths, "labelled"
     else:
@@ -71,9 +94,9 @@ def check_images(images, model) -> Evidence:
             "Give some real images, or None for drawn ones."
         )
     if source == "given":
-        return Evidence(source, tuple(as_image(image) for image in images_of))
+        return Evidence(source, tuple(map(as_image, images_of)), channels=channels)
     try:
         model.check_dataset(images)
     except ValueError as error:
         raise DataError(str(error)) from None
-    return Evidence(source, tuple(images_of), images)
+    return Evidence(source, tuple(images_of), images, channels)

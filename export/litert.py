@@ -1,37 +1,31 @@
 """TFLite files for phones: uint8 image in, detections out."""
 
-import tempfile
+import dataclasses
+import hashlib
 import warnings
-
-from keras import ops
 
 from keras_det.errors import DataError, suggest
 from keras_det.export.budget import Budget, check_budget
-from keras_det.export.calibration import calibration_pixels, check_given, observed_ranges
+from keras_det.export.calibration import calibration_pixels, check_given
 from keras_det.export.certificate import certify
-from keras_det.export.contract import Choice, keep_accuracy, sensitivity
+from keras_det.export.contract import Choice
+from keras_det.export.conversion import choose_int8, convert, finished, make_decoder
+from keras_det.export.delegates import delegate_report, describe_delegates
 from keras_det.export.evidence import check_images
-from keras_det.export.flatbuffer import check_operators, hide_outputs
-from keras_det.export.float16 import with_float16_kernels
-from keras_det.export.graph import exportable, frozen_network, save
-from keras_det.export.mediapipe import (
-    OPERATOR,
-    OUTPUTS,
-    InConvention,
-    OperatorDecoder,
-    as_detections,
-)
-from keras_det.export.metadata import with_metadata
-from keras_det.export.quantize import FloatFile, check_installed
+from keras_det.export.flatbuffer import check_operators
+from keras_det.export.graph import exportable
+from keras_det.export.lite_model import LiteModel, SplitModel
+from keras_det.export.mediapipe import OPERATOR
+from keras_det.export.quantize import check_installed
 from keras_det.export.report import ExportError, ExportReport
-from keras_det.export.verify import compare, trim
+from keras_det.export.split import TAIL_SUFFIX, convert_tail, cut
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
 QUANTIZE = ("float32", "float16", "dynamic", "int8")
-POSTPROCESS = ("builtin", "mediapipe", "none")
+POSTPROCESS = ("builtin", "mediapipe", "split", "none")
 METADATA = ("mediapipe",)
-SIGNATURE = "serving_default"
+CHANNELS = (3, 1)
 
 
 def tflite(
@@ -42,6 +36,7 @@ def tflite(
     postprocess: str = "builtin",
     calibration=None,
     image_size=None,
+    channels: int = 3,
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     metadata: str | None = None,
@@ -62,6 +57,12 @@ def tflite(
     `[1, 100, 4]` yxyx in 0..1, `classes` float `[1, 100]`, `scores`, `num_detections` float `[1]`;
     what is in unused slots means nothing.
 
+    postprocess="split" makes two files: at `path` a body, everything that an accelerator should
+    run, and at `<path>.tail.tflite` what decodes its outputs on the processor; each output of the
+    body is the tail's input of the same name. The body takes float32 images in 0..255, uint8 with
+    "int8". `settings["delegates"]` of the report says what the lists of the delegates for GPUs,
+    NPUs and the Edge TPU leave to the processor.
+
     metadata="mediapipe" is what MediaPipe's ObjectDetector asks for. It opens both ends, "builtin"
     with soft-NMS included, but not integer labels: hence the outputs' convention. It stretches
     images, and it samples them without the half-pixel offset, which moves what the network sees by
@@ -75,13 +76,15 @@ def tflite(
             round what lies between the layers while they run; or "int8": as small, the whole
             network computes with integers, decoding and NMS with floats. The last two need the
             extra `quantize`.
-        postprocess: "builtin"; "mediapipe", for detectors with anchors; or "none": outputs are the
-            model's raw ones, `class_logits` and `box_deltas` of an anchor detector, the six kinds
-            of maps of a CornerNet.
+        postprocess: "builtin"; "mediapipe", for detectors with anchors; "split"; or "none": outputs
+            are the model's raw ones, `class_logits` and `box_deltas` of an anchor detector, the six
+            kinds of maps of a CornerNet.
         calibration: for "int8", which needs it: images of the training set, a
             `keras_det.data.Dataset` or a list of uint8 arrays, paths or bytes. They say which
             numbers occur between the layers; of more than 200, 200 spread over them are taken.
         image_size: int or (height, width) of the network's input. Default: the model's.
+        channels: 3, or 1 for grey images `[1, height, width, 1]`, of a thermal camera or the Y of
+            YUV. The model, whose three channels see the same then, is compared on grey images.
         score_threshold: float >= 0, with "mediapipe" only; detections score above it. Default:
             0.001.
         iou_threshold: float in 0..1, with "mediapipe" only; of two boxes that overlap more, the
@@ -108,58 +111,106 @@ def tflite(
     """
     _check_choice("quantize", quantize, QUANTIZE)
     _check_choice("postprocess", postprocess, POSTPROCESS)
+    _check_choice("channels", channels, CHANNELS)
     thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
     _check_mediapipe(model, postprocess, metadata, thresholds)
+    _check_metadata(metadata, postprocess, channels)
     _check_calibration(quantize, calibration)
     budget = check_budget(budget, quantize)
     model, notes = exportable(model, image_size)
     if metadata is not None:
         notes += _warnings_of_mediapipe(model)
-    pictures = check_images(images, model)
+    pictures = check_images(images, model, channels)
     decoder = make_decoder(model, postprocess, metadata, **thresholds)
     settings = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
-    choice = None
     with staging(path, NEW) as (final, artefact):
         if quantize == "int8":
-            pixels, left_out = calibration_pixels(calibration, model)
-            choice = choose_int8(model, decoder, pixels, pictures, budget, on_progress)
+            pixels, left_out = calibration_pixels(calibration, model, channels)
+            choice = choose_int8(model, decoder, pixels, pictures, budget, on_progress, channels)
             opened, notes = choice.content, [*notes, *left_out, *choice.notes()]
             settings.update(choice.settings(), calibration_images=len(pixels))
         else:
-            opened = convert(model, quantize, decoder)
-        operators = check_operators(opened, OPERATOR if postprocess == "mediapipe" else None)
-        content = _finished(model, opened, decoder, metadata)
-        artefact.write_bytes(content)
-        running = LiteModel(model, content, opened, decoder)
-        try:
-            report = certify(
-                model,
-                artefact,
-                running,
-                images=pictures,
-                budget=budget,
-                format="tflite",
-                settings={**settings, "operators": operators},
-                decoding=running.decoding,
-                notes=notes + running.notes,
-            )
-        except ExportError as error:
-            if choice is None:
-                raise
-            raise ExportError(choice.refusal(), error.report) from None
+            dtype, choice = "float32" if postprocess == "split" else "uint8", None
+            opened = convert(model, quantize, decoder, dtype, channels)
+        parts = _parts(model, opened, decoder, postprocess, metadata, channels)
+        artefact.write_bytes(parts.content)
+        report = _certified(
+            choice,
+            model=model,
+            artefact=artefact,
+            running=parts.running,
+            images=pictures,
+            budget=budget,
+            format="tflite",
+            settings={**settings, **parts.settings},
+            decoding=parts.running.decoding,
+            notes=[*notes, *parts.running.notes, *parts.notes],
+        )
         beside = {
             ".labels.txt": labels_text(model.class_names),
             ".certificate.json": report.to_json(),
+            **parts.beside,
         }
         publish(artefact, final, beside)
     return report
 
 
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The file that is kept, and what comes with it.
+
+    Args:
+        content: of the file.
+        running: it, for the check.
+        settings: what the report says about it.
+        beside: contents of more files by suffix.
+        notes: what the reader of the report should know.
+    """
+
+    content: bytes
+    running: LiteModel | SplitModel
+    settings: dict
+    beside: dict
+    notes: tuple[str, ...] = ()
+
+
+def _parts(model, opened, decoder, postprocess, metadata, channels) -> _Parts:
+    """Makes of a file that shows everything what is kept."""
+    if postprocess != "split":
+        operators = check_operators(opened, OPERATOR if postprocess == "mediapipe" else None)
+        content = finished(model, opened, decoder, metadata)
+        running = LiteModel(model, content, opened, decoder, channels)
+        return _Parts(content, running, {"operators": operators}, {})
+    body, joints = cut(opened)
+    decoder = model.decoder(exported=True)
+    tail = convert_tail(model, decoder, joints)
+    delegates = delegate_report(body)
+    settings = {
+        "operators": check_operators(body),
+        "tail_operators": check_operators(tail),
+        "tail_sha256": hashlib.sha256(tail).hexdigest(),
+        "delegates": delegates,
+    }
+    running = SplitModel(model, body, tail, joints, decoder, channels)
+    notes = tuple(describe_delegates(delegates))
+    return _Parts(body, running, settings, {TAIL_SUFFIX: tail}, notes)
+
+
+def _certified(choice: Choice | None, **arguments) -> ExportReport:
+    """`certify`; where int8 is refused, what was tried for it is the message."""
+    try:
+        return certify(**arguments)
+    except ExportError as error:
+        if choice is None:
+            raise
+        raise ExportError(choice.refusal(), error.report) from None
+
+
 def _check_choice(name, value, choices):
     if value not in choices:
         raise ValueError(
-            f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}."
-            f"{suggest(value, choices)} Others do not exist yet."
+            f"`{name}` must be one of {', '.join(map(str, choices))}. Received: {value!r}."
+            f"{suggest(value, choices)}"
         )
 
 
@@ -180,11 +231,6 @@ def _check_mediapipe(model, postprocess, metadata, thresholds):
     """Raises DataError where an argument needs another: the command line passes them on."""
     if metadata is not None:
         _check_choice("metadata", metadata, METADATA)
-    if metadata is not None and postprocess == "none":
-        raise DataError(
-            "`metadata` describes detections, not raw outputs. Received: "
-            f'metadata={metadata!r}, postprocess="none". Export with postprocess="builtin".'
-        )
     given = [name for name, value in thresholds.items() if value is not None]
     if given and postprocess != "mediapipe":
         raise DataError(
@@ -199,6 +245,23 @@ def _check_mediapipe(model, postprocess, metadata, thresholds):
         )
 
 
+def _check_metadata(metadata, postprocess, channels):
+    """Raises DataError where there is nothing that metadata could describe."""
+    if metadata is None:
+        return
+    if postprocess in ("none", "split"):
+        raise DataError(
+            "`metadata` describes detections, not raw outputs. Received: "
+            f'metadata={metadata!r}, postprocess="{postprocess}". Export with '
+            'postprocess="builtin".'
+        )
+    if channels != 3:
+        raise DataError(
+            "MediaPipe takes images of three channels. Received: "
+            f"metadata={metadata!r}, channels={channels}. Leave one of them out."
+        )
+
+
 def _warnings_of_mediapipe(model) -> list[str]:
     """Warns where MediaPipe does not resize images as the model was trained; the note of it."""
     if model.resize_policy["mode"] == "stretch":
@@ -209,142 +272,3 @@ def _warnings_of_mediapipe(model) -> list[str]:
     )
     warnings.warn(f"{note}.", UserWarning, stacklevel=3)
     return [note]
-
-
-def _finished(model, opened, decoder, metadata):
-    """The file that is kept of one that shows everything."""
-    if decoder is None:
-        return opened
-    in_convention = isinstance(decoder, (OperatorDecoder, InConvention))
-    content = hide_outputs(opened, model.output, OUTPUTS if in_convention else ())
-    if metadata is None:
-        return content
-    return with_metadata(content, name=model.name, class_names=model.class_names)
-
-
-def make_decoder(model, postprocess: str, metadata: str | None = None, **thresholds):
-    """The decoder inside the file; None for raw outputs."""
-    if postprocess == "none":
-        return None
-    if postprocess == "mediapipe":
-        return OperatorDecoder(model.image_size, model.num_classes, **thresholds)
-    decoder = model.decoder(exported=True)
-    return decoder if metadata is None else InConvention(decoder)
-
-
-def convert(model, quantize: str, decoder=None, dtype: str = "uint8") -> bytes:
-    """Converts a detector; with a decoder the file shows raw outputs and detections.
-
-    Args:
-        model: the detector.
-        quantize: "float32", "float16" or "dynamic".
-        decoder: of `make_decoder`.
-        dtype: of the images, numbers of 0..255.
-    """
-    import tensorflow as tf
-
-    network = frozen_network(model, batch_size=1, dtype=dtype)
-    signature = tf.TensorSpec((1, *model.image_size, 3), dtype, name="images")
-
-    @tf.function(input_signature=[signature])
-    def function(images):
-        raw = network(images)
-        return {**raw, **model.decode(raw, decoder)} if decoder else raw
-
-    with tempfile.TemporaryDirectory() as folder:
-        save(tf.Module(), folder, {SIGNATURE: function})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        # Only for ours: `check_operators` refuses others.
-        converter.allow_custom_ops = isinstance(decoder, OperatorDecoder)
-        content = converter.convert()
-    if quantize == "dynamic":
-        return FloatFile(content, model).dynamic()
-    return with_float16_kernels(content) if quantize == "float16" else content
-
-
-def choose_int8(model, decoder, pixels, pictures, budget, on_progress=None) -> Choice:
-    """The int8 file with the fewest layers in float32 that is within the budget.
-
-    Args:
-        model: the detector.
-        decoder: of `make_decoder`.
-        pixels: of `calibration_pixels`.
-        pictures: `Evidence` to measure on.
-        budget: `Budget`.
-        on_progress: as of `tflite`.
-    """
-    tell = on_progress or (lambda sentence: None)
-    file = FloatFile(convert(model, "float32", decoder, dtype="float32"), model)
-    ranges = observed_ranges(file.content, file.tensors, pixels)
-    tell(f"measured the ranges of {len(ranges)} tensors on {len(pixels)} images")
-    errors = sensitivity(file, ranges, pixels, tell)
-
-    def check(content):
-        running = LiteModel(model, content, content, decoder)
-        return compare(model, running, pictures, budget)
-
-    return keep_accuracy(file, ranges, errors, check, tell)
-
-
-class LiteModel:
-    """A TFLite file as the check sees it.
-
-    Args:
-        model: the detector, which decodes where the file does not.
-        content: the file.
-        opened: the same file with its raw outputs shown.
-        decoder: the one inside; None for raw outputs.
-    """
-
-    in_original_pixels = False
-
-    def __init__(self, model, content: bytes, opened: bytes, decoder=None):
-        self.model = model
-        self.decoding = decoder.get_config() if decoder else {}
-        by_operator = isinstance(decoder, OperatorDecoder)
-        self.decoder_settings = decoder.reference_settings() if by_operator else {}
-        interpreter, self.runtime, self.notes = _interpreter()
-        # A runner is only valid while its interpreter lives.
-        self.interpreters = [interpreter(model_content=each) for each in (content, opened)]
-        runners = [each.get_signature_runner(SIGNATURE) for each in self.interpreters]
-        self.run, self.run_opened = runners
-
-    def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs by signature."""
-        return {SIGNATURE: sorted(self.run.get_output_details())}
-
-    def raw(self, pixels) -> dict:
-        """Raw outputs of `(1, height, width, 3)` uint8."""
-        found = self.run_opened(images=pixels)
-        return {name: found[name] for name in self.model.output}
-
-    def calls(self, image, pixels) -> dict:
-        """Detections in the network's input; Keras decodes raw outputs."""
-
-        def call():
-            found = self.run(images=pixels)
-            if "locations" in found:
-                found = as_detections(found, self.model.image_size)
-            if "boxes" not in found:
-                found = {k: ops.convert_to_numpy(v) for k, v in self.model.decode(found).items()}
-            return trim(found)
-
-        return {SIGNATURE: call}
-
-
-def _interpreter():
-    """The interpreter class, its version, and a note where it is not the one of phones."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        import tensorflow as tf
-
-        note = (
-            "run with TensorFlow's own TFLite interpreter, which computes some convolutions with "
-            "stride 4 wrongly: install ai-edge-litert"
-        )
-        return tf.lite.Interpreter, {"interpreter": f"tensorflow {tf.__version__}"}, [note]
-    import importlib.metadata
-
-    version = importlib.metadata.version("ai-edge-litert")
-    return Interpreter, {"interpreter": f"ai-edge-litert {version}"}, []

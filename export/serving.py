@@ -183,7 +183,7 @@ class ServedModel:
         folder: of the SavedModel.
     """
 
-    in_original_pixels, decoder_settings = True, {}
+    in_original_pixels, decoder_settings, channels = True, {}, 3
 
     def __init__(self, folder):
         import tensorflow as tf

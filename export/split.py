@@ -1,6 +1,6 @@
 """A TFLite file in two: a body for an accelerator, and a tail that decodes on the processor."""
 
-import pathlib
+import dataclasses
 import tempfile
 
 import numpy as np
@@ -9,36 +9,126 @@ from keras_det.export.graph import save
 
 TAIL_SUFFIX = ".tail.tflite"
 SIGNATURE = "serving_default"
+# What only puts predictions together: the tail does it.
+JOINING = ("RESHAPE", "CONCATENATION", "DEQUANTIZE")
 
 
-def tail_of(body: pathlib.Path) -> pathlib.Path:
-    """Where the tail of a body lies: beside it, under its name and ".tail.tflite"."""
-    return body.with_name(body.name + TAIL_SUFFIX)
+@dataclasses.dataclass(frozen=True)
+class Joint:
+    """One output of a body, as a part of a raw output.
+
+    Args:
+        name: of the body's output.
+        shape: of it.
+        scale, zero: value = scale * (number - zero) for an int8 output; None for floats.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float | None = None
+    zero: int | None = None
 
 
-def convert_tail(model, decoder, scales: dict) -> bytes:
-    """The tail: raw outputs of the body in, detections out.
+def cut(content: bytes) -> tuple[bytes, dict[str, list[Joint]]]:
+    """Ends a file where its predictions are computed, before they are put together.
+
+    Accelerators take no DEQUANTIZE at the end of an int8 file, and some no large RESHAPE or
+    CONCATENATION: the tail does these.
+
+    Args:
+        content: a TFLite file with one subgraph and one signature, whose outputs are raw ones.
+
+    Returns:
+        `(body, joints)`: the file, with outputs `<raw output>_0`, `_1`, … or the raw output's own
+        name where it has one part; and by raw output its parts in their order.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    producers = {int(tensor): op for op in graph.operators for tensor in op.outputs}
+
+    def kind(operator):
+        code = model.operatorCodes[operator.opcodeIndex]
+        return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def parts(tensor):
+        operator = producers.get(tensor)
+        if operator is None or kind(operator) not in JOINING:
+            return [tensor]
+        given = operator.inputs if kind(operator) == "CONCATENATION" else operator.inputs[:1]
+        return [part for each in given for part in parts(int(each))]
+
+    joints, outputs = {}, []
+    for output in signature.outputs:
+        raw = output.name.decode()
+        found = parts(int(output.tensorIndex))
+        labels = [raw] if len(found) == 1 else [f"{raw}_{i}" for i in range(len(found))]
+        joints[raw] = [
+            _joint(graph.tensors[tensor], label, schema)
+            for tensor, label in zip(found, labels, strict=True)
+        ]
+        outputs += zip(found, labels, strict=True)
+    graph.outputs = np.array([tensor for tensor, _ in outputs], "i4")
+    signature.outputs = [_named(schema, *output) for output in outputs]
+    graph.operators = _needed(graph)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), joints
+
+
+def _joint(tensor, name, schema):
+    shape = tuple(int(side) for side in tensor.shape)
+    if tensor.type != schema.TensorType.INT8:
+        return Joint(name, shape)
+    parameters = tensor.quantization
+    return Joint(name, shape, float(parameters.scale[0]), int(parameters.zeroPoint[0]))
+
+
+def _named(schema, tensor, name):
+    output = schema.TensorMapT()
+    output.name, output.tensorIndex = name, tensor
+    return output
+
+
+def _needed(graph):
+    """The operators that the outputs come from, in their order."""
+    producers = {int(x): i for i, each in enumerate(graph.operators) for x in each.outputs}
+    needed, waiting = set(), [int(tensor) for tensor in graph.outputs]
+    while waiting:
+        i = producers.get(waiting.pop())
+        if i is not None and i not in needed:
+            needed.add(i)
+            waiting += [int(tensor) for tensor in graph.operators[i].inputs]
+    return [graph.operators[i] for i in sorted(needed)]
+
+
+def convert_tail(model, decoder, joints: dict[str, list[Joint]]) -> bytes:
+    """The tail: outputs of the body in, under their names, detections out.
 
     Args:
         model: the detector.
         decoder: what it decodes by.
-        scales: of `quantized_outputs`: for each raw output that is int8, its scale and zero point.
-
-    Returns:
-        TFLite file. Its inputs have the names and types of the body's outputs.
+        joints: of `cut`.
     """
     import tensorflow as tf
 
+    parts = [joint for each in joints.values() for joint in each]
     signature = {
-        name: tf.TensorSpec((1, *value.shape[1:]), tf.int8 if name in scales else tf.float32, name)
-        for name, value in model.output.items()
+        joint.name: tf.TensorSpec(
+            joint.shape, tf.float32 if joint.scale is None else tf.int8, joint.name
+        )
+        for joint in parts
     }
 
     @tf.function(input_signature=[signature])
-    def function(raw):
-        raw = dict(raw)
-        for name, (scale, zero) in scales.items():
-            raw[name] = (tf.cast(raw[name], tf.float32) - float(zero)) * scale
+    def function(found):
+        raw = {}
+        for name, each in joints.items():
+            values = [_value(joint, tf.cast(found[joint.name], tf.float32)) for joint in each]
+            shape = (1, *model.output[name].shape[1:])
+            raw[name] = tf.concat([tf.reshape(x, (1, -1, *shape[2:])) for x in values], axis=1)
+            raw[name] = tf.ensure_shape(tf.reshape(raw[name], shape), shape)
         return model.decode(raw, decoder)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -47,69 +137,21 @@ def convert_tail(model, decoder, scales: dict) -> bytes:
         return converter.convert()
 
 
-def quantized_outputs(content: bytes) -> tuple[bytes, dict[str, tuple[float, int]]]:
-    """The same file with outputs as its last 8-bit operators leave them.
-
-    A full int8 file ends in one DEQUANTIZE per output, which accelerators do not take.
-
-    Args:
-        content: a TFLite file with one subgraph and one signature.
-
-    Returns:
-        `(file, scales)`: by output name scale and zero point, value = scale * (number - zero);
-        empty, and the file as it was, where nothing is quantized.
-    """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    graph, scales = model.subgraphs[0], {}
-    for output in model.signatureDefs[0].outputs:
-        last = [op for op in graph.operators if output.tensorIndex in op.outputs]
-        if len(last) != 1:
-            continue
-        code = model.operatorCodes[last[0].opcodeIndex]
-        source = graph.tensors[last[0].inputs[0]]
-        is_last = max(code.builtinCode, code.deprecatedBuiltinCode) == (
-            schema.BuiltinOperator.DEQUANTIZE
-        )
-        if not is_last or source.type != schema.TensorType.INT8:
-            continue
-        old, new = output.tensorIndex, int(last[0].inputs[0])
-        graph.outputs = np.array([new if i == old else i for i in graph.outputs], "i4")
-        graph.operators = [op for op in graph.operators if op is not last[0]]
-        output.tensorIndex = new
-        parameters = source.quantization
-        scales[output.name.decode()] = float(parameters.scale[0]), int(parameters.zeroPoint[0])
-    if not scales:
-        return content, {}
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), scales
+def _value(joint, number):
+    return number if joint.scale is None else (number - float(joint.zero)) * joint.scale
 
 
-def dequantized(raw: dict, scales: dict) -> dict:
-    """Raw outputs as floats.
+def joined(found: dict, joints: dict[str, list[Joint]], shapes: dict) -> dict:
+    """Raw outputs as floats from a body's outputs.
 
     Args:
-        raw: arrays by name, as the body gives them.
-        scales: of `quantized_outputs`.
+        found: arrays by name, as the body gives them.
+        joints: of `cut`.
+        shapes: of the raw outputs, without the batch.
     """
-    return {
-        name: (value.astype(np.float32) - scales[name][1]) * np.float32(scales[name][0])
-        if name in scales
-        else value
-        for name, value in raw.items()
-    }
-
-
-def scales_of(runner) -> dict[str, tuple[float, int]]:
-    """Scale and zero point of the int8 outputs of a loaded body.
-
-    Args:
-        runner: signature runner of LiteRT.
-    """
-    details = runner.get_output_details()
-    return {
-        name: tuple(detail["quantization"])
-        for name, detail in details.items()
-        if detail["dtype"] == np.int8
-    }
+    raw = {}
+    for name, each in joints.items():
+        values = [_value(joint, found[joint.name].astype(np.float32)) for joint in each]
+        raw[name] = np.concatenate([x.reshape(1, -1, *shapes[name][1:]) for x in values], axis=1)
+        raw[name] = raw[name].reshape(1, *shapes[name])
+    return raw

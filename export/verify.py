@@ -10,6 +10,7 @@ from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
 from keras_det.export.accuracy import Accuracy, exceeds, in_original_pixels
 from keras_det.export.budget import Budget
+from keras_det.export.evidence import fill_of
 from keras_det.export.matching import SCORE_THRESHOLD, match
 from keras_det.export.report import Comparison, describe_precision
 from keras_det.models.compiled import compiled
@@ -64,8 +65,8 @@ class Check:
     An artefact has `raw(pixels)`, from `(1, height, width, 3)` uint8 to the dict of raw outputs;
     `calls(image, pixels)`, from an image and the network's input made of it to functions by
     signature name, each of which returns trimmed detections; `in_original_pixels`, whether these
-    are in pixels of the image; and `decoder_settings`, how the Keras model has to decode to find
-    the same.
+    are in pixels of the image; `decoder_settings`, how the Keras model has to decode to find the
+    same; and `channels`, 3, or 1 where it takes grey images.
 
     Args:
         model: the detector.
@@ -83,7 +84,7 @@ class Check:
 
     def add(self, image: np.ndarray, truth: dict | None = None) -> None:
         """Puts one image, uint8 `(height, width, 3)`, through both; `truth` are its objects."""
-        fill = self.model.normalization.fill_color
+        fill = fill_of(self.model, self.artefact.channels)
         pixels, transform = resize_image(image, self.model.resize_policy, fill)
         pixels = pixels[None]
         raw = _to_numpy(self.keras_raw(pixels))

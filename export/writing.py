@@ -10,17 +10,18 @@ import numpy as np
 NEW = "The export must not exist yet"
 
 
-def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str]) -> None:
+def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str | bytes]) -> None:
     """Moves a checked artefact to its final name.
 
     Args:
         artefact: what was written, a file or a folder.
         final: where it goes.
-        beside: texts by suffix, written to `<final><suffix>` before the artefact appears.
+        beside: texts and contents by suffix, written to `<final><suffix>` before the artefact
+            appears.
     """
     for suffix, text in beside.items():
         temporary = artefact.parent / f"{artefact.name}{suffix}"
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode() if isinstance(text, str) else text)
         os.replace(temporary, final.with_name(f"{final.name}{suffix}"))
     os.replace(artefact, final)
 

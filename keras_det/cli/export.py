@@ -35,15 +35,17 @@ EXAMPLES = (
 @click.option("--calibrate-split", default="train", help="Part of it.")
 @click.option(
     "--postprocess",
-    type=click.Choice(["builtin", "mediapipe", "none"]),
+    type=click.Choice(["builtin", "mediapipe", "split", "none"]),
     default="builtin",
-    help="End of a TFLite file: soft-NMS, the operator that some runtimes expect, or raw outputs.",
+    help="End of a TFLite file: soft-NMS; the operator that some runtimes expect; soft-NMS in a "
+    "second file, for accelerators; or raw outputs.",
 )
 @click.option(
     "--metadata",
     type=click.Choice(["mediapipe"]),
     help="Lets MediaPipe's ObjectDetector open the TFLite file.",
 )
+@click.option("--grey", is_flag=True, help="The TFLite file takes grey images.")
 @click.option(
     "--max-images",
     type=click.IntRange(min=1),
@@ -64,6 +66,7 @@ def export(model, data, split, kind, calibrate, calibrate_split, max_images, out
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     detector = load_keras_model(model)
     images = check_images(detector, data, split, max_images) if data else None
+    options["channels"] = 1 if options.pop("grey") else 3
     if calibrate:
         options["calibration"] = calibration_images(calibrate, calibrate_split)
         options["on_progress"] = lambda sentence: click.echo(sentence, err=True)
@@ -77,6 +80,7 @@ def check_plain(options: dict):
         "quantize": "float32",
         "postprocess": "builtin",
         "metadata": None,
+        "grey": False,
         "calibrate": None,
     }
     for name, value in options.items():
@@ -125,9 +129,12 @@ def write_export(detector, target: pathlib.Path, kind: str, images=None, **optio
         raise click.ClickException(" ".join(str(error).split())) from error
 
 
-def export_name(kind: str, quantize: str, postprocess: str = "builtin", metadata=None) -> str:
+def export_name(
+    kind: str, quantize: str, postprocess: str = "builtin", metadata=None, grey: bool = False
+) -> str:
     """The name of an export inside `exports/`."""
     if kind == "saved_model":
         return "saved_model"
-    mediapipe = "_mediapipe" if "mediapipe" in (postprocess, metadata) else ""
-    return f"model_{quantize}{mediapipe}{'_raw' if postprocess == 'none' else ''}.tflite"
+    end = {"builtin": metadata and "mediapipe", "none": "raw"}.get(postprocess, postprocess)
+    parts = ["model", quantize, grey and "grey", end]
+    return f"{'_'.join(filter(None, parts))}.tflite"

@@ -11,9 +11,10 @@ from keras_det import export
 from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
+from keras_det.export.conversion import convert
 from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
 from keras_det.export.float16 import with_float16_kernels
-from keras_det.export.litert import LiteModel, convert
+from keras_det.export.lite_model import LiteModel
 from keras_det.export.verify import trim
 from keras_det.models import EfficientDet, RetinaNet
 from tests.export.tiny import tiny

@@ -17,9 +17,9 @@ from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.decode import AnchorDecoder
 from keras_det.errors import DataError
+from keras_det.export.conversion import convert, make_decoder
 from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
 from keras_det.export.graph import save
-from keras_det.export.litert import convert, make_decoder
 from keras_det.export.mediapipe import OPERATOR, OUTPUTS, OperatorDecoder, as_detections
 from keras_det.export.metadata import detector_metadata, with_metadata
 from tests.export.tiny import tiny

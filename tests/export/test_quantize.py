@@ -10,8 +10,8 @@ from keras_det.data import draw_shapes_dataset, drawn_images, load
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
 from keras_det.export.calibration import calibration_pixels, observed_ranges
+from keras_det.export.conversion import convert, make_decoder
 from keras_det.export.flatbuffer import operator_counts
-from keras_det.export.litert import convert, make_decoder
 from keras_det.export.quantize import FloatFile, layer_name
 from tests.export.tiny import tiny
 

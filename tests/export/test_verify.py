@@ -21,7 +21,7 @@ HALF = export.BUDGETS["float16"]
 class KerasArtefact:
     """A Keras model in the place of an artefact, with a hook on its outputs."""
 
-    in_original_pixels, decoder_settings = False, {}
+    in_original_pixels, decoder_settings, channels = False, {}, 3
 
     def __init__(self, model, change=lambda found: found, change_raw=lambda raw: raw):
         self.model, self.change, self.change_raw = model, change, change_raw
