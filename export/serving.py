@@ -1,29 +1,31 @@
 """SavedModel for TensorFlow Serving: images in, detections in their own pixels out."""
 
+import json
 import pathlib
 
-import numpy as np
-
-from keras_det.data.resize import tf_resize_image
 from keras_det.export.budget import Budget, check_budget
 from keras_det.export.certificate import certify
 from keras_det.export.evidence import check_images
 from keras_det.export.graph import exportable, frozen_network, save
 from keras_det.export.report import ExportReport
+from keras_det.export.serving_rows import read_rows, resize, resized_signature, to_original
 from keras_det.export.verify import trim
+from keras_det.export.warmup import check_warmup, replay, write_warmup
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
-# As the readers of `keras_det.data`: equal to Pillow bit by bit.
-JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
+# Of the contract in docs/serving.md: it rises when a name, type or meaning changes.
+SIGNATURES_VERSION = 1
 
 
-def saved_model(model, path, *, images=None, budget: Budget | None = None) -> ExportReport:
+def saved_model(
+    model, path, *, images=None, budget: Budget | None = None, warmup: int = 0
+) -> ExportReport:
     """Writes a SavedModel that runs without this package, and checks it.
 
     Signatures:
 
-        serving_default(image_bytes: string [batch])          JPEG, PNG, BMP, GIF; sizes may differ
+        serving_default(image_bytes: string [batch])          JPEG, PNG, WebP, BMP, GIF; any sizes
         images(images: uint8 [batch, height, width, 3])       any size, one per batch
         raw(images: uint8 [batch, height, width, 3])          the network's input; raw outputs
 
@@ -37,27 +39,33 @@ def saved_model(model, path, *, images=None, budget: Budget | None = None) -> Ex
         path: folder that does not exist yet; TensorFlow Serving wants a number: "served/1".
         images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
         budget: how far it may be from the model. Default: 0.5 pixels, 1e-3 in score.
+        warmup: largest batch size that the server forms. Requests of that size and of one image
+            are written for it to run while it loads the model, and run here once. 0 writes none.
 
     Returns:
         The check, also written to `<path>.certificate.json`.
 
     Raises:
         ExportError: outside the budget; nothing is kept.
-        DataError: `path` exists.
+        DataError: `path` exists; `warmup` without the package tensorflow-serving-api.
     """
+    warmup = check_warmup(warmup)
     budget = check_budget(budget, "float32")
     model, notes = exportable(model)
     pictures = check_images(images, model)
     with staging(path, NEW) as (final, artefact):
-        _write(model, artefact)
+        _write(model, artefact, warmup)
+        served = ServedModel(artefact)
+        if warmup:
+            replay(artefact, served.signatures)
         report = certify(
             model,
             artefact,
-            ServedModel(artefact),
+            served,
             images=pictures,
             budget=budget,
             format="saved_model",
-            settings={},
+            settings={"signatures": SIGNATURES_VERSION, "warmup": warmup},
             decoding=model.decoder(exported=True).get_config(),
             notes=notes,
         )
@@ -65,8 +73,8 @@ def saved_model(model, path, *, images=None, budget: Budget | None = None) -> Ex
     return report
 
 
-def _write(model, folder: pathlib.Path) -> None:
-    """Saves the signatures and the labels."""
+def _write(model, folder: pathlib.Path, warmup: int) -> None:
+    """Saves the signatures and their version, the labels, and requests to warm up with."""
     import tensorflow as tf
 
     # The asset keeps the name of its file.
@@ -76,6 +84,12 @@ def _write(model, folder: pathlib.Path) -> None:
     module.labels = tf.saved_model.Asset(str(labels))
     network = frozen_network(model)
     save(module, folder, _signatures(model, network))
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    version = {"signatures": SIGNATURES_VERSION}
+    (extra / "signatures.json").write_text(json.dumps(version) + "\n", encoding="utf-8")
+    if warmup:
+        write_warmup(model, folder, warmup)
 
 
 def _signatures(model, network) -> dict:
@@ -109,71 +123,6 @@ def _signatures(model, network) -> dict:
         return network(images)
 
     return {"serving_default": serving_default, "images": images, "raw": raw}
-
-
-def resize(model, image):
-    """The network's input, the way back (scale x, y, offset x, y), and (height, width)."""
-    import tensorflow as tf
-
-    mode, size = model.resize_policy["mode"], model.image_size
-    pixels, back = tf_resize_image(image, mode, size, model.normalization.fill_color)
-    return pixels, tf.stack(back), tf.shape(image)[:2]
-
-
-def resized_signature(model):
-    """Types and shapes of what `resize` returns."""
-    import tensorflow as tf
-
-    size = (*model.image_size, 3)
-    specs = ((size, tf.uint8), ((4,), tf.float32), ((2,), tf.int32))
-    return tuple(tf.TensorSpec(shape, kind) for shape, kind in specs)
-
-
-def read_rows(model, image_bytes):
-    """Decodes and resizes every row; a row that does not decode becomes an empty image.
-
-    An error inside `map_fn` fails the whole batch. `tf.data` is the one place in a graph that can
-    catch it: each row is a data set of one element, which may drop out for a substitute.
-
-    Returns:
-        `(pixels, back, sizes, valid)`: as of `resize`, and bool `(batch,)`.
-    """
-    import tensorflow as tf
-
-    def read(contents):
-        return *resize(model, decode_image(contents)), tf.constant(True)
-
-    fill = np.full((*model.image_size, 3), model.normalization.fill_color, np.uint8)
-    substitute = (fill, np.array([1, 1, 0, 0], np.float32), np.array([1, 1], np.int32), False)
-
-    def row(contents):
-        image = tf.data.Dataset.from_tensors(contents).map(read).ignore_errors()
-        either = image.concatenate(tf.data.Dataset.from_tensors(substitute)).take(1)
-        return either.get_single_element()
-
-    signature = (*resized_signature(model), tf.TensorSpec((), tf.bool))
-    return tf.map_fn(row, image_bytes, fn_output_signature=signature)
-
-
-def decode_image(contents):
-    """uint8 `(height, width, 3)` RGB of a JPEG, PNG, BMP or GIF (its first frame)."""
-    import tensorflow as tf
-
-    def other():
-        return tf.io.decode_image(contents, channels=3, expand_animations=False)
-
-    image = tf.cond(tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, **JPEG), other)
-    return tf.ensure_shape(image, (None, None, 3))
-
-
-def to_original(boxes, back, sizes):
-    """Boxes `(batch, n, 4)` of the network's input in pixels of the original images, clipped."""
-    import tensorflow as tf
-
-    scale = tf.tile(back[:, None, :2], [1, 1, 2])
-    offset = tf.tile(back[:, None, 2:], [1, 1, 2])
-    limits = tf.tile(tf.cast(sizes[:, None, ::-1], tf.float32), [1, 1, 2])
-    return tf.clip_by_value(boxes * scale + offset, 0.0, limits)
 
 
 class ServedModel:

@@ -47,6 +47,12 @@ EXAMPLES = (
 )
 @click.option("--grey", is_flag=True, help="The TFLite file takes grey images.")
 @click.option(
+    "--warmup",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Requests in a SavedModel that warm a server up; the largest batch size it forms.",
+)
+@click.option(
     "--max-images",
     type=click.IntRange(min=1),
     default=100,
@@ -60,13 +66,11 @@ def export(model, data, split, kind, calibrate, calibrate_split, max_images, out
     set DATA, where the average precision of both is measured too, on drawn ones without it; the
     report of that check is printed, and written beside the export.
     """
-    if kind == "saved_model":
-        check_plain({**options, "calibrate": calibrate})
+    check_options(kind, {**options, "calibrate": calibrate})
     check_calibration(options["quantize"], calibrate)
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     detector = load_keras_model(model)
     images = check_images(detector, data, split, max_images) if data else None
-    options["channels"] = 1 if options.pop("grey") else 3
     if calibrate:
         options["calibration"] = calibration_images(calibrate, calibrate_split)
         options["on_progress"] = lambda sentence: click.echo(sentence, err=True)
@@ -74,21 +78,28 @@ def export(model, data, split, kind, calibrate, calibrate_split, max_images, out
     say_where("Export", target)
 
 
-def check_plain(options: dict):
-    """DataError where an option of TFLite files is given with another format."""
-    defaults = {
+# Options that only one kind of export has, and their defaults.
+OPTIONS = {
+    "tflite": {
         "quantize": "float32",
         "postprocess": "builtin",
         "metadata": None,
         "grey": False,
         "calibrate": None,
-    }
-    for name, value in options.items():
-        if value != defaults[name]:
-            raise DataError(
-                f"--{name} is for --to tflite. Received: {value} with saved_model. Leave it "
-                "out, or choose tflite."
-            )
+    },
+    "saved_model": {"warmup": 0},
+}
+
+
+def check_options(kind: str, given: dict):
+    """DataError where an option is given with another kind of export than its own."""
+    for owner, defaults in OPTIONS.items():
+        for name, default in defaults.items():
+            if owner != kind and given[name] != default:
+                raise DataError(
+                    f"--{name} is for --to {owner}. Received: {given[name]} with {kind}. Leave it "
+                    f"out, or choose {owner}."
+                )
 
 
 def check_calibration(quantize: str, calibrate: str | None):
@@ -118,19 +129,34 @@ def check_images(detector, data: str, split: str, max_images: int):
 
 
 def write_export(detector, target: pathlib.Path, kind: str, images=None, **options):
-    """Exports and checks; returns the report of the check. An export that fails it ends in 1."""
+    """Exports and checks; returns the report of the check. An export that fails it ends in 1.
+
+    Args:
+        detector: what is exported.
+        target: where to.
+        kind: "saved_model" or "tflite".
+        images: to check on.
+        **options: of the command line; those of other kinds are left out.
+    """
     from keras_det import export as exports
 
+    foreign = {name for owner in OPTIONS if owner != kind for name in OPTIONS[owner]}
+    options = {name: value for name, value in options.items() if name not in foreign}
+    if options.pop("grey", False):
+        options["channels"] = 1
     try:
-        if kind == "tflite":
-            return exports.tflite(detector, target, images=images, **options)
-        return exports.saved_model(detector, target, images=images)
+        return getattr(exports, kind)(detector, target, images=images, **options)
     except exports.ExportError as error:  # not the user's fault: exit code 1
         raise click.ClickException(" ".join(str(error).split())) from error
 
 
 def export_name(
-    kind: str, quantize: str, postprocess: str = "builtin", metadata=None, grey: bool = False
+    kind: str,
+    quantize: str = "float32",
+    postprocess: str = "builtin",
+    metadata=None,
+    grey: bool = False,
+    **_,
 ) -> str:
     """The name of an export inside `exports/`."""
     if kind == "saved_model":

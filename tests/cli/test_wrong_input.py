@@ -154,6 +154,8 @@ def test_quantised_saved_model(refused):
     assert "--quantize is for --to tflite" in message
     message = refused("export", "m.keras", "--postprocess", "mediapipe")
     assert "--postprocess is for --to tflite. Received: mediapipe" in message
+    message = refused("export", "m.keras", "--to", "tflite", "--warmup", "8")
+    assert "--warmup is for --to saved_model. Received: 8" in message
 
 
 def test_export_over_something(refused, coco):
