@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_det.export.folding import fold
 from keras_det.models import Detector
 
 
@@ -60,9 +61,20 @@ def frozen_network(model, batch_size=None, dtype="uint8"):
     signature = tf.TensorSpec((batch_size, *model.image_size, 3), dtype, name="images")
     traced = tf.function(network, input_signature=[signature]).get_concrete_function()
     frozen = convert_variables_to_constants_v2(traced)
+    graph_def = frozen.graph.as_graph_def()
+    outputs = [tensor.name for tensor in frozen.outputs]
+    fold(graph_def, [name.split(":")[0] for name in outputs])
+    wrapped = tf.compat.v1.wrap_function(
+        lambda: tf.graph_util.import_graph_def(graph_def, name=""), []
+    )
+    graph = wrapped.graph
+    pruned = wrapped.prune(
+        graph.as_graph_element(frozen.inputs[0].name),
+        [graph.as_graph_element(name) for name in outputs],
+    )
     # Freezing flattens the outputs, in the order of their names.
     names = sorted(traced.structured_outputs)
-    return lambda images: dict(zip(names, frozen(images), strict=True))
+    return lambda images: dict(zip(names, pruned(images), strict=True))
 
 
 def save(module, folder, signatures: dict) -> None:

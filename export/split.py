@@ -1,6 +1,7 @@
 """A TFLite file in two: a body for an accelerator, and a tail that decodes on the processor."""
 
 import dataclasses
+import pathlib
 import tempfile
 
 import numpy as np
@@ -27,6 +28,11 @@ class Joint:
     shape: tuple[int, ...]
     scale: float | None = None
     zero: int | None = None
+
+
+def tail_of(body: pathlib.Path) -> pathlib.Path:
+    """Where the tail of a body lies."""
+    return body.with_name(f"{body.name}{TAIL_SUFFIX}")
 
 
 def cut(content: bytes) -> tuple[bytes, dict[str, list[Joint]]]:

@@ -1,4 +1,4 @@
-"""`keras-det export MODEL`: a SavedModel for servers or a TFLite file for phones."""
+"""`keras-det export MODEL`: a SavedModel for servers, a TFLite file for phones, or ONNX."""
 
 import pathlib
 
@@ -20,7 +20,9 @@ EXAMPLES = (
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(), required=False)
 @click.option("--split", default="val", help="Part of DATA to check on.")
-@click.option("--to", "kind", type=click.Choice(["saved_model", "tflite"]), default="saved_model")
+@click.option(
+    "--to", "kind", type=click.Choice(["saved_model", "tflite", "onnx"]), default="saved_model"
+)
 @click.option(
     "--quantize",
     type=click.Choice(["float32", "float16", "dynamic", "int8"]),
@@ -60,7 +62,7 @@ EXAMPLES = (
 )
 @click.option("--out", type=click.Path(), help="[default: exports/ beside MODEL]")
 def export(model, data, split, kind, calibrate, calibrate_split, max_images, out, **options):
-    """Exports MODEL for servers or phones.
+    """Exports MODEL for servers or phones, or as ONNX.
 
     MODEL is a .keras file or a run folder. The export is run beside the model on images of the data
     set DATA, where the average precision of both is measured too, on drawn ones without it; the
@@ -134,7 +136,7 @@ def write_export(detector, target: pathlib.Path, kind: str, images=None, **optio
     Args:
         detector: what is exported.
         target: where to.
-        kind: "saved_model" or "tflite".
+        kind: "saved_model", "tflite" or "onnx".
         images: to check on.
         **options: of the command line; those of other kinds are left out.
     """
@@ -159,8 +161,8 @@ def export_name(
     **_,
 ) -> str:
     """The name of an export inside `exports/`."""
-    if kind == "saved_model":
-        return "saved_model"
+    if kind != "tflite":
+        return {"saved_model": "saved_model", "onnx": "model.onnx"}[kind]
     end = {"builtin": metadata and "mediapipe", "none": "raw"}.get(postprocess, postprocess)
     parts = ["model", quantize, grey and "grey", end]
     return f"{'_'.join(filter(None, parts))}.tflite"

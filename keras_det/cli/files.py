@@ -20,8 +20,8 @@ def find_model(path: str) -> pathlib.Path:
     """Returns the model file or SavedModel folder that `path` means; DataError where none is there.
 
     Args:
-        path: a `.keras` or `.tflite` file, a SavedModel folder, or a run folder (its `best.keras`,
-            else its `last.keras`), or a preset's folder.
+        path: a `.keras`, `.tflite` or `.onnx` file, a SavedModel folder, or a run folder (its
+            `best.keras`, else its `last.keras`), or a preset's folder.
     """
     given = pathlib.Path(path)
     if not given.exists():
@@ -41,9 +41,9 @@ def find_model(path: str) -> pathlib.Path:
             "neither. Train first with `keras-det train DATA --out "
             f"{given}`, or give the .keras file itself."
         )
-    if given.suffix not in (".keras", ".tflite"):
+    if given.suffix not in (".keras", ".tflite", ".onnx"):
         raise DataError(
-            "MODEL must be a .keras or .tflite file, a SavedModel, run or preset folder. "
+            "MODEL must be a .keras, .tflite or .onnx file, a SavedModel, run or preset folder. "
             f"Received: {given}. Save a model with model.save('model.keras')."
         )
     return given
@@ -86,9 +86,10 @@ def load_any_model(path: str):
     if found.suffix == ".keras" or (found / PRESET).exists():
         return load_keras_model(path)
     start_keras()
-    from keras_det.cli.exported import LiteModel, SavedModel
+    from keras_det.cli.exported import LiteModel, OnnxModel, SavedModel
 
-    return LiteModel(found) if found.suffix == ".tflite" else SavedModel(found)
+    kind = {".tflite": LiteModel, ".onnx": OnnxModel}.get(found.suffix, SavedModel)
+    return kind(found)
 
 
 def home_of(model: str) -> pathlib.Path:

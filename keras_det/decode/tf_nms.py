@@ -68,7 +68,7 @@ def tf_non_max_suppression(
         overlap = default_iou_threshold(method) if iou_threshold is None else iou_threshold
         soft_sigma = 0.0
     boxes, scores, labels = at_least_one(boxes, scores, labels)
-    tiles = boxes if class_agnostic else _tiled(boxes, labels, image_size)
+    tiles = boxes if class_agnostic else tiled(boxes, labels, image_size)
     selected, kept, count = _batched(
         tiles,
         scores,
@@ -82,7 +82,8 @@ def tf_non_max_suppression(
     return detections_from(boxes, kept, labels, selected, valid)
 
 
-def _tiled(boxes, labels, image_size):
+def tiled(boxes, labels, image_size):
+    """Boxes in units of the image, every class in a tile of its own: they never overlap."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     column, row = labels % GRID_COLUMNS, labels // GRID_COLUMNS
     offset = ops.cast(ops.stack([column, row, column, row], axis=-1), "float32")

@@ -131,7 +131,7 @@ def test_run_folder_without_a_model(refused, coco):
 
 def test_model_of_another_kind(refused, coco):
     message = refused("evaluate", coco / "train" / "a.png", coco)
-    assert "MODEL must be a .keras or .tflite file" in message
+    assert "MODEL must be a .keras, .tflite or .onnx file" in message
 
 
 def test_keras_file_that_is_none(refused, coco, tmp_path):
