@@ -1,0 +1,192 @@
+"""Times our exported files beside effdet's network in ONNX Runtime, in turns in one process.
+
+    python benchmarks/artefacts.py --peer-python peers/bin/python [--variants lite0,d0] [--keep DIR]
+
+`peer_effdet.py` and `peer_effdet_onnx.py` say how to make the peer's environment. One image,
+float32, two threads, 90 classes, random weights (those of BiFPN's nodes drawn apart, so that none cancel);
+every candidate scores above the threshold, so that NMS works as hard as it ever does. Engines take
+turns of a few calls, of which the first does not count; the ratio is the median over rounds of
+(median of a turn / median of the reference's turn in the same round): slow spells of the machine
+meet both. `--keep` writes the files there, and takes those that are there already.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_det import export
+from keras_det.data import drawn_images
+from keras_det.export.graph import frozen_network
+from keras_det.models import EfficientDet
+
+THREADS, CALLS = 2, 5
+SIZES = {"lite0": 320, "d0": 512}
+PEER, KERAS = "effdet, ONNX Runtime", "Keras, tf.function: network"
+PACKAGES = ("ai-edge-litert", "onnxruntime", "tf2onnx")
+
+
+def detector(variant):
+    """A model whose nodes weigh their inputs differently."""
+    keras.utils.set_random_seed(0)
+    model, rng = EfficientDet(variant, num_classes=90), np.random.default_rng(0)
+    for weight in model.weights:
+        if "fusion_weights" in weight.path:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def write_int8(model, path):
+    """Full int8 by TensorFlow's converter, float outputs: its speed, not its accuracy."""
+    network = frozen_network(model, batch_size=1)
+    signature = tf.TensorSpec((1, *model.image_size, 3), tf.uint8, name="images")
+    function = tf.function(network, input_signature=[signature]).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    images = drawn_images(16, model.image_size, seed=1)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
+    path.write_bytes(converter.convert())
+
+
+def write(model, variant, folder):
+    """Our files that are not there yet, by what they are."""
+    writers = {
+        "raw.onnx": lambda path: export.onnx(model, path, postprocess="none"),
+        "nms.onnx": lambda path: export.onnx(model, path),
+        "raw.tflite": lambda path: export.tflite(model, path, postprocess="none"),
+        "builtin.tflite": lambda path: export.tflite(model, path),
+        "int8.tflite": lambda path: write_int8(model, path),
+        "saved": lambda path: export.saved_model(model, path),
+    }
+    for name, writer in writers.items():
+        if not (folder / f"{variant}_{name}").exists():
+            writer(folder / f"{variant}_{name}")
+    return {name: folder / f"{variant}_{name}" for name in writers}
+
+
+def in_onnxruntime(path, image):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = THREADS, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: image}
+    return lambda: session.run(None, inputs)
+
+
+def in_litert(path, image):
+    interpreter = Interpreter(str(path), num_threads=THREADS)
+    interpreter.allocate_tensors()
+    index = interpreter.get_input_details()[0]["index"]
+
+    def run():
+        interpreter.set_tensor(index, image)
+        interpreter.invoke()
+
+    return run
+
+
+def contenders(model, variant, folder):
+    """Two groups of functions by title, each with its reference first."""
+    files, size = write(model, variant, folder), model.image_size
+    image = drawn_images(1, size)[0][None]
+    planes = np.random.default_rng(0).normal(size=(1, 3, *size)).astype("float32")
+    edge = {
+        PEER: in_onnxruntime(folder / f"effdet_{variant}.onnx", planes),
+        "ONNX: network": in_onnxruntime(files["raw.onnx"], image),
+        "ONNX: with hard NMS": in_onnxruntime(files["nms.onnx"], image),
+        "LiteRT: network": in_litert(files["raw.tflite"], image),
+        "LiteRT: with soft-NMS": in_litert(files["builtin.tflite"], image),
+        "LiteRT, int8: network": in_litert(files["int8.tflite"], image),
+    }
+    network = tf.function(lambda images: model(images, training=False))
+    served = tf.saved_model.load(str(files["saved"]))
+    one, four = (tf.constant(np.repeat(image, n, axis=0)) for n in (1, 4))
+    raw, whole = served.signatures["raw"], served.signatures["images"]
+    server = {
+        KERAS: lambda: network(one),
+        "SavedModel: network": lambda: raw(images=one),
+        "SavedModel: resizing, soft-NMS": lambda: whole(images=one),
+    }
+    batch = {
+        f"{KERAS}, batch 4": lambda: network(four),
+        "SavedModel: network, batch 4": lambda: raw(images=four),
+        "SavedModel: resizing, soft-NMS, batch 4": lambda: whole(images=four),
+    }
+    return (edge, server, batch), served
+
+
+def in_turns(functions, rounds):
+    """Medians of every turn in milliseconds, `(rounds,)` by title."""
+    turns = {name: [] for name in functions}
+    for turn in range(rounds + 1):
+        for name, function in functions.items():
+            function()
+            times = []
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                function()
+                times.append(1e3 * (time.perf_counter() - start))
+            if turn:
+                turns[name].append(np.median(times))
+    return {name: np.array(values) for name, values in turns.items()}
+
+
+def report(variant, functions, rounds):
+    turns = in_turns(functions, rounds)
+    reference = next(iter(turns.values()))
+    for name, values in turns.items():
+        ratio = np.median(values / reference)
+        low, high = np.percentile(values / reference, (25, 75))
+        print(
+            f"| {variant} | {name} | {np.median(values):.1f} | {values.min():.1f} | {ratio:.2f} "
+            f"({low:.2f}-{high:.2f}) |",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--variants", default="lite0,d0")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--keep", type=pathlib.Path)
+    arguments = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    print(
+        f"keras {keras.__version__}, TensorFlow {tf.__version__}, {versions}, Python "
+        f"{platform.python_version()}"
+    )
+    with contextlib.ExitStack() as stack:
+        made = arguments.keep or stack.enter_context(tempfile.TemporaryDirectory())
+        folder = pathlib.Path(made)
+        folder.mkdir(exist_ok=True)
+        variants = arguments.variants.split(",")
+        missing = [v for v in variants if not (folder / f"effdet_{v}.onnx").exists()]
+        if missing:
+            script = pathlib.Path(__file__).with_name("peer_effdet_onnx.py")
+            wanted = [f"{variant}:{SIZES[variant]}" for variant in missing]
+            command = [arguments.peer_python, str(script), str(folder), *wanted]
+            subprocess.run(command, check=True, capture_output=True)
+        print("\n| | what | ms | fastest | ratio (quartiles) |\n|---|---|---|---|---|")
+        for variant in variants:
+            groups, kept = contenders(detector(variant), variant, folder)
+            for functions in groups:
+                report(variant, functions, arguments.rounds)
+            del kept
+
+
+if __name__ == "__main__":
+    main()
