@@ -126,7 +126,9 @@ def _fold_batch_norm(graph, norm):
     convolution.input[1] = graph.add_constant(convolution.name, kernel * factor)
     kind = convolution.attr["T"].type
     del norm.input[:]
-    norm.input.extend([convolution.name, graph.add_constant(norm.name, shift)])
+    # Converters name a fused operator after its last part: the convolution, not the level's norm.
+    bias_name = graph.add_constant(f"{convolution.name}/bias", shift)
+    norm.input.extend([convolution.name, bias_name])
     norm.op = "BiasAdd"
     norm.attr.clear()
     norm.attr["T"].type = kind

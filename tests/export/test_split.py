@@ -7,6 +7,7 @@ import pytest
 
 from keras_det import export
 from keras_det.backbones import Hourglass
+from keras_det.cli import exported
 from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
@@ -113,6 +114,26 @@ def test_a_wrong_tail_is_found_out(model, tmp_path, monkeypatch):
     with pytest.raises(export.ExportError, match="differs"):
         export.tflite(model, tmp_path / "x.tflite", postprocess="split")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("settings", [{"postprocess": "split"}, {"channels": 1}])
+def test_predict_opens_them(model, tmp_path, settings):
+    path = tmp_path / "x.tflite"
+    export.tflite(model, path, **settings)
+    image = drawn_images(1, (70, 150), seed=8)[0]
+    found = exported.LiteModel(path).detect(image, 0.05)
+    grey = np.repeat(as_grey(image), 3, axis=-1)
+    if "channels" in settings:
+        # Letterboxed with the mean of the fill colour.
+        pixels, transform = resize_image(grey, model.resize_policy, fill_of(model, 1))
+        raw = {k: np.array(v) for k, v in model.detect_function()(pixels[None]).items()}
+        expected = model.to_original(0, raw, transform.inverse(), image.shape)
+    else:
+        expected = model.detect(image)
+    count = found["num_detections"]
+    assert count > 5
+    np.testing.assert_allclose(found["boxes"], expected["boxes"][:count], atol=1e-3)
+    np.testing.assert_array_equal(found["labels"], expected["labels"][:count])
 
 
 def test_cornernet(tmp_path):
