@@ -27,8 +27,8 @@ def good_and_corrupt_rows():
     Returns:
         `(rows, valid)`: bytes, and whether they are a whole image.
     """
-    tall, wide = drawn_images(2, 150, seed=4)
+    tall, wide, square = drawn_images(3, 150, seed=4)
     tall, wide = tall[:, :90].copy(), wide[:70].copy()
     jpeg, webp = encoded(tall, "jpeg"), encoded(wide, "webp", lossless=True)
-    rows = [jpeg, b"no image", webp, webp[: len(webp) // 2], encoded(wide, "png"), b"", jpeg[:400]]
+    rows = [jpeg, b"no image", webp, webp[: len(webp) // 2], encoded(square), b"", jpeg[:400]]
     return rows, [True, False, True, False, True, False, False]

@@ -16,6 +16,7 @@ from PIL import Image
 from keras_det import export
 from keras_det.data import drawn_images, read_image
 from keras_det.errors import DataError
+from keras_det.export import serving
 from keras_det.export.serving import SIGNATURES_VERSION
 from keras_det.export.serving_rows import decode_image, decode_transparent_image
 from tests.export.pictures import encoded, with_transparency
@@ -258,10 +259,15 @@ def test_existing_artefact_is_not_overwritten(exported):
         export.saved_model(model, path)
 
 
-def test_failed_check_leaves_nothing(exported, tmp_path):
+def test_failed_check_leaves_nothing(exported, tmp_path, monkeypatch):
+    written = exported[1]  # writing it again would only take time
+    monkeypatch.setattr(
+        serving, "_write", lambda model, path, warmup: shutil.copytree(written, path)
+    )
     narrow = export.Budget(box_pixels=1e-9, score=1e-12, raw=1e-12, raw_largest=1, rounding=0)
     with pytest.raises(export.ExportError, match="standard deviations.*Nothing was kept") as error:
-        export.saved_model(exported[0], tmp_path / "served" / "1", budget=narrow)
+        images = drawn_images(1, 150, seed=0)
+        export.saved_model(exported[0], tmp_path / "served" / "1", images=images, budget=narrow)
     assert not error.value.report.passed
     assert list((tmp_path / "served").iterdir()) == []
 

@@ -72,9 +72,7 @@ def test_compose_file():
     assert set(compose) == {"services"} and set(compose["services"]) == {"detector"}
     service = compose["services"]["detector"]
     assert set(service) == {"image", "environment", "command", "ports", "volumes", "restart"}
-    assert re.fullmatch(
-        r"tensorflow/serving:\$\{SERVING_VERSION:-\d+\.\d+\.\d+\}", service["image"]
-    )
+    assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", service["image"])
     assert service["ports"] == ["8500:8500", "8501:8501"]
     # The image's entry point serves MODEL_BASE_PATH/MODEL_NAME.
     places = dict(volume.split(":")[:2][::-1] for volume in service["volumes"])
