@@ -3,11 +3,11 @@
     python benchmarks/artefacts.py --peer-python peers/bin/python [--variants lite0,d0] [--keep DIR]
 
 `peer_effdet.py` and `peer_effdet_onnx.py` say how to make the peer's environment. One image,
-float32, two threads, 90 classes, random weights (those of BiFPN's nodes drawn apart, so that none cancel);
-every candidate scores above the threshold, so that NMS works as hard as it ever does. Engines take
-turns of a few calls, of which the first does not count; the ratio is the median over rounds of
-(median of a turn / median of the reference's turn in the same round): slow spells of the machine
-meet both. `--keep` writes the files there, and takes those that are there already.
+float32, two threads, 90 classes, random weights (those of BiFPN's nodes drawn apart, so that none
+cancel); every candidate scores above the threshold, so that NMS works as hard as it ever does.
+Engines take turns of a few calls, of which the first does not count; the ratio is the median over
+rounds of (median of a turn / median of the reference's turn in the same round): slow spells of the
+machine meet both. `--keep` writes the files there, and takes those that are there already.
 """
 
 import argparse

@@ -17,6 +17,8 @@ NO_BOXES = (
 class SavedModel:
     """A SavedModel of `keras_det.export`, through its signature for images of any size."""
 
+    engine = "tensorflow"
+
     def __init__(self, folder: pathlib.Path):
         import tensorflow as tf
 
@@ -67,6 +69,8 @@ class FileModel:
 class LiteModel(FileModel):
     """A TFLite file of `keras_det.export`; its certificate says how images are resized."""
 
+    engine = "litert"
+
     def __init__(self, path: pathlib.Path):
         from keras_det.export.split import tail_of
 
@@ -105,6 +109,8 @@ class LiteModel(FileModel):
 
 class OnnxModel(FileModel):
     """An ONNX file of `keras_det.export`, which also says how images are resized."""
+
+    engine = "onnx"
 
     def __init__(self, path: pathlib.Path):
         self.session = onnx_session(path)

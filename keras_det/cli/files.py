@@ -12,6 +12,8 @@ from keras_det.errors import DataError, suggest
 
 # What a run folder holds, the better one first.
 RUN_MODELS = ("best.keras", "last.keras")
+# What may compute the network of a Keras model.
+ENGINES = ("auto", "keras", "litert", "onnx")
 # What a preset's folder holds and no other: weights.preset_files.WEIGHTS; a test compares.
 PRESET = "model.weights.h5"
 

@@ -13,7 +13,7 @@ from keras_det.cli.command import log_level
 class Finder:
     """A detector that finds one square in every image."""
 
-    class_names = ["circle", "square"]
+    class_names, engine = ["circle", "square"], "litert"
 
     def detect(self, image, **settings):
         assert image.dtype == np.uint8
