@@ -65,8 +65,8 @@ def tflite(
 
     metadata="mediapipe" is what MediaPipe's ObjectDetector asks for. It opens both ends, "builtin"
     with soft-NMS included, but not integer labels: hence the outputs' convention. It stretches
-    images, and it samples them without the half-pixel offset, which moves what the network sees by
-    up to half a pixel; images of the network's size go through unchanged.
+    images, and samples them as `resize_mode="mediapipe"` does; the check resizes so too: its
+    average precision is the one to expect there.
 
     Args:
         model: a detector; one of mixed precision is exported in float32.
@@ -119,7 +119,8 @@ def tflite(
     budget = check_budget(budget, quantize)
     model, notes = exportable(model, image_size)
     if metadata is not None:
-        notes += _warnings_of_mediapipe(model)
+        model, more = _as_mediapipe_resizes(model)
+        notes += more
     pictures = check_images(images, model, channels)
     decoder = make_decoder(model, postprocess, metadata, **thresholds)
     settings = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
@@ -262,13 +263,17 @@ def _check_metadata(metadata, postprocess, channels):
         )
 
 
-def _warnings_of_mediapipe(model) -> list[str]:
-    """Warns where MediaPipe does not resize images as the model was trained; the note of it."""
-    if model.resize_policy["mode"] == "stretch":
-        return []
+def _as_mediapipe_resizes(model) -> tuple:
+    """The model that resizes as MediaPipe does, and notes on how it differs from the one given."""
+    mode = model.resize_policy["mode"]
+    if mode == "mediapipe":
+        return model, []
+    if mode == "stretch":
+        note = "compared on images sampled as MediaPipe does, beside the half-pixel offset"
+        return model.with_changes(resize_mode="mediapipe"), [note]
     note = (
         "MediaPipe stretches images to the network's input, and this model was trained on "
-        'letterboxed ones: train it with resize_mode="stretch"'
+        'letterboxed ones: train it with resize_mode="mediapipe"'
     )
     warnings.warn(f"{note}.", UserWarning, stacklevel=3)
-    return [note]
+    return model.with_changes(resize_mode="mediapipe"), [note]

@@ -62,7 +62,12 @@ EXAMPLES = (
 @click.option("--epochs", type=click.IntRange(min=1), default=50, help="Passes over DATA.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
 @click.option("--image-size", type=IMAGE_SIZE, help="Side or height x width; default: published.")
-@click.option("--resize-mode", type=click.Choice(["letterbox", "stretch"]), default="letterbox")
+@click.option(
+    "--resize-mode",
+    type=click.Choice(["letterbox", "stretch", "mediapipe"]),
+    default="letterbox",
+    help="mediapipe: stretched, and sampled as MediaPipe does.",
+)
 @click.option("--augment", type=click.Choice(["none", "flip", "ssj", "lsj"]), default="ssj")
 @click.option("--neck", type=click.Choice(NECKS), help="Instead of the published one.")
 @click.option("--min-level", type=int, help="Finest pyramid level; 2 for small objects.")

@@ -106,7 +106,7 @@ def draw_plan(shape, size, mode: str, augment: Augment, draws, max_ratio=1) -> P
     Args:
         shape: int32 `(2,)`, height and width of the image.
         size: `(height, width)` of the network's input, Python integers.
-        mode: "letterbox" or "stretch".
+        mode: "letterbox", "stretch" or "mediapipe".
         augment: what may happen.
         draws: float32 `(4,)` in [0, 1): scale, vertical and horizontal place, flip.
         max_ratio: largest reduction that the decoder offers for this file.

@@ -227,7 +227,8 @@ class Pipeline:
             ),
             whole=not self.augment.jitters,
         )
-        image = tf_resize_pixels(pixels, plan.height, plan.width)
+        half_pixel = self.mode != "mediapipe"
+        image = tf_resize_pixels(pixels, plan.height, plan.width, half_pixel)
         if self.augment.flip:
             image = tf.cond(plan.flip, lambda: tf.reverse(image, [1]), lambda: image)
         to_original = augmenting.way_back(plan)

@@ -3,6 +3,9 @@
 Both versions resize bilinearly with half-pixel centres and without antialiasing, in float32 in
 the order of TensorFlow's kernel, and round half up to uint8: they agree to the last bit. Sizes are
 computed in whole numbers, so no float can make them differ by one pixel.
+
+"mediapipe" stretches as MediaPipe's tasks do, which take pixel i of the input at i * scale instead
+of at (i + 0.5) * scale - 0.5: what the network sees lies up to half a pixel of its input further.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ import numpy as np
 
 from keras_det.errors import suggest
 
-RESIZE_MODES = ("letterbox", "stretch")
+RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
 
 
 class Transform(NamedTuple):
@@ -54,7 +57,7 @@ def resized_size(height, width, size, mode: str):
     Takes Python integers or TensorFlow scalars.
     """
     full_height, full_width = size
-    if mode == "stretch":
+    if mode != "letterbox":
         return full_height, full_width
     if isinstance(height, (int, np.integer)):
         maximum, where = max, lambda condition, a, b: a if condition else b
@@ -103,20 +106,23 @@ def fill_color(fill: Sequence[float] | float) -> np.ndarray:
     return np.floor(np.clip(values, 0, 255) + 0.5).astype(np.uint8)
 
 
-def _axis(source: int, target: int):
+def _axis(source: int, target: int, half_pixel: bool):
     """Lower and upper source index and the weight of the upper one, per target pixel."""
     scale = np.float32(source) / np.float32(target)
-    position = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    offset = np.float32(0.5 * half_pixel)
+    position = (np.arange(target, dtype=np.float32) + offset) * scale - offset
     floor = np.floor(position)
     lower = np.maximum(floor, 0).astype(np.int64)
     upper = np.minimum(floor.astype(np.int64) + 1, source - 1)
     return lower, upper, position - floor
 
 
-def resize_pixels(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_pixels(
+    image: np.ndarray, height: int, width: int, half_pixel: bool = True
+) -> np.ndarray:
     """Bilinear, half-pixel, no antialias, rounded half up: uint8 `(height, width, 3)`."""
-    top, bottom, weight_y = _axis(image.shape[0], height)
-    left, right, weight_x = _axis(image.shape[1], width)
+    top, bottom, weight_y = _axis(image.shape[0], height, half_pixel)
+    left, right, weight_x = _axis(image.shape[1], width, half_pixel)
     weight_x, weight_y = weight_x[None, :, None], weight_y[:, None, None]
 
     def along_x(rows):
@@ -136,7 +142,7 @@ def resize_image(
 
     Args:
         image: uint8 `(height, width, 3)`.
-        policy: `{"mode": "letterbox" | "stretch", "size": (height, width)}`.
+        policy: `{"mode": "letterbox" | "stretch" | "mediapipe", "size": (height, width)}`.
         fill: colour of the padding, 0..255 (the model's mean), one value or three.
 
     Returns:
@@ -153,11 +159,13 @@ def resize_image(
     scaled_height, scaled_width = resized_size(height, width, size, mode)
     canvas = np.empty((*size, 3), np.uint8)
     canvas[:] = fill_color(fill)
-    canvas[:scaled_height, :scaled_width] = resize_pixels(image, scaled_height, scaled_width)
+    canvas[:scaled_height, :scaled_width] = resize_pixels(
+        image, scaled_height, scaled_width, half_pixel=mode != "mediapipe"
+    )
     return canvas, Transform(scaled_width / width, scaled_height / height)
 
 
-def tf_resize_pixels(image, height, width):
+def tf_resize_pixels(image, height, width, half_pixel: bool = True):
     """`resize_pixels` in TensorFlow; sizes may be tensors."""
     import tensorflow as tf
 
@@ -165,7 +173,7 @@ def tf_resize_pixels(image, height, width):
     mixed = tf.raw_ops.ResizeBilinear(
         images=tf.cast(image, tf.float32)[None],
         size=tf.stack([height, width]),
-        half_pixel_centers=True,
+        half_pixel_centers=half_pixel,
     )[0]
     return tf.cast(mixed + 0.5, tf.uint8)
 
@@ -193,7 +201,7 @@ def tf_resize_image(image, mode: str, size: tuple[int, int], fill: Sequence[floa
 
     Args:
         image: uint8 `(height, width, 3)`; the size may be unknown until run time.
-        mode: "letterbox" or "stretch".
+        mode: "letterbox", "stretch" or "mediapipe".
         size: `(height, width)` of the network's input, Python integers.
         fill: colour of the padding, 0..255.
 
@@ -208,7 +216,7 @@ def tf_resize_image(image, mode: str, size: tuple[int, int], fill: Sequence[floa
     shape = tf.shape(image, out_type=tf.int64)
     height, width = shape[0], shape[1]
     scaled = [tf.cast(s, tf.int32) for s in resized_size(height, width, size, mode)]
-    pixels = tf_resize_pixels(image, *scaled)
+    pixels = tf_resize_pixels(image, *scaled, half_pixel=mode != "mediapipe")
     scale_x = tf.cast(width, tf.float32) / tf.cast(scaled[1], tf.float32)
     scale_y = tf.cast(height, tf.float32) / tf.cast(scaled[0], tf.float32)
     zero = tf.constant(0.0)

@@ -79,8 +79,8 @@ class EfficientDet(AnchorDetector):
         class_names: one name per class. Default: `class_0` ….
         image_size: int or (height, width), at least 32 pixels; need not be a multiple of
             anything. Default: the published size.
-        resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not (MediaPipe
-            stretches). The pipeline, `detect` and the exports obey it.
+        resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
+            stretches and samples as MediaPipe does. The pipeline, `detect` and the exports obey it.
         weights: None for random weights, "imagenet" for the backbone of D0 to D7x (from
             `keras.applications`), "coco" for the official checkpoint, or a path: `.keras`,
             `.weights.h5` or preset of the same variant, or what

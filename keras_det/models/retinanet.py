@@ -53,7 +53,8 @@ class RetinaNet(AnchorDetector):
         num_classes: number of classes, without background. Default: the number of `class_names`.
         class_names: one name per class. Default: `class_0` ….
         image_size: int or (height, width), at least 32 pixels.
-        resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not.
+        resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
+            stretches and samples as MediaPipe does.
         weights: None; "imagenet" for the backbone (torchvision's ResNet, `keras.applications`'
             EfficientNet-B); or a path: `.keras`, `.weights.h5` or preset of the same network, whose
             classes of the same name keep their predictions, or a RetinaNet of torchvision (.pth,

@@ -68,7 +68,7 @@ def train(
         epochs: passes over the training set.
         batch_size: images per step.
         image_size: int or (height, width); default the model's published size.
-        resize_mode: "letterbox" or "stretch".
+        resize_mode: "letterbox", "stretch" or "mediapipe".
         augment: "none", "flip", "ssj" or "lsj".
         recipe: "adamw" for one's own data, "published" for a long training from ImageNet weights.
         learning_rate: peak rate of "adamw"; default by the batch size.

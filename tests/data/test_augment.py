@@ -29,7 +29,7 @@ def apply(image, boxes, augment, draws, mode):
     return tf_pad(pixels, SIZE, 0), boxes, visible
 
 
-@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("mode", ["letterbox", "stretch", "mediapipe"])
 @pytest.mark.parametrize("augment", BOTH)
 @pytest.mark.parametrize("in_graph", [False, True])
 def test_painted_box_stays_with_its_pixels(augment, mode, in_graph):

@@ -50,7 +50,7 @@ def test_constant_is_that_of_boxes():
     assert PADDING_LABEL == boxes.PADDING_LABEL
 
 
-@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("mode", ["letterbox", "stretch", "mediapipe"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "gif"])
 def test_evaluation_equals_the_numpy_reference(tmp_path, mode, suffix):
     dataset = make_dataset(tmp_path, 3, suffix)

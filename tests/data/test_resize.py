@@ -72,6 +72,19 @@ def test_pixels_by_hand():
     assert resize.resize_pixels(image, 1, 1).tolist() == [[[1, 1, 1]]]
 
 
+def test_mediapipe_samples_from_the_corner():
+    # 0, 100 -> 4 columns: positions 0, 0.5, 1, 1.5 -> 0, 50, 100, 100.
+    image = np.repeat(np.uint8([[[0], [100]]]), 3, axis=-1)
+    pixels, transform = resize_image(image, {"mode": "mediapipe", "size": (1, 4)})
+    assert pixels[..., 0].tolist() == [[0, 50, 100, 100]]
+    assert transform == stretch(1, 2, (1, 4))
+    # 0 to 4 -> 2 columns: positions 0 and 2.5, where half-pixel sampling takes 0.75 and 3.25.
+    image = np.repeat(np.arange(0, 250, 50, dtype=np.uint8)[None, :, None], 3, axis=-1)
+    for mode, columns in (("mediapipe", [[0, 125]]), ("stretch", [[38, 163]])):
+        pixels, _ = resize_image(image, {"mode": mode, "size": (1, 2)})
+        assert pixels[..., 0].tolist() == columns
+
+
 @pytest.mark.parametrize("mode", resize.RESIZE_MODES)
 def test_numpy_and_tensorflow_agree_to_the_last_bit(mode):
     size = (48, 80)
@@ -98,7 +111,9 @@ def test_padding_is_the_fill_color_at_the_right_and_the_bottom():
 
 def test_wrong_input():
     image = np.zeros((4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="`mode` must be one of letterbox, stretch. Received: 'st"):
+    with pytest.raises(
+        ValueError, match="`mode` must be one of letterbox, stretch, mediapipe. Received: 'st"
+    ):
         resize_image(image, {"mode": "strech", "size": (4, 4)})
     with pytest.raises(ValueError, match=r"`size` must be \(height, width\).*Received: \(0, 4\)"):
         resize_image(image, {"mode": "stretch", "size": (0, 4)})

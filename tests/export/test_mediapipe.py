@@ -9,7 +9,6 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
 
 from keras_det import CornerNet, export
 from keras_det.backbones import Hourglass
@@ -32,7 +31,7 @@ SIZE = (96, 128)
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny(image_size=SIZE, resize_mode="stretch")
+    return tiny(image_size=SIZE, resize_mode="mediapipe")
 
 
 @pytest.fixture(scope="module")
@@ -277,11 +276,19 @@ def test_metadata_in_the_words_of_mediapipes_schema(exported):
 def test_letterboxed_model_warns(tmp_path):
     path = tmp_path / "x.tflite"
     arguments = {"postprocess": "mediapipe", "metadata": "mediapipe"}
-    with pytest.warns(UserWarning, match='stretches images .*resize_mode="stretch"') as caught:
+    with pytest.warns(UserWarning, match='stretches images .*resize_mode="mediapipe"') as caught:
         report = export.tflite(tiny(image_size=(64, 64)), path, **arguments)
     assert caught[0].filename == __file__
-    assert any('resize_mode="stretch"' in note for note in report.notes)
-    assert 'resize_mode=\\"stretch\\"' in path.with_name("x.tflite.certificate.json").read_text()
+    assert any('resize_mode="mediapipe"' in note for note in report.notes)
+    assert 'resize_mode=\\"mediapipe\\"' in path.with_name("x.tflite.certificate.json").read_text()
+
+
+def test_a_stretching_model_is_checked_as_mediapipe_resizes(model, tmp_path):
+    stretching = model.with_changes(resize_mode="stretch")
+    report = export.tflite(stretching, tmp_path / "x.tflite", metadata="mediapipe")
+    assert report.preprocessing["resize_mode"] == "mediapipe"
+    assert any("half-pixel" in note for note in report.notes)
+    assert stretching.resize_policy["mode"] == "stretch"
 
 
 @pytest.mark.parametrize(
@@ -307,7 +314,7 @@ def corner_net():
     """A CornerNet whose heat maps and embeddings vary, as trained ones do."""
     keras.utils.set_random_seed(0)
     backbone = Hourglass(2, (8, 12), (1, 1), 4)
-    model = CornerNet(backbone, 2, image_size=(39, 47), resize_mode="stretch")
+    model = CornerNet(backbone, 2, image_size=(39, 47), resize_mode="mediapipe")
     for head in model.heads:
         for prediction in head.predictions:
             prediction.kernel.assign(prediction.kernel * 6.0)
@@ -375,15 +382,12 @@ def test_mediapipe_finds_the_same(model, end, request):
         images = drawn_images(4, SIZE, seed=4)
         pairs, total = matched(model, detector, images, 2, 1e-5, settings)
         assert pairs == total > 50
-        # Other sizes: MediaPipe samples up to half a pixel of the input beside us. On edges of one
-        # pixel a network of random weights answers that with other scores, and hard NMS with other
-        # boxes; on soft images less so.
-        soft = []
-        for size in ((90, 170), (120, 160), (150, 80)):
-            blur = ImageFilter.GaussianBlur(4 * max(size[0] / SIZE[0], size[1] / SIZE[1]))
-            images = drawn_images(4, size, seed=4)
-            soft += [np.asarray(Image.fromarray(image).filter(blur)) for image in images]
-        pairs, total = matched(model, detector, soft, 2, 0.02, settings)
+        images = [
+            image
+            for size in ((90, 170), (300, 260), (150, 80), (480, 640))
+            for image in drawn_images(4, size, seed=4)
+        ]
+        pairs, total = matched(model, detector, images, 2, 0.02, settings)
         assert pairs >= 0.95 * total and total > 150, f"{pairs} of {total}"
 
 
