@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PYTEST_ARGS ?=
 comma := ,
-EXTRAS_TEST := test,edge
+EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
 EXTRAS_ALL := test,edge,hub,jax,mediapipe,onnx,quantize,safetensors,serving$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
