@@ -1,7 +1,7 @@
 """Every code block of README.md and docs/ runs as it stands, on drawn data, only smaller."""
 
 import configparser
-import importlib.util
+import importlib
 import re
 import shlex
 from importlib.util import find_spec
@@ -24,18 +24,16 @@ SMALLER = {
     'RetinaNet("resnet34", ': 'RetinaNet("resnet34", image_size=64, ',
     '"hourglass104", ': "(2, (8, 12), (1, 1), 4), ",
 }
-# Packages of extras that some blocks import.
-EXTRAS = ("mediapipe",)
 SMALLER_COMMANDS = {
     "demo": "--epochs 1 --image-size 64 --train-images 4 --val-images 2",
     "train": "--epochs 1 --image-size 64 --batch-size 2",
 }
-# Documents whose blocks run where an extra is installed: a module of it.
-EXTRAS = {"onnx.md": "tf2onnx"}
+# Documents whose blocks run where an extra is installed, and single packages that blocks import.
+EXTRAS, PACKAGES = {"onnx.md": "tf2onnx"}, ("mediapipe",)
 
 
 def lacks_extra(path):
-    return path.name in EXTRAS and importlib.util.find_spec(EXTRAS[path.name]) is None
+    return path.name in EXTRAS and find_spec(EXTRAS[path.name]) is None
 
 
 def blocks(path):
@@ -87,7 +85,7 @@ def test_python_blocks_run(path, request):
         pytest.skip(f"{EXTRAS[path.name]} is not installed")
     folder, names = request.getfixturevalue("workplace"), {}
     for block in code:
-        if any(f"import {extra}\n" in block for extra in EXTRAS if not find_spec(extra)):
+        if any(f"import {name}\n" in block for name in PACKAGES if not find_spec(name)):
             continue  # runs where the extra is installed
         for large, small in SMALLER.items():
             block = block.replace(large, small)
