@@ -7,7 +7,9 @@ float32, two threads, 90 classes, random weights (those of BiFPN's nodes drawn a
 cancel); every candidate scores above the threshold, so that NMS works as hard as it ever does.
 Engines take turns of a few calls, of which the first does not count; the ratio is the median over
 rounds of (median of a turn / median of the reference's turn in the same round): slow spells of the
-machine meet both. `--keep` writes the files there, and takes those that are there already.
+machine meet both. `--processor` takes one thread and the processor time of the process: other jobs
+on the machine hardly change that, while an engine of two threads waits for whichever is held up.
+`--keep` writes the files there, and takes those that are there already.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from keras_det.data import drawn_images
 from keras_det.export.graph import frozen_network
 from keras_det.models import EfficientDet
 
-THREADS, CALLS = 2, 5
+CALLS = 5
 SIZES = {"lite0": 320, "d0": 512}
 PEER, KERAS = "effdet, ONNX Runtime", "Keras, tf.function: network"
 PACKAGES = ("ai-edge-litert", "onnxruntime", "tf2onnx")
@@ -77,16 +79,16 @@ def write(model, variant, folder):
     return {name: folder / f"{variant}_{name}" for name in writers}
 
 
-def in_onnxruntime(path, image):
+def in_onnxruntime(path, image, threads):
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = THREADS, 3
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, inputs)
 
 
-def in_litert(path, image):
-    interpreter = Interpreter(str(path), num_threads=THREADS)
+def in_litert(path, image, threads):
+    interpreter = Interpreter(str(path), num_threads=threads)
     interpreter.allocate_tensors()
     index = interpreter.get_input_details()[0]["index"]
 
@@ -97,18 +99,18 @@ def in_litert(path, image):
     return run
 
 
-def contenders(model, variant, folder):
+def contenders(model, variant, folder, threads):
     """Two groups of functions by title, each with its reference first."""
     files, size = write(model, variant, folder), model.image_size
     image = drawn_images(1, size)[0][None]
     planes = np.random.default_rng(0).normal(size=(1, 3, *size)).astype("float32")
     edge = {
-        PEER: in_onnxruntime(folder / f"effdet_{variant}.onnx", planes),
-        "ONNX: network": in_onnxruntime(files["raw.onnx"], image),
-        "ONNX: with hard NMS": in_onnxruntime(files["nms.onnx"], image),
-        "LiteRT: network": in_litert(files["raw.tflite"], image),
-        "LiteRT: with soft-NMS": in_litert(files["builtin.tflite"], image),
-        "LiteRT, int8: network": in_litert(files["int8.tflite"], image),
+        PEER: in_onnxruntime(folder / f"effdet_{variant}.onnx", planes, threads),
+        "ONNX: network": in_onnxruntime(files["raw.onnx"], image, threads),
+        "ONNX: with hard NMS": in_onnxruntime(files["nms.onnx"], image, threads),
+        "LiteRT: network": in_litert(files["raw.tflite"], image, threads),
+        "LiteRT: with soft-NMS": in_litert(files["builtin.tflite"], image, threads),
+        "LiteRT, int8: network": in_litert(files["int8.tflite"], image, threads),
     }
     network = tf.function(lambda images: model(images, training=False))
     served = tf.saved_model.load(str(files["saved"]))
@@ -127,7 +129,7 @@ def contenders(model, variant, folder):
     return (edge, server, batch), served
 
 
-def in_turns(functions, rounds):
+def in_turns(functions, rounds, clock):
     """Medians of every turn in milliseconds, `(rounds,)` by title."""
     turns = {name: [] for name in functions}
     for turn in range(rounds + 1):
@@ -135,16 +137,16 @@ def in_turns(functions, rounds):
             function()
             times = []
             for _ in range(CALLS):
-                start = time.perf_counter()
+                start = clock()
                 function()
-                times.append(1e3 * (time.perf_counter() - start))
+                times.append(1e3 * (clock() - start))
             if turn:
                 turns[name].append(np.median(times))
     return {name: np.array(values) for name, values in turns.items()}
 
 
-def report(variant, functions, rounds):
-    turns = in_turns(functions, rounds)
+def report(variant, functions, rounds, clock):
+    turns = in_turns(functions, rounds, clock)
     reference = next(iter(turns.values()))
     for name, values in turns.items():
         ratio = np.median(values / reference)
@@ -161,9 +163,12 @@ def main():
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--variants", default="lite0,d0")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--processor", action="store_true")
     parser.add_argument("--keep", type=pathlib.Path)
     arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    threads, clock = (1, time.process_time) if arguments.processor else (2, time.perf_counter)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     print(
         f"keras {keras.__version__}, TensorFlow {tf.__version__}, {versions}, Python "
@@ -182,9 +187,9 @@ def main():
             subprocess.run(command, check=True, capture_output=True)
         print("\n| | what | ms | fastest | ratio (quartiles) |\n|---|---|---|---|---|")
         for variant in variants:
-            groups, kept = contenders(detector(variant), variant, folder)
+            groups, kept = contenders(detector(variant), variant, folder, threads)
             for functions in groups:
-                report(variant, functions, arguments.rounds)
+                report(variant, functions, arguments.rounds, clock)
             del kept
 
 
