@@ -12,6 +12,8 @@ from keras_det.export.evidence import as_grey, fill_of
 
 # Ranges of 100 and of 200 images of BCCD gave the same errors; more only take time.
 NUM_IMAGES = 200
+# Percent of the images whose extremes may lie outside the range of a tensor.
+BEYOND = 10
 
 
 def calibration_pixels(calibration, model, channels: int = 3) -> tuple[list[np.ndarray], list[str]]:
@@ -70,28 +72,41 @@ def _listed(calibration):
     return calibration if isinstance(calibration, (list, tuple)) else [calibration]
 
 
-def observed_ranges(content: bytes, names, pixels) -> dict[str, np.ndarray]:
-    """The smallest and the largest number in tensors of a TFLite file.
+def observed_ranges(content: bytes, names, exact, pixels) -> dict[str, tuple[float, float]]:
+    """Which numbers a tensor of a TFLite file has to hold.
+
+    Of the smallest and the largest number in each image, those that one image in ten goes beyond:
+    the few numbers outside are clipped, and all others are rounded less. It beat the extremes of
+    all images on every model tried (Lite0 on BCCD: AP drops by 0.0017 instead of 0.0067).
 
     Args:
         content: a float32 TFLite file with one input and one subgraph.
         names: of the tensors.
+        exact: names of those among them that take the extremes of all images: pixels.
         pixels: arrays for the input.
 
     Returns:
-        By name of the tensor a float32 array `(images, 2)`.
+        By name of the tensor its range `(low, high)`.
     """
     interpreter = preserving(content)
     (given,) = interpreter.get_input_details()
     indices = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
-    ranges = {name: [] for name in names}
+    found = {name: [] for name in names}
     for image in pixels:
         interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
         interpreter.invoke()
-        for name, rows in ranges.items():
+        for name, rows in found.items():
             values = interpreter.get_tensor(indices[name])
             rows.append((values.min(), values.max()))
-    return {name: np.array(rows, np.float32) for name, rows in ranges.items()}
+    ranges = {}
+    for name, rows in found.items():
+        lows, highs = np.array(rows, np.float32).T
+        beyond = 0 if name in exact else BEYOND
+        ranges[name] = (
+            float(np.percentile(lows, beyond)),
+            float(np.percentile(highs, 100 - beyond)),
+        )
+    return ranges
 
 
 def preserving(content: bytes):

@@ -83,7 +83,7 @@ def choose_int8(
     """
     tell = on_progress or (lambda sentence: None)
     file = FloatFile(convert(model, "float32", decoder, "float32", channels), model)
-    ranges = observed_ranges(file.content, file.tensors, pixels)
+    ranges = observed_ranges(file.content, file.tensors, file.pixels, pixels)
     tell(f"measured the ranges of {len(ranges)} tensors on {len(pixels)} images")
     errors = sensitivity(file, ranges, pixels, tell)
 
@@ -91,4 +91,4 @@ def choose_int8(
         running = LiteModel(model, content, content, decoder, channels)
         return compare(model, running, pictures, budget)
 
-    return keep_accuracy(file, ranges, errors, check, tell)
+    return keep_accuracy(file, ranges, errors, check, budget, tell)

@@ -4,6 +4,7 @@ import keras
 
 from keras_det.export.folding import fold
 from keras_det.models import Detector
+from keras_det.models.quantization import without_rounding
 
 
 def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
@@ -26,6 +27,9 @@ def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
             "with keras_det.load_model."
         )
     notes, changes = [], {}
+    if model.quantization_aware:
+        model = without_rounding(model)
+        notes.append("the model was trained to be rounded; it was compared without the rounding")
     policy = model.get_config().get("dtype", "float32")
     if policy != "float32":
         changes["dtype"] = "float32"

@@ -53,6 +53,7 @@ class FloatFile:
         layers: names of the network's layers in the order in which they run.
         raw_outputs: names of the network's outputs in the signature.
         tensors: names of the float32 tensors that the network computes, its input among them.
+        pixels: names of those that hold pixels: the input and what the normalisation makes of it.
     """
 
     def __init__(self, content: bytes, model):
@@ -60,10 +61,10 @@ class FloatFile:
 
         self.raw_outputs = list(model.output)
         known = {layer.name for layer in model._flatten_layers()}
-        model = files.read_model_from_bytearray(bytearray(content))
-        (graph,) = model.subgraphs
-        outputs = {each.name.decode(): each.tensorIndex for each in model.signatureDefs[0].outputs}
-        kinds = [files.opcode_to_name(model, each.opcodeIndex) for each in graph.operators]
+        parsed = files.read_model_from_bytearray(bytearray(content))
+        (graph,), (signature,) = parsed.subgraphs, parsed.signatureDefs
+        outputs = {each.name.decode(): each.tensorIndex for each in signature.outputs}
+        kinds = [files.opcode_to_name(parsed, each.opcodeIndex) for each in graph.operators]
         network = _network(graph, kinds, [int(outputs[name]) for name in self.raw_outputs])
         owners = {}
         for i, operator in enumerate(graph.operators):
@@ -74,15 +75,18 @@ class FloatFile:
         for i, tensor in enumerate(graph.tensors):
             if i not in kept or i in owners:
                 tensor.name = f"{owners.get(i, CONSTANT)}:{i}".encode()
-        self.content = bytes(files.convert_object_to_bytearray(model))
+        self.content = bytes(files.convert_object_to_bytearray(parsed))
         self.layers = list(dict.fromkeys(name for name in owners.values() if name != TAIL))
         self.tensors = [
             graph.tensors[i].name.decode()
             for i in (*map(int, graph.inputs), *owners)
             if owners.get(i) != TAIL and graph.tensors[i].type == files.TensorType.FLOAT32
         ]
+        given = graph.tensors[graph.inputs[0]].name.decode()
+        first = f"{model.normalization.name}:"
+        self.pixels = {name for name in self.tensors if name == given or name.startswith(first)}
 
-    def int8(self, ranges: dict[str, np.ndarray], in_float=()) -> bytes:
+    def int8(self, ranges: dict[str, tuple], in_float=()) -> bytes:
         """The file with the network in int8 and an input of uint8, whose bytes are the pixels.
 
         Args:
@@ -100,7 +104,10 @@ class FloatFile:
             compute_precision="INTEGER",
         )
         quantizer.update_quantization_recipe(".*", "INPUT", pixels)
-        return _run(quantizer, {name: _range(rows) for name, rows in ranges.items()})
+        return _run(
+            quantizer,
+            {name: {"min": _four(low), "max": _four(high)} for name, (low, high) in ranges.items()},
+        )
 
     def dynamic(self) -> bytes:
         """The file with kernels in int8; runtimes round the activations when they run it."""
@@ -167,11 +174,6 @@ def _operators_of(layers):
     """What `ai-edge-quantizer` takes for the operators of some layers: it searches in the names of
     their outputs, each with ";" behind it."""
     return f"^(?:{'|'.join(map(re.escape, layers))}):"
-
-
-def _range(rows):
-    low, high = rows[:, 0].min(), rows[:, 1].max()
-    return {"min": _four(low), "max": _four(high)}
 
 
 def _four(value):

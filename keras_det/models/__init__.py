@@ -10,6 +10,7 @@ from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
+from keras_det.models.quantization import quantize_aware as quantize_aware
 from keras_det.models.retinanet import RetinaNet as RetinaNet
 
 # Names on the command line: the constructor and the variant.

@@ -15,6 +15,7 @@ from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
 from keras_det.models.optimizers import AdamW
 from keras_det.models.parts import deserialized, serialized, with_policy
 from keras_det.models.presets import from_preset, save_to_preset
+from keras_det.models.quantization import add_rounding
 from keras_det.weights import LoadReport
 
 
@@ -117,6 +118,11 @@ class Detector(keras.Model):
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the network's input in pixels."""
         return self.resize_policy["size"]
+
+    @property
+    def quantization_aware(self) -> bool:
+        """Whether it rounds to 8 bits while it computes: made by `models.quantize_aware`."""
+        return bool(getattr(self, "roundings", ()))
 
     @property
     def metrics(self):
@@ -381,8 +387,14 @@ class Detector(keras.Model):
         self.__dict__["_arguments"] = serialized(arguments)
 
     def get_config(self):
-        return dict(self._arguments)
+        rounding = {"quantization_aware": True} if self.quantization_aware else {}
+        return {**self._arguments, **rounding}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**deserialized(config, custom_objects))
+        config = dict(config)
+        rounding = config.pop("quantization_aware", False)
+        model = cls(**deserialized(config, custom_objects))
+        if rounding:
+            add_rounding(model)
+        return model

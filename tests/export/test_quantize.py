@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,7 +13,9 @@ from keras_det.errors import DataError
 from keras_det.export.calibration import calibration_pixels, observed_ranges
 from keras_det.export.conversion import convert, make_decoder
 from keras_det.export.flatbuffer import operator_counts
+from keras_det.export.graph import exportable
 from keras_det.export.quantize import FloatFile, layer_name
+from keras_det.models import quantize_aware
 from tests.export.tiny import tiny
 
 REASON = "ai-edge-quantizer is not installed: pip install .[quantize]"
@@ -33,7 +36,7 @@ def network():
     decoder = make_decoder(model, "builtin")
     file = FloatFile(convert(model, "float32", decoder, dtype="float32"), model)
     pixels, _ = calibration_pixels(calibration(), model)
-    return model, file, observed_ranges(file.content, file.tensors, pixels), pixels
+    return model, file, observed_ranges(file.content, file.tensors, file.pixels, pixels), pixels
 
 
 def opened(content):
@@ -136,17 +139,18 @@ def test_layers_in_float_hold_float_numbers(network):
 def test_a_range_that_is_too_small_clips(network):
     model, file, ranges, pixels = network
     # An oracle of one tensor: int8 holds nothing outside the range that was observed.
-    narrow = {k: v / 4 if k.startswith("class_head/prediction") else v for k, v in ranges.items()}
+    cut = [name for name in ranges if name.startswith("class_head/prediction")]
+    narrow = {**ranges, **{k: (ranges[k][0] / 4, ranges[k][1] / 4) for k in cut}}
     _, run = opened(file.int8(narrow))
     found = run(images=pixels[0])["class_logits"]
-    low = min(v[:, 0].min() for k, v in narrow.items() if k.startswith("class_head/prediction"))
+    low = min(narrow[name][0] for name in cut)
     expected = np.array(model(pixels[0])["class_logits"])
     assert expected.min() < 2 * low and found.min() > 1.05 * low
 
 
 @pytest.mark.slow
 def test_dynamic_quantises_the_kernels_of_convolutions(tmp_path):
-    model = tiny(image_size=SIZE)
+    model = tiny(image_size=SIZE, max_level=4)
     reports = {}
     for kind in ("float32", "dynamic"):
         path = tmp_path / f"{kind}.tflite"
@@ -168,7 +172,7 @@ def test_dynamic_quantises_the_kernels_of_convolutions(tmp_path):
 @pytest.mark.slow
 def test_int8_with_a_data_set_writes_what_was_measured(tmp_path):
     draw_shapes_dataset(tmp_path / "data", num_train=4, num_val=3, image_size=80)
-    model = tiny(image_size=SIZE)
+    model = tiny(image_size=SIZE, max_level=4)
     path, told = tmp_path / "int8.tflite", []
     report = export.tflite(
         model,
@@ -233,3 +237,67 @@ def test_without_the_quantiser(tmp_path, monkeypatch):
     model = tiny(image_size=SIZE)
     with pytest.raises(DataError, match=r"ai-edge-quantizer.*keras-det\[quantize\]"):
         export.tflite(model, tmp_path / "x.tflite", quantize="dynamic")
+
+
+def apart(model, seed=0):
+    """Makes one channel before each last 1x1 convolution up to a hundred times another, without
+    changing what the network computes: one scale does not fit all of them."""
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            factors = 10 ** rng.uniform(-1, 1, layer.depthwise_kernel.shape[2])
+            layer.depthwise_kernel.assign(layer.depthwise_kernel * factors[:, None])
+            layer.pointwise_kernel.assign(layer.pointwise_kernel / factors[:, None])
+
+
+def int8_errors(model, expected, images):
+    """RMS of what the int8 file gives, in standard deviations, against given raw outputs."""
+    file = FloatFile(convert(model, "float32", dtype="float32"), model)
+    pixels, _ = calibration_pixels(images, model)
+    content = file.int8(observed_ranges(file.content, file.tensors, file.pixels, pixels))
+    run = opened(content)[1]
+    found = [run(images=image[None]) for image in images]
+    errors = [
+        (np.concatenate([each[name] for each in found]) - value) / value.std()
+        for name, value in expected.items()
+    ]
+    return float(np.sqrt(np.mean([np.square(error).mean() for error in errors])))
+
+
+@pytest.mark.slow
+def test_training_with_rounding_makes_int8_better():
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(1)
+    model = tiny(image_size=(64, 64), max_level=4)
+    images = drawn_images(32, (64, 64), seed=1)
+    batch = np.stack(images).astype("float32")
+    expected = {name: np.array(value) for name, value in model(batch).items()}
+    apart(model)
+    for name, value in model(batch).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-4)
+    aware = quantize_aware(model)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, 300))
+    optimizer.build(aware.trainable_variables)
+
+    @tf.function
+    def step(x, wanted):
+        with tf.GradientTape() as tape:
+            found = aware(x, training=True)
+            loss = sum(
+                tf.reduce_mean(tf.square(found[name] - wanted[name])) / expected[name].var()
+                for name in expected
+            )
+        gradients = tape.gradient(loss, aware.trainable_variables)
+        pairs = zip(gradients, aware.trainable_variables, strict=True)
+        optimizer.apply_gradients([pair for pair in pairs if pair[0] is not None])
+
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        rows = rng.choice(32, 8, replace=False)
+        step(tf.constant(batch[rows]), {k: tf.constant(v[rows]) for k, v in expected.items()})
+    plain, notes = exportable(aware)
+    assert "trained to be rounded" in notes[0] and not plain.quantization_aware
+    before = int8_errors(model, expected, images)
+    after = int8_errors(plain, expected, images)
+    assert before > 0.1 and after < 0.9 * before

@@ -21,18 +21,24 @@ class TinyDetector(AnchorDetector):
     """The parts of an EfficientDet, as small as they get: it converts in seconds."""
 
     def __init__(
-        self, class_names, image_size, resize_mode="letterbox", dtype="float32", name=None
+        self,
+        class_names,
+        image_size,
+        resize_mode="letterbox",
+        dtype="float32",
+        max_level=7,
+        name=None,
     ):
         image_size = check_image_size(image_size)
         with precision(dtype):
-            generator = AnchorGenerator(anchor_scale=3.0)
+            generator = AnchorGenerator(tuple(range(3, max_level + 1)), anchor_scale=3.0)
             super().__init__(
                 image_size=image_size,
                 class_names=class_names,
                 resize_mode=resize_mode,
                 normalization=Normalization((120.0, 115.0, 100.0), (60.0, 58.0, 55.0)),
                 backbone=_backbone(image_size),
-                neck=BiFPN(CHANNELS, 1, "fast", "relu6"),
+                neck=BiFPN(CHANNELS, 1, "fast", "relu6", max_level=max_level),
                 class_head=_head(len(class_names), generator, "class_head", 0.01),
                 box_head=_head(4, generator, "box_head"),
                 anchor_generator=generator,
@@ -41,15 +47,13 @@ class TinyDetector(AnchorDetector):
                 box_loss_weight=50.0,
                 name="tiny",
             )
-        self.precision = dtype
-
-    def get_config(self):
-        return {
-            "class_names": self.class_names,
-            "image_size": self.image_size,
-            "resize_mode": self.resize_policy["mode"],
-            "dtype": self.precision,
-        }
+        self._keep_arguments(
+            class_names=self.class_names,
+            image_size=list(image_size),
+            resize_mode=resize_mode,
+            dtype=dtype,
+            max_level=max_level,
+        )
 
 
 def _backbone(image_size):
@@ -68,10 +72,12 @@ def _head(outputs, generator, name, prior=None):
     )
 
 
-def tiny(image_size=(96, 128), resize_mode="letterbox", dtype="float32", seed=0, finds=True):
+def tiny(
+    image_size=(96, 128), resize_mode="letterbox", dtype="float32", seed=0, finds=True, max_level=7
+):
     """A detector with random statistics and, with `finds`, logits wide enough for detections."""
     keras.utils.set_random_seed(seed)
-    model = TinyDetector(["cat", "dog", "cow"], image_size, resize_mode, dtype)
+    model = TinyDetector(["cat", "dog", "cow"], image_size, resize_mode, dtype, max_level)
     rng = np.random.default_rng(seed)
     for layer in model._flatten_layers():
         if isinstance(layer, BatchNorm):

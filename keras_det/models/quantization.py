@@ -1,0 +1,167 @@
+"""Quantisation-aware training: a detector that rounds as its int8 file will."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_det.layers.batch_norm import BatchNorm
+from keras_det.layers.fake_quantization import FakeQuantize, fake_quantized_kernel
+from keras_det.layers.resample import ResampleToLevel
+
+# Layers whose inputs are added up: each is a tensor of its own in the file.
+SUMS = (keras.layers.Add,)
+
+
+def quantize_aware(model):
+    """A copy of a detector that computes with numbers rounded to 8 bits, to be trained further.
+
+    For a model that loses too much in int8: some epochs with a tenth of the learning rate let the
+    weights make up for the rounding. The kernels of all convolutions are rounded per channel, and
+    their inputs, the summands of residual connections and feature fusions, and the predictions per
+    tensor; heads that are shared over levels keep a range for each. Batch normalisation is frozen:
+    with the statistics of each batch it would undo the scale that the rounding depends on, and the
+    file holds the frozen ones, folded into the kernels.
+
+    Train it with `compile` and `fit` like any detector, save and load it like any; exports write
+    the network without the rounding, and `export.tflite(…, quantize="int8")` rounds it for good.
+
+    Args:
+        model: a detector.
+
+    Returns:
+        A detector of the same class with `quantization_aware` True.
+    """
+    if model.quantization_aware:
+        return model.with_changes()
+    copy = model.with_changes()
+    add_rounding(copy)
+    return copy
+
+
+def without_rounding(model):
+    """A copy of a detector of `quantize_aware` that computes as before; others as they are."""
+    if not model.quantization_aware:
+        return model
+    config = {**model.get_config()}
+    del config["quantization_aware"]
+    copy = type(model).from_config(config)
+    mine = {id(weight) for layer in model.roundings for weight in layer.weights}
+    copy.set_weights([weight.numpy() for weight in model.weights if id(weight) not in mine])
+    return copy
+
+
+def add_rounding(model) -> None:
+    """Makes a detector round while it computes; `roundings` are the layers that do it."""
+    roundings = _Roundings()
+    for layer in model._flatten_layers():
+        if isinstance(layer, BatchNorm):
+            layer.trainable = False
+        elif isinstance(layer, keras.layers.SeparableConv2D):
+            layer.call = _separable(layer, roundings)
+        elif isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.call = _depthwise(layer, roundings)
+        elif isinstance(layer, keras.layers.Conv2D):
+            layer.convolution_op = _convolution(layer, roundings)
+        elif isinstance(layer, SUMS):
+            layer.call = _summed(layer, roundings)
+        elif isinstance(layer, ResampleToLevel):
+            layer.call = _rounded_output(layer, roundings)
+    # Once through the network: every place where a number is rounded gets its range.
+    model(np.zeros((1, *model.input_shape[1:]), "float32"), training=False)
+    model.roundings = roundings.layers
+    roundings.complete = True
+    model._compiled_detect.clear()
+
+
+class _Roundings:
+    """The `FakeQuantize` of each place, made when a number first gets there.
+
+    A place is a layer, which of its tensors, and its size: the heads see each level with a size of
+    its own, and the file has a tensor for each.
+    """
+
+    def __init__(self):
+        self.layers, self.places, self.complete = [], {}, False
+
+    def __call__(self, layer, which, x):
+        place = (id(layer), which, tuple(x.shape[1:3]))
+        if place not in self.places:
+            if self.complete:
+                raise ValueError(
+                    "A model of keras_det.models.quantize_aware must be called with images of its "
+                    f"own size. Received: a map of {tuple(x.shape)} in {layer.path}. Change the "
+                    "size with model.with_image_size(…)."
+                )
+            rounding = FakeQuantize(name=f"rounding_{len(self.layers)}")
+            rounding.build(x.shape)
+            self.places[place] = rounding
+            self.layers.append(rounding)
+        return self.places[place](x)
+
+
+def _convolution(layer, roundings):
+    convolve = layer.convolution_op
+
+    def rounded(inputs, kernel):
+        kernel = ops.cast(fake_quantized_kernel(kernel, -1), kernel.dtype)
+        return convolve(roundings(layer, "input", inputs), kernel)
+
+    return rounded
+
+
+def _depthwise(layer, roundings):
+    def call(inputs):
+        x = roundings(layer, "input", inputs)
+        x = _depthwise_convolution(layer, x, layer.kernel)
+        return _finished(layer, x)
+
+    return call
+
+
+def _separable(layer, roundings):
+    def call(inputs):
+        x = roundings(layer, "input", inputs)
+        x = _depthwise_convolution(layer, x, layer.depthwise_kernel)
+        x = roundings(layer, "between", x)
+        kernel = fake_quantized_kernel(layer.pointwise_kernel, -1)
+        x = ops.conv(x, ops.cast(kernel, x.dtype), data_format="channels_last")
+        x = _finished(layer, x)
+        return roundings(layer, "output", x) if layer.name == "prediction" else x
+
+    return call
+
+
+def _depthwise_convolution(layer, x, kernel):
+    kernel = fake_quantized_kernel(kernel, (-2, -1))
+    return ops.depthwise_conv(
+        x,
+        ops.cast(kernel, x.dtype),
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        data_format="channels_last",
+    )
+
+
+def _finished(layer, x):
+    if layer.use_bias:
+        x = x + ops.cast(layer.bias, x.dtype)
+    return x if layer.activation is None else layer.activation(x)
+
+
+def _summed(layer, roundings):
+    add = layer.call
+
+    def call(inputs):
+        return add([roundings(layer, i, x) for i, x in enumerate(inputs)])
+
+    return call
+
+
+def _rounded_output(layer, roundings):
+    resample = layer.call
+
+    def call(inputs, training=None):
+        return roundings(layer, "output", resample(inputs, training=training))
+
+    return call
