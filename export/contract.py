@@ -9,7 +9,7 @@ from keras_det.export.budget import Budget
 from keras_det.export.quantize import FloatFile
 from keras_det.export.report import Comparison, describe_precision
 
-# Images that say which layers hurt; their order was the same with 32.
+# Images that say which layers hurt: thousands of numbers each.
 NUM_IMAGES = 8
 # At most this part of the layers stays in float: beyond it little is left of what int8 is for.
 LARGEST_PART = 0.25

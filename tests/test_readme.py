@@ -29,7 +29,8 @@ SMALLER_COMMANDS = {
     "train": "--epochs 1 --image-size 64 --batch-size 2",
 }
 # Documents whose blocks run where an extra is installed, and single packages that blocks import.
-EXTRAS, PACKAGES = {"onnx.md": "tf2onnx"}, ("mediapipe",)
+EXTRAS = {"int8.md": "ai_edge_quantizer", "onnx.md": "tf2onnx"}
+PACKAGES = ("mediapipe",)
 
 
 def lacks_extra(path):
