@@ -175,3 +175,9 @@ def test_file_system_errors_name_the_file(refused, tmp_path):
     locked.write_text("")
     # A folder cannot be looked up below a file: the operating system's own error.
     assert str(locked) in refused("train", locked / "data", "--out", tmp_path / "run")
+
+
+def test_int8_asks_for_images(refused):
+    for words in (["--quantize", "int8"], ["--quantize", "dynamic", "--calibrate", "data"]):
+        message = refused("export", "m.keras", "--to", "tflite", *words)
+        assert "--quantize int8 and --calibrate DATA go together" in message
