@@ -60,9 +60,10 @@ class Budget:
 # What is near where nothing is judged, and what stands for an allowed difference of 0.
 UNITS, TINY = (1.0, 1e-2), 1e-9
 # Kernels and values between layers are rounded to 8 bits: single detections differ, so the average
-# precision is judged, by the published drop of EfficientDet-Lite.
+# precision is judged, by the published drop of EfficientDet-Lite. Raw outputs only tell a wrong
+# file: trained Lite0s differ by 0.2 to 0.54, pixels shifted by 10 by 2.2, swapped channels by 3.
 _EIGHT_BITS = Budget(
-    box_pixels=None, score=None, raw=0.5, raw_largest=None, rounding=2.0**-7, ap_drop=0.004
+    box_pixels=None, score=None, raw=1.0, raw_largest=None, rounding=2.0**-7, ap_drop=0.004
 )
 BUDGETS = {
     "float32": Budget(box_pixels=0.5, score=1e-3, raw=1e-3, raw_largest=1e-3, rounding=2.0**-19),
