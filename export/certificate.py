@@ -35,7 +35,7 @@ def certify(
         running: the artefact as `verify.Check` sees it, with `runtime` (versions) and `outputs()`.
         images: `Evidence` of `evidence.check_images`.
         budget: what it may differ by.
-        format: "saved_model" or "tflite".
+        format: "saved_model", "tflite" or "onnx".
         settings: of the export.
         decoding: settings of the decoder inside the artefact, empty where there is none.
         notes: what the reader of the report should know.

@@ -43,7 +43,9 @@ class Evidence:
             try:
                 pixels = read_image(image)
             except DataError as error:
-                self.unread.append(f"left out: {error}")
+                sentence = f"left out: {error}"
+                if sentence not in self.unread:  # int8 goes through them several times
+                    self.unread.append(sentence)
                 continue
             yield self._coloured(pixels), self.dataset.ground_truth([i])[0]
 

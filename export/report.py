@@ -97,8 +97,9 @@ class ExportReport:
 
     Args:
         artefact: file or folder name.
-        format: "saved_model" or "tflite".
-        settings: of the export, e.g. quantize and postprocess.
+        format: "saved_model", "tflite" or "onnx".
+        settings: of the export, e.g. quantize and postprocess, and what it found: operators,
+            delegates, the sensitivity of layers.
         comparison: the check.
         budget: what it was checked against.
         image_source: "drawn", "given" or "labelled".
