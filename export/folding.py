@@ -23,6 +23,11 @@ def fold(graph_def, outputs) -> None:
         graph_def: `GraphDef` without variables.
         outputs: names of nodes that must keep their names and what they compute.
     """
+    for node in graph_def.node:
+        # Of reading variables, which are constants now: they would keep what was folded.
+        kept = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(kept)
     graph = _Graph(graph_def, outputs)
     graph.skip("IdentityN")
     for node in graph_def.node:
@@ -49,7 +54,7 @@ class _Graph:
         for node in self.graph_def.node:
             for i, name in enumerate(node.input):
                 source = self.nodes[_name(name)]
-                while source.op == kind and not name.startswith("^"):
+                while source.op == kind:
                     name = source.input[_index(name)]
                     self.readers[source.name].remove(node)
                     source = self.nodes[_name(name)]
@@ -152,8 +157,8 @@ def _fold_division(graph, division):
 
 
 def _name(reference: str) -> str:
-    """The node of an input: `^node` says that it must come first, `node:1` is its second output."""
-    return reference.lstrip("^").split(":")[0]
+    """The node of an input: `node:1` is its second output."""
+    return reference.split(":")[0]
 
 
 def _index(reference: str) -> int:

@@ -272,7 +272,7 @@ class EngineDetector:
 def check(made: EngineDetector, engine: str) -> None:
     """Raises DataError where an engine's raw outputs are outside the budget of float32 exports."""
     from keras_det.data import drawn_images
-    from keras_det.export.report import BUDGETS
+    from keras_det.export.budget import BUDGETS
     from keras_det.export.verify import RawErrors
     from keras_det.models.compiled import compiled
 

@@ -36,9 +36,11 @@ class TinyDetector(AnchorDetector):
                 image_size=image_size,
                 class_names=class_names,
                 resize_mode=resize_mode,
-                normalization=Normalization((120.0, 115.0, 100.0), (60.0, 58.0, 55.0)),
+                normalization=Normalization(
+                    (120.0, 115.0, 100.0), (60.0, 58.0, 55.0), name="normalization"
+                ),
                 backbone=_backbone(image_size),
-                neck=BiFPN(CHANNELS, 1, "fast", "relu6", max_level=max_level),
+                neck=BiFPN(CHANNELS, 1, "fast", "relu6", max_level=max_level, name="bi_fpn"),
                 class_head=_head(len(class_names), generator, "class_head", 0.01),
                 box_head=_head(4, generator, "box_head"),
                 anchor_generator=generator,
