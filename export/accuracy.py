@@ -45,10 +45,10 @@ def exceeds(precision: dict, ap_drop: float) -> bool:
 
 
 def in_original_pixels(detections: dict, transform: Transform, shape) -> dict:
-    """Trimmed detections of the network's input in pixels of the original image, clipped to it.
+    """Detections of the network's input in pixels of the original image, clipped to it.
 
     Args:
-        detections: `boxes` `(n, 4)`, `scores`, `labels`.
+        detections: `boxes` `(…, n, 4)`; other keys stay as they are.
         transform: from the original image to the network's input.
         shape: (height, width, …) of the original image.
     """

@@ -8,7 +8,7 @@ from keras_det.data import Dataset
 from keras_det.data.image import as_image
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export.evidence import as_grey, fill_of
+from keras_det.export.evidence import as_shown, fill_of
 
 # Ranges of 25, 50 and 200 images of BCCD gave the same errors; more only take time.
 NUM_IMAGES = 200
@@ -44,8 +44,8 @@ def calibration_pixels(calibration, model, channels: int = 3) -> tuple[list[np.n
         except DataError as error:
             notes.append(f"left out of the calibration: {error}")
             continue
-        image = image if channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
-        resized, _ = resize_image(image, model.resize_policy, fill_of(model, channels))
+        shown = as_shown(image, channels)
+        resized, _ = resize_image(shown, model.resize_policy, fill_of(model, channels))
         pixels.append(resized[None, ..., :channels])
     if not pixels:
         raise DataError(

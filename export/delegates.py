@@ -8,6 +8,8 @@ every file compatible with GPUs (2.21, also one of a single TOPK_V2).
 
 import dataclasses
 
+from keras_det.export.flatbuffer import kind_of
+
 FLOAT, INT8 = ("FLOAT32", "FLOAT16"), ("INT8", "UINT8", "INT32")
 
 
@@ -136,10 +138,8 @@ class _Operator:
 
         names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
         types = {number: name for name, number in vars(schema.TensorType).items()}
-        code = model.operatorCodes[operator.opcodeIndex]
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        custom = code.customCode.decode() if code.customCode else ""
-        self.name = custom or names[number]
+        custom = model.operatorCodes[operator.opcodeIndex].customCode
+        self.name = custom.decode() if custom else names[kind_of(model, operator)]
         tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
         flowing = [t for t in tensors if model.buffers[t.buffer].data is None]
         self.types = [types[tensor.type] for tensor in flowing]

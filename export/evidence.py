@@ -38,7 +38,7 @@ class Evidence:
         """Pairs of an image and its objects as `metrics.coco.coco_metrics` takes them, or None."""
         for i, image in enumerate(self.images):
             if self.dataset is None:
-                yield self._coloured(image), None
+                yield as_shown(image, self.channels), None
                 continue
             try:
                 pixels = read_image(image)
@@ -47,10 +47,7 @@ class Evidence:
                 if sentence not in self.unread:  # int8 goes through them several times
                     self.unread.append(sentence)
                 continue
-            yield self._coloured(pixels), self.dataset.ground_truth([i])[0]
-
-    def _coloured(self, image):
-        return image if self.channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
+            yield as_shown(pixels, self.channels), self.dataset.ground_truth([i])[0]
 
 
 def as_grey(image: np.ndarray) -> np.ndarray:
@@ -61,6 +58,11 @@ def as_grey(image: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+def as_shown(image: np.ndarray, channels: int) -> np.ndarray:
+    """RGB as it is; with one channel its grey, three times."""
+    return image if channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
 
 
 def fill_of(model, channels: int = 3) -> tuple:

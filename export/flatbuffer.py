@@ -16,6 +16,18 @@ def _schema():
     return schema_py_generated
 
 
+def kind_of(model, operator) -> int:
+    """Number of an operator's builtin kind, in the object form of a file.
+
+    Args:
+        model: `ModelT`.
+        operator: `OperatorT` of one of its graphs.
+    """
+    code = model.operatorCodes[operator.opcodeIndex]
+    # Files of old converters only fill the 8-bit field.
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
 def operator_counts(content: bytes) -> dict[str, int]:
     """How often each operator occurs; a custom operator by its own name."""
     schema = _schema()

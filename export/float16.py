@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_det.export.flatbuffer import kind_of
+
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -61,8 +63,7 @@ def _kernels(model, graph, schema):
     convolutions = (operators.CONV_2D, operators.DEPTHWISE_CONV_2D)
     kernels, others = {}, set(graph.outputs)
     for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
+        kind = kind_of(model, operator)
         for place, index in enumerate(operator.inputs):
             is_kernel = kind in convolutions and place == 1
             kernels.setdefault(int(index)) if is_kernel else others.add(int(index))

@@ -1,10 +1,8 @@
 """TFLite files as the check of an export sees them."""
 
-from keras import ops
-
 from keras_det.export.mediapipe import OperatorDecoder, as_detections
 from keras_det.export.split import SIGNATURE, joined
-from keras_det.export.verify import trim
+from keras_det.export.verify import to_numpy, trim
 
 
 class LiteModel:
@@ -48,7 +46,7 @@ class LiteModel:
             if "locations" in found:
                 found = as_detections(found, self.model.image_size)
             if "boxes" not in found:
-                found = {k: ops.convert_to_numpy(v) for k, v in self.model.decode(found).items()}
+                found = to_numpy(self.model.decode(found))
             return trim(found)
 
         return {SIGNATURE: call}

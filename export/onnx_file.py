@@ -2,8 +2,6 @@
 
 import json
 
-import keras
-
 from keras_det.errors import suggest
 from keras_det.export.budget import Budget, check_budget
 from keras_det.export.certificate import certify
@@ -11,7 +9,7 @@ from keras_det.export.evidence import check_images
 from keras_det.export.graph import exportable
 from keras_det.export.onnx_graph import convert, onnx_libraries, without_outputs
 from keras_det.export.report import ExportReport
-from keras_det.export.verify import trim
+from keras_det.export.verify import to_numpy, trim
 from keras_det.export.writing import NEW, labels_text, publish
 from keras_det.report.files import staging
 
@@ -158,8 +156,7 @@ class OnnxModel:
         def call():
             found = dict(zip(names, self.session.run(names, {"images": pixels}), strict=True))
             if "boxes" not in found:
-                decoded = self.model.decode(found)
-                found = {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}
+                found = to_numpy(self.model.decode(found))
             return trim(found)
 
         return {"main": call}

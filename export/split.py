@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 
+from keras_det.export.flatbuffer import kind_of
 from keras_det.export.graph import save
 
 TAIL_SUFFIX = ".tail.tflite"
@@ -57,8 +58,7 @@ def cut(content: bytes) -> tuple[bytes, dict[str, list[Joint]]]:
     producers = {int(tensor): op for op in graph.operators for tensor in op.outputs}
 
     def kind(operator):
-        code = model.operatorCodes[operator.opcodeIndex]
-        return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return names[kind_of(model, operator)]
 
     def parts(tensor):
         operator = producers.get(tensor)

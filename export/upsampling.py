@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_det.export.flatbuffer import kind_of
+
 
 def with_resizes(content: bytes) -> bytes:
     """The same TFLite file with nearest enlargements as the operator that accelerators know.
@@ -43,7 +45,7 @@ def with_resizes(content: bytes) -> bytes:
 
 def _pairs(model, graph, schema):
     """Pairs of a gather of rows and one of columns that only it feeds, as a resize does them."""
-    gathers = [op for op in graph.operators if _kind(model, op) == schema.BuiltinOperator.GATHER]
+    gathers = [op for op in graph.operators if kind_of(model, op) == schema.BuiltinOperator.GATHER]
     pairs = []
     for first in gathers:
         readers = [op for op in graph.operators if first.outputs[0] in op.inputs]
@@ -86,11 +88,6 @@ def _constant(model, graph, values, schema):
     tensor.hasRank, tensor.quantization = True, schema.QuantizationParametersT()
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
-
-
-def _kind(model, operator):
-    code = model.operatorCodes[operator.opcodeIndex]
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def _place(operators, operator):

@@ -87,7 +87,7 @@ class Check:
         fill = fill_of(self.model, self.artefact.channels)
         pixels, transform = resize_image(image, self.model.resize_policy, fill)
         pixels = pixels[None]
-        raw = _to_numpy(self.keras_raw(pixels))
+        raw = to_numpy(self.keras_raw(pixels))
         found_raw = self.artefact.raw(pixels)
         self.raw_errors.add(raw, found_raw)
         self._check_that_outputs_follow_the_image(pixels, raw, found_raw)
@@ -133,7 +133,7 @@ class Check:
 
     def _detections(self, raw, image, transform):
         """What the Keras model finds, in the artefact's pixels."""
-        detections = _to_numpy(self.model.decode(raw, self.decoder))
+        detections = to_numpy(self.model.decode(raw, self.decoder))
         slots = detections["scores"].shape[1]
         if self.artefact.in_original_pixels:
             trimmed = self.model.to_original(0, detections, transform.inverse(), image.shape)
@@ -156,7 +156,7 @@ class Check:
         if self.num_images:
             return
         other = 255 - pixels
-        expected, found = _to_numpy(self.keras_raw(other)), self.artefact.raw(other)
+        expected, found = to_numpy(self.keras_raw(other)), self.artefact.raw(other)
         for name in raw:
             # An untrained model's logits may change by less than the rounding.
             visible = self.budget.rounding * np.abs(raw[name]).max()
@@ -319,7 +319,8 @@ def _latency(seconds):
     return float(np.median(seconds[1:] or seconds)) * 1e3
 
 
-def _to_numpy(outputs):
+def to_numpy(outputs: dict) -> dict:
+    """Arrays of a dict of the backend's tensors."""
     return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 

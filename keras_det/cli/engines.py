@@ -215,7 +215,7 @@ def _detector(cache, detector, engine):
 
 def _convert(model, engine) -> bytes:
     if engine == "litert":
-        from keras_det.export.litert import convert
+        from keras_det.export.conversion import convert
 
         return convert(model, "float32")
     from keras_det.export.onnx_graph import convert as to_onnx

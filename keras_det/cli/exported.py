@@ -51,18 +51,18 @@ class FileModel:
     def detect(self, image: np.ndarray, score_threshold: float) -> dict:
         """As `Detector.detect` for one uint8 image."""
         from keras_det.data.resize import resize_image
-        from keras_det.export.evidence import as_grey
+        from keras_det.export.accuracy import in_original_pixels
+        from keras_det.export.evidence import as_shown
 
         policy = {
             "mode": self.preprocessing["resize_mode"],
             "size": tuple(self.preprocessing["image_size"]),
         }
-        grey = self.preprocessing.get("channels") == 1
-        shown = as_grey(image).repeat(3, axis=-1) if grey else image
+        channels = self.preprocessing.get("channels", 3)
+        shown = as_shown(image, channels)
         pixels, transform = resize_image(shown, policy, self.preprocessing["fill_color"])
-        found = self.run(pixels[None, ..., :1] if grey else pixels[None])
-        boxes = transform.inverse().apply(found["boxes"])
-        found["boxes"] = np.clip(boxes, 0, np.float32([image.shape[1], image.shape[0]] * 2))
+        found = self.run(pixels[None, ..., :channels])
+        found = in_original_pixels(found, transform, image.shape)
         return _trimmed(found, self.class_names, score_threshold)
 
 

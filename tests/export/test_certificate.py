@@ -16,7 +16,7 @@ from keras_det.export import litert
 from keras_det.export.accuracy import exceeds
 from keras_det.export.writing import weights_sha256
 from keras_det.training.evaluate import evaluate
-from tests.export.tiny import tiny
+from tests.export.tiny import one_weight, tiny, wrong_mean
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ai_edge_litert.interpreter")
@@ -106,17 +106,6 @@ def damaged(change):
         return convert(other, *arguments, **settings)
 
     return convert_other
-
-
-def one_weight(other):
-    kernel = other.class_head.prediction.pointwise_kernel
-    value = keras.ops.convert_to_numpy(kernel).copy()
-    value[0, 0, 3, 5] += 1.0
-    kernel.assign(value)
-
-
-def wrong_mean(other):
-    other.normalization.mean = [122.0, 115.0, 100.0]
 
 
 def swapped_axes(other):

@@ -12,7 +12,7 @@ from keras_det.data.resize import resize_image
 from keras_det.export.evidence import check_images
 from keras_det.export.matching import match
 from keras_det.export.verify import Check, RawErrors, compare, trim
-from tests.export.tiny import tiny
+from tests.export.tiny import one_weight, tiny, wrong_mean
 
 BUDGET = export.BUDGETS["float32"]
 HALF = export.BUDGETS["float16"]
@@ -61,17 +61,6 @@ def mutated(change):
     copy = tiny(image_size=(96, 128))
     change(copy)
     return copy
-
-
-def one_weight(copy):
-    kernel = copy.class_head.convolutions[0].pointwise_kernel
-    value = keras.ops.convert_to_numpy(kernel).copy()
-    value[0, 0, 3, 5] += 1.0
-    kernel.assign(value)
-
-
-def wrong_mean(copy):
-    copy.normalization.mean = [122.0, 115.0, 100.0]
 
 
 def swapped_channels(copy):

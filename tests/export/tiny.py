@@ -94,3 +94,16 @@ def tiny(
             kernel = head.prediction.pointwise_kernel
             kernel.assign(rng.normal(0, width, kernel.shape))
     return model
+
+
+def one_weight(copy):
+    """Damages a model in one number of a kernel."""
+    kernel = copy.class_head.convolutions[0].pointwise_kernel
+    value = keras.ops.convert_to_numpy(kernel).copy()
+    value[0, 0, 3, 5] += 1.0
+    kernel.assign(value)
+
+
+def wrong_mean(copy):
+    """Damages a model by 2 of 255 in the mean of one colour."""
+    copy.normalization.mean = [122.0, 115.0, 100.0]
