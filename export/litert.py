@@ -20,7 +20,7 @@ from keras_det.export.quantize import check_installed
 from keras_det.export.report import ExportError, ExportReport
 from keras_det.export.split import TAIL_SUFFIX, convert_tail, cut
 from keras_det.export.writing import NEW, labels_text, publish
-from keras_det.report.files import staging
+from keras_det.files import staging
 
 QUANTIZE = ("float32", "float16", "dynamic", "int8")
 POSTPROCESS = ("builtin", "mediapipe", "split", "none")

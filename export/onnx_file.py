@@ -11,7 +11,7 @@ from keras_det.export.onnx_graph import convert, onnx_libraries, without_outputs
 from keras_det.export.report import ExportReport
 from keras_det.export.verify import to_numpy, trim
 from keras_det.export.writing import NEW, labels_text, publish
-from keras_det.report.files import staging
+from keras_det.files import staging
 
 POSTPROCESS = ("nms", "none")
 SETTINGS = {"method": "hard"}

@@ -12,7 +12,7 @@ from keras_det.export.serving_rows import read_rows, resize, resized_signature, 
 from keras_det.export.verify import trim
 from keras_det.export.warmup import check_warmup, replay, write_warmup
 from keras_det.export.writing import NEW, labels_text, publish
-from keras_det.report.files import staging
+from keras_det.files import staging
 
 # Of the contract in docs/serving.md: it rises when a name, type or meaning changes.
 SIGNATURES_VERSION = 1

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-# What `keras_det.report.files.staging` says where there is something already.
+# What `keras_det.files.staging` says where there is something already.
 NEW = "The export must not exist yet"
 
 

@@ -15,7 +15,7 @@ from keras_det import __version__
 from keras_det.cli.exported import cores, litert_interpreter, onnx_session
 from keras_det.cli.files import find_model
 from keras_det.errors import DataError
-from keras_det.report.files import write_json, write_whole
+from keras_det.files import write_json, write_whole
 
 # What an engine runs needs, and what converting to it needs beside TensorFlow.
 NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}

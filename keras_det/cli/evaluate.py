@@ -6,7 +6,7 @@ import click
 
 from keras_det.cli.command import Command
 from keras_det.cli.files import home_of, load_keras_model, say_where
-from keras_det.report.files import write_json
+from keras_det.files import write_json
 
 EXAMPLES = (
     "keras-det evaluate run/ my_images/",

@@ -8,7 +8,7 @@ import click
 from keras_det.cli.command import Command
 from keras_det.cli.files import ENGINES, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
-from keras_det.report.files import write_json, write_whole
+from keras_det.files import write_json, write_whole
 
 EXAMPLES = (
     "keras-det predict run/ photos/ --out found/",

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.report.files import write_whole
+from keras_det.files import write_whole
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
 

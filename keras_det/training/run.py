@@ -10,10 +10,10 @@ import numpy as np
 from keras_det.data.image import read_image
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError
+from keras_det.files import plain, write_json, write_whole
 from keras_det.metrics.coco import format_metrics
 from keras_det.models import build_model, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
-from keras_det.report.files import plain, write_json, write_whole
 from keras_det.training import callbacks as steps_between
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_det.errors import DataError, suggest
-from keras_det.report.files import file_digest
+from keras_det.files import file_digest
 
 # A base address, or a folder, that takes the place of everything up to the file's name.
 MIRROR_VARIABLE = "KERAS_DET_CHECKPOINTS"

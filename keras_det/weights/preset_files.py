@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from keras_det.errors import DataError, suggest
-from keras_det.report.files import file_digest, staging, write_json, write_whole
+from keras_det.files import file_digest, staging, write_json, write_whole
 
 CONFIG, WEIGHTS, METADATA, CARD = "config.json", "model.weights.h5", "metadata.json", "README.md"
 NEEDED = (CONFIG, WEIGHTS, METADATA)

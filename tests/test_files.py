@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from keras_det.report import files
+from keras_det import files
 
 
 def test_write_whole_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):
