@@ -20,10 +20,13 @@ from keras_det.models.parts import (
 )
 from keras_det.necks import BiFPN, make_neck
 from keras_det.weights import load_efficientdet
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.backbones.keras_applications import (
+    imagenet_efficientnet,
+    load_keras_applications,
+)
+from keras_det.weights.common.coco_classes import COCO_CLASSES
 from keras_det.weights.download import coco_checkpoint
-from keras_det.weights.efficientdet_files import open_checkpoint
-from keras_det.weights.keras_applications import imagenet_efficientnet, load_keras_applications
+from keras_det.weights.efficientdet.files import open_checkpoint
 
 
 class Variant(NamedTuple):

@@ -1,9 +1,10 @@
-"""COCO's category ids and names, for files that only number their classes.
+"""COCO's categories by id.
 
-Of the ids 1 to 90, 80 are used in the annotations of 2014 and 2017; networks with 91 (or 90) class
-outputs have one for every id, used or not.
+The annotations of 2014 and 2017 use 80 of the ids 1 to 90. Networks with 90 class outputs, or 91
+with background, have one for every id, used or not.
 """
 
+# From category id to name.
 COCO_CLASSES = {
     1: "person",
     2: "bicycle",

@@ -1,5 +1,6 @@
 """Reads TensorFlow 2 checkpoints, which store variables by the objects that hold them."""
 
+import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -11,12 +12,12 @@ from keras_det.errors import DataError
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VARIABLE_VALUE = "VARIABLE_VALUE"
 ROOT = 0
-# Every layer is in a Keras graph twice, among all layers and among those with weights.
+# A Keras graph holds every layer twice: among all layers, and among those with weights.
 ALIAS = re.compile(r"layer-\d+")
 
 
-def checkpoint_prefix(path) -> str:
-    """The checkpoint that a path means: a prefix, its .index file, or a folder's newest."""
+def checkpoint_prefix(path: str | os.PathLike) -> str:
+    """The prefix of the checkpoint at a path: a prefix, an .index file, or a folder's newest."""
     import tensorflow as tf
 
     path = pathlib.Path(path)
@@ -28,23 +29,23 @@ def checkpoint_prefix(path) -> str:
 
 
 class ObjectCheckpoint:
-    """The objects of a checkpoint: numbered nodes with named children; needs TensorFlow.
+    """The objects of a checkpoint: numbered nodes with named children. Needs TensorFlow.
 
-    Walking them finds variables by the attributes that hold them, whatever path the writer of the
-    file took to the same object.
+    Variables are found by the attributes that hold them, whichever path the file's writer took to
+    the same object.
 
     Args:
         path: prefix of the checkpoint (the path without .index), its .index file, or a folder,
-            whose newest checkpoint is taken.
+            of which the newest checkpoint is read.
 
     Attributes:
         keys: names under which the file stores arrays.
 
     Raises:
-        DataError: there is no such checkpoint, or it is one of TensorFlow 1.
+        DataError: there is no such checkpoint, or TensorFlow 1 wrote it.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         import tensorflow as tf
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
@@ -53,14 +54,14 @@ class ObjectCheckpoint:
         except (ValueError, tf.errors.OpError) as error:
             raise DataError(
                 "A TensorFlow checkpoint is named by its prefix, the path without .index. "
-                f"Received: {path} ({error}). Point to the file that ends in .index."
+                f"Received: {path} ({error}). Give the path of the file that ends in .index."
             ) from error
         keys = set(self._reader.get_variable_to_shape_map())
         if GRAPH not in keys:
             raise DataError(
                 "The checkpoint must be one of TensorFlow 2, which describes its objects. "
-                f"Received: {path}, without a description. Those of the original EfficientDet are "
-                "read by keras_det.weights.load_efficientdet."
+                f"Received: {path}, without a description of objects. For a checkpoint of the "
+                "original EfficientDet call keras_det.weights.load_efficientdet."
             )
         self.keys = sorted(keys - {GRAPH})
         graph = TrackableObjectGraph()
@@ -68,14 +69,16 @@ class ObjectCheckpoint:
         self._nodes = graph.nodes
 
     def children(self, node: int) -> dict[str, int]:
-        """The objects that an object holds, by the names of its attributes."""
+        """The objects that a node holds, by the names of its attributes."""
         return {child.local_name: child.node_id for child in self._nodes[node].children}
 
     def child(self, node: int, name: str) -> int | None:
         """The object that `node` holds as `name`, or None."""
         return self.children(node).get(name)
 
-    def variables(self, node: int, path: str, seen=None) -> Iterator[tuple[str, str]]:
+    def variables(
+        self, node: int, path: str, seen: set[int] | None = None
+    ) -> Iterator[tuple[str, str]]:
         """Yields (path, key in the file) of every variable below a node, each object once."""
         seen = {node} if seen is None else seen
         for attribute in self._nodes[node].attributes:

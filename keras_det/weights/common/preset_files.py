@@ -1,6 +1,6 @@
-"""The files of a preset: a model's configuration, weights and provenance in one folder.
+"""The files of a preset: the configuration, weights and origin of a model in one folder.
 
-The names are KerasHub's: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
+The file names are KerasHub's: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
 """
 
 import json
@@ -11,24 +11,25 @@ from collections.abc import Callable
 
 from keras_det.errors import DataError, suggest
 from keras_det.files import file_digest, staging, write_json, write_whole
+from keras_det.names import HUGGING_FACE
+from keras_det.names import PRESET_WEIGHTS as WEIGHTS
 
-CONFIG, WEIGHTS, METADATA, CARD = "config.json", "model.weights.h5", "metadata.json", "README.md"
+CONFIG, METADATA, CARD = "config.json", "metadata.json", "README.md"
 NEEDED = (CONFIG, WEIGHTS, METADATA)
-HUGGING_FACE = "hf://"
-DIGEST = "weights_sha256"  # its key in metadata.json
+DIGEST = "weights_sha256"  # key in metadata.json of the SHA-256 of the weights
 
 
 def is_preset(path: str | os.PathLike) -> bool:
-    """Whether an address means a preset: one on Hugging Face, or a folder with a preset's files."""
+    """Whether a path is a preset: an address on Hugging Face, or a folder with a preset's files."""
     folder = pathlib.Path(path)
     return str(path).startswith(HUGGING_FACE) or all((folder / x).is_file() for x in NEEDED)
 
 
 def preset_folder(preset: str | os.PathLike) -> pathlib.Path:
-    """The folder that a preset's address means, with all its files.
+    """The local folder of a preset, with all its files.
 
     Args:
-        preset: a folder, or "hf://owner/name" on Hugging Face, which is fetched once and cached.
+        preset: a folder, or "hf://owner/name" on Hugging Face, which is downloaded once.
 
     Raises:
         DataError: there is no such folder, a file is missing in it, or it cannot be fetched.
@@ -53,12 +54,12 @@ def preset_folder(preset: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
-def _fetched(preset):
+def _fetched(preset: str) -> pathlib.Path:
     handle = preset.removeprefix(HUGGING_FACE)
     if not re.fullmatch(r"hf://[\w.-]+/[\w.-]+", preset):
         raise DataError(
-            f"The address of a preset must be hf://owner/name. Received: {preset}. Give that, or "
-            "a folder."
+            f"The address of a preset must be hf://owner/name. Received: {preset}. Give such an "
+            "address, or a folder."
         )
     try:
         import huggingface_hub
@@ -79,29 +80,29 @@ def _fetched(preset):
 
 
 def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
-    """Configuration and metadata of a preset whose weights are those that were written.
+    """Configuration and metadata of a preset, after checking the SHA-256 of its weights.
 
     Raises:
-        DataError: a file is not JSON, or the weights are not the ones of the metadata.
+        DataError: a file is not JSON, or the weights are not those that the metadata names.
     """
     config, metadata = (read_json(folder / name) for name in (CONFIG, METADATA))
     expected, found = metadata.get(DIGEST), file_digest(folder / WEIGHTS)
     if expected != found:
         raise DataError(
             f"{folder / WEIGHTS} must have the SHA-256 that {METADATA} says, {expected}. "
-            f"Received: {found}. The file is damaged or another one: copy or download it again."
+            f"Received: {found}. The file is damaged or was replaced. Copy or download it again."
         )
     return config, metadata
 
 
-def read_json(path) -> dict:
-    """A JSON file that holds an object; DataError where it does not."""
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads a JSON file that holds an object; DataError where it does not."""
     path = pathlib.Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} must be a file of JSON. Received: {error}. Copy or write it again."
+            f"{path} must be a JSON file. Received: {error}. Copy or write it again."
         ) from None
     if not isinstance(content, dict):
         raise DataError(
@@ -118,17 +119,17 @@ def write_preset(
     write_weights: Callable[[str], None],
     card: Callable[[dict], str],
 ) -> None:
-    """Writes a preset: the folder is whole or not there.
+    """Writes a preset. The folder is complete or does not exist.
 
     Args:
         preset_dir: a folder that does not exist yet, or an empty one.
-        config: of the model.
-        metadata: about it; the SHA-256 of the weights is added.
-        write_weights: writes the weights to a path.
-        card: makes the model card from the metadata.
+        config: the model's configuration.
+        metadata: facts about the model; the SHA-256 of the weights is added.
+        write_weights: function that writes the weights to a path.
+        card: function that writes the model card from the metadata.
 
     Raises:
-        DataError: there is something at `preset_dir`.
+        DataError: `preset_dir` exists and is not an empty folder.
     """
     with staging(preset_dir, "A preset must go to a new or empty folder") as (final, folder):
         folder.mkdir()

@@ -1,9 +1,13 @@
-"""What a load did, said by every importer in the same words."""
+"""The report of a load, the same for every importer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 # How many class names a report shows.
-SHOWN = 5
+MAX_NAMES_SHOWN = 5
+# Why tensors are skipped, in every importer.
+STEP_COUNTER = "counts training steps"
+OF_TRAINING = "belongs to the training, not to the network"
 
 
 @dataclass(frozen=True)
@@ -12,12 +16,12 @@ class LoadReport:
 
     Attributes:
         loaded: names of the file's tensors that the model now holds.
-        skipped: dict from the name of every other tensor of the file to the reason.
-        missing: paths of the model's variables that the file did not fill; they keep their values.
+        skipped: dict from the name of each other tensor of the file to the reason.
+        missing: paths of the model's variables that the file did not fill. They keep their values.
         averaged: those of `loaded` that are moving averages over the training.
-        classes: dict from each class of the model to the file's class (`output k` for one without
-            a name), None where it starts from the prior. Empty where the importer takes classes
-            all or none.
+        classes: dict from each class of the model to the file's class (`output k` where it has no
+            name), or to None where the class is not in the file. Empty for importers that take
+            either all classes or none.
     """
 
     loaded: list[str]
@@ -26,13 +30,13 @@ class LoadReport:
     averaged: list[str] = field(default_factory=list)
     classes: dict[str, str | None] = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         averages = f" ({len(self.averaged)} as moving averages)" if self.averaged else ""
         lines = [
             f"tensors of the file loaded: {len(self.loaded)}{averages}, skipped: "
             f"{len(self.skipped)}; variables of the model not in the file: {len(self.missing)}"
         ]
-        names_of = {}
+        names_of: dict[str, list[str]] = {}
         for name, reason in self.skipped.items():
             names_of.setdefault(reason, []).append(name)
         for reason, names in names_of.items():
@@ -43,8 +47,8 @@ class LoadReport:
             lines += self._class_lines()
         return "\n".join(lines)
 
-    def _class_lines(self):
-        """Which classes the file knows, and which it does not."""
+    def _class_lines(self) -> list[str]:
+        """Which classes are in the file, and which are not."""
         taken = [
             name if name == source else f"{name} ({source})"
             for name, source in self.classes.items()
@@ -55,8 +59,9 @@ class LoadReport:
         return lines + ([f"  classes from the prior: {_shortened(new)}"] if new else [])
 
 
-def _shortened(names):
+def _shortened(names: Sequence[str]) -> str:
     """The number of names, and the first of them."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    shown = f": {', '.join(names[:SHOWN])}{more}" if names else ""
+    left_out = len(names) - MAX_NAMES_SHOWN
+    more = f" and {left_out} more" if left_out > 0 else ""
+    shown = f": {', '.join(names[:MAX_NAMES_SHOWN])}{more}" if names else ""
     return f"{len(names)}{shown}"

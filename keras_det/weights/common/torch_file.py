@@ -1,10 +1,10 @@
 """Reads the tensors of a file that `torch.save` wrote, without torch.
 
-Both forms are read: the zip archive of torch 1.6 and later (`data.pkl`, and one record `data/N` per
+Two forms are read: the zip archive of torch 1.6 and later (`data.pkl`, and one record `data/N` per
 storage) and the older stream (magic number, protocol, system, the pickled object, the storages'
-keys, the storages). In both a pickle says which storages there are and which part of one a tensor
-views. Unpickling runs what a file names, so only the few names that tensors need are admitted, and
-these make descriptions alone: numbers are read afterwards, within bounds that were checked.
+keys, the storages). In both, a pickle lists the storages and the part of a storage that each tensor
+views. Unpickling can run code that the file names. So only the few names that tensors need are
+allowed, and these only build descriptions. The numbers are read afterwards, within checked bounds.
 """
 
 import io
@@ -14,7 +14,8 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,12 +37,13 @@ STORAGES = {
     "BoolStorage": "?",
 }
 REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-# Where training loops put the weights beside epochs and optimizers; timm's averages come first.
+# Keys under which training loops keep the weights; moving averages (timm) are preferred.
 WRAPPERS = ("state_dict_ema", "state_dict", "model")
-# What DataParallel puts before every name.
+# DataParallel adds this to every name.
 PARALLEL_PREFIX = "module."
 MAX_DIMENSIONS = 32
-# Elements of a tensor that repeats its storage (stride 0): a broken file must not claim the memory.
+# Largest tensor that repeats its storage (stride 0), in elements: a damaged file must not make us
+# allocate more.
 MAX_EXPANDED = 1 << 24
 
 
@@ -54,7 +56,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """What a tensor views of a storage: everything in elements."""
+    """The part of a storage that a tensor views; all numbers count elements."""
 
     storage: _Storage
     offset: int
@@ -63,17 +65,17 @@ class _Tensor(NamedTuple):
 
 
 class _StorageType(NamedTuple):
-    """Stands for a storage class of torch; immutable, so that a pickle cannot alter it."""
+    """Stands for a storage class of torch. Immutable, so that a pickle cannot change it."""
 
     number: str
 
 
 class _Rebuilder(NamedTuple):
-    """Stands for a function of `torch._utils`: called by the pickle, it describes a tensor."""
+    """Stands for a function of `torch._utils`. When the pickle calls it, it describes a tensor."""
 
     name: str
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> _Tensor:
         if self.name == "_rebuild_parameter":
             return _check_type(arguments[0], _Tensor, "a parameter")
         storage, offset, shape, strides, *_ = arguments
@@ -81,12 +83,13 @@ class _Rebuilder(NamedTuple):
 
 
 class _Unpickler(pickle._Unpickler):
-    """Makes dicts, lists, tuples, numbers, texts and descriptions of tensors; refuses the rest.
+    """Builds dicts, lists, tuples, numbers, texts and descriptions of tensors; refuses the rest.
 
-    The unpickler in Python, not the one in C: that reserves whatever memory a broken file asks for.
+    It extends the unpickler written in Python: the one in C allocates whatever memory a damaged
+    file asks for.
     """
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if module == "torch._utils" and name in REBUILDERS:
             return _Rebuilder(name)
         if module in ("torch", "torch.storage") and name in STORAGES:
@@ -97,11 +100,11 @@ class _Unpickler(pickle._Unpickler):
             return tuple
         raise DataError(
             "A weights file may hold tensors, numbers, texts, lists and dicts. Received: "
-            f"{module}.{name}, which reading would have to run. Keep the weights alone: in torch, "
+            f"{module}.{name}, which reading would have to run. Save the weights alone: in torch, "
             "torch.save(model.state_dict(), path)."
         )
 
-    def persistent_load(self, identifier):
+    def persistent_load(self, identifier: Any) -> _Storage:
         kind, storage_type, key, _, length, *view = identifier
         if kind != "storage" or any(view):
             raise pickle.UnpicklingError(f"persistent object {kind!r} is not a plain storage")
@@ -109,21 +112,23 @@ class _Unpickler(pickle._Unpickler):
         return _Storage(str(key), number, _check_type(length, int, "the length of a storage"))
 
 
-def _check_type(value, kind, what):
+def _check_type(value: Any, kind: type, what: str) -> Any:
     if type(value) is not kind:
         raise pickle.UnpicklingError(f"{what} is made from {type(value).__name__}")
     return value
 
 
-def _unpickle(stream):
+def _unpickle(stream: BinaryIO) -> Any:
     return _Unpickler(stream, encoding="utf-8").load()
 
 
-def _item_size(number):
+def _item_size(number: str) -> int:
     return 2 if number == "bfloat16" else np.dtype(number).itemsize
 
 
-def _numbers(data, offset, storage, byteorder="<"):
+def _numbers(
+    data: bytes, offset: int, storage: _Storage, byteorder: Literal["<", ">"] = "<"
+) -> np.ndarray:
     """`storage.length` numbers of `data` from `offset` on; bfloat16 becomes float32."""
     if not 0 <= storage.length * _item_size(storage.number) <= len(data) - offset:
         raise ValueError(
@@ -139,8 +144,8 @@ def _numbers(data, offset, storage, byteorder="<"):
     return numbers.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _view(name, tensor, numbers):
-    """The part of a storage that a tensor shows, without copying; bounds are checked first."""
+def _view(name: str, tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
+    """The part of a storage that a tensor views, without copying; bounds are checked first."""
     shape, strides = tuple(tensor.shape), tuple(tensor.strides)
     whole = (tensor.offset, *shape, *strides)
     fits = (
@@ -162,11 +167,11 @@ def _view(name, tensor, numbers):
     return np.lib.stride_tricks.as_strided(part, shape, in_bytes, writeable=False)
 
 
-def _read_zip(path):
+def _read_zip(path: str) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     """Returns (pickled object, function from a storage to its numbers) of the zip form."""
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        # torch compresses nothing; more than the file's own size would be a bomb.
+        # torch does not compress. Records larger than the file would be a zip bomb.
         total = sum(entry.file_size for entry in entries.values())
         if total > os.path.getsize(path):
             raise ValueError(f"the archive's records claim {total} bytes, more than the file has")
@@ -177,15 +182,16 @@ def _read_zip(path):
         records = {name.removeprefix(folder): archive.read(name) for name in entries}
     big = records.get("byteorder", b"little").strip() == b"big"
 
-    def numbers(storage):
+    def numbers(storage: _Storage) -> np.ndarray:
         return _numbers(records[f"data/{storage.key}"], 0, storage, ">" if big else "<")
 
     return _unpickle(io.BytesIO(records["data.pkl"])), numbers
 
 
-def _storages_of(structure):
-    """Every storage that the tensors of a nest of dicts, lists and tuples view, by its key."""
-    storages, seen, waiting = {}, set(), [structure]
+def _storages_of(structure: Any) -> dict[str, _Storage]:
+    """All storages that the tensors in nested dicts, lists and tuples view, by key."""
+    storages: dict[str, _Storage] = {}
+    seen, waiting = set(), [structure]
     while waiting:
         part = waiting.pop()
         if isinstance(part, _Tensor):
@@ -197,14 +203,14 @@ def _storages_of(structure):
     return storages
 
 
-def _read_stream(path):
-    """The same of the older form: four pickles, the keys, then (count, numbers) per storage."""
+def _read_stream(path: str) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+    """The same for the older form: four pickles, the keys, then (count, numbers) per storage."""
     with open(path, "rb") as file:
         data = file.read()
     stream = io.BytesIO(data)
     if _unpickle(stream) != MAGIC_NUMBER or _unpickle(stream) != PROTOCOL_VERSION:
         raise ValueError("it begins with neither a zip archive nor torch's magic number")
-    _unpickle(stream)  # sizes of C's types on the machine that wrote: numbers are low byte first
+    _unpickle(stream)  # sizes of C's types on the writer's machine; numbers are low byte first
     structure, keys = _unpickle(stream), _unpickle(stream)
     storages, position, found = _storages_of(structure), stream.tell(), {}
     for key in keys:
@@ -217,7 +223,7 @@ def _read_stream(path):
     return structure, lambda storage: found[storage.key]
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     try:
         from safetensors import safe_open
     except ImportError as error:
@@ -227,15 +233,15 @@ def _read_safetensors(path):
         ) from error
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
-    # Their bfloat16 is a type of the ml_dtypes package, which NumPy cannot compute with.
+    # Its bfloat16 is a type of the ml_dtypes package, with which NumPy cannot compute.
     return {
         name: array.astype("float32") if array.dtype.name == "bfloat16" else array
         for name, array in arrays.items()
     }
 
 
-def _state_of(structure):
-    """The dict of tensors itself, or inside a training checkpoint, under plain names."""
+def _state_of(structure: Any) -> dict[str, _Tensor]:
+    """The tensors of a state dict, or of the one inside a training checkpoint, by plain name."""
     for wrapper in WRAPPERS:
         if isinstance(structure, dict) and isinstance(structure.get(wrapper), dict):
             structure = structure[wrapper]
@@ -249,10 +255,11 @@ def _state_of(structure):
     return tensors
 
 
-def _read_torch(path):
+def _read_torch(path: str) -> dict[str, np.ndarray]:
     is_zip = zipfile.is_zipfile(path)
     structure, numbers_of = (_read_zip if is_zip else _read_stream)(path)
-    storages, arrays = {}, {}
+    storages: dict[_Storage, np.ndarray] = {}
+    arrays = {}
     for name, tensor in _state_of(structure).items():
         if tensor.storage not in storages:
             storages[tensor.storage] = numbers_of(tensor.storage)
@@ -260,24 +267,24 @@ def _read_torch(path):
     return arrays
 
 
-def read_torch_file(path) -> dict[str, np.ndarray]:
+def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the weights of a file written by `torch.save` or safetensors, without torch.
 
-    A training checkpoint gives the tensors under its key "state_dict_ema", moving averages, or else
-    "state_dict" or "model"; the prefix "module." of parallel training is left out; entries that are
-    no tensors are ignored.
+    Of a training checkpoint, the tensors under the key "state_dict_ema" (moving averages) are read,
+    else those under "state_dict" or "model". The prefix "module." of parallel training is removed.
+    Entries that are not tensors are ignored.
 
     Args:
-        path: path of a `.pth` or `.pt` file in either form of `torch.save`, or of a `.safetensors`
-            file, which needs the safetensors package.
+        path: a `.pth` or `.pt` file in either form of `torch.save`, or a `.safetensors` file, which
+            needs the safetensors package.
 
     Returns:
         dict from the tensors' names to read-only arrays in torch's layout (kernels: outputs,
-        inputs, height, width). bfloat16 is given as float32, other types as they are.
+        inputs, height, width). bfloat16 becomes float32; other types stay as they are.
 
     Raises:
-        DataError: the file is missing, broken, or names anything that is not needed for tensors:
-            a pickle may run any program, so nothing else is admitted.
+        DataError: the file is missing or damaged, or names something that tensors do not need. A
+            pickle can run any program, so nothing else is allowed.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -289,9 +296,9 @@ def read_torch_file(path) -> dict[str, np.ndarray]:
         return _read_safetensors(path) if path.endswith(".safetensors") else _read_torch(path)
     except DataError:
         raise
-    except Exception as error:  # a broken pickle raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged pickle can raise any error
         raise DataError(
             "A weights file must be as torch.save or safetensors wrote it. Received: "
-            f"{path} ({type(error).__name__}: {error}). Fetch it again; its size may tell whether "
-            "it is complete."
+            f"{path} ({type(error).__name__}: {error}). Download it again, and compare its size "
+            "with the publisher's."
         ) from error

@@ -1,63 +1,67 @@
-"""CornerNet's public PyTorch checkpoint into ours (princeton-vl/CornerNet, `CornerNet_500000.pkl`).
+"""Loads CornerNet's public PyTorch checkpoint (princeton-vl/CornerNet, `CornerNet_500000.pkl`).
 
-A state dict in torch's older form, names behind `module.`, classes in the order of COCO's 80 names.
-The network sees blue, green, red: the model's normalisation turns them round. Which heads belong to
-which of the two hourglasses is the number in their names; the last one detects.
+The file is a state dict in torch's older form, with names that start with `module.` and classes in
+the order of COCO's 80 names. The network expects channels in the order blue, green, red; the
+model's normalisation reverses them. Names of heads hold the number of their hourglass; the heads of
+the last one detect.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import (
+from keras_det.weights.common.class_outputs import (
     class_rows,
     class_sources,
     names_of_outputs,
     picked_outputs,
 )
-from keras_det.weights.coco_classes import COCO_CLASSES
-from keras_det.weights.fill import (
+from keras_det.weights.common.coco_classes import COCO_CLASSES
+from keras_det.weights.common.fill import (
+    NamedArrays,
     Slot,
+    Source,
     fill,
     from_torch_kernel,
     skip_rest,
     torch_convolution,
     torch_norm,
 )
-from keras_det.weights.report import LoadReport
-from keras_det.weights.resnet import COUNTER
-from keras_det.weights.torch_file import read_torch_file
+from keras_det.weights.common.report import STEP_COUNTER, LoadReport
+from keras_det.weights.common.torch_file import read_torch_file
 
-CORNERS = {"tl": "top_left", "br": "bottom_right"}
-KINDS = {"heats": "heatmaps", "tags": "embeddings", "regrs": "offsets"}
-ADVICE = (
+CORNER_NAMES = {"tl": "top_left", "br": "bottom_right"}
+OUTPUT_NAMES = {"heats": "heatmaps", "tags": "embeddings", "regrs": "offsets"}
+_ADVICE = (
     "Build the model for this file: CornerNet.from_checkpoint(variant, path) with "
     '"hourglass104" for the authors\' own.'
 )
-KIND = "Give the authors' CornerNet_500000.pkl, or a state dict of their network."
+_KNOWN_FILES = "Give the authors' CornerNet_500000.pkl, or a state dict of their network."
 COCO_NAMES = tuple(COCO_CLASSES.values())
 
 
-def _convolution_and_norm(layer, convolution, norm) -> Iterator[Slot]:
+def _convolution_and_norm(layer: keras.layers.Layer, convolution: str, norm: str) -> Iterator[Slot]:
     yield from torch_convolution(layer.convolution, convolution)
     yield from torch_norm(layer.norm, norm)
 
 
-def _residual(block, name) -> Iterator[Slot]:
+def _residual(block: keras.layers.Layer, name: str) -> Iterator[Slot]:
     yield from _convolution_and_norm(block.first, f"{name}.conv1", f"{name}.bn1")
     yield from _convolution_and_norm(block.second, f"{name}.conv2", f"{name}.bn2")
     if block.shortcut is not None:
         yield from _convolution_and_norm(block.shortcut, f"{name}.skip.0", f"{name}.skip.1")
 
 
-def _plain(layer, name) -> Iterator[Slot]:
+def _plain(layer: keras.layers.Layer, name: str) -> Iterator[Slot]:
     yield from _convolution_and_norm(layer, f"{name}.conv", f"{name}.bn")
 
 
-def _backbone_slots(backbone) -> Iterator[Slot]:
-    """All of the stem and the hourglasses, layer by layer."""
+def _backbone_slots(backbone: keras.Model) -> Iterator[Slot]:
+    """The slots of the stem and the hourglasses, layer by layer."""
     ways = {"beside": "up1", "down": "low1", "up": "low3"}
     for layer in backbone.layers:
         name = layer.name
@@ -84,62 +88,68 @@ def _backbone_slots(backbone) -> Iterator[Slot]:
             yield from _residual(layer, f"inters.{stack[1]}")
 
 
-def _innermost(backbone):
-    """How many times the network halves the maps of an hourglass."""
+def _innermost(backbone: keras.Model) -> int:
+    """How many times an hourglass halves its feature maps."""
     return sum(bool(re.match(r"stack_0_add\d", layer.name)) for layer in backbone.layers)
 
 
-def _head_slots(head, stack) -> Iterator[Slot]:
-    """One hourglass' heads but for the heat maps' last convolutions, whose rows are classes."""
+def _head_slots(head: keras.layers.Layer, stack: int) -> Iterator[Slot]:
+    """The slots of one hourglass' heads, without the heat maps' last convolutions."""
     layers = {layer.name: layer for layer in (*head.hidden, *head.predictions)}
-    for (short, corner), block in zip(CORNERS.items(), head.blocks, strict=True):
+    for (short, corner), block in zip(CORNER_NAMES.items(), head.blocks, strict=True):
         name = f"{short}_cnvs.{stack}"
         for i, layer in enumerate(block.before, start=1):
             yield from _plain(layer, f"{name}.p{i}_conv1")
         yield from _convolution_and_norm(block.merge, f"{name}.p_conv1", f"{name}.p_bn1")
         yield from _convolution_and_norm(block.shortcut, f"{name}.conv1", f"{name}.bn1")
         yield from _plain(block.after, f"{name}.conv2")
-        for theirs, kind in KINDS.items():
+        for theirs, kind in OUTPUT_NAMES.items():
             name = f"{short}_{theirs}.{stack}"
             yield from torch_convolution(layers[f"{corner}_{kind}_hidden"], f"{name}.0.conv")
             if kind != "heatmaps":
                 yield from torch_convolution(layers[f"{corner}_{kind}"], f"{name}.1")
 
 
-def _heatmap_slots(head, stack, rows, num_outputs) -> Iterator[Slot]:
-    for short, corner in CORNERS.items():
+def _heatmap_slots(
+    head: keras.layers.Layer, stack: int, rows: Sequence[int | None], num_outputs: int
+) -> Iterator[Slot]:
+    """The slots of one hourglass' heat maps: the last convolutions, with one output a class."""
+    for short, corner in CORNER_NAMES.items():
         layer = next(each for each in head.predictions if each.name == f"{corner}_heatmaps")
         for variable, name in ((layer.kernel, "weight"), (layer.bias, "bias")):
 
-            def pick(array, variable=variable):
+            def pick(array: np.ndarray, variable: Any = variable) -> np.ndarray:
                 array = from_torch_kernel(array)
                 if array.shape[-1] != num_outputs:
-                    return array  # `fill` says what is wrong
+                    return array  # `fill` reports the wrong shape
                 return picked_outputs(np.array(variable), array, rows, num_outputs)
 
             yield Slot(f"{short}_heats.{stack}.1.{name}", variable, pick)
 
 
-def _check_kind(values, num_stacks):
-    """Class outputs of a file; DataError where it is no CornerNet's, or of other stacks."""
+def _check_kind(values: NamedArrays, num_stacks: int) -> int:
+    """Class outputs of a file; DataError where it is no CornerNet's or has other hourglasses."""
     prediction = values.get("tl_heats.0.1.weight")
     if prediction is None or prediction.ndim != 4 or "pre.0.conv.weight" not in values:
         raise DataError(
             "The weights must be those of CornerNet. Received: no tl_heats.0.1.weight or no "
-            f"pre.0.conv.weight among {len(values)} tensors. {KIND}"
+            f"pre.0.conv.weight among {len(values)} tensors. {_KNOWN_FILES}"
         )
     stacks = {name.split(".")[1] for name in values if name.startswith("kps.")}
     if len(stacks) != num_stacks:
         fitting = {1: ' Build "hourglass52".', 2: ' Build "hourglass104".'}.get(len(stacks), "")
         raise DataError(
-            f"The weights must be of as many hourglasses as the network has, {num_stacks}. "
+            f"The weights must have as many hourglasses as the network, {num_stacks}. "
             f"Received: a file with {len(stacks)}.{fitting}"
         )
     return prediction.shape[0]
 
 
 def load_cornernet(
-    model, source, source_class_names: Sequence[str] | None = None, partial: bool = False
+    model: keras.Model,
+    source: Source,
+    source_class_names: Sequence[str] | None = None,
+    partial: bool = False,
 ) -> LoadReport:
     """Fills a CornerNet with the weights of the authors' PyTorch code.
 
@@ -147,21 +157,24 @@ def load_cornernet(
         model: `CornerNet` of the same variant; any classes.
         source: path of a state dict (`.pkl`, `.pth`, `.safetensors`), read without torch, or a
             mapping from its names to arrays.
-        source_class_names: a name for each class output of the file. Default: COCO's for 80.
-        partial: accept a file that does not hold every variable.
+        source_class_names: the name of each class output of the file. Default: COCO's for 80.
+        partial: True accepts a file that does not hold every variable.
 
     Returns:
-        `LoadReport`; its `classes` say which heat maps came from the file. Classes that it does not
-        know start from the prior.
+        `LoadReport`; its `classes` say which heat maps came from the file. Classes that it lacks
+        start from the prior.
 
     Raises:
-        DataError: the file is missing, damaged, or of another network. Nothing is changed then.
+        DataError: the file is missing or damaged, or belongs to another network. Nothing is changed
+            then.
     """
     values = dict(source) if isinstance(source, Mapping) else read_torch_file(source)
     num_outputs = _check_kind(values, len(model.heads))
-    names = source_class_names or (COCO_NAMES if num_outputs == len(COCO_NAMES) else None)
-    if names is not None:
-        names = names_of_outputs(num_outputs, names)
+    if source_class_names is None and num_outputs == len(COCO_NAMES):
+        source_class_names = COCO_NAMES
+    names = None
+    if source_class_names is not None:
+        names = names_of_outputs(num_outputs, source_class_names)
     rows = class_rows(model.class_names, num_outputs, names)
     slots = list(_backbone_slots(model.backbone))
     for stack, head in enumerate(model.heads):
@@ -171,8 +184,8 @@ def load_cornernet(
     if partial:
         slots = [slot for slot in slots if slot.name in values]
     skipped = skip_rest(
-        values, [slot.name for slot in slots], {"num_batches_tracked": COUNTER}, ADVICE
+        values, [slot.name for slot in slots], {"num_batches_tracked": STEP_COUNTER}, _ADVICE
     )
-    loaded = fill(slots, values, ADVICE)
+    loaded = fill(slots, values, _ADVICE)
     classes = class_sources(model.class_names, rows, names)
     return LoadReport(loaded, skipped, missing, classes=classes)

@@ -1,47 +1,34 @@
-"""Official names of EfficientDet's variables, and what names and shapes say of a network.
+"""Official names of EfficientDet's variables, and what names and shapes say about a network.
 
 "Official" names are those of the original code's name-based checkpoints and of its Keras .h5 files:
-`efficientnet-b0/blocks_1/conv2d/kernel`. Other names: `efficientdet_translate.py`.
+`efficientnet-b0/blocks_1/conv2d/kernel`. `translate.py` maps other names to them.
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_det.weights.common.efficientnets import EFFICIENTNETS_BY_SHAPE
 
 CLASS_PREDICTION, BOX_PREDICTION = "class_net/class-predict", "box_net/box-predict"
 # The published networks take P3 to P5 from the backbone.
-MIN_LEVEL, NUM_BACKBONE_LEVELS = 3, 3
-# (number of blocks, channels after the last, squeeze-and-excitation): the backbone, which not
-# all names tell.
-BACKBONES = {
-    (16, 320, True): "b0",
-    (23, 320, True): "b1",
-    (23, 352, True): "b2",
-    (26, 384, True): "b3",
-    (32, 448, True): "b4",
-    (39, 512, True): "b5",
-    (45, 576, True): "b6",
-    (55, 640, True): "b7",
-    (16, 320, False): "lite0",
-    (21, 320, False): "lite1",
-    (21, 352, False): "lite2",
-    (24, 384, False): "lite3",
-    (30, 448, False): "lite4",
-}
-# The layers of a block, each with its normalisation; the first is absent where nothing is expanded.
-PARTS = ("expand", "depthwise", "project")
+FINEST_LEVEL, NUM_BACKBONE_LEVELS = 3, 3
+# The layers of a block, each with a normalisation. Blocks that do not expand lack the first.
+BLOCK_PARTS = ("expand", "depthwise", "project")
 OFFICIAL = re.compile(
     r"efficientnet-[^/]+/(stem|blocks_\d+)/|resample_p\d+/|fpn_cells/cell_\d+/|(class|box)_net/"
 )
 
 
 def numbered(name: str, index: int) -> str:
-    """The name of the index-th object that would be called so: TensorFlow's rule."""
+    """The name that TensorFlow gives the index-th object of one name: `conv2d`, `conv2d_1` …."""
     return name if index == 0 else f"{name}_{index}"
 
 
 def block_layer(block: int, part: str, expanded: bool) -> str:
-    """The official name of a block's convolution, which is numbered among those of its kind."""
+    """The official name of a block's convolution, numbered among those of its kind."""
     if part == "depthwise":
         return f"blocks_{block}/depthwise_conv2d"
     return f"blocks_{block}/{numbered('conv2d', int(part == 'project' and expanded))}"
@@ -49,23 +36,27 @@ def block_layer(block: int, part: str, expanded: bool) -> str:
 
 def block_norm(block: int, part: str, expanded: bool) -> str:
     """The official name of the normalisation after a block's convolution."""
-    parts = PARTS if expanded else PARTS[1:]
+    parts = BLOCK_PARTS if expanded else BLOCK_PARTS[1:]
     return f"blocks_{block}/{numbered('tpu_batch_normalization', parts.index(part))}"
 
 
-def _variables(layer, theirs):
+NamedVariable = tuple[str, Any]
+
+
+def _variables(layer: keras.layers.Layer, theirs: str) -> Iterator[NamedVariable]:
+    """Yields (official name, variable) of a layer."""
     depthwise = type(layer).__name__ == "DepthwiseConv2D"
     for variable in layer.variables:
         name = "depthwise_kernel" if depthwise and variable.name == "kernel" else variable.name
         yield f"{theirs}/{name}", variable
 
 
-def _backbone_names(backbone):
+def _backbone_names(backbone: keras.Model) -> Iterator[NamedVariable]:
     layers = {layer.name: layer for layer in backbone.layers}
     pairs, block = [("stem", "stem/conv2d"), ("stem_norm", "stem/tpu_batch_normalization")], 0
     while f"block{block}_depthwise" in layers:
         ours, expanded = f"block{block}", f"block{block}_expand" in layers
-        for part in PARTS if expanded else PARTS[1:]:
+        for part in BLOCK_PARTS if expanded else BLOCK_PARTS[1:]:
             pairs.append((f"{ours}_{part}", block_layer(block, part, expanded)))
             pairs.append((f"{ours}_{part}_norm", block_norm(block, part, expanded)))
         if f"{ours}_se_reduce" in layers:
@@ -77,20 +68,20 @@ def _backbone_names(backbone):
         yield from _variables(layers[ours], f"{prefix}/{theirs}")
 
 
-def _resample_names(layer, theirs):
+def _resample_names(layer: keras.layers.Layer, theirs: str) -> Iterator[NamedVariable]:
     if layer.projection is not None:
         yield from _variables(layer.projection, f"{theirs}/conv2d")
         yield from _variables(layer.norm, f"{theirs}/bn")
 
 
-def _nodes(neck):
+def _nodes(neck: keras.layers.Layer) -> Iterator[tuple[str, int, keras.layers.Layer]]:
     """Yields (official name, number of the node in its cell, node)."""
     for index, node in enumerate(neck.nodes):
         cell, number = divmod(index, len(neck.wiring))
         yield f"fpn_cells/cell_{cell}/fnode{number}", number, node
 
 
-def _neck_names(neck):
+def _neck_names(neck: keras.layers.Layer) -> Iterator[NamedVariable]:
     first = len(neck.levels) - len(neck.extra_levels)
     for level, layer in zip(neck.levels[first:], neck.extra_levels, strict=True):
         yield from _resample_names(layer, f"resample_p{level}")
@@ -104,7 +95,7 @@ def _neck_names(neck):
         yield from _variables(node.norm, f"{combine}/bn")
 
 
-def _head_names(head, net, prefix):
+def _head_names(head: keras.layers.Layer, net: str, prefix: str) -> Iterator[NamedVariable]:
     levels = [name[1:] for name in head.level_names]
     for i, convolution in enumerate(head.convolutions):
         yield from _variables(convolution, f"{net}/{prefix}-{i}")
@@ -114,10 +105,11 @@ def _head_names(head, net, prefix):
     yield from _variables(head.prediction, f"{net}/{prefix}-predict")
 
 
-def variable_names(model) -> dict:
+def variable_names(model: keras.Model) -> dict[str, Any]:
     """Maps official names to the variables of an EfficientDet with a BiFPN, one to one.
 
-    Fusion weights are apart (`fusion_names`): theirs are scalars, ours one vector per node.
+    Fusion weights are not among them (see `fusion_names`): a file holds scalars, a model one vector
+    per node.
     """
     return {
         **dict(_backbone_names(model.backbone)),
@@ -127,8 +119,8 @@ def variable_names(model) -> dict:
     }
 
 
-def fusion_names(model) -> list[tuple[list[str], object]]:
-    """Pairs ([official name of the scalar of each input], vector of fusion weights), per node."""
+def fusion_names(model: keras.Model) -> list[tuple[list[str], Any]]:
+    """Pairs ([official name of the scalar of each input], vector of fusion weights), one a node."""
     return [
         (
             [f"{theirs}/{numbered('WSM', i)}" for i in range(len(node.resample))],
@@ -140,15 +132,16 @@ def fusion_names(model) -> list[tuple[list[str], object]]:
 
 
 class Properties(NamedTuple):
-    """What the names and shapes of a file or a model say of its network, None where nothing.
+    """What names and shapes of a file or a model say about its network. None is unknown.
 
     Attributes:
-        backbone: "b0" …, or what was seen of an unknown one.
-        channels: of the pyramid and the heads.
-        neck_cells, head_repeats: how often cells and hidden convolutions are repeated.
+        backbone: "b0" …, or a description of an unknown backbone.
+        channels: channels of the pyramid and the heads.
+        neck_cells: number of BiFPN cells.
+        head_repeats: number of hidden convolutions in a head.
         fusion: "fast" where the nodes have learnable weights, else "sum".
-        levels: (finest, coarsest) level.
-        num_anchors: anchors per cell.
+        levels: (finest, coarsest) level of the pyramid.
+        num_anchors: anchors of a cell.
     """
 
     backbone: str | None
@@ -159,60 +152,60 @@ class Properties(NamedTuple):
     levels: tuple[int, int] | None
     num_anchors: int | None
 
-    def __str__(self):
+    def __str__(self) -> str:
         seen = {name: value for name, value in self._asdict().items() if value is not None}
         if self.levels:
             seen["levels"] = "P{} to P{}".format(*self.levels)
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in seen.items())
 
-    def fits(self, row) -> bool:
-        """Whether all that was seen is as in a row of a table of variants."""
+    def fits(self, row: Any) -> bool:
+        """Whether all known properties equal those of a row in `EfficientDet.variants`."""
         wanted = self._replace(
             backbone=row.backbone,
             channels=row.channels,
             neck_cells=row.neck_cells,
             head_repeats=row.head_repeats,
             fusion=row.fusion,
-            levels=(MIN_LEVEL, row.max_level),
+            levels=(FINEST_LEVEL, row.max_level),
         )
         return not self.differences(wanted)
 
-    def differences(self, other) -> list[str]:
-        """Names of the properties that both have and that differ."""
+    def differences(self, other: "Properties") -> list[str]:
+        """Names of the properties that are known on both sides and differ."""
         pairs = zip(self._fields, self, other, strict=True)
         return [name for name, a, b in pairs if None not in (a, b) and a != b]
 
 
-def _backbone(shapes):
-    """The backbone's name from the number of its blocks, its last channels, and its gates."""
+def _backbone(shapes: Mapping[str, tuple]) -> str | None:
+    """The backbone's name, from the number of blocks, the last channels, and the gates."""
     pattern = r"efficientnet[^/]*/blocks_(\d+)/(conv2d|conv2d_1|depthwise_conv2d)/(\w+)"
     kernels = {found: shapes[name] for name in shapes if (found := re.fullmatch(pattern, name))}
     if not kernels:
         return None
     last = max(int(found[1]) for found in kernels)
-    # The projection is the convolution of a block with the highest number.
+    # The projection is the convolution with the highest number in a block.
     ends = {found[2]: shape for found, shape in kernels.items() if int(found[1]) == last}
     filters = (ends.get("conv2d_1") or ends.get("conv2d") or (None,))[-1]
     gates = any("/se/" in name for name in shapes)
     unknown = f"of {last + 1} blocks, {filters} channels, {'with' if gates else 'without'} gates"
-    return BACKBONES.get((last + 1, filters, gates), unknown)
+    return EFFICIENTNETS_BY_SHAPE.get((last + 1, filters, gates), unknown)
 
 
 def properties_of(shapes: Mapping[str, tuple]) -> Properties:
-    """What the official names and shapes of variables say of their network."""
+    """What official names and shapes of variables say about their network."""
 
-    def numbers(pattern):
+    def numbers(pattern: str) -> set[int]:
         found = (re.match(pattern, name) for name in shapes)
         return {int(match[1]) for match in found if match}
 
-    def last_axis(pattern):
+    def last_axis(pattern: str) -> int | None:
         found = (shapes[name] for name in shapes if re.fullmatch(pattern, name))
         return next((shape[-1] for shape in found if shape), None)
 
     nodes = numbers(r"fpn_cells/cell_0/fnode(\d+)/")
     levels = numbers(r"(?:class|box)_net/\w+-\d+-bn-(\d+)/")
     if nodes and not levels:
-        levels = {MIN_LEVEL, MIN_LEVEL + max(nodes) // 2 + 1}
+        levels = {FINEST_LEVEL, FINEST_LEVEL + max(nodes) // 2 + 1}
     boxes = last_axis(f"{BOX_PREDICTION}/bias")
     weights = any("/WSM" in name for name in shapes)
     return Properties(

@@ -1,67 +1,84 @@
-"""torchvision's RetinaNet (`retinanet_resnet50_fpn`) into ours.
+"""Loads weights of torchvision's RetinaNet (`retinanet_resnet50_fpn`) into ours.
 
-What differs there: anchors are ordered ratio before scale, ratios are height / width, sizes are
-rounded and centred at multiples of a floored stride; class 0 is background; files of networks
-whose batch-norm statistics were frozen are meant for an epsilon of 0. Older files name the
+Its differences: anchors are ordered by ratio, then scale; ratios are height / width; anchor sizes
+are rounded, and centres are multiples of a floored stride; class 0 is background. A file whose
+batch-norm statistics were frozen in training needs an epsilon of 0. Older files name the
 convolutions of towers and pyramid without the inner module.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import class_outputs, classes_of
-from keras_det.weights.fill import Slot, fill, from_torch_kernel, skip_rest, torch_convolution
-from keras_det.weights.report import LoadReport
-from keras_det.weights.resnet import COUNTER, check_resnet, resnet_variant, torch_resnet_slots
-from keras_det.weights.torch_file import read_torch_file
+from keras_det.weights.backbones.resnet import (
+    check_resnet,
+    resnet_variant,
+    torch_resnet_slots,
+)
+from keras_det.weights.common.class_outputs import class_outputs, classes_of
+from keras_det.weights.common.fill import (
+    NamedArrays,
+    Slot,
+    Source,
+    fill,
+    from_torch_kernel,
+    skip_rest,
+    torch_convolution,
+)
+from keras_det.weights.common.report import STEP_COUNTER, LoadReport
+from keras_det.weights.common.torch_file import read_torch_file
+from keras_det.weights.retinanet.arguments import RetinaNetArguments
 
-# torchvision's default anchors: sizes in pixels per level, and height / width.
+# torchvision's default anchors: sizes in pixels per level.
 ANCHOR_SIZES = tuple(
     (side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (32, 64, 128, 256, 512)
 )
 LEVELS, HEAD_REPEATS = (3, 4, 5, 6, 7), 4
-THEIR_RATIOS = (0.5, 1.0, 2.0)
-OUR_RATIOS = (1.0, 2.0, 0.5)
+# Height / width in torchvision's order, and the same anchors as width / height.
+TORCHVISION_RATIOS = (0.5, 1.0, 2.0)
+ASPECT_RATIOS = (1.0, 2.0, 0.5)
 
 BODY, NECK = "backbone.body.", "backbone.fpn."
 CLASS_HEAD, BOX_HEAD = "head.classification_head.", "head.regression_head."
-CLASS_PREDICTION, BOX_PREDICTION = f"{CLASS_HEAD}cls_logits", f"{BOX_HEAD}bbox_reg"
-ADVICE = "Build the model for this file: RetinaNet.from_torchvision(path)."
-KIND = (
+_CLASS_PREDICTION, _BOX_PREDICTION = f"{CLASS_HEAD}cls_logits", f"{BOX_HEAD}bbox_reg"
+_ADVICE = "Build the model for this file: RetinaNet.from_torchvision(path)."
+_KNOWN_FILES = (
     "Give a state dict of torchvision's retinanet_resnet50_fpn, or of its RetinaNet with another "
     "ResNet from resnet_fpn_backbone(…, returned_layers=[2, 3, 4], "
     "extra_blocks=LastLevelP6P7(256, 256))."
 )
 
 
-def _current_name(name):
-    """The name that torchvision 0.13 and later give a tensor: older ones lack the inner module."""
+def _current_name(name: str) -> str:
+    """The name of a tensor in torchvision 0.13 and later; older names lack the inner module."""
     name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
-    # Towers were flat lists of convolutions and activations: 0, 2, 4, 6.
+    # Towers were flat lists of convolutions (0, 2, 4, 6) and activations.
     older = re.match(r"(head\.\w+_head\.conv)\.(\d+)\.(weight|bias)$", name)
     if older:
         return f"{older[1]}.{int(older[2]) // 2}.0.{older[3]}"
     return name
 
 
-def _read(source):
+def _read(source: Source) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns (arrays by current name, the file's name by current name)."""
     values = source if isinstance(source, Mapping) else read_torch_file(source)
     names = {_current_name(name): name for name in values}
     return {current: values[name] for current, name in names.items()}, names
 
 
-def _check_kind(values):
-    """Returns (name of the ResNet, number of class outputs) of a file; DataError for others."""
+def _check_kind(values: NamedArrays) -> tuple[str, int]:
+    """Returns (name of the ResNet, number of class outputs); DataError for other networks."""
     variant, problem = resnet_variant(values, BODY), None
     prediction, boxes = (
-        values.get(f"{name}.weight") for name in (CLASS_PREDICTION, BOX_PREDICTION)
+        values.get(f"{name}.weight") for name in (_CLASS_PREDICTION, _BOX_PREDICTION)
     )
     p6 = values.get(f"{NECK}extra_blocks.p6.weight")
-    num_anchors = len(THEIR_RATIOS) * len(ANCHOR_SIZES[0])
+    num_anchors = len(TORCHVISION_RATIOS) * len(ANCHOR_SIZES[0])
     if prediction is None or boxes is None:
-        problem = f"no {CLASS_PREDICTION}.weight or no {BOX_PREDICTION}.weight"
+        problem = f"no {_CLASS_PREDICTION}.weight or no {_BOX_PREDICTION}.weight"
     elif variant is None:
         problem = f"no plain ResNet under {BODY}*"
     elif f"{CLASS_HEAD}conv.0.1.weight" in values:
@@ -75,75 +92,79 @@ def _check_kind(values):
             f"{boxes.shape[0]} box outputs and {prediction.shape[0]} class outputs per cell, where "
             f"{num_anchors} anchors are expected"
         )
-    if problem:
+    if problem or variant is None or prediction is None:
         raise DataError(
             f"The weights must be those of torchvision's RetinaNet. Received: {problem}, among "
-            f"{len(values)} tensors. {KIND}"
+            f"{len(values)} tensors. {_KNOWN_FILES}"
         )
     return variant, prediction.shape[0] // num_anchors
 
 
-def torchvision_arguments(source) -> dict:
-    """What the network of a file of torchvision's RetinaNet is like.
+def torchvision_arguments(source: Source) -> RetinaNetArguments:
+    """The arguments that build the network of a file of torchvision's RetinaNet.
 
     Args:
         source: path of the state dict, or a mapping from its names to arrays.
 
     Returns:
-        dict: `backbone` ("resnet18" …), `class_names` (COCO's 80 for 91 class outputs, else
-        `class_0` … for all but background), `padding`, `norm_epsilon` (0 for files that lack
-        `num_batches_tracked`, whose statistics were frozen), `norm_momentum`, `frozen_norm`,
-        `neck_norm`, `head_norm`, `aspect_ratios` (width / height), `anchor_sizes` (pixels, a tuple
-        per level), `anchor_offset` and `integer_anchors`.
+        `RetinaNetArguments`. `class_names` are COCO's 80 for 91 class outputs, else `class_0` …
+        for all but background. `norm_epsilon` is 0 for files without `num_batches_tracked`, whose
+        statistics were frozen.
 
     Raises:
-        DataError: the file is of another network.
+        DataError: the file holds another network.
     """
     values, _ = _read(source)
     variant, num_outputs = _check_kind(values)
     frozen = f"{BODY}bn1.num_batches_tracked" not in values
-    return {
-        "backbone": variant,
-        "class_names": list(classes_of(num_outputs).values()),
-        "padding": "symmetric",
-        "norm_epsilon": 0.0 if frozen else 1e-5,
-        "norm_momentum": 0.9,
-        "frozen_norm": frozen,
-        "neck_norm": False,
-        "head_norm": None,
-        "aspect_ratios": OUR_RATIOS,
-        "anchor_sizes": ANCHOR_SIZES,
-        "anchor_offset": 0.0,
-        "integer_anchors": True,
-    }
+    return RetinaNetArguments(
+        backbone=variant,
+        class_names=list(classes_of(num_outputs).values()),
+        padding="symmetric",
+        norm_epsilon=0.0 if frozen else 1e-5,
+        norm_momentum=0.9,
+        frozen_norm=frozen,
+        neck_norm=False,
+        head_norm=None,
+        aspect_ratios=ASPECT_RATIOS,
+        anchor_sizes=ANCHOR_SIZES,
+        anchor_offset=0.0,
+        integer_anchors=True,
+    )
 
 
-def _anchor_order(generator):
-    """For each of our anchors of a cell (scale, ratio) the number of theirs (ratio, scale)."""
+def _anchor_order(generator: keras.layers.Layer) -> list[int]:
+    """For each of our anchors of a cell (scale, ratio) the number of the file's (ratio, scale)."""
     ratios = [round(1 / ratio, 6) for ratio in generator.aspect_ratios]
     same = (
-        sorted(ratios) == sorted(THEIR_RATIOS)
+        sorted(ratios) == sorted(TORCHVISION_RATIOS)
         and generator.sizes == ANCHOR_SIZES
         and generator.offset == 0
         and generator.integer
     )
     if not same:
         raise DataError(
-            "The anchors must be torchvision's, which the boxes were trained for: sizes "
+            "The anchors must be torchvision's, for which the boxes were trained: sizes "
             f"{ANCHOR_SIZES[0]} … in pixels, offset 0, rounded to integers, ratios 0.5, 1, 2. "
-            f"Received: {generator.get_config()}. {ADVICE}"
+            f"Received: {generator.get_config()}. {_ADVICE}"
         )
     num_sides = len(generator.sizes[0])
-    theirs = [THEIR_RATIOS.index(ratio) * num_sides for ratio in ratios]
+    theirs = [TORCHVISION_RATIOS.index(ratio) * num_sides for ratio in ratios]
     return [first + side for side in range(num_sides) for first in theirs]
 
 
-def _prediction(layer, name, order, outputs, rows):
-    """The slots of a head's last convolution, its channels (anchor, output) put in our order."""
+def _prediction(
+    layer: keras.layers.Layer,
+    name: str,
+    order: Sequence[int],
+    outputs: int,
+    rows: Sequence[int] | None,
+) -> Iterator[Slot]:
+    """The slots of a head's last convolution, with its channels (anchor, output) in our order."""
 
-    def pick(array):
+    def pick(array: np.ndarray) -> np.ndarray:
         if array.ndim == 0 or array.shape[0] != len(order) * outputs:
-            return array  # `fill` says what is wrong
+            return array  # `fill` reports the wrong shape
         array = array.reshape(-1, outputs, *array.shape[1:])[order]
         array = array if rows is None else array[:, rows]
         return from_torch_kernel(array.reshape(-1, *array.shape[2:]))
@@ -152,7 +173,8 @@ def _prediction(layer, name, order, outputs, rows):
     yield Slot(f"{name}.bias", layer.bias, pick)
 
 
-def _check_model(model):
+def _check_model(model: keras.Model) -> None:
+    """Raises DataError where the model's structure is not torchvision's."""
     check_resnet(model.backbone)
     neck, heads = model.neck, (model.class_head, model.box_head)
     problem = None
@@ -168,12 +190,12 @@ def _check_model(model):
         raise DataError(
             'torchvision\'s weights fill a RetinaNet with FPN(extra="p5") on levels 3 to 7 and '
             f"towers of {HEAD_REPEATS} convolutions without normalisation. Received: {problem}. "
-            f"{ADVICE}"
+            f"{_ADVICE}"
         )
 
 
-def _slots(model):
-    """The slots of all but the class prediction, whose rows depend on the classes."""
+def _slots(model: keras.Model) -> Iterator[Slot]:
+    """The slots of all variables but the class prediction's, which depend on the classes."""
     order, neck = _anchor_order(model.anchor_generator), model.neck
     yield from torch_resnet_slots(model.backbone, BODY)
     for i, (lateral, output) in enumerate(zip(neck.laterals, neck.outputs, strict=True)):
@@ -184,44 +206,46 @@ def _slots(model):
     for head, name in ((model.class_head, CLASS_HEAD), (model.box_head, BOX_HEAD)):
         for i, layer in enumerate(head.convolutions):
             yield from torch_convolution(layer, f"{name}conv.{i}.0")
-    yield from _prediction(model.box_head.prediction, BOX_PREDICTION, order, 4, None)
+    yield from _prediction(model.box_head.prediction, _BOX_PREDICTION, order, 4, None)
 
 
-def load_torchvision_retinanet(model, source, classes: Sequence[int] | None = None) -> LoadReport:
-    """Fills a RetinaNet with the weights of torchvision's.
+def load_torchvision_retinanet(
+    model: keras.Model, source: Source, classes: Sequence[int] | None = None
+) -> LoadReport:
+    """Fills a RetinaNet with the weights of torchvision's RetinaNet.
 
     Args:
-        model: `RetinaNet` built for the file, see `torchvision_arguments`.
+        model: `RetinaNet` built with `torchvision_arguments(source)`.
         source: path of a state dict (`.pth`, `.safetensors`), or a mapping from its names to
             arrays.
         classes: for each class of the model the file's class output. Default: by name where the
-            model's classes are the file's; in order where the model's have no names and are as
-            many; else the class prediction stays as it is and the report says so.
+            file has all classes of the model; in order where the model's classes have no names and
+            there are as many. Otherwise the class prediction is not loaded, and the report says so.
 
     Returns:
         `LoadReport` with the file's own names.
 
     Raises:
-        DataError: file and model do not fit. Nothing is changed then.
+        DataError: the file does not fit the model. Nothing is changed then.
     """
     values, file_names = _read(source)
     _, num_outputs = _check_kind(values)
     _check_model(model)
     rows = class_outputs(model.class_names, num_outputs, classes)
     slots, prediction = list(_slots(model)), model.class_head.prediction
-    reasons, missing = {"num_batches_tracked": COUNTER}, []
+    reasons, missing = {"num_batches_tracked": STEP_COUNTER}, []
     if rows is None:
         known = len(classes_of(num_outputs))
-        reasons[CLASS_PREDICTION] = (
+        reasons[_CLASS_PREDICTION] = (
             f"the file has {known} classes, the model {model.num_classes} of its own: their "
             "prediction has to be trained"
         )
         missing = [variable.path for variable in prediction.variables]
     else:
         order = _anchor_order(model.anchor_generator)
-        slots += _prediction(prediction, CLASS_PREDICTION, order, num_outputs, rows)
-    skipped = skip_rest(values, [slot.name for slot in slots], reasons, ADVICE)
-    loaded = fill(slots, values, ADVICE)
+        slots += _prediction(prediction, _CLASS_PREDICTION, order, num_outputs, rows)
+    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE)
+    loaded = fill(slots, values, _ADVICE)
     return LoadReport(
         [file_names[name] for name in loaded],
         {file_names[name]: reason for name, reason in skipped.items()},

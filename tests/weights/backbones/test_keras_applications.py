@@ -13,12 +13,12 @@ from keras_det.backbones import efficientnet
 from keras_det.backbones.efficientnet import EFFICIENTNETS, scaled_stages
 from keras_det.errors import DataError
 from keras_det.layers.normalization import Normalization
-from keras_det.weights import download
-from keras_det.weights.keras_applications import (
-    VARIANTS,
+from keras_det.weights.backbones.keras_applications import (
+    EFFICIENTNETS_BY_BLOCKS,
     imagenet_efficientnet,
     load_keras_applications,
 )
+from keras_det.weights.common.fetch import MIRROR_VARIABLE
 
 # Last layers of the stages that end P3, P4 and P5.
 LEVEL_ENDS = {
@@ -131,14 +131,19 @@ def test_their_scaling_of_pixels_is_the_detectors():
     np.testing.assert_allclose(numpy_of(ours), numpy_of(theirs), atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", sorted(VARIANTS.values()))
+@pytest.mark.parametrize("variant", sorted(EFFICIENTNETS_BY_BLOCKS.values()))
 def test_variants_are_told_by_blocks_and_channels(variant):
     stages = scaled_stages(variant)
-    assert VARIANTS[sum(stage.repeats for stage in stages), stages[-1].filters] == variant
+    assert (
+        EFFICIENTNETS_BY_BLOCKS[sum(stage.repeats for stage in stages), stages[-1].filters]
+        == variant
+    )
 
 
 def test_every_variant_with_weights_is_known():
-    assert {name for name in EFFICIENTNETS if name[0] == "b"} == set(VARIANTS.values())
+    assert {name for name in EFFICIENTNETS if name[0] == "b"} == set(
+        EFFICIENTNETS_BY_BLOCKS.values()
+    )
 
 
 # ---- every variable ----
@@ -262,14 +267,14 @@ def test_other_backbones_are_refused():
 # ---- where the weights come from ----
 
 
-@pytest.mark.parametrize("variant", sorted(VARIANTS.values()))
+@pytest.mark.parametrize("variant", sorted(EFFICIENTNETS_BY_BLOCKS.values()))
 def test_addresses_and_hashes_come_from_keras(variant, monkeypatch):
     asked = {}
-    module = "keras_det.weights.keras_applications"
+    module = "keras_det.weights.backbones.keras_applications"
     monkeypatch.setattr(
         sys.modules[module], "fetch", lambda address, **kwargs: asked.update(kwargs, a=address)
     )
-    monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
     imagenet_efficientnet(variant)
     name = f"efficientnet{variant}_notop.h5"
     assert asked["a"] == f"https://storage.googleapis.com/keras-applications/{name}"
@@ -278,7 +283,7 @@ def test_addresses_and_hashes_come_from_keras(variant, monkeypatch):
 
 def test_the_file_is_checked_by_keras_md5(tmp_path, monkeypatch):
     (tmp_path / "efficientnetb0_notop.h5").write_bytes(b"something else")
-    monkeypatch.setenv(download.MIRROR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
     with pytest.raises(DataError, match=r"begins with 50bc09e76180e00e4465e1a485ddc09d\. Receiv"):
         imagenet_efficientnet("b0", cache_dir=tmp_path / "cache")
 
@@ -292,5 +297,5 @@ def test_unknown_variants_and_lites_have_no_address():
 
 def test_a_keras_without_the_table_is_named(monkeypatch):
     monkeypatch.delattr(inspect.getmodule(keras.applications.EfficientNetB0), "WEIGHTS_HASHES")
-    with pytest.raises(DataError, match=r"Keras \d.*where Keras 3\.15 does\. Fetch efficientnetb0"):
+    with pytest.raises(DataError, match=r"Keras \d.*Keras 3\.15 does\. Download efficientnetb0"):
         imagenet_efficientnet("b0")

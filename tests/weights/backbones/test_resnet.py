@@ -9,9 +9,9 @@ import pytest
 from keras_det.backbones import resnet
 from keras_det.errors import DataError
 from keras_det.weights import load_resnet
-from keras_det.weights.resnet import resnet_variant
-from tests.weights import torchvision_recipe as recipe
-from tests.weights.torch_writer import write_torch_file
+from keras_det.weights.backbones.resnet import resnet_variant
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.retinanet import torchvision_recipe as recipe
 
 
 def torch_values(variant="resnet18", classifier=True):

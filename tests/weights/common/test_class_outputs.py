@@ -3,13 +3,13 @@
 import pytest
 
 from keras_det.errors import DataError
-from keras_det.weights.class_outputs import (
+from keras_det.weights.common.class_outputs import (
     class_outputs,
     class_rows,
     classes_of,
     names_of_outputs,
 )
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.common.coco_classes import COCO_CLASSES
 
 
 def test_background_and_the_holes_of_coco_are_no_classes():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_det.errors import DataError
-from keras_det.weights.object_checkpoint import ROOT, ObjectCheckpoint
+from keras_det.weights.common.object_checkpoint import ROOT, ObjectCheckpoint
 
 tf = pytest.importorskip("tensorflow")
 

@@ -13,9 +13,9 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import read_torch_file
-from keras_det.weights.torch_file import _state_of, _Storage, _Tensor
+from keras_det.weights.common.torch_file import _state_of, _Storage, _Tensor
 from tests.helpers import ROOT
-from tests.weights.torch_writer import part, stream_head, tensor_part
+from tests.weights.common.torch_writer import part, stream_head, tensor_part
 
 FIXTURES = ROOT / "tests" / "data" / "torchvision"
 FORMS = ("zip", "stream")
@@ -118,7 +118,7 @@ def test_a_program_in_the_pickle_is_refused_and_not_run(make, tmp_path):
         ("torch.nn.modules.conv", "Conv2d"),
         ("numpy", "ndarray"),
         ("argparse", "Namespace"),
-        ("keras_det.weights.torch_file", "read_torch_file"),
+        ("keras_det.weights.common.torch_file", "read_torch_file"),
     ],
 )
 @pytest.mark.parametrize("opcode", ["global", "stack_global"])

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from keras_det.weights.torch_file import MAGIC_NUMBER, PROTOCOL_VERSION
+from keras_det.weights.common.torch_file import MAGIC_NUMBER, PROTOCOL_VERSION
 
 STORAGE_NAMES = {"float32": "FloatStorage", "int64": "LongStorage"}
 

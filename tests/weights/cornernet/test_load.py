@@ -10,10 +10,10 @@ from keras_det import CornerNet
 from keras_det.backbones import HOURGLASSES, Hourglass
 from keras_det.errors import DataError
 from keras_det.weights import load_cornernet
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.common.coco_classes import COCO_CLASSES
 from tests.helpers import reference
-from tests.weights import cornernet_recipe as recipe
-from tests.weights.torch_writer import write_torch_file
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.cornernet import recipe
 
 ROW = Hourglass(2, (8, 10, 12), (2, 1, 2), 6)
 NAMES = {

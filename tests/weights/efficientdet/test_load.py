@@ -6,12 +6,11 @@ import pytest
 from keras_det.errors import DataError
 from keras_det.models import EfficientDet
 from keras_det.weights import checkpoint_info, load_efficientdet
-from keras_det.weights.efficientdet import AVERAGE, variable_names
-from keras_det.weights.efficientdet_files import open_checkpoint
-from keras_det.weights.efficientdet_names import Properties, fusion_names
+from keras_det.weights.efficientdet.files import AVERAGE, open_checkpoint
+from keras_det.weights.efficientdet.names import Properties, fusion_names, variable_names
 from tests.helpers import golden
-from tests.weights import efficientdet_layouts as layouts
-from tests.weights.torch_writer import write_torch_file
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.efficientdet import layouts
 
 NAME = "resample_p6/conv2d/bias"
 PREDICTION = "class_net/class-predict"

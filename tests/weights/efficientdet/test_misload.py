@@ -8,7 +8,7 @@ from keras_det import EfficientDet
 from keras_det.data import Pipeline, draw_shapes_dataset, load
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.training.recipes import adamw
-from keras_det.weights.efficientdet_names import variable_names
+from keras_det.weights.efficientdet.names import variable_names
 
 BLOCKS, NECK = "efficientnet-lite0", "fpn_cells"
 PAIRS = (

@@ -6,8 +6,9 @@ import pytest
 
 from keras_det.backbones.efficientnet import EFFICIENTNETS, scaled_stages
 from keras_det.necks.bifpn import bifpn_wiring
-from keras_det.weights.efficientdet_names import BACKBONES, properties_of
-from keras_det.weights.efficientdet_translate import (
+from keras_det.weights.common.efficientnets import EFFICIENTNETS_BY_SHAPE
+from keras_det.weights.efficientdet.names import properties_of
+from keras_det.weights.efficientdet.translate import (
     from_object_names,
     from_torch_names,
     node_inputs,
@@ -20,7 +21,7 @@ def test_the_table_of_backbones_is_that_of_the_networks():
         stages = scaled_stages(name)
         blocks = sum(stage.repeats for stage in stages)
         expected[blocks, stages[-1].filters, not name.startswith("lite")] = name
-    assert expected == BACKBONES
+    assert expected == EFFICIENTNETS_BY_SHAPE
 
 
 @pytest.mark.parametrize("num_levels", [2, 3, 5, 6])

@@ -4,7 +4,6 @@
 2.20.0, 64 x 96 pixels, few channels, 2 classes and background) with the weights of the recipe.
 """
 
-import pathlib
 import re
 import sys
 from types import SimpleNamespace
@@ -19,41 +18,42 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import RetinaNet
 from keras_det.models.compiled import compiled
 from keras_det.necks import FPN
-from keras_det.weights import model_garden
-from keras_det.weights.coco_classes import COCO_CLASSES
-from keras_det.weights.model_garden import (
-    load_model_garden,
+from keras_det.weights.common.coco_classes import COCO_CLASSES
+from keras_det.weights.retinanet import model_garden, model_garden_file
+from keras_det.weights.retinanet.model_garden import load_model_garden
+from keras_det.weights.retinanet.model_garden_file import (
     model_garden_arguments,
     read_model_garden,
 )
-from tests.weights import model_garden_recipe as recipe
+from tests.helpers import ROOT
+from tests.weights.retinanet import model_garden_recipe as recipe
 
 NARROW = {"blocks": recipe.NARROW_BLOCKS, "channels": recipe.NARROW_CHANNELS}
 REPEATS = tuple(repeats for _, repeats in recipe.NARROW_BLOCKS)
 LEVELS = "34567"
-FILE = pathlib.Path(__file__).parents[1] / "data" / "model_garden.npz"
+FILE = ROOT / "tests" / "data" / "model_garden.npz"
 
 
 def build(found, **changes):
     """The network that `model_garden_arguments` describes, as `from_model_garden` builds it."""
-    found = {**found, **changes}
-    levels = range(found["min_level"], found["max_level"] + 1)
+    found = found._replace(**changes)
+    levels = range(found.min_level, found.max_level + 1)
     return RetinaNet(
-        resnet(found["backbone"], padding=found["padding"], norm_epsilon=found["norm_epsilon"]),
-        class_names=found["class_names"],
+        resnet(found.backbone, padding=found.padding, norm_epsilon=found.norm_epsilon),
+        class_names=found.class_names,
         image_size=(64, 96),
         neck=FPN(
-            found["neck_channels"],
-            extra=found["neck_extra"],
-            norm=found["neck_norm"],
-            padding=found["padding"],
+            found.neck_channels,
+            extra=found.neck_extra,
+            norm=found.neck_norm,
+            padding=found.padding,
         ),
-        neck_channels=found["neck_channels"],
+        neck_channels=found.neck_channels,
         anchor_generator=AnchorGenerator(
-            tuple(levels), aspect_ratios=found["aspect_ratios"], sizes=found["anchor_sizes"]
+            tuple(levels), aspect_ratios=found.aspect_ratios, sizes=found.anchor_sizes
         ),
-        head_repeats=found["head_repeats"],
-        head_norm=found["head_norm"],
+        head_repeats=found.head_repeats,
+        head_norm=found.head_norm,
     )
 
 
@@ -65,7 +65,7 @@ def narrow_resnet():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(module.RESNETS, "narrow", (REPEATS, True))
         patch.setattr(module, "STAGE_FILTERS", filters)
-        patch.setitem(model_garden.RESNETS, REPEATS, "narrow")
+        patch.setitem(model_garden_file.BOTTLENECK_RESNETS, REPEATS, "narrow")
         yield
 
 
@@ -192,20 +192,20 @@ def published(**changes):
 
 def test_arguments_follow_from_names_and_shapes():
     found = model_garden_arguments(published())
-    assert found["class_names"] == list(COCO_CLASSES.values())
-    assert (found["backbone"], found["padding"], found["norm_epsilon"]) == (
+    assert found.class_names == list(COCO_CLASSES.values())
+    assert (found.backbone, found.padding, found.norm_epsilon) == (
         "resnet50",
         "same",
         1e-3,
     )
-    assert (found["min_level"], found["max_level"], found["neck_channels"]) == (3, 7, 256)
-    assert (found["head_repeats"], found["head_norm"], found["neck_norm"]) == (4, "batch", True)
-    assert found["anchor_sizes"][0] == pytest.approx((32, 40.3175, 50.7968), abs=1e-3)
-    assert found["anchor_sizes"][4][0] == 512 and found["aspect_ratios"] == (0.5, 1.0, 2.0)
+    assert (found.min_level, found.max_level, found.neck_channels) == (3, 7, 256)
+    assert (found.head_repeats, found.head_norm, found.neck_norm) == (4, "batch", True)
+    assert found.anchor_sizes[0] == pytest.approx((32, 40.3175, 50.7968), abs=1e-3)
+    assert found.anchor_sizes[4][0] == 512 and found.aspect_ratios == (0.5, 1.0, 2.0)
     deeper = ((64, 3), (128, 4), (256, 23), (512, 3))
     found = model_garden_arguments(published(blocks=deeper, channels=64, classes=4))
-    assert (found["backbone"], found["neck_channels"]) == ("resnet101", 64)
-    assert found["class_names"] == ["class_0", "class_1", "class_2"]
+    assert (found.backbone, found.neck_channels) == ("resnet101", 64)
+    assert found.class_names == ["class_0", "class_1", "class_2"]
 
 
 def without(values, part):
@@ -238,7 +238,7 @@ def test_other_anchors_have_to_be_said():
         model_garden_arguments(values, num_octaves=1)
     ratios = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
     found = model_garden_arguments(values, 3.0, 1, ratios)
-    assert found["anchor_sizes"][0] == (24.0,) and found["aspect_ratios"] == ratios
+    assert found.anchor_sizes[0] == (24.0,) and found.aspect_ratios == ratios
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import RetinaNet
 from keras_det.necks import FPN, PAFPN
 from keras_det.weights import load_torchvision_retinanet, torchvision_arguments
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.common.coco_classes import COCO_CLASSES
 from tests.helpers import ROOT
-from tests.weights import torchvision_recipe as recipe
-from tests.weights.torch_writer import write_torch_file
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.retinanet import torchvision_recipe as recipe
 
 TOLERANCE = 1e-3  # of a level's standard deviation
 CLASS_BIAS = "head.classification_head.cls_logits.bias"
@@ -39,18 +39,18 @@ def blank(variant="resnet18", num_outputs=91, frozen=False):
 def build(found, image_size=(64, 96), **arguments):
     """The network that `torchvision_arguments` describes."""
     body = resnet(
-        found["backbone"],
-        padding=found["padding"],
-        norm_epsilon=found["norm_epsilon"],
-        frozen_norm=found["frozen_norm"],
+        found.backbone,
+        padding=found.padding,
+        norm_epsilon=found.norm_epsilon,
+        frozen_norm=found.frozen_norm,
     )
     anchors = AnchorGenerator(
-        aspect_ratios=found["aspect_ratios"],
-        sizes=found["anchor_sizes"],
-        offset=found["anchor_offset"],
-        integer=found["integer_anchors"],
+        aspect_ratios=found.aspect_ratios,
+        sizes=found.anchor_sizes,
+        offset=found.anchor_offset,
+        integer=found.integer_anchors,
     )
-    arguments = {"class_names": found["class_names"], "neck": FPN(256, extra="p5"), **arguments}
+    arguments = {"class_names": found.class_names, "neck": FPN(256, extra="p5"), **arguments}
     return RetinaNet(body, image_size=image_size, **{"anchor_generator": anchors, **arguments})
 
 
@@ -149,16 +149,16 @@ def test_frozen_statistics_want_no_epsilon(model, theirs):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_arguments_are_read_from_names_and_shapes(variant, frozen):
     found = torchvision_arguments(blank(variant, frozen=frozen))
-    assert found["backbone"] == variant
-    assert found["norm_epsilon"] == (0 if frozen else 1e-5) and found["frozen_norm"] is frozen
-    assert found["class_names"] == list(COCO_CLASSES.values()) and len(COCO_CLASSES) == 80
-    assert found["class_names"][11] == "stop sign" and COCO_CLASSES[13] == "stop sign"
+    assert found.backbone == variant
+    assert found.norm_epsilon == (0 if frozen else 1e-5) and found.frozen_norm is frozen
+    assert found.class_names == list(COCO_CLASSES.values()) and len(COCO_CLASSES) == 80
+    assert found.class_names[11] == "stop sign" and COCO_CLASSES[13] == "stop sign"
     # By hand: int(32 * 1.2599) = 40, int(32 * 1.5874) = 50, and 812 of 512 * 1.5874 = 812.7.
-    assert found["anchor_sizes"][0] == (32, 40, 50) and found["anchor_sizes"][4][2] == 812
+    assert found.anchor_sizes[0] == (32, 40, 50) and found.anchor_sizes[4][2] == 812
 
 
 def test_other_numbers_of_classes_leave_out_background():
-    assert torchvision_arguments(blank(num_outputs=4))["class_names"] == [
+    assert torchvision_arguments(blank(num_outputs=4)).class_names == [
         "class_0",
         "class_1",
         "class_2",
