@@ -92,7 +92,8 @@ def _check_model(model: keras.Model) -> None:
     if problem:
         raise DataError(
             "EfficientDet's weights fill an EfficientDet as published: an EfficientNet, the neck "
-            f'BiFPN, separable heads. Received: {problem}. Leave out neck=…, or give "bifpn".'
+            f"BiFPN, separable heads. Received: {problem}. Build EfficientDet(variant) and leave out "
+            "arguments that change these parts."
         )
 
 
