@@ -92,7 +92,7 @@ def _check_model(model: keras.Model) -> None:
     if problem:
         raise DataError(
             "EfficientDet's weights fill an EfficientDet as published: an EfficientNet, the neck "
-            f"BiFPN, separable heads. Received: {problem}. Build EfficientDet(variant) and leave out "
+            f"BiFPN, separable heads. Received: {problem}. Build EfficientDet(variant) without "
             "arguments that change these parts."
         )
 

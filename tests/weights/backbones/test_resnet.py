@@ -137,7 +137,11 @@ def hub_like(names, **attributes):
 @pytest.mark.parametrize(
     "names, attributes, message",
     [
-        (["conv1_conv", "conv2_block1_1_conv"], {}, "keras.applications, which strides elsewhere"),
+        (
+            ["conv1_conv", "conv2_block1_1_conv"],
+            {},
+            "keras.applications, which strides in the first 1x1",
+        ),
         (["anything"], {}, "not named as in a keras-hub ResNetBackbone"),
         (["conv1_conv", "stack0_block0_1_conv", "post_bn"], {}, "before its convolutions"),
         (["conv1_conv", "stack0_block0_1_conv", "conv2_conv"], {}, '"vd" kind'),
