@@ -9,11 +9,12 @@ import math
 
 from keras import ops
 
-PADDING_LABEL = -1
+from keras_det.names import PADDING_LABEL as PADDING_LABEL
+
 # Faster R-CNN's clamp: a delta may enlarge an anchor 62.5-fold at most, so exp never overflows.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 # Degenerate ground truth has no logarithm; the original EfficientDet floors sides at 1e-8 pixel.
-MIN_SIDE = 1e-8
+SIDE_FLOOR = 1e-8
 
 
 def valid_slots(labels):
@@ -82,7 +83,7 @@ def encode_deltas(anchors, boxes):
     """
     x_a, y_a, w_a, h_a = _centres_and_sides(anchors)
     x, y, w, h = _centres_and_sides(boxes)
-    w_a, h_a, w, h = (ops.maximum(side, MIN_SIDE) for side in (w_a, h_a, w, h))
+    w_a, h_a, w, h = (ops.maximum(side, SIDE_FLOOR) for side in (w_a, h_a, w, h))
     deltas = [(x - x_a) / w_a, (y - y_a) / h_a, ops.log(w / w_a), ops.log(h / h_a)]
     return ops.stack(deltas, axis=-1)
 

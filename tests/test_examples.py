@@ -10,8 +10,8 @@ import pytest
 
 from keras_det.data import draw_shapes_dataset
 from tests.helpers import ROOT
-from tests.weights.torch_writer import write_torch_file
-from tests.weights.torchvision_recipe import resnet_shapes, weights
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.retinanet.torchvision_recipe import resnet_shapes, weights
 
 
 def coco_2017(folder):

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from keras_det.cli import main
 from tests.helpers import ROOT
-from tests.weights import cornernet_recipe
-from tests.weights.torch_writer import write_torch_file
-from tests.weights.torchvision_recipe import resnet_shapes, retinanet_shapes, weights
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.cornernet import recipe as cornernet_recipe
+from tests.weights.retinanet.torchvision_recipe import resnet_shapes, retinanet_shapes, weights
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What turns an evening's training into seconds. Each must occur, so that none outlives the text.

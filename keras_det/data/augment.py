@@ -15,7 +15,7 @@ from keras_det.errors import suggest
 # that nobody could name. The original EfficientDet keeps every sliver with an area.
 MIN_VISIBLE = 0.1
 # … and if both sides measure at least this many pixels in the network's input.
-MIN_SIDE = 1.0
+MIN_VISIBLE_SIDE = 1.0
 # The JPEG decoder's own reductions. 8 would leave a tenth-size jitter nothing to interpolate.
 JPEG_RATIOS = (1, 2, 4)
 
@@ -182,7 +182,7 @@ def stays(boxes, visible, augment: Augment):
     import tensorflow as tf
 
     sides = tf.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_SIDE)
+    return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_VISIBLE_SIDE)
 
 
 def keep_largest(boxes, labels, count: int):

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_det.errors import suggest
-
-RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
+from keras_det.names import RESIZE_MODES
 
 
 class Transform(NamedTuple):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_det.boxes import MIN_SIDE, box_areas, pairwise_iou
+from keras_det.boxes import SIDE_FLOOR, box_areas, pairwise_iou
 from keras_det.targets.matcher import Matcher
 
 # Anchors among which the best of one object is searched at once.
@@ -79,7 +79,7 @@ def _best_overlaps(anchors, boxes, valid):
     # Points at the origin fill the last block; they overlap nothing.
     blocks = ops.pad(anchors, ((0, -num_anchors % BLOCK), (0, 0)))
     x1, y1, x2, y2 = (blocks[:, i] for i in range(4))
-    anchor_areas = ops.maximum(box_areas(blocks), MIN_SIDE)
+    anchor_areas = ops.maximum(box_areas(blocks), SIDE_FLOOR)
     box_columns = ops.concatenate([boxes, box_areas(boxes)[..., None]], axis=-1)
     batch, num_slots = ops.shape(boxes)[0], ops.shape(boxes)[1]
     positions = ops.arange(num_slots, dtype="int32")
