@@ -22,7 +22,7 @@ from keras_det.weights.download import (
     imagenet_resnet,
     mirrored,
 )
-from tests.helpers import ROOT, golden
+from tests.helpers import ROOT, d0_checkpoint, golden
 
 DATA = ".data-00000-of-00001"
 CHECKPOINT = {
@@ -408,7 +408,7 @@ def test_an_archive_of_the_golden_checkpoint_loads(tmp_path, cache, monkeypatch)
     from keras_det import EfficientDet
     from keras_det.weights import load_efficientdet
 
-    folder = golden("efficientdet/checkpoint_d0")
+    folder = d0_checkpoint().parent
     with tarfile.open(tmp_path / "efficientdet-d0.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(folder, arcname="efficientdet-d0")
     monkeypatch.setenv(download.MIRROR_VARIABLE, str(tmp_path))

@@ -9,7 +9,7 @@ from keras_det.weights import checkpoint_info, load_efficientdet
 from keras_det.weights.efficientdet import AVERAGE, variable_names
 from keras_det.weights.efficientdet_files import open_checkpoint
 from keras_det.weights.efficientdet_names import Properties, fusion_names
-from tests.helpers import golden
+from tests.helpers import d0_checkpoint
 from tests.weights import efficientdet_layouts as layouts
 from tests.weights.torch_writer import write_torch_file
 
@@ -19,7 +19,7 @@ PREDICTION = "class_net/class-predict"
 
 @pytest.fixture(scope="module")
 def prefix():
-    return golden("efficientdet/checkpoint_d0/model.index").with_suffix("")
+    return d0_checkpoint()
 
 
 @pytest.fixture(scope="module")
