@@ -9,14 +9,15 @@ PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
-EXTRAS_ALL := test,edge,hub,jax,mediapipe,onnx,quantize,safetensors,serving$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS_ALL := test,edge,hub,jax,keras_hub,mediapipe,onnx,quantize,safetensors,serving$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-all coverage lint format clean
 
 help:
 	@echo "make demo      draw a data set, train, evaluate and export a small detector"
 	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
 	@echo "make test-all  the same with every optional dependency installed"
+	@echo "make coverage  the same, and which lines of keras_det and export it runs"
 	@echo "make lint      ruff check and format --check"
 	@echo "make format    let ruff rewrite the files"
 	@echo "make clean     remove .venv and what builds and tests left"
@@ -30,6 +31,12 @@ test: $(VENV)/.installed-test
 test-all: $(VENV)/.installed-all
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
+coverage: $(VENV)/.installed-all
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +46,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage .coverage.*
 
 # The interpreter is a link: where its Python was uninstalled, make sees no file and starts afresh.
 $(BIN)/python:

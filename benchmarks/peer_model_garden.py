@@ -12,7 +12,7 @@ Weights are those of `tests/weights/retinanet/model_garden_recipe.py`; its names
 with the Garden's. Writes FOLDER/ckpt-1 as the Garden's trainer does, with its optimizer, and
 FOLDER/outputs.npz: `images` uint8 `(1, height, width, 3)`, and per level `class_3`, `box_3`,
 `anchors_3` … as the Garden orders them, `decoded_boxes` `(1, anchors, 4)` yxyx. With --narrow it is
-the file of `tests/data/model_garden.npz` (64 96 --narrow --classes 3).
+the file of `tests/golden/model_garden/model_garden.npz` (64 96 --narrow --classes 3).
 """
 
 import argparse

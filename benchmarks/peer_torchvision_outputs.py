@@ -6,7 +6,7 @@
 
 `peer_torchvision_outputs.py compare FOLDER SIZES…` writes state dicts in every form and the outputs
 for an image of each size HEIGHTxWIDTH; `peer_torchvision_outputs.py fixtures` writes the small
-files of `tests/data/torchvision`.
+files of `tests/golden/torchvision`.
 """
 
 import json
@@ -26,7 +26,7 @@ from tests.weights.retinanet import torchvision_recipe as recipe  # noqa: E402
 
 warnings.filterwarnings("ignore")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FIXTURES = ROOT / "tests" / "data" / "torchvision"
+FIXTURES = ROOT / "tests" / "golden" / "torchvision"
 FIXTURE_SIZE = (64, 96)
 # Class outputs kept in the fixture: COCO's ids of person, bicycle, stop sign … toothbrush.
 FIXTURE_OUTPUTS = (1, 2, 13, 27, 44, 67, 90)

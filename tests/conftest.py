@@ -19,3 +19,14 @@ def _same_random_numbers():
     """Seeds Python, NumPy and the backend, without importing Keras where no test has."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Names at the end what was skipped, and the extra that each skip waits for."""
+    from tests.skips import summary
+
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = [(r.longrepr[2], isinstance(r, pytest.CollectReport)) for r in reports]
+    terminalreporter.section("Skipped")
+    for line in summary(skipped):
+        terminalreporter.line(line)

@@ -1,6 +1,8 @@
-"""What tests share: where reference data lies, the check of every layer, the paint test."""
+"""What tests share: reference arrays and data sets, the check of every layer, the paint test."""
 
+import atexit
 import copy
+import functools
 import importlib.util
 import inspect
 import json
@@ -17,29 +19,41 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def _look_up(variable, default, name):
-    path = pathlib.Path(os.environ.get(variable, ROOT.parent / "shared" / default)) / name
-    if not path.exists():
-        pytest.skip(f"{name} not found: set {variable} to the folder that holds it")
-    return path
+GOLDEN = ROOT / "tests" / "golden"
 
 
 def golden(name):
-    """Loads a golden file (`.npz` as a dict of arrays, else its path); skips where it is absent."""
-    path = _look_up("KERAS_DET_GOLDEN", "golden", name)
-    if path.suffix != ".npz":
-        return path
-    return np.load(path, allow_pickle=True)
+    """A file of tests/golden: `.npz` as a mapping of arrays, anything else as its path."""
+    path = GOLDEN / name
+    return np.load(path) if path.suffix == ".npz" else path
 
 
-def real_data(name):
-    """Path of a real data set ("bccd", "coco_tiny"); skips where it is absent."""
-    return _look_up("KERAS_DET_DATA", "data", name)
+def data_set(name):
+    """Folder of a small data set: "bccd" (a dozen photographs, VOC) or "drawn" (a dozen, COCO)."""
+    return GOLDEN / "data_sets" / name
 
 
-def reference(name):
-    """Path of a list printed from an original implementation; skips where it is absent."""
-    return _look_up("KERAS_DET_REFERENCE", "reference", name)
+@functools.cache
+def d0_checkpoint():
+    """Prefix of a checkpoint of EfficientDet-D0 with the variables of `net_d0.npz`, written once.
+
+    Its folder `checkpoint_d0` holds the same files as one of the original: `model.index`,
+    `model.data-00000-of-00001` and the text file `checkpoint`.
+    """
+    from tests.weights.efficientdet.layouts import write_tensorflow
+
+    temporary = tempfile.TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    folder = pathlib.Path(temporary.name) / "checkpoint_d0"
+    folder.mkdir()
+    file = golden("efficientdet/net_d0.npz")
+    names = [name for name in file.files if name.startswith("var/")]
+    values = {name[4:]: file[name].astype("float32") for name in names}
+    write_tensorflow(folder / "model", {**values, "global_step": np.int64(12345)})
+    (folder / "checkpoint").write_text(
+        'model_checkpoint_path: "model"\nall_model_checkpoint_paths: "model"\n'
+    )
+    return folder / "model"
 
 
 WITHOUT_TENSORFLOW = """

@@ -8,7 +8,7 @@ import pytest
 from keras_det.data import load
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
-from tests.helpers import real_data
+from tests.helpers import data_set
 
 
 def test_coco_folder_finds_splits(tmp_path):
@@ -111,25 +111,25 @@ def test_import_loads_neither_keras_nor_tensorflow():
 
 @pytest.mark.filterwarnings("ignore:bccd")
 def test_bccd():
-    root = real_data("bccd")
-    with pytest.warns(UserWarning, match=r"2 of 4888 boxes dropped.*BloodImage_00338\.xml, object"):
+    root = data_set("bccd")
+    with pytest.warns(UserWarning, match=r"2 of 143 boxes dropped.*BloodImage_00338\.xml, object"):
         dataset = load(root)
-    # 4,155 RBC in the files; both boxes without area (images 338 and 343) are RBC.
-    assert len(dataset) == 364
-    assert dataset.class_counts == {"Platelets": 361, "RBC": 4153, "WBC": 372}
-    assert [len(load(root, split)) for split in ("train", "val", "test")] == [205, 87, 72]
-    with pytest.warns(UserWarning, match=r"1 of 2805 boxes dropped.*BloodImage_00343\.xml"):
+    # 113 RBC in the files; both boxes without area (images 338 and 343) are RBC.
+    assert len(dataset) == 12
+    assert dataset.class_counts == {"Platelets": 17, "RBC": 111, "WBC": 13}
+    assert [len(load(root, split)) for split in ("train", "val", "test")] == [5, 4, 3]
+    with pytest.warns(UserWarning, match=r"1 of 67 boxes dropped.*BloodImage_00343\.xml"):
         load(root, "train")
     assert dataset.boxes.min() == 0 and dataset.boxes[:, 2].max() == 640
 
 
-def test_coco_tiny():
-    dataset = load(real_data("coco_tiny"), "train")
-    assert (len(dataset), dataset.num_classes, len(dataset.labels)) == (80, 80, 705)
-    assert dataset.crowd.sum() == 6 and load(real_data("coco_tiny"), "val").crowd.sum() == 11
+def test_coco_layout():
+    dataset = load(data_set("drawn"), "train")
+    assert (len(dataset), dataset.num_classes, len(dataset.labels)) == (7, 80, 20)
+    assert dataset.crowd.sum() == 2 and load(data_set("drawn"), "val").crowd.sum() == 1
     assert dataset.class_names[11] == "stop sign" and dataset.category_ids[11] == 13
-    # Annotation 284647 of image 262145: [212.6, 55.62, 53.04, 53.46], of area 970.04.
-    sample = dataset[dataset.image_ids.index(262145)]
-    np.testing.assert_allclose(sample.boxes[0], [212.6, 55.62, 265.64, 109.08], rtol=1e-6)
-    np.testing.assert_allclose(sample.area[0], 970.0431, rtol=1e-6)
-    assert dataset.category_ids[sample.labels[0]] == 28
+    # Annotation 106 of image 490649: [17.62, 37.19, 28.68, 36.51], of area 759.6622.
+    sample = dataset[dataset.image_ids.index(490649)]
+    np.testing.assert_allclose(sample.boxes[0], [17.62, 37.19, 46.3, 73.7], rtol=1e-6)
+    np.testing.assert_allclose(sample.area[0], 759.6622, rtol=1e-6)
+    assert dataset.category_ids[sample.labels[0]] == 49

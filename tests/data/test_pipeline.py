@@ -10,7 +10,7 @@ from keras_det.data import Augment, Dataset, Pipeline, Sample, Transform, load, 
 from keras_det.data.pipeline import PADDING_LABEL
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from tests.helpers import painted_iou, real_data
+from tests.helpers import data_set, painted_iou
 
 
 def make_dataset(folder, count=6, suffix="jpg", sizes=((48, 64), (40, 30)), objects=2, broken=()):
@@ -259,7 +259,7 @@ def test_wrong_arguments(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:bccd")
 def test_real_photographs():
-    dataset = load(real_data("bccd"), "val")
+    dataset = load(data_set("bccd"), "val")
     images, targets = take(Pipeline(dataset, (96, 128), 4), 1)[0]
     expected, _ = resize_image(dataset[2].read(), {"mode": "letterbox", "size": (96, 128)})
     np.testing.assert_array_equal(images[2], expected)  # 480x640: no padding

@@ -9,7 +9,7 @@ import pytest
 from keras_det import EfficientDet, RetinaNet
 from keras_det.errors import DataError
 from keras_det.weights.common.coco_classes import COCO_CLASSES
-from tests.helpers import golden
+from tests.helpers import d0_checkpoint
 
 pytestmark = pytest.mark.slow
 numbers = keras.ops.convert_to_numpy
@@ -17,7 +17,7 @@ numbers = keras.ops.convert_to_numpy
 
 @pytest.fixture(scope="module")
 def checkpoint():
-    return golden("efficientdet/checkpoint_d0/model.index").with_suffix("")
+    return d0_checkpoint()
 
 
 def test_coco_outputs_become_the_classes_that_exist(checkpoint):

@@ -14,7 +14,7 @@ import pytest
 import keras_det
 from keras_det.models import EfficientDet, load_model
 
-FOLDER = pathlib.Path(__file__).parent.parent / "data" / "releases"
+FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "releases"
 RELEASES = sorted(FOLDER.glob("*.keras"))
 
 

@@ -13,7 +13,7 @@ from keras_det.errors import DataError
 from keras_det.weights import download
 from keras_det.weights.common.fetch import MIRROR_VARIABLE
 from keras_det.weights.download import coco_checkpoint, coco_retinanet, imagenet_resnet
-from tests.helpers import ROOT, golden
+from tests.helpers import ROOT, d0_checkpoint, golden
 from tests.weights.common.archive_writer import DATA, kept, write_archive
 
 
@@ -92,7 +92,7 @@ def test_an_archive_of_the_golden_checkpoint_loads(tmp_path, cache, monkeypatch)
     from keras_det import EfficientDet
     from keras_det.weights import load_efficientdet
 
-    folder = golden("efficientdet/checkpoint_d0")
+    folder = d0_checkpoint().parent
     with tarfile.open(tmp_path / "efficientdet-d0.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(folder, arcname="efficientdet-d0")
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))

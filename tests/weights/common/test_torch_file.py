@@ -17,7 +17,7 @@ from keras_det.weights.common.torch_file import _state_of, _Storage, _Tensor
 from tests.helpers import ROOT
 from tests.weights.common.torch_writer import part, stream_head, tensor_part
 
-FIXTURES = ROOT / "tests" / "data" / "torchvision"
+FIXTURES = ROOT / "tests" / "golden" / "torchvision"
 FORMS = ("zip", "stream")
 
 

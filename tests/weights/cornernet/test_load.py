@@ -11,7 +11,7 @@ from keras_det.backbones import HOURGLASSES, Hourglass
 from keras_det.errors import DataError
 from keras_det.weights import load_cornernet
 from keras_det.weights.common.coco_classes import COCO_CLASSES
-from tests.helpers import reference
+from tests.helpers import golden
 from tests.weights.common.torch_writer import write_torch_file
 from tests.weights.cornernet import recipe
 
@@ -36,7 +36,7 @@ def build(num_classes=3, **arguments):
 
 
 def test_names_and_shapes_are_those_of_the_original():
-    lines = reference("cornernet_hourglass104_state_dict.txt").read_text().splitlines()
+    lines = golden("cornernet/hourglass104_state_dict.txt").read_text().splitlines()
     wanted = {}
     for line in lines:
         name, shape = line.split("\t")

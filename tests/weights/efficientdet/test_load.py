@@ -8,7 +8,7 @@ from keras_det.models import EfficientDet
 from keras_det.weights import checkpoint_info, load_efficientdet
 from keras_det.weights.efficientdet.files import AVERAGE, open_checkpoint
 from keras_det.weights.efficientdet.names import Properties, fusion_names, variable_names
-from tests.helpers import golden
+from tests.helpers import d0_checkpoint
 from tests.weights.common.torch_writer import write_torch_file
 from tests.weights.efficientdet import layouts
 
@@ -18,7 +18,7 @@ PREDICTION = "class_net/class-predict"
 
 @pytest.fixture(scope="module")
 def prefix():
-    return golden("efficientdet/checkpoint_d0/model.index").with_suffix("")
+    return d0_checkpoint()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The importer of the Model Garden's RetinaNet, against outputs of the Garden's own network.
 
-`tests/data/model_garden.npz` was written by `benchmarks/peer_model_garden.py` (tf-models-official
-2.20.0, 64 x 96 pixels, few channels, 2 classes and background) with the weights of the recipe.
+`tests/golden/model_garden/model_garden.npz` was written by `benchmarks/peer_model_garden.py`
+(tf-models-official 2.20.0, 64 x 96 pixels, few channels, 2 classes and background) with the weights
+of the recipe.
 """
 
 import re
@@ -31,7 +32,7 @@ from tests.weights.retinanet import model_garden_recipe as recipe
 NARROW = {"blocks": recipe.NARROW_BLOCKS, "channels": recipe.NARROW_CHANNELS}
 REPEATS = tuple(repeats for _, repeats in recipe.NARROW_BLOCKS)
 LEVELS = "34567"
-FILE = ROOT / "tests" / "data" / "model_garden.npz"
+FILE = ROOT / "tests" / "golden" / "model_garden" / "model_garden.npz"
 
 
 def build(found, **changes):

@@ -105,7 +105,7 @@ def worst_difference(model, theirs, logits="class_logits"):
 @pytest.fixture(scope="module")
 def theirs():
     # torch 2.13.0, torchvision 0.28.0: benchmarks/peer_torchvision_outputs.py fixtures.
-    return dict(np.load(ROOT / "tests" / "data" / "torchvision" / "resnet18.npz"))
+    return dict(np.load(ROOT / "tests" / "golden" / "torchvision" / "resnet18.npz"))
 
 
 @pytest.mark.slow
