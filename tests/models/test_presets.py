@@ -122,7 +122,7 @@ def test_metrics_come_from_a_file_too(model, tmp_path):
     (tmp_path / "metrics.json").write_text('{"AP": 0.25, "AP_small": null}')
     model.save_to_preset(tmp_path / "p", metrics=tmp_path / "metrics.json")
     assert "| AP | 0.25 |" in (tmp_path / "p" / "README.md").read_text()
-    for content, match in (("[", "must be a file of JSON"), ("[1]", "must hold a JSON object")):
+    for content, match in (("[", "must be a JSON file"), ("[1]", "must hold a JSON object")):
         (tmp_path / "metrics.json").write_text(content)
         with pytest.raises(DataError, match=match):
             model.save_to_preset(tmp_path / "q", metrics=tmp_path / "metrics.json")
