@@ -156,7 +156,7 @@ def test_given_sizes_equal_the_same_by_scale():
 
 @pytest.mark.parametrize("sizes", [((8,),), ((8,), (16, 20)), ((8,), (-1,)), ((), ())])
 def test_sizes_must_fit_the_levels(sizes):
-    with pytest.raises(ValueError, match="`sizes` must hold as many positive sides"):
+    with pytest.raises(ValueError, match="`sizes` must hold one tuple of positive sides"):
         AnchorGenerator((3, 4), sizes=sizes)
 
 
