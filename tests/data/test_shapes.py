@@ -54,3 +54,11 @@ def test_folder_in_use_is_refused(tmp_path):
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(DataError, match="must be a new or empty folder. Received: .* which exists"):
         draw_shapes_dataset(tmp_path, 1, 1)
+
+
+def test_number_size_and_seed_of_drawn_images():
+    images = drawn_images(3, 50, seed=1)
+    assert len(images) == 3 and {max(image.shape[:2]) for image in images} == {50}
+    assert {image.shape for image in drawn_images(2, (20, 30))} == {(20, 30, 3)}
+    first, same, other = (drawn_images(1, (20, 30), seed=seed)[0] for seed in (1, 1, 2))
+    assert (first == same).all() and (first != other).any()
