@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_det.backbones import HOURGLASSES, Hourglass, hourglass
+from keras_det.layers.residual_block import ResidualBlock
 
 
 def count(model):
@@ -57,6 +58,14 @@ def test_ways_meet_by_addition():
 def test_divisors_are_the_largest_strides():
     found = {name: row.divisor for name, row in HOURGLASSES.items()}
     assert found == {"hourglass104": 128, "hourglass52": 128, "tiny": 32}
+
+
+def test_remat_reaches_every_block_and_the_model_its_name():
+    row = Hourglass(1, (4, 6), (1, 1), 2)
+    for remat in (False, True):
+        model = hourglass(row, remat, name="mine")
+        blocks = [layer for layer in model.layers if isinstance(layer, ResidualBlock)]
+        assert {block.remat for block in blocks} == {remat} and model.name == "mine"
 
 
 def test_remat_changes_no_output():
