@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 
 from keras_det.models import EfficientDet  # noqa: E402
 from keras_det.weights import checkpoint_info, load_efficientdet  # noqa: E402
-from keras_det.weights.efficientdet_files import open_checkpoint  # noqa: E402
+from keras_det.weights.efficientdet.files import open_checkpoint  # noqa: E402
 
 PEER = pathlib.Path(__file__).with_name("peer_effdet_outputs.py")
 VARIANTS = ("d0", "d3", "lite0")

@@ -77,8 +77,9 @@ def swapped_pairs(values, number):
 
 def compare(folder, pairs):
     from keras_det.models import RetinaNet
-    from keras_det.weights.coco_classes import COCO_CLASSES
-    from keras_det.weights.model_garden import load_model_garden, read_model_garden
+    from keras_det.weights.common.coco_classes import COCO_CLASSES
+    from keras_det.weights.retinanet.model_garden import load_model_garden
+    from keras_det.weights.retinanet.model_garden_file import read_model_garden
 
     outputs = dict(np.load(pathlib.Path(folder) / "outputs.npz"))
     size = outputs["images"].shape[1:3]

@@ -28,8 +28,8 @@ import numpy as np  # noqa: E402
 from keras_det.boxes import decode_deltas  # noqa: E402
 from keras_det.models import RetinaNet  # noqa: E402
 from keras_det.weights import load_torchvision_retinanet, read_torch_file  # noqa: E402
-from keras_det.weights.coco_classes import COCO_CLASSES  # noqa: E402
-from tests.weights import torchvision_recipe as recipe  # noqa: E402
+from keras_det.weights.common.coco_classes import COCO_CLASSES  # noqa: E402
+from tests.weights.retinanet import torchvision_recipe as recipe  # noqa: E402
 
 PEER = pathlib.Path(__file__).with_name("peer_torchvision_outputs.py")
 SIZES = ((256, 256), (256, 320))

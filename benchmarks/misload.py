@@ -26,7 +26,7 @@ from keras_det import EfficientDet  # noqa: E402
 from keras_det.data import Pipeline, load  # noqa: E402
 from keras_det.layers.batch_norm import BatchNorm  # noqa: E402
 from keras_det.training.recipes import adamw  # noqa: E402
-from keras_det.weights.efficientdet_names import BOX_PREDICTION, variable_names  # noqa: E402
+from keras_det.weights.efficientdet.names import BOX_PREDICTION, variable_names  # noqa: E402
 
 SIZE, BATCH = 96, 8
 LEARNING_RATE, FINE_RATE = 4e-3, 5e-4

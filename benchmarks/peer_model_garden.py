@@ -8,8 +8,8 @@ Run by `benchmarks/compare_model_garden.py` with the peer's Python:
     pip install tensorflow-cpu==2.20.0 tf-keras==2.20.1 tensorflow_datasets matplotlib
     python benchmarks/peer_model_garden.py FOLDER height width [--narrow] [--classes N]
 
-Weights are those of `tests/weights/model_garden_recipe.py`; its names are compared with the
-Garden's. Writes FOLDER/ckpt-1 as the Garden's trainer does, with its optimizer, and
+Weights are those of `tests/weights/retinanet/model_garden_recipe.py`; its names are compared
+with the Garden's. Writes FOLDER/ckpt-1 as the Garden's trainer does, with its optimizer, and
 FOLDER/outputs.npz: `images` uint8 `(1, height, width, 3)`, and per level `class_3`, `box_3`,
 `anchors_3` … as the Garden orders them, `decoded_boxes` `(1, anchors, 4)` yxyx. With --narrow it is
 the file of `tests/data/model_garden.npz` (64 96 --narrow --classes 3).
@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from tests.weights import model_garden_recipe as recipe  # noqa: E402
+from tests.weights.retinanet import model_garden_recipe as recipe  # noqa: E402
 
 
 def variables_below(node, path, view, seen):

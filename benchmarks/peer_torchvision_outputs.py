@@ -22,7 +22,7 @@ from peer import load_torchvision
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.weights import torchvision_recipe as recipe  # noqa: E402
+from tests.weights.retinanet import torchvision_recipe as recipe  # noqa: E402
 
 warnings.filterwarnings("ignore")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -3,16 +3,19 @@
 #
 #     COCO=coco WEIGHTS=resnet34.pth OUT=runs/coco sh examples/retinanet_coco.sh
 #
-# COCO holds annotations/ (instances_train2017.json, instances_val2017.json), train2017/ and
-# val2017/. WEIGHTS is an ImageNet ResNet-34 of torchvision or timm (a state dict, .pth or
-# .safetensors); without it the backbone starts from random weights, which the schedule below is not
-# made for.
+# COCO is a folder with annotations/ (instances_train2017.json, instances_val2017.json), train2017/
+# and val2017/. WEIGHTS is an ImageNet ResNet-34 of torchvision or timm: a state dict, .pth or
+# .safetensors. Without WEIGHTS the backbone starts from random weights. The schedule below is not
+# made for that.
 #
-# The paper's schedule: SGD with momentum 0.9, rate 0.01 for 16 images, divided by 10 after two
-# thirds and eight ninths of 90,000 steps (12.3 epochs), weight decay 1e-4, horizontal flips. A
-# public implementation of this model reports AP 0.312, AP50 0.481, AP75 0.332 on val2017; this
-# recipe is meant to reach that. It was NOT run at this scale: the test suite runs it on a few drawn
-# images. 12 epochs are 88,000 steps: a job for a GPU with room for 16 images of 1024 pixels.
+# The schedule is that of the paper: SGD with momentum 0.9, weight decay 1e-4, horizontal flips. The
+# learning rate is 0.01 for 16 images. It is divided by 10 after two thirds and after eight ninths
+# of 90,000 steps (12.3 epochs). 12 epochs are 88,000 steps. You need a GPU with room for 16 images
+# of 1024 pixels.
+#
+# This recipe was NOT run at this scale: the tests run it on a few synthetic images. A public
+# implementation of this model reports AP 0.312, AP50 0.481, AP75 0.332 on val2017. The recipe is
+# meant to reach that.
 set -eu
 
 : "${COCO:?the folder of COCO 2017}"

@@ -8,13 +8,13 @@ import math
 
 from keras import ops
 
+from keras_det.names import PADDING_LABEL as PADDING_LABEL
 from keras_det.types import Tensor
 
-PADDING_LABEL = -1
 # Faster R-CNN's clamp: a delta enlarges an anchor at most 62.5 times, so exp never overflows.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 # The logarithm of a side of 0 is infinite. The original EfficientDet floors sides at 1e-8 pixel.
-MIN_SIDE = 1e-8
+SIDE_FLOOR = 1e-8
 
 
 def valid_slots(labels: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def encode_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
     """
     x_a, y_a, w_a, h_a = _centres_and_sides(anchors)
     x, y, w, h = _centres_and_sides(boxes)
-    w_a, h_a, w, h = (ops.maximum(side, MIN_SIDE) for side in (w_a, h_a, w, h))
+    w_a, h_a, w, h = (ops.maximum(side, SIDE_FLOOR) for side in (w_a, h_a, w, h))
     deltas = [(x - x_a) / w_a, (y - y_a) / h_a, ops.log(w / w_a), ops.log(h / h_a)]
     return ops.stack(deltas, axis=-1)
 

@@ -1,4 +1,4 @@
-"""What examples/ shows, run as it stands on a few drawn images."""
+"""What examples/ shows, run as it stands on a few synthetic images."""
 
 import json
 import os
@@ -10,12 +10,12 @@ import pytest
 
 from keras_det.data import draw_shapes_dataset
 from tests.helpers import ROOT
-from tests.weights.torch_writer import write_torch_file
-from tests.weights.torchvision_recipe import resnet_shapes, weights
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.retinanet.torchvision_recipe import resnet_shapes, weights
 
 
 def coco_2017(folder):
-    """Drawn images in the layout of COCO 2017."""
+    """Synthetic images in the layout of COCO 2017."""
     draw_shapes_dataset(folder, num_train=4, num_val=2, image_size=64, seed=0)
     for split in ("train", "val"):
         images = next(p for p in (folder / split, folder / "images" / split) if p.exists())

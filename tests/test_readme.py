@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ runs as it stands, on drawn data, only smaller."""
+"""The documents: code blocks run (on small synthetic data), links work, sentences are short."""
 
 import configparser
 import importlib
@@ -9,16 +9,23 @@ from importlib.util import find_spec
 import pytest
 from click.testing import CliRunner
 
+from keras_det import __version__
 from keras_det.cli import main
 from tests.helpers import ROOT
-from tests.weights import cornernet_recipe
-from tests.weights.torch_writer import write_torch_file
-from tests.weights.torchvision_recipe import resnet_shapes, retinanet_shapes, weights
+from tests.weights.common.torch_writer import write_torch_file
+from tests.weights.cornernet import recipe as cornernet_recipe
+from tests.weights.retinanet.torchvision_recipe import resnet_shapes, retinanet_shapes, weights
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# What turns an evening's training into seconds. Each must occur, so that none outlives the text.
+# Read by people, not run: records of measurements, and changes.
+RECORDS = [ROOT / "benchmarks" / "README.md", ROOT / "CHANGELOG.md"]
+# Words per sentence on average: short enough for a reader who learned English later.
+LONGEST_AVERAGE = 16
+# What turns hours of training into seconds. Each must occur, so that none outlives the text.
 SMALLER = {
     "epochs=50": "epochs=1",
+    "epochs=40": "epochs=1",
+    "epochs=10)": "epochs=1)",
     "batch_size=16": "batch_size=2",
     'EfficientDet("lite0", ': 'EfficientDet("lite0", image_size=64, ',
     'RetinaNet("resnet34", ': 'RetinaNet("resnet34", image_size=64, ',
@@ -42,6 +49,12 @@ def blocks(path):
     return re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def anchors(path):
+    """What links to the headings of a document say after `#`, as GitHub makes it."""
+    headings = re.findall(r"^#+ +(.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def shell_lines(documents=DOCUMENTS):
     """Every shell line of the documents as a list of words, comments left out."""
     for path in documents:
@@ -49,6 +62,26 @@ def shell_lines(documents=DOCUMENTS):
             if language == "sh":
                 lines = (shlex.split(line, comments=True) for line in code.splitlines())
                 yield from (words for words in lines if words)
+
+
+def sentences(text):
+    """The sentences of a document's prose; a list item starts a new one.
+
+    Code blocks, tables, headings and pictures are left out.
+    """
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(#|\||!\[).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)  # of a link, what is read
+    for paragraph in re.split(r"\n\s*\n|^ *(?:-|\d+\.) +", text, flags=re.MULTILINE):
+        for sentence in re.split(r"(?<=[.!?])[*)]*\s+", paragraph):
+            if re.search(r"\w", sentence):
+                yield sentence
+
+
+def average_words(text):
+    """Words per sentence of a document's prose."""
+    counts = [len(re.findall(r"\S*\w\S*", sentence)) for sentence in sentences(text)]
+    return sum(counts) / len(counts)
 
 
 @pytest.fixture
@@ -128,8 +161,51 @@ def test_shell_lines_name_what_exists():
             assert (ROOT / words[0]).exists(), line
 
 
+def test_words_are_counted_in_prose_only():
+    text = """# A heading of many words
+
+![picture](x.jpg)
+
+Three words here. See [two words](a_link_of.md) there: `x = 1`.
+
+- One item
+  in four.
+- **Next.** Last
+
+| a | table |
+|---|---|
+
+```sh
+code --that is not counted
+```
+"""
+    # Three words here / See two words there x 1 / One item in four / Next / Last.
+    assert average_words(text) == (3 + 6 + 4 + 1 + 1) / 5
+
+
+@pytest.mark.parametrize("path", DOCUMENTS + RECORDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_are_short(path):
+    found = average_words(path.read_text())
+    assert found <= LONGEST_AVERAGE, f"{found:.1f} words a sentence: split the long ones"
+
+
+def test_readme_names_the_wheel_of_this_version():
+    found = re.findall(r"keras_det-([\w.]+)-py3-none-any\.whl", (ROOT / "README.md").read_text())
+    assert set(found) == {__version__}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS + RECORDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)", path.read_text()):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), f"link to {link}"
+        if anchor:
+            assert anchor in anchors(target), f"link to {link}"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_names_and_links_lead_somewhere(path):
+def test_names_exist(path):
     text = path.read_text()
     for dotted in re.findall(r"`((?:keras|keras_det)(?:\.\w+)+)", text):
         first, *rest = dotted.split(".")
@@ -137,5 +213,3 @@ def test_names_and_links_lead_somewhere(path):
         for name in rest:
             assert hasattr(found, name), f"{dotted} does not exist"
             found = getattr(found, name)
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (path.parent / link).exists(), f"link to {link}"

@@ -2,8 +2,8 @@
 
     python grpc_client.py photo.jpg other.webp --server localhost:8500 --model detector
 
-Prints one line of JSON per image: its name, whether it could be read, and what was found. All
-images go in one request; they may differ in size and format.
+Prints one line of JSON per image: its name, whether it could be read, and what was found. Sends all
+images in one request. They may differ in size and format.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Asks TensorFlow Serving for detections over REST. Needs Python, nothing else.
+"""Asks TensorFlow Serving for detections over REST. Needs only Python.
 
     python rest_client.py photo.jpg other.webp --server http://localhost:8501 --model detector
 
-Prints one line of JSON per image: its name, whether it could be read, and what was found. All
-images go in one request; they may differ in size and format.
+Prints one line of JSON per image: its name, whether it could be read, and what was found. Sends all
+images in one request. They may differ in size and format.
 """
 
 import argparse

@@ -9,9 +9,7 @@ import warnings
 import click
 
 from keras_det.errors import DataError
-
-# models.parts.MIN_IMAGE_SIZE, repeated because importing it would load Keras; a test compares.
-MIN_IMAGE_SIZE = 32
+from keras_det.names import MIN_IMAGE_SIZE
 
 
 class Command(click.Command):

@@ -9,13 +9,11 @@ import click
 from keras_det.cli.command import user_input
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
+from keras_det.names import ENGINES as ENGINES
+from keras_det.names import PRESET_WEIGHTS as PRESET
 
 # What a run folder holds, the better one first.
 RUN_MODELS = ("best.keras", "last.keras")
-# What may compute the network of a Keras model.
-ENGINES = ("auto", "keras", "litert", "onnx")
-# What a preset's folder holds and no other: weights.preset_files.WEIGHTS; a test compares.
-PRESET = "model.weights.h5"
 
 
 def find_model(path: str) -> pathlib.Path:

@@ -16,7 +16,7 @@ from keras_det.types import Size, TFTensor
 # such as an arm, that cannot be recognised. The original EfficientDet keeps every box with an area.
 MIN_VISIBLE = 0.1
 # It must also have sides of at least this many pixels in the network's input.
-MIN_SIDE = 1.0
+MIN_VISIBLE_SIDE = 1.0
 # Reductions that the JPEG decoder offers. It also has 8, but an image jittered to a tenth of its
 # size would then have almost nothing left to interpolate.
 JPEG_RATIOS = (1, 2, 4)
@@ -205,7 +205,7 @@ def stays(boxes: TFTensor, visible: TFTensor, augment: Augment) -> TFTensor:
     import tensorflow as tf
 
     sides = tf.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_SIDE)
+    return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_VISIBLE_SIDE)
 
 
 def keep_largest(boxes: TFTensor, labels: TFTensor, count: int) -> tuple[TFTensor, TFTensor]:

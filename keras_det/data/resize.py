@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from keras_det.errors import suggest
+from keras_det.names import RESIZE_MODES
 from keras_det.types import Size, TFTensor
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
 
 
 class Transform(NamedTuple):

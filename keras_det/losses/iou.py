@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_det.boxes import MIN_SIDE, box_areas
+from keras_det.boxes import SIDE_FLOOR, box_areas
 
 # torchvision's: square pixels (or pixels squared) that keep a fraction of empty boxes finite.
 EPSILON = 1e-7
@@ -159,5 +159,5 @@ def _diagonal_angle(boxes):
     """arctan(width / height), with a finite slope for boxes without sides."""
     x1, y1, x2, y2 = _split(boxes)
     # Both floored: 0 beside 1e-8 would have a slope of 1e8.
-    width, height = (ops.maximum(side, MIN_SIDE) for side in (x2 - x1, y2 - y1))
+    width, height = (ops.maximum(side, SIDE_FLOOR) for side in (x2 - x1, y2 - y1))
     return ops.arctan2(width, height)

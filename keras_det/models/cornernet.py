@@ -26,8 +26,8 @@ from keras_det.models.parts import (
     precision,
 )
 from keras_det.targets.corner_targets import CornerTargets
-from keras_det.weights.coco_classes import COCO_CLASSES
-from keras_det.weights.cornernet import load_cornernet
+from keras_det.weights.common.coco_classes import COCO_CLASSES
+from keras_det.weights.cornernet.load import load_cornernet
 
 # Square sides of training, whose maps halve without a rest.
 IMAGE_SIZES = {"hourglass104": 511, "hourglass52": 511, "tiny": 255}

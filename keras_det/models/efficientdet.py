@@ -18,12 +18,16 @@ from keras_det.models.parts import (
     make_normalization,
     precision,
 )
+from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
 from keras_det.weights import load_efficientdet
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.backbones.keras_applications import (
+    imagenet_efficientnet,
+    load_keras_applications,
+)
+from keras_det.weights.common.coco_classes import COCO_CLASSES
 from keras_det.weights.download import coco_checkpoint
-from keras_det.weights.efficientdet_files import open_checkpoint
-from keras_det.weights.keras_applications import imagenet_efficientnet, load_keras_applications
+from keras_det.weights.efficientdet.files import open_checkpoint
 
 
 class Variant(NamedTuple):
@@ -62,8 +66,6 @@ VARIANTS = {
 # The published sum of losses is class + 50 * box, with the box loss divided by its 4 coordinates.
 BOX_LOSS_WEIGHT = 50.0 / 4.0
 MIN_LEVEL = 3
-# The published models have an output for each of COCO's ids 1 … 90, of which 80 are used.
-COCO_OUTPUTS = 90
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -232,7 +234,7 @@ class EfficientDet(AnchorDetector):
         opened = open_checkpoint(coco_checkpoint(variant) if path == "coco" else path)
         if num_classes is None and class_names is None:
             num_classes = opened.num_classes
-            if num_classes == COCO_OUTPUTS:
+            if num_classes == NUM_COCO_IDS:
                 num_classes, class_names = None, list(COCO_CLASSES.values())
         if advprop:
             kwargs.setdefault("normalization", "tf")

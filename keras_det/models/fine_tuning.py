@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.weights import LoadReport
-from keras_det.weights.class_outputs import class_rows, class_sources, picked_outputs
-from keras_det.weights.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
+from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
+from keras_det.weights.common.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
 
 # What stays as it is while the rest trains, from the image on.
 FROZEN = {"none": (), "backbone": ("backbone",), "neck": ("backbone", "neck")}

@@ -8,13 +8,13 @@ import numpy as np
 from keras_det.backbones import EFFICIENTNETS, RESNETS, efficientnet, feature_pyramid, resnet
 from keras_det.errors import suggest
 from keras_det.layers.normalization import Normalization
+from keras_det.names import IMAGENET_DEVIATION, IMAGENET_MEAN, MIN_IMAGE_SIZE
 
-IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 # Of pixels 0..255: mean, scale and channel order. "tf" and "caffe" are the names that
 # keras.applications gives to what its models were trained on.
 NORMALIZATIONS = {
-    "imagenet": (*IMAGENET, "rgb"),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_DEVIATION, "rgb"),
     "lite": (*LITE, "rgb"),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb"),
     "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
@@ -25,7 +25,6 @@ NORMALIZATIONS = {
         "bgr",
     ),
 }
-MIN_IMAGE_SIZE = 32
 
 
 def check_image_size(image_size) -> tuple[int, int]:
@@ -81,7 +80,7 @@ def make_normalization(normalization) -> Normalization:
     if isinstance(normalization, Normalization):
         return normalization
     if normalization is None:
-        fill = [round(value) for value in IMAGENET[0]]
+        fill = [round(value) for value in IMAGENET_MEAN]
         return Normalization((0.0,) * 3, (1.0,) * 3, fill_color=fill, name="normalization")
     if normalization not in NORMALIZATIONS:
         raise ValueError(

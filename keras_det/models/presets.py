@@ -10,7 +10,7 @@ import keras
 
 from keras_det import __version__
 from keras_det.errors import DataError
-from keras_det.weights.preset_files import (
+from keras_det.weights.common.preset_files import (
     DIGEST,
     METADATA,
     WEIGHTS,

@@ -28,8 +28,11 @@ from keras_det.weights import (
     read_torch_file,
     torchvision_arguments,
 )
+from keras_det.weights.backbones.keras_applications import (
+    imagenet_efficientnet,
+    load_keras_applications,
+)
 from keras_det.weights.download import coco_retinanet, imagenet_resnet
-from keras_det.weights.keras_applications import imagenet_efficientnet, load_keras_applications
 
 PRIOR_PROBABILITY = 0.01
 
@@ -248,46 +251,46 @@ class RetinaNet(AnchorDetector):
         anchors = {name: kwargs.pop(name) for name in names if name in kwargs}
         found = model_garden_arguments(path, **anchors)
         model = cls._like(found, num_classes, class_names, kwargs)
-        model._report(load_model_garden(model, path, aspect_ratios=found["aspect_ratios"]))
+        model._report(load_model_garden(model, path, aspect_ratios=found.aspect_ratios))
         return model
 
     @classmethod
     def _like(cls, found, num_classes, class_names, kwargs):
         """The network that a file of weights asks for, with the user's classes if given."""
         if num_classes is None and class_names is None:
-            class_names = found["class_names"]
-        padding = found["padding"]
-        channels = found.get("neck_channels", 256)
-        min_level, max_level = found.get("min_level", 3), found.get("max_level", 7)
+            class_names = found.class_names
+        padding = found.padding
+        channels = found.neck_channels
+        min_level, max_level = found.min_level, found.max_level
         with precision(kwargs.get("dtype")):
             parts = {
                 "backbone": resnet(
-                    found["backbone"],
+                    found.backbone,
                     padding=padding,
-                    norm_epsilon=found["norm_epsilon"],
-                    norm_momentum=found["norm_momentum"],
-                    frozen_norm=found["frozen_norm"],
+                    norm_epsilon=found.norm_epsilon,
+                    norm_momentum=found.norm_momentum,
+                    frozen_norm=found.frozen_norm,
                 ),
                 "neck": FPN(
                     channels,
                     min_level,
                     max_level,
-                    extra="p5",
-                    norm=found["neck_norm"],
+                    extra=found.neck_extra,
+                    norm=found.neck_norm,
                     padding=padding,
                     name="fpn",
                 ),
                 "neck_channels": channels,
                 "min_level": min_level,
                 "max_level": max_level,
-                "head_repeats": found.get("head_repeats", 4),
-                "head_norm": found["head_norm"],
+                "head_repeats": found.head_repeats,
+                "head_norm": found.head_norm,
                 "anchor_generator": AnchorGenerator(
                     tuple(range(min_level, max_level + 1)),
-                    aspect_ratios=found["aspect_ratios"],
-                    sizes=found["anchor_sizes"],
-                    offset=found["anchor_offset"],
-                    integer=found["integer_anchors"],
+                    aspect_ratios=found.aspect_ratios,
+                    sizes=found.anchor_sizes,
+                    offset=found.anchor_offset,
+                    integer=found.integer_anchors,
                 ),
             }
             return cls(num_classes=num_classes, class_names=class_names, **parts, **kwargs)

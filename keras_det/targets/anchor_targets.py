@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_det.boxes import MIN_SIDE, box_areas, pairwise_iou
+from keras_det.boxes import SIDE_FLOOR, box_areas, pairwise_iou
 from keras_det.targets.matcher import Matcher
 from keras_det.types import Config, Tensor
 
@@ -94,7 +94,7 @@ def _best_overlaps(anchors: Tensor, boxes: Tensor, valid: Tensor) -> tuple[Tenso
     # The last block is padded with points at the origin, which overlap nothing.
     blocks = ops.pad(anchors, ((0, -num_anchors % BLOCK), (0, 0)))
     x1, y1, x2, y2 = (blocks[:, i] for i in range(4))
-    anchor_areas = ops.maximum(box_areas(blocks), MIN_SIDE)
+    anchor_areas = ops.maximum(box_areas(blocks), SIDE_FLOOR)
     box_columns = ops.concatenate([boxes, box_areas(boxes)[..., None]], axis=-1)
     batch, num_slots = ops.shape(boxes)[0], ops.shape(boxes)[1]
     positions = ops.arange(num_slots, dtype="int32")

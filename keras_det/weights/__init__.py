@@ -1,13 +1,33 @@
-"""Importers of public checkpoints; each takes the model as an argument."""
+"""Importers of public checkpoints. Each fills a model that is passed as an argument."""
 
-from keras_det.weights.cornernet import load_cornernet as load_cornernet
-from keras_det.weights.efficientdet import CheckpointInfo as CheckpointInfo
-from keras_det.weights.efficientdet import checkpoint_info as checkpoint_info
-from keras_det.weights.efficientdet import load_efficientdet as load_efficientdet
-from keras_det.weights.model_garden import load_model_garden as load_model_garden
-from keras_det.weights.model_garden import model_garden_arguments as model_garden_arguments
-from keras_det.weights.report import LoadReport as LoadReport
-from keras_det.weights.resnet import load_resnet as load_resnet
-from keras_det.weights.torch_file import read_torch_file as read_torch_file
-from keras_det.weights.torchvision import load_torchvision_retinanet as load_torchvision_retinanet
-from keras_det.weights.torchvision import torchvision_arguments as torchvision_arguments
+from keras_det.weights import download
+from keras_det.weights.backbones.keras_applications import load_keras_applications
+from keras_det.weights.backbones.resnet import load_resnet
+from keras_det.weights.common.report import LoadReport
+from keras_det.weights.common.torch_file import read_torch_file
+from keras_det.weights.cornernet.load import load_cornernet
+from keras_det.weights.efficientdet.load import CheckpointInfo, checkpoint_info, load_efficientdet
+from keras_det.weights.retinanet.arguments import RetinaNetArguments
+from keras_det.weights.retinanet.model_garden import load_model_garden
+from keras_det.weights.retinanet.model_garden_file import model_garden_arguments
+from keras_det.weights.retinanet.torchvision import (
+    load_torchvision_retinanet,
+    torchvision_arguments,
+)
+
+__all__ = [
+    "CheckpointInfo",
+    "LoadReport",
+    "RetinaNetArguments",
+    "checkpoint_info",
+    "download",
+    "load_cornernet",
+    "load_efficientdet",
+    "load_keras_applications",
+    "load_model_garden",
+    "load_resnet",
+    "load_torchvision_retinanet",
+    "model_garden_arguments",
+    "read_torch_file",
+    "torchvision_arguments",
+]

@@ -110,7 +110,7 @@ def test_model_may_be_a_preset(run, tmp_path):
 
 def test_names_repeated_in_the_commands_are_those_of_presets():
     from keras_det.cli.train import HUGGING_FACE
-    from keras_det.weights import preset_files
+    from keras_det.weights.common import preset_files
 
     assert (HUGGING_FACE, files.PRESET) == (preset_files.HUGGING_FACE, preset_files.WEIGHTS)
 

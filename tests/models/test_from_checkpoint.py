@@ -8,7 +8,7 @@ import pytest
 
 from keras_det import EfficientDet, RetinaNet
 from keras_det.errors import DataError
-from keras_det.weights.coco_classes import COCO_CLASSES
+from keras_det.weights.common.coco_classes import COCO_CLASSES
 from tests.helpers import golden
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from keras_det.models import EfficientDet
 from keras_det.models.optimizers import SGD
 from keras_det.weights import load_efficientdet
-from keras_det.weights.efficientdet import variable_names
+from keras_det.weights.efficientdet.names import variable_names
 from tests.helpers import golden
 
 BOX_CHANNELS = ("box_net/box-predict/pointwise_kernel", "box_net/box-predict/bias")

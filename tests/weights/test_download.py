@@ -1,13 +1,9 @@
-"""Fetching checkpoints, from `file://` only: cache, hashes, archives, mirrors, refusals."""
+"""The public files that can be fetched by name: what is published, and where."""
 
 import hashlib
 import inspect
-import io
 import itertools
-import pathlib
-import socket
 import tarfile
-import zipfile
 
 import keras
 import numpy as np
@@ -15,311 +11,10 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import download
-from keras_det.weights.download import (
-    coco_checkpoint,
-    coco_retinanet,
-    fetch,
-    imagenet_resnet,
-    mirrored,
-)
+from keras_det.weights.common.fetch import MIRROR_VARIABLE
+from keras_det.weights.download import coco_checkpoint, coco_retinanet, imagenet_resnet
 from tests.helpers import ROOT, golden
-
-DATA = ".data-00000-of-00001"
-CHECKPOINT = {
-    "efficientdet-x/model.index": b"index",
-    f"efficientdet-x/model{DATA}": b"values",
-}
-
-
-@pytest.fixture(autouse=True)
-def no_mirror(monkeypatch):
-    monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
-def write_archive(path, files):
-    """A `.tar.gz`, `.tgz` or `.zip` of a dict from names to contents; returns its address."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        return path.as_uri()
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path.as_uri()
-
-
-def kept(cache):
-    """Names of what lies in the cache, hidden ones too."""
-    return sorted(path.name for path in (cache / "models").iterdir())
-
-
-# ---- files ----
-
-
-def test_a_file_is_fetched_once_and_described(tmp_path, cache, capsys):
-    source = tmp_path / "a.h5"
-    source.write_bytes(b"x" * 1_250_000)
-    path = fetch(source.as_uri(), name="a.h5", cache_dir=cache)
-    assert path == cache / "models" / "a.h5" and path.read_bytes() == source.read_bytes()
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    assert f"{source.as_uri()}\n{path}: 1.2 MB, SHA-256 {digest}" in capsys.readouterr().out
-    source.unlink()
-    assert fetch(source.as_uri(), name="a.h5", cache_dir=cache) == path
-    assert kept(cache) == ["a.h5"]
-
-
-def test_the_cache_is_keras_home(tmp_path, monkeypatch):
-    (tmp_path / "a.h5").write_bytes(b"x")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    path = fetch((tmp_path / "a.h5").as_uri(), name="a.h5")
-    assert path == tmp_path / "home" / "models" / "a.h5"
-
-
-def test_a_cache_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "cache").write_bytes(b"a file")
-    with pytest.raises(DataError, match=r"folder that can be written\. Received: .*cache/models\."):
-        fetch("file:///absent", name="a.h5", cache_dir=tmp_path / "cache")
-
-
-def hashes(content):
-    sha256 = hashlib.sha256(content).hexdigest()
-    return sha256, sha256[:8].upper(), hashlib.md5(content).hexdigest()
-
-
-@pytest.mark.parametrize("which", range(3))
-def test_hashes_are_checked(tmp_path, cache, which):
-    (tmp_path / "a.h5").write_bytes(b"right")
-    address = (tmp_path / "a.h5").as_uri()
-    wrong = hashes(b"wrong")[which]
-    with pytest.raises(DataError, match=rf"begins with {wrong}\. Received: SHA-256 .*, 5 bytes\."):
-        fetch(address, name="a.h5", cache_dir=cache, file_hash=wrong)
-    assert kept(cache) == []
-    path = fetch(address, name="a.h5", cache_dir=cache, file_hash=hashes(b"right")[which])
-    assert path.read_bytes() == b"right"
-
-
-def test_a_cached_file_with_another_hash_is_fetched_again(tmp_path, cache):
-    (tmp_path / "a.h5").write_bytes(b"old")
-    address = (tmp_path / "a.h5").as_uri()
-    fetch(address, name="a.h5", cache_dir=cache)
-    (tmp_path / "a.h5").write_bytes(b"new")
-    path = fetch(address, name="a.h5", cache_dir=cache, file_hash=hashes(b"new")[0])
-    assert path.read_bytes() == b"new"
-    with pytest.raises(DataError, match="must have a hash that begins with"):
-        fetch(address, name="a.h5", cache_dir=cache, file_hash=hashes(b"third")[0])
-    assert path.read_bytes() == b"new"
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, ConnectionResetError])
-def test_an_interrupted_download_leaves_nothing(tmp_path, cache, monkeypatch, stop):
-    (tmp_path / "a.h5").write_bytes(b"whole")
-
-    def half(name, origin, cache_dir, cache_subdir):
-        pathlib.Path(cache_dir, cache_subdir, name).write_bytes(b"who")
-        raise stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(keras.utils, "get_file", half)
-        with pytest.raises((KeyboardInterrupt, DataError)):
-            fetch("https://example.org/a.h5", name="a.h5", cache_dir=cache)
-    assert kept(cache) == []
-    path = fetch((tmp_path / "a.h5").as_uri(), name="a.h5", cache_dir=cache)
-    assert path.read_bytes() == b"whole"
-
-
-# As after SIGKILL or a power cut, where nothing tidies up.
-def test_what_a_killed_download_left_is_not_taken(tmp_path, cache):
-    (cache / "models" / ".fetching-1").mkdir(parents=True)
-    (cache / "models" / ".fetching-1" / "a.h5").write_bytes(b"who")
-    (tmp_path / "a.h5").write_bytes(b"whole")
-    path = fetch((tmp_path / "a.h5").as_uri(), name="a.h5", cache_dir=cache)
-    assert path.read_bytes() == b"whole"
-
-
-def closed_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
-def test_without_a_network_the_message_says_what_to_do(cache):
-    address = f"http://127.0.0.1:{closed_port()}/efficientdet-d0.tar.gz"
-    with pytest.raises(DataError) as caught:
-        fetch(address, name="efficientdet-d0.tar.gz", cache_dir=cache)
-    message = str(caught.value)
-    assert message.startswith(f"The file must be within reach. Received: {address} (")
-    assert "Connection refused). Without" in message and message.count(address) == 1
-    assert "give its path as the weights" in message and "set KERAS_DET_CHECKPOINTS" in message
-    assert kept(cache) == []
-
-
-# ---- archives ----
-
-
-@pytest.mark.parametrize("ending", [".tar.gz", ".tgz", ".zip"])
-def test_archives_are_unpacked_once(tmp_path, cache, ending):
-    name = f"efficientdet-x{ending}"
-    address = write_archive(tmp_path / name, {**CHECKPOINT, "efficientdet-x/._model.index": b""})
-    prefix = fetch(address, name=name, cache_dir=cache)
-    digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    folder = cache / "models" / f"efficientdet-x-{digest[:8]}"
-    assert prefix == folder / "efficientdet-x" / "model"
-    assert prefix.with_suffix(".index").read_bytes() == b"index"
-    assert prefix.with_suffix(DATA).read_bytes() == b"values"
-    (tmp_path / name).unlink()
-    prefix.with_suffix(DATA).write_bytes(b"mark")
-    assert fetch(address, name=name, cache_dir=cache) == prefix
-    assert prefix.with_suffix(DATA).read_bytes() == b"mark"
-    assert kept(cache) == [folder.name, name]
-
-
-def test_an_archive_that_changed_is_unpacked_anew(tmp_path, cache):
-    for content in (b"first", b"second"):
-        files = {"model.index": content, f"model{DATA}": b""}
-        address = write_archive(tmp_path / "x.tgz", files)
-        digest = hashlib.sha256((tmp_path / "x.tgz").read_bytes()).hexdigest()
-        prefix = fetch(address, name="x.tgz", cache_dir=cache, file_hash=digest)
-        assert prefix.with_suffix(".index").read_bytes() == content
-
-
-@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
-@pytest.mark.parametrize("part", [0.0, 0.5, 0.95, 0.99999])
-def test_truncated_archives_are_refused(tmp_path, cache, ending, part):
-    noise = np.random.default_rng(0).bytes(100_000)
-    path = tmp_path / f"x{ending}"
-    address = write_archive(path, {"x/model.index": noise, f"x/model{DATA}": noise})
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(DataError, match=rf"must be complete\. Received: x{ending}, \d+ bytes \("):
-        fetch(address, name=path.name, cache_dir=cache)
-    assert kept(cache) == []
-    path.write_bytes(whole)
-    assert fetch(address, name=path.name, cache_dir=cache).name == "model"
-
-
-# Random bytes do not compress: the middle of the file is the middle of what is in it, where only
-# the checksum at the very end can tell.
-@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
-def test_a_changed_byte_is_seen(tmp_path, cache, ending):
-    noise = np.random.default_rng(0).bytes(100_000)
-    path = tmp_path / f"x{ending}"
-    address = write_archive(path, {"x/model.index": noise, f"x/model{DATA}": noise})
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"must be complete\. Received: x{ending}, \d+ bytes \("):
-        fetch(address, name=path.name, cache_dir=cache)
-    assert kept(cache) == []
-
-
-def test_a_page_instead_of_an_archive_is_refused(tmp_path, cache):
-    (tmp_path / "x.tgz").write_bytes(b"<html>Not found</html>")
-    with pytest.raises(DataError, match=r"must be complete\. Received: x\.tgz, 22 bytes"):
-        fetch((tmp_path / "x.tgz").as_uri(), name="x.tgz", cache_dir=cache)
-    assert kept(cache) == []
-
-
-@pytest.mark.parametrize("ending", [".tgz", ".zip"])
-@pytest.mark.parametrize("name", ["../evil", "x/../../evil", "/evil", "x\\..\\..\\evil", "c:/evil"])
-def test_paths_out_of_the_folder_are_refused(tmp_path, cache, ending, name):
-    address = write_archive(tmp_path / f"x{ending}", {**CHECKPOINT, name: b"evil"})
-    with pytest.raises(
-        DataError, match=r"plain files and folders .* no links\. Received: '.*evil'"
-    ):
-        fetch(address, name=f"x{ending}", cache_dir=cache)
-    assert kept(cache) == [] and not list(tmp_path.rglob("evil"))
-
-
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
-)
-def test_links_and_devices_are_refused(tmp_path, cache, kind):
-    with tarfile.open(tmp_path / "x.tgz", "w:gz") as archive:
-        member = tarfile.TarInfo("x/model.index")
-        member.type, member.linkname = kind, "/etc/passwd"
-        archive.addfile(member)
-    with pytest.raises(DataError, match=r"no links\. Received: 'x/model\.index'"):
-        fetch((tmp_path / "x.tgz").as_uri(), name="x.tgz", cache_dir=cache)
-    assert kept(cache) == []
-
-
-def test_links_in_zips_are_refused(tmp_path, cache):
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        link = zipfile.ZipInfo("x/model.index")
-        link.create_system, link.external_attr = 3, 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match=r"no links\. Received: 'x/model\.index'"):
-        fetch((tmp_path / "x.zip").as_uri(), name="x.zip", cache_dir=cache)
-
-
-def test_a_path_that_is_file_and_folder_is_refused(tmp_path, cache):
-    address = write_archive(tmp_path / "x.tgz", {"x": b"", "x/model.index": b""})
-    with pytest.raises(DataError, match="An archive must be complete"):
-        fetch(address, name="x.tgz", cache_dir=cache)
-
-
-def test_another_process_may_be_faster(tmp_path, cache, monkeypatch):
-    address = write_archive(tmp_path / "x.tgz", CHECKPOINT)
-    unpack = download._unpack
-
-    def and_so_does_the_other(path, folder):
-        unpack(path, folder)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        unpack(path, cache / "models" / f"x-{digest[:8]}")
-
-    monkeypatch.setattr(download, "_unpack", and_so_does_the_other)
-    prefix = fetch(address, name="x.tgz", cache_dir=cache)
-    assert prefix.with_suffix(".index").read_bytes() == b"index"
-    assert len(kept(cache)) == 2
-
-
-@pytest.mark.parametrize(
-    "files, found",
-    [
-        (["x/model.index", f"x/model{DATA}", "x/notes.txt"], "x/model"),
-        (["model.ckpt-7.index", f"model.ckpt-7{DATA}"], "model.ckpt-7"),
-        (["m.index", "m.data-00000-of-00002", "m.data-00001-of-00002"], "m"),
-        (["x/a.h5", "x/notes.txt"], "x/a.h5"),
-        (["a.pth"], "a.pth"),
-        (["x/ckpt-1.index", "x/ckpt-2.index", f"x/ckpt-2{DATA}", "x/checkpoint"], "x/ckpt-2"),
-    ],
-)
-def test_the_checkpoint_in_an_archive_is_found(tmp_path, cache, files, found):
-    state = b'model_checkpoint_path: "/home/me/ckpt-2"\nall_model_checkpoint_paths: "ckpt-1"\n'
-    contents = {name: state if name.endswith("checkpoint") else b"" for name in files}
-    address = write_archive(tmp_path / "x.tgz", contents)
-    path = fetch(address, name="x.tgz", cache_dir=cache)
-    assert str(path).endswith(f"/{found}") and path.parents[found.count("/")].name[:2] == "x-"
-
-
-@pytest.mark.parametrize(
-    "files",
-    [["notes.txt"], ["a.index", "b.index"], ["a.h5", "b.h5"], ["a.index", "b.index", "c.h5"]],
-)
-def test_an_archive_without_one_checkpoint_is_refused(tmp_path, cache, files):
-    address = write_archive(tmp_path / "x.tgz", dict.fromkeys(files, b""))
-    with pytest.raises(DataError, match=rf"must hold one checkpoint: .*Received: \['{files[0]}'"):
-        fetch(address, name="x.tgz", cache_dir=cache)
-    assert kept(cache) == []
-
-
-@pytest.mark.parametrize("parts", [[], ["m.data-00000-of-00002"], [f"other{DATA}"]])
-def test_a_checkpoint_without_its_data_is_refused(tmp_path, cache, parts):
-    address = write_archive(tmp_path / "x.tgz", dict.fromkeys(["m.index", *parts], b""))
-    with pytest.raises(DataError, match=r"all its data files beside m\.index\. Received: \["):
-        fetch(address, name="x.tgz", cache_dir=cache)
-    assert kept(cache) == []
-
-
-# ---- the tables ----
+from tests.weights.common.archive_writer import DATA, kept, write_archive
 
 
 def test_tables_name_what_was_published():
@@ -364,22 +59,11 @@ def test_torchvision_files_are_checked_by_their_names(tmp_path, cache, monkeypat
     name = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (tmp_path / name).write_bytes(content)
     (tmp_path / download.COCO_RETINANETS["resnet50"]).write_bytes(content)
-    monkeypatch.setenv(download.MIRROR_VARIABLE, tmp_path.as_uri() + "/")
+    monkeypatch.setenv(MIRROR_VARIABLE, tmp_path.as_uri() + "/")
     monkeypatch.setitem(download.IMAGENET_RESNETS, "resnet18", name)
     assert imagenet_resnet("resnet18", cache_dir=cache).read_bytes() == content
     with pytest.raises(DataError, match=r"must have a hash that begins with eeacb38b\. Received"):
         coco_retinanet("resnet50", cache_dir=cache)
-
-
-def test_a_mirror_takes_the_place_of_the_base(tmp_path, monkeypatch):
-    official = "https://example.org/deep/efficientdet-d0.tar.gz"
-    assert mirrored(official) == official
-    for base, expected in (
-        ("https://mirror.example/x/", "https://mirror.example/x/efficientdet-d0.tar.gz"),
-        (str(tmp_path), f"{tmp_path.as_uri()}/efficientdet-d0.tar.gz"),
-    ):
-        monkeypatch.setenv(download.MIRROR_VARIABLE, base)
-        assert mirrored(official) == expected
 
 
 # No hash says that a file of the same name is the official one: they must not be mistaken.
@@ -391,7 +75,7 @@ def test_other_addresses_are_kept_apart(tmp_path, cache, monkeypatch):
         address = write_archive(tmp_path / folder / "efficientdet-d0.tar.gz", files)
         found.append(coco_checkpoint("d0", address, cache_dir=cache))
         assert found[-1].with_suffix(".index").read_bytes() == folder.encode()
-    monkeypatch.setenv(download.MIRROR_VARIABLE, str(tmp_path / "a"))
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "a"))
     assert coco_checkpoint("d0", cache_dir=cache) == found[0] != found[1]
     assert "efficientdet-d0.tar.gz" not in kept(cache)
 
@@ -411,7 +95,7 @@ def test_an_archive_of_the_golden_checkpoint_loads(tmp_path, cache, monkeypatch)
     folder = golden("efficientdet/checkpoint_d0")
     with tarfile.open(tmp_path / "efficientdet-d0.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(folder, arcname="efficientdet-d0")
-    monkeypatch.setenv(download.MIRROR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path))
     prefix = coco_checkpoint("d0", cache_dir=cache)
     model = EfficientDet("d0", num_classes=90, image_size=64)
     assert load_efficientdet(model, prefix).missing == []

@@ -1,0 +1,56 @@
+"""Lists of choices and constants that several parts share.
+
+This module imports nothing, so the command line can offer the choices without loading Keras.
+"""
+
+# ---- models ----
+
+EFFICIENTDETS = (
+    *("d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d7x"),
+    *("lite0", "lite1", "lite2", "lite3", "lite3x", "lite4"),
+)
+RETINANETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+CORNERNETS = ("hourglass104", "hourglass52", "tiny")
+# The models by their names on the command line.
+MODEL_NAMES = (
+    *(f"efficientdet_{variant}" for variant in EFFICIENTDETS),
+    *(f"retinanet_{variant}" for variant in RETINANETS),
+    *(f"cornernet_{variant}" for variant in CORNERNETS),
+)
+NECK_NAMES = ("fpn", "pafpn", "nas_fpn", "bifpn")
+# Padding of strided convolutions: torch's, and TensorFlow's "same".
+PADDINGS = ("symmetric", "same")
+# Normalisation in the heads; None is the third choice.
+HEAD_NORMS = ("batch", "group")
+# Precision of a model, as Keras names its dtype policies.
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+MIN_IMAGE_SIZE = 32  # pixels, height and width of a network's input
+
+# ---- images and labels ----
+
+RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
+AUGMENT_NAMES = ("none", "flip", "ssj", "lsj")
+PADDING_LABEL = -1  # label of an empty slot
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # mean colour, RGB in 0..255
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)  # standard deviation, RGB in 0..255
+# COCO's category ids run from 1 to 90. The annotations use 80 of them.
+NUM_COCO_IDS = 90
+
+# ---- training ----
+
+FREEZE_CHOICES = ("none", "backbone", "neck")
+RECIPE_NAMES = ("adamw", "published")
+# Words for public weights that are fetched.
+FETCHED_WEIGHTS = ("imagenet", "coco")
+HUGGING_FACE = "hf://"  # how the address of a preset on Hugging Face starts
+PRESET_WEIGHTS = "model.weights.h5"  # the file of weights in a preset's folder
+
+# ---- detection and export ----
+
+NMS_METHODS = ("gaussian", "linear", "hard")
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
+TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")
+ONNX_POSTPROCESS = ("nms", "none")
+METADATA_CHOICES = ("mediapipe",)
+ENGINES = ("auto", "keras", "litert", "onnx")

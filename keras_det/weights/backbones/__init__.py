@@ -1,0 +1,1 @@
+"""ImageNet weights of backbones: ResNets (torchvision, timm, keras-hub), EfficientNets (Keras)."""

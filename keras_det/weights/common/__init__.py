@@ -1,0 +1,1 @@
+"""What all importers share: file readers, class outputs, filling, the report, fetching, presets."""

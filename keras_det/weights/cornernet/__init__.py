@@ -1,0 +1,1 @@
+"""CornerNet's public weights: the authors' PyTorch file."""

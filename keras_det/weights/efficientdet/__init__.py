@@ -1,0 +1,1 @@
+"""EfficientDet's public weights: TensorFlow, Keras and torch files."""

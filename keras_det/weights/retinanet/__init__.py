@@ -1,0 +1,1 @@
+"""RetinaNet's public weights: torchvision's and the TensorFlow Model Garden's."""
