@@ -9,6 +9,7 @@ import keras
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.names import PADDINGS
 from keras_det.types import OpenSize, Tensor
 
 # name: blocks per stage, and whether a block is a bottleneck (1x1, 3x3, 1x1 to 4 * filters).
@@ -20,7 +21,6 @@ RESNETS = {
     "resnet152": ((3, 8, 36, 3), True),
 }
 STAGE_FILTERS = (64, 128, 256, 512)
-PADDINGS = ("symmetric", "same")
 
 
 class _Builder:

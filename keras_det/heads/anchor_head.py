@@ -8,10 +8,10 @@ from keras import ops
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.names import HEAD_NORMS
 from keras_det.types import Config, Features, Shape, Tensor
 
-KINDS = ("batch", "group")
-NORMS = (None, *KINDS)
+NORMS = (None, *HEAD_NORMS)
 NUM_GROUPS = 32
 
 
@@ -40,8 +40,8 @@ class _AnchorHead(keras.layers.Layer):
         super().__init__(**kwargs)
         if norm not in NORMS:
             raise ValueError(
-                f"`norm` must be one of {NORMS}. Received: {norm!r}.{suggest(norm, KINDS)} Take "
-                'None for RetinaNet as published, "group" where batches are small.'
+                f"`norm` must be one of {NORMS}. Received: {norm!r}.{suggest(norm, HEAD_NORMS)} "
+                'Take None for RetinaNet as published, "group" where batches are small.'
             )
         self.outputs_per_anchor = outputs_per_anchor
         self.num_anchors = num_anchors

@@ -6,9 +6,8 @@ import keras
 from keras import ops
 
 from keras_det.boxes import PADDING_LABEL, box_areas
+from keras_det.names import NMS_METHODS
 from keras_det.types import Config, Tensor
-
-METHODS = ("gaussian", "linear", "hard")
 
 
 def default_iou_threshold(method: str) -> float:
@@ -205,9 +204,9 @@ def check_settings(
     Raises:
         ValueError: a setting is out of its range; the message names it.
     """
-    if method not in METHODS:
+    if method not in NMS_METHODS:
         raise ValueError(
-            f'`method` must be one of {METHODS}. Received: method={method!r}. Take "hard" for '
+            f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Take "hard" for '
             "the classic non-maximum suppression."
         )
     ranges = {

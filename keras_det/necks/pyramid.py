@@ -6,6 +6,7 @@ from typing import Any, cast
 import keras
 from keras import ops
 
+from keras_det.names import PADDINGS
 from keras_det.types import Config, Features, MapShape, Shape, Size, Tensor
 
 # torchvision fills an FPN's kernels from U(-a, a), a² = 3 / fan_in (`kaiming_uniform_` with slope
@@ -14,7 +15,6 @@ KERNEL_INITIALIZER = {
     "class_name": "VarianceScaling",
     "config": {"scale": 1.0, "mode": "fan_in", "distribution": "uniform"},
 }
-PADDINGS = ("symmetric", "same")
 
 
 def halved(size: Size) -> Size:
