@@ -14,6 +14,7 @@ def test_data_set_reads_back(tmp_path):
     assert not train.notes and all(len(sample.labels) for sample in train)
     for sample in train:
         assert sample.read().shape == (*sample.original_size, 3)
+        assert max(sample.original_size) == 64
     assert len({sample.original_size for sample in train}) > 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["shapes"]
 
