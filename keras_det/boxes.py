@@ -1,8 +1,7 @@
 """Box arithmetic on arrays: overlap, clipping, and the deltas that a box head predicts.
 
-All boxes are `xyxy` in pixels unless said otherwise, in any array that `keras.ops` takes. The
-label is the only padding test: a slot is empty where its label is `PADDING_LABEL`, whatever its
-box holds.
+Boxes are `xyxy` in pixels unless stated otherwise, in any array that `keras.ops` takes. A slot is
+empty exactly where its label is `PADDING_LABEL`; what its box holds does not matter.
 """
 
 import math
@@ -10,26 +9,27 @@ import math
 from keras import ops
 
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
+from keras_det.types import Tensor
 
-# Faster R-CNN's clamp: a delta may enlarge an anchor 62.5-fold at most, so exp never overflows.
+# Faster R-CNN's clamp: a delta enlarges an anchor at most 62.5 times, so exp never overflows.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
-# Degenerate ground truth has no logarithm; the original EfficientDet floors sides at 1e-8 pixel.
+# The logarithm of a side of 0 is infinite. The original EfficientDet floors sides at 1e-8 pixel.
 SIDE_FLOOR = 1e-8
 
 
-def valid_slots(labels):
+def valid_slots(labels: Tensor) -> Tensor:
     """Returns the boolean mask of slots that hold an object: `labels != PADDING_LABEL`."""
     return ops.not_equal(labels, PADDING_LABEL)
 
 
-def box_areas(boxes):
-    """Returns areas in square pixels, `(…,)` for boxes `(…, 4)`; inverted boxes count as 0."""
+def box_areas(boxes: Tensor) -> Tensor:
+    """Returns areas in square pixels, `(…,)` for boxes `(…, 4)`; inverted boxes have area 0."""
     width = ops.maximum(boxes[..., 2] - boxes[..., 0], 0.0)
     height = ops.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
     return width * height
 
 
-def pairwise_iou(boxes_a, boxes_b):
+def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Intersection over union of every box of one set with every box of another.
 
     Args:
@@ -48,7 +48,7 @@ def pairwise_iou(boxes_a, boxes_b):
     return ops.where(union > 0, common / ops.where(union > 0, union, 1.0), 0.0)
 
 
-def clip_boxes(boxes, height, width):
+def clip_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """Clips `(…, 4)` boxes to the image: x to `[0, width]`, y to `[0, height]` (pixels)."""
     x1, y1, x2, y2 = (boxes[..., i] for i in range(4))
     clipped = [
@@ -60,13 +60,13 @@ def clip_boxes(boxes, height, width):
     return ops.stack(clipped, axis=-1)
 
 
-def _centres_and_sides(boxes):
+def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
     return boxes[..., 0] + width / 2, boxes[..., 1] + height / 2, width, height
 
 
-def encode_deltas(anchors, boxes):
-    """Describes boxes relative to anchors, without variances.
+def encode_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Encodes boxes relative to anchors, without variances.
 
     Faster R-CNN equation 2 (https://arxiv.org/abs/1506.01497), as in the original EfficientDet:
 
@@ -88,11 +88,11 @@ def encode_deltas(anchors, boxes):
     return ops.stack(deltas, axis=-1)
 
 
-def decode_deltas(anchors, deltas):
-    """The inverse of `encode_deltas`, with dw and dh clamped at ln(1000 / 16).
+def decode_deltas(anchors: Tensor, deltas: Tensor) -> Tensor:
+    """Inverts `encode_deltas`, with dw and dh clamped at ln(1000 / 16).
 
-    The original EfficientDet does not clamp; boxes 62.5 times the anchor are outside any image it
-    can be asked about, and the clamp keeps an untrained model finite.
+    The original EfficientDet does not clamp. A box 62.5 times as large as its anchor is larger than
+    any image, and the clamp keeps the boxes of an untrained model finite.
 
     Args:
         anchors: `(…, 4)` xyxy pixels.
@@ -109,13 +109,16 @@ def decode_deltas(anchors, deltas):
     return ops.stack([x - half_w, y - half_h, x + half_w, y + half_h], axis=-1)
 
 
-def check_ground_truth(boxes, labels, num_classes: int) -> None:
-    """Raises ValueError naming the first bad box of one image (eager only).
+def check_ground_truth(boxes: Tensor, labels: Tensor, num_classes: int) -> None:
+    """Checks the boxes and labels of one image (eager only).
 
     Args:
         boxes: `(num_boxes, 4)` array, "xyxy", pixels.
         labels: `(num_boxes,)` integers; `PADDING_LABEL` marks an empty slot.
-        num_classes: int. Labels run from 0 to `num_classes - 1`.
+        num_classes: int >= 1. Labels run from 0 to `num_classes - 1`.
+
+    Raises:
+        ValueError: a label or a box is invalid; the message names the first one.
     """
     boxes, labels = ops.convert_to_numpy(boxes), ops.convert_to_numpy(labels)
     if boxes.shape != (len(labels), 4):

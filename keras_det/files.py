@@ -1,4 +1,4 @@
-"""Writes results so that a file is either whole or not there, whatever interrupts."""
+"""Writes files completely or not at all, even when the program is interrupted."""
 
 import contextlib
 import hashlib
@@ -8,17 +8,24 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from keras_det.errors import DataError
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that it is either whole or not there, whatever interrupts."""
+    """Writes a file completely or not at all, even when the program is interrupted.
+
+    Args:
+        path: the file; an existing one is replaced. Its folder must exist.
+        content: the bytes of the file.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        # mkstemp makes files private; results get the permissions of any other new file.
+        # mkstemp makes files private. Results get the same permissions as any other new file.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
@@ -28,14 +35,19 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         raise
 
 
-def write_json(path: pathlib.Path, content) -> None:
-    """Writes JSON (indented, NaN as null: JSON has none) whole or not at all."""
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes indented JSON with `write_whole`. JSON has no NaN: it becomes null.
+
+    Args:
+        path: the file; an existing one is replaced.
+        content: anything that `plain` converts.
+    """
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(path, (text + "\n").encode())
 
 
-def plain(value):
-    """The same in types that JSON knows: lists for arrays, null for NaN and infinity."""
+def plain(value: Any) -> Any:
+    """Converts a value to types that JSON has: arrays to lists, NaN and infinity to None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -47,25 +59,30 @@ def plain(value):
     return value
 
 
-def file_digest(path, algorithm: str = "sha256") -> str:
-    """Hash of a file's content, in hexadecimal."""
+def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """Returns the hash of a file's content in hexadecimal.
+
+    Args:
+        path: the file.
+        algorithm: a name that `hashlib` knows.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextlib.contextmanager
-def staging(path: str | os.PathLike, rule: str):
-    """Yields `(final path, path to write to)`; afterwards nothing is left of the latter.
+def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """Context manager that yields `(final path, path to write to)`.
 
-    The second has the same name, in a hidden folder beside the first: on the same disk, so that
-    its last step is one rename.
+    The path to write to has the same name in a hidden folder beside the final path. Both lie on
+    one disk, so the caller finishes with a single rename. The hidden folder is removed afterwards.
 
     Args:
         path: a file or folder that does not exist yet, or an empty folder.
-        rule: what must hold, for the error: "The export must not exist yet".
+        rule: first sentence of the error, without a full stop: "The export must not exist yet".
 
     Raises:
-        DataError: there is something at `path` already.
+        DataError: a file, a link or a folder with content exists at `path`.
     """
     final = pathlib.Path(os.path.abspath(path))
     if final.is_file() or (final.is_dir() and any(final.iterdir())) or final.is_symlink():

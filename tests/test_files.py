@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det import files
+from keras_det.errors import DataError
 
 
 def test_write_whole_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):
@@ -34,3 +35,23 @@ def test_write_json_turns_nan_into_null(tmp_path):
     }
     (tmp_path / "other").write_text("")
     assert target.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+# The digests of "abc" in RFC 1321 and FIPS 180-2.
+def test_digest_of_the_algorithm(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert files.file_digest(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+    assert files.file_digest(tmp_path / "abc", "md5") == "900150983cd24fb0d6963f7d28e17f72"
+
+
+def test_staging_leaves_the_final_file_alone(tmp_path):
+    with files.staging(tmp_path / "new" / "out.bin", "It must be new") as (final, path):
+        path.write_bytes(b"x")
+        os.replace(path, final)
+    assert (tmp_path / "new" / "out.bin").read_bytes() == b"x"
+    assert os.listdir(tmp_path / "new") == ["out.bin"]
+    with (
+        pytest.raises(DataError, match="It must be new. Received: .*out.bin, which holds somethi"),
+        files.staging(tmp_path / "new" / "out.bin", "It must be new"),
+    ):
+        pass

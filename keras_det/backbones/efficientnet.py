@@ -1,9 +1,9 @@
 """EfficientNet B0–B7 and Lite0–4 as feature pyramids, as EfficientDet uses them.
 
-EfficientNet (https://arxiv.org/abs/1905.11946); Lite: no squeeze-and-excitation, ReLU6, stem and
-first and last stage not scaled. Only what EfficientDet needs is built: there is no top convolution
-after the last stage. Convolutions pad as TensorFlow's "same" (bottom and right first), so that the
-official checkpoints fit at every image size.
+EfficientNet (https://arxiv.org/abs/1905.11946). The Lite variants have no squeeze-and-excitation,
+use ReLU6, and do not scale the stem and the first and last stage. Only what EfficientDet needs is
+built: the top convolution after the last stage is left out. Convolutions pad as TensorFlow's "same"
+does (bottom and right first), so that the official checkpoints fit at every image size.
 """
 
 import math
@@ -13,10 +13,11 @@ import keras
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.types import OpenSize, Tensor
 
 
 class Stage(NamedTuple):
-    """One row of EfficientNet's table 1: a run of MBConv blocks."""
+    """One row of EfficientNet's table 1: a sequence of MBConv blocks."""
 
     kernel: int
     repeats: int
@@ -53,7 +54,7 @@ EFFICIENTNETS = {
     "lite4": (1.4, 1.8),
 }
 
-# Normal with variance 2 / fan_out; for depthwise kernels (k, k, channels, 1) fan_out is k * k, as
+# Normal with variance 2 / fan_out. For depthwise kernels (k, k, channels, 1) fan_out is k * k, as
 # in the original.
 KERNEL_INITIALIZER = {
     "class_name": "VarianceScaling",
@@ -62,17 +63,19 @@ KERNEL_INITIALIZER = {
 
 
 def round_filters(filters: int, width: float) -> int:
-    """Scales a channel count to a multiple of 8, never more than 10% below the exact product."""
+    """Scales a channel count and rounds it to a multiple of 8, at most 10% below the product."""
     scaled = filters * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
-def _kernel_initializer():
+def _kernel_initializer() -> keras.initializers.Initializer:
     return keras.initializers.get(KERNEL_INITIALIZER)
 
 
-def _convolution(x, filters, kernel, strides, name, use_bias=False):
+def _convolution(
+    x: Tensor, filters: int, kernel: int, strides: int, name: str, use_bias: bool = False
+) -> Tensor:
     return keras.layers.Conv2D(
         filters,
         kernel,
@@ -84,8 +87,8 @@ def _convolution(x, filters, kernel, strides, name, use_bias=False):
     )(x)
 
 
-def _squeeze_excite(x, squeezed, activation, name):
-    """Squeeze-and-excitation: channels rescaled by a gate computed from their global means."""
+def _squeeze_excite(x: Tensor, squeezed: int, activation: str, name: str) -> Tensor:
+    """Squeeze-and-excitation: rescales channels by a gate computed from their global means."""
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_pool")(x)
     gate = _convolution(gate, squeezed, 1, 1, f"{name}_se_reduce", use_bias=True)
     gate = keras.layers.Activation(activation, name=f"{name}_se_activation")(gate)
@@ -94,7 +97,15 @@ def _squeeze_excite(x, squeezed, activation, name):
     return keras.layers.Multiply(name=f"{name}_se_scale")([x, gate])
 
 
-def _mbconv(x, stage, strides, activation, squeeze, drop_rate, name):
+def _mbconv(
+    x: Tensor,
+    stage: Stage,
+    strides: int,
+    activation: str,
+    squeeze: bool,
+    drop_rate: float,
+    name: str,
+) -> Tensor:
     """One inverted residual: expand, depthwise, (gate), project, (drop whole samples, add)."""
     inputs = x
     if stage.expansion != 1:
@@ -118,14 +129,14 @@ def _mbconv(x, stage, strides, activation, squeeze, drop_rate, name):
     x = BatchNorm(name=f"{name}_project_norm")(x)
     if strides == 1 and inputs.shape[-1] == stage.filters:
         if drop_rate > 0:
-            # Drop-connect (stochastic depth): one draw per sample, survivors scaled by 1 / keep.
+            # Drop-connect (stochastic depth): one draw per sample, the kept scaled by 1 / keep.
             x = keras.layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])
     return x
 
 
 def scaled_stages(variant: str) -> list[Stage]:
-    """The stages of a variant with filters rounded and repeats scaled, `list` of `Stage`."""
+    """Returns the stages of a variant, with its filters and its repeats."""
     width, depth = EFFICIENTNETS[variant]
     lite, last = variant.startswith("lite"), len(STAGES) - 1
     stages = []
@@ -138,7 +149,7 @@ def scaled_stages(variant: str) -> list[Stage]:
 
 def efficientnet(
     variant: str,
-    image_size: tuple[int | None, int | None] = (None, None),
+    image_size: OpenSize = (None, None),
     drop_connect_rate: float | None = None,
     name: str | None = None,
 ) -> keras.Model:
@@ -147,34 +158,46 @@ def efficientnet(
     Args:
         variant: "b0" … "b7", "lite0" … "lite4".
         image_size: (height, width) in pixels, or (None, None).
-        drop_connect_rate: float in [0, 1). Probability of skipping the last residual branch in
-            training; block i of n is skipped with `rate * i / n`. Default: 0.2, and 0 for b0, as
-            the original EfficientDet trains.
+        drop_connect_rate: float in [0, 1). Block i of n is skipped in training with probability
+            `rate * i / n`. Default: 0.2, and 0 for b0, as the original EfficientDet trains.
         name: name of the model, `efficientnet_<variant>` by default.
 
     Returns:
-        `keras.Model`: normalised images `(batch, height, width, 3)` to a dict "P1" … "P5" of maps
-        with strides 2 … 32 (sizes are ceiled), each the output of the last block before the next
-        stride. `model.pyramid_outputs` holds the same tensors, as keras-hub's backbones do.
+        `keras.Model` from normalised images `(batch, height, width, 3)` to a dict "P1" … "P5" of
+        maps with strides 2 … 32; sizes are rounded up. Each map is the output of the last block
+        before the next stride. `model.pyramid_outputs` holds the same tensors, as in keras-hub's
+        backbones.
+
+    Raises:
+        ValueError: there is no such variant.
     """
     if variant not in EFFICIENTNETS:
         raise ValueError(
             f"`variant` must be one of {sorted(EFFICIENTNETS)}. Received: {variant!r}."
             f"{suggest(variant, EFFICIENTNETS)} Choose a name from the list."
         )
-    lite = variant.startswith("lite")
-    activation = "relu6" if lite else "silu"
     if drop_connect_rate is None:
         drop_connect_rate = 0.0 if variant == "b0" else 0.2
+    images = keras.Input((*image_size, 3), name="normalized_images")
+    features = _level_maps(images, variant, drop_connect_rate)
+    outputs = {f"P{level}": feature for level, feature in enumerate(features, start=1)}
+    model = keras.Model(images, outputs, name=name or f"efficientnet_{variant}")
+    model.pyramid_outputs = outputs
+    return model
+
+
+def _level_maps(images: Tensor, variant: str, drop_connect_rate: float) -> list[Tensor]:
+    """The last map of every stride from 2 to 32, finest first."""
+    lite = variant.startswith("lite")
+    activation = "relu6" if lite else "silu"
     stages = scaled_stages(variant)
     stem_filters = STEM_FILTERS if lite else round_filters(STEM_FILTERS, EFFICIENTNETS[variant][0])
     num_blocks = sum(stage.repeats for stage in stages)
-
-    images = keras.Input((*image_size, 3), name="normalized_images")
     x = _convolution(images, stem_filters, 3, 2, "stem")
     x = BatchNorm(name="stem_norm")(x)
     x = keras.layers.Activation(activation, name="stem_activation")(x)
-    features, block = [], 0
+    features: list[Tensor] = []
+    block = 0
     for stage in stages:
         for repeat in range(stage.repeats):
             strides = stage.strides if repeat == 0 else 1
@@ -183,8 +206,4 @@ def efficientnet(
             rate = drop_connect_rate * block / num_blocks
             x = _mbconv(x, stage, strides, activation, not lite, rate, f"block{block}")
             block += 1
-    features.append(x)
-    outputs = {f"P{level}": feature for level, feature in enumerate(features, start=1)}
-    model = keras.Model(images, outputs, name=name or f"efficientnet_{variant}")
-    model.pyramid_outputs = outputs
-    return model
+    return [*features, x]

@@ -1,6 +1,8 @@
-"""Any Keras model as a backbone: which of its layers end a pyramid level."""
+"""Makes a backbone of any Keras model by naming the layers that end its pyramid levels."""
 
 import keras
+
+from keras_det.types import Tensor
 
 LEVEL_NAMES = tuple(f"P{level}" for level in range(1, 9))
 
@@ -8,9 +10,9 @@ LEVEL_NAMES = tuple(f"P{level}" for level in range(1, 9))
 def feature_pyramid(model: keras.Model, layers: dict[str, str] | None = None) -> keras.Model:
     """Turns a Keras model into a backbone: images to a dict of pyramid levels.
 
-    A model that already names its levels is taken as it is: one whose output is a dict of levels, a
-    keras-hub backbone (`pyramid_outputs`) or a keras-cv one (`pyramid_level_inputs`). Of any other
-    model, `keras.applications` for instance, say which layer ends which level:
+    A model that names its levels needs no `layers`: one whose output is a dict of levels, a
+    keras-hub backbone (`pyramid_outputs`) or a keras-cv backbone (`pyramid_level_inputs`). For any
+    other model, such as those of `keras.applications`, name the layer that ends each level:
 
         application = keras.applications.MobileNetV2(include_top=False, weights="imagenet")
         backbone = feature_pyramid(
@@ -18,12 +20,12 @@ def feature_pyramid(model: keras.Model, layers: dict[str, str] | None = None) ->
         )
         RetinaNet(backbone, num_classes=3, normalization="tf")
 
-    `normalization` says what the model was trained on ("tf" here: -1 .. 1).
+    `normalization` is the pixel range that the model was trained on ("tf" here: -1 .. 1).
 
     Args:
         model: functional `keras.Model` with one input `(batch, height, width, 3)`.
-        layers: dict from "P3", "P4" … to the name of the layer whose output is that level, the last
-            one with stride 2**level.
+        layers: dict from "P3", "P4" … to the name of the layer whose output is that level: the last
+            one with stride 2**level. None takes the levels that the model names itself.
 
     Returns:
         `keras.Model` from the same input to a dict "P3" … of maps, finest level first. It shares
@@ -46,8 +48,8 @@ def feature_pyramid(model: keras.Model, layers: dict[str, str] | None = None) ->
     if not outputs or not set(outputs) <= set(LEVEL_NAMES):
         raise ValueError(
             'A backbone must name its pyramid levels "P1" … "P8". Received: '
-            f"{model.name!r} with {sorted(outputs) or 'one output and no `pyramid_outputs`'}. Say "
-            'which layers end them: feature_pyramid(model, {"P3": "name of a layer", "P4": …, '
+            f"{model.name!r} with {sorted(outputs) or 'one output and no `pyramid_outputs`'}. Name "
+            'the layers that end them: feature_pyramid(model, {"P3": "name of a layer", "P4": …, '
             '"P5": …}).'
         )
     outputs = dict(sorted(outputs.items()))
@@ -59,13 +61,13 @@ def feature_pyramid(model: keras.Model, layers: dict[str, str] | None = None) ->
     return backbone
 
 
-def _layer_output(model, level, name):
+def _layer_output(model: keras.Model, level: str, name: str) -> Tensor:
     try:
         return model.get_layer(name).output
     except ValueError:
         known = [layer.name for layer in model.layers]
         raise ValueError(
             f"`layers[{level!r}]` must be the name of a layer of {model.name!r}. Received: "
-            f"{name!r}. The last of its {len(known)} layers are {known[-5:]}; model.summary() "
-            "lists all."
+            f"{name!r}. Choose one of its {len(known)} layers; the last are {known[-5:]}, "
+            "model.summary() lists all."
         ) from None

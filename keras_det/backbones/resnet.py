@@ -1,16 +1,18 @@
-"""ResNet-18/34/50/101/152 as feature pyramids, "v1.5", as torchvision and timm weights want them.
+"""ResNet-18/34/50/101/152 "v1.5" as feature pyramids; the weights of torchvision and timm fit.
 
-Deep residual learning (https://arxiv.org/abs/1512.03385), table 1. Version 1.5 strides in the 3x3
-convolution of a bottleneck block, where the paper and `keras.applications` stride in the 1x1 before
-it. Convolutions have no biases; the fully connected top is left out.
+Deep residual learning (https://arxiv.org/abs/1512.03385), table 1. Version 1.5 has the stride in
+the 3x3 convolution of a bottleneck block. The paper and `keras.applications` have it in the 1x1
+convolution before. Convolutions have no biases; the fully connected top is left out.
 """
 
 import keras
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.names import PADDINGS
+from keras_det.types import OpenSize, Tensor
 
-# name: blocks per stage, and whether a block is a bottleneck (1x1, 3x3, 1x1 to four times as many).
+# name: blocks per stage, and whether a block is a bottleneck (1x1, 3x3, 1x1 to 4 * filters).
 RESNETS = {
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
@@ -19,21 +21,20 @@ RESNETS = {
     "resnet152": ((3, 8, 36, 3), True),
 }
 STAGE_FILTERS = (64, 128, 256, 512)
-PADDINGS = ("symmetric", "same")
 
 
 class _Builder:
-    """Convolutions and normalisations of one network, which share how they pad and normalise."""
+    """Builds the layers of one network with its padding and its batch normalisation."""
 
-    def __init__(self, padding, epsilon, momentum, frozen):
+    def __init__(self, padding: str, epsilon: float, momentum: float, frozen: bool) -> None:
         self.padding = padding
         self.epsilon, self.momentum, self.frozen = epsilon, momentum, frozen
 
-    def convolution(self, x, filters, kernel, strides, name):
-        """A convolution whose padding is torch's, kernel // 2 on each side, or TensorFlow's."""
+    def convolution(self, x: Tensor, filters: int, kernel: int, strides: int, name: str) -> Tensor:
+        """A convolution, padded as in torch (kernel // 2 on each side) or as in TensorFlow."""
         padding = "same"
         if strides > 1 and kernel > 1 and self.padding == "symmetric":
-            # At stride 1 both are the same; at stride 2 "same" would pad the bottom right only.
+            # Both pad alike at stride 1. At stride 2 "same" may pad the bottom and right only.
             x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
             padding = "valid"
         return keras.layers.Conv2D(
@@ -48,25 +49,28 @@ class _Builder:
             name=name,
         )(x)
 
-    def norm(self, x, name):
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        """Batch normalisation."""
         return BatchNorm(
             momentum=self.momentum, epsilon=self.epsilon, trainable=not self.frozen, name=name
         )(x)
 
-    def max_pool(self, x):
+    def max_pool(self, x: Tensor) -> Tensor:
+        """3x3 max-pooling with stride 2, after a ReLU."""
         if self.padding == "symmetric":
-            # Zeros may pad, as they are the least a ReLU gives.
+            # Padding with zeros is safe: no output of a ReLU is smaller.
             x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
         padding = "valid" if self.padding == "symmetric" else "same"
         return keras.layers.MaxPooling2D(3, 2, padding, name="stem_pool")(x)
 
-    def block(self, x, filters, strides, bottleneck, name):
+    def block(self, x: Tensor, filters: int, strides: int, bottleneck: bool, name: str) -> Tensor:
         """relu(x + F(x)), F two 3x3 convolutions, or 1x1, 3x3, 1x1."""
         outputs = 4 * filters if bottleneck else filters
         shortcut = x
         if strides > 1 or x.shape[-1] != outputs:
             shortcut = self.convolution(x, outputs, 1, strides, f"{name}_shortcut")
             shortcut = self.norm(shortcut, f"{name}_shortcut_norm")
+        layers: tuple[tuple[int, int, int], ...]
         if bottleneck:
             layers = ((filters, 1, 1), (filters, 3, strides), (outputs, 1, 1))
         else:
@@ -82,7 +86,7 @@ class _Builder:
 
 def resnet(
     variant: str,
-    image_size: tuple[int | None, int | None] = (None, None),
+    image_size: OpenSize = (None, None),
     padding: str = "symmetric",
     norm_epsilon: float = 1e-5,
     norm_momentum: float = 0.9,
@@ -94,19 +98,24 @@ def resnet(
     Args:
         variant: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
         image_size: (height, width) in pixels, or (None, None).
-        padding: "symmetric": strided convolutions and pooling see kernel // 2 zeros on each side,
-            as in torch, so that public weights fit; "same": TensorFlow's, as in the Model Garden.
-        norm_epsilon: added to the variance in batch normalisation. torchvision: 1e-5; its COCO
-            weights, whose statistics were frozen: 0; Model Garden: 1e-3.
-        norm_momentum: share that moving statistics keep at each step (torch's 0.1 is 0.9 here).
-        frozen_norm: batch normalisation keeps the statistics and the scale it was loaded with: for
-            batches of one or two images, from trained weights.
+        padding: "symmetric" pads strided convolutions and pooling with kernel // 2 zeros on each
+            side, as torch does; public weights need it. "same" is TensorFlow's padding, as in the
+            Model Garden.
+        norm_epsilon: float >= 0, added to the variance in batch normalisation. torchvision: 1e-5;
+            its COCO weights, whose statistics were frozen: 0; Model Garden: 1e-3.
+        norm_momentum: float in 0..1, the share of the moving statistics that is kept at each step
+            (torch's 0.1 is 0.9 here).
+        frozen_norm: bool. True freezes batch normalisation: statistics, scale and shift do not
+            change in training. For batches of one or two images, with trained weights.
         name: name of the model, the variant by default.
 
     Returns:
-        `keras.Model`: normalised images `(batch, height, width, 3)` to a dict "P1" (stem), "P2" …
-        "P5" of maps with strides 2, 4 … 32 (sizes are ceiled), each after its last ReLU.
-        `model.pyramid_outputs` holds the same tensors, as keras-hub's backbones do.
+        `keras.Model` from normalised images `(batch, height, width, 3)` to a dict "P1" (stem),
+        "P2" … "P5" of maps with strides 2, 4 … 32, each after its last ReLU; sizes are rounded up.
+        `model.pyramid_outputs` holds the same tensors, as in keras-hub's backbones.
+
+    Raises:
+        ValueError: there is no such variant or padding.
     """
     if variant not in RESNETS:
         raise ValueError(
@@ -115,7 +124,7 @@ def resnet(
         )
     if padding not in PADDINGS:
         raise ValueError(
-            f"`padding` must be one of {PADDINGS}. Received: {padding!r}. Weights from torch want "
+            f"`padding` must be one of {PADDINGS}. Received: {padding!r}. Weights from torch need "
             '"symmetric", those of the TensorFlow Model Garden "same".'
         )
     repeats, bottleneck = RESNETS[variant]

@@ -1,8 +1,8 @@
-"""What the readers share: gathering raw annotations, cleaning boxes, saying what was changed."""
+"""Shared by the readers: raw annotations, cleaning of boxes, notes about what was changed."""
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +10,18 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError, suggest
 
-# A box may stick out by this many pixels before clipping it is worth a word: COCO's own files
-# round to hundredths, and drawing tools are one pixel off at the border.
+# In pixels. A box that leaves its image by no more than this is clipped without a note: COCO's own
+# files round to hundredths, and drawing tools are one pixel off at the border.
 SILENT_CLIP = 1.0
 
 
 @dataclass
 class RawAnnotations:
-    """Annotations as a file holds them, before boxes are cleaned; rows in the file's order.
+    """Annotations of a file before their boxes are cleaned; objects in the order of the file.
 
     Attributes:
-        image_paths, image_ids: lists, one per image.
-        image_sizes: int `(num_images, 2)`, (height, width).
+        image_paths, image_ids: lists, one entry per image.
+        image_sizes: int `(num_images, 2)`, (height, width) in pixels.
         image_index: int `(num_objects,)`, the image of each object.
         boxes: float `(num_objects, 4)`, xyxy pixels.
         labels, crowd, area: `(num_objects,)`; area is NaN where the file gives none.
@@ -29,20 +29,32 @@ class RawAnnotations:
         notes: what the reader has left out so far.
     """
 
-    image_paths: list
-    image_ids: list
+    image_paths: list[str]
+    image_ids: list[int | str]
     image_sizes: np.ndarray
     image_index: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     area: np.ndarray
-    where: object
-    notes: list
+    where: Callable[[int], str]
+    notes: list[str]
 
 
-def finish(raw: RawAnnotations, *, class_names, category_ids, name, split) -> Dataset:
-    """Cleans the boxes, sorts the objects by image and says once what was changed."""
+def finish(
+    raw: RawAnnotations,
+    *,
+    class_names: Sequence[str],
+    category_ids: Sequence[int],
+    name: str,
+    split: str | None,
+) -> Dataset:
+    """Cleans the boxes, sorts the objects by image, and warns once about all changes.
+
+    Args:
+        raw: annotations with all fields set.
+        class_names, category_ids, name, split: as of `Dataset`.
+    """
     boxes, keep, notes = clean_boxes(raw.boxes, raw.image_sizes[raw.image_index], raw.where)
     order = np.argsort(raw.image_index, kind="stable")
     order = order[keep[order]]
@@ -51,35 +63,37 @@ def finish(raw: RawAnnotations, *, class_names, category_ids, name, split) -> Da
     counts = np.bincount(raw.image_index[order], minlength=len(raw.image_paths))
     notes = [*raw.notes, *notes]
     dataset = Dataset(
-        image_paths=raw.image_paths,
-        image_ids=raw.image_ids,
+        image_paths=tuple(raw.image_paths),
+        image_ids=tuple(raw.image_ids),
         image_sizes=raw.image_sizes,
         boxes=boxes[order],
         labels=raw.labels[order],
         crowd=raw.crowd[order],
         area=area[order],
         row_splits=np.concatenate([[0], np.cumsum(counts)]),
-        class_names=class_names,
-        category_ids=category_ids,
+        class_names=tuple(class_names),
+        category_ids=tuple(category_ids),
         name=name,
         split=split,
-        notes=notes,
+        notes=tuple(notes),
     )
     if notes:
         warnings.warn(f"{name}: {' '.join(notes)}", stacklevel=4)
     return dataset
 
 
-def clean_boxes(boxes, sizes, where) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Clips boxes to their image and marks those with nothing left.
+def clean_boxes(
+    boxes: np.ndarray, sizes: np.ndarray, where: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Clips boxes to their images and marks those with an area left.
 
     Args:
         boxes: `(n, 4)` xyxy pixels.
-        sizes: `(n, 2)` (height, width) of each box's image.
-        where: `where(row) -> str`, the file and index of a box, for the note.
+        sizes: `(n, 2)`, (height, width) of each box's image in pixels.
+        where: `where(row) -> str`, the file and index of a box, for the notes.
 
     Returns:
-        `(clipped boxes, keep mask, notes)`.
+        `(clipped boxes (n, 4), mask of boxes to keep (n,), notes)`; boxes not kept are 0.
     """
     limit = np.asarray(sizes, np.float64).reshape(-1, 2)[:, [1, 0, 1, 0]]
     clipped = np.clip(boxes, 0.0, limit)
@@ -99,7 +113,7 @@ def clean_boxes(boxes, sizes, where) -> tuple[np.ndarray, np.ndarray, list[str]]
 
 
 def keep_rows(raw: RawAnnotations, keep: np.ndarray) -> None:
-    """Keeps the objects of `keep`; `raw.where` still names rows of the file."""
+    """Keeps the objects where the mask `keep` is True; `raw.where` still names rows of the file."""
     rows, where = np.flatnonzero(keep), raw.where
     for field in ("image_index", "boxes", "labels", "crowd", "area"):
         setattr(raw, field, getattr(raw, field)[rows])
@@ -107,7 +121,7 @@ def keep_rows(raw: RawAnnotations, keep: np.ndarray) -> None:
 
 
 def keep_images(raw: RawAnnotations, keep: np.ndarray) -> None:
-    """Keeps the images of `keep` and their objects."""
+    """Keeps the images where the mask `keep` is True, and their objects."""
     new_index = np.cumsum(keep) - 1
     keep_rows(raw, keep[raw.image_index])
     raw.image_index = new_index[raw.image_index]
@@ -117,8 +131,8 @@ def keep_images(raw: RawAnnotations, keep: np.ndarray) -> None:
 
 
 def find_files(paths: Sequence[str]) -> np.ndarray:
-    """Returns which of the paths exist, reading every folder once instead of asking per file."""
-    listed: dict[str, set] = {}
+    """Returns a bool mask of the paths that exist. Lists each folder once, not file by file."""
+    listed: dict[str, set[str]] = {}
     found = np.zeros(len(paths), bool)
     for i, path in enumerate(paths):
         folder, name = os.path.split(path)
@@ -131,17 +145,22 @@ def find_files(paths: Sequence[str]) -> np.ndarray:
     return found
 
 
-def pick_classes(found: dict[str, int], wanted: Sequence[str] | None, source: str):
+def pick_classes(
+    found: dict[str, int], wanted: Sequence[str] | None, source: str
+) -> tuple[tuple[str, ...], tuple[int, ...], dict[str, int]]:
     """Chooses the class order: the wanted names, else the found ones.
 
     Args:
-        found: `{name: id}` of the classes of the file, in its order.
-        wanted: names that give the order, or None.
+        found: `{name: id}` of the classes of the file, in the order of the file.
+        wanted: class names in the order of the labels, or None.
         source: what was read, for the message.
 
     Returns:
-        `(class_names, category_ids, label_of)`; `label_of[name]` is the label of a found name
-        and lacks the names that `wanted` does not have.
+        `(class_names, category_ids, label_of)`. `label_of` maps a class name to its label. A class
+        that the file does not have gets the id -1.
+
+    Raises:
+        DataError: a name occurs twice.
     """
     names = tuple(found) if wanted is None else tuple(str(name) for name in wanted)
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -155,7 +174,7 @@ def pick_classes(found: dict[str, int], wanted: Sequence[str] | None, source: st
 
 
 def unknown_class(name: str, where: str, class_names: Sequence[str]) -> DataError:
-    """The error for an annotated class that `class_names` does not hold."""
+    """Makes the error for an annotated class that is not in `class_names`."""
     shown = ", ".join(class_names[:8]) + (", …" if len(class_names) > 8 else "")
     return DataError(
         f"Every annotated class must be one of `class_names` ({shown}). Received: {name!r} in "

@@ -1,46 +1,51 @@
-"""Flip and scale jitter with random crop: drawn per image, applied to pixels and boxes alike.
+"""Flip and scale jitter with random crop, drawn per image, for pixels and boxes.
 
-An augmentation is first drawn as a `Plan`, whole numbers that say which window of the image goes
-where in the input. Pixels and boxes both follow the plan, so they cannot come apart. TensorFlow
+An augmentation is first drawn as a `Plan`: integers that describe which window of the image goes
+to which part of the input. Pixels and boxes both follow the plan, so they always agree. TensorFlow
 only; every function runs eagerly and inside `tf.data`.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from keras_det.data.resize import resized_size
 from keras_det.errors import suggest
+from keras_det.types import Size, TFTensor
 
-# A clipped object stays if this share of it is inside the window: less is a stray arm or corner
-# that nobody could name. The original EfficientDet keeps every sliver with an area.
+# A clipped object is kept if this share of its box is inside the window. A smaller rest is a part,
+# such as an arm, that cannot be recognised. The original EfficientDet keeps every box with an area.
 MIN_VISIBLE = 0.1
-# … and if both sides measure at least this many pixels in the network's input.
+# It must also have sides of at least this many pixels in the network's input.
 MIN_VISIBLE_SIDE = 1.0
-# The JPEG decoder's own reductions. 8 would leave a tenth-size jitter nothing to interpolate.
+# Reductions that the JPEG decoder offers. It also has 8, but an image jittered to a tenth of its
+# size would then have almost nothing left to interpolate.
 JPEG_RATIOS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What may happen to a training image.
+    """The random changes of a training image.
 
     Args:
-        flip: float in [0, 1], chance of a left-right flip.
-        scale: `(low, high)`, range of the uniform scale factor on the resized image; above 1 a
-            random window of the input's size is kept, below 1 the rest is padded at the right
-            and the bottom. EfficientDet section 5.1 (https://arxiv.org/abs/1911.09070) and
-            "Simple Copy-Paste" section 3 (https://arxiv.org/abs/2012.07177): SSJ 0.8-1.25, LSJ
-            0.1-2.0.
-        min_visible: float in [0, 1]. Under scale jitter an object is dropped when less than this
-            share of its box is inside the window, or when a side of what is left is below one
-            pixel of the input.
+        flip: float in [0, 1], probability of a left-right flip.
+        scale: `(low, high)` with 0 < low <= high, range of the uniform scale factor on the resized
+            image. Above 1, a random window of the input's size is kept. Below 1, the image is
+            padded at the right and the bottom. EfficientDet section 5.1
+            (https://arxiv.org/abs/1911.09070) and "Simple Copy-Paste" section 3
+            (https://arxiv.org/abs/2012.07177): SSJ 0.8-1.25, LSJ 0.1-2.0.
+        min_visible: float in [0, 1]. With scale jitter an object is dropped when less than this
+            share of its box is inside the window, or when a side of the rest is below one pixel of
+            the input.
+
+    Raises:
+        ValueError: a value is out of its range.
     """
 
     flip: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     min_visible: float = MIN_VISIBLE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high:
             raise ValueError(
@@ -50,7 +55,8 @@ class Augment:
         for field in ("flip", "min_visible"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(
-                    f"`{field}` must lie in [0, 1]. Received: {getattr(self, field)}. Give a share."
+                    f"`{field}` must lie in [0, 1]. Received: {getattr(self, field)}. Give a "
+                    "fraction, such as 0.5 for half."
                 )
 
     @property
@@ -68,7 +74,11 @@ AUGMENTS = {
 
 
 def get_augment(augment: "str | Augment | None") -> Augment:
-    """Returns the named augmentation, or the given one; None means none."""
+    """Returns the `Augment` of a name, or the given one. None means "none".
+
+    Raises:
+        ValueError: there is no such name.
+    """
     if isinstance(augment, Augment):
         return augment
     if augment is None:
@@ -82,33 +92,41 @@ def get_augment(augment: "str | Augment | None") -> Augment:
 
 
 class Plan(NamedTuple):
-    """Where a window of the image goes; int32 scalars, `flip` bool.
+    """A window of the image and its size in the input; int32 scalars, `flip` bool.
 
-    `ratio` is the JPEG decoder's reduction; the window counts pixels of the reduced image.
+    `ratio` is the reduction of the JPEG decoder. `top`, `left`, `window_height` and `window_width`
+    are pixels of the reduced image, `height` and `width` pixels of the input.
     """
 
-    ratio: Any
-    top: Any
-    left: Any
-    window_height: Any
-    window_width: Any
-    height: Any
-    width: Any
-    flip: Any
+    ratio: TFTensor
+    top: TFTensor
+    left: TFTensor
+    window_height: TFTensor
+    window_width: TFTensor
+    height: TFTensor
+    width: TFTensor
+    flip: TFTensor
 
 
-def draw_plan(shape, size, mode: str, augment: Augment, draws, max_ratio=1) -> Plan:
-    """Decides what becomes of one image.
+def draw_plan(
+    shape: TFTensor,
+    size: Size,
+    mode: str,
+    augment: Augment,
+    draws: TFTensor,
+    max_ratio: int | TFTensor = 1,
+) -> Plan:
+    """Draws the augmentation of one image.
 
-    The decoder may reduce by r only where the jitter shrinks at least r-fold, so that what is
-    left to plain bilinear resizing is never finer than what `detect` gets for the same image.
+    The decoder reduces by r only where the jitter shrinks the image by r or more. The bilinear
+    resizing that follows then never shrinks by more than that of `detect` for the same image.
 
     Args:
-        shape: int32 `(2,)`, height and width of the image.
-        size: `(height, width)` of the network's input, Python integers.
+        shape: int32 `(2,)`, height and width of the image in pixels.
+        size: `(height, width)` of the network's input in pixels, Python integers.
         mode: "letterbox", "stretch" or "mediapipe".
-        augment: what may happen.
-        draws: float32 `(4,)` in [0, 1): scale, vertical and horizontal place, flip.
+        augment: the possible changes.
+        draws: float32 `(4,)` in [0, 1): scale, vertical and horizontal position, flip.
         max_ratio: largest reduction that the decoder offers for this file.
     """
     import tensorflow as tf
@@ -136,10 +154,10 @@ def draw_plan(shape, size, mode: str, augment: Augment, draws, max_ratio=1) -> P
     return Plan(ratio, corner[0], corner[1], window[0], window[1], kept[0], kept[1], flip)
 
 
-def way_back(plan: Plan):
+def way_back(plan: Plan) -> TFTensor:
     """Returns float32 `(scale_x, scale_y, offset_x, offset_y)`: original = input * scale + offset.
 
-    A flipped image has a negative scale_x.
+    A flipped image has a negative scale_x. Offsets are pixels of the original image.
     """
     import tensorflow as tf
 
@@ -152,18 +170,23 @@ def way_back(plan: Plan):
     return tf.stack([tf.where(plan.flip, -scale_x, scale_x), scale_y, offset_x, ratio * top])
 
 
-def crop_window(image, plan: Plan):
-    """Cuts the plan's window out of a whole image (at ratio 1)."""
+def crop_window(image: TFTensor, plan: Plan) -> TFTensor:
+    """Cuts the plan's window out of an image `(height, width, 3)` that was not reduced."""
     return image[
         plan.top : plan.top + plan.window_height, plan.left : plan.left + plan.window_width
     ]
 
 
-def move_boxes(boxes, plan: Plan, to_original):
-    """Brings xyxy boxes from original pixels into the input and clips them to the window.
+def move_boxes(boxes: TFTensor, plan: Plan, to_original: TFTensor) -> tuple[TFTensor, TFTensor]:
+    """Maps xyxy boxes from original pixels to pixels of the input and clips them to the window.
+
+    Args:
+        boxes: float32 `(n, 4)`, xyxy pixels of the original image.
+        plan: of the image.
+        to_original: `way_back(plan)`.
 
     Returns:
-        `(boxes (n, 4), visible share (n,))`; the share is of the box's area.
+        `(boxes (n, 4), share of the area that is visible (n,))`, the share in 0..1.
     """
     import tensorflow as tf
 
@@ -177,16 +200,16 @@ def move_boxes(boxes, plan: Plan, to_original):
     return clipped, tf.math.divide_no_nan(_areas(clipped), _areas(moved))
 
 
-def stays(boxes, visible, augment: Augment):
-    """Which moved boxes remain objects: enough of them is visible and no side is too thin."""
+def stays(boxes: TFTensor, visible: TFTensor, augment: Augment) -> TFTensor:
+    """Returns the mask of moved boxes to keep: enough area is visible and no side is too short."""
     import tensorflow as tf
 
     sides = tf.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_VISIBLE_SIDE)
 
 
-def keep_largest(boxes, labels, count: int):
-    """Keeps the `count` boxes of largest area, in their order."""
+def keep_largest(boxes: TFTensor, labels: TFTensor, count: int) -> tuple[TFTensor, TFTensor]:
+    """Keeps the `count` boxes with the largest area and their labels, in their order."""
     import tensorflow as tf
 
     if boxes.shape[0] is not None and boxes.shape[0] <= count:
@@ -196,5 +219,5 @@ def keep_largest(boxes, labels, count: int):
     return tf.gather(boxes, rows), tf.gather(labels, rows)
 
 
-def _areas(boxes):
+def _areas(boxes: TFTensor) -> TFTensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

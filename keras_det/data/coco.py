@@ -3,8 +3,9 @@
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,10 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.image import read_size
 from keras_det.errors import DataError
 
-# Boxes that leave their image on the far side, as a share: xywh read as xyxy gives about 0.7.
+# A file is refused where more than this share of its boxes leaves the image at the right or the
+# bottom. In a file that stores xyxy instead of xywh it is about 0.7.
 XYXY_SHARE = 0.3
-SLACK = 1.0  # pixels: files round to hundredths or whole pixels
+SLACK = 1.0  # pixels; files round to hundredths or to whole pixels
 KINDS = {
     "caption": ("captions of images", "instances_*.json of the same split"),
     "segments_info": ("a panoptic segmentation", "instances_*.json of the same split"),
@@ -41,25 +43,33 @@ def read_coco(
 ) -> Dataset:
     """Reads one COCO annotation file.
 
-    Category ids may start anywhere and have holes: categories sorted by id become labels
-    0..K-1, `Dataset.category_ids` keeps the ids. `iscrowd` becomes `crowd`; `area` is the
-    annotation's (of the mask). A key-point file is read for its boxes. An image list
-    (`image_info_*.json`) gives images without objects.
+    Category ids may start anywhere and have gaps. Categories sorted by id become labels 0..K-1, and
+    `Dataset.category_ids` keeps the ids. `iscrowd` becomes `crowd`. `area` is the annotation's (of
+    the mask). Of a key-point file only the boxes are read. An image list (`image_info_*.json`)
+    gives images without objects.
 
     Args:
         path: the `.json` file.
         image_dir: folder of the images. None looks beside the file and in COCO's layout.
-        class_names: order of the classes, e.g. that of the model. None takes the file's.
-        name: what messages call the data set; None takes the folder's name.
-        split: kept in `Dataset.split`.
+        class_names: the classes in the order of their labels, e.g. `model.class_names`. None takes
+            the file's.
+        name: name of the data set in messages. None takes the folder's name.
+        split: name of the split; stored in `Dataset.split` and used to find the images.
+
+    Returns:
+        A `Dataset`. One warning lists what was left out or clipped.
+
+    Raises:
+        DataError: the file, its content or its images are missing or wrong.
     """
     path = pathlib.Path(path)
     content = _load_json(path)
     images, annotations = content["images"], content.get("annotations") or []
     categories = _check_categories(content.get("categories") or [], path)
-    names, ids, label_of = pick_classes({c: i for i, c in categories.items()}, class_names, path)
+    found = {category: number for number, category in categories.items()}
+    names, ids, label_of = pick_classes(found, class_names, str(path))
     raw = _gather(path, images, annotations)
-    category = _column(annotations, "category_id", path, raw.where)
+    category = _column(annotations, "category_id", raw.where)
     label = {i: label_of.get(c, -1) for i, c in categories.items()}
     raw.labels = np.array([label.get(i, -2) for i in category], np.int64)
     if (raw.labels < 0).any():
@@ -77,13 +87,14 @@ def read_coco(
     return finish(raw, class_names=names, category_ids=ids, name=name, split=split)
 
 
-def _load_json(path: pathlib.Path) -> dict:
+def _load_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads the file and refuses what is not a COCO file with boxes."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except FileNotFoundError:
         raise DataError(
-            f"The annotation file must exist. Received: {path}. Check the path."
+            f"The annotation file must exist. Received: {path}. Correct the path."
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(
@@ -93,8 +104,8 @@ def _load_json(path: pathlib.Path) -> dict:
     if isinstance(content, list):
         raise DataError(
             "A COCO annotation file must be an object with `images`, `annotations` and "
-            f"`categories`. Received: {path}, a list of {len(content)} entries, as files of "
-            "detection results are. Give the instances_*.json that they were made for."
+            f"`categories`. Received: {path}, a list of {len(content)} entries, which is the form "
+            "of detection results. Give the file of annotations, such as instances_val2017.json."
         )
     annotations = (content.get("annotations") or []) if isinstance(content, dict) else []
     first = annotations[0] if isinstance(annotations, list) and annotations else {}
@@ -113,14 +124,14 @@ def _load_json(path: pathlib.Path) -> dict:
     return content
 
 
-def _check_categories(categories: list[dict], path) -> dict[int, str]:
+def _check_categories(categories: list[dict[str, Any]], path: pathlib.Path) -> dict[int, str]:
     """Returns `{id: name}` sorted by id."""
     found: dict[int, str] = {}
     for i, category in enumerate(categories):
         if "id" not in category or "name" not in category:
             raise DataError(
                 f"`categories[{i}]` must have `id` and `name`. Received: {category} in {path}. "
-                "Export the file again."
+                "Add what is missing, or export the file again."
             )
         if category["id"] in found or category["name"] in found.values():
             raise DataError(
@@ -131,45 +142,56 @@ def _check_categories(categories: list[dict], path) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def _column(annotations, key, path, where) -> list:
+def _column(
+    annotations: Sequence[dict[str, Any]], key: str, where: Callable[[int], str]
+) -> list[Any]:
+    """The value of `key` of every annotation."""
     try:
         return [annotation[key] for annotation in annotations]
     except KeyError:
         row = next(i for i, annotation in enumerate(annotations) if key not in annotation)
         raise DataError(
-            f"Every annotation must have `{key}`. Received: none in {where(row)}. Annotate "
-            "objects with boxes, or remove this annotation."
+            f"Every annotation must have `{key}`. Received: none in {where(row)}. Add it, or "
+            "remove this annotation."
         ) from None
 
 
-def _gather(path, images, annotations) -> RawAnnotations:
-    """Columns of the file as arrays; images still without paths, labels not yet mapped."""
-
-    def where(row):
-        number = annotations[row].get("id")
-        return f"{path}, annotations[{row}]" + ("" if number is None else f" (id {number})")
-
-    boxes = _column(annotations, "bbox", path, where)
+def _boxes(annotations: Sequence[dict[str, Any]], where: Callable[[int], str]) -> np.ndarray:
+    """The boxes of all annotations, `(n, 4)` xyxy pixels."""
+    column = _column(annotations, "bbox", where)
     try:
-        boxes = np.array(boxes, np.float64).reshape(-1, 4)
+        boxes = np.array(column, np.float64).reshape(-1, 4)
         if len(boxes) != len(annotations):
             raise ValueError
     except (ValueError, TypeError):
-        row = next(i for i, a in enumerate(annotations) if not _is_box(a["bbox"]))
+        row = next(i for i, box in enumerate(column) if not _is_box(box))
         raise DataError(
             "`bbox` must be four numbers [x, y, width, height]. Received: "
-            f"{annotations[row]['bbox']} in {where(row)}. Correct or remove the annotation."
+            f"{column[row]} in {where(row)}. Correct or remove the annotation."
         ) from None
     boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def _gather(
+    path: pathlib.Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> RawAnnotations:
+    """The columns of the file as arrays, with file names for paths and all labels 0."""
+
+    def where(row: int) -> str:
+        number = annotations[row].get("id")
+        return f"{path}, annotations[{row}]" + ("" if number is None else f" (id {number})")
+
+    boxes = _boxes(annotations, where)
     try:
         index_of = {image["id"]: i for i, image in enumerate(images)}
         file_names = [image["file_name"] for image in images]
     except (KeyError, TypeError):
         raise DataError(
             f"Every entry of `images` must have `id` and `file_name`. Received: {path}, where "
-            "one lacks them. Export the file again."
+            "one lacks them. Add what is missing, or export the file again."
         ) from None
-    image_ids = _column(annotations, "image_id", path, where)
+    image_ids = _column(annotations, "image_id", where)
     return RawAnnotations(
         image_paths=file_names,
         image_ids=[image["id"] for image in images],
@@ -186,7 +208,7 @@ def _gather(path, images, annotations) -> RawAnnotations:
     )
 
 
-def _is_box(box) -> bool:
+def _is_box(box: Any) -> bool:
     try:
         return np.array(box, np.float64).shape == (4,)
     except (ValueError, TypeError):
@@ -203,8 +225,14 @@ def _drop_unknown_images(raw: RawAnnotations) -> None:
         keep_rows(raw, raw.image_index >= 0)
 
 
-def _find_images(raw, images, path, image_dir, split) -> None:
-    """Turns file names into paths; leaves out images that are not there, naming the first."""
+def _find_images(
+    raw: RawAnnotations,
+    images: list[dict[str, Any]],
+    path: pathlib.Path,
+    image_dir: str | os.PathLike | None,
+    split: str | None,
+) -> None:
+    """Turns file names into paths, and leaves out missing images with a note."""
     folders = [pathlib.Path(image_dir)] if image_dir else _image_folders(path, split)
     first = [str(image["file_name"]) for image in islice(images, 20)]
     hits = [sum((folder / name).is_file() for name in first) for folder in folders]
@@ -229,7 +257,7 @@ def _find_images(raw, images, path, image_dir, split) -> None:
 
 
 def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
-    """Where the images of `path` may lie, the likeliest first."""
+    """Folders in which the images of `path` may lie, the most likely first."""
     stem = path.stem.split("_")[-1]
     parts = [part for part in dict.fromkeys((stem, split)) if part]
     roots = [path.parent.parent, path.parent] if path.parent.name == "annotations" else []
@@ -240,6 +268,7 @@ def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
 
 
 def _refuse_xyxy(raw: RawAnnotations) -> None:
+    """Raises DataError where too many boxes leave their image, as xyxy read as xywh does."""
     limit = raw.image_sizes[raw.image_index][:, ::-1]
     outside = (raw.boxes[:, 2:] > limit + SLACK).any(axis=1)
     if len(outside) and outside.mean() > XYXY_SHARE:

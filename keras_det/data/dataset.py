@@ -1,8 +1,9 @@
-"""An annotated data set in memory: flat annotation arrays and image paths, never pixels."""
+"""An annotated data set in memory: arrays of annotations and paths of images, never pixels."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,29 +13,32 @@ from keras_det.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and their objects; immutable, indexable, cheap at 100,000 images and more.
+    """Images and their objects: immutable, indexable, fast with 100,000 images and more.
 
     `dataset[i]` is a `Sample`. The objects of image i are the rows
     `row_splits[i]:row_splits[i + 1]` of `boxes`, `labels`, `crowd` and `area`.
 
     Attributes:
         image_paths: tuple of str, one per image.
-        image_ids: tuple, the source's ids of the images, in the same order.
-        image_sizes: int32 `(num_images, 2)`, (height, width) as annotated.
+        image_ids: tuple of int or str, the source's ids of the images, in the same order.
+        image_sizes: int32 `(num_images, 2)`, (height, width) in pixels, as annotated.
         boxes: float32 `(num_objects, 4)`, xyxy pixels of the original image, inside it.
         labels: int32 `(num_objects,)` in `0..num_classes - 1`.
         crowd: bool `(num_objects,)`.
         area: float32 `(num_objects,)`, square pixels.
-        row_splits: int64 `(num_images + 1,)`.
+        row_splits: int64 `(num_images + 1,)`, first object of each image and, last, their number.
         class_names: tuple of str; label k means `class_names[k]`.
         category_ids: tuple of int, the source's id of each class (-1: not in the source).
         name: str. The source's name, for messages.
-        split: str or None. The part that was read.
+        split: str or None. The split that was read.
         notes: tuple of str. What the reader changed or left out.
+
+    Raises:
+        DataError: lengths differ, or a label is out of range.
     """
 
     image_paths: tuple[str, ...]
-    image_ids: tuple
+    image_ids: tuple[int | str, ...]
     image_sizes: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
@@ -47,8 +51,8 @@ class Dataset:
     split: str | None = None
     notes: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        dtypes = {
+    def __post_init__(self) -> None:
+        dtypes: dict[str, type[np.generic]] = {
             "image_sizes": np.int32,
             "boxes": np.float32,
             "labels": np.int32,
@@ -57,7 +61,7 @@ class Dataset:
             "row_splits": np.int64,
         }
         for field, dtype in dtypes.items():
-            array = np.array(getattr(self, field), dtype)
+            array: np.ndarray = np.array(getattr(self, field), dtype)
             if field in ("image_sizes", "boxes"):
                 array = array.reshape(-1, 2 if field == "image_sizes" else 4)
             array.setflags(write=False)
@@ -70,14 +74,17 @@ class Dataset:
 
     @classmethod
     def from_samples(
-        cls, samples: Iterable[Sample], class_names: Sequence[str], **fields
+        cls, samples: Iterable[Sample], class_names: Sequence[str], **fields: Any
     ) -> "Dataset":
-        """Builds a data set of samples whose images lie on disk.
+        """Builds a data set from samples whose images lie on disk.
 
         Args:
             samples: `Sample`s with an `image_path`.
-            class_names: the names that the labels index.
-            **fields: `category_ids`, `name`, `split`, `notes`.
+            class_names: label k means `class_names[k]`.
+            **fields: `category_ids`, `name`, `split`, `notes`, as of `Dataset`.
+
+        Raises:
+            DataError: a sample has no `image_path`, or a label is out of range.
         """
         samples = list(samples)
         for i, sample in enumerate(samples):
@@ -86,17 +93,16 @@ class Dataset:
                     f"`samples[{i}]` must name the file of its image. Received: "
                     "image_path=''. Save the image and give its path: a data set holds no pixels."
                 )
-        join = lambda rows: np.concatenate(rows) if rows else np.zeros(0)  # noqa: E731
         return cls(
-            image_paths=[os.fspath(s.image_path) for s in samples],
-            image_ids=[s.image_id for s in samples],
-            image_sizes=[s.original_size for s in samples],
-            boxes=join([np.reshape(s.boxes, (-1, 4)) for s in samples]),
-            labels=join([np.reshape(s.labels, -1) for s in samples]),
-            crowd=join([np.reshape(s.crowd, -1) for s in samples]),
-            area=join([np.reshape(s.area, -1) for s in samples]),
+            image_paths=tuple(os.fspath(s.image_path) for s in samples),
+            image_ids=tuple(s.image_id for s in samples),
+            image_sizes=np.array([s.original_size for s in samples]),
+            boxes=_joined([np.reshape(s.boxes, (-1, 4)) for s in samples]),
+            labels=_joined([np.reshape(s.labels, -1) for s in samples]),
+            crowd=_joined([np.reshape(s.crowd, -1) for s in samples]),
+            area=_joined([np.reshape(s.area, -1) for s in samples]),
             row_splits=np.cumsum([0] + [len(s.labels) for s in samples]),
-            class_names=class_names,
+            class_names=tuple(class_names),
             **fields,
         )
 
@@ -105,8 +111,12 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"`index` must lie in [0, {len(self) - 1}]. Received: {index}.")
+            raise IndexError(
+                f"`index` must lie in [{-len(self)}, {len(self) - 1}]. Received: {index}. Count "
+                "images from 0, or from the end with -1, -2 …"
+            )
         index = int(index) % len(self)
+        height, width = self.image_sizes[index].tolist()
         rows = slice(self.row_splits[index], self.row_splits[index + 1])
         return Sample(
             image_path=self.image_paths[index],
@@ -114,7 +124,7 @@ class Dataset:
             labels=self.labels[rows],
             crowd=self.crowd[rows],
             area=self.area[rows],
-            original_size=tuple(int(side) for side in self.image_sizes[index]),
+            original_size=(height, width),
             image_id=self.image_ids[index],
         )
 
@@ -122,18 +132,22 @@ class Dataset:
         return (self[i] for i in range(len(self)))
 
     def select(self, indices: Sequence[int]) -> "Dataset":
-        """Returns the data set of these images, in this order; classes stay as they are."""
+        """Returns a data set of these images, in this order, with the same classes."""
         fields = {"name": self.name, "split": self.split, "notes": self.notes}
         samples = [self[i] for i in indices]
         return Dataset.from_samples(
             samples, self.class_names, category_ids=self.category_ids, **fields
         )
 
-    def ground_truth(self, indices: Iterable[int] | None = None) -> list[dict]:
-        """The objects of some images as `keras_det.metrics.coco.coco_metrics` takes them.
+    def ground_truth(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Returns the objects of images as `keras_det.metrics.coco.coco_metrics` takes them.
 
         Args:
             indices: of the images. Default: all.
+
+        Returns:
+            One dict per image: `boxes`, `labels`, `crowd` and `area` as of `Sample`, `image_id`
+            (the index of the image) and `size` (height, width).
         """
         rows = []
         for index in range(len(self)) if indices is None else indices:
@@ -156,20 +170,20 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def categories(self) -> list[dict]:
+    def categories(self) -> list[dict[str, Any]]:
         """COCO's list of categories: `[{"id": …, "name": …}]` in label order."""
         pairs = zip(self.category_ids, self.class_names, strict=True)
         return [{"id": number, "name": name} for number, name in pairs]
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Objects per class name, crowd included."""
+        """Number of objects per class name, crowd included."""
         counts = np.bincount(self.labels, minlength=self.num_classes)
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     @property
     def summary(self) -> str:
-        """One line: images, objects, classes, and what the reader left out."""
+        """One line: numbers of images, objects and classes, and what the reader left out."""
         empty = int((np.diff(self.row_splits) == 0).sum())
         crowd = int(self.crowd.sum())
         title = f"{self.name} {self.split}" if self.split else self.name
@@ -184,8 +198,12 @@ class Dataset:
         return f"<Dataset {self.summary}>"
 
 
+def _joined(rows: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(rows) if rows else np.zeros(0)
+
+
 def _check(dataset: Dataset) -> None:
-    """Refuses arrays that contradict each other."""
+    """Raises DataError where lengths differ or a label is out of range."""
     objects, images = len(dataset.labels), len(dataset.image_paths)
     lengths = {
         "image_ids": (len(dataset.image_ids), images),
@@ -200,8 +218,8 @@ def _check(dataset: Dataset) -> None:
     for field, (found, wanted) in lengths.items():
         if found != wanted:
             raise DataError(
-                f"`{field}` must have {wanted} entries. Received: {found}. Give one "
-                "path, id and size per image and one box, label, crowd flag and area per object."
+                f"`{field}` must have {wanted} entries. Received: {found}. Give one path, id and "
+                "size per image, one box, label, crowd flag and area per object, one id per class."
             )
     bad = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= len(dataset.class_names)))
     if len(bad):

@@ -1,12 +1,16 @@
-"""Reads an image file into RGB pixels, to the same numbers as TensorFlow's decoders."""
+"""Reads an image file into RGB pixels, with the same values as TensorFlow's decoders."""
 
 import io
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_det.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
@@ -14,28 +18,31 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".ti
 def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
     """Decodes an image to uint8 RGB.
 
-    An EXIF orientation is not applied: `tf.io.decode_image` ignores it, and so do the annotation
-    files of COCO and Pascal VOC, so that boxes, `detect`, training and exports see one picture.
-    Grey images are repeated over the three channels, transparency is dropped, CMYK is converted,
-    16-bit images keep their upper eight bits, and an animation gives its first frame.
+    The EXIF orientation is not applied. `tf.io.decode_image` and the annotation files of COCO and
+    Pascal VOC ignore it too, so boxes, `detect`, training and exports all see the same image. Grey
+    images are repeated over the three channels, transparency is dropped, CMYK is converted, 16-bit
+    images keep their upper eight bits, and an animation gives its first frame.
 
     Args:
         source: path of the file, or its encoded bytes.
 
     Returns:
         uint8 array `(height, width, 3)`, RGB.
+
+    Raises:
+        DataError: the file does not exist or does not decode.
     """
     from PIL import Image
 
     name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "palette with transparency": nothing to mend
+            warnings.simplefilter("ignore")  # "palette with transparency": harmless
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 return _to_rgb(image)
     except FileNotFoundError:
         raise DataError(
-            f"An image must exist at the given path. Received: {name}. Check the path, or give "
+            f"An image must exist at the given path. Received: {name}. Correct the path, or give "
             "the encoded bytes of the image."
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -45,13 +52,17 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
         ) from error
 
 
-def as_image(image) -> np.ndarray:
-    """An array as it is; anything else through `read_image`."""
+def as_image(image: np.ndarray | str | os.PathLike | bytes) -> np.ndarray:
+    """Returns an array unchanged, and reads anything else with `read_image`."""
     return image if isinstance(image, np.ndarray) else read_image(image)
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Returns `(height, width)` from the file's header, without decoding the pixels."""
+    """Returns `(height, width)` in pixels from the file's header, without decoding the pixels.
+
+    Raises:
+        DataError: the file does not exist or has no readable header.
+    """
     from PIL import Image
 
     try:
@@ -65,7 +76,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
         ) from error
 
 
-def _to_rgb(image) -> np.ndarray:
+def _to_rgb(image: "Image.Image") -> np.ndarray:
     if image.mode.startswith("I;16"):  # Pillow's own conversion saturates at 255
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)

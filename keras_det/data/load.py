@@ -1,4 +1,4 @@
-"""Finds out what a path holds and reads it."""
+"""Reads an annotated data set and finds out its format and its splits."""
 
 import os
 import pathlib
@@ -23,20 +23,24 @@ def load(
     class_names: Sequence[str] | None = None,
     image_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Reads an annotated data set: COCO JSON or Pascal VOC, whichever lies at `path`.
+    """Reads an annotated data set in the format of COCO (JSON) or Pascal VOC (XML).
 
     Args:
         path: a COCO `.json` file, or the folder of a data set. In a folder `annotations/` only
-            `instances_*.json` is taken; captions and key points are not. `image_info_*.json`
-            serves a split that has no instances: images without objects.
-        split: "train", "val", … finds `instances_train2017.json` and `ImageSets/Main/train.txt`.
-            None takes the only split there is; Pascal VOC: every annotated image.
-        class_names: order of the classes, e.g. `model.class_names`. None takes the source's, which
-            is the same for every split.
-        image_dir: folder of the images, where it is not found by itself.
+            `instances_*.json` is read, not captions and key points. For a split without instances
+            `image_info_*.json` is read: images without objects.
+        split: name of the split. "train" also finds `instances_train2017.json` and
+            `ImageSets/Main/train.txt`. None takes the only split of a COCO data set, or every
+            annotated image of a Pascal VOC data set.
+        class_names: the classes in the order of their labels, e.g. `model.class_names`. None takes
+            the data set's, which are the same for every split.
+        image_dir: folder of the images. None searches the usual places.
 
     Returns:
-        A `Dataset`. What was dropped or clipped is said in one warning and in `.summary`.
+        A `Dataset`. One warning and `.summary` list what was dropped or clipped.
+
+    Raises:
+        DataError: nothing readable lies at `path`, or an annotation is wrong.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -45,21 +49,23 @@ def load(
             f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give a COCO "
             ".json file or the folder of a data set."
         )
-    options = {"class_names": class_names, "image_dir": image_dir}
     if path.is_file():
         if path.suffix.lower() != ".json":
             raise DataError(
                 f"An annotation file must be COCO .json. Received: {path}. Give a .json file, or "
                 f"a folder laid out as {LAYOUTS}."
             )
-        return read_coco(path, split=split or _split_of(path), **options)
+        name = split or _split_of(path)
+        return read_coco(path, split=name, class_names=class_names, image_dir=image_dir)
     root = _descend(path)
     found = coco_splits(root)
     if found:
         name, file = _choose(found, split, root)
-        return read_coco(file, split=name, name=root.name, **options)
+        return read_coco(
+            file, split=name, name=root.name, class_names=class_names, image_dir=image_dir
+        )
     if annotation_folder(root):
-        return read_voc(root, split=split, **options)
+        return read_voc(root, split=split, class_names=class_names, image_dir=image_dir)
     raise DataError(
         f"A data set must be laid out as {LAYOUTS}. Received: {path}, which holds "
         f"{_listing(path)}. Give the folder above or below, or convert the annotations."
@@ -67,7 +73,11 @@ def load(
 
 
 def coco_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns `{split: annotation file}` of a folder in COCO's layout; empty where it is none."""
+    """Returns `{split: annotation file}` of a folder in COCO's layout, else an empty dict.
+
+    Raises:
+        DataError: `annotations/` holds only files of other kinds, such as captions.
+    """
     found = {}
     for folder in (root / "annotations", root):
         for prefix in ("image_info_", "instances_"):
@@ -88,31 +98,34 @@ def _is_other(name: str) -> bool:
     return name.startswith(("captions_", "person_keypoints_", "panoptic_", "stuff_"))
 
 
-def _refuse_others(root, files) -> None:
+def _refuse_others(root: pathlib.Path, files: Sequence[pathlib.Path]) -> None:
     if files:
         names = ", ".join(file.name for file in files[:5])
         raise DataError(
-            f"{root / 'annotations'} must hold instances_*.json. Received: {names}. Captions and "
-            "panoptic files hold no boxes; rename a file of boxes to instances_<split>.json, or "
-            "give its path itself."
+            f"{root / 'annotations'} must hold instances_*.json. Received: {names}. Rename the "
+            "file with the boxes to instances_<split>.json, or give its path. Captions and "
+            "panoptic files hold no boxes."
         )
 
 
 def _split_of(file: pathlib.Path) -> str | None:
-    """The split that a file's name says: `instances_val2017.json` -> "val2017"."""
+    """The split in the name of a file: `instances_val2017.json` -> "val2017"."""
     if file.name == "_annotations.coco.json":
         return file.parent.name
     match = re.match(r"(?:instances|image_info|person_keypoints|captions)_(.+)$", file.stem)
     return match.group(1) if match else None
 
 
-def _choose(found: dict[str, pathlib.Path], split: str | None, root) -> tuple[str, pathlib.Path]:
+def _choose(
+    found: dict[str, pathlib.Path], split: str | None, root: pathlib.Path
+) -> tuple[str, pathlib.Path]:
+    """The split with the wanted name, or the one that clearly is meant, and its file."""
     names = ", ".join(sorted(found))
     if split is None:
         if len(found) == 1:
             return next(iter(found.items()))
         raise DataError(
-            f"`split` must say which part of {root} to read. Received: None; there are the splits "
+            f"`split` must name the split of {root} to read. Received: None; there are the splits "
             f"{names}. Give one of them."
         )
     if split in found:
@@ -132,11 +145,12 @@ def _choose(found: dict[str, pathlib.Path], split: str | None, root) -> tuple[st
 
 
 def _bare(name: str) -> str:
+    """The name of a split without its year: "train2017" -> "train"."""
     return re.sub(r"[-_]?\d+$", "", name)
 
 
 def _descend(path: pathlib.Path) -> pathlib.Path:
-    """Goes down through folders that hold nothing but one folder (VOCdevkit/VOC2012)."""
+    """Descends through folders that hold only one folder, such as VOCdevkit/VOC2012."""
     for _ in range(3):
         inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
         if len(inside) != 1 or not inside[0].is_dir() or annotation_folder(path):

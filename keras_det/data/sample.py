@@ -1,4 +1,4 @@
-"""One annotated image, as every reader gives it."""
+"""One annotated image: the common result of all readers."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,15 @@ class Sample:
     """One image with its objects, in pixels of the original image.
 
     Attributes:
-        image_path: str. The encoded image; `read()` decodes it. Empty where `image` is given.
+        image_path: str, path of the image file, which `read()` decodes. Empty where `image` is
+            given.
         boxes: float32 `(n, 4)`, xyxy pixels.
         labels: int32 `(n,)` in `0..num_classes - 1`; there is no background class.
         crowd: bool `(n,)`. Regions that training leaves out and evaluation ignores.
         area: float32 `(n,)`, square pixels: the annotation's (COCO: of the mask), else the box's.
-        original_size: `(height, width)` as annotated.
+        original_size: `(height, width)` in pixels, as annotated.
         image_id: the source's id of the image (COCO: its number, Pascal VOC: the file's stem).
-        image: uint8 `(height, width, 3)` RGB, or None where the image lies at `image_path`.
+        image: uint8 `(height, width, 3)` RGB, or None where the image is read from `image_path`.
     """
 
     image_path: str
@@ -32,5 +33,9 @@ class Sample:
     image: np.ndarray | None = None
 
     def read(self) -> np.ndarray:
-        """Returns the pixels: uint8 `(height, width, 3)` RGB."""
+        """Returns the pixels, uint8 `(height, width, 3)` RGB.
+
+        Raises:
+            DataError: the file does not exist or does not decode.
+        """
         return read_image(self.image_path) if self.image is None else self.image

@@ -1,9 +1,10 @@
-"""Reads Pascal VOC: one XML file per image, splits as lists of names."""
+"""Reads Pascal VOC: one XML file per image, and lists of file names as splits."""
 
 import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,34 @@ from keras_det.data.annotations import (
 from keras_det.data.dataset import Dataset
 from keras_det.data.image import IMAGE_SUFFIXES, read_size
 from keras_det.errors import DataError, suggest
+from keras_det.types import Size
 
 ANNOTATION_FOLDERS = ("Annotations", "annotations")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 CLASS_FILES = ("class_names.txt", "labels.txt")
-# Boxes with xmax < xmin, as a share: xywh read as xyxy gives more than half.
+# Files are refused where more than this share of their boxes has xmax < xmin or ymax < ymin. In
+# files that store xywh it is more than half.
 XYWH_SHARE = 0.1
+
+
+class _Object(NamedTuple):
+    """One `<object>` of an XML file, in pixels as the file counts them."""
+
+    name: str
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    difficult: bool
+
+
+class _File(NamedTuple):
+    """One XML file: the image's file name, its (height, width), 0 where not given, and objects."""
+
+    image_name: str
+    size: Size
+    objects: list[_Object]
 
 
 def read_voc(
@@ -35,44 +57,57 @@ def read_voc(
 ) -> Dataset:
     """Reads a Pascal VOC folder: `Annotations/`, `JPEGImages/`, `ImageSets/Main/{split}.txt`.
 
-    VOC counts pixels from 1 and includes the last one, so a box over a whole image of width W is
-    xmin=1, xmax=W; as in detectron2, xmin and ymin are lowered by 1 and xmax, ymax kept. A folder
-    in which any xmin or ymin is below 1 counts from 0 and is read as it is. (BCCD: smallest xmin
-    1, largest xmax 640 of 640: counted from 1.) A box with xmin = xmax in the file is a slip of
-    the mouse, not one pixel: it is dropped and named. `difficult` objects become crowd: left out
-    of training, ignored in evaluation, which is how VOC scores them.
+    VOC counts pixels from 1 and includes the last one: a box over a whole image of width W has
+    xmin=1, xmax=W. As in detectron2, xmin and ymin are lowered by 1; xmax and ymax are kept. A
+    folder with any xmin or ymin below 1 counts from 0 and is read unchanged. (BCCD counts from 1:
+    its smallest xmin is 1, its largest xmax 640 of 640.) A box with xmin = xmax in the file is an
+    accidental click, not one pixel: it is dropped with a note. `difficult` objects become crowd:
+    training leaves them out and evaluation ignores them, which is how VOC scores them.
 
     Args:
         path: the folder that holds `Annotations/`.
         split: name of a list in `ImageSets/Main`. None reads every annotated image.
-        class_names: order of the classes. None takes `class_names.txt` or `labels.txt` in the
-            folder, else the names found in all annotations, sorted, the same for every split.
-        image_dir: folder of the images, if it is not `JPEGImages` or `images`.
+        class_names: the classes in the order of their labels. None takes `class_names.txt` or
+            `labels.txt` in the folder, else the names found in all annotations, sorted. Both are
+            the same for every split.
+        image_dir: folder of the images. None searches `JPEGImages`, `images`, `Images` and the
+            folder itself.
+
+    Returns:
+        A `Dataset`. One warning lists what was left out or clipped.
+
+    Raises:
+        DataError: the folder, an annotation, the split or the images are missing or wrong.
     """
     root = pathlib.Path(path)
     folder = annotation_folder(root)
+    if folder is None:
+        raise DataError(
+            "A Pascal VOC folder must hold Annotations/*.xml. Received: "
+            f"{root} without XML files. Give the folder that holds Annotations/."
+        )
     files = sorted(folder.glob("*.xml"), key=lambda file: file.stem)
     parsed = {file.stem: _parse(file) for file in files}
     if class_names is None:
         class_names = _class_file(root) or sorted(
-            {found[0] for _, _, objects in parsed.values() for found in objects}
+            {found.name for file in parsed.values() for found in file.objects}
         )
-    names, ids, label_of = pick_classes({}, class_names, str(root))
-    lowest = min((min(o[1:3]) for _, _, objects in parsed.values() for o in objects), default=1)
+    names, _, label_of = pick_classes({}, class_names, str(root))
+    lowest = min((min(o.xmin, o.ymin) for file in parsed.values() for o in file.objects), default=1)
     first_pixel = 1.0 if lowest >= 1 else 0.0
     stems = list(parsed) if split is None else _read_split(root, split, set(names))
-    raw = _gather(root, folder, stems, parsed, label_of, names)
+    raw = _gather(folder, stems, parsed, label_of, names)
     _refuse_xywh(raw)
     empty = (raw.boxes[:, :2] >= raw.boxes[:, 2:]).any(axis=1)
     raw.boxes[:, :2] -= first_pixel
-    raw.boxes[empty] = 0.0  # zero area: `finish` drops and names them
+    raw.boxes[empty] = 0.0  # no area: `finish` drops them with a note
     _find_images(raw, root, image_dir, parsed)
     ids = tuple(range(len(names)))
     return finish(raw, class_names=names, category_ids=ids, name=root.name, split=split)
 
 
 def annotation_folder(root: pathlib.Path) -> pathlib.Path | None:
-    """Returns the folder of XML annotations under `root`, or None."""
+    """Returns the folder with the XML annotations, `root` or one in it; None if there is none."""
     for name in ANNOTATION_FOLDERS:
         folder = root / name
         if folder.is_dir() and any(folder.glob("*.xml")):
@@ -85,11 +120,7 @@ def split_names(root: pathlib.Path) -> list[str]:
     return sorted(file.stem for file in (root / "ImageSets" / "Main").glob("*.txt"))
 
 
-def _parse(file: pathlib.Path) -> tuple[str, tuple[int, int], list[tuple]]:
-    """Returns `(file name of the image, (height, width), objects)` of one XML file.
-
-    An object is `(name, xmin, ymin, xmax, ymax, difficult)`.
-    """
+def _parse(file: pathlib.Path) -> _File:
     try:
         tree = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
@@ -102,23 +133,36 @@ def _parse(file: pathlib.Path) -> tuple[str, tuple[int, int], list[tuple]]:
             f"A Pascal VOC annotation must start with <annotation>. Received: <{tree.tag}> in "
             f"{file}. Remove the file or export the annotations as Pascal VOC."
         )
-    size = tuple(int(float(tree.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-    objects = []
-    for i, item in enumerate(tree.iterfind("object")):
-        try:
-            corners = [float(item.find("bndbox").findtext(key)) for key in CORNERS]
-            name = item.findtext("name").strip()
-        except (AttributeError, TypeError, ValueError):
-            raise DataError(
-                "Every object must have <name> and <bndbox> with xmin, ymin, xmax, ymax as "
-                f"numbers. Received: {file}, object {i} without them. Correct or remove it."
-            ) from None
-        difficult = (item.findtext("difficult") or "0").strip() in ("1", "true", "True")
-        objects.append((name, *corners, difficult))
-    return (tree.findtext("filename") or "").strip(), size, objects
+    sides = [tree.findtext(f"size/{key}") or "0" for key in ("height", "width")]
+    try:
+        height, width = (int(float(side)) for side in sides)
+    except (ValueError, OverflowError):
+        raise DataError(
+            "<size> must hold <height> and <width> in pixels. Received: "
+            f"height={sides[0]!r}, width={sides[1]!r} in {file}. Correct them, or remove <size>: "
+            "the image's own size is then used."
+        ) from None
+    objects = [_object(item, file, i) for i, item in enumerate(tree.iterfind("object"))]
+    return _File((tree.findtext("filename") or "").strip(), (height, width), objects)
+
+
+def _object(item: ElementTree.Element, file: pathlib.Path, index: int) -> _Object:
+    name = item.findtext("name")
+    try:
+        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{key}") or "") for key in CORNERS)
+    except ValueError:
+        name = None
+    if name is None:
+        raise DataError(
+            "Every object must have <name> and <bndbox> with xmin, ymin, xmax, ymax as "
+            f"numbers. Received: {file}, object {index} without them. Correct or remove it."
+        )
+    difficult = (item.findtext("difficult") or "0").strip() in ("1", "true", "True")
+    return _Object(name.strip(), xmin, ymin, xmax, ymax, difficult)
 
 
 def _class_file(root: pathlib.Path) -> list[str]:
+    """The class names of a file beside the annotations, one per line; empty without such a file."""
     for name in CLASS_FILES:
         if (root / name).is_file():
             lines = (root / name).read_text(encoding="utf-8").splitlines()
@@ -127,6 +171,7 @@ def _class_file(root: pathlib.Path) -> list[str]:
 
 
 def _read_split(root: pathlib.Path, split: str, class_names: set[str]) -> list[str]:
+    """The file stems of a split. VOC's lists of one class are not suggested as splits."""
     file = root / "ImageSets" / "Main" / f"{split}.txt"
     if not file.is_file():
         known = [name for name in split_names(root) if name.rpartition("_")[0] not in class_names]
@@ -139,7 +184,14 @@ def _read_split(root: pathlib.Path, split: str, class_names: set[str]) -> list[s
     return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
 
 
-def _gather(root, folder, stems, parsed, label_of, names) -> RawAnnotations:
+def _gather(
+    folder: pathlib.Path,
+    stems: list[str],
+    parsed: Mapping[str, _File],
+    label_of: Mapping[str, int],
+    names: Sequence[str],
+) -> RawAnnotations:
+    """The objects of the split as arrays, with file stems for paths."""
     missing = [stem for stem in stems if stem not in parsed]
     notes = []
     if missing and len(missing) < len(stems):
@@ -150,7 +202,7 @@ def _gather(root, folder, stems, parsed, label_of, names) -> RawAnnotations:
         )
     rows, origin = [], []
     for i, stem in enumerate(stems):
-        for k, (name, *rest) in enumerate(parsed[stem][2] if stem in parsed else ()):
+        for k, (name, *rest) in enumerate(parsed[stem].objects if stem in parsed else ()):
             if name not in label_of:
                 raise unknown_class(name, f"{folder / stem}.xml, object {k}", names)
             rows.append((i, label_of[name], *rest))
@@ -160,7 +212,7 @@ def _gather(root, folder, stems, parsed, label_of, names) -> RawAnnotations:
         image_paths=list(stems),
         image_ids=list(stems),
         image_sizes=np.array(
-            [parsed[stem][1] if stem in parsed else (0, 0) for stem in stems], np.int64
+            [parsed[stem].size if stem in parsed else (0, 0) for stem in stems], np.int64
         ).reshape(-1, 2),
         image_index=table[:, 0].astype(np.int64),
         boxes=table[:, 2:6].copy(),
@@ -173,7 +225,8 @@ def _gather(root, folder, stems, parsed, label_of, names) -> RawAnnotations:
 
 
 def _refuse_xywh(raw: RawAnnotations) -> None:
-    inverted = (raw.boxes[:, :2] > raw.boxes[:, 2:]).any(axis=1)
+    """Raises DataError where too many boxes are inverted, as xywh read as xyxy is."""
+    inverted = np.asarray((raw.boxes[:, :2] > raw.boxes[:, 2:]).any(axis=1))
     if len(inverted) and inverted.mean() > XYWH_SHARE:
         row = int(np.flatnonzero(inverted)[0])
         values = ", ".join(f"{value:g}" for value in raw.boxes[row])
@@ -185,18 +238,24 @@ def _refuse_xywh(raw: RawAnnotations) -> None:
         )
 
 
-def _find_images(raw: RawAnnotations, root, image_dir, parsed) -> None:
+def _find_images(
+    raw: RawAnnotations,
+    root: pathlib.Path,
+    image_dir: str | os.PathLike | None,
+    parsed: Mapping[str, _File],
+) -> None:
     """Turns stems into paths: by stem in the image folders, else by the annotation's file name."""
     folders = [pathlib.Path(image_dir)] if image_dir else [root / sub for sub in IMAGE_FOLDERS]
-    by_stem, by_name = {}, {}
+    by_stem: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for folder in folders:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if file.suffix.lower() in IMAGE_SUFFIXES:
                 by_stem.setdefault(file.stem, str(file))
                 by_name.setdefault(file.name, str(file))
     paths = [
-        by_stem.get(stem) or by_name.get(parsed[stem][0] if stem in parsed else "")
-        for stem in raw.image_ids
+        by_stem.get(stem) or by_name.get(parsed[stem].image_name if stem in parsed else "")
+        for stem in raw.image_paths
     ]
     found = np.array([path is not None for path in paths], bool)
     if len(found) and not found.any():
@@ -204,7 +263,7 @@ def _find_images(raw: RawAnnotations, root, image_dir, parsed) -> None:
             f"The images of {root} must lie in JPEGImages/ or images/. Received: none for "
             f"{raw.image_ids[0]!r}. Give image_dir=, the folder that holds the images."
         )
-    raw.image_paths = paths
+    raw.image_paths = [path or "" for path in paths]  # those without a path are left out below
     if not found.all():
         lost = int(np.flatnonzero(~found)[0])
         raw.notes.append(

@@ -1,44 +1,47 @@
 """The class and box heads: one small network shared over all pyramid levels."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.names import HEAD_NORMS
+from keras_det.types import Config, Features, Shape, Tensor
 
-NORMS = (None, "batch", "group")
+NORMS = (None, *HEAD_NORMS)
 NUM_GROUPS = 32
 
 
 def prior_bias(probability: float) -> float:
-    """The logit of `probability`: -ln((1 - p) / p), RetinaNet section 4.1."""
+    """Returns the logit of a probability in (0, 1): -ln((1 - p) / p), RetinaNet section 4.1."""
     return -math.log((1.0 - probability) / probability)
 
 
 class _AnchorHead(keras.layers.Layer):
-    """What the heads share: repeated [convolution, normalisation, activation], then a prediction.
+    """Base class of the heads: repeated [convolution, normalisation, activation], a prediction.
 
-    Subclasses say what a convolution is (`_convolution`).
+    Subclasses define the kind of convolution in `_convolution`.
     """
 
     def __init__(
         self,
-        outputs_per_anchor,
-        num_anchors,
-        channels,
-        num_repeats,
-        activation,
-        prior_probability,
-        norm,
-        **kwargs,
-    ):
+        outputs_per_anchor: int,
+        num_anchors: int,
+        channels: int,
+        num_repeats: int,
+        activation: str,
+        prior_probability: float | None,
+        norm: str | None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if norm not in NORMS:
             raise ValueError(
-                f"`norm` must be one of {NORMS}. Received: {norm!r}.{suggest(norm, NORMS[1:])} "
-                'RetinaNet was published without; take "group" where batches are small.'
+                f"`norm` must be one of {NORMS}. Received: {norm!r}.{suggest(norm, HEAD_NORMS)} "
+                'Take None for RetinaNet as published, "group" where batches are small.'
             )
         self.outputs_per_anchor = outputs_per_anchor
         self.num_anchors = num_anchors
@@ -48,17 +51,20 @@ class _AnchorHead(keras.layers.Layer):
         self.prior_probability = prior_probability
         self.norm = norm
 
-    def _convolution(self, filters, name, bias=0.0):
-        raise TypeError(f"{type(self).__name__} must define `_convolution`.")
+    def _convolution(self, filters: int, name: str, bias: float = 0.0) -> keras.layers.Layer:
+        raise TypeError(
+            f"A head must define `_convolution`. Received: {type(self).__name__} without it. Use "
+            "SeparableHead or ConvHead, or define it in the subclass."
+        )
 
-    def _make_norms(self, i, input_shape):
+    def _make_norms(self, i: int, input_shape: dict[str, Shape]) -> list[keras.layers.Layer]:
         """The normalisation after convolution i: one layer per level, one for all, or none."""
-        policy, names = self.dtype_policy, []
+        policy = self.dtype_policy
         if self.norm == "batch":
             names = [f"norm_{i}_{level}" for level in self.level_names]
             layers = [BatchNorm(dtype=policy, name=name) for name in names]
         elif self.norm == "group":
-            # Statistics are of one image and one level anyway: one scale and shift serve all.
+            # Group statistics never mix levels, so all levels share one layer (scale and shift).
             groups = math.gcd(NUM_GROUPS, self.channels)
             layers = [
                 keras.layers.GroupNormalization(
@@ -71,7 +77,7 @@ class _AnchorHead(keras.layers.Layer):
             layer.build((*input_shape[level][:-1], self.channels))
         return layers
 
-    def build(self, input_shape):
+    def build(self, input_shape: dict[str, Shape]) -> None:
         self.level_names = sorted(input_shape, key=lambda name: int(name[1:]))
         shape = input_shape[self.level_names[0]]
         self.convolutions, self.norms = [], []
@@ -88,13 +94,13 @@ class _AnchorHead(keras.layers.Layer):
         )
         self.prediction.build(shape)
 
-    def _norm_of(self, i, level):
-        """Normalisation after convolution i on level number `level`, None where there is none."""
+    def _norm_of(self, i: int, level: int) -> keras.layers.Layer | None:
+        """The normalisation after convolution i at the level with index `level`, if any."""
         if not self.norms:
             return None
         return self.norms[i if self.norm == "group" else i * len(self.level_names) + level]
 
-    def call(self, features, training=None):
+    def call(self, features: Features, training: bool | None = None) -> Tensor:
         activate = keras.activations.get(self.activation)
         outputs = []
         for level, name in enumerate(self.level_names):
@@ -112,13 +118,15 @@ class _AnchorHead(keras.layers.Layer):
             outputs.append(ops.cast(x, "float32"))
         return ops.concatenate(outputs, axis=1)
 
-    def compute_output_spec(self, features, training=None):
+    def compute_output_spec(
+        self, features: Features, training: bool | None = None
+    ) -> keras.KerasTensor:
         shapes = [x.shape for x in features.values()]
         cells = sum(height * width for _, height, width, _ in shapes)
         shape = (shapes[0][0], cells * self.num_anchors, self.outputs_per_anchor)
         return keras.KerasTensor(shape, dtype="float32")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "outputs_per_anchor": self.outputs_per_anchor,
@@ -141,14 +149,15 @@ class SeparableHead(_AnchorHead):
     cell. Channels are anchor-major: channel = anchor * outputs_per_anchor + output.
 
     Args:
-        outputs_per_anchor: number of classes, or 4 for boxes.
-        num_anchors: anchors per cell.
-        channels: channels of the pyramid and of the hidden convolutions.
-        num_repeats: hidden convolutions.
+        outputs_per_anchor: int, the number of classes, or 4 for boxes.
+        num_anchors: int, anchors per cell.
+        channels: int, channels of the hidden convolutions.
+        num_repeats: int, number of hidden convolutions.
         activation: name of a Keras activation.
-        prior_probability: float in (0, 1) or None. The last bias starts at its logit, so that an
-            untrained class head calls almost nothing an object; None starts at 0 (boxes).
-        norm: "batch" (statistics of each level by itself), "group" (32 groups) or None.
+        prior_probability: float in (0, 1) or None. The bias of the prediction starts at its logit,
+            so that an untrained class head scores almost nothing as an object. None starts at 0
+            (boxes).
+        norm: "batch" (separate statistics per level), "group" (up to 32 groups) or None.
 
     Call arguments:
         features: dict of maps `(batch, height, width, channels)`, finest level first.
@@ -160,15 +169,15 @@ class SeparableHead(_AnchorHead):
 
     def __init__(
         self,
-        outputs_per_anchor,
-        num_anchors,
-        channels,
-        num_repeats,
-        activation="silu",
-        prior_probability=None,
-        norm="batch",
-        **kwargs,
-    ):
+        outputs_per_anchor: int,
+        num_anchors: int,
+        channels: int,
+        num_repeats: int,
+        activation: str = "silu",
+        prior_probability: float | None = None,
+        norm: str | None = "batch",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             outputs_per_anchor,
             num_anchors,
@@ -180,9 +189,9 @@ class SeparableHead(_AnchorHead):
             **kwargs,
         )
 
-    def _convolution(self, filters, name, bias=0.0):
+    def _convolution(self, filters: int, name: str, bias: float = 0.0) -> keras.layers.Layer:
         # The original's initialiser: variance scaling, scale 1, fan in, truncated normal.
-        def initializer():
+        def initializer() -> keras.initializers.Initializer:
             return keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 
         return keras.layers.SeparableConv2D(
@@ -203,19 +212,20 @@ class ConvHead(_AnchorHead):
 
     RetinaNet section 4, "Classification Subnet" (https://arxiv.org/abs/1708.02002): four times [3x3
     convolution with bias; ReLU], then a 3x3 convolution that predicts `outputs_per_anchor` numbers
-    for each anchor of a cell; kernels start as normal(0, 0.01), biases at 0. Class and box head
+    for each anchor of a cell. Kernels start as normal(0, 0.01), biases at 0. Class and box head
     share nothing. Channels are anchor-major: channel = anchor * outputs_per_anchor + output.
 
     Args:
-        outputs_per_anchor: number of classes, or 4 for boxes.
-        num_anchors: anchors per cell.
-        channels: channels of the hidden convolutions.
-        num_repeats: hidden convolutions.
+        outputs_per_anchor: int, the number of classes, or 4 for boxes.
+        num_anchors: int, anchors per cell.
+        channels: int, channels of the hidden convolutions.
+        num_repeats: int, number of hidden convolutions.
         activation: name of a Keras activation.
-        prior_probability: float in (0, 1) or None. The last bias starts at its logit, so that an
-            untrained class head calls almost nothing an object; None starts at 0 (boxes).
-        norm: between convolution and activation: None as published, "batch" (statistics of each
-            level by itself, as in the Model Garden) or "group" (32 groups, as in torchvision's v2).
+        prior_probability: float in (0, 1) or None. The bias of the prediction starts at its logit,
+            so that an untrained class head scores almost nothing as an object. None starts at 0
+            (boxes).
+        norm: between convolution and activation. None as published, "batch" (separate statistics
+            per level, as in the Model Garden) or "group" (up to 32 groups, as in torchvision's v2).
 
     Call arguments:
         features: dict of maps `(batch, height, width, channels)`, finest level first.
@@ -227,15 +237,15 @@ class ConvHead(_AnchorHead):
 
     def __init__(
         self,
-        outputs_per_anchor,
-        num_anchors,
-        channels=256,
-        num_repeats=4,
-        activation="relu",
-        prior_probability=None,
-        norm=None,
-        **kwargs,
-    ):
+        outputs_per_anchor: int,
+        num_anchors: int,
+        channels: int = 256,
+        num_repeats: int = 4,
+        activation: str = "relu",
+        prior_probability: float | None = None,
+        norm: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             outputs_per_anchor,
             num_anchors,
@@ -247,7 +257,7 @@ class ConvHead(_AnchorHead):
             **kwargs,
         )
 
-    def _convolution(self, filters, name, bias=0.0):
+    def _convolution(self, filters: int, name: str, bias: float = 0.0) -> keras.layers.Layer:
         return keras.layers.Conv2D(
             filters,
             3,

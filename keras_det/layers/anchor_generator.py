@@ -1,23 +1,27 @@
 """Anchors: the fixed reference boxes that an anchor head classifies and refines."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
+from keras_det.types import Config, ImageSize, Shape, Size, Tensor
 
-def _height_and_width(image_size):
-    pair = image_size if np.iterable(image_size) else (image_size, image_size)
-    pair = tuple(pair)
+
+def _height_and_width(image_size: ImageSize) -> Size:
+    pair = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
     if len(pair) != 2 or any(side is None or side < 1 for side in pair):
         raise ValueError(
             "`image_size` must be a positive int or a pair (height, width) of them. Received: "
-            f"{image_size!r}. Anchors need the size of the network's input."
+            f"{image_size!r}. Give the size of the network's input in pixels."
         )
-    return tuple(int(side) for side in pair)
+    return int(pair[0]), int(pair[1])
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class AnchorGenerator(keras.layers.Layer):
-    """Lays `num_octaves * len(aspect_ratios)` anchors on every cell of every pyramid level.
+    """Places `num_octaves * len(aspect_ratios)` anchors in every cell of every pyramid level.
 
     As in the original EfficientDet, on each axis
 
@@ -25,20 +29,20 @@ class AnchorGenerator(keras.layers.Layer):
         centre = (i + 0.5) * stride
         side   = anchor_scale * stride * 2^(octave / num_octaves), octave = 0 .. num_octaves - 1
 
-    and then width * sqrt(aspect), height / sqrt(aspect). The stride is `2**level` where that
-    divides the image and a fraction elsewhere (P7 of a 320-pixel image: 320 / 3 = 106.7).
-    Everything is computed in float64 and rounded to float32 once; boxes are not clipped to the
-    image. torchvision's anchors are `sizes` given in pixels, `offset=0` and `integer=True`.
+    and then width = side * sqrt(aspect), height = side / sqrt(aspect). The stride is `2**level`
+    where that divides the image size. Elsewhere it is a fraction: 320 / 3 = 106.7 for P7 of a
+    320-pixel image. Anchors are computed in float64, rounded to float32 once, and not clipped to
+    the image. For torchvision's anchors give `sizes` in pixels, `offset=0` and `integer=True`.
 
     Args:
         levels: ints, ascending. Pyramid levels, finest first.
         anchor_scale: float > 0. Side of the smallest square anchor, in strides.
         num_octaves: int >= 1. Sizes per octave ("num_scales" of the original).
         aspect_ratios: floats > 0, **width / height** (torchvision, detectron2: height / width).
-        sizes: None, or for every level a tuple of sides in pixels, all of one length; they replace
+        sizes: None, or one tuple of sides in pixels per level, all of the same length. They replace
             `anchor_scale` and `num_octaves`.
         offset: float. Centres lie at `(i + offset) * stride`.
-        integer: bool. Strides are floored to integers and half sides rounded to integers (halves to
+        integer: bool. True floors strides to integers and rounds half sides to integers (ties to
             even), in float32, as torchvision does.
 
     Call arguments:
@@ -52,16 +56,16 @@ class AnchorGenerator(keras.layers.Layer):
 
     def __init__(
         self,
-        levels=(3, 4, 5, 6, 7),
-        anchor_scale=4.0,
-        num_octaves=3,
-        aspect_ratios=(1.0, 2.0, 0.5),
-        sizes=None,
-        offset=0.5,
-        integer=False,
-        **kwargs,
-    ):
-        # Only the shape of the images matters: casting them to half precision would be waste.
+        levels: Sequence[int] = (3, 4, 5, 6, 7),
+        anchor_scale: float = 4.0,
+        num_octaves: int = 3,
+        aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+        sizes: Sequence[Sequence[float]] | None = None,
+        offset: float = 0.5,
+        integer: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        # Only the shape of the images is read, so do not cast them to half precision.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
         self.levels = tuple(levels)
         self.anchor_scale = anchor_scale
@@ -72,21 +76,22 @@ class AnchorGenerator(keras.layers.Layer):
         self.integer = integer
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         if not self.levels or list(self.levels) != sorted(set(self.levels)):
             raise ValueError(
-                "`levels` must be ascending pyramid levels, finest first, such as (3, 4, 5, 6, 7). "
-                f"Received: levels={self.levels!r}."
+                "`levels` must be ascending pyramid levels, finest first. Received: "
+                f"levels={self.levels!r}. Give each level once, such as (3, 4, 5, 6, 7)."
             )
         if self.anchor_scale <= 0 or self.num_octaves < 1:
             raise ValueError(
                 "`anchor_scale` must be positive and `num_octaves` at least 1. Received: "
-                f"anchor_scale={self.anchor_scale!r}, num_octaves={self.num_octaves!r}."
+                f"anchor_scale={self.anchor_scale!r}, num_octaves={self.num_octaves!r}. The "
+                "original EfficientDet uses 4.0 and 3."
             )
         if not self.aspect_ratios or min(self.aspect_ratios) <= 0:
             raise ValueError(
-                "`aspect_ratios` must be positive numbers, width / height. Received: "
-                f"aspect_ratios={self.aspect_ratios!r}."
+                "`aspect_ratios` must hold one or more positive numbers, width / height. Received: "
+                f"aspect_ratios={self.aspect_ratios!r}. The default is (1.0, 2.0, 0.5)."
             )
         if self.sizes is not None and (
             len(self.sizes) != len(self.levels)
@@ -95,44 +100,55 @@ class AnchorGenerator(keras.layers.Layer):
             or not self.sizes[0]
         ):
             raise ValueError(
-                f"`sizes` must hold as many positive sides for each level of {self.levels}. "
-                f"Received: sizes={self.sizes!r}. Give one tuple of pixels per level."
+                f"`sizes` must hold one tuple of positive sides for each level of {self.levels}, "
+                f"all of the same length. Received: sizes={self.sizes!r}. Give sides in pixels."
             )
 
     @property
     def num_anchors_per_cell(self) -> int:
-        """Anchors on one cell: sizes times aspect ratios."""
+        """Number of anchors per cell: sizes times aspect ratios."""
         sides = self.num_octaves if self.sizes is None else len(self.sizes[0])
         return sides * len(self.aspect_ratios)
 
-    def feature_sizes(self, image_size) -> list[tuple[int, int]]:
-        """Sizes `(height, width)` of the levels if each halves the one below, rounded up."""
+    def feature_sizes(self, image_size: ImageSize) -> list[Size]:
+        """Returns `(height, width)` in cells of every level, halved and rounded up per level.
+
+        Args:
+            image_size: int or `(height, width)`, pixels of the network's input.
+        """
         height, width = _height_and_width(image_size)
-        # Halving with rounding up, repeated, is one division rounded up.
+        # Repeated halving that rounds up equals one division that rounds up.
         return [(-(-height // 2**level), -(-width // 2**level)) for level in self.levels]
 
-    def anchors(self, image_size, feature_sizes=None) -> np.ndarray:
+    def anchors(
+        self,
+        image_size: ImageSize,
+        feature_sizes: Sequence[Size] | Mapping[str, Size] | None = None,
+    ) -> np.ndarray:
         """Returns the anchors of one image size.
 
         Args:
             image_size: int or `(height, width)`, pixels of the network's input.
-            feature_sizes: one `(height, width)` per level, or a dict `"P3"`, … of them. Default:
-                repeated halving, rounded up.
+            feature_sizes: one `(height, width)` in cells per level, or a dict of them with the
+                keys `"P3"`, `"P4"` … Default: `self.feature_sizes(image_size)`.
 
         Returns:
             `(num_anchors, 4)` float32 NumPy array, xyxy pixels.
+
+        Raises:
+            ValueError: the image size is not positive, or `feature_sizes` lacks a level.
         """
         height, width = _height_and_width(image_size)
         if feature_sizes is None:
             feature_sizes = self.feature_sizes((height, width))
-        if isinstance(feature_sizes, dict):
+        if isinstance(feature_sizes, Mapping):
             feature_sizes = [feature_sizes[f"P{level}"] for level in self.levels]
         if len(feature_sizes) != len(self.levels):
             raise ValueError(
                 f"`feature_sizes` must hold one (height, width) per level {self.levels}. "
-                f"Received: {feature_sizes}."
+                f"Received: {feature_sizes}. Leave it out for the sizes of repeated halving."
             )
-        stride_of = [
+        stride_of: list[tuple[float, float]] = [
             (height / rows, width / columns)
             if not self.integer
             else (height // rows, width // columns)
@@ -144,9 +160,9 @@ class AnchorGenerator(keras.layers.Layer):
         ]
         return np.concatenate(boxes).astype("float32")
 
-    def _half_sides(self, index, stride):
+    def _half_sides(self, index: int, stride: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """Half heights and half widths of the anchors of a cell, scale by scale."""
-        # Rounding turns on the last bit: torchvision computes its sides in float32.
+        # The last bit decides how a half is rounded: torchvision computes its sides in float32.
         number = "float32" if self.integer else "float64"
         if self.sizes is None:
             scales = self.anchor_scale * 2.0 ** (np.arange(self.num_octaves) / self.num_octaves)
@@ -158,28 +174,34 @@ class AnchorGenerator(keras.layers.Layer):
         half_w = (widths.astype(number)[:, None] * roots).ravel() / 2
         return (np.rint(half_h), np.rint(half_w)) if self.integer else (half_h, half_w)
 
-    def _on_cells(self, size, stride, half_sides):
+    def _on_cells(
+        self,
+        size: Size,
+        stride: tuple[float, float],
+        half_sides: tuple[np.ndarray, np.ndarray],
+    ) -> np.ndarray:
+        """The anchors `(cells * anchors per cell, 4)` of one level."""
         (rows, columns), (half_h, half_w) = size, half_sides
         y = ((np.arange(rows) + self.offset) * stride[0])[:, None, None]
         x = ((np.arange(columns) + self.offset) * stride[1])[None, :, None]
         sides = np.broadcast_arrays(x - half_w, y - half_h, x + half_w, y + half_h)
         return np.stack(sides, axis=-1).reshape(-1, 4)
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         return keras.ops.convert_to_tensor(self.anchors(tuple(images.shape[1:3])), "float32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         height, width = input_shape[1:3]
         if height is None or width is None:
             return (None, 4)
         cells = sum(rows * columns for rows, columns in self.feature_sizes((height, width)))
         return (cells * self.num_anchors_per_cell, 4)
 
-    def compute_output_spec(self, images):
+    def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
         shape = self.compute_output_shape(images.shape)
         return keras.KerasTensor(shape, dtype="float32")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "levels": self.levels,

@@ -1,39 +1,51 @@
-"""Batch normalisation with TensorFlow's fused kernel behind Keras' own layer."""
+"""Keras' batch normalisation, computed with TensorFlow's fused kernel."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_det.layers.replicas import num_replicas
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Keras' `BatchNormalization` with the published momentum 0.99 and epsilon 1e-3, and faster.
+    """A faster `keras.layers.BatchNormalization`, with the published momentum and epsilon.
 
     Ioffe & Szegedy, algorithm 1 (https://arxiv.org/abs/1502.03167):
 
         out = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    This is the one place of the model's code that leaves `keras.ops`: under the TensorFlow backend
-    Keras normalises in about eight elementwise passes, TensorFlow's fused kernel in two (forward
-    and backward of a `(8, 64, 64, 96)` map on two cores: 10.9 ms against 4.3). Like the original
-    EfficientDet, which trains with that kernel, the fused path adds the unbiased variance (divided
-    by n - 1) to the moving variance; other backends add the biased one.
+    Under the TensorFlow backend Keras normalises in about eight elementwise passes. TensorFlow's
+    fused kernel needs two: forward and backward of a `(8, 64, 64, 96)` map on two cores take 4.3 ms
+    instead of 10.9. This is the only place of the model's code that does not use `keras.ops`. The
+    fused path adds the unbiased variance (divided by n - 1) to the moving variance, like the
+    original EfficientDet, which trains with that kernel. Other backends add the biased variance.
 
     Where several devices share a training step (`tf.distribute`), the statistics are those of the
-    whole batch, as Keras' `synchronized=True` computes them.
+    whole batch, as Keras computes them with `synchronized=True`.
+
+    Args:
+        momentum: float in 0..1. Share of the moving statistics that is kept at each step.
+        epsilon: float >= 0, added to the variance.
+        **kwargs: other arguments of `keras.layers.BatchNormalization`.
 
     Call arguments:
         inputs: `(batch, height, width, channels)`.
+        training: bool. True normalises with the statistics of the batch.
+        mask: as in Keras' layer; the fused kernel is not used with a mask.
 
     Returns:
         Tensor of the same shape in the compute dtype.
     """
 
-    def __init__(self, momentum=0.99, epsilon=1e-3, **kwargs):
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         fused = (
             keras.backend.backend() == "tensorflow"
             and not self.synchronized
@@ -49,17 +61,17 @@ class BatchNorm(keras.layers.BatchNormalization):
             return self._synchronized_call(inputs)
         return self._fused_call(inputs, bool(training) and self.trainable)
 
-    def _synchronized_call(self, inputs):
+    def _synchronized_call(self, inputs: Tensor) -> Tensor:
         self.synchronized = True
         try:
             return super().call(inputs, training=True)
         finally:
             self.synchronized = False
 
-    def _fused_call(self, inputs, training):
+    def _fused_call(self, inputs: Tensor, training: bool) -> Tensor:
         import tensorflow as tf
 
-        # The kernel takes float32 statistics and gives float32 ones, whatever the inputs are.
+        # The kernel takes and returns float32 statistics, whatever the dtype of the inputs.
         statistics = [] if training else [self.moving_mean, self.moving_variance]
         mean, variance = (ops.cast(s, "float32") for s in statistics) if statistics else ([], [])
         outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(

@@ -1,34 +1,36 @@
-"""Running maxima in four directions: how CornerNet finds the corners of a box."""
+"""Corner pooling: running maxima in four directions, with which CornerNet finds box corners."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_det.errors import suggest
+from keras_det.types import Config, Shape, Tensor
 
 # direction: axis of `(batch, height, width, channels)`, and whether the scan runs backwards.
 DIRECTIONS = {"top": (1, True), "bottom": (1, False), "left": (2, True), "right": (2, False)}
 
 
-def running_maximum(x, axis: int, reverse: bool = False):
-    """The maximum of everything up to and including each place of an axis.
+def running_maximum(x: Tensor, axis: int, reverse: bool = False) -> Tensor:
+    """Running maximum along one axis.
 
         out[i] = max(x[0], …, x[i])            reverse: max(x[i], …, x[n - 1])
 
-    The axis is cut into about sqrt(n) blocks: a running maximum inside all blocks at once, one over
-    the blocks' last places, and the maximum of both. That is 2 sqrt(n) operations in a graph, where
-    a plain scan has n; on two cores a `(1, 128, 128, 128)` map takes 4 ms either way, and 13 ms by
-    doubling shifts. Under XLA the scan takes half a minute to compile. Nothing is reversed in
-    memory.
+    The axis is cut into about sqrt(n) blocks. The result is the maximum of two running maxima: one
+    inside every block, all blocks at once, and one over the last values of the blocks before. The
+    graph has 2 sqrt(n) operations, that of a plain scan n. On two cores a `(1, 128, 128, 128)` map
+    takes 4 ms either way, and 13 ms by doubling shifts. Under XLA the plain scan takes half a
+    minute to compile. Nothing is reversed in memory.
 
-    Where values are equal the gradient goes to the one met first, as in the original, under
-    TensorFlow; JAX gives each half.
+    Of equal values, the first one met gets the gradient under TensorFlow, as in the original. Under
+    JAX each gets half.
 
     Args:
-        x: tensor with a static size along `axis`; only the first axis may be of unknown size.
+        x: tensor; only the size of its first axis may be unknown.
         axis: int >= 1.
-        reverse: bool.
+        reverse: bool. True runs from the last value to the first.
 
     Returns:
         Tensor of the same shape and dtype.
@@ -36,7 +38,7 @@ def running_maximum(x, axis: int, reverse: bool = False):
     size = x.shape[axis]
     inner = math.prod(x.shape[axis + 1 :])
     block = max(1, round(math.sqrt(size)))
-    # The block that divides the size, or the nearest below with the rest filled up.
+    # Prefer the largest block below that divides the size, else pad the last block.
     block = next((b for b in range(block, max(1, block // 2), -1) if size % b == 0), block)
     missing = -size % block
     blocks = (size + missing) // block
@@ -59,7 +61,7 @@ def running_maximum(x, axis: int, reverse: bool = False):
     return ops.reshape(out, (-1, *x.shape[1:]))
 
 
-def _scan(rows, reverse):
+def _scan(rows: list[Tensor], reverse: bool) -> list[Tensor]:
     """Running maxima of a list of tensors."""
     rows = rows[::-1] if reverse else rows
     out = [rows[0]]
@@ -70,10 +72,10 @@ def _scan(rows, reverse):
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class CornerPooling(keras.layers.Layer):
-    """Looks from every cell in one direction for the largest value.
+    """Gives every cell the largest value that lies in one direction from it.
 
-    CornerNet section 3.4 (https://arxiv.org/abs/1808.01244), equations 6 and 7; a corner of a box
-    lies outside the object, so evidence must come from along the box's edges:
+    CornerNet section 3.4 (https://arxiv.org/abs/1808.01244), equations 6 and 7. A corner of a box
+    lies outside the object, so the evidence for it must come from along the edges of the box:
 
         top     out[y, x] = max(in[y, x], in[y + 1, x], …, in[height - 1, x])
         left    out[y, x] = max(in[y, x], in[y, x + 1], …, in[y, width - 1])
@@ -86,22 +88,23 @@ class CornerPooling(keras.layers.Layer):
         direction: "top", "bottom", "left" or "right".
 
     Call arguments:
-        inputs: `(batch, height, width, channels)`, static but for the batch when it is computed.
+        inputs: `(batch, height, width, channels)`; all sizes but the batch must be known.
 
     Returns:
         Tensor of the same shape and dtype.
     """
 
-    def __init__(self, direction, **kwargs):
+    def __init__(self, direction: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if direction not in DIRECTIONS:
             raise ValueError(
                 f"`direction` must be one of {list(DIRECTIONS)}. Received: {direction!r}."
-                f'{suggest(direction, DIRECTIONS)} Top-left corners take "top" and "left".'
+                f'{suggest(direction, DIRECTIONS)} A top-left corner takes "top" and "left", a '
+                'bottom-right corner "bottom" and "right".'
             )
         self.direction = direction
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         axis, reverse = DIRECTIONS[self.direction]
         if None in inputs.shape[1:]:
             raise ValueError(
@@ -111,8 +114,8 @@ class CornerPooling(keras.layers.Layer):
             )
         return running_maximum(inputs, axis, reverse)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "direction": self.direction}

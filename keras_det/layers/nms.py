@@ -1,19 +1,21 @@
 """Non-maximum suppression with static shapes: hard, linear or Gaussian, per class or not."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_det.boxes import PADDING_LABEL, box_areas
-
-METHODS = ("gaussian", "linear", "hard")
+from keras_det.names import NMS_METHODS
+from keras_det.types import Config, Tensor
 
 
 def default_iou_threshold(method: str) -> float:
-    """0.5; 0.3 for linear soft-NMS, as in its paper."""
+    """Returns 0.5, or 0.3 for linear soft-NMS, as in its paper."""
     return 0.3 if method == "linear" else 0.5
 
 
-def gather_rows(values, indices):
+def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
     """`values[i, indices[i]]` for every i: `(batch, n, …)` and `(batch, k)` -> `(batch, k, …)`."""
     batch, count = ops.shape(values)[:2]
     starts = ops.expand_dims(ops.arange(batch, dtype="int32") * count, -1)
@@ -21,35 +23,47 @@ def gather_rows(values, indices):
     return ops.take(flat, ops.cast(indices, "int32") + starts, axis=0)
 
 
-def first_of_highest(values):
-    """Index of the highest value on the last axis, the first of equals: int32, one axis less.
+def first_of_highest(values: Tensor) -> Tensor:
+    """Index of the highest value on the last axis, the first one of equal values.
 
-    `ops.argmax` is right, too, but Keras' TensorFlow version looks at the bits of floats to order
-    -0.0: slow inside a loop, and BitwiseAnd is no builtin operator of TFLite.
+    `ops.argmax` returns the same index. Under TensorFlow, however, Keras compares the bits of
+    floats to order -0.0. That is slow inside a loop and needs BitwiseAnd, which is not a builtin
+    operator of TFLite.
+
+    Args:
+        values: `(…, n)`.
+
+    Returns:
+        int32 `(…,)`.
     """
     count = values.shape[-1]
     is_highest = values == ops.max(values, axis=-1, keepdims=True)
-    # The last index where nothing is equal, for NaN: an index out of range would stop the program.
+    # With NaN nothing is equal: the last index keeps the result inside the range.
     return ops.min(ops.where(is_highest, ops.arange(count, dtype="int32"), count - 1), axis=-1)
 
 
-def at_least_one(boxes, scores, labels):
-    """Adds a candidate of score 0, which never passes, where there is none at all."""
+def at_least_one(boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Adds one candidate of score 0, which is never kept, where there are no candidates."""
     if boxes.shape[1] != 0:
         return boxes, scores, labels
     row = [[0, 0], [0, 1]]
     return ops.pad(boxes, [*row, [0, 0]]), ops.pad(scores, row), ops.pad(labels, row)
 
 
-def detections_from(boxes, scores, labels, selected, valid):
-    """The detections dict of chosen candidates: empty slots hold box 0, score 0, label -1.
+def detections_from(
+    boxes: Tensor, scores: Tensor, labels: Tensor, selected: Tensor, valid: Tensor
+) -> dict[str, Tensor]:
+    """Builds the detections dict of the selected candidates.
 
     Args:
-        boxes: `(batch, k, 4)` candidates.
-        scores: `(batch, max_detections)` final scores, highest first.
-        labels: `(batch, k)` of the candidates.
+        boxes: `(batch, k, 4)`, of the candidates.
+        scores: `(batch, max_detections)`, final scores, highest first.
+        labels: `(batch, k)`, of the candidates.
         selected: `(batch, max_detections)` int32 indices into the candidates.
         valid: `(batch, max_detections)` bool, False in empty slots.
+
+    Returns:
+        dict as of `NonMaxSuppression`: empty slots hold box 0, score 0, label -1.
     """
     return {
         "boxes": ops.where(ops.expand_dims(valid, -1), gather_rows(boxes, selected), 0.0),
@@ -63,30 +77,30 @@ def detections_from(boxes, scores, labels, selected, valid):
 class NonMaxSuppression(keras.layers.Layer):
     """Keeps the best boxes and lowers the scores of those that overlap them.
 
-    Soft-NMS, algorithm 1 (https://arxiv.org/abs/1704.04503): again and again the candidate with the
-    highest score is taken (of equals the first), and every other one of its class is rescored by
+    Soft-NMS, algorithm 1 (https://arxiv.org/abs/1704.04503). The layer repeatedly keeps the
+    candidate with the highest score (the first of equal ones) and rescores all others of its class:
 
         gaussian  score * exp(-iou^2 / sigma)
         linear    score * (1 - iou)    where iou > iou_threshold
         hard      score * 0            where iou > iou_threshold   (the usual NMS)
 
-    The Gaussian form never drops a box outright: even a duplicate keeps a lowered score, as in
-    TensorFlow's operator, whose `soft_nms_sigma` is half of this `sigma`. Areas are exact; the
-    NumPy code of the original EfficientDet and CornerNet adds one pixel to each side.
+    The Gaussian form drops no box outright: even a duplicate keeps a lowered score. TensorFlow's
+    operator does the same; its `soft_nms_sigma` is half of this `sigma`. Areas are exact, whereas
+    the NumPy code of the original EfficientDet and CornerNet adds one pixel to each side.
 
-    Shapes are static, so the layer compiles under XLA, and everything runs in float32.
+    Shapes are static, so the layer compiles under XLA. Everything runs in float32.
 
     Args:
         method: "gaussian", "linear" or "hard".
-        iou_threshold: float in 0..1, unused by "gaussian". None: 0.5, for "linear" 0.3.
-        sigma: float > 0, width of the Gaussian; unused by the others.
-        score_threshold: float >= 0. Only candidates whose (rescored) score lies above it are kept.
+        iou_threshold: float in 0..1, not used by "gaussian". None: 0.5, for "linear" 0.3.
+        sigma: float > 0, width of the Gaussian; used by "gaussian" only.
+        score_threshold: float >= 0. Only candidates with a (rescored) score above it are kept.
         max_detections: int >= 1, slots per image.
-        class_agnostic: bool. True lets boxes of different classes suppress one another.
+        class_agnostic: bool. True lets boxes of different classes suppress each other.
 
     Call arguments:
-        boxes: `(batch, k, 4)` xyxy, any scale.
-        scores: `(batch, k)` in 0..1, any order.
+        boxes: `(batch, k, 4)` xyxy, in any unit.
+        scores: `(batch, k)` in 0..1, in any order.
         labels: `(batch, k)` int32.
 
     Returns:
@@ -97,14 +111,14 @@ class NonMaxSuppression(keras.layers.Layer):
 
     def __init__(
         self,
-        method="gaussian",
-        iou_threshold=None,
-        sigma=0.5,
-        score_threshold=0.001,
-        max_detections=100,
-        class_agnostic=False,
-        **kwargs,
-    ):
+        method: str = "gaussian",
+        iou_threshold: float | None = None,
+        sigma: float = 0.5,
+        score_threshold: float = 0.001,
+        max_detections: int = 100,
+        class_agnostic: bool = False,
+        **kwargs: Any,
+    ) -> None:
         # Autocasting would round pixels to half precision.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
         check_settings(method, iou_threshold, sigma, score_threshold, max_detections)
@@ -115,20 +129,22 @@ class NonMaxSuppression(keras.layers.Layer):
         self.max_detections = max_detections
         self.class_agnostic = class_agnostic
 
-    def call(self, boxes, scores, labels):
+    def call(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
         boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
         boxes, scores, labels = at_least_one(boxes, scores, ops.cast(labels, "int32"))
         kept, selected = self._select(boxes, scores, labels)
         valid = kept > self.score_threshold
         return detections_from(boxes, kept, labels, selected, valid)
 
-    def _select(self, boxes, scores, labels):
+    def _select(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Greedy choice: final scores and indices, `(batch, max_detections)` each."""
         places = ops.expand_dims(ops.arange(boxes.shape[1], dtype="int32"), 0)
         slots = ops.expand_dims(ops.arange(self.max_detections, dtype="int32"), 0)
         areas = box_areas(boxes)
 
-        def step(index, state):
+        def step(
+            index: Tensor, state: tuple[Tensor, Tensor, Tensor]
+        ) -> tuple[Tensor, Tensor, Tensor]:
             remaining, kept, selected = state
             best = ops.expand_dims(first_of_highest(remaining), -1)
             top = ops.max(remaining, axis=-1, keepdims=True)
@@ -144,7 +160,8 @@ class NonMaxSuppression(keras.layers.Layer):
         _, kept, selected = ops.fori_loop(0, self.max_detections, step, state)
         return kept, selected
 
-    def _decay(self, iou):
+    def _decay(self, iou: Tensor) -> Tensor:
+        """The factor that rescores a candidate with this IoU."""
         if self.method == "gaussian":
             return ops.exp(ops.square(iou) * (-1.0 / self.sigma))
         threshold = self.iou_threshold
@@ -152,7 +169,9 @@ class NonMaxSuppression(keras.layers.Layer):
         weight = 1.0 - iou if self.method == "linear" else 0.0
         return ops.where(iou > threshold, weight, 1.0)
 
-    def compute_output_spec(self, boxes, scores, labels):
+    def compute_output_spec(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor
+    ) -> dict[str, keras.KerasTensor]:
         batch, slots = boxes.shape[0], self.max_detections
         return {
             "boxes": keras.KerasTensor((batch, slots, 4), "float32"),
@@ -161,7 +180,7 @@ class NonMaxSuppression(keras.layers.Layer):
             "num_detections": keras.KerasTensor((batch,), "int32"),
         }
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "method": self.method,
@@ -173,12 +192,22 @@ class NonMaxSuppression(keras.layers.Layer):
         }
 
 
-def check_settings(method, iou_threshold, sigma, score_threshold, max_detections):
-    """Raises ValueError naming the setting that is out of its range."""
-    if method not in METHODS:
+def check_settings(
+    method: str,
+    iou_threshold: float | None,
+    sigma: float,
+    score_threshold: float,
+    max_detections: int,
+) -> None:
+    """Checks the settings of `NonMaxSuppression`, in its units and ranges.
+
+    Raises:
+        ValueError: a setting is out of its range; the message names it.
+    """
+    if method not in NMS_METHODS:
         raise ValueError(
-            f'`method` must be one of {METHODS}. Received: method={method!r}. "hard" is the usual '
-            "non-maximum suppression."
+            f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Take "hard" for '
+            "the classic non-maximum suppression."
         )
     ranges = {
         "iou_threshold": (iou_threshold is None or 0 <= iou_threshold <= 1, "in 0..1 or None"),
@@ -195,12 +224,12 @@ def check_settings(method, iou_threshold, sigma, score_threshold, max_detections
             )
 
 
-def _iou_with(chosen, boxes, areas):
-    """IoU of one box per image, `(batch, 1, 4)`, with all: `(batch, k)`."""
+def _iou_with(chosen: Tensor, boxes: Tensor, areas: Tensor) -> Tensor:
+    """IoU `(batch, k)` of one box per image `(batch, 1, 4)` with all boxes `(batch, k, 4)`."""
     left_top = ops.maximum(boxes[..., :2], chosen[..., :2])
     right_bottom = ops.minimum(boxes[..., 2:], chosen[..., 2:])
     sides = ops.maximum(right_bottom - left_top, 0.0)
     common = sides[..., 0] * sides[..., 1]
     union = areas + box_areas(chosen) - common
-    # Without overlap the quotient is 0 whatever stands below; two empty boxes would give 0 / 0.
+    # Without overlap the quotient is 0 for any divisor. Two empty boxes would give 0 / 0.
     return common / ops.where(common > 0, union, 1.0)

@@ -1,8 +1,13 @@
-"""The first layer of every detector: pixels 0..255 to what the backbone was trained on."""
+"""The first layer of every detector: scales pixels 0..255 to the range of the backbone."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_det.types import Config, Shape, Tensor
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 
@@ -16,10 +21,10 @@ class Normalization(keras.layers.Layer):
     Args:
         mean: three floats in 0..255, in the order of `channel_order`.
         scale: three floats, positive, in the order of `channel_order`.
-        channel_order: "rgb" or "bgr", the order the backbone was trained on; "bgr" reverses the
-            channels of the RGB input before normalising.
-        fill_color: three ints in 0..255, RGB: what padding is painted with. Default: the mean, so
-            that padding is 0 for the network.
+        channel_order: "rgb" or "bgr", the order that the backbone was trained on. "bgr" reverses
+            the channels of the RGB input before normalising.
+        fill_color: three ints in 0..255, RGB, the colour of the padding. Default: the mean,
+            rounded, which is about 0 after normalising.
 
     Call arguments:
         images: `(batch, height, width, 3)`, RGB, 0..255, uint8 or float.
@@ -28,7 +33,14 @@ class Normalization(keras.layers.Layer):
         Tensor `(batch, height, width, 3)`, float32.
     """
 
-    def __init__(self, mean, scale, channel_order="rgb", fill_color=None, **kwargs):
+    def __init__(
+        self,
+        mean: Sequence[float],
+        scale: Sequence[float],
+        channel_order: str = "rgb",
+        fill_color: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.mean = [float(value) for value in mean]
@@ -38,7 +50,7 @@ class Normalization(keras.layers.Layer):
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(
                 f"`channel_order` must be one of {CHANNEL_ORDERS}. Received: {channel_order!r}. "
-                "Images come in as RGB; say what the backbone was trained on."
+                "Give the order that the backbone was trained on; the input is RGB either way."
             )
         if len(self.mean) != 3 or len(self.scale) != 3 or min(self.scale) <= 0:
             raise ValueError(
@@ -48,23 +60,23 @@ class Normalization(keras.layers.Layer):
             )
 
     @property
-    def fill_color(self):
-        """What padding is painted with: three ints in 0..255, RGB; the mean unless given."""
+    def fill_color(self) -> tuple[int, ...]:
+        """Colour of the padding: three ints in 0..255, RGB. The rounded mean unless given."""
         if self._fill_color is not None:
             return tuple(self._fill_color)
         mean = self.mean if self.channel_order == "rgb" else self.mean[::-1]
         return tuple(int(value) for value in np.rint(mean))
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         images = ops.cast(images, "float32")
         if self.channel_order == "bgr":
             images = ops.flip(images, axis=-1)
         return (images - ops.array(self.mean, "float32")) / ops.array(self.scale, "float32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         config.pop("dtype")
         return {

@@ -1,27 +1,36 @@
-"""Gradient checkpointing: compute again in the backward pass what would fill the memory."""
+"""Gradient checkpointing: saves memory by recomputing activations in the backward pass."""
+
+from collections.abc import Callable, Sequence
 
 import keras
 
+from keras_det.types import Tensor
 
-def rematerialized(function, layers, inputs):
-    """`function(inputs)`, whose intermediate results are not kept for the gradient.
 
-    Training with sublinear memory (https://arxiv.org/abs/1604.06174): one more forward pass for the
-    memory of all that lies between `inputs` and the result. Batch-norm statistics are updated once,
-    from the first pass; Keras' own `RematScope` updates them in both under TensorFlow.
+def rematerialized(
+    function: Callable[[Tensor], Tensor], layers: Sequence[keras.layers.Layer], inputs: Tensor
+) -> Tensor:
+    """Computes `function(inputs)` without storing its activations for the gradient.
+
+    Training with sublinear memory (https://arxiv.org/abs/1604.06174): costs one more forward pass
+    and saves the memory of all activations between `inputs` and the result. The statistics of batch
+    normalisation are updated once, in the first pass. Under TensorFlow, Keras' own `RematScope`
+    updates them in both passes.
 
     Args:
-        function: from a tensor to a tensor, of `layers` and `keras.ops` only.
-        layers: built layers whose variables it uses.
+        function: maps a tensor to a tensor, using only `layers` and `keras.ops`.
+        layers: built layers whose variables `function` uses.
         inputs: tensor.
 
     Returns:
-        What `function` returns.
+        The result of `function`.
     """
     trainable = [v for layer in layers for v in layer.trainable_variables]
     fixed = [v for layer in layers for v in layer.non_trainable_variables]
 
-    def run(inputs, trainable_values, fixed_values):
+    def run(
+        inputs: Tensor, trainable_values: list[Tensor], fixed_values: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         values = [*zip(trainable, trainable_values, strict=True)]
         values += zip(fixed, fixed_values, strict=True)
         with keras.StatelessScope(state_mapping=values) as scope:
@@ -29,7 +38,7 @@ def rematerialized(function, layers, inputs):
         updates = [scope.get_current_value(variable) for variable in fixed]
         return outputs, updates
 
-    # Copies: TensorFlow would count the gradient of a variable once more than that of a tensor.
+    # Copies, because TensorFlow would count the gradient of a variable twice.
     values = [[keras.ops.copy(v) for v in group] for group in (trainable, fixed)]
     outputs, updates = keras.remat(run)(inputs, *values)
     for variable, before, update in zip(fixed, values[1], updates, strict=True):

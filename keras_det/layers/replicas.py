@@ -1,10 +1,15 @@
-"""One training step on several devices under `tf.distribute`: what must be shared between them."""
+"""Helpers for training steps that several devices share under `tf.distribute`."""
 
 import keras
 
+from keras_det.types import Tensor
+
 
 def num_replicas() -> int:
-    """Devices that share the step being traced; 1 outside `tf.distribute` and on other backends."""
+    """Number of devices that share the current step.
+
+    It is 1 outside `tf.distribute` and on other backends than TensorFlow.
+    """
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -14,10 +19,16 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def sum_over_replicas(value):
-    """The sum of a scalar over the devices; the value itself on one.
+def sum_over_replicas(value: Tensor) -> Tensor:
+    """Sums a scalar over the devices that share the step.
 
-    No gradient is meant to flow through it: it is for counts.
+    Meant for counts: do not send gradients through it.
+
+    Args:
+        value: scalar.
+
+    Returns:
+        Scalar; `value` itself where there is only one device.
     """
     if num_replicas() == 1:
         return value

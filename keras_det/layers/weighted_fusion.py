@@ -1,16 +1,20 @@
-"""The learnable blend of feature maps in a BiFPN node."""
+"""The learnable weighted sum of feature maps in a BiFPN node."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_det.errors import suggest
+from keras_det.types import Config, Shape, Tensor
 
 METHODS = ("fast", "softmax")
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class WeightedFusion(keras.layers.Layer):
-    """Blends feature maps of one shape with learnable, non-negative weights.
+    """Adds feature maps of one shape with learnable, non-negative weights.
 
     EfficientDet section 3.3 (https://arxiv.org/abs/1911.09070), "fast normalized fusion" and
     "softmax-based fusion":
@@ -18,12 +22,13 @@ class WeightedFusion(keras.layers.Layer):
         fast:    out = sum_i(relu(w_i) * x_i) / (sum_i(relu(w_i)) + epsilon)
         softmax: out = sum_i(exp(w_i) * x_i) / sum_i(exp(w_i))
 
-    All weights start at 1, so an untrained layer returns the mean ("fast" up to epsilon). In "fast"
-    a weight at or below zero drops its input and gets no gradient; "softmax" drops none.
+    All weights start at 1, so an untrained layer returns the mean ("fast": up to epsilon). With
+    "fast", a weight at or below zero drops its input and gets no gradient. "softmax" drops none.
 
     Args:
-        epsilon: float. Keeps the division of "fast" finite when every weight is off.
-        method: "fast" or "softmax". The paper found the first faster, the results alike.
+        epsilon: float > 0. Keeps the division of "fast" finite when every weight is zero or below;
+            not used by "softmax".
+        method: "fast" or "softmax". The paper found similar results, and "fast" to be faster.
 
     Call arguments:
         inputs: list of two or more tensors `(batch, height, width, channels)`.
@@ -32,17 +37,17 @@ class WeightedFusion(keras.layers.Layer):
         Tensor `(batch, height, width, channels)`, in the compute dtype.
     """
 
-    def __init__(self, epsilon=1e-4, method="fast", **kwargs):
+    def __init__(self, epsilon: float = 1e-4, method: str = "fast", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if method not in METHODS:
             raise ValueError(
                 f"`method` must be one of {METHODS}. Received: {method!r}."
-                f"{suggest(method, METHODS)} For a plain sum add the maps."
+                f"{suggest(method, METHODS)} For a sum without weights use keras.layers.Add."
             )
         self.epsilon = epsilon
         self.method = method
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         shapes = [tuple(shape) for shape in input_shape]
         if len(shapes) < 2 or len(set(shapes)) > 1:
             raise ValueError(
@@ -54,8 +59,8 @@ class WeightedFusion(keras.layers.Layer):
             name="fusion_weights", shape=(len(shapes),), initializer="ones"
         )
 
-    def call(self, inputs):
-        # Normalised in float32: epsilon 1e-4 vanishes beside 1 in half precision.
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        # Normalised in float32: in half precision 1 + 1e-4 rounds to 1.
         weights = ops.cast(self.fusion_weights, "float32")
         if self.method == "softmax":
             weights = ops.softmax(weights)
@@ -65,8 +70,8 @@ class WeightedFusion(keras.layers.Layer):
         weights = ops.cast(weights, self.compute_dtype)
         return sum(weights[i] * x for i, x in enumerate(inputs))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return tuple(input_shape[0])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "epsilon": self.epsilon, "method": self.method}

@@ -1,7 +1,8 @@
-"""How sure a difference of two average precisions is: both measured on the same drawn images."""
+"""Confidence interval of the difference of two detectors' AP: the paired bootstrap over images."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +14,14 @@ INTERVAL = (2.5, 97.5)
 
 @dataclasses.dataclass(frozen=True)
 class PairedPrecision:
-    """Two detectors on the same images.
+    """AP of two detectors on the same images.
 
-    Args:
-        first, second: AP of each on all images, 0..1, as COCO counts it.
-        mean_drop: mean of AP(first) - AP(second) over resampled sets of images.
+    Attributes:
+        first, second: AP of each on all images, 0..1, as COCO defines it.
+        mean_drop: mean of AP(first) - AP(second) over the resampled sets of images.
         interval: the 2.5th and the 97.5th percentile of that difference.
-        num_images: images in a set.
-        resamples: sets drawn.
+        num_images: images per set.
+        resamples: sets with at least one object, over which mean and percentiles are taken.
     """
 
     first: float
@@ -37,30 +38,36 @@ class PairedPrecision:
 
 
 def paired_bootstrap(
-    ground_truth: Sequence[dict],
-    first: Sequence[dict],
-    second: Sequence[dict],
+    ground_truth: Sequence[Mapping[str, Any]],
+    first: Sequence[Mapping[str, Any]],
+    second: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
     resamples: int = 1000,
     seed: int = 0,
 ) -> PairedPrecision:
     """Compares two detectors' AP by the paired bootstrap over images.
 
-    As many images as there are get drawn with replacement, both detectors are measured on the same
-    draw, and the differences are collected (Efron and Tibshirani, An Introduction to the Bootstrap,
-    1993, chapter 13: the percentile interval). Images that are hard for both cancel out.
+    Each resample draws as many images as there are, with replacement, and measures both detectors
+    on them; the differences form the distribution (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993, chapter 13: the percentile interval). Images that are hard for both detectors
+    cancel out.
 
     Args:
-        ground_truth, first, second, class_names: as of `coco_metrics`.
-        resamples: int, number of draws.
+        ground_truth: as of `coco_metrics`.
+        first, second: detections of the two detectors, each as `detections` of `coco_metrics`.
+        class_names: as of `coco_metrics`.
+        resamples: int >= 1, number of draws.
         seed: int, of the draws.
 
     Returns:
-        `PairedPrecision`; NaN where there is nothing to find.
+        `PairedPrecision`; NaN where the images hold no objects.
+
+    Raises:
+        ValueError: numbers of images differ, or a label is out of range.
     """
     tables = [_tables(ground_truth, each, class_names) for each in (first, second)]
     count = len(ground_truth)
-    whole = [float(_precision(each, np.ones((1, count)))[0]) for each in tables]
+    ap_first, ap_second = (float(_precision(each, np.ones((1, count)))[0]) for each in tables)
     draws = np.random.default_rng(seed).multinomial(count, [1 / count] * count, resamples)
     drops = np.concatenate(
         [
@@ -68,21 +75,22 @@ def paired_bootstrap(
             for part in np.array_split(draws, max(1, resamples // 100))
         ]
     )
-    drops = drops[np.isfinite(drops)]  # a draw may hold no object
+    drops = drops[np.isfinite(drops)]  # NaN where a draw holds no object
     low, high = np.percentile(drops, INTERVAL) if len(drops) else (np.nan, np.nan)
     mean = float(drops.mean()) if len(drops) else float("nan")
-    return PairedPrecision(*whole, mean, (float(low), float(high)), count, len(drops))
+    interval = float(low), float(high)
+    return PairedPrecision(ap_first, ap_second, mean, interval, count, len(drops))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Table:
-    """The detections of one class, the best first.
+    """The detections of one class, highest score first.
 
-    Args:
-        image: `(n,)`, of each detection.
-        hits: bool `(10, n)`: it is the partner of an object, by IoU threshold.
-        counted: bool `(10, n)`: it counts; one in a crowd does not.
-        objects: `(num_images,)`, to be found.
+    Attributes:
+        image: `(n,)`, index of the image of each detection.
+        hits: bool `(10, n)`, per IoU threshold: the detection matches an object.
+        counted: bool `(10, n)`, per IoU threshold: the detection counts (not inside a crowd).
+        objects: `(num_images,)`, number of objects per image, without crowds.
     """
 
     image: np.ndarray
@@ -91,15 +99,20 @@ class _Table:
     objects: np.ndarray
 
 
-def _tables(ground_truth, detections, class_names):
-    """Matches every image once; a draw only weighs them."""
+def _tables(
+    ground_truth: Sequence[Mapping[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+) -> list[_Table]:
+    """Matches every image once, one table per class; draws only weight the images."""
     found = evaluated(ground_truth, detections, class_names, sizes=("all",))
     images = len(ground_truth)
     rows = [found.evalImgs[k * images : (k + 1) * images] for k in range(len(class_names))]
     return [_table(row, images) for row in rows]
 
 
-def _table(row, images):
+def _table(row: Sequence[dict[str, Any] | None], images: int) -> _Table:
+    """The table of one class from pycocotools' match of every image (None: nothing there)."""
     objects, parts = np.zeros(images), []
     for i, each in enumerate(row):
         if each is None:
@@ -117,11 +130,11 @@ def _table(row, images):
     return _Table(image[order], matches & counted, counted, objects)
 
 
-def _precision(tables, draws):
-    """AP of each draw `(draws, num_images)`, how often each image was drawn: `(draws,)`.
+def _precision(tables: Sequence[_Table], draws: np.ndarray) -> np.ndarray:
+    """AP `(draws,)` of each draw; `draws` `(draws, num_images)` counts how often it has each image.
 
-    An image drawn twice gives two equal detections in a row; counting them at once gives the same
-    interpolated precision, since that of a run of hits grows along it.
+    An image drawn twice gives two equal detections in a row. Both are counted at once here, which
+    gives the same interpolated precision, because precision rises along a run of hits.
     """
     per_class = np.stack([_class_precision(table, draws) for table in tables])
     defined = ~np.isnan(per_class)
@@ -130,7 +143,8 @@ def _precision(tables, draws):
         return total / defined.sum(axis=0)
 
 
-def _class_precision(table, draws):
+def _class_precision(table: _Table, draws: np.ndarray) -> np.ndarray:
+    """AP `(draws,)` of one class; NaN where a draw has no object of it."""
     objects = draws @ table.objects
     weights = draws[:, table.image].astype(np.float64)
     area = np.zeros(len(draws))

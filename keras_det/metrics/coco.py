@@ -1,10 +1,14 @@
-"""COCO's twelve numbers and the average precision of each class, by pycocotools."""
+"""COCO's twelve metrics and the average precision of each class, computed by pycocotools."""
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pycocotools.cocoeval import COCOeval
 
 # In the order of pycocotools' `stats`: name, kind, IoU, object size, detections per image.
 NUMBERS = (
@@ -24,12 +28,15 @@ NUMBERS = (
 
 
 def coco_metrics(
-    ground_truth: Sequence[dict], detections: Sequence[dict], class_names: Sequence[str]
-) -> dict:
+    ground_truth: Sequence[Mapping[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
     """Average precision and recall as COCO defines them (https://cocodataset.org/#detection-eval).
 
-    Sizes are those of the annotation's area, in square pixels of the original image: small below
-    32^2, medium below 96^2, large above. Detections that lie in a crowd region count neither way.
+    The size of an object is its annotated area in square pixels of the original image: small below
+    32^2, medium below 96^2, large above. Detections inside a crowd region are neither right nor
+    wrong.
 
     Args:
         ground_truth: one dict per image: `boxes` `(n, 4)` xyxy pixels of the original image,
@@ -41,14 +48,17 @@ def coco_metrics(
         class_names: label k means `class_names[k]`.
 
     Returns:
-        dict of the twelve numbers, floats in 0..1, under the names in `NUMBERS` ("AP", "AP50", …),
-        and "AP_per_class", a dict from class name to AP. NaN where there is nothing to find.
+        dict of the twelve metrics, floats in 0..1, under the names in `NUMBERS` ("AP", "AP50", …),
+        and "AP_per_class", a dict from class name to AP. NaN where the images hold no such object.
+
+    Raises:
+        ValueError: numbers of images, boxes and labels differ, or a label is out of range.
     """
     evaluation = evaluated(ground_truth, detections, class_names)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation.accumulate()
         evaluation.summarize()
-    metrics = {
+    metrics: dict[str, Any] = {
         name: _or_nan(value) for (name, *_), value in zip(NUMBERS, evaluation.stats, strict=True)
     }
     # precision: IoU, recall, class, size, detections per image.
@@ -59,12 +69,23 @@ def coco_metrics(
     return metrics
 
 
-def evaluated(ground_truth, detections, class_names, sizes=None):
-    """pycocotools' evaluation with every image matched, before it accumulates.
+def evaluated(
+    ground_truth: Sequence[Mapping[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    sizes: Sequence[str] | None = None,
+) -> "COCOeval":
+    """Matches the detections of every image with pycocotools.
 
     Args:
         ground_truth, detections, class_names: as of `coco_metrics`.
-        sizes: names of the object sizes to match for. Default: COCO's four.
+        sizes: object sizes to match for: "all", "small", "medium", "large". Default: all four.
+
+    Returns:
+        pycocotools' `COCOeval` after `evaluate()`, before `accumulate()`.
+
+    Raises:
+        ValueError: as of `coco_metrics`.
     """
     from pycocotools.cocoeval import COCOeval
 
@@ -78,11 +99,12 @@ def evaluated(ground_truth, detections, class_names, sizes=None):
     detected = [_detections(row, i, len(class_names)) for i, row in enumerate(detections)]
 
     class Evaluation(COCOeval):
-        """Takes the objects as they are: the COCO class would copy and index them first."""
+        """Uses the objects directly; pycocotools' `COCO` class would copy and index them first."""
 
-        def _prepare(self):
+        def _prepare(self) -> None:
             self._gts, self._dts = _numbered_groups(annotated), _numbered_groups(detected)
-            self.evalImgs, self.eval = [], {}
+            self.evalImgs: list[dict[str, Any] | None] = []
+            self.eval: dict[str, Any] = {}
 
     evaluation = Evaluation(iouType="bbox")
     params = evaluation.params
@@ -95,13 +117,13 @@ def evaluated(ground_truth, detections, class_names, sizes=None):
     return evaluation
 
 
-def _or_nan(value) -> float:
-    """pycocotools' -1 means that there is nothing to find."""
+def _or_nan(value: float) -> float:
+    """Replaces -1, pycocotools' value where there are no objects, by NaN."""
     return float(value) if value > -1 else float("nan")
 
 
-def _numbered_groups(images):
-    """Objects by (image, class). Their ids start at 1: to pycocotools a match with id 0 is none."""
+def _numbered_groups(images: Iterable[Sequence[dict[str, Any]]]) -> "_Groups":
+    """Groups objects by (image, class). Ids start at 1: pycocotools takes id 0 for no match."""
     groups = _Groups()
     for number, entry in enumerate((entry for image in images for entry in image), start=1):
         entry["id"] = number
@@ -109,14 +131,15 @@ def _numbered_groups(images):
     return groups
 
 
-class _Groups(dict):
-    """Lists by key; a key that is not there is an empty list, and does not take up room."""
+class _Groups(dict[tuple[int, int], list[dict[str, Any]]]):
+    """Lists by key. A missing key gives an empty list without being stored."""
 
-    def __missing__(self, key):
+    def __missing__(self, key: tuple[int, int]) -> list[dict[str, Any]]:
         return []
 
 
-def _annotations(row, image, num_classes):
+def _annotations(row: Mapping[str, Any], image: int, num_classes: int) -> list[dict[str, Any]]:
+    """The objects of one image as pycocotools' annotations."""
     boxes, labels = _boxes_and_labels(row, image, num_classes, "ground_truth")
     crowd = row.get("crowd")
     area = row.get("area")
@@ -137,7 +160,8 @@ def _annotations(row, image, num_classes):
     ]
 
 
-def _detections(row, image, num_classes):
+def _detections(row: Mapping[str, Any], image: int, num_classes: int) -> list[dict[str, Any]]:
+    """The detections of one image as pycocotools' results."""
     boxes, labels = _boxes_and_labels(row, image, num_classes, "detections")
     scores = np.asarray(row["scores"], "float64").reshape(-1)
     rows = zip(boxes.tolist(), labels.tolist(), scores.tolist(), strict=True)
@@ -154,30 +178,35 @@ def _detections(row, image, num_classes):
     ]
 
 
-def _boxes_and_labels(row, image, num_classes, argument):
+def _boxes_and_labels(
+    row: Mapping[str, Any], image: int, num_classes: int, argument: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes as COCO's (x, y, width, height) and labels, checked."""
     boxes = np.asarray(row["boxes"], "float64").reshape(-1, 4)
     labels = np.asarray(row["labels"], "int64").reshape(-1)
     if len(boxes) != len(labels):
         raise ValueError(
             f"`{argument}[{image}]` must have one label per box. Received: {len(boxes)} boxes, "
-            f"{len(labels)} labels. Cut both to `num_detections`."
+            f"{len(labels)} labels. Give the labels in the order of the boxes."
         )
     wrong = labels[(labels < -1) | (labels >= num_classes)]
     if len(wrong):
         raise ValueError(
             f"`{argument}[{image}]['labels']` must lie in 0..{num_classes - 1}, or be -1 for an "
-            f"empty slot. Received: {int(wrong[0])}. Label k means class_names[k]: the two lists "
-            "of classes must agree."
+            f"empty slot. Received: {int(wrong[0])}. Label k means class_names[k]: give the "
+            "`class_names` of the data set and of the model that made the detections."
         )
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=-1), labels
 
 
-def format_metrics(metrics: dict) -> str:
-    """The table that COCO prints, and the AP of each class, the best first; "-" where undefined.
+def format_metrics(metrics: Mapping[str, Any]) -> str:
+    """Formats COCO's table and the AP of each class, the best first; "-" where it is NaN.
 
     Args:
-        metrics: what `coco_metrics` returns.
+        metrics: dict as `coco_metrics` returns it; metrics that are missing are left out.
+
+    Returns:
+        The table as text, without a line break at the end.
     """
     lines = [
         f"{name:<10} {kind:<17} IoU={iou:<9} area={size:<6} detections={limit:<3}  "
@@ -194,5 +223,5 @@ def format_metrics(metrics: dict) -> str:
     return "\n".join(lines)
 
 
-def _number(value) -> str:
+def _number(value: float | None) -> str:
     return "    -" if value is None or np.isnan(value) else f"{value:.3f}"

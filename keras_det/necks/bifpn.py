@@ -1,9 +1,12 @@
 """BiFPN: repeated, weighted, two-way fusion of a feature pyramid.
 
 EfficientDet section 3 (https://arxiv.org/abs/1911.09070), figure 2 (d), as the original code builds
-it: each node fuses its inputs, then activates, then convolves (depthwise-separable 3x3 with bias),
-then normalises; there is no activation after the normalisation.
+it. Each node fuses its inputs, activates, convolves (depthwise-separable 3x3 with bias) and
+normalises. There is no activation after the normalisation.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -12,7 +15,10 @@ from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.resample import ResampleToLevel
 from keras_det.layers.weighted_fusion import WeightedFusion
 from keras_det.necks.pyramid import PyramidNeck
+from keras_det.types import Config, Features, Shape, Size, Tensor
 
+# The nodes of one BiFPN cell: (level, inputs) of each, see `bifpn_wiring`.
+Wiring = list[tuple[int, list[int]]]
 FUSIONS = ("fast", "softmax", "sum")
 
 
@@ -21,26 +27,34 @@ class BiFPNNode(keras.layers.Layer):
     """One node: resample the inputs to its level, fuse, activate, convolve, normalise.
 
     Args:
-        size: (height, width) of the node's level.
-        channels: channels of the pyramid.
+        size: (height, width) of the node's level, in cells.
+        channels: int, channels of the pyramid.
         fusion: "fast" or "softmax" (learnable weights, `WeightedFusion`) or "sum".
         activation: name of a Keras activation.
 
     Call arguments:
-        inputs: list of feature maps of any level.
+        inputs: list of maps `(batch, height, width, channels)` of any level.
 
     Returns:
         Tensor `(batch, *size, channels)`.
     """
 
-    def __init__(self, size, channels, fusion="fast", activation="silu", **kwargs):
+    def __init__(
+        self,
+        size: Size,
+        channels: int,
+        fusion: str = "fast",
+        activation: str = "silu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.size = tuple(size)
+        height, width = size
+        self.size = (height, width)
         self.channels = channels
         self.fusion = fusion
         self.activation = activation
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         policy = self.dtype_policy
         fused = (input_shape[0][0], *self.size, self.channels)
         self.resample = []
@@ -48,7 +62,7 @@ class BiFPNNode(keras.layers.Layer):
             layer = ResampleToLevel(self.size, self.channels, dtype=policy, name=f"resample_{i}")
             layer.build(shape)
             self.resample.append(layer)
-        self.blend = None
+        self.blend: WeightedFusion | None = None
         if self.fusion != "sum":
             self.blend = WeightedFusion(method=self.fusion, dtype=policy, name="fusion")
             self.blend.build([fused] * len(input_shape))
@@ -59,16 +73,16 @@ class BiFPNNode(keras.layers.Layer):
         self.norm = BatchNorm(dtype=policy, name="norm")
         self.norm.build(fused)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Sequence[Tensor], training: bool | None = None) -> Tensor:
         maps = [layer(x, training=training) for layer, x in zip(self.resample, inputs, strict=True)]
         x = self.blend(maps) if self.blend is not None else sum(maps[1:], maps[0])
         x = keras.activations.get(self.activation)(x)
         return self.norm(self.convolution(x), training=training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (input_shape[0][0], *self.size, self.channels)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "size": self.size,
@@ -78,20 +92,22 @@ class BiFPNNode(keras.layers.Layer):
         }
 
 
-def bifpn_wiring(levels) -> list[tuple[int, list[int]]]:
-    """Which feature feeds which node of one BiFPN cell, in the order the original numbers them.
+def bifpn_wiring(levels: Sequence[int]) -> Wiring:
+    """Lists the nodes of one BiFPN cell and their inputs, in the order of the original code.
+
+    The top-down nodes come first; their inputs are the same level, then the level above. Then come
+    the bottom-up nodes; their inputs are the cell's input, the top-down node, then the level below.
+    The top level has no top-down node, so its bottom-up node has two inputs.
 
     Args:
         levels: pyramid levels, finest first, e.g. `(3, 4, 5, 6, 7)`.
 
     Returns:
-        list of `(level, inputs)`, one per node; an input is an index into the list that starts with
-        the cell's own inputs (one per level) and grows by each node. First the way down (same
-        level, then from above), then the way up (input, way down, from below); the top level has
-        no way down and takes two inputs.
+        list of `(level, inputs)`, one per node. An input is an index into a list of maps that
+        starts with the cell's own inputs (one per level) and grows by the output of each node.
     """
     newest = {level: i for i, level in enumerate(levels)}
-    nodes = []
+    nodes: Wiring = []
     for i in reversed(range(len(levels) - 1)):
         nodes.append((levels[i], [i, newest[levels[i + 1]]]))
         newest[levels[i]] = len(levels) + len(nodes) - 1
@@ -105,20 +121,20 @@ def bifpn_wiring(levels) -> list[tuple[int, list[int]]]:
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class BiFPN(PyramidNeck):
-    """Extends a backbone's pyramid to the wanted levels and fuses it `num_cells` times.
+    """Extends a backbone's pyramid to all levels of the result and fuses it `num_cells` times.
 
-    The first extra level is a 1x1 convolution with batch normalisation on the backbone's last
-    level, then 3x3 max-pooling with stride 2; further levels are pooled from it.
+    The first extra level is made from the backbone's last level: a 1x1 convolution with batch
+    normalisation, then 3x3 max-pooling with stride 2. Further levels are pooled from it.
 
     Args:
-        channels: channels of every level.
-        num_cells: how often the cell is repeated. Default: as in D0.
-        fusion: "fast": fast normalised fusion with learnable ReLU weights; "softmax": learnable
-            weights through a softmax (the paper's other equation); "sum": plain sum, as the
-            published D6, D7, D7x and Lite models have it.
-        activation: name of a Keras activation, "silu" (D) or "relu6" (Lite).
-        min_level: finest level of the result.
-        max_level: coarsest level of the result.
+        channels: int, channels of every level.
+        num_cells: int, how often the cell is repeated. Default: as in D0.
+        fusion: "fast": fast normalised fusion with learnable ReLU weights. "softmax": learnable
+            weights with a softmax (the paper's other equation). "sum": sum without weights, as in
+            the published D6, D7, D7x and Lite models.
+        activation: name of a Keras activation, "silu" (D0–D7x) or "relu6" (Lite).
+        min_level: int, finest level of the result.
+        max_level: int, coarsest level of the result.
 
     Call arguments:
         features: dict "P3" … "P5" (at least `min_level`, further levels contiguous) of maps
@@ -130,35 +146,35 @@ class BiFPN(PyramidNeck):
 
     def __init__(
         self,
-        channels,
-        num_cells=3,
-        fusion="fast",
-        activation="silu",
-        min_level=3,
-        max_level=7,
-        **kwargs,
-    ):
+        channels: int,
+        num_cells: int = 3,
+        fusion: str = "fast",
+        activation: str = "silu",
+        min_level: int = 3,
+        max_level: int = 7,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(channels, min_level, max_level, **kwargs)
         if fusion not in FUSIONS:
             raise ValueError(
                 f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}."
-                f'{suggest(fusion, FUSIONS)} "fast" is EfficientDet\'s default.'
+                f'{suggest(fusion, FUSIONS)} Take "fast", EfficientDet\'s default, if in doubt.'
             )
         if min_level == max_level:
             raise ValueError(
                 f"BiFPN fuses levels: `max_level` must be above `min_level`. Received: {min_level} "
-                'for both. Use neck="fpn" for a single level.'
+                "for both. Use keras_det.necks.FPN for a single level."
             )
         self.num_cells = num_cells
         self.fusion = fusion
         self.activation = activation
 
     @property
-    def wiring(self):
-        """The nodes of one cell and what feeds them: `bifpn_wiring` of the levels."""
+    def wiring(self) -> Wiring:
+        """The nodes of one cell and their inputs, as `bifpn_wiring` lists them."""
         return bifpn_wiring(self.levels)
 
-    def build(self, input_shape):
+    def build(self, input_shape: dict[str, Shape]) -> None:
         shapes = self.input_shapes(input_shape)
         num_given, results = len(shapes), self.output_shapes(input_shape)
         shapes += results[num_given:]
@@ -189,7 +205,7 @@ class BiFPN(PyramidNeck):
                 available.append((shapes[0][0], *size, self.channels))
             shapes = results
 
-    def call(self, features, training=None):
+    def call(self, features: Features, training: bool | None = None) -> Features:
         maps = [features[name] for name in self.taken(features)]
         for layer in self.extra_levels:
             maps.append(layer(maps[-1], training=training))
@@ -200,13 +216,13 @@ class BiFPN(PyramidNeck):
             maps = self._outputs(maps, wiring)
         return {f"P{level}": x for level, x in zip(self.levels, maps, strict=True)}
 
-    def _outputs(self, maps, wiring):
+    def _outputs(self, maps: list[Tensor], wiring: Wiring) -> list[Tensor]:
         """The last map of each level, finest first."""
         newest = dict(zip(self.levels, maps, strict=False))
         newest.update(zip([level for level, _ in wiring], maps[len(self.levels) :], strict=True))
         return [newest[level] for level in self.levels]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "num_cells": self.num_cells,

@@ -1,4 +1,4 @@
-"""Necks by name: what `neck=` of a detector takes."""
+"""Makes the neck that a detector's argument `neck` names."""
 
 import keras
 
@@ -14,16 +14,19 @@ NECKS = {"fpn": FPN, "pafpn": PAFPN, "nas_fpn": NASFPN, "bifpn": BiFPN}
 def make_neck(
     neck: str | keras.layers.Layer, channels: int, min_level: int, max_level: int
 ) -> keras.layers.Layer:
-    """A neck from its name, or the given one, checked to give the levels that are asked for.
+    """Makes a neck from its name, or checks that a given neck returns the required levels.
 
     Args:
-        neck: "fpn", "pafpn", "nas_fpn" (levels 3 to 7) or "bifpn", with their classes' defaults
-            otherwise; or a layer with the property `levels`, which is returned as it is.
-        channels: channels of every level, for a neck by name.
-        min_level, max_level: finest and coarsest level of the result.
+        neck: "fpn", "pafpn", "nas_fpn" (levels 3 to 7 only) or "bifpn"; other arguments of their
+            classes keep their defaults. Or a layer with the property `levels`, returned unchanged.
+        channels: int, channels of every level; used for a name only.
+        min_level, max_level: ints, finest and coarsest level of the result.
 
     Returns:
         Layer from a dict of the backbone's levels to a dict "P<min_level>" … "P<max_level>".
+
+    Raises:
+        ValueError: the name is unknown, or the neck has no or other levels.
     """
     if isinstance(neck, str) and neck in NECKS:
         return NECKS[neck](channels, min_level=min_level, max_level=max_level, name=neck)
@@ -36,7 +39,7 @@ def make_neck(
     if tuple(neck.levels) != tuple(range(min_level, max_level + 1)):
         raise ValueError(
             f"`neck` must give the levels {min_level} to {max_level}, `min_level` and `max_level` "
-            f"of the model. Received: {neck.name} with levels {list(neck.levels)}. Give both the "
-            "same levels."
+            f"of the model. Received: {neck.name} with levels {list(neck.levels)}. Give the neck "
+            "and the model the same levels."
         )
     return neck

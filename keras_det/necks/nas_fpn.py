@@ -1,6 +1,7 @@
-"""NAS-FPN: the cell of seven merges that a search found, repeated."""
+"""NAS-FPN: repeats a cell of seven nodes that was found by architecture search."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -8,12 +9,13 @@ from keras import ops
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.resample import ResampleToLevel, max_pool_downsample, nearest_upsample
 from keras_det.necks.pyramid import PyramidNeck
+from keras_det.types import Config, Features, Shape, Size, Tensor
 
 
 class Merge(NamedTuple):
     """One node of the cell: what it merges and how.
 
-    Inputs count the cell's own inputs P3 … P7 as 0 … 4, then the nodes from 5 on.
+    Inputs are numbered: the cell's own inputs P3 … P7 are 0 … 4, the nodes follow from 5 on.
     """
 
     level: int
@@ -22,8 +24,8 @@ class Merge(NamedTuple):
     is_output: bool
 
 
-# The cell that the paper found, as the authors' code lists it (tensorflow/tpu, `nasfpn.py`). The
-# five outputs come last.
+# The paper's cell, as the authors' code lists it (tensorflow/tpu, `nasfpn.py`). The five outputs
+# come last.
 LEVELS = (3, 4, 5, 6, 7)
 MERGES = (
     Merge(4, "attention", (1, 3), False),
@@ -37,15 +39,16 @@ MERGES = (
 
 
 def nas_fpn_wiring() -> list[tuple[Merge, list[int]]]:
-    """The merges, each with the nodes that are added to it.
+    """Returns the merges, each with the numbers of the nodes that are added to it.
 
-    At an output, every earlier node of its level that nothing has used yet is added. In this cell
-    that is the input P5 at node 9 and the input P7 at node 10.
+    An output adds every earlier node of its level that has not been used yet. In this cell that is
+    the input P5 at node 9 and the input P7 at node 10.
     """
-    levels, used, wiring = list(LEVELS), set(), []
+    levels, wiring = list(LEVELS), []
+    used: set[int] = set()
     for merge in MERGES:
         used.update(merge.inputs)
-        added = []
+        added: list[int] = []
         if merge.is_output:
             added = [i for i, level in enumerate(levels) if level == merge.level and i not in used]
         used.update(added)
@@ -54,17 +57,21 @@ def nas_fpn_wiring() -> list[tuple[Merge, list[int]]]:
     return wiring
 
 
-def global_attention(high, low):
+def global_attention(high: Tensor, low: Tensor) -> Tensor:
     """NAS-FPN's "global pooling": high + low * sigmoid(maximum of high over height and width).
 
     Args:
         high: `(batch, height, width, channels)`, from the level with the higher number.
         low: the same shape, from the other level.
+
+    Returns:
+        Tensor of the same shape.
     """
     return high + low * ops.sigmoid(ops.max(high, axis=(1, 2), keepdims=True))
 
 
-def _to_level(x, source, target, size):
+def _to_level(x: Tensor, source: int, target: int, size: Size) -> Tensor:
+    """Resizes a map from level `source` to level `target`, whose size is `size`."""
     if source < target:
         return max_pool_downsample(x, 2 ** (target - source))
     return nearest_upsample(x, size)
@@ -72,24 +79,25 @@ def _to_level(x, source, target, size):
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class NASFPN(PyramidNeck):
-    """Neck with the cell that architecture search found, repeated `num_cells` times.
+    """NAS-FPN: repeats a cell found by architecture search `num_cells` times.
 
-    NAS-FPN section 3 (https://arxiv.org/abs/1904.07392). A node brings its two inputs to its
-    level (max-pooling with window and stride 2^k down, rows repeated by floor(i * in / out) up),
-    merges them by sum or `global_attention`, adds unused nodes (`nas_fpn_wiring`), then
+    NAS-FPN section 3 (https://arxiv.org/abs/1904.07392). A node resizes its two inputs to its own
+    level: max-pooling with window and stride 2^k shrinks, repeating row floor(i * in / out)
+    enlarges. It merges them by sum or `global_attention`, adds unused nodes (`nas_fpn_wiring`), and
+    computes
 
         out = batch_norm(conv3x3(relu(merged)))
 
-    As in the authors' code the backbone's levels get a 1x1 convolution and batch normalisation
-    where their channels differ, extra levels are max-pooled 2x2 from the one before, convolutions
-    have biases and nothing follows the normalisation. Kernels start normal with variance
+    As in the authors' code, the backbone's levels pass a 1x1 convolution and batch normalisation
+    where their channels differ. Extra levels are max-pooled 2x2 from the level before. Convolutions
+    have biases, and nothing follows the normalisation. Kernels start normal with variance
     2 / fan_out, as in the TensorFlow Model Garden.
 
     Args:
-        channels: channels of every level.
-        min_level: 3; the cell was searched for P3 … P7.
-        max_level: 7.
-        num_cells: how often the cell is repeated; the paper has 3 to 7.
+        channels: int, channels of every level.
+        min_level: 3 only; the search was for P3 … P7.
+        max_level: 7 only.
+        num_cells: int, how often the cell is repeated; the paper uses 3 to 7.
 
     Call arguments:
         features: dict "P3" … "P5" (at least "P3", further levels contiguous) of maps
@@ -100,7 +108,14 @@ class NASFPN(PyramidNeck):
         dict "P3" … "P7" of maps with `channels` channels.
     """
 
-    def __init__(self, channels=256, min_level=3, max_level=7, num_cells=5, **kwargs):
+    def __init__(
+        self,
+        channels: int = 256,
+        min_level: int = 3,
+        max_level: int = 7,
+        num_cells: int = 5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(channels, min_level, max_level, **kwargs)
         if self.levels != LEVELS:
             raise ValueError(
@@ -110,10 +125,12 @@ class NASFPN(PyramidNeck):
             )
         self.num_cells = num_cells
 
-    def build(self, input_shape):
+    def build(self, input_shape: dict[str, Shape]) -> None:
         self.check_halving(input_shape)
         results = self.output_shapes(input_shape)
-        self.projections, self.convolutions, self.norms = [], [], []
+        self.projections: list[ResampleToLevel] = []
+        self.convolutions: list[keras.layers.Conv2D] = []
+        self.norms: list[BatchNorm] = []
         for level, shape in zip(LEVELS, self.input_shapes(input_shape), strict=False):
             layer = ResampleToLevel(
                 shape[1:3], self.channels, dtype=self.dtype_policy, name=f"project_p{level}"
@@ -125,7 +142,7 @@ class NASFPN(PyramidNeck):
                 shape = results[merge.level - self.min_level]
                 self._add_node(shape, f"cell{cell}_node{len(LEVELS) + i}")
 
-    def _add_node(self, shape, name):
+    def _add_node(self, shape: Shape, name: str) -> None:
         convolution = keras.layers.Conv2D(
             self.channels,
             3,
@@ -141,7 +158,7 @@ class NASFPN(PyramidNeck):
             layer.build(shape)
             layers.append(layer)
 
-    def call(self, features, training=None):
+    def call(self, features: Features, training: bool | None = None) -> Features:
         taken = [features[name] for name in self.taken(features)]
         maps = [
             layer(x, training=training) for layer, x in zip(self.projections, taken, strict=True)
@@ -161,8 +178,15 @@ class NASFPN(PyramidNeck):
             maps = [newest[level] for level in LEVELS]
         return {f"P{level}": x for level, x in zip(LEVELS, maps, strict=True)}
 
-    def _merge(self, merge, added, maps, levels, sizes):
-        """The inputs of a node, resized, merged, with the added nodes."""
+    def _merge(
+        self,
+        merge: Merge,
+        added: Sequence[int],
+        maps: Sequence[Tensor],
+        levels: Sequence[int],
+        sizes: Sequence[Size],
+    ) -> Tensor:
+        """Resizes and merges the inputs of a node, and adds the unused nodes."""
         size = sizes[merge.level - self.min_level]
         low, high = (
             _to_level(maps[i], levels[i], merge.level, size)
@@ -173,5 +197,5 @@ class NASFPN(PyramidNeck):
             x = x + maps[i]
         return x
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "num_cells": self.num_cells}

@@ -1,20 +1,30 @@
-"""Boxes with names and scores on an image, readable at any size."""
+"""Draws boxes with class names and scores on an image, readable at any image size."""
 
 import colorsys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-# Hues a golden section of the circle apart: any few classes in a row differ clearly.
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from PIL import ImageFont
+
+# Successive classes are a golden section of the colour circle apart, so their hues differ clearly.
 GOLDEN_SECTION = 0.618034
-# Saturation and brightness of successive rounds of hues.
+# Saturation and brightness of the first, second and third eight classes, then again from the start.
 SHADES = ((0.95, 1.0), (0.6, 1.0), (1.0, 0.7))
+# In pixels: the smallest default size, and the smallest size of a label that does not fit else.
 MIN_FONT_SIZE, SMALLEST_FONT_SIZE = 11, 7
+
+# (left, top, right, bottom) in whole pixels.
+Corners = tuple[int, int, int, int]
+Colour = tuple[int, int, int]
 
 
 def draw_detections(
     image: np.ndarray,
-    detections: Mapping,
+    detections: Mapping[str, Any],
     class_names: Sequence[str],
     score_threshold: float = 0.3,
     *,
@@ -28,12 +38,16 @@ def draw_detections(
         detections: dict of `boxes` `(n, 4)` xyxy pixels of this image, `scores` and `labels`
             `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out.
         class_names: label k means `class_names[k]`.
-        score_threshold: float; boxes that score less are left out.
-        line_width: pixels. Default: grows with the image.
-        font_size: pixels. Default: grows with the image.
+        score_threshold: float in 0..1; boxes with a lower score are left out.
+        line_width: int, pixels. Default: grows with the image.
+        font_size: int, pixels. Default: grows with the image.
 
     Returns:
-        uint8 `(h, w, 3)`. A label that finds no place beside those of higher scores is left out.
+        uint8 `(h, w, 3)`. A label is left out where it would cover that of a higher score.
+
+    Raises:
+        TypeError: `image` is no uint8 array.
+        ValueError: `image` is not RGB, or boxes, labels and class names do not fit together.
     """
     boxes, labels = _boxes_and_labels(detections["boxes"], detections["labels"], class_names)
     scores = np.asarray(detections["scores"], "float64").reshape(-1)
@@ -47,8 +61,8 @@ def draw_detections(
 
 def draw_ground_truth(
     image: np.ndarray,
-    boxes,
-    labels,
+    boxes: "ArrayLike",
+    labels: "ArrayLike",
     class_names: Sequence[str],
     *,
     line_width: int | None = None,
@@ -65,22 +79,34 @@ def draw_ground_truth(
 
     Returns:
         uint8 `(h, w, 3)`.
+
+    Raises:
+        TypeError, ValueError: as of `draw_detections`.
     """
-    boxes, labels = _boxes_and_labels(boxes, labels, class_names)
-    boxes, labels = boxes[labels >= 0], labels[labels >= 0]
-    texts = [str(class_names[label]) for label in labels]
-    return _draw(image, boxes, labels, texts, line_width, font_size)
+    all_boxes, all_labels = _boxes_and_labels(boxes, labels, class_names)
+    shown = all_labels >= 0
+    texts = [str(class_names[label]) for label in all_labels[shown]]
+    return _draw(image, all_boxes[shown], all_labels[shown], texts, line_width, font_size)
 
 
 def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
-    """Joins pictures from left to right, on white, their tops level.
+    """Joins pictures from left to right on a white background, aligned at the top.
 
     Args:
         *pictures: uint8 `(h, w, 3)`; heights may differ.
-        gap: pixels between them.
+        gap: int >= 0, pixels between them.
+
+    Returns:
+        uint8 `(greatest height, sum of widths and gaps, 3)`.
+
+    Raises:
+        TypeError, ValueError: a picture is no uint8 RGB array, or there is none.
     """
     if not pictures:
-        raise ValueError("side_by_side needs at least one picture. Received: none. Pass arrays.")
+        raise ValueError(
+            "side_by_side needs at least one picture. Received: none. Pass uint8 arrays "
+            "(height, width, 3)."
+        )
     for picture in pictures:
         _check_image(picture)
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
@@ -92,52 +118,62 @@ def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
     return joined
 
 
-def class_colour(label: int) -> tuple[int, int, int]:
-    """RGB of a class: the same in every picture."""
+def class_colour(label: int) -> Colour:
+    """Returns the colour of a class, RGB in 0..255. It is the same in every picture."""
     hue = (0.02 + label * GOLDEN_SECTION) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, *SHADES[(label // 8) % len(SHADES)])
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def text_colour(background: Sequence[int]) -> tuple[int, int, int]:
-    """Black or white, whichever stands out more (contrast ratio of WCAG 2)."""
+def text_colour(background: Sequence[int]) -> Colour:
+    """Returns black or white, whichever has more contrast to an RGB colour (WCAG 2)."""
     linear = [(c / 255 + 0.055) ** 2.4 / 1.055**2.4 for c in background]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     # Equal contrasts: 1.05 / (x + 0.05) = (x + 0.05) / 0.05.
     return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
 
 
-def _check_image(image):
+def _check_image(image: np.ndarray) -> None:
     kind, shape = getattr(image, "dtype", type(image).__name__), getattr(image, "shape", None)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         raise TypeError(
-            f"`image` must be a uint8 NumPy array. Received: dtype={kind}, shape={shape}. Round "
-            'floats in 0..255 and call astype("uint8").'
+            f"`image` must be a uint8 NumPy array. Received: dtype={kind}, shape={shape}. Convert "
+            'values in 0..255 with np.rint(image).astype("uint8").'
         )
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
-            f"`image` must have shape (height, width, 3), RGB. Received: shape={shape}. Repeat a "
-            "grey image three times: np.repeat(image[..., None], 3, axis=-1)."
+            f"`image` must have shape (height, width, 3), RGB. Received: shape={shape}. Pass one "
+            "image of a batch; repeat a grey image (height, width) three times with "
+            "np.repeat(image[..., None], 3, axis=-1)."
         )
 
 
-def _boxes_and_labels(boxes, labels, class_names):
+def _boxes_and_labels(
+    boxes: "ArrayLike", labels: "ArrayLike", class_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     boxes = np.asarray(boxes, "float64").reshape(-1, 4)
     labels = np.asarray(labels, "int64").reshape(-1)
     if len(boxes) != len(labels):
         raise ValueError(
             f"`boxes` must have one label each. Received: {len(boxes)} boxes, {len(labels)} "
-            "labels. Pass the detections of one image, not of a batch."
+            "labels. Give the labels in the order of the boxes."
         )
     if len(labels) and labels.max() >= len(class_names):
         raise ValueError(
             f"`labels` must lie in 0..{len(class_names) - 1}. Received: {labels.max()}. Pass the "
-            "class_names of the model that made the detections."
+            "class_names of the model or data set that the labels come from."
         )
     return boxes, labels
 
 
-def _draw(image, boxes, labels, texts, line_width, font_size):
+def _draw(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    texts: Sequence[str],
+    line_width: int | None,
+    font_size: int | None,
+) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     _check_image(image)
@@ -147,16 +183,16 @@ def _draw(image, boxes, labels, texts, line_width, font_size):
     line_width = line_width or max(1, round(max(height, width) / 320))
     font_size = font_size or _default_font_size(max(height, width))
     pixels = [_covered_pixels(box, height, width) for box in boxes]
-    # The first box is the most important: it is drawn last, and its label finds a place first.
+    # The first box is the most important: it is drawn last, and its label is placed first.
     for corners, label in reversed(list(zip(pixels, labels.tolist(), strict=True))):
         inner = max(1, min(corners[2] - corners[0], corners[3] - corners[1]) // 4)
         pen.rectangle(corners, outline=class_colour(label), width=min(line_width, inner))
-    taken = []
+    taken: list[Corners] = []
     for corners, label, text in zip(pixels, labels.tolist(), texts, strict=True):
         colour = class_colour(label)
         text, font, size = _fitting(text, font_size, width, height)
         place = _free_place(corners, size, width, height, taken)
-        if place is None:  # one label over another: neither could be read
+        if place is None:  # two labels on top of each other would both be unreadable
             continue
         taken.append(place)
         pen.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
@@ -165,12 +201,12 @@ def _draw(image, boxes, labels, texts, line_width, font_size):
     return np.array(picture)
 
 
-def _default_font_size(side):
-    """1 / 48 of the image's longer side, yet readable; on tiny images 1 / 12 at most."""
+def _default_font_size(side: int) -> int:
+    """1 / 48 of the longer side, at least `MIN_FONT_SIZE`; on tiny images 1 / 12 of it at most."""
     return min(max(MIN_FONT_SIZE, round(side / 48)), max(SMALLEST_FONT_SIZE, side // 12))
 
 
-def _covered_pixels(box, height, width):
+def _covered_pixels(box: np.ndarray, height: int, width: int) -> Corners:
     """First and last column and row of the pixels that a box covers, at least one of each."""
     x1, y1, x2, y2 = np.nan_to_num(box)
     left, top = np.clip([round(x1), round(y1)], 0, [width - 1, height - 1]).tolist()
@@ -179,12 +215,17 @@ def _covered_pixels(box, height, width):
     return left, top, right, bottom
 
 
-def _fitting(text, font_size, width, height):
-    """Text, font and (width, height) of a label that fits the image: smaller, then shorter."""
+def _fitting(
+    text: str, font_size: int, width: int, height: int
+) -> tuple[str, "ImageFont.FreeTypeFont", tuple[int, int]]:
+    """Text, font and (width, height) of a label that fits the image.
+
+    A label that does not fit is drawn smaller first, then shortened.
+    """
     from PIL import ImageFont
 
     while True:
-        font = ImageFont.load_default(font_size)
+        font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(font_size))
         ascent, descent = font.getmetrics()
         size = (int(np.ceil(font.getlength(text))) + 4, ascent + descent)
         if size[0] <= width and size[1] <= height / 3:
@@ -197,8 +238,17 @@ def _fitting(text, font_size, width, height):
             return text, font, (min(size[0], width), min(size[1], height))
 
 
-def _free_place(corners, size, width, height, taken):
-    """Where a label goes, inside the image: above its box, else in its top, below it, in its foot.
+def _free_place(
+    corners: Corners,
+    size: tuple[int, int],
+    width: int,
+    height: int,
+    taken: Sequence[Corners],
+) -> Corners | None:
+    """Finds the place of a label inside the image.
+
+    The order is: above its box, inside at the top, below the box, inside at the bottom; each at the
+    left, then at the right edge.
 
     Returns:
         (left, top, right, bottom), the last two exclusive; None where no place is free.
@@ -214,5 +264,5 @@ def _free_place(corners, size, width, height, taken):
     return None
 
 
-def _overlap(a, b):
+def _overlap(a: Corners, b: Corners) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

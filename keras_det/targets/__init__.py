@@ -1,3 +1,5 @@
+"""Training targets: ground truth to what the heads should predict."""
+
 from keras_det.targets.anchor_targets import AnchorTargets as AnchorTargets
 from keras_det.targets.atss import ATSSTargets as ATSSTargets
 from keras_det.targets.corner_targets import CornerTargets as CornerTargets

@@ -1,12 +1,15 @@
-"""What every anchor should learn: its class, its box, or nothing."""
+"""Training targets of anchors by overlap: a class and a box, background, or ignored."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
 from keras_det.boxes import SIDE_FLOOR, box_areas, pairwise_iou
 from keras_det.targets.matcher import Matcher
+from keras_det.types import Config, Tensor
 
-# Anchors among which the best of one object is searched at once.
+# Anchors per block in the search for the best anchor of an object.
 BLOCK = 64
 
 
@@ -22,29 +25,41 @@ class AnchorTargets(Matcher):
         background         where IoU(a, g*) <  unmatched_threshold,
         ignored            between the two.
 
-    With `force_match` every object also takes its best anchor, argmax_a IoU(a, g) (the lowest a on
-    ties, even at IoU 0), whatever that anchor matched by itself; if two objects want the same
-    anchor, the first one gets it and the other goes without. Levels play no part.
+    With `force_match` every object also gets its best anchor, argmax_a IoU(a, g) (the lowest a on
+    ties, even at IoU 0), whatever that anchor matched by itself. If two objects have the same best
+    anchor, the first one gets it and the other gets none by force. Pyramid levels do not matter.
 
     Args:
-        matched_threshold: float in (0, 1]. Least overlap of a positive anchor.
-        unmatched_threshold: float in (0, matched_threshold]. Overlap below which an anchor is
+        matched_threshold: float in (0, 1]. Smallest IoU of a positive anchor.
+        unmatched_threshold: float in (0, matched_threshold]. Anchors with a smaller IoU are
             background.
-        force_match: bool. Whether every object gets an anchor, however small their overlap.
+        force_match: bool. True gives every object its best anchor, however small the IoU.
     """
 
-    def __init__(self, matched_threshold=0.5, unmatched_threshold=0.5, force_match=True):
+    def __init__(
+        self,
+        matched_threshold: float = 0.5,
+        unmatched_threshold: float = 0.5,
+        force_match: bool = True,
+    ) -> None:
         if not 0 < unmatched_threshold <= matched_threshold <= 1:
             raise ValueError(
                 "Thresholds must satisfy 0 < unmatched_threshold <= matched_threshold <= 1. "
                 f"Received: matched_threshold={matched_threshold!r}, "
-                f"unmatched_threshold={unmatched_threshold!r}. Equal thresholds ignore no anchor."
+                f"unmatched_threshold={unmatched_threshold!r}. Give equal thresholds to ignore no "
+                "anchor."
             )
         self.matched_threshold = matched_threshold
         self.unmatched_threshold = unmatched_threshold
         self.force_match = force_match
 
-    def match(self, anchors, boxes, valid, level_sizes=None):
+    def match(
+        self,
+        anchors: Tensor,
+        boxes: Tensor,
+        valid: Tensor,
+        level_sizes: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         overlap, slot, best_anchor = _best_overlaps(anchors, boxes, valid)
         positive = overlap >= self.matched_threshold
         ignore = ops.logical_and(overlap >= self.unmatched_threshold, ops.logical_not(positive))
@@ -56,7 +71,7 @@ class AnchorTargets(Matcher):
             ignore = ops.logical_and(ignore, ops.logical_not(forced))
         return slot, positive, ignore
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "matched_threshold": self.matched_threshold,
             "unmatched_threshold": self.unmatched_threshold,
@@ -64,19 +79,19 @@ class AnchorTargets(Matcher):
         }
 
 
-def _best_overlaps(anchors, boxes, valid):
-    """Walks through the slots once, keeping the best overlap of every anchor so far.
+def _best_overlaps(anchors: Tensor, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Loops over the slots once and keeps the best overlap of every anchor so far.
 
-    A dense `(batch, anchors, slots)` tensor takes 157 MB for 8 images of 49,104 anchors and goes
-    through memory a dozen times; one column of it, `(batch, anchors)`, stays in the cache. The
-    walk ends at the last slot that any image of the batch fills.
+    A dense `(batch, anchors, slots)` tensor takes 157 MB for 8 images of 49,104 anchors and passes
+    through memory a dozen times. One column of it, `(batch, anchors)`, stays in the cache. The loop
+    ends at the last slot that any image of the batch uses.
 
     Returns:
         `(batch, anchors)` best IoU, `(batch, anchors)` int32 slot of it, and
         `(batch, slots)` int32 best anchor of every slot.
     """
     num_anchors = anchors.shape[0]
-    # Points at the origin fill the last block; they overlap nothing.
+    # The last block is padded with points at the origin, which overlap nothing.
     blocks = ops.pad(anchors, ((0, -num_anchors % BLOCK), (0, 0)))
     x1, y1, x2, y2 = (blocks[:, i] for i in range(4))
     anchor_areas = ops.maximum(box_areas(blocks), SIDE_FLOOR)
@@ -85,13 +100,15 @@ def _best_overlaps(anchors, boxes, valid):
     positions = ops.arange(num_slots, dtype="int32")
     last = ops.max(ops.where(valid, positions + 1, 0))
 
-    def step(slot, overlap, match, block):
+    def step(
+        slot: Tensor, overlap: Tensor, match: Tensor, block: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         left, top, right, bottom, area = ops.split(ops.take(box_columns, slot, axis=1), 5, axis=1)
         width = ops.maximum(ops.minimum(x2, right) - ops.maximum(x1, left), 0.0)
         height = ops.maximum(ops.minimum(y2, bottom) - ops.maximum(y1, top), 0.0)
         common = width * height
         iou = common / (anchor_areas + area - common)
-        # An argmax over all anchors would take as long as all of the above.
+        # An argmax over all anchors would double the time of the step.
         block_best = ops.max(ops.reshape(iou, (-1, blocks.shape[0] // BLOCK, BLOCK)), axis=-1)
         best = ops.cast(ops.argmax(block_best, axis=1, keepdims=True), "int32")
         block = ops.where(positions == slot, best, block)
@@ -103,15 +120,15 @@ def _best_overlaps(anchors, boxes, valid):
     return overlap[:, :num_anchors], match[:, :num_anchors], _best_in_block(blocks, block, boxes)
 
 
-def _best_in_block(anchors, block, boxes):
-    """Index of the first anchor of block `block` `(batch, slots)` that overlaps the box most."""
+def _best_in_block(anchors: Tensor, block: Tensor, boxes: Tensor) -> Tensor:
+    """Index of the anchor in block `block` `(batch, slots)` that overlaps the box most."""
     candidates = ops.take(ops.reshape(anchors, (-1, BLOCK, 4)), block, axis=0)
     iou = pairwise_iou(candidates, boxes[:, :, None])[..., 0]
     return block * BLOCK + ops.cast(ops.argmax(iou, axis=-1), "int32")
 
 
-def _owners(best_anchor, valid, num_anchors):
-    """Slot that forces each anchor `(batch, anchors)`; the number of slots where none does."""
+def _owners(best_anchor: Tensor, valid: Tensor, num_anchors: int) -> Tensor:
+    """The slot that each anchor gets by force, `(batch, anchors)`; the number of slots if none."""
     batch, slots = ops.shape(best_anchor)[0], ops.shape(best_anchor)[1]
     image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, slots))
     indices = ops.reshape(ops.stack([image, best_anchor], axis=-1), (-1, 2))

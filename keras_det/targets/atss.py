@@ -1,19 +1,22 @@
 """Adaptive matching: every object sets its own threshold from the anchors around its centre."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from keras_det.boxes import pairwise_iou
 from keras_det.targets.matcher import Matcher
+from keras_det.types import Config, Tensor
 
-# Anchors of which only the smallest distance is kept at first.
+# Anchors per block; only the smallest distance of each block is kept at first.
 BLOCK = 16
-# Centres are snapped to 1/256 pixel: the corners of anchors of one cell give it with different
-# rounding, up to 1e-4 pixel, and ties in distance would fall out at random.
+# Centres are rounded to 1/256 pixel. Computed from their corners, the centres of anchors of one
+# cell differ by up to 1e-4 pixel, and rounding would decide ties in distance.
 CENTRES_PER_PIXEL = 256.0
-# Overlaps closer than this are equal: more than float32 rounding, less than any pixel is worth.
+# Overlaps closer than this count as equal: above float32 rounding, below the effect of a pixel.
 IOU_TOLERANCE = 1e-6
-# Farther from everything than any pixel, and its square is a float32.
+# Coordinate of padding: farther away than any pixel, and its square fits in float32.
 FAR = 1e9
 
 
@@ -22,37 +25,43 @@ class ATSSTargets(Matcher):
     """Assigns ground-truth boxes to anchors by adaptive training sample selection (ATSS).
 
     Zhang et al., algorithm 1 (https://arxiv.org/abs/1912.02424). For every object g, the candidates
-    are the k anchors of each level whose centres are closest to the centre of g; with D their
-    overlaps with g,
+    are the k anchors of each level whose centres are closest to the centre of g. With their IoUs D
+    with g,
 
         threshold = mean(D) + std(D)
         positive  where IoU(a, g) >= threshold and the centre of a lies inside g
 
-    An anchor that several objects want goes to the one it overlaps most (the first on ties). All
-    others are background, none is ignored. std divides by n - 1, as the authors' code does; the
-    paper leaves it open. A centre on the edge of g is outside. An object without an anchor centre
-    inside it gets no anchor.
+    An anchor that is positive for several objects goes to the one it overlaps most (the first on
+    ties). All other anchors are background; none is ignored. std divides by n - 1, as the authors'
+    code does; the paper does not specify it. A centre on the edge of g is outside. An object
+    without an anchor centre inside it gets no anchor.
 
     k counts anchors, as in the paper, whose detector has one anchor per cell. Anchors of one cell
-    share their centre: of equally distant ones the first in anchor order are taken, so 9 per cell
-    and k = 9 look at a single cell per level. The authors' code takes k cells then:
-    `num_candidates=9 * 9`.
+    share their centre, and of equally distant ones the first in anchor order are taken. With 9
+    anchors per cell, k = 9 therefore takes a single cell per level. The authors' code takes k cells
+    in this case, which is `num_candidates=9 * 9` here.
 
     Args:
-        num_candidates: int >= 1. k, candidates per object and level; levels with fewer anchors give
-            all of theirs.
+        num_candidates: int >= 1. k, the candidates per object and level. Levels with fewer anchors
+            use all of them.
     """
 
-    def __init__(self, num_candidates=9):
+    def __init__(self, num_candidates: int = 9) -> None:
         if num_candidates < 1 or num_candidates != int(num_candidates):
             raise ValueError(
                 "`num_candidates` must be an integer of at least 1. Received: "
-                f"num_candidates={num_candidates!r}. The paper uses 9 per level."
+                f"num_candidates={num_candidates!r}. Take 9 per level, as the paper does."
             )
         self.num_candidates = int(num_candidates)
 
-    def match(self, anchors, boxes, valid, level_sizes=None):
-        _check_level_sizes(level_sizes, anchors.shape[0])
+    def match(
+        self,
+        anchors: Tensor,
+        boxes: Tensor,
+        valid: Tensor,
+        level_sizes: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        level_sizes = _checked_level_sizes(level_sizes, anchors.shape[0])
         centres = ops.round(_centres(anchors) * CENTRES_PER_PIXEL) / CENTRES_PER_PIXEL
         candidates = _nearest(centres, _centres(boxes), valid, level_sizes, self.num_candidates)
         iou = pairwise_iou(ops.take(anchors, candidates, axis=0), boxes[:, :, None])[..., 0]
@@ -60,7 +69,7 @@ class ATSSTargets(Matcher):
         variance = ops.sum(ops.square(iou - mean), axis=-1, keepdims=True) / max(
             iou.shape[-1] - 1, 1
         )
-        # The point that stands for an empty slot holds no centre.
+        # An empty slot has the box 0, which contains no centre.
         points = ops.take(centres, candidates, axis=0)
         inside = ops.logical_and(points > boxes[:, :, None, :2], points < boxes[:, :, None, 2:])
         chosen = ops.logical_and(
@@ -69,34 +78,42 @@ class ATSSTargets(Matcher):
         slot, positive = _best_claims(candidates, ops.where(chosen, iou, -1.0), anchors.shape[0])
         return slot, positive, ops.zeros_like(positive)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"num_candidates": self.num_candidates}
 
 
-def _check_level_sizes(level_sizes, num_anchors):
+def _checked_level_sizes(level_sizes: Sequence[int] | None, num_anchors: int) -> Sequence[int]:
+    """Returns `level_sizes` where they fit the anchors, else raises ValueError."""
     if level_sizes is None or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
         raise ValueError(
             "ATSSTargets needs `level_sizes`, the number of anchors of every pyramid level, which "
-            f"add up to the {num_anchors} anchors. Received: level_sizes={level_sizes!r}. A "
-            "detector knows its own: `model.level_sizes`."
+            f"add up to the {num_anchors} anchors. Received: level_sizes={level_sizes!r}. Pass "
+            "`model.level_sizes` of an anchor detector."
         )
+    return level_sizes
 
 
-def _centres(boxes):
+def _centres(boxes: Tensor) -> Tensor:
     return (boxes[..., :2] + boxes[..., 2:]) / 2.0
 
 
-def _squared_distances(points, centre):
+def _squared_distances(points: Tensor, centre: Tensor) -> Tensor:
     difference = points - centre
     return difference[..., 0] * difference[..., 0] + difference[..., 1] * difference[..., 1]
 
 
-def _nearest(centres, box_centres, valid, level_sizes, num_candidates):
+def _nearest(
+    centres: Tensor,
+    box_centres: Tensor,
+    valid: Tensor,
+    level_sizes: Sequence[int],
+    num_candidates: int,
+) -> Tensor:
     """Indices `(batch, slots, candidates)` of the anchors closest to every object, by level.
 
     The distances of all anchors to all objects take 157 MB for 8 images of 49,104 anchors and 100
-    slots. Of each block of anchors only the smallest is kept: the k closest anchors lie in the k
-    blocks whose smallest are smallest, and only those are looked at again.
+    slots. So only the smallest distance in each block of anchors is kept. The k closest anchors lie
+    in the k blocks with the smallest of these, and only those blocks are searched again.
     """
     parts, start = [], 0
     for size in level_sizes:
@@ -110,7 +127,7 @@ def _nearest(centres, box_centres, valid, level_sizes, num_candidates):
         num_blocks = -(-size // BLOCK)
         near = smallest[..., first : first + num_blocks]
         _, chosen = ops.top_k(-near, min(num_candidates, num_blocks))
-        # In anchor order again: among equals top_k takes the first.
+        # Sorted into anchor order, because top_k takes the first of equal values.
         chosen = first + ops.sort(chosen, axis=-1)
         distances = _squared_distances(
             ops.take(blocks, chosen, axis=0), box_centres[:, :, None, None]
@@ -123,16 +140,19 @@ def _nearest(centres, box_centres, valid, level_sizes, num_candidates):
     return ops.concatenate(candidates, axis=-1)
 
 
-def _smallest_of_blocks(blocks, box_centres, valid):
+def _smallest_of_blocks(blocks: Tensor, box_centres: Tensor, valid: Tensor) -> Tensor:
     """Squared distance of every slot's centre to the closest centre of every block.
 
-    `(batch, slots, blocks)`, walked slot by slot up to the last one that any image fills.
+    Loops over the slots up to the last one that any image uses.
+
+    Returns:
+        `(batch, slots, blocks)`, square pixels.
     """
     x, y = blocks[None, :, :, 0], blocks[None, :, :, 1]
     batch, slots = ops.shape(valid)[0], ops.shape(valid)[1]
     last = ops.max(ops.where(valid, ops.arange(slots, dtype="int32") + 1, 0))
 
-    def step(slot, smallest):
+    def step(slot: Tensor, smallest: Tensor) -> tuple[Tensor, Tensor]:
         centre = ops.take(box_centres, slot, axis=1)[:, None, None]
         dx, dy = x - centre[..., 0], y - centre[..., 1]
         row = ops.min(dx * dx + dy * dy, axis=-1)
@@ -144,7 +164,7 @@ def _smallest_of_blocks(blocks, box_centres, valid):
     return ops.transpose(smallest, (1, 0, 2))
 
 
-def _best_claims(candidates, iou, num_anchors):
+def _best_claims(candidates: Tensor, iou: Tensor, num_anchors: int) -> tuple[Tensor, Tensor]:
     """Gives every anchor to the object that claims it with the highest overlap.
 
     Args:

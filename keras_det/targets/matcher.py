@@ -1,31 +1,61 @@
-"""What every matcher does: from ground truth to one target per anchor."""
+"""The base class of the matchers: turns ground truth into one target per anchor."""
+
+from collections.abc import Sequence
+from typing import Self
 
 from keras import ops
 
 from keras_det.boxes import PADDING_LABEL, encode_deltas, valid_slots
+from keras_det.types import Config, Tensor
 
 BACKGROUND = -1
 
 
 class Matcher:
-    """Base of the matchers: prepares the ground truth, and describes what anchors matched.
+    """Base class of the matchers: prepares the ground truth and encodes what anchors matched.
 
-    A matcher defines `match(anchors, boxes, valid, level_sizes)`, which gets `(num_anchors, 4)`
-    anchors, `(batch, slots, 4)` boxes, 0 in empty slots, the mask `(batch, slots)` of the others,
-    at least one slot, and the sizes of the levels. It returns, each `(batch, num_anchors)`, the
-    int32 slot of every positive anchor (anything elsewhere), the mask of positives, the mask of
-    ignored anchors.
+    Subclasses define `match`.
     """
 
-    def assign(self, anchors, boxes, labels, level_sizes=None) -> dict:
+    def match(
+        self,
+        anchors: Tensor,
+        boxes: Tensor,
+        valid: Tensor,
+        level_sizes: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decides which object each anchor matches.
+
+        Args:
+            anchors: `(num_anchors, 4)`, xyxy pixels.
+            boxes: `(batch, slots, 4)`, xyxy pixels, 0 in empty slots; at least one slot.
+            valid: `(batch, slots)` bool, False in empty slots.
+            level_sizes: the number of anchors of every pyramid level, or None.
+
+        Returns:
+            Three tensors `(batch, num_anchors)`: the int32 slot of every positive anchor (any slot
+            elsewhere), the mask of positive anchors and the mask of ignored anchors.
+        """
+        raise TypeError(
+            f"A matcher must define `match`. Received: {type(self).__name__} without it. Use "
+            "AnchorTargets or ATSSTargets, or define it in the subclass."
+        )
+
+    def assign(
+        self,
+        anchors: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        level_sizes: Sequence[int] | None = None,
+    ) -> dict[str, Tensor]:
         """Returns the targets of one batch; no gradient flows through them.
 
         Args:
             anchors: `(num_anchors, 4)` float, xyxy pixels.
-            boxes: `(batch, max_boxes, 4)` float, xyxy pixels; anything in empty slots.
+            boxes: `(batch, max_boxes, 4)` float, xyxy pixels; any values in empty slots.
             labels: `(batch, max_boxes)` int, `PADDING_LABEL` (-1) in empty slots.
-            level_sizes: ints, the number of anchors of every pyramid level in their order. Only a
-                matcher that looks at levels needs them.
+            level_sizes: ints, the number of anchors of every pyramid level in their order. Only
+                matchers that treat levels separately, such as `ATSSTargets`, need them.
 
         Returns:
             dict of `class_targets` `(batch, num_anchors)` int32, -1 where not positive;
@@ -36,11 +66,11 @@ class Matcher:
             ops.stop_gradient(ops.convert_to_tensor(x, "float32")) for x in (anchors, boxes)
         )
         labels = ops.cast(ops.convert_to_tensor(labels), "int32")
-        # One more empty slot, so that there is always one to gather from.
+        # One more empty slot, so that there is always a slot to gather from.
         boxes = ops.pad(boxes, ((0, 0), (0, 1), (0, 0)))
         labels = ops.pad(labels, ((0, 0), (0, 1)), constant_values=PADDING_LABEL)
         valid = valid_slots(labels)
-        # An empty slot may hold NaN; a point at the origin overlaps nothing.
+        # An empty slot may hold NaN. The box 0 overlaps nothing.
         boxes = ops.where(valid[..., None], boxes, 0.0)
         slot, positive, ignore = self.match(anchors, boxes, valid, level_sizes)
         class_targets, matched_boxes = _take_slots(labels, slot), _take_slots(boxes, slot)
@@ -53,13 +83,13 @@ class Matcher:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**config)
 
 
-def _take_slots(values, slots):
-    """Picks one slot per anchor from `(batch, slots, …)`: `(batch, anchors, …)`."""
-    # A flat gather of whole rows; take_along_axis repeats the index for each coordinate.
+def _take_slots(values: Tensor, slots: Tensor) -> Tensor:
+    """Takes one slot per anchor from `(batch, slots, …)`: `(batch, anchors, …)`."""
+    # A flat gather of whole rows: take_along_axis would repeat the index for each coordinate.
     batch, num_slots = ops.shape(values)[0], ops.shape(values)[1]
     rows = ops.reshape(values, (-1, *values.shape[2:]))
     return ops.take(rows, slots + num_slots * ops.arange(batch, dtype="int32")[:, None], axis=0)

@@ -48,6 +48,12 @@ def test_drop_connect_is_off_for_b0_and_on_for_lite0():
     np.testing.assert_allclose(rates("lite0"), 0.2 * np.array([2, 4, 6, 7, 9, 10, 12, 13, 14]) / 16)
 
 
+# Block 2 of 16 is the first residual one: 0.32 * 2 / 16 = 0.04.
+def test_drop_connect_rate_and_name_are_used():
+    model = efficientnet("b0", drop_connect_rate=0.32, name="mine")
+    assert model.get_layer("block2_drop").rate == pytest.approx(0.04) and model.name == "mine"
+
+
 def test_unknown_variant_names_the_nearest():
     with pytest.raises(ValueError, match=r"Received: 'lite_0'. Did you mean 'lite0'\?"):
         efficientnet("lite_0")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_det.backbones import HOURGLASSES, Hourglass, hourglass
+from keras_det.layers.residual_block import ResidualBlock
 
 
 def count(model):
@@ -59,6 +60,14 @@ def test_divisors_are_the_largest_strides():
     assert found == {"hourglass104": 128, "hourglass52": 128, "tiny": 32}
 
 
+def test_remat_reaches_every_block_and_the_model_its_name():
+    row = Hourglass(1, (4, 6), (1, 1), 2)
+    for remat in (False, True):
+        model = hourglass(row, remat, name="mine")
+        blocks = [layer for layer in model.layers if isinstance(layer, ResidualBlock)]
+        assert {block.remat for block in blocks} == {remat} and model.name == "mine"
+
+
 def test_remat_changes_no_output():
     x = np.random.default_rng(0).normal(size=(1, 15, 15, 3)).astype("float32")
     plain, again = (hourglass(Hourglass(2, (4, 6), (1, 1), 2), remat) for remat in (False, True))
@@ -71,8 +80,8 @@ def test_remat_changes_no_output():
     "variant, message",
     [
         ("hourglas104", "Did you mean 'hourglass104'"),
-        (Hourglass(1, (4, 6), (1,), 2), "as many `repeats` as `channels`"),
-        (Hourglass(0, (4, 6), (1, 1), 2), "at least one stack"),
+        (Hourglass(1, (4, 6), (1,), 2), "one number of `channels` and of `repeats` per size"),
+        (Hourglass(0, (4, 6), (1, 1), 2), "one or more stacks"),
         (Hourglass(1, (4, 0), (1, 1), 2), "must be at least 1"),
     ],
 )

@@ -83,6 +83,13 @@ def test_frozen_norms_keep_their_statistics_in_training():
         np.testing.assert_array_equal(old, new)
 
 
+def test_norms_take_epsilon_and_momentum_and_the_model_its_name():
+    model = resnet("resnet18", norm_epsilon=0.5, norm_momentum=0.25, name="mine")
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {(layer.epsilon, layer.momentum) for layer in norms} == {(0.5, 0.25)}
+    assert model.name == "mine" and resnet("resnet18").name == "resnet18"
+
+
 def test_wrong_names_are_answered_with_the_right_ones():
     with pytest.raises(ValueError, match=r"Received: 'resnet-50'. Did you mean 'resnet50'\?"):
         resnet("resnet-50")

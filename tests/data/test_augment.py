@@ -144,3 +144,15 @@ def test_wrong_arguments():
         Augment(scale=(2, 1))
     with pytest.raises(ValueError, match=r"`flip` must lie in \[0, 1\]. Received: 3"):
         Augment(flip=3)
+
+
+# Boxes of 4 x 4 and 4 x 0.5 pixels: the second is thinner than one pixel; nothing visible never
+# stays.
+@pytest.mark.parametrize(
+    "min_visible, expected", [(0.1, [True, True, False, False]), (0.5, [False, True, False, False])]
+)
+def test_objects_stay_from_min_visible_on(min_visible, expected):
+    boxes = tf.constant([[0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 0.5], [0, 0, 4, 4]], tf.float32)
+    visible = tf.constant([0.1, 0.5, 1.0, 0.0])
+    kept = augmenting.stays(boxes, visible, Augment(min_visible=min_visible))
+    assert kept.numpy().tolist() == expected

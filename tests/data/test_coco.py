@@ -142,7 +142,7 @@ def test_two_categories_of_one_name(tmp_path):
     "text, match",
     [
         ("{", "must be valid JSON"),
-        ("[1, 2]", "a list of 2 entries, as files of detection results are"),
+        ("[1, 2]", "a list of 2 entries, which is the form of detection results"),
         ('{"a": 1}', r"must be an object with `images`.*Received: .*\['a'\]"),
         ("3", "must be an object with `images`.*Received: .*int"),
         ('{"images": [], "annotations": [{"caption": "x"}]}', "which holds captions of images"),
@@ -154,3 +154,8 @@ def test_json_that_is_not_coco(tmp_path, text, match):
     path.write_text(text)
     with pytest.raises(DataError, match=match):
         read_coco(path)
+
+
+def test_name_and_split_are_kept(tmp_path):
+    dataset = read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 7)], name="zoo", split="val")
+    assert (dataset.name, dataset.split) == ("zoo", "val")

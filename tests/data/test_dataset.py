@@ -45,5 +45,20 @@ def test_arrays_of_unequal_length():
 def test_samples_need_files_and_indices_a_range():
     with pytest.raises(DataError, match=r"`samples\[0\]` must name the file"):
         Dataset.from_samples([sample("")], ["x"])
-    with pytest.raises(IndexError, match=r"\[0, 0\]. Received: 1"):
+    with pytest.raises(IndexError, match=r"\[-1, 0\]. Received: 1"):
         Dataset.from_samples([sample()], ["x"])[1]
+
+
+def test_names_ids_and_notes_are_kept_and_shown():
+    fields = {"category_ids": (7, 9), "name": "zoo", "split": "val", "notes": ("1 box dropped.",)}
+    dataset = Dataset.from_samples([sample()], ["x", "y"], **fields)
+    assert dataset.categories == [{"id": 7, "name": "x"}, {"id": 9, "name": "y"}]
+    assert dataset.summary.startswith("zoo val: 1 images, ")
+    assert dataset.summary.endswith("2 classes. 1 box dropped.")
+
+
+def test_ground_truth_of_chosen_images():
+    dataset = Dataset.from_samples([sample("a", 2), sample("b", 0), sample("c", 1, 1)], ["x", "y"])
+    rows = dataset.ground_truth([2, 1])
+    assert [row["image_id"] for row in rows] == [2, 1] and rows[0]["labels"].tolist() == [1]
+    assert rows[0]["size"] == (6, 8) and len(dataset.ground_truth()) == 3

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -21,6 +22,21 @@ def test_coco_folder_finds_splits(tmp_path):
         load(tmp_path)
     with pytest.raises(DataError, match="Received: 'tran'; .*Did you mean 'train2017'"):
         load(tmp_path, "tran")
+
+
+@pytest.mark.parametrize("kind", ["json", "coco", "voc"])
+def test_class_names_and_image_dir_reach_every_reader(tmp_path, kind):
+    if kind == "voc":
+        root = write_voc(tmp_path / "set", {"a0": [("cat", 2, 1, 4, 5, 0)]})
+        images = root / "JPEGImages"
+    else:
+        root = tmp_path / "set"
+        path = write_coco(root, coco_content([annotation(1, 10, [1, 1, 2, 2])], num_images=1))
+        images, root = root / "train2017", path if kind == "json" else root
+    images.rename(tmp_path / "elsewhere")
+    dataset = load(root, class_names=["dog", "cat"], image_dir=tmp_path / "elsewhere")
+    assert dataset.class_names == ("dog", "cat") and dataset.labels.tolist() == [1]
+    assert pathlib.Path(dataset.image_paths[0]).parent == tmp_path / "elsewhere"
 
 
 def test_two_years_of_one_split(tmp_path):

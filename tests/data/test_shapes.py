@@ -14,6 +14,7 @@ def test_data_set_reads_back(tmp_path):
     assert not train.notes and all(len(sample.labels) for sample in train)
     for sample in train:
         assert sample.read().shape == (*sample.original_size, 3)
+        assert max(sample.original_size) == 64
     assert len({sample.original_size for sample in train}) > 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["shapes"]
 
@@ -54,3 +55,11 @@ def test_folder_in_use_is_refused(tmp_path):
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(DataError, match="must be a new or empty folder. Received: .* which exists"):
         draw_shapes_dataset(tmp_path, 1, 1)
+
+
+def test_number_size_and_seed_of_drawn_images():
+    images = drawn_images(3, 50, seed=1)
+    assert len(images) == 3 and {max(image.shape[:2]) for image in images} == {50}
+    assert {image.shape for image in drawn_images(2, (20, 30))} == {(20, 30, 3)}
+    first, same, other = (drawn_images(1, (20, 30), seed=seed)[0] for seed in (1, 1, 2))
+    assert (first == same).all() and (first != other).any()

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,10 @@ def test_xywh_instead_of_corners(tmp_path):
         ("<annotation>", "must be valid XML. Received: .*b.xml"),
         ("<x/>", "must start with <annotation>. Received: <x>"),
         ("<annotation><object/></annotation>", "b.xml, object 0 without them"),
+        (
+            "<annotation><size><height>big</height><width>4</width></size></annotation>",
+            "in pixels. Received: height='big', width='4' in .*b.xml",
+        ),
     ],
 )
 def test_broken_files(tmp_path, text, match):
@@ -102,3 +108,15 @@ def test_missing_images_and_annotations(tmp_path):
     (root / "JPEGImages" / "b.jpg").unlink()
     with pytest.raises(DataError, match="must lie in JPEGImages/ or images/. Received: none for"):
         read_voc(root)
+
+
+def test_folder_without_annotations(tmp_path):
+    with pytest.raises(DataError, match=r"must hold Annotations/\*.xml. Received: .* without XML"):
+        read_voc(tmp_path)
+
+
+def test_image_dir(tmp_path):
+    root = write_voc(tmp_path / "voc", {"a": [CAT]})
+    (root / "JPEGImages").rename(tmp_path / "elsewhere")
+    dataset = read_voc(root, image_dir=tmp_path / "elsewhere")
+    assert [pathlib.Path(path).parent.name for path in dataset.image_paths] == ["elsewhere"]

@@ -123,3 +123,24 @@ def test_conv_head_is_a_good_layer(norm):
 def test_unknown_norm_names_the_nearest():
     with pytest.raises(ValueError, match=r"Received: 'groups'. Did you mean 'group'\?"):
         ConvHead(4, 9, norm="groups")
+
+
+# Both convolutions pass the number on: activation(-2), without normalisation.
+@pytest.mark.parametrize("activation, expected", [("relu", 0.0), ("tanh", np.tanh(-2))])
+@pytest.mark.parametrize("kind", [ConvHead, SeparableHead])
+def test_activation_by_hand(kind, activation, expected):
+    head = kind(1, 1, channels=1, num_repeats=1, activation=activation, norm=None)
+    x = {"P3": np.full((1, 1, 1, 1), -2, "float32")}
+    head(x)
+    for weight in head.trainable_weights:
+        value = np.zeros(weight.shape)
+        if len(weight.shape) == 4:
+            value[weight.shape[0] // 2, weight.shape[1] // 2] = 1
+        weight.assign(value)
+    np.testing.assert_allclose(numbers(head(x)).ravel(), [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [ConvHead, SeparableHead])
+def test_anchors_and_outputs_set_the_shape(kind):
+    # P3 has 4 * 3 cells, P4 2 * 2.
+    assert numbers(kind(5, 2, channels=8, num_repeats=1)(pyramid())).shape == (2, 16 * 2, 5)

@@ -39,9 +39,13 @@ def test_untrained_heat_maps_start_at_a_tenth():
     assert value.shape == (1, 3, 4, 2)
 
 
-# One pixel in the middle: a top-left corner sees it from above and from the left, nowhere else.
-def test_a_top_left_corner_sees_what_lies_below_and_to_the_right():
-    block = CornerPoolingBlock("top_left")
+# One pixel in the middle: a top-left corner sees it from above and from the left, nowhere else; a
+# bottom-right corner from below and from the right.
+@pytest.mark.parametrize(
+    "corner, seen_from", [("top_left", slice(None, 3)), ("bottom_right", slice(2, None))]
+)
+def test_a_corner_sees_what_lies_in_its_directions(corner, seen_from):
+    block = CornerPoolingBlock(corner)
     x = np.zeros((1, 5, 5, 2), "float32")
     x[0, 2, 2] = 1
     block(x)
@@ -56,8 +60,8 @@ def test_a_top_left_corner_sees_what_lies_below_and_to_the_right():
     block.call(x)
     seen = np.array(passed["sum"])[0, :, :, 0] / np.float32(1 / np.sqrt(1 + 1e-5))
     wanted = np.zeros((5, 5))
-    wanted[:3, 2] += 1  # top pooling
-    wanted[2, :3] += 1  # left pooling
+    wanted[seen_from, 2] += 1  # top or bottom pooling
+    wanted[2, seen_from] += 1  # left or right pooling
     np.testing.assert_allclose(seen, wanted, rtol=1e-6)
 
 
@@ -67,6 +71,25 @@ def test_without_pooling_the_parameters_stay():
     plain(x), pooled(x)
     plain.set_weights(pooled.get_weights())
     assert np.abs(plain(x)["top_left_heatmaps"] - pooled(x)["top_left_heatmaps"]).max() > 1e-3
+
+
+# Two blocks forward; with remat both once more in the backward pass.
+@pytest.mark.parametrize("remat, expected", [(False, 2), (True, 4)])
+def test_remat_runs_the_blocks_again_in_the_backward_pass(remat, expected, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    x = tf.constant(np.random.default_rng(0).normal(size=(1, 4, 4, 4)).astype("float32"))
+    head, calls = CornerHead(1, remat=remat), []
+    head(x)
+    for block in head.blocks:
+        merge = block.merge.convolution
+        monkeypatch.setattr(
+            merge, "call", lambda inputs, call=merge.call: calls.append(1) or call(inputs)
+        )
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = sum(tf.reduce_sum(value) for value in head(x, training=True).values())
+    tape.gradient(total, x)
+    assert len(calls) == expected
 
 
 def test_unknown_corner_is_refused():

@@ -156,7 +156,7 @@ def test_given_sizes_equal_the_same_by_scale():
 
 @pytest.mark.parametrize("sizes", [((8,),), ((8,), (16, 20)), ((8,), (-1,)), ((), ())])
 def test_sizes_must_fit_the_levels(sizes):
-    with pytest.raises(ValueError, match="`sizes` must hold as many positive sides"):
+    with pytest.raises(ValueError, match="`sizes` must hold one tuple of positive sides"):
         AnchorGenerator((3, 4), sizes=sizes)
 
 
@@ -164,3 +164,27 @@ def test_generator_with_sizes_round_trips():
     generator = AnchorGenerator((3, 4), sizes=((8, 9), (16, 18)), offset=0, integer=True)
     again = AnchorGenerator.from_config(generator.get_config())
     np.testing.assert_array_equal(again.anchors(40), generator.anchors(40))
+
+
+# One cell of stride 8 (level 3 of an 8-pixel image): side 8, centre at offset * 8.
+@pytest.mark.parametrize("offset, centre", [(0.5, 4.0), (0, 0.0), (1.0, 8.0)])
+def test_the_offset_moves_the_centre(offset, centre):
+    generator = AnchorGenerator(
+        (3,), anchor_scale=1.0, num_octaves=1, aspect_ratios=(1.0,), offset=offset
+    )
+    expected = [[centre - 4, centre - 4, centre + 4, centre + 4]]
+    np.testing.assert_array_equal(generator.anchors(8), expected)
+
+
+# A 9-pixel image has two cells of stride 4.5, floored to 4; half the side 4.5 is 2.25, rounded 2.
+@pytest.mark.parametrize("integer, stride, half", [(False, 4.5, 2.25), (True, 4.0, 2.0)])
+def test_integer_rounds_strides_and_sides(integer, stride, half):
+    generator = AnchorGenerator((3,), aspect_ratios=(1.0,), sizes=((4.5,),), integer=integer)
+    x1 = generator.anchors((9, 9))[:2, 0]
+    np.testing.assert_array_equal(x1, [0.5 * stride - half, 1.5 * stride - half])
+
+
+def test_sizes_replace_scale_and_octaves():
+    generator = AnchorGenerator((3,), aspect_ratios=(1.0,), sizes=((2.0, 6.0),))
+    assert generator.num_anchors_per_cell == 2
+    np.testing.assert_array_equal(generator.anchors(8), [[3, 3, 5, 5], [1, 1, 7, 7]])

@@ -58,3 +58,12 @@ def test_frozen_layer_keeps_its_statistics():
 
 def test_batch_norm_is_a_good_layer():
     check_layer(BatchNorm, {}, example(), any_size=True)
+
+
+# A half of 0 plus a half of the batch's mean; variance 4 + epsilon 5 = 3^2.
+def test_momentum_and_epsilon_by_hand():
+    x = np.array([1.0, 5.0, 1.0, 5.0], "float32").reshape(1, 2, 2, 1)
+    layer = BatchNorm(momentum=0.5, epsilon=5.0)
+    outputs = keras.ops.convert_to_numpy(layer(x, training=True)).ravel()
+    np.testing.assert_allclose(outputs, [-2 / 3, 2 / 3, -2 / 3, 2 / 3], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_mean, [1.5], rtol=1e-6)

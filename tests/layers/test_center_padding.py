@@ -40,3 +40,10 @@ def test_layer():
 def test_a_divisor_that_is_no_power_of_two_is_refused():
     with pytest.raises(ValueError, match="power of 2. Received: divisor=96"):
         CenterPadding(96)
+
+
+# 9 = 0b1001: 9 | 3 = 11, 9 | 7 = 15, 9 | 31 = 31.
+@pytest.mark.parametrize("divisor, side", [(4, 11), (8, 15), (32, 31)])
+def test_the_divisor_sets_the_sides(divisor, side):
+    assert padded_size((9, 9), divisor) == (side, side)
+    assert CenterPadding(divisor)(np.ones((1, 9, 9, 1), "float32")).shape == (1, side, side, 1)

@@ -66,3 +66,35 @@ def test_remat_gives_the_same_gradients_and_statistics(graph):
     for plain, again in zip(*results, strict=True):
         np.testing.assert_allclose(again, plain, rtol=1e-5, atol=1e-6)
     assert np.abs(results[1][-1]).max() > 0  # the statistics moved
+
+
+# Kernel 1 with weight 1: the input itself, and its positive part behind a ReLU.
+@pytest.mark.parametrize("activation, expected", [("relu", [0.0, 3.0]), (None, [-1.0, 3.0])])
+def test_activation_by_hand(activation, expected):
+    layer = ConvNormReLU(1, 1, activation=activation)
+    layer.build((None, 1, 2, 1))
+    layer.convolution.kernel.assign(np.ones((1, 1, 1, 1)))
+    found = np.array(layer(np.array([-1.0, 3.0], "float32").reshape(1, 1, 2, 1))).ravel()
+    np.testing.assert_allclose(found, np.array(expected) / np.sqrt(1 + 1e-5), rtol=1e-6)
+
+
+def test_an_activation_that_would_be_ignored_is_refused():
+    with pytest.raises(ValueError, match=r"one of \('relu', None\). Received: 'silu'"):
+        ConvNormReLU(4, activation="silu")
+
+
+# Forward once; with remat once more in the backward pass.
+@pytest.mark.parametrize("remat, expected", [(False, 1), (True, 2)])
+def test_remat_runs_the_block_again_in_the_backward_pass(remat, expected, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    x, block, calls = tf.constant(drawn(1, 2, 2, 3)), ResidualBlock(3, remat=remat), []
+    block(x)
+    call = block.first.convolution.call
+    monkeypatch.setattr(
+        block.first.convolution, "call", lambda inputs: calls.append(1) or call(inputs)
+    )
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(block(x, training=True))
+    tape.gradient(total, x)
+    assert len(calls) == expected

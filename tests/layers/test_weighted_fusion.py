@@ -74,3 +74,9 @@ def test_fusion_is_a_good_layer(method):
 def test_fusion_refuses_maps_of_different_shape(shapes):
     with pytest.raises(ValueError, match=r"two or more feature maps of one shape. Received"):
         WeightedFusion().build(shapes)
+
+
+# (1 * 2 + 1 * 7) / (1 + 1 + epsilon 1) = 3.
+def test_epsilon_by_hand():
+    maps = [np.full((1, 1, 1, 1), value, "float32") for value in (2, 7)]
+    np.testing.assert_allclose(WeightedFusion(epsilon=1.0)(maps), [[[[3.0]]]], rtol=1e-6)

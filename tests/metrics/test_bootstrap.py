@@ -61,6 +61,8 @@ def test_pair(monkeypatch):
     assert abs(found.mean_drop - found.drop) < 0.05
     assert found == paired_bootstrap(truth, first, second, NAMES, resamples=300)
     assert (found.num_images, found.resamples) == (40, 300)
+    other = paired_bootstrap(truth, first, second, NAMES, resamples=300, seed=1)
+    assert other.drop == found.drop and other.interval != found.interval
 
 
 # Two images, one object each. The first detector finds both, the second only that of image 0. Drawn

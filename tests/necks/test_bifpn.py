@@ -86,6 +86,29 @@ def test_bifpn_is_a_good_layer(fusion):
     check_layer(BiFPN, arguments, oracle.pyramid(), half_tolerance=None)
 
 
+# -1 + 9 = 8: silu(8) = 8 / (1 + exp(-8)), relu6(8) = 6; the convolution passes it on.
+@pytest.mark.parametrize("activation, expected", [("silu", 8 / (1 + np.exp(-8))), ("relu6", 6)])
+def test_activation_by_hand(activation, expected):
+    node = BiFPNNode((1, 1), 1, "sum", activation)
+    maps = [np.full((1, 1, 1, 1), value, "float32") for value in (-1, 9)]
+    node(maps)
+    centre = np.zeros((3, 3, 1, 1))
+    centre[1, 1] = 1
+    node.convolution.depthwise_kernel.assign(centre)
+    node.convolution.pointwise_kernel.assign(np.ones((1, 1, 1, 1)))
+    found = np.array(node(maps)).item()
+    assert found == pytest.approx(expected / np.sqrt(1 + 1e-3), rel=1e-6)
+
+
+# A cell of the levels 4 to 6 has two nodes on the way down and two on the way up.
+@pytest.mark.parametrize("num_cells", [1, 2])
+def test_cells_levels_and_activation_reach_the_nodes(num_cells):
+    neck = BiFPN(3, num_cells, activation="relu6", min_level=4, max_level=6)
+    assert list(neck(oracle.pyramid())) == ["P4", "P5", "P6"]
+    assert len(neck.nodes) == 4 * num_cells
+    assert {node.activation for node in neck.nodes} == {"relu6"}
+
+
 def test_missing_level_and_unknown_fusion_are_named():
     with pytest.raises(ValueError, match=r"must hold P3 and the levels after it without a gap"):
         BiFPN(8, 1).build({"P3": (None, 8, 8, 4), "P5": (None, 2, 2, 4)})

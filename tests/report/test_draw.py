@@ -64,6 +64,24 @@ def test_the_threshold_and_empty_slots_are_left_out():
     )
 
 
+def test_line_width_and_font_size_are_used():
+    found = detections([[50, 60, 90, 100]], [0.9], [1])
+
+    def drawn(**settings):
+        return draw_detections(grey(), found, NAMES, **settings)
+
+    colour = np.array(class_colour(1))
+    widths = [(drawn(line_width=width)[80, 50:70] == colour).all(-1).sum() for width in (1, 4)]
+    assert widths == [1, 4]
+    tops = [changed(drawn(font_size=size))[0] for size in (8, 16)]
+    assert tops[1] < tops[0] < 60
+    for name in ("line_width", "font_size"):
+        thin, thick = (
+            draw_ground_truth(grey(), found["boxes"], [1], NAMES, **{name: size}) for size in (2, 9)
+        )
+        assert (thin != thick).any()
+
+
 def test_no_detections_leave_the_image_alone():
     empty = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, "int32")}
     picture = draw_detections(grey(), empty, NAMES)
