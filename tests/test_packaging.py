@@ -1,6 +1,8 @@
 """Wheel, sdist and editable install hold everything, `keras_det.export` included. No network."""
 
 import configparser
+import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -63,7 +65,7 @@ def unpack(wheel, folder):
 def source(tmp_path):
     """A copy of the checkout, because building writes into its source folder."""
     pytest.importorskip("setuptools", minversion="70.1")  # the first that builds without `wheel`
-    return shutil.copytree(ROOT, tmp_path / "source", ignore=LEFT_OUT)
+    return shutil.copytree(ROOT, tmp_path / "source", symlinks=True, ignore=LEFT_OUT)
 
 
 @pytest.mark.slow
@@ -96,7 +98,37 @@ def test_editable_install_leads_to_the_checkout(source, tmp_path):
     wheel = build(source, "editable", tmp_path / "editable")
     package, export, *_ = imported_from(unpack(wheel, tmp_path / "installed"))
     assert package == str(source / "keras_det" / "__init__.py")
-    assert export == str(source / "export" / "__init__.py")
+    assert pathlib.Path(export).resolve() == source / "export" / "__init__.py"
+    # A plain path, which type checkers follow; they cannot run setuptools' import hooks.
+    files = [path for path in (tmp_path / "installed").iterdir() if path.is_file()]
+    assert [path.suffix for path in files] == [".pth"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_checkout_whose_link_is_a_text_file_installs_too(source, tmp_path, kind):
+    """What Git on Windows leaves where it may not make links."""
+    link = source / "keras_det" / "export"
+    link.unlink()
+    link.write_text("../export")
+    wheel = build(source, kind, tmp_path / "wheel")
+    _, export, *_ = imported_from(unpack(wheel, tmp_path / "installed"))
+    home = {"wheel": tmp_path / "installed" / "keras_det", "editable": source}[kind]
+    assert export == str(home / "export" / "__init__.py")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="links may be text files")
+def test_export_is_linked_into_the_package_and_loaded_under_one_name():
+    assert os.readlink(ROOT / "keras_det" / "export") == os.path.join("..", "export")
+    code = """
+import sys
+import keras_det.export.litert, keras_det.export.serving
+files = [m.__file__ for m in sys.modules.values() if "/export/" in str(getattr(m, "__file__", ""))]
+ours = [name for name in sys.modules if name.split(".")[0] == "export"]
+assert not ours and len(files) == len(set(files)), (ours, files)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_setup_cfg_lists_every_package():
