@@ -4,33 +4,15 @@ import configparser
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
-import zipfile
 
 import pytest
 
+from tests.built import build, copied_checkout, unpack
 from tests.helpers import ROOT
-
-LEFT_OUT = shutil.ignore_patterns(
-    ".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "runs"
-)
-
-
-def build(source, kind, out):
-    """Calls the build backend of pyproject.toml the way pip does; returns what it wrote."""
-    code = (
-        "import sys; from setuptools import build_meta; "
-        "print(getattr(build_meta, 'build_' + sys.argv[1])(sys.argv[2]))"
-    )
-    out.mkdir()
-    command = [sys.executable, "-c", code, kind, str(out)]
-    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return out / result.stdout.splitlines()[-1]
 
 
 def imported_from(folder):
@@ -55,17 +37,10 @@ print(keras_det.__file__, keras_det.export.__file__, keras_det.__version__,
     return result.stdout.split()
 
 
-def unpack(wheel, folder):
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
-
-
 @pytest.fixture
 def source(tmp_path):
-    """A copy of the checkout, because building writes into its source folder."""
     pytest.importorskip("setuptools", minversion="70.1")  # the first that builds without `wheel`
-    return shutil.copytree(ROOT, tmp_path / "source", symlinks=True, ignore=LEFT_OUT)
+    return copied_checkout(tmp_path / "source")
 
 
 @pytest.mark.slow
