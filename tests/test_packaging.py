@@ -132,7 +132,7 @@ def test_messages_name_extras_that_exist():
     text = "".join(
         path.read_text() for top in ("keras_det", "export") for path in (ROOT / top).rglob("*.py")
     )
-    named = set(re.findall(r"keras-det\[(\w+)\]", text))
+    named = set(re.findall(r"""install_hint\(['"](\w+)['"]\)""", text))
     assert {"edge", "hub", "safetensors"} <= named <= extras()
 
 
