@@ -1,9 +1,10 @@
 """The public names: of `__all__`, of each part's `__init__.py`, and those that documents show."""
 
 import ast
+import pathlib
 import re
 
-from tests.helpers import ROOT
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -61,13 +61,13 @@ def test_every_public_name_is_found_by_dir():
 
 def program(names):
     """Source that uses each name as `import` and as attribute; line i is about names[i // 2]."""
-    lines = []
+    lines, public = [], set(of_packages())
     for number, name in enumerate(names):
         module, rest = module_and_rest(name)
         first, _, more = rest.partition(".")
         use = f"name_{number}.{more}" if more else f"name_{number}"
         lines.append(f"from {module} import {first} as name_{number}; reveal_type({use})")
-        attribute = name if module in ("keras_det", *PARTS) else use
+        attribute = name if name in public or not is_module(name) and module in PARTS else use
         lines.append(f"import keras_det; reveal_type({attribute})")
     return "\n".join([*lines, "keras_det.load_modle", "keras_det.data.Pipelin"])
 
