@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11-3.13 and nothing else: they create .venv here.
-# A stamp remembers what was installed, so a second call is instant; a change of setup.cfg or
-# pyproject.toml installs again.
+# A stamp remembers what was installed, so a second call is instant; a change of setup.cfg,
+# setup.py or pyproject.toml installs again.
 VENV := .venv
 BIN := $(VENV)/bin
 # Two processes: each imports TensorFlow, which costs seconds and about a gigabyte.
@@ -46,20 +46,20 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage .coverage.*
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*
 
 # The interpreter is a link: where its Python was uninstalled, make sees no file and starts afresh.
 $(BIN)/python:
 	python=$${PYTHON:-$$(.ci/find_python)} && "$$python" -m venv --clear $(VENV)
 
-$(VENV)/.installed-demo: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed-demo: setup.cfg setup.py pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[edge]"
 	touch $@
 
-$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed-test: setup.cfg setup.py pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS_TEST)]"
 	touch $@ $(VENV)/.installed-demo
 
-$(VENV)/.installed-all: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed-all: setup.cfg setup.py pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS_ALL)]"
 	touch $@ $(VENV)/.installed-test $(VENV)/.installed-demo

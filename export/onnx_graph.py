@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from keras_det.decode.tf_nms import tiled
-from keras_det.errors import DataError
+from keras_det.errors import DataError, install_hint
 from keras_det.export.graph import frozen_network
 from keras_det.layers.nms import default_iou_threshold
 
@@ -27,7 +27,7 @@ def onnx_libraries():
     except ImportError as error:
         raise DataError(
             "An export to ONNX needs the packages onnx, onnxruntime and tf2onnx. Received: "
-            f'{error}. Install them with pip install "keras-det[onnx]".'
+            f"{error}. Install them with {install_hint('onnx')}."
         ) from None
     return onnx, onnxruntime, tf2onnx
 

@@ -13,9 +13,8 @@ import warnings
 
 import numpy as np
 
-from keras_det.errors import DataError
+from keras_det.errors import DataError, install_hint
 
-EXTRA = 'pip install "keras-det[quantize]"'
 # At the end of the network: they only put together what the predictions are. In float every level
 # keeps its own range; in 8 bits the finest would be rounded as the coarsest needs it.
 JOINING = ("RESHAPE", "CONCATENATION")
@@ -33,7 +32,7 @@ def check_installed() -> None:
     except ImportError:
         raise DataError(
             "8-bit files need the package ai-edge-quantizer. Received: an installation without it. "
-            f"Install it with {EXTRA}."
+            f"Install it with {install_hint('quantize')}."
         ) from None
 
 

@@ -8,7 +8,7 @@ import importlib.util
 import pathlib
 
 from keras_det.data.shapes import drawn_images
-from keras_det.errors import DataError
+from keras_det.errors import DataError, install_hint
 
 # The server looks for this name in the SavedModel.
 WARMUP_FILE = pathlib.PurePosixPath("assets.extra", "tf_serving_warmup_requests")
@@ -31,7 +31,7 @@ def check_warmup(largest) -> int:
     if largest and importlib.util.find_spec("tensorflow_serving") is None:
         raise DataError(
             "Warm-up requests need the package tensorflow-serving-api. Received: "
-            f'warmup={largest}, without it. Install it with pip install "keras-det[serving]".'
+            f"warmup={largest}, without it. Install it with {install_hint('serving')}."
         )
     return largest
 

@@ -1,28 +1,34 @@
 """Object detection for Keras 3: from your own images to a phone or a server with plain `model.fit`.
 
 Nothing heavy is imported until it is used: `import keras_det` loads neither Keras nor TensorFlow.
+A public name stands here twice, for people and for type checkers, and where it is no module a third
+time, with its home. tests/typing compares them.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keras_det import (
-        backbones,
-        boxes,
-        data,
-        errors,
-        export,
-        layers,
-        losses,
-        metrics,
-        models,
-        necks,
-        report,
-        targets,
-        training,
-    )
-    from keras_det.models import CornerNet, EfficientDet, RetinaNet, load_model
+    from keras_det import backbones as backbones
+    from keras_det import boxes as boxes
+    from keras_det import data as data
+    from keras_det import decode as decode
+    from keras_det import errors as errors
+    from keras_det import export as export
+    from keras_det import heads as heads
+    from keras_det import layers as layers
+    from keras_det import losses as losses
+    from keras_det import metrics as metrics
+    from keras_det import models as models
+    from keras_det import necks as necks
+    from keras_det import report as report
+    from keras_det import targets as targets
+    from keras_det import training as training
+    from keras_det import weights as weights
+    from keras_det.models import CornerNet as CornerNet
+    from keras_det.models import EfficientDet as EfficientDet
+    from keras_det.models import RetinaNet as RetinaNet
+    from keras_det.models import load_model as load_model
 
 __version__ = "0.1.0"
 
@@ -34,8 +40,10 @@ __all__ = [
     "backbones",
     "boxes",
     "data",
+    "decode",
     "errors",
     "export",
+    "heads",
     "layers",
     "load_model",
     "losses",
@@ -45,20 +53,25 @@ __all__ = [
     "report",
     "targets",
     "training",
+    "weights",
 ]
 # Where a public name that is not a module lives.
 _HOMES = {
-    name: "keras_det.models" for name in ("CornerNet", "EfficientDet", "RetinaNet", "load_model")
+    "CornerNet": "keras_det.models",
+    "EfficientDet": "keras_det.models",
+    "RetinaNet": "keras_det.models",
+    "load_model": "keras_det.models",
 }
 
+if not TYPE_CHECKING:  # checkers would take every name for one that exists
 
-def __getattr__(name: str):
-    """Imports a public name at its first use (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module 'keras_det' has no attribute {name!r}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    return importlib.import_module(f"keras_det.{name}")
+    def __getattr__(name):
+        """Imports a public name at its first use (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        return importlib.import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:

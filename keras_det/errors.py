@@ -1,7 +1,12 @@
-"""Errors that are the user's to mend, and the helper that finds the name they meant."""
+"""Errors that are the user's to mend, and helpers for what they advise."""
 
 import difflib
+import pathlib
+import re
 from collections.abc import Iterable
+
+DISTRIBUTION = "keras-det"
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 
 class DataError(ValueError):
@@ -21,3 +26,31 @@ def suggest(name: object, choices: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(name).lower(), [str(c) for c in choices], n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def install_hint(extra: str) -> str:
+    """Returns the command that installs an extra of `setup.cfg` here.
+
+    The package is on no index, so pip does not find it by its name. A checkout is installed again
+    with the extra, `pip install -e "/path/to/it[edge]"`. Beside a wheel, the packages of the extra
+    are installed by their names, `pip install "ai-edge-litert"`.
+
+    Args:
+        extra: name of the extra, such as "edge".
+
+    Raises:
+        ValueError: there is no such extra.
+    """
+    if (CHECKOUT / "setup.cfg").is_file() and (CHECKOUT / "export").is_dir():
+        return f'pip install -e "{CHECKOUT}[{extra}]"'
+    import importlib.metadata  # takes longer than the rest of this module
+
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:  # copied, not installed
+        return f'pip install -e ".[{extra}]" in a checkout of keras_det'
+    marker = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
+    needed = [line.split(";")[0].strip() for line in lines if marker.search(line)]
+    if not needed:
+        raise ValueError(f"`extra` must be an extra of {DISTRIBUTION}. Received: {extra!r}.")
+    return " ".join(["pip install", *(f'"{name}"' for name in needed)])

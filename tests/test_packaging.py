@@ -1,34 +1,18 @@
 """Wheel, sdist and editable install hold everything, `keras_det.export` included. No network."""
 
 import configparser
+import os
+import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
-import zipfile
 
 import pytest
 
+from tests.built import build, copied_checkout, unpack
 from tests.helpers import ROOT
-
-LEFT_OUT = shutil.ignore_patterns(
-    ".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "runs"
-)
-
-
-def build(source, kind, out):
-    """Calls the build backend of pyproject.toml the way pip does; returns what it wrote."""
-    code = (
-        "import sys; from setuptools import build_meta; "
-        "print(getattr(build_meta, 'build_' + sys.argv[1])(sys.argv[2]))"
-    )
-    out.mkdir()
-    command = [sys.executable, "-c", code, kind, str(out)]
-    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return out / result.stdout.splitlines()[-1]
 
 
 def imported_from(folder):
@@ -53,17 +37,10 @@ print(keras_det.__file__, keras_det.export.__file__, keras_det.__version__,
     return result.stdout.split()
 
 
-def unpack(wheel, folder):
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
-
-
 @pytest.fixture
 def source(tmp_path):
-    """A copy of the checkout, because building writes into its source folder."""
     pytest.importorskip("setuptools", minversion="70.1")  # the first that builds without `wheel`
-    return shutil.copytree(ROOT, tmp_path / "source", ignore=LEFT_OUT)
+    return copied_checkout(tmp_path / "source")
 
 
 @pytest.mark.slow
@@ -96,7 +73,37 @@ def test_editable_install_leads_to_the_checkout(source, tmp_path):
     wheel = build(source, "editable", tmp_path / "editable")
     package, export, *_ = imported_from(unpack(wheel, tmp_path / "installed"))
     assert package == str(source / "keras_det" / "__init__.py")
-    assert export == str(source / "export" / "__init__.py")
+    assert pathlib.Path(export).resolve() == source / "export" / "__init__.py"
+    # A plain path, which type checkers follow; they cannot run setuptools' import hooks.
+    files = [path for path in (tmp_path / "installed").iterdir() if path.is_file()]
+    assert [path.suffix for path in files] == [".pth"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_checkout_whose_link_is_a_text_file_installs_too(source, tmp_path, kind):
+    """What Git on Windows leaves where it may not make links."""
+    link = source / "keras_det" / "export"
+    link.unlink()
+    link.write_text("../export")
+    wheel = build(source, kind, tmp_path / "wheel")
+    _, export, *_ = imported_from(unpack(wheel, tmp_path / "installed"))
+    home = {"wheel": tmp_path / "installed" / "keras_det", "editable": source}[kind]
+    assert export == str(home / "export" / "__init__.py")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="links may be text files")
+def test_export_is_linked_into_the_package_and_loaded_under_one_name():
+    assert os.readlink(ROOT / "keras_det" / "export") == os.path.join("..", "export")
+    code = """
+import sys
+import keras_det.export.litert, keras_det.export.serving
+files = [m.__file__ for m in sys.modules.values() if "/export/" in str(getattr(m, "__file__", ""))]
+ours = [name for name in sys.modules if name.split(".")[0] == "export"]
+assert not ours and len(files) == len(set(files)), (ours, files)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_setup_cfg_lists_every_package():
@@ -125,7 +132,7 @@ def test_messages_name_extras_that_exist():
     text = "".join(
         path.read_text() for top in ("keras_det", "export") for path in (ROOT / top).rglob("*.py")
     )
-    named = set(re.findall(r"keras-det\[(\w+)\]", text))
+    named = set(re.findall(r"""install_hint\(['"](\w+)['"]\)""", text))
     assert {"edge", "hub", "safetensors"} <= named <= extras()
 
 

@@ -5,6 +5,8 @@ import os
 import shutil
 import traceback
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -19,11 +21,14 @@ class Command(click.Command):
         examples: lines shown at the end of the help.
     """
 
-    def __init__(self, *args, examples=(), **kwargs):
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         if examples:
             kwargs["epilog"] = "\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)])
         super().__init__(*args, **kwargs)
         self.context_settings.setdefault("show_default", True)
+        for param in self.params:  # shorter than click's INTEGER RANGE
+            if isinstance(param.type, click.types.IntParamType | click.types.FloatParamType):
+                param.metavar = "N" if isinstance(param.type, click.types.IntParamType) else "X"
         self.params.append(
             click.Option(
                 ["--debug"],
@@ -35,7 +40,7 @@ class Command(click.Command):
             )
         )
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level())
         try:
             with _plain_warnings():
@@ -68,16 +73,44 @@ def _sentence(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _plain_warnings():
+def _plain_warnings() -> Iterator[None]:
     """Warnings as one line for a user, without file and line of our source."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"Note: {message}", err=True)
+        warnings.showwarning = _show_warning
         yield
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Note: {message}", err=True)
+
+
+def given_options(ctx: click.Context) -> set[str]:
+    """Names of the options that stand on the command line, whatever their value."""
+    on_command_line = click.core.ParameterSource.COMMANDLINE
+    return {name for name in ctx.params if ctx.get_parameter_source(name) == on_command_line}
+
+
+def refuse_useless(ctx: click.Context, names: Sequence[str], when: str, advice: str) -> None:
+    """DataError where one of the options was given, which have no effect here.
+
+    Args:
+        ctx: of the command.
+        names: of the options, as the command's function calls them.
+        when: why, e.g. "without --calibrate".
+        advice: what to do if it should have one, e.g. "give --calibrate".
+    """
+    for name in names:
+        if name in given_options(ctx):
+            option = f"--{name.replace('_', '-')}"
+            raise DataError(
+                f"{option} has no effect {when}. Received: {option} {ctx.params[name]}. Leave it "
+                f"out, or {advice}."
+            )
+
+
 @contextlib.contextmanager
-def user_input():
+def user_input() -> Iterator[None]:
     """Turns a ValueError into the user's error: around calls that check what they are given."""
     try:
         yield
@@ -92,7 +125,9 @@ class ImageSize(click.ParamType):
 
     name = "size"
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         try:

@@ -1,14 +1,19 @@
-"""`keras-det demo`: everything once on drawn shapes, from images to exported files."""
+"""`keras-det demo`: everything once on synthetic images, from drawing to exported files."""
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
+from keras_det.cli.model_names import check_model_name, model_option
 from keras_det.cli.start import start_keras
-from keras_det.cli.train import check_model_name
+
+if TYPE_CHECKING:
+    from keras_det.data import Dataset
+    from keras_det.models import Detector
 
 MODEL = "efficientdet_lite0"
 IMAGE_SIDE = (128, 128)
@@ -28,18 +33,42 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.option("--model", default=MODEL, help="See `keras-det info`.")
-@click.option("--epochs", type=click.IntRange(min=1), default=EPOCHS)
-@click.option("--image-size", type=IMAGE_SIZE, default="x".join(map(str, IMAGE_SIDE)))
-@click.option("--train-images", type=click.IntRange(min=1), default=NUM_TRAIN)
-@click.option("--val-images", type=click.IntRange(min=1), default=NUM_VAL)
-@click.option("--out", type=click.Path(), help="New or empty folder.  [default: runs/demo]")
-def demo(model, epochs, image_size, train_images, val_images, out):
-    """Does everything once on drawn shapes.
+@model_option(MODEL)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=EPOCHS, help="Passes over the training images."
+)
+@click.option(
+    "--image-size",
+    type=IMAGE_SIZE,
+    default="x".join(map(str, IMAGE_SIDE)),
+    help="Side in pixels, or height x width.",
+)
+@click.option(
+    "--train-images",
+    type=click.IntRange(min=1),
+    default=NUM_TRAIN,
+    help="Images to draw for training.",
+)
+@click.option(
+    "--val-images",
+    type=click.IntRange(min=1),
+    default=NUM_VAL,
+    help="Images to draw for validation.",
+)
+@click.option("--out", type=click.Path(), show_default="runs/demo", help="New or empty folder.")
+def demo(
+    model: str,
+    epochs: int,
+    image_size: tuple[int, int],
+    train_images: int,
+    val_images: int,
+    out: str | None,
+) -> None:
+    """Trains and exports a small detector on synthetic images.
 
-    Draws a data set, trains a small detector on it, measures it, draws what it finds and exports
-    it. Needs no data and no download. The output folder gets data/ and run/, a run folder like that
-    of `keras-det train`.
+    Draws a data set of shapes, trains a detector on it, measures the average precision, draws what
+    the detector finds and exports it. Needs no data and no download, and takes minutes. The output
+    folder gets data/ and run/, a run folder like that of `keras-det train`.
     """
     check_model_name(model)
     folder = new_folder(out) if out else free_folder("runs/demo")
@@ -73,15 +102,19 @@ def demo(model, epochs, image_size, train_images, val_images, out):
     say_where("Run folder", run)
 
 
-def draw(data: pathlib.Path, num_train: int, num_val: int, image_size: int):
-    """Writes the drawn data set in COCO's layout and reads both splits."""
+def draw(
+    data: pathlib.Path, num_train: int, num_val: int, image_size: int
+) -> tuple["Dataset", "Dataset"]:
+    """Draws the data set in COCO's layout and reads both splits."""
     from keras_det.data import draw_shapes_dataset, load
 
     draw_shapes_dataset(data, num_train, num_val, image_size, SEED)
     return load(data, split="train"), load(data, split="val")
 
 
-def export_both(detector, folder: pathlib.Path, images: list[str]) -> list[pathlib.Path]:
+def export_both(
+    detector: "Detector", folder: pathlib.Path, images: list[str]
+) -> list[pathlib.Path]:
     """Exports to both formats, prints what the checks found, returns where they are."""
     paths = []
     for kind in ("saved_model", "tflite"):

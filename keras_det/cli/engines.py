@@ -14,7 +14,7 @@ import numpy as np
 from keras_det import __version__
 from keras_det.cli.exported import cores, litert_interpreter, onnx_session
 from keras_det.cli.files import find_model
-from keras_det.errors import DataError
+from keras_det.errors import DataError, install_hint
 from keras_det.files import write_json, write_whole
 
 # What an engine runs needs, and what converting to it needs beside TensorFlow.
@@ -68,7 +68,7 @@ def _reason_for_keras(path, num_images) -> str | None:
     if tf.config.list_logical_devices("GPU"):
         return "it has a GPU, the others run on the processor"
     if not installed():
-        return 'no other is installed: pip install "keras-det[edge]"'
+        return f"no other is installed: {install_hint('edge')}"
     if num_images < MIN_IMAGES and not Cache(path).milliseconds:
         return (
             f"converting to another pays from {MIN_IMAGES} images on; --engine "
@@ -197,10 +197,10 @@ def _detector(cache, detector, engine):
     from keras_det.export.graph import exportable
 
     if engine not in installed():
-        extra = {"litert": "edge", "onnx": "onnx"}[engine]
+        hint = install_hint("edge") if engine == "litert" else install_hint("onnx")
         raise DataError(
             f"--engine {engine} needs the packages {', '.join(NEEDS[engine])}. Received: an "
-            f'environment without them all. Install them with pip install "keras-det[{extra}]".'
+            f"environment without them all. Install them with {hint}."
         )
     model, _ = exportable(detector)
     content = cache.network(engine)
@@ -248,25 +248,24 @@ class EngineDetector:
         self.class_names = model.class_names
         self.decoders = {}
 
-    def detect(self, image: np.ndarray, score_threshold: float) -> dict:
+    def detect(self, image: np.ndarray, **settings) -> dict:
         """As `Detector.detect` for one uint8 image."""
         from keras_det.data.resize import resize_image
 
         fill = self.model.normalization.fill_color
         pixels, transform = resize_image(image, self.model.resize_policy, fill)
-        found = self._decode(self.network(pixels[None]), score_threshold)
+        found = self._decode(self.network(pixels[None]), settings)
         found = {name: np.asarray(value) for name, value in found.items()}
         return self.model.to_original(0, found, transform.inverse(), image.shape)
 
-    def _decode(self, raw, score_threshold):
+    def _decode(self, raw, settings):
         import tensorflow as tf
 
-        if score_threshold not in self.decoders:
-            decoder = self.model.decoder(score_threshold=score_threshold)
-            self.decoders[score_threshold] = tf.function(
-                lambda raw: self.model.decode(raw, decoder)
-            )
-        return self.decoders[score_threshold](raw)
+        key = repr(sorted(settings.items()))
+        if key not in self.decoders:
+            decoder = self.model.decoder(**settings)
+            self.decoders[key] = tf.function(lambda raw: self.model.decode(raw, decoder))
+        return self.decoders[key](raw)
 
 
 def check(made: EngineDetector, engine: str) -> None:

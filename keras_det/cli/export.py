@@ -1,18 +1,24 @@
 """`keras-det export MODEL`: a SavedModel for servers, a TFLite file for phones, or ONNX."""
 
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command
+from keras_det.cli.command import Command, refuse_useless
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.errors import DataError
+
+if TYPE_CHECKING:
+    from keras_det.data import Dataset
+    from keras_det.export import ExportReport
+    from keras_det.models import Detector
 
 EXAMPLES = (
     "keras-det export run/ --to tflite --quantize float16 --out lite0.tflite",
     "keras-det export run/ my_images/ --to saved_model --out served/1",
     "keras-det export run/ --to tflite --metadata mediapipe",
-    "keras-det export run/ my_images/ --to tflite --quantize int8 --calibrate my_images/",
+    "keras-det export run/ --to tflite --quantize int8 --calibrate my_images/",
 )
 
 
@@ -21,53 +27,94 @@ EXAMPLES = (
 @click.argument("data", type=click.Path(), required=False)
 @click.option("--split", default="val", help="Part of DATA to check on.")
 @click.option(
-    "--to", "kind", type=click.Choice(["saved_model", "tflite", "onnx"]), default="saved_model"
+    "--to",
+    "kind",
+    type=click.Choice(["saved_model", "tflite", "onnx"]),
+    default="saved_model",
+    help="SavedModel for servers, TFLite for phones, or ONNX.",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["float32", "float16", "dynamic", "int8"]),
     default="float32",
-    help="Numbers in a TFLite file; float16 halves its size, the others quarter it.",
+    help="Numbers in a TFLite file. float16: half the size; dynamic and int8: a quarter.",
 )
 @click.option(
     "--calibrate",
     type=click.Path(),
-    help="Data set whose images say which numbers int8 has to hold: the training images.",
+    help="Calibration data for int8: the data set the model was trained on.",
 )
-@click.option("--calibrate-split", default="train", help="Part of it.")
+@click.option(
+    "--calibrate-split", default="train", help="Part of the calibration data that is used."
+)
 @click.option(
     "--postprocess",
     type=click.Choice(["builtin", "mediapipe", "split", "none"]),
     default="builtin",
-    help="End of a TFLite file: soft-NMS; the operator that some runtimes expect; soft-NMS in a "
-    "second file, for accelerators; or raw outputs.",
+    help="What a TFLite file does after the network. builtin: soft-NMS; mediapipe: the operator "
+    "that MediaPipe expects; split: soft-NMS in a second file, for accelerators; none: raw "
+    "outputs.",
+)
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    show_default="0.001",
+    help="Lowest score of a detection; for --postprocess mediapipe.",
+)
+@click.option(
+    "--iou-threshold",
+    type=click.FloatRange(0, 1),
+    show_default="0.5",
+    help="Of two boxes that overlap more, the better stays; for --postprocess mediapipe.",
 )
 @click.option(
     "--metadata",
     type=click.Choice(["mediapipe"]),
-    help="Lets MediaPipe's ObjectDetector open the TFLite file.",
+    help="Metadata with which MediaPipe's ObjectDetector opens the TFLite file.",
 )
 @click.option("--grey", is_flag=True, help="The TFLite file takes grey images.")
 @click.option(
     "--warmup",
     type=click.IntRange(min=0),
     default=0,
-    help="Requests in a SavedModel that warm a server up; the largest batch size it forms.",
+    help="Add warm-up requests to a SavedModel. N: the server's largest batch size; 0: none.",
 )
 @click.option(
     "--max-images",
     type=click.IntRange(min=1),
     default=100,
-    help="Images of DATA to check on, spread over the split.",
+    help="Most images of DATA to check on, spread over the split.",
 )
-@click.option("--out", type=click.Path(), help="[default: exports/ beside MODEL]")
-def export(model, data, split, kind, calibrate, calibrate_split, max_images, out, **options):
+@click.option(
+    "--out",
+    type=click.Path(),
+    show_default="in exports/ beside MODEL",
+    help="File or folder to write.",
+)
+@click.pass_context
+def export(
+    ctx: click.Context,
+    model: str,
+    data: str | None,
+    split: str,
+    kind: str,
+    calibrate: str | None,
+    calibrate_split: str,
+    max_images: int,
+    out: str | None,
+    **options: Any,
+) -> None:
     """Exports MODEL for servers or phones, or as ONNX.
 
-    MODEL is a .keras file or a run folder. The export is run beside the model on images of the data
-    set DATA, where the average precision of both is measured too, on drawn ones without it; the
-    report of that check is printed, and written beside the export.
+    MODEL is a .keras file, a run folder or a preset folder. The exported file is run beside the
+    model, on images of the data set DATA, and the average precision of both is measured. Without
+    DATA they are compared on synthetic images. The report of this check is printed, and written
+    beside the export. An export that differs too much is not kept.
     """
+    if data is None:
+        refuse_useless(ctx, ("split", "max_images"), "without DATA", "give DATA")
+    if calibrate is None:
+        refuse_useless(ctx, ["calibrate_split"], "without --calibrate", "give --calibrate")
     check_options(kind, {**options, "calibrate": calibrate})
     check_calibration(options["quantize"], calibrate)
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
@@ -81,10 +128,12 @@ def export(model, data, split, kind, calibrate, calibrate_split, max_images, out
 
 
 # Options that only one kind of export has, and their defaults.
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "tflite": {
         "quantize": "float32",
         "postprocess": "builtin",
+        "score_threshold": None,
+        "iou_threshold": None,
         "metadata": None,
         "grey": False,
         "calibrate": None,
@@ -93,18 +142,24 @@ OPTIONS = {
 }
 
 
-def check_options(kind: str, given: dict):
-    """DataError where an option is given with another kind of export than its own."""
+def check_options(kind: str, given: dict[str, Any]) -> None:
+    """DataError where an option is given with a kind of export, or of end, that lacks it."""
     for owner, defaults in OPTIONS.items():
         for name, default in defaults.items():
             if owner != kind and given[name] != default:
                 raise DataError(
-                    f"--{name} is for --to {owner}. Received: {given[name]} with {kind}. Leave it "
-                    f"out, or choose {owner}."
+                    f"--{name.replace('_', '-')} is for --to {owner}. Received: {given[name]} with "
+                    f"{kind}. Leave it out, or choose {owner}."
                 )
+    for name in ("score_threshold", "iou_threshold"):
+        if given[name] is not None and given["postprocess"] != "mediapipe":
+            raise DataError(
+                f"--{name.replace('_', '-')} is for --postprocess mediapipe. Received: "
+                f"{given[name]:g} with {given['postprocess']}. Leave it out, or choose mediapipe."
+            )
 
 
-def check_calibration(quantize: str, calibrate: str | None):
+def check_calibration(quantize: str, calibrate: str | None) -> None:
     """DataError where --calibrate is missing or has no use."""
     if (quantize == "int8") == bool(calibrate):
         return
@@ -121,7 +176,7 @@ def calibration_images(data: str, split: str) -> list[str]:
     return list(load(data, split=split).image_paths)
 
 
-def check_images(detector, data: str, split: str, max_images: int):
+def check_images(detector: "Detector", data: str, split: str, max_images: int) -> "Dataset":
     """At most `max_images` labelled images, spread over a data set with the model's classes."""
     from keras_det.data import load
 
@@ -130,7 +185,9 @@ def check_images(detector, data: str, split: str, max_images: int):
     return dataset.select([i * len(dataset) // count for i in range(count)])
 
 
-def write_export(detector, target: pathlib.Path, kind: str, images=None, **options):
+def write_export(
+    detector: "Detector", target: pathlib.Path, kind: str, images: Any = None, **options: Any
+) -> "ExportReport":
     """Exports and checks; returns the report of the check. An export that fails it ends in 1.
 
     Args:
@@ -156,13 +213,13 @@ def export_name(
     kind: str,
     quantize: str = "float32",
     postprocess: str = "builtin",
-    metadata=None,
+    metadata: str | None = None,
     grey: bool = False,
-    **_,
+    **_: Any,
 ) -> str:
     """The name of an export inside `exports/`."""
     if kind != "tflite":
         return {"saved_model": "saved_model", "onnx": "model.onnx"}[kind]
     end = {"builtin": metadata and "mediapipe", "none": "raw"}.get(postprocess, postprocess)
-    parts = ["model", quantize, grey and "grey", end]
+    parts = ["model", quantize, "grey" if grey else None, end]
     return f"{'_'.join(filter(None, parts))}.tflite"

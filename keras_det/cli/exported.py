@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from keras_det.errors import DataError
+from keras_det.errors import DataError, install_hint
 
 NO_BOXES = (
     "A {kind} file must give boxes. Received: {path}, which gives raw outputs. Export it with "
@@ -145,7 +145,7 @@ def litert_interpreter(what):
     except ImportError:
         raise DataError(
             f"A .tflite file needs the package ai-edge-litert. Received: {what}, without it. "
-            'Install it with pip install "keras-det[edge]".'
+            f"Install it with {install_hint('edge')}."
         ) from None
     return Interpreter
 
@@ -158,7 +158,7 @@ def onnx_session(model):
         raise DataError(
             "An .onnx file needs the package onnxruntime. Received: "
             f"{'a network' if isinstance(model, bytes) else model}, without it. Install it with "
-            'pip install "keras-det[onnx]".'
+            f"{install_hint('onnx')}."
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()

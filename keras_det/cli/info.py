@@ -2,24 +2,30 @@
 
 import math
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
 from keras_det.cli.command import Command
 from keras_det.cli.files import load_keras_model
+from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name, in_millions
 from keras_det.cli.start import start_keras
-from keras_det.cli.train import check_model_name
+
+if TYPE_CHECKING:
+    from keras_det.models import Detector
 
 EXAMPLES = ("keras-det info", "keras-det info efficientdet_d3", "keras-det info run/")
+ROW = "{:<23}{:>10}{:>12}  {:<13}{:>8}  {}"  # at most 80 columns
 COCO_CLASSES = 90  # the published models' heads: COCO's ids 1..90, ten of them unused
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", required=False)
-def info(model):
+@click.argument("model", required=False, type=ModelName(or_file=True))
+def info(model: str | None) -> None:
     """Lists the models, or describes one of them.
 
-    MODEL is a name of the list, a .keras file or a run folder.
+    MODEL is a name of the list, a .keras file, a run folder or a preset folder. A name means the
+    published model with the 90 classes of COCO; so do the parameters in the list, in millions.
     """
     if model is None:
         click.echo(model_table())
@@ -28,6 +34,7 @@ def info(model):
         detector = load_keras_model(model)
     else:
         check_model_name(model)
+        start_keras()
         from keras_det.models import build_model
 
         detector = build_model(model, num_classes=COCO_CLASSES)
@@ -35,28 +42,31 @@ def info(model):
 
 
 def model_table() -> str:
-    """One line per model: its name and the row of its table."""
+    """One line per model: its name, its size, and the row of its table."""
     start_keras()
     from keras_det.models import CornerNet, EfficientDet, RetinaNet
 
-    lines = [f"{'name':<22}{'image size':>10}  {'backbone':<10}{'channels':>8}  neck"]
-    for name, row in EfficientDet.variants.items():
-        lines.append(
-            f"{f'efficientdet_{name}':<22}{row.image_size:>10}  {row.backbone:<10}"
-            f"{row.channels:>8}  {row.neck_cells} BiFPN cells"
-        )
-    for name in RetinaNet.variants:
-        lines.append(f"{f'retinanet_{name}':<22}{640:>10}  {name:<10}{256:>8}  FPN")
-    for name, row in CornerNet.variants.items():
-        stacks = f"{row.num_stacks} hourglass{'es' if row.num_stacks > 1 else ''}"
-        lines.append(
-            f"{f'cornernet_{name}':<22}{CornerNet.image_sizes[name]:>10}  {stacks:<12}"
-            f"{row.channels[0]:>6}  none: corners"
-        )
+    lines = [ROW.format("name", "image size", "parameters", "backbone", "channels", "neck")]
+    for variant, row in EfficientDet.variants.items():
+        neck = f"{row.neck_cells} BiFPN cells"
+        name, size = f"efficientdet_{variant}", row.image_size
+        lines.append(table_row(name, size, row.backbone, row.channels, neck))
+    for variant in RetinaNet.variants:
+        lines.append(table_row(f"retinanet_{variant}", 640, variant, 256, "FPN"))
+    for variant, hourglass in CornerNet.variants.items():
+        stacks = f"{hourglass.num_stacks} hourglass{'es' if hourglass.num_stacks > 1 else ''}"
+        name, size = f"cornernet_{variant}", CornerNet.image_sizes[variant]
+        lines.append(table_row(name, size, stacks, hourglass.channels[0], "none"))
     return "\n".join(lines)
 
 
-def description(detector) -> str:
+def table_row(name: str, size: int, backbone: str, channels: int, neck: str) -> str:
+    """A line of the list; the parameters are looked up by the name."""
+    parameters = f"{in_millions(PARAMETERS[name])} M"
+    return ROW.format(name, size, parameters, backbone, channels, neck)
+
+
+def description(detector: "Detector") -> str:
     """Size, parameters, multiply-adds, where it looks, as lines of text."""
     from keras_det.models.multiply_adds import multiply_adds
 
@@ -77,7 +87,7 @@ def description(detector) -> str:
     return "\n".join(f"{key:<15}{value}" for key, value in rows.items())
 
 
-def places(detector) -> dict[str, str]:
+def places(detector: "Detector") -> dict[str, str]:
     """Where a detector looks for objects: levels and anchors, or maps of corners."""
     if not hasattr(detector, "anchors"):
         height, width = detector.output["top_left_heatmaps"].shape[1:3]

@@ -4,6 +4,7 @@ import click
 
 from keras_det import __version__
 from keras_det.cli.command import Command
+from keras_det.cli.completion import completion
 from keras_det.cli.demo import demo
 from keras_det.cli.evaluate import evaluate
 from keras_det.cli.export import export
@@ -18,10 +19,12 @@ class Commands(click.Group):
 
     command_class = Command
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             raise click.UsageError(
                 f"There is no command {args[0]!r}.{suggest(args[0], self.commands)} The commands "
@@ -32,12 +35,12 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="keras-det")
-def main():
+def main() -> None:
     """Object detection for Keras 3: from your own images to a phone or a server.
 
-    Start with `keras-det demo`. Every command explains itself with --help.
+    Try `keras-det demo` first. Every command has --help.
     """
 
 
-for command in (demo, train, evaluate, predict, export, info):
+for command in (demo, train, evaluate, predict, export, info, completion):
     main.add_command(command)

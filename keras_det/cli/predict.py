@@ -2,13 +2,19 @@
 
 import io
 import pathlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keras_det.cli.command import Command
+from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLES = (
     "keras-det predict run/ photos/ --out found/",
@@ -21,65 +27,97 @@ EXAMPLES = (
 @click.argument("model", type=click.Path())
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--out", type=click.Path(), default="predictions", help="New or empty folder.")
-@click.option("--score-threshold", type=click.FloatRange(0, 1), default=0.3)
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    help="Lowest score of a detection.",
+)
+@decoder_options
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
-    help="What computes the network of a Keras model; auto: what is fastest here.",
+    help="What runs the network of a Keras model; auto: the fastest here.",
 )
-def predict(model, images, out, score_threshold, engine):
+def predict(
+    model: str,
+    images: tuple[str, ...],
+    out: str,
+    score_threshold: float,
+    engine: str,
+    **decoder: Any,
+) -> None:
     """Finds objects in IMAGES and draws them.
 
-    MODEL is a .keras file, a run folder or an export; IMAGES are files or folders. LiteRT and ONNX
-    Runtime compute the network of a Keras model faster, once it is converted to them: that takes
-    seconds and is kept in a folder beside the file. The detections are the same. Writes an
-    annotated picture per image, under the image's own name, and detections.json in COCO's form for
-    results: boxes are [x, y, width, height] in pixels of the image, category_id is the index of the
-    class, image_id the place of the image in the list, from 0.
+    MODEL is a .keras file, a run folder, a preset folder or an exported file. IMAGES are files or
+    folders.
+
+    The output folder gets one picture for each image, under the image's name, and detections.json
+    in COCO's format for results. There, bbox is [x, y, width, height] in pixels of the image,
+    category_id is the index of the class, and image_id counts the images from 0.
+
+    LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
+    takes seconds; the result is kept in a folder beside MODEL.
     """
     from keras_det.cli.engines import with_engine
 
-    folder = new_folder(out)
+    folder, settings = new_folder(out), decoder_settings(decoder)
     paths = find_images(images)
     names = picture_names(paths)
-    detector, sentence = with_engine(model, load_any_model(model), engine, len(paths))
+    opened = load_any_model(model)
+    check_decoder_settings(opened, model, settings)
+    detector, sentence = with_engine(model, opened, engine, len(paths))
     click.echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, failed = [], []
+    settings["score_threshold"] = score_threshold
+    rows: list[dict[str, Any]] = []
+    failed: list[DataError] = []
     with click.progressbar(list(zip(paths, names, strict=True)), label="Detecting") as bar:
         for image_id, (path, name) in enumerate(bar):
             try:
-                picture, found = detect_and_draw(detector, path, score_threshold)
+                picture, found = detect_and_draw(detector, path, settings)
             except DataError as error:
                 failed.append(error)
                 continue
             write_whole(folder / name, encoded(picture, name))
             rows += coco_results(found, image_id, path)
-    for error in failed:
-        click.echo(f"Note: left out: {error}", err=True)
+    for problem in failed:
+        click.echo(f"Note: left out: {problem}", err=True)
     if len(failed) == len(paths):
         raise DataError(f"At least one of the {len(paths)} images must decode. {failed[0]}")
     write_json(folder / "detections.json", rows)
     say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
 
 
-def detect_and_draw(detector, path: pathlib.Path, score_threshold: float):
+def check_decoder_settings(opened: Any, path: str, settings: dict[str, Any]) -> None:
+    """DataError where an exported file is given settings of the decoder, which it holds itself."""
+    if settings and getattr(opened, "engine", None) is not None:
+        option = f"--{next(iter(settings)).replace('_', '-')}"
+        raise DataError(
+            f"{option} needs a .keras model: an exported file has its own decoder. Received: "
+            f"{option} with {path}. Leave it out, or give the .keras file."
+        )
+
+
+def detect_and_draw(
+    detector: Any, path: pathlib.Path, settings: dict[str, Any]
+) -> tuple["np.ndarray", dict[str, Any]]:
     """Returns the annotated picture and the detections of one image file."""
     from keras_det.data import read_image
     from keras_det.report.draw import draw_detections
 
     image = read_image(path)
-    found = detector.detect(image, score_threshold=score_threshold)
-    picture = draw_detections(image, found, detector.class_names, score_threshold)
+    found = detector.detect(image, **settings)
+    picture = draw_detections(image, found, detector.class_names, settings["score_threshold"])
     return picture, found
 
 
-def find_images(given) -> list[pathlib.Path]:
-    """The image files that the arguments mean, folders searched to the bottom, in sorted order."""
+def find_images(given: Iterable[str]) -> list[pathlib.Path]:
+    """The image files that the arguments mean; folders are searched whole, in sorted order."""
     from keras_det.data.image import IMAGE_SUFFIXES
 
-    paths = []
+    paths: list[pathlib.Path] = []
     for path in map(pathlib.Path, given):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
@@ -96,9 +134,10 @@ def find_images(given) -> list[pathlib.Path]:
     return paths
 
 
-def picture_names(paths) -> list[str]:
+def picture_names(paths: Iterable[pathlib.Path]) -> list[str]:
     """File names for the pictures: the images' own, with a number where two would be the same."""
-    names, taken = [], set()
+    names: list[str] = []
+    taken: set[str] = set()
     for path in paths:
         suffix = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
         name, number = path.stem + suffix, 1
@@ -110,7 +149,7 @@ def picture_names(paths) -> list[str]:
     return names
 
 
-def encoded(picture, name: str) -> bytes:
+def encoded(picture: "np.ndarray", name: str) -> bytes:
     """The bytes of a uint8 RGB picture in the format that its name says."""
     from PIL import Image
 
@@ -119,8 +158,8 @@ def encoded(picture, name: str) -> bytes:
     return file.getvalue()
 
 
-def coco_results(found: dict, image_id: int, path: pathlib.Path) -> list[dict]:
-    """Detections of one image as rows of COCO's form for results, with names."""
+def coco_results(found: dict[str, Any], image_id: int, path: pathlib.Path) -> list[dict[str, Any]]:
+    """Detections of one image as rows of COCO's format for results, with names."""
     rows = []
     for (x1, y1, x2, y2), score, label, name in zip(
         found["boxes"].tolist(),

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import click
 
@@ -35,7 +36,7 @@ def start_keras() -> None:
 
 
 @contextlib.contextmanager
-def _standard_error_in_a_file():
+def _standard_error_in_a_file() -> Iterator[list[str]]:
     """Gives a list that holds the lines written to file descriptor 2 inside, once it is over."""
     lines: list[str] = []
     sys.stderr.flush()

@@ -2,11 +2,13 @@
 
 import json
 import pathlib
+from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command
+from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless
 from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
+from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 
@@ -23,6 +25,8 @@ RESUMED = (
     "learning_rate",
     "seed",
 )
+# Those of them that a resumed run has used already; the rest is checked by the training.
+OF_THE_START = ("weights", "learning_rate")
 # Options that become arguments of the model's constructor where they are given.
 MODEL_ARGUMENTS = (
     "neck",
@@ -35,67 +39,140 @@ MODEL_ARGUMENTS = (
     "remat",
     "dtype",
 )
-FETCHED = ("imagenet", "coco")
+# What --weights fetches.
+FETCHED = {
+    "imagenet": "public weights of the backbone",
+    "coco": "public weights of the whole model",
+}
+# What --no-val leaves without effect.
+OF_VALIDATION = ("val_data", "val_split", "evaluate_every")
 HUGGING_FACE = "hf://"  # weights.preset_files.HUGGING_FACE, without loading Keras; a test compares
 NECKS = ("fpn", "pafpn", "nas_fpn", "bifpn")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
-    "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out run/",
-    "keras-det train coco/ --model retinanet_resnet34 --backbone-weights resnet34.pth --out run/",
-    "keras-det train my_images/ --weights coco --freeze neck --epochs 10 --out heads/",
+    "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out d0/",
+    "keras-det train coco/ --model retinanet_resnet34 --backbone-weights r34.pth",
+    "keras-det train my_images/ --weights coco --freeze neck --out heads/",
     "keras-det train my_images/ --out run/ --resume",
 )
 
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("data", type=click.Path())
-@click.option("--model", default="efficientdet_lite0", help="See `keras-det info`.")
+@model_option("efficientdet_lite0")
 @click.option(
-    "--weights", help="Start from: imagenet, coco, a .keras, run folder, preset or checkpoint."
+    "--weights",
+    type=WordOrPath(FETCHED),
+    metavar="WORD|PATH",
+    show_default="random",
+    help="Weights to start from: imagenet, coco, a .keras file, a run folder, a preset or a public "
+    "checkpoint.",
 )
 @click.option(
     "--freeze",
     type=click.Choice(["none", "backbone", "neck"]),
-    help="What does not learn; neck: backbone and neck.",
+    show_default="none",
+    help="Layers to freeze; neck: backbone and neck.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=50, help="Passes over DATA.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=50, help="Passes over the training images."
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
-@click.option("--image-size", type=IMAGE_SIZE, help="Side or height x width; default: published.")
+@click.option(
+    "--image-size",
+    type=IMAGE_SIZE,
+    show_default="the model's published size",
+    help="Side in pixels, or height x width.",
+)
 @click.option(
     "--resize-mode",
     type=click.Choice(["letterbox", "stretch", "mediapipe"]),
     default="letterbox",
-    help="mediapipe: stretched, and sampled as MediaPipe does.",
+    help="How images are resized; letterbox keeps the aspect ratio, mediapipe stretches as "
+    "MediaPipe does.",
 )
-@click.option("--augment", type=click.Choice(["none", "flip", "ssj", "lsj"]), default="ssj")
-@click.option("--neck", type=click.Choice(NECKS), help="Instead of the published one.")
-@click.option("--min-level", type=int, help="Finest pyramid level; 2 for small objects.")
-@click.option("--max-level", type=int, help="Coarsest pyramid level.")
 @click.option(
-    "--anchor-scale", type=click.FloatRange(0, min_open=True), help="Anchors, in strides."
+    "--augment",
+    type=click.Choice(["none", "flip", "ssj", "lsj"]),
+    default="ssj",
+    help="Random changes of the images: none, horizontal flips, or small-scale or large-scale "
+    "jitter with flips.",
 )
-@click.option("--head-norm", type=click.Choice(["batch", "group"]), help="RetinaNet's heads.")
-@click.option("--backbone-weights", type=click.Path(), help="A ResNet's, of torchvision or timm.")
-@click.option("--remat", is_flag=True, default=None, help="CornerNet: less memory, more time.")
-@click.option("--dtype", type=click.Choice(PRECISIONS), help="Precision.  [default: float32]")
-@click.option("--recipe", type=click.Choice(["adamw", "published"]), default="adamw")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Of adamw: highest.")
-@click.option("--train-split", default="train", help="Part of DATA to learn from.")
+@click.option("--neck", type=click.Choice(NECKS), show_default="the model's", help="Neck.")
+@click.option(
+    "--min-level",
+    type=int,
+    show_default="the model's",
+    help="Finest pyramid level; 2 for small objects.",
+)
+@click.option("--max-level", type=int, show_default="the model's", help="Coarsest pyramid level.")
+@click.option(
+    "--anchor-scale",
+    type=click.FloatRange(0, min_open=True),
+    show_default="the model's",
+    help="Size of the anchors, in strides of their level.",
+)
+@click.option(
+    "--head-norm",
+    type=click.Choice(["batch", "group"]),
+    show_default="the model's",
+    help="Normalization in the heads of RetinaNet.",
+)
+@click.option(
+    "--backbone-weights",
+    type=click.Path(),
+    help="File with weights of a ResNet, from torchvision or timm.",
+)
+@click.option(
+    "--remat",
+    is_flag=True,
+    default=None,
+    help="Recompute activations to save memory, for CornerNet.",
+)
+@click.option("--dtype", type=click.Choice(PRECISIONS), show_default="float32", help="Precision.")
+@click.option(
+    "--recipe",
+    type=click.Choice(["adamw", "published"]),
+    default="adamw",
+    help="Optimizer and schedule: AdamW for your own data, or as published for the model.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    show_default="0.002 at 8 images per step",
+    help="Highest learning rate of adamw.",
+)
+@click.option("--train-split", default="train", help="Part of DATA to train on.")
 @click.option("--val-split", default="val", help="Part of DATA to measure on.")
-@click.option("--val-data", type=click.Path(), help="Measure on this data set instead of DATA.")
-@click.option("--no-val", is_flag=True, help="Do not measure.")
-@click.option("--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between.")
-@click.option("--seed", type=int, default=0, help="Of weights, order and augmentation.")
-@click.option("--out", type=click.Path(), help="Run folder.  [default: runs/MODEL]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, with its settings.")
+@click.option("--val-data", type=click.Path(), help="Data set to measure on instead of DATA.")
+@click.option("--no-val", is_flag=True, help="Train without measuring.")
+@click.option(
+    "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between measurements."
+)
+@click.option("--seed", type=int, default=0, help="Seed of weights, order and augmentation.")
+@click.option("--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out, with its settings.")
 @click.pass_context
-def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, out, **settings):
+def train(
+    ctx: click.Context,
+    data: str,
+    model: str,
+    weights: str | None,
+    train_split: str,
+    val_split: str,
+    val_data: str | None,
+    no_val: bool,
+    out: str | None,
+    **settings: Any,
+) -> None:
     """Trains a detector on DATA and fills a run folder.
 
     DATA is a folder in COCO's or Pascal VOC's layout, or a COCO .json file. The run folder gets
     best.keras, last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
     """
+    if no_val:
+        refuse_useless(ctx, OF_VALIDATION, "with --no-val", "leave out --no-val")
     folder = run_folder(out, model, settings["resume"])
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}
     arguments = {name: value for name, value in arguments.items() if value is not None}
@@ -104,6 +181,7 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
         settings = {**settings, "model": model, "weights": weights}
         settings.update(settings_of_run(folder, ctx, arguments))
         model, weights = settings.pop("model"), settings.pop("weights")
+    check_model_name(model)
     if not settings["resume"]:  # a run goes on from its own state
         weights = find_weights(weights)
         check_weights("--backbone-weights", arguments.get("backbone_weights"))
@@ -114,7 +192,7 @@ def train(ctx, data, model, weights, train_split, val_split, val_data, no_val, o
     if not no_val:
         val_data = val_data or folder_with_splits(data)
         validation_set = load(val_data, split=val_split, class_names=training_set.class_names)
-    check_model_name(model)
+    start_keras()
     from keras_det.training import run
 
     run.train(
@@ -144,18 +222,6 @@ def check_weights(option: str, weights: str | None, advice: str = "") -> None:
         )
 
 
-def check_model_name(name: str) -> None:
-    """DataError with the nearest right name where `name` is no model's."""
-    start_keras()
-    from keras_det.models import MODEL_NAMES
-
-    if name not in MODEL_NAMES:
-        raise DataError(
-            f"The model must be one that `keras-det info` lists. Received: {name!r}."
-            f"{suggest(name, MODEL_NAMES)}"
-        )
-
-
 def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
     """Returns the folder to fill: a new one, or with `resume` the one that holds the run."""
     if not resume:
@@ -168,7 +234,9 @@ def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
     return pathlib.Path(out)
 
 
-def settings_of_run(folder: pathlib.Path, ctx: click.Context, given_arguments: dict) -> dict:
+def settings_of_run(
+    folder: pathlib.Path, ctx: click.Context, given_arguments: dict[str, Any]
+) -> dict[str, Any]:
     """What recipe.json says about the options that the command line left out."""
     try:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
@@ -184,8 +252,11 @@ def settings_of_run(folder: pathlib.Path, ctx: click.Context, given_arguments: d
         ) from None
     if known.get("image_size") is not None:
         known["image_size"] = tuple(known["image_size"])
-    given = click.core.ParameterSource.COMMANDLINE
-    return {k: v for k, v in known.items() if ctx.get_parameter_source(k) != given}
+    given = given_options(ctx)
+    for name in OF_THE_START:
+        if name in given and ctx.params[name] != known.get(name):
+            refuse_useless(ctx, [name], "with --resume", "start a new run")
+    return {name: value for name, value in known.items() if name not in given}
 
 
 def folder_with_splits(data: str) -> str:

@@ -1,7 +1,36 @@
 """Data sets, image reading, the input pipeline. Loads neither Keras nor TensorFlow by itself."""
 
 import importlib
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from keras_det.data.augment import AUGMENTS as AUGMENTS
+    from keras_det.data.augment import Augment as Augment
+    from keras_det.data.coco import read_coco as read_coco
+    from keras_det.data.dataset import Dataset as Dataset
+    from keras_det.data.image import read_image as read_image
+    from keras_det.data.pipeline import Pipeline as Pipeline
+    from keras_det.data.resize import Transform as Transform
+    from keras_det.data.sample import Sample as Sample
+    from keras_det.data.shapes import draw_shapes_dataset as draw_shapes_dataset
+    from keras_det.data.shapes import drawn_images as drawn_images
+    from keras_det.data.voc import read_voc as read_voc
+
+__all__ = [
+    "AUGMENTS",
+    "Augment",
+    "Dataset",
+    "Pipeline",
+    "Sample",
+    "Transform",
+    "draw_shapes_dataset",
+    "drawn_images",
+    "load",
+    "read_coco",
+    "read_image",
+    "read_voc",
+]
+# The module of this folder in which a name lives.
 _HOMES = {
     "AUGMENTS": "augment",
     "Augment": "augment",
@@ -15,13 +44,18 @@ _HOMES = {
     "read_image": "image",
     "read_voc": "voc",
 }
-__all__ = [*sorted(_HOMES), "load"]
+
+if not TYPE_CHECKING:  # checkers would take every name for one that exists
+
+    def __getattr__(name):
+        """Imports a public name at its first use (PEP 562)."""
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"keras_det.data.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 from keras_det.data.load import load  # noqa: E402  (the submodule of the same name must not win)

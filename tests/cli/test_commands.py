@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from keras_det.cli import files, predict
+from keras_det.cli import files, main, predict
 from keras_det.cli.command import log_level
 
 
@@ -40,12 +40,22 @@ def test_help_lists_commands_in_the_order_of_use(run):
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "export", "info"])
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "evaluate", "predict", "export", "info", "completion"]
+)
 def test_every_command_has_help_with_types_and_examples(run, command):
     output = run(command, "--help").output
     assert f"keras-det {command}" in output.split("Examples:\n")[1]
     assert "--debug" in output
     assert "..." not in run("--help").output.split("Commands:")[1], "a summary is cut off"
+
+
+def test_help_fits_a_terminal_and_says_what_every_option_does(run):
+    for name, command in main.commands.items():
+        output = run(name, "--help").output
+        assert max(map(len, output.splitlines())) <= 80, name
+        for param in command.params:
+            assert param.param_type_name == "argument" or param.help, (name, param.opts)
 
 
 def test_version(run):

@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_is_not_needed(model, path, converting):
 
 def test_missing_packages_are_named(model, path, monkeypatch):
     monkeypatch.setattr(engines, "installed", lambda: [])
-    with pytest.raises(DataError, match=r'--engine onnx needs .*pip install "keras-det\[onnx\]"'):
+    with pytest.raises(DataError, match=r'--engine onnx needs .*pip install -e ".*\[onnx\]"'):
         with_engine(str(path), model, "onnx", 1)
     assert "no other is installed" in with_engine(str(path), model, "auto", 10**6)[1]
 

@@ -17,6 +17,15 @@ def test_info_lists_every_model(run):
     assert listed == list(MODEL_NAMES)
 
 
+def test_info_fits_a_terminal_and_lists_sizes(run):
+    lines = run("info").output.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    assert rows["efficientdet_lite0"] == ["320", "3.3", "M", "lite0", "64", "3", "BiFPN", "cells"]
+    assert rows["retinanet_resnet50"][:3] == ["640", "38.2", "M"]
+    assert rows["cornernet_tiny"][:3] == ["255", "1.7", "M"]
+
+
 @pytest.mark.slow
 def test_info_describes_a_model(run):
     lines = dict(

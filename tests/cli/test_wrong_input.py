@@ -179,3 +179,58 @@ def test_int8_asks_for_images(refused):
     for words in (["--quantize", "int8"], ["--quantize", "dynamic", "--calibrate", "data"]):
         message = refused("export", "m.keras", "--to", "tflite", *words)
         assert "--quantize int8 and --calibrate DATA go together" in message
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("evaluate m.keras data --sigma 1", None),
+        ("evaluate m.keras data --sigma 1 --method hard", "--sigma is for --method gaussian."),
+        (
+            "predict m.keras {image} --iou-threshold 0.5",
+            "is for --method linear or hard.",
+        ),
+        ("export m.keras --split test", "--split has no effect without DATA. Received: --split"),
+        ("export m.keras --max-images 5", "--max-images has no effect without DATA."),
+        (
+            "export m.keras --calibrate-split val",
+            "--calibrate-split has no effect without --calibrate. Received: --calibrate-split val.",
+        ),
+        ("export m.keras --score-threshold 0.1", "--score-threshold is for --to tflite."),
+        (
+            "export m.keras --to tflite --iou-threshold 0.1",
+            "--iou-threshold is for --postprocess mediapipe. Received: 0.1 with builtin.",
+        ),
+        ("train data --no-val --val-split test", "--val-split has no effect with --no-val."),
+        ("train data --no-val --val-data x", "--val-data has no effect with --no-val."),
+        ("train data --no-val --evaluate-every 1", "--evaluate-every has no effect with --no-val."),
+    ],
+)
+def test_options_without_effect_are_refused(refused, coco, words, sentence):
+    message = refused(*words.format(image=coco / "train" / "a.png").split())
+    if sentence is None:  # no complaint about the option
+        assert "MODEL must exist" in message
+    else:
+        assert sentence in message and "Leave it out, or" in message
+
+
+def test_a_resumed_run_takes_no_other_start(refused, coco, tmp_path):
+    recipe = {"model": "efficientdet_lite0", "weights": "coco", "learning_rate": 0.1}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    resumed = ("train", coco, "--out", tmp_path, "--resume")
+    message = refused(*resumed, "--weights", "imagenet")
+    assert "--weights has no effect with --resume. Received: --weights imagenet." in message
+    message = refused(*resumed, "--learning-rate", "0.2", "--weights", "coco")
+    assert "--learning-rate has no effect with --resume. Received: --learning-rate 0.2" in message
+
+
+def test_exported_files_have_their_own_decoder(refused, coco, tmp_path, monkeypatch):
+    from keras_det.cli import predict
+
+    class Exported:
+        engine, class_names = "litert", ["square"]
+
+    monkeypatch.setattr(predict, "load_any_model", lambda path: Exported())
+    image, out = coco / "train" / "a.png", tmp_path / "found"
+    message = refused("predict", "m.tflite", image, "--max-detections", "5", "--out", out)
+    assert "--max-detections needs a .keras model" in message and "m.tflite" in message

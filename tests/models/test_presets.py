@@ -238,7 +238,7 @@ def test_hugging_face_is_asked_for_the_four_files(model, saved, monkeypatch):
 
 def test_without_huggingface_hub_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(DataError, match=r'pip install "keras-det\[hub\]"'):
+    with pytest.raises(DataError, match=r'pip install -e ".*\[hub\]"'):
         EfficientDet.from_preset("hf://owner/name")
 
 

@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError, install_hint, suggest
 from keras_det.files import file_digest, staging, write_json, write_whole
 from keras_det.names import HUGGING_FACE
 from keras_det.names import PRESET_WEIGHTS as WEIGHTS
@@ -66,7 +66,7 @@ def _fetched(preset: str) -> pathlib.Path:
     except ImportError:
         raise DataError(
             f"{HUGGING_FACE} needs the package huggingface_hub. Received: {preset}, and it is not "
-            'installed. Install it with pip install "keras-det[hub]", or give a folder.'
+            f"installed. Install it with {install_hint('hub')}, or give a folder."
         ) from None
     try:
         found = huggingface_hub.snapshot_download(handle, allow_patterns=[*NEEDED, CARD])

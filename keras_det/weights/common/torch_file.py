@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from keras_det.errors import DataError
+from keras_det.errors import DataError, install_hint
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -229,7 +229,7 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise DataError(
             f"Reading .safetensors needs the safetensors package. Received: {path}. Install it "
-            'with pip install "keras-det[safetensors]", or use a .pth file.'
+            f"with {install_hint('safetensors')}, or use a .pth file."
         ) from error
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}

@@ -270,7 +270,7 @@ def test_missing_files_and_folders_say_what_to_give(tmp_path):
 
 def test_safetensors_without_the_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(DataError, match=r'pip install "keras-det\[safetensors\]"'):
+    with pytest.raises(DataError, match=r'pip install -e ".*\[safetensors\]"'):
         read(tmp_path, b"", "weights.safetensors")
 
 

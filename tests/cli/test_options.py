@@ -1,0 +1,241 @@
+"""Every option of every command changes something: what the library is called with, or the output.
+
+What the library does with it is tested there.
+"""
+
+import importlib
+import json
+import shutil
+
+import click
+import numpy as np
+import pytest
+
+from keras_det.cli import decoding, main, predict
+from keras_det.cli import evaluate as evaluate_command
+from keras_det.cli import export as export_command
+
+# What is given of each option, beside BASE. {folder} is the folder of the test.
+TABLE = {
+    "demo": {
+        "--model": "--model cornernet_tiny",
+        "--epochs": "--epochs 2",
+        "--image-size": "--image-size 64x96",
+        "--train-images": "--train-images 3",
+        "--val-images": "--val-images 3",
+        "--out": "--out {folder}/other",
+    },
+    "train": {
+        "--model": "--model retinanet_resnet18",
+        "--weights": "--weights coco",
+        "--freeze": "--freeze backbone",
+        "--epochs": "--epochs 2",
+        "--batch-size": "--batch-size 2",
+        "--image-size": "--image-size 64",
+        "--resize-mode": "--resize-mode stretch",
+        "--augment": "--augment flip",
+        "--neck": "--neck fpn",
+        "--min-level": "--min-level 2",
+        "--max-level": "--max-level 6",
+        "--anchor-scale": "--anchor-scale 3",
+        "--head-norm": "--head-norm group",
+        "--backbone-weights": "--backbone-weights {folder}/weights.pth",
+        "--remat": "--remat",
+        "--dtype": "--dtype mixed_bfloat16",
+        "--recipe": "--recipe published",
+        "--learning-rate": "--learning-rate 0.1",
+        "--train-split": "--train-split test",
+        "--val-split": "--val-split test",
+        "--val-data": "--val-data {folder}/shapes/annotations/instances_test.json",
+        "--no-val": "--no-val",
+        "--evaluate-every": "--evaluate-every 2",
+        "--seed": "--seed 1",
+        "--out": "--out {folder}/other",
+        "--resume": "--resume --out {folder}/run",
+    },
+    "evaluate": {
+        "--split": "--split test",
+        "--batch-size": "--batch-size 2",
+        "--score-threshold": "--score-threshold 0.5",
+        "--method": "--method hard",
+        "--iou-threshold": "--method hard --iou-threshold 0.7",
+        "--sigma": "--sigma 0.7",
+        "--pre-nms-top-k": "--pre-nms-top-k 5000",
+        "--max-detections": "--max-detections 10",
+        "--class-agnostic": "--class-agnostic",
+        "--out": "--out {folder}/other.json",
+    },
+    "predict": {
+        "--score-threshold": "--score-threshold 0.5",
+        "--method": "--method linear",
+        "--iou-threshold": "--method linear --iou-threshold 0.7",
+        "--sigma": "--sigma 0.7",
+        "--pre-nms-top-k": "--pre-nms-top-k 5000",
+        "--max-detections": "--max-detections 10",
+        "--class-agnostic": "--class-agnostic",
+        "--engine": "--engine litert",
+        "--out": "--out {folder}/other",
+    },
+    "export": {
+        "--split": "--split test",
+        "--to": "--to onnx",
+        "--quantize": "--to tflite --quantize float16",
+        "--calibrate": "--to tflite --quantize int8 --calibrate {folder}/shapes",
+        "--calibrate-split": "--to tflite --quantize int8 --calibrate {folder}/shapes "
+        "--calibrate-split val",
+        "--postprocess": "--to tflite --postprocess split",
+        "--score-threshold": "--to tflite --postprocess mediapipe --score-threshold 0.5",
+        "--iou-threshold": "--to tflite --postprocess mediapipe --iou-threshold 0.7",
+        "--metadata": "--to tflite --metadata mediapipe",
+        "--grey": "--to tflite --grey",
+        "--warmup": "--warmup 8",
+        "--max-images": "--max-images 1",
+        "--out": "--out {folder}/other",
+    },
+    "info": {},
+    "completion": {},
+}
+BASE = {
+    "demo": "--train-images 2 --val-images 2 --image-size 64 --out {folder}/demo",
+    "train": "{folder}/shapes --out {folder}/new",
+    "evaluate": "m.keras {folder}/shapes --out {folder}/metrics.json",
+    "predict": "m.keras {folder}/shapes/train --out {folder}/found",
+    "export": "m.keras {folder}/shapes --out {folder}/exported",
+}
+# What an option needs beside it, in the run that it is compared with.
+NEEDED = {
+    "--iou-threshold": {
+        "evaluate": "--method hard",
+        "predict": "--method linear",
+        "export": "--to tflite --postprocess mediapipe",
+    },
+    "--score-threshold": {"export": "--to tflite --postprocess mediapipe"},
+    "--quantize": {"export": "--to tflite"},
+    "--calibrate": {"export": "--to tflite"},
+    "--calibrate-split": {"export": "--to tflite --quantize int8 --calibrate {folder}/shapes"},
+    "--postprocess": {"export": "--to tflite"},
+    "--metadata": {"export": "--to tflite"},
+    "--grey": {"export": "--to tflite"},
+}
+
+
+def test_every_option_has_an_entry():
+    assert {*TABLE} == {*main.commands}
+    for name, command in main.commands.items():
+        options = {p.opts[0] for p in command.params if isinstance(p, click.Option)}
+        assert {*TABLE[name]} == options - {"--debug"}, name  # test_wrong_input has --debug
+
+
+def test_methods_are_those_of_the_library():
+    from keras_det.layers import nms
+
+    assert decoding.METHODS == nms.METHODS
+
+
+class Recorded:
+    """A detector that finds nothing and remembers what it was asked."""
+
+    class_names = ["square"]
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def detect(self, image, **settings):
+        self.calls.append(settings)
+        empty = np.zeros(0, "float32")
+        return {
+            "boxes": np.zeros((0, 4), "float32"),
+            "scores": empty,
+            "labels": empty.astype("int32"),
+            "num_detections": 0,
+            "class_names": [],
+        }
+
+
+def described(value):
+    """What can be compared of an argument of the library."""
+    if hasattr(value, "image_paths"):
+        return value.split, [str(path) for path in value.image_paths]
+    return type(value).__name__ if isinstance(value, Recorded) or callable(value) else value
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Puts recorders in the place of what takes long; returns the list of their calls."""
+    from keras_det import export, models
+    from keras_det.cli import demo, engines
+    from keras_det.metrics import coco
+    from keras_det.training import run
+
+    calls = []
+    numbers = {"AP": 0.5, "AP50": 0.5}
+
+    def record(name, result):
+        def recorder(*arguments, **settings):
+            arguments = [described(value) for value in arguments]
+            settings = {key: described(value) for key, value in settings.items()}
+            calls.append((name, arguments, settings))
+            return result
+
+        return recorder
+
+    for kind in ("saved_model", "tflite", "onnx"):
+        monkeypatch.setattr(export, kind, record(kind, "report"))
+    monkeypatch.setattr(run, "train", record("train", numbers))
+    monkeypatch.setattr(models, "load_model", lambda path: None)
+    monkeypatch.setattr(demo, "export_both", lambda *_: [])
+    home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
+    monkeypatch.setattr(home, "evaluate", record("evaluate", numbers))
+    monkeypatch.setattr(coco, "format_metrics", str)
+    detector = Recorded(calls)
+    monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: detector)
+    monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
+    monkeypatch.setattr(predict, "load_any_model", lambda path: detector)
+
+    def with_engine(path, model, engine, count):
+        calls.append(engine)
+        return model, "an engine"
+
+    monkeypatch.setattr(engines, "with_engine", with_engine)
+    return calls
+
+
+@pytest.fixture
+def folder(coco, tmp_path):
+    """A folder with a data set of three splits, weights, and a run that can go on."""
+    shutil.copytree(coco / "val", coco / "test")
+    file = coco / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    shutil.copy(coco / "val" / "a.png", coco / "val" / "b.png")
+    content["images"].append({"id": 8, "file_name": "b.png", "height": 24, "width": 32})
+    file.write_text(json.dumps(content))
+    content["images"].pop()
+    (file.parent / "instances_test.json").write_text(json.dumps(content))
+    (tmp_path / "weights.pth").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    return tmp_path
+
+
+CASES = [
+    pytest.param(command, option, id=f"{command}-{option}")
+    for command, options in TABLE.items()
+    for option in options
+]
+
+
+@pytest.mark.parametrize("command, option", CASES)
+def test_option_changes_something(run, calls, folder, command, option):
+    def observed(more):
+        calls.clear()
+        words = f"{BASE[command]} {more}".format(folder=folder).split()
+        result = run(command, *words)
+        assert result.exit_code == 0, result.output
+        files = sorted(str(path) for path in folder.rglob("*"))
+        for path in ("demo", "new", "found", "exported", "other"):
+            shutil.rmtree(folder / path, ignore_errors=True)
+        return list(calls), files, result.stdout
+
+    before = observed(NEEDED.get(option, {}).get(command, ""))
+    assert before == observed(NEEDED.get(option, {}).get(command, "")), "the run is repeatable"
+    assert before != observed(TABLE[command][option])
