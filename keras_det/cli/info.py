@@ -58,7 +58,7 @@ def model_table() -> str:
 
 def description(detector) -> str:
     """Size, parameters, multiply-adds, where it looks, as lines of text."""
-    from keras_det.models.multiply_adds import multiply_adds
+    from keras_det.profiling import multiply_adds
 
     height, width = detector.image_size
     parameters = sum(math.prod(weight.shape) for weight in detector.trainable_weights)

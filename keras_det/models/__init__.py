@@ -5,13 +5,15 @@ import pathlib
 
 import keras
 
+# `keras_det.models.optimizers.AdamW` stands in documents.
+from keras_det import optimizers as optimizers
 from keras_det.errors import DataError, suggest
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
-from keras_det.models.quantization import quantize_aware as quantize_aware
 from keras_det.models.retinanet import RetinaNet as RetinaNet
+from keras_det.quantization import quantize_aware as quantize_aware
 
 # Names on the command line: the constructor and the variant.
 _BUILDERS = {

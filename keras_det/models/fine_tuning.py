@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError, suggest
+from keras_det.keras_private import all_layers
 from keras_det.weights import LoadReport
 from keras_det.weights.class_outputs import class_rows, class_sources, picked_outputs
 from keras_det.weights.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
@@ -45,7 +46,7 @@ def _set_trainable(model, name, trainable):
     """Freezes a part, or gives its layers back what they were before: some are frozen for good."""
     part, before = getattr(model, name), model.__dict__.setdefault("_trainable_before", {})
     if not trainable and name not in before:
-        before[name] = [(layer, layer.trainable) for layer in part._flatten_layers()]
+        before[name] = [(layer, layer.trainable) for layer in all_layers(part)]
         part.trainable = False
     elif trainable and name in before:
         for layer, value in before.pop(name):

@@ -112,37 +112,3 @@ def make_backbone(backbone) -> tuple[keras.Model, str]:
         f"{suggest(backbone, names)} For a model of keras.applications or keras-hub see "
         "keras_det.backbones.feature_pyramid."
     )
-
-
-def serialized(arguments: dict) -> dict:
-    """Constructor arguments as plain values: parts that are objects become their configs."""
-    return {
-        name: keras.saving.serialize_keras_object(value) if hasattr(value, "get_config") else value
-        for name, value in arguments.items()
-    }
-
-
-def deserialized(config: dict, custom_objects=None) -> dict:
-    """The inverse of `serialized`: new parts, with new weights."""
-    return {
-        name: keras.saving.deserialize_keras_object(value, custom_objects)
-        if isinstance(value, dict) and "class_name" in value
-        else value
-        for name, value in config.items()
-    }
-
-
-def with_policy(config, old: str, new: str):
-    """A config in which every layer of policy `old` has policy `new`, float32 layers included.
-
-    A part handed over as an object was made under a policy of its own; a copy of the model for an
-    export in float32 must not keep its half precision.
-    """
-    if isinstance(config, dict):
-        is_policy = config.get("class_name") == "DTypePolicy"
-        if is_policy and config.get("config", {}).get("name") == old:
-            return {**config, "config": {**config["config"], "name": new}}
-        return {key: with_policy(value, old, new) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(with_policy(value, old, new) for value in config)
-    return config

@@ -1,126 +1,18 @@
-"""Keras' AdamW and SGD for detectors: they decay kernels only, and start quickly on TensorFlow.
+"""SGD for detectors, as the original EfficientDet was trained."""
 
-SGD also takes the steps of the original EfficientDet: decay as a term of the loss, gradients
-clipped one by one and then together, and a moving average whose decay warms up.
-
-Keras writes one update as some forty graph operations for each of several hundred variables, most
-of them the same numbers again; tracing and optimising that graph takes longer than everything else
-before the first step. Under the TensorFlow backend the classes here compute the shared numbers once
-and use TensorFlow's own update kernel, one operation per variable. The arithmetic, the slots and
-the saved files are Keras' own; other backends run Keras' code.
-"""
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-# Biases, batch normalisation and fusion weights are not decayed, as in the original EfficientDet.
-NOT_DECAYED = ("bias", "gamma", "beta", "fusion_weights")
-
-
-class _KernelDecay:
-    """Decay of kernels only, and the parts of a step that every variable shares, computed once.
-
-    Keras forgets `exclude_from_weight_decay` when it saves an optimizer: a training that goes on
-    after loading would decay biases and batch normalisation too. Here the rule is the class.
-    """
-
-    def build(self, variables):
-        if not self.built:
-            self.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
-        super().build(variables)
-
-    def _apply_weight_decay(self, variables):
-        if keras.backend.backend() != "tensorflow":
-            super()._apply_weight_decay(variables)
-        elif self.weight_decay:
-            decayed = [v.value for v in variables if self._use_weight_decay(v)]
-            factor = ops.cast(self.learning_rate * self.weight_decay, "float32")
-            _in_cross_replica(
-                self, lambda variable: variable.assign_sub(variable * factor), decayed
-            )
-
-    def _clip_gradients(self, grads):
-        return grads  # Left to `_backend_update_step`, which has the sum over the devices.
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        # Keras clips each device's share of a gradient; here the gradient of the whole batch is
-        # clipped, so that several devices take the steps of one.
-        if keras.backend.backend() == "tensorflow":
-            pairs = list(zip(grads, trainable_variables, strict=True))
-            grads = [gradient for gradient, _ in super()._all_reduce_sum_gradients(pairs)]
-        grads = self._clipped(grads, trainable_variables)
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars  # They are summed already.
-
-    def _clipped(self, grads, variables):
-        return super()._clip_gradients(grads)
-
-    def _ema_decay(self):
-        return self.ema_momentum
-
-    def _update_model_variables_moving_average(self, trainable_variables):
-        # The first step copies; Keras' rule, decay * average + (1 - decay) * variable.
-        started = ops.cast(ops.not_equal(self.iterations, 0), "float32")
-        share = 1.0 - started * self._ema_decay()
-        averages = self._model_variables_moving_average
-        for variable, average in zip(trainable_variables, averages, strict=True):
-            self.assign_sub(average, share * (average.value - variable.value))
-
-
-def _in_cross_replica(optimizer, update, variables):
-    """Runs `update(variable)` for each variable as `tf.distribute` wants it."""
-    import tensorflow as tf
-
-    def run(distribution, variables):
-        for variable in variables:
-            distribution.extended.update(variable, update, group=False)
-
-    tf.__internal__.distribute.interim.maybe_merge_call(
-        run, optimizer._distribution_strategy, variables
-    )
+from keras_det.keras_private import decays, momentum_slot
+from keras_det.optimizers.kernel_decay import KernelDecay
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
-class AdamW(_KernelDecay, keras.optimizers.AdamW):
-    """Keras' AdamW (https://arxiv.org/abs/1711.05101) that decays kernels only.
-
-    Args: those of `keras.optimizers.AdamW`.
-    """
-
-    def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
-        if self.amsgrad:
-            super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
-            return
-        import tensorflow as tf
-
-        rate = tf.cast(learning_rate, tf.float32)
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        powers = [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
-
-        def update(variable, gradient):
-            index = self._get_variable_index(variable)
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=self._momentums[index].value.handle,
-                v=self._velocities[index].value.handle,
-                beta1_power=powers[0],
-                beta2_power=powers[1],
-                lr=rate,
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
-                grad=gradient,
-            )
-
-        for gradient, variable in grads_and_vars:
-            distribution.extended.update(variable, update, args=(gradient,), group=False)
-
-
-@keras.saving.register_keras_serializable(package="keras_det")
-class SGD(_KernelDecay, keras.optimizers.SGD):
+class SGD(KernelDecay, keras.optimizers.SGD):
     """Keras' SGD with momentum that decays kernels only, as the original EfficientDet trains.
 
     Beside Keras' arguments, each off by default:
@@ -149,7 +41,14 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
         **kwargs: those of `keras.optimizers.SGD`.
     """
 
-    def __init__(self, *args, kernel_l2=0.0, tensor_clipnorm=None, ema_warmup=False, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        kernel_l2: float = 0.0,
+        tensor_clipnorm: float | None = None,
+        ema_warmup: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         if not kernel_l2 >= 0:
             raise ValueError(
@@ -170,14 +69,14 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
         self.tensor_clipnorm = tensor_clipnorm
         self.ema_warmup = ema_warmup
 
-    def _clipped(self, grads, variables):
-        grads, limit = list(grads), self.tensor_clipnorm
+    def clipped(self, gradients: list, variables: list) -> list:
+        grads, limit = list(gradients), self.tensor_clipnorm
         if self.kernel_l2:
             for i, variable in enumerate(variables):
-                if self._use_weight_decay(variable):
+                if decays(self, variable):
                     grads[i] = grads[i] + self.kernel_l2 * variable.value
         if limit is None:
-            return super()._clipped(grads, variables)
+            return super().clipped(grads, variables)
         limits = np.full(len(grads), limit, "float32")
         for i, variable in enumerate(variables):
             if variable.name == "fusion_weights":
@@ -191,13 +90,13 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
             factors = factors * (self.global_clipnorm / ops.maximum(norm, self.global_clipnorm))
         return [g * f for g, f in zip(grads, ops.unstack(factors), strict=True)]
 
-    def _ema_decay(self):
+    def average_decay(self) -> Any:
         if not self.ema_warmup:
-            return self.ema_momentum
+            return super().average_decay()
         step = ops.cast(self.iterations, "float32")
         return ops.minimum((1.0 + step) / (10.0 + step), self.ema_momentum)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "kernel_l2": self.kernel_l2,
@@ -205,10 +104,9 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
             "ema_warmup": self.ema_warmup,
         }
 
-    def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
+    def update_on_tensorflow(self, learning_rate) -> Callable | None:
         if not self.momentum:
-            super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
-            return
+            return None
         import tensorflow as tf
 
         rate = tf.cast(learning_rate, tf.float32)
@@ -216,48 +114,11 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
         def update(variable, gradient):
             tf.raw_ops.ResourceApplyKerasMomentum(
                 var=variable.handle,
-                accum=self.momentums[self._get_variable_index(variable)].value.handle,
+                accum=momentum_slot(self, variable).handle,
                 lr=rate,
                 grad=gradient,
                 momentum=self.momentum,
                 use_nesterov=self.nesterov,
             )
 
-        for gradient, variable in grads_and_vars:
-            distribution.extended.update(variable, update, args=(gradient,), group=False)
-
-
-@keras.saving.register_keras_serializable(package="keras_det")
-class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up to a rate that is divided by ten at given steps.
-
-    RetinaNet section 4.1 (https://arxiv.org/abs/1708.02002): 0.01, divided by 10 at 60k and at
-    80k of 90k steps. The warm-up is detectron2's, from a thousandth of the rate.
-
-    Args:
-        learning_rate: rate between the warm-up and the first drop.
-        drops: steps at which the rate is divided by ten, ascending.
-        warmup_steps: steps of the warm-up.
-    """
-
-    def __init__(self, learning_rate, drops, warmup_steps):
-        self.learning_rate = learning_rate
-        self.drops = list(drops)
-        self.warmup_steps = warmup_steps
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        rate = ops.convert_to_tensor(self.learning_rate, "float32")
-        for drop in self.drops:
-            rate = ops.where(step >= drop, rate / 10.0, rate)
-        if not self.warmup_steps:
-            return rate
-        done = ops.minimum(step / self.warmup_steps, 1.0)
-        return rate * (0.001 + 0.999 * done)
-
-    def get_config(self):
-        return {
-            "learning_rate": self.learning_rate,
-            "drops": self.drops,
-            "warmup_steps": self.warmup_steps,
-        }
+        return update

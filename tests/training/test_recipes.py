@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det import RetinaNet, load_model
-from keras_det.models.optimizers import WarmupThenDrops
-from keras_det.training.recipes import adamw, average_momentum, published, warmup_cosine
+from keras_det import EfficientDet, RetinaNet, load_model
+from keras_det.optimizers import WarmupThenDrops, warmup_cosine
+from keras_det.training.recipes import adamw, average_momentum, published
 from tests.export.tiny import tiny
 from tests.helpers import golden
 
@@ -34,7 +34,7 @@ def test_adamw_peaks_by_the_batch_size(batch_size, peak):
 
 # 0.08 * 16 / 64 = 0.02 after the warm-up.
 def test_published_rate_is_scaled_by_the_batch():
-    schedule = published(None, 16, 3000)._learning_rate
+    schedule = published(EfficientDet, 16, 3000)._learning_rate
     np.testing.assert_allclose(schedule(10), 0.02, rtol=1e-6)
     np.testing.assert_allclose(schedule(0), 0.008, rtol=1e-6)
 
@@ -45,7 +45,7 @@ def test_published_rate_is_scaled_by_the_batch():
 def test_published_rates_equal_the_originals_but_for_the_end():
     file = golden("efficientdet/lr.npz")
     batch, steps_per_epoch, epochs = file["params"][:3].astype(int)
-    schedule = published(None, batch, steps_per_epoch * epochs)._learning_rate
+    schedule = published(EfficientDet, batch, steps_per_epoch * epochs)._learning_rate
     steps, expected = file["steps"], file["lr_cosine"]
     rates = np.array([float(schedule(step)) for step in steps])
     warmup = steps < steps_per_epoch
@@ -58,7 +58,7 @@ def test_published_rates_equal_the_originals_but_for_the_end():
 @pytest.mark.slow
 def test_published_training_of_efficientdet_is_saved_with_the_model(tmp_path):
     model = tiny()
-    model.compile(published(model, 8, 1000))
+    model.compile(published(EfficientDet, 8, 1000))
     model.save(tmp_path / "model.keras")
     optimizer = load_model(tmp_path / "model.keras").optimizer
     assert (optimizer.momentum, optimizer.kernel_l2) == (0.9, 4e-5)
