@@ -24,17 +24,25 @@ class Arguments:
     """
 
     def __init__(self, signature: inspect.Signature, given: dict[str, Any]) -> None:
-        self.values = {**_defaults(signature), **given}
-        self._not_none = {p.name for p in _parameters(signature) if p.kind in NAMED}
-        self._not_none -= {name for name, value in _defaults(signature).items() if value is None}
-        self._accepted = {*_named(signature), *given}
-        self._passes_on = _takes_any(signature)
+        self.values = dict(given)
+        self._accepted = set(given)
+        self._not_none: set[str] = set()
+        self._add(signature, _named(signature))
 
     def pass_on(self, signature: inspect.Signature, given: dict[str, Any]) -> None:
         """The constructor of a base class is called with `given`."""
         if self._passes_on:
-            self._accepted |= _named(signature) - given.keys()
-            self._passes_on = _takes_any(signature)
+            # What a constructor on the way chooses itself is no argument of the outermost one.
+            chosen = given.keys() - self.values.keys()
+            self._add(signature, _named(signature) - chosen)
+
+    def _add(self, signature, names):
+        """Arguments `names` of a constructor can be given to the outermost one."""
+        defaults = {name: value for name, value in _defaults(signature).items() if name in names}
+        self.values = {**defaults, **self.values}
+        self._accepted |= names
+        self._not_none |= names - {name for name, value in defaults.items() if value is None}
+        self._passes_on = _takes_any(signature)
 
     def without(self, names: Iterable[str]) -> dict[str, Any]:
         """The values, some of them left out; None where the constructor has another default."""

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det import EfficientDet, RetinaNet, load_model
+from keras_det import CornerNet, EfficientDet, RetinaNet, load_model
 from keras_det.optimizers import WarmupThenDrops, warmup_cosine
 from keras_det.training.recipes import adamw, average_momentum, published
 from tests.export.tiny import tiny
@@ -107,3 +107,24 @@ def test_published_training_of_retinanet_is_its_papers():
     # What a checkpoint of the training holds goes on with the same rates.
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     np.testing.assert_allclose([again._learning_rate(s) for s in steps], rates)
+
+
+def test_a_model_without_a_published_training_says_so():
+    with pytest.raises(TypeError, match="TinyDetector has no published training.*recipes.adamw"):
+        published(tiny(), 8, 100)
+
+
+# CornerNet: 2.5e-4 for 49 images, so 5e-4 for 196; a tenth from nine tenths of the steps on.
+def test_published_training_of_cornernet_is_its_papers():
+    optimizer = published(CornerNet, 196, 1000)
+    rates = [optimizer._learning_rate(step) for step in (0, 899, 900)]
+    np.testing.assert_allclose(rates, [5e-4, 5e-4, 5e-5], rtol=1e-6)
+    assert optimizer.weight_decay == 0.0 and optimizer.global_clipnorm is None
+
+
+# Half of the way up: 0.5 of the peak from 0, 0.5005 from a thousandth, 0.525 from 0.008 of 0.16.
+@pytest.mark.parametrize("model", [EfficientDet, RetinaNet, CornerNet])
+def test_the_warmup_of_a_published_training_can_be_chosen(model):
+    schedule = published(model, 128, 1000, warmup_steps=100)._learning_rate
+    peak, half = float(schedule(100)), float(schedule(50))
+    np.testing.assert_allclose(half / peak, 0.5, atol=0.026)
