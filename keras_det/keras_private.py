@@ -6,7 +6,7 @@ names each private name that a new Keras lacks, and finds private names used out
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -88,7 +88,11 @@ def momentum_slot(optimizer: keras.optimizers.SGD, variable: Any) -> Any:
     return optimizer.momentums[optimizer._get_variable_index(variable)].value
 
 
-class OptimizerStep:
+# A checker of types shall see what the classes after this one in a list of bases bring.
+Optimizer: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
+
+
+class OptimizerStep(Optimizer):
     """Keras' optimizer step with four parts that a subclass may change, under public names.
 
     Goes before a Keras optimizer in the list of bases. On TensorFlow, gradients are summed over the

@@ -30,6 +30,9 @@ def used(tree):
         elif isinstance(node, ast.ClassDef):
             functions = [x for x in node.body if isinstance(x, ast.FunctionDef)]
             yield from ((x.name, x.lineno) for x in functions if private(x.name))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("attr"):
+            texts = [x.value for x in node.args if isinstance(x, ast.Constant)]
+            yield from ((x, node.lineno) for x in texts if isinstance(x, str) and private(x))
 
 
 @functools.cache
@@ -66,6 +69,11 @@ def test_private_names_are_used_in_one_module_only(module, path):
     found = [f"{line}: {x}" for x, line in used(ast.parse(text)) if x in names_of_keras()]
     assert not found, "put what needs it into keras_det/keras_private.py"
     assert "keras.src" not in text and "__internal__" not in text
+
+
+def test_the_search_finds_reading_defining_and_getattr():
+    source = "class A:\n    def _build(self): x._layers\ngetattr(x, '_kept', None)\nx.call"
+    assert sorted(used(ast.parse(source))) == [("_build", 2), ("_kept", 3), ("_layers", 2)]
 
 
 def test_setup_allows_no_keras_that_was_not_tried():

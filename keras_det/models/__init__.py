@@ -1,7 +1,9 @@
 """Published detectors, one constructor each, and the loader of saved ones."""
 
 import inspect
+import os
 import pathlib
+from typing import Any
 
 import keras
 
@@ -24,7 +26,7 @@ _BUILDERS = {
 MODEL_NAMES = tuple(_BUILDERS)
 
 
-def build_model(name: str, **kwargs) -> Detector:
+def build_model(name: str, **kwargs: Any) -> Detector:
     """Builds a detector by its name on the command line.
 
     Args:
@@ -54,7 +56,7 @@ def build_model(name: str, **kwargs) -> Detector:
         raise DataError(str(error)) from error
 
 
-def load_model(path) -> Detector:
+def load_model(path: str | os.PathLike) -> Detector:
     """Loads a detector saved with `model.save("x.keras")`, optimizer and all.
 
     Importing this function has registered every class of the package, which plain

@@ -1,7 +1,9 @@
 """CornerNet (https://arxiv.org/abs/1808.01244): objects as pairs of corners, without anchors."""
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from keras_det.errors import DataError
 from keras_det.heads.corner_head import CORNERS, CornerHead
 from keras_det.layers.center_padding import CenterPadding, padded_size
 from keras_det.layers.nms import gather_rows
+from keras_det.layers.normalization import Normalization
 from keras_det.layers.replicas import sum_over_replicas
 from keras_det.losses.corner import CornerFocalLoss, offset_loss, pull_push
 from keras_det.models.compiled import compiled
@@ -90,17 +93,17 @@ class CornerNet(Detector):
 
     def __init__(
         self,
-        variant="hourglass104",
+        variant: str | Sequence = "hourglass104",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         image_size: int | tuple[int, int] | None = None,
         resize_mode: str = "letterbox",
-        weights: str | None = None,
+        weights: str | os.PathLike | None = None,
         freeze: str = "none",
-        normalization="auto",
+        normalization: str | Normalization | None = "auto",
         corner_pooling: bool = True,
-        targets=None,
-        class_loss=None,
+        targets: CornerTargets | None = None,
+        class_loss: keras.losses.Loss | None = None,
         pull_weight: float = 0.1,
         push_weight: float = 0.1,
         offset_weight: float = 1.0,
@@ -141,11 +144,11 @@ class CornerNet(Detector):
         freeze_parts(self, freeze)
 
     @property
-    def input_spec(self):
+    def input_spec(self) -> keras.InputSpec:
         # Any size: the network pads, and its layers take what they are given.
         return keras.InputSpec(shape=(None, None, None, 3))
 
-    def call(self, images, training=None, mask=None):
+    def call(self, images: Any, training: bool | None = None, mask: Any = None) -> dict:
         x = self.normalization(self.padding(images))
         features = self.backbone(x, training=training)
         found = [
@@ -157,7 +160,7 @@ class CornerNet(Detector):
             return {**found[-1], "intermediate": found[:-1]}
         return found[-1]
 
-    def losses_of(self, targets, raw):
+    def losses_of(self, targets: dict, raw: dict) -> dict:
         """The parts of the loss of a batch, weighted, averaged over the hourglasses.
 
         Args:
@@ -219,14 +222,16 @@ class CornerNet(Detector):
         pull, push = pull_push(*embeddings, mask)
         return focal, pull, push, offsets
 
-    def decoder(self, exported=False, image_size=None, **settings):
+    def decoder(
+        self, exported: bool = False, image_size: tuple[int, int] | None = None, **settings: Any
+    ) -> Any:
         image_size = self.image_size if image_size is None else image_size
         settings["padded_size"] = padded_size(image_size, self.padding.divisor)
         if exported:
             return TFCornerDecoder(image_size, **settings)
         return inference_decoder(image_size, decoder=CornerDecoder, **settings)
 
-    def decode(self, raw, decoder=None, **settings):
+    def decode(self, raw: dict, decoder: Callable | None = None, **settings: Any) -> dict:
         """Turns raw outputs into detections: corners, pairs, suppression.
 
         Args:
@@ -253,7 +258,7 @@ class CornerNet(Detector):
         schedule = WarmupThenDrops(rate, [steps * 9 // 10], warmup_steps or 0)
         return AdamW(schedule, weight_decay=0.0)
 
-    def class_variables(self):
+    def class_variables(self) -> list:
         names = [f"{corner}_heatmaps" for corner in CORNERS]
         return [
             variable
@@ -263,7 +268,14 @@ class CornerNet(Detector):
             for variable in prediction.weights
         ]
 
-    def detect(self, images, batch_size=8, flip=False, original_size=False, **settings):
+    def detect(
+        self,
+        images: Any,
+        batch_size: int = 8,
+        flip: bool = False,
+        original_size: bool = False,
+        **settings: Any,
+    ) -> dict | list[dict]:
         """Finds objects in images of any size.
 
         Args:
@@ -328,13 +340,13 @@ class CornerNet(Detector):
     @classmethod
     def from_checkpoint(
         cls,
-        variant,
-        path,
+        variant: str | Sequence,
+        path: str | os.PathLike,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         partial: bool = False,
-        **kwargs,
-    ) -> "CornerNet":
+        **kwargs: Any,
+    ) -> Self:
         """A CornerNet with the weights of the authors' PyTorch checkpoint, without torch.
 
         Args:

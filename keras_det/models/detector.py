@@ -42,7 +42,7 @@ class Detector(DetectingModel):
     """
 
     # What `losses_of` returns beside `positives_per_image`: their sum is trained on.
-    LOSSES = ()
+    LOSSES: tuple[str, ...] = ()
 
     def _describe(self, class_names, image_size, resize_mode):
         super()._describe(class_names, image_size, resize_mode)

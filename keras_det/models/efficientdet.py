@@ -1,7 +1,8 @@
 """EfficientDet D0–D7x and Lite0–4 (https://arxiv.org/abs/1911.09070)."""
 
+import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 
@@ -9,6 +10,7 @@ from keras_det.backbones.efficientnet import efficientnet
 from keras_det.errors import DataError, suggest
 from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
+from keras_det.layers.normalization import Normalization
 from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts
@@ -20,6 +22,7 @@ from keras_det.models.parts import (
 )
 from keras_det.necks import BiFPN, make_neck
 from keras_det.optimizers import SGD, warmup_cosine
+from keras_det.targets import AnchorTargets, ATSSTargets
 from keras_det.weights import load_efficientdet
 from keras_det.weights.coco_classes import COCO_CLASSES
 from keras_det.weights.download import coco_checkpoint
@@ -117,18 +120,18 @@ class EfficientDet(AnchorDetector):
         class_names: Sequence[str] | None = None,
         image_size: int | tuple[int, int] | None = None,
         resize_mode: str = "letterbox",
-        weights: str | None = None,
+        weights: str | os.PathLike | None = None,
         freeze: str = "none",
-        normalization="auto",
-        neck="bifpn",
+        normalization: str | Normalization | None = "auto",
+        neck: str | keras.Layer = "bifpn",
         min_level: int = MIN_LEVEL,
         max_level: int | None = None,
         anchor_scale: float | None = None,
         num_octaves: int = 3,
         aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
-        matcher=None,
-        class_loss=None,
-        box_loss="huber",
+        matcher: AnchorTargets | ATSSTargets | None = None,
+        class_loss: keras.losses.Loss | None = None,
+        box_loss: str | keras.losses.Loss = "huber",
         box_loss_weight: float | None = None,
         drop_connect_rate: float | None = None,
         dtype: str | None = None,
@@ -212,13 +215,13 @@ class EfficientDet(AnchorDetector):
     def from_checkpoint(
         cls,
         variant: str,
-        path,
+        path: str | os.PathLike,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         advprop: bool = False,
         partial: bool = False,
-        **kwargs,
-    ) -> "EfficientDet":
+        **kwargs: Any,
+    ) -> Self:
         """An EfficientDet with the weights of a checkpoint of the original code or of effdet.
 
         Args:

@@ -6,6 +6,7 @@ import pathlib
 import re
 import warnings
 import zipfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from keras_det.weights.preset_files import WEIGHTS, is_preset, preset_folder, re
 FROZEN = {"none": (), "backbone": ("backbone",), "neck": ("backbone", "neck")}
 
 
-def freeze_parts(model, freeze: str) -> None:
+def freeze_parts(model: keras.Model, freeze: str) -> None:
     """Makes parts of a detector trainable or not, batch-norm statistics included.
 
     Args:
@@ -53,13 +54,13 @@ def _set_trainable(model, name, trainable):
             layer.trainable = value
 
 
-def is_own(weights) -> bool:
+def is_own(weights: Any) -> bool:
     """Whether weights to start from are what a model of this package was saved to."""
     is_path = isinstance(weights, (str, os.PathLike))
     return is_path and (str(weights).endswith((".keras", ".weights.h5")) or is_preset(weights))
 
 
-def load_own(model, source) -> LoadReport:
+def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
     """Fills a detector from what a detector of the same network was saved to.
 
     Its classes may be others: the class prediction then keeps the rows of the classes whose names

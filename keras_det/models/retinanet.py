@@ -1,7 +1,9 @@
 """RetinaNet (https://arxiv.org/abs/1708.02002): a backbone, a pyramid, two dense heads."""
 
 import functools
+import os
 from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 
@@ -9,6 +11,7 @@ from keras_det.backbones import RESNETS, resnet
 from keras_det.errors import DataError
 from keras_det.heads.anchor_head import ConvHead
 from keras_det.layers.anchor_generator import AnchorGenerator
+from keras_det.layers.normalization import Normalization
 from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts
@@ -21,7 +24,7 @@ from keras_det.models.parts import (
 )
 from keras_det.necks import FPN, make_neck
 from keras_det.optimizers import SGD, WarmupThenDrops
-from keras_det.targets import AnchorTargets
+from keras_det.targets import AnchorTargets, ATSSTargets
 from keras_det.weights import (
     load_model_garden,
     load_resnet,
@@ -92,28 +95,28 @@ class RetinaNet(AnchorDetector):
 
     def __init__(
         self,
-        backbone="resnet50",
+        backbone: str | keras.Model = "resnet50",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         image_size: int | tuple[int, int] = 640,
         resize_mode: str = "letterbox",
-        weights: str | None = None,
-        backbone_weights=None,
+        weights: str | os.PathLike | None = None,
+        backbone_weights: str | os.PathLike | keras.Model | None = None,
         freeze: str = "none",
-        normalization="auto",
-        neck="fpn",
+        normalization: str | Normalization | None = "auto",
+        neck: str | keras.Layer = "fpn",
         neck_channels: int = 256,
         min_level: int = 3,
         max_level: int = 7,
         anchor_scale: float = 4.0,
         num_octaves: int = 3,
         aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
-        anchor_generator=None,
+        anchor_generator: AnchorGenerator | None = None,
         head_repeats: int = 4,
         head_norm: str | None = None,
-        matcher=None,
-        class_loss=None,
-        box_loss="smooth_l1",
+        matcher: AnchorTargets | ATSSTargets | None = None,
+        class_loss: keras.losses.Loss | None = None,
+        box_loss: str | keras.losses.Loss = "smooth_l1",
         box_loss_weight: float = 1.0,
         dtype: str | None = None,
         name: str | None = None,
@@ -185,7 +188,13 @@ class RetinaNet(AnchorDetector):
         return SGD(schedule, momentum=0.9, kernel_l2=1e-4)
 
     @classmethod
-    def from_torchvision(cls, path, num_classes=None, class_names=None, **kwargs) -> "RetinaNet":
+    def from_torchvision(
+        cls,
+        path: str | os.PathLike,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """A RetinaNet with the weights of torchvision's `retinanet_resnet50_fpn`, without torch.
 
         The network is torchvision's: P6 from P5, anchors of rounded sizes centred at multiples of
@@ -212,7 +221,13 @@ class RetinaNet(AnchorDetector):
         return model
 
     @classmethod
-    def from_model_garden(cls, path, num_classes=None, class_names=None, **kwargs) -> "RetinaNet":
+    def from_model_garden(
+        cls,
+        path: str | os.PathLike,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """A RetinaNet with the weights of the TensorFlow Model Garden's, from its checkpoint.
 
         The network is the Garden's: TensorFlow's padding, batch normalisation (epsilon 1e-3) in the

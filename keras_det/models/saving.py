@@ -1,5 +1,6 @@
 """A detector as constructor arguments: copies, saved models, presets."""
 
+import os
 from typing import Any, Self
 
 import keras
@@ -48,7 +49,14 @@ class SavedDetector(keras.Model):
         """A copy with the same weights for another input size, an int or (height, width)."""
         return self.with_changes(image_size=image_size)
 
-    def save_to_preset(self, preset_dir, *, source=None, license=None, metrics=None) -> None:
+    def save_to_preset(
+        self,
+        preset_dir: str | os.PathLike,
+        *,
+        source: str | None = None,
+        license: str | None = None,
+        metrics: dict | str | os.PathLike | None = None,
+    ) -> None:
         """Writes the model as a folder to publish, in the form KerasHub's presets have.
 
         The folder holds `config.json` (the constructor's arguments: class names, image size,
@@ -70,7 +78,7 @@ class SavedDetector(keras.Model):
         save_to_preset(self, preset_dir, source=source, license=license, metrics=metrics)
 
     @classmethod
-    def from_preset(cls, preset) -> Self:
+    def from_preset(cls, preset: str | os.PathLike) -> Self:
         """Loads what `save_to_preset` wrote: a model of this class, `Detector` for any.
 
         For another input size or precision see `with_changes`.

@@ -1,6 +1,7 @@
 """AdamW for detectors."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -15,7 +16,7 @@ class AdamW(KernelDecay, keras.optimizers.AdamW):
     Args: those of `keras.optimizers.AdamW`.
     """
 
-    def update_on_tensorflow(self, learning_rate) -> Callable | None:
+    def update_on_tensorflow(self, learning_rate: Any) -> Callable | None:
         if self.amsgrad:
             return None
         import tensorflow as tf

@@ -104,7 +104,7 @@ class SGD(KernelDecay, keras.optimizers.SGD):
             "ema_warmup": self.ema_warmup,
         }
 
-    def update_on_tensorflow(self, learning_rate) -> Callable | None:
+    def update_on_tensorflow(self, learning_rate: Any) -> Callable | None:
         if not self.momentum:
             return None
         import tensorflow as tf
