@@ -390,5 +390,5 @@ def _check_padding(image_size, divisor):
         warnings.warn(
             f"image_size={tuple(image_size)} is padded to {padded}, {share:.0%} more to compute. "
             f"image_size={fitting} needs no padding.",
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -105,6 +105,7 @@ class SavedDetector(keras.Model):
             replaced = ("num_classes",) if captured.accepts("class_names") else ()
             left_out = {*self.NOT_SAVED, *replaced}
             self.__dict__["_arguments"] = serialized(captured.without(left_out))
+            captured.values.clear()  # What the model was filled from is not kept in memory.
         known = {name: value for name, value in resolved.items() if captured.accepts(name)}
         self._arguments.update(serialized(known))
 

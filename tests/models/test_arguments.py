@@ -1,6 +1,8 @@
 """A constructor's arguments are captured by its call: what is saved of them, and what is made."""
 
+import gc
 import inspect
+import weakref
 
 import keras
 import numpy as np
@@ -103,6 +105,18 @@ def test_parts_are_saved_as_they_were_given():
     assert config["class_names"] == ["a", "b"]
     assert config["part"]["config"]["mean"] == [1.0] * 3 and config["part"]["config"]["trainable"]
     assert not [layer for layer in model.layers if layer is part], "an argument is no layer"
+
+
+def test_what_a_model_was_filled_from_is_not_kept_in_memory():
+    class Source:
+        pass
+
+    source = Source()
+    kept = weakref.ref(source)
+    model = Small(2, weights=source)
+    del source
+    gc.collect()
+    assert kept() is None and model.get_config() == DESCRIBED
 
 
 def test_resolved_values_of_foreign_names_are_left_out():
