@@ -66,7 +66,7 @@ def main():
     import keras
 
     from keras_det import EfficientDet, load_model
-    from keras_det.models.multiply_adds import multiply_adds
+    from keras_det.profiling import multiply_adds
     from keras_det.weights import load_efficientdet
 
     with tempfile.TemporaryDirectory() as folder:

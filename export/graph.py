@@ -4,7 +4,7 @@ import keras
 
 from keras_det.export.folding import fold
 from keras_det.models import Detector
-from keras_det.models.quantization import without_rounding
+from keras_det.quantization import without_rounding
 
 
 def exportable(model, image_size=None) -> tuple[Detector, list[str]]:

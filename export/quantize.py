@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 
 from keras_det.errors import DataError, install_hint
+from keras_det.keras_private import all_layers
 
 # At the end of the network: they only put together what the predictions are. In float every level
 # keeps its own range; in 8 bits the finest would be rounded as the coarsest needs it.
@@ -59,7 +60,7 @@ class FloatFile:
         from ai_edge_litert.tools import flatbuffer_utils as files
 
         self.raw_outputs = list(model.output)
-        known = {layer.name for layer in model._flatten_layers()}
+        known = {layer.name for layer in all_layers(model)}
         parsed = files.read_model_from_bytearray(bytearray(content))
         (graph,), (signature,) = parsed.subgraphs, parsed.signatureDefs
         outputs = {each.name.decode(): each.tensorIndex for each in signature.outputs}

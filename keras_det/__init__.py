@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keras_det import metrics as metrics
     from keras_det import models as models
     from keras_det import necks as necks
+    from keras_det import optimizers as optimizers
     from keras_det import report as report
     from keras_det import targets as targets
     from keras_det import training as training
@@ -50,6 +51,7 @@ __all__ = [
     "metrics",
     "models",
     "necks",
+    "optimizers",
     "report",
     "targets",
     "training",

@@ -68,7 +68,7 @@ def table_row(name: str, size: int, backbone: str, channels: int, neck: str) -> 
 
 def description(detector: "Detector") -> str:
     """Size, parameters, multiply-adds, where it looks, as lines of text."""
-    from keras_det.models.multiply_adds import multiply_adds
+    from keras_det.profiling import multiply_adds
 
     height, width = detector.image_size
     parameters = sum(math.prod(weight.shape) for weight in detector.trainable_weights)

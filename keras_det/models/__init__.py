@@ -1,17 +1,21 @@
 """Published detectors, one constructor each, and the loader of saved ones."""
 
 import inspect
+import os
 import pathlib
+from typing import Any
 
 import keras
 
+# `keras_det.models.optimizers.AdamW` stands in documents.
+from keras_det import optimizers as optimizers
 from keras_det.errors import DataError, suggest
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
-from keras_det.models.quantization import quantize_aware as quantize_aware
 from keras_det.models.retinanet import RetinaNet as RetinaNet
+from keras_det.quantization import quantize_aware as quantize_aware
 
 # Names on the command line: the constructor and the variant.
 _BUILDERS = {
@@ -22,7 +26,7 @@ _BUILDERS = {
 MODEL_NAMES = tuple(_BUILDERS)
 
 
-def build_model(name: str, **kwargs) -> Detector:
+def build_model(name: str, **kwargs: Any) -> Detector:
     """Builds a detector by its name on the command line.
 
     Args:
@@ -52,7 +56,7 @@ def build_model(name: str, **kwargs) -> Detector:
         raise DataError(str(error)) from error
 
 
-def load_model(path) -> Detector:
+def load_model(path: str | os.PathLike) -> Detector:
     """Loads a detector saved with `model.save("x.keras")`, optimizer and all.
 
     Importing this function has registered every class of the package, which plain

@@ -1,13 +1,18 @@
 """Detectors with anchors: one loss, one decoder, for any backbone, neck and heads."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_det.boxes import decode_deltas
 from keras_det.decode import TFAnchorDecoder, inference_decoder
+from keras_det.layers.anchor_generator import AnchorGenerator
+from keras_det.layers.normalization import Normalization
 from keras_det.layers.replicas import sum_over_replicas
 from keras_det.models.detector import Detector
-from keras_det.targets.anchor_targets import AnchorTargets
+from keras_det.targets import AnchorTargets, ATSSTargets
 
 
 class AnchorDetector(Detector):
@@ -36,22 +41,22 @@ class AnchorDetector(Detector):
     def __init__(
         self,
         *,
-        image_size,
-        class_names,
-        resize_mode,
-        normalization,
-        backbone,
-        neck,
-        class_head,
-        box_head,
-        anchor_generator,
-        matcher=None,
-        class_loss,
-        box_loss,
-        box_loss_weight,
-        extra_positives=0.0,
-        name=None,
-    ):
+        image_size: tuple[int, int],
+        class_names: Sequence[str],
+        resize_mode: str,
+        normalization: Normalization,
+        backbone: keras.Model,
+        neck: keras.Layer,
+        class_head: keras.Layer,
+        box_head: keras.Layer,
+        anchor_generator: AnchorGenerator,
+        matcher: AnchorTargets | ATSSTargets | None = None,
+        class_loss: keras.losses.Loss,
+        box_loss: keras.losses.Loss,
+        box_loss_weight: float,
+        extra_positives: float = 0.0,
+        name: str | None = None,
+    ) -> None:
         images = keras.Input((*image_size, 3), name="images")
         features = backbone(normalization(images))
         finest = anchor_generator.levels[0]
@@ -72,7 +77,7 @@ class AnchorDetector(Detector):
         self.box_loss_weight = box_loss_weight
         self.extra_positives = extra_positives
 
-    def losses_of(self, targets, raw):
+    def losses_of(self, targets: dict, raw: dict) -> dict:
         """The two losses of a batch and what they were divided by.
 
         RetinaNet section 4.1: class loss = focal summed / n, box loss = summed / n, total = class +
@@ -109,11 +114,11 @@ class AnchorDetector(Detector):
             "positives_per_image": ops.sum(positive) / ops.cast(ops.shape(labels)[0], "float32"),
         }
 
-    def decoder(self, exported=False, **settings):
+    def decoder(self, exported: bool = False, **settings: Any) -> Any:
         make = TFAnchorDecoder if exported else inference_decoder
         return make(self.image_size, **settings)
 
-    def decode(self, raw, decoder=None, **settings):
+    def decode(self, raw: dict, decoder: Callable | None = None, **settings: Any) -> dict:
         """Turns raw outputs into detections: top candidates, boxes, suppression.
 
         Args:
@@ -128,7 +133,7 @@ class AnchorDetector(Detector):
         decoder = decoder or self.decoder(**settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)
 
-    def class_variables(self):
+    def class_variables(self) -> list:
         outputs = self.class_head.num_anchors * self.num_classes
         # Not the depthwise kernel of a separable prediction.
         return [v for v in self.class_head.prediction.weights if v.shape[-1] == outputs]

@@ -1,9 +1,13 @@
 """One fast function from a batch of images to what a detector makes of it."""
 
+from collections.abc import Callable
+
 import keras
 
 
-def compiled(model, finish, prepare=lambda images: images):
+def compiled(
+    model: keras.Model, finish: Callable, prepare: Callable = lambda images: images
+) -> Callable:
     """Returns `images -> finish(model(prepare(images)))`, compiled once per input shape.
 
     `model.predict` spends about 0.1 s per call on its own set-up; this does not. TensorFlow's graph

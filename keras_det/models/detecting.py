@@ -27,6 +27,12 @@ class DetectingModel(SavedDetector):
         self.num_classes = len(self.class_names)
         self.resize_policy = {"mode": resize_mode, "size": tuple(image_size)}
         self._compiled_detect = {}
+        self._keep(
+            class_names=self.class_names,
+            image_size=self.image_size,
+            dtype=self.dtype_policy.name,
+            name=self.name,
+        )
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 
 from keras_det.boxes import check_ground_truth
+from keras_det.keras_private import optimized_variables
 from keras_det.layers.replicas import num_replicas
 from keras_det.models.detecting import DetectingModel
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
-from keras_det.models.optimizers import AdamW
+from keras_det.optimizers import AdamW
 from keras_det.weights import LoadReport
 
 
@@ -33,15 +34,15 @@ def _own_errors(*pipelines):
 class Detector(DetectingModel):
     """A functional model from images to raw outputs that knows how to train and to detect.
 
-    Subclasses build the network, set `self.normalization`, keep their arguments
-    (`_keep_arguments`), name the parts of their loss (`LOSSES`), and define `losses_of`,
-    `decoder`, `decode`, `class_variables` and `_load_public`.
+    Subclasses build the network, call `_describe`, set `self.normalization`, name the parts of
+    their loss (`LOSSES`), and define `losses_of`, `decoder`, `decode`, `class_variables` and
+    `_load_public`.
     Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
     and `detect` (pixels of the original image).
     """
 
     # What `losses_of` returns beside `positives_per_image`: their sum is trained on.
-    LOSSES = ()
+    LOSSES: tuple[str, ...] = ()
 
     def _describe(self, class_names, image_size, resize_mode):
         super()._describe(class_names, image_size, resize_mode)
@@ -86,13 +87,13 @@ class Detector(DetectingModel):
             parts: "backbone", "neck" (backbone and neck: only the heads learn), or "none".
         """
         freeze_parts(self, parts)
-        self._arguments["freeze"] = parts
+        self._keep(freeze=parts)
 
     def _check_compiled(self):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None or not optimizer.built:
             return
-        known = len(optimizer._trainable_variables)
+        known = len(optimized_variables(optimizer))
         if known != len(self.trainable_variables):
             raise ValueError(
                 "The model must be compiled for the variables that train. Received: an optimizer "
@@ -153,6 +154,15 @@ class Detector(DetectingModel):
     def class_variables(self) -> list:
         """Variables whose last axis holds an output for each class, perhaps several times over."""
         raise TypeError(f"{type(self).__name__} does not define `class_variables`. Override it.")
+
+    def published_optimizer(
+        self, batch_size: int, steps: int, warmup_steps: int | None = None
+    ) -> keras.optimizers.Optimizer:
+        """The optimizer of the model's paper; see the subclass."""
+        raise TypeError(
+            f"{type(self).__name__} has no published training. Train with "
+            "keras_det.training.recipes.adamw, or define `published_optimizer`."
+        )
 
     # Plain `fit`, `evaluate` and `predict` that also take a `keras_det.data.Pipeline`.
 

@@ -6,11 +6,13 @@ import pathlib
 import re
 import warnings
 import zipfile
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_det.errors import DataError, suggest
+from keras_det.keras_private import all_layers
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
 from keras_det.weights.common.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
@@ -19,7 +21,7 @@ from keras_det.weights.common.preset_files import WEIGHTS, is_preset, preset_fol
 FROZEN = {"none": (), "backbone": ("backbone",), "neck": ("backbone", "neck")}
 
 
-def freeze_parts(model, freeze: str) -> None:
+def freeze_parts(model: keras.Model, freeze: str) -> None:
     """Makes parts of a detector trainable or not, batch-norm statistics included.
 
     Args:
@@ -45,20 +47,20 @@ def _set_trainable(model, name, trainable):
     """Freezes a part, or gives its layers back what they were before: some are frozen for good."""
     part, before = getattr(model, name), model.__dict__.setdefault("_trainable_before", {})
     if not trainable and name not in before:
-        before[name] = [(layer, layer.trainable) for layer in part._flatten_layers()]
+        before[name] = [(layer, layer.trainable) for layer in all_layers(part)]
         part.trainable = False
     elif trainable and name in before:
         for layer, value in before.pop(name):
             layer.trainable = value
 
 
-def is_own(weights) -> bool:
+def is_own(weights: Any) -> bool:
     """Whether weights to start from are what a model of this package was saved to."""
     is_path = isinstance(weights, (str, os.PathLike))
     return is_path and (str(weights).endswith((".keras", ".weights.h5")) or is_preset(weights))
 
 
-def load_own(model, source) -> LoadReport:
+def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
     """Fills a detector from what a detector of the same network was saved to.
 
     Its classes may be others: the class prediction then keeps the rows of the classes whose names

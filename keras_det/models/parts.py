@@ -1,6 +1,8 @@
 """What the detectors take as arguments: parts by name or as instances, and saved ones."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,9 +29,10 @@ NORMALIZATIONS = {
 }
 
 
-def check_image_size(image_size) -> tuple[int, int]:
+def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
-    size = (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)
+    given: Any = image_size
+    size = (given, given) if np.isscalar(given) else tuple(given)
     if len(size) != 2 or any(int(side) != side or side < MIN_IMAGE_SIZE for side in size):
         raise ValueError(
             f"`image_size` must be an int or (height, width), each a whole number of at least "
@@ -39,7 +42,7 @@ def check_image_size(image_size) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def check_class_names(num_classes: int | None, class_names) -> list[str]:
+def check_class_names(num_classes: int | None, class_names: Sequence[str] | None) -> list[str]:
     """Returns the list of names, `class_0` … by default; ValueError where they do not fit."""
     if num_classes is None and class_names is None:
         raise ValueError(
@@ -47,7 +50,7 @@ def check_class_names(num_classes: int | None, class_names) -> list[str]:
             "objects, without background."
         )
     if class_names is None:
-        class_names = [f"class_{i}" for i in range(int(num_classes))]
+        class_names = [f"class_{i}" for i in range(int(num_classes or 0))]
     names = [str(name) for name in class_names]
     if not names or (num_classes is not None and num_classes != len(names)):
         raise ValueError(
@@ -58,7 +61,7 @@ def check_class_names(num_classes: int | None, class_names) -> list[str]:
 
 
 @contextlib.contextmanager
-def precision(dtype):
+def precision(dtype: str | None) -> Iterator[keras.DTypePolicy]:
     """Every layer made inside gets this dtype policy ("float32", "mixed_bfloat16" …)."""
     previous = keras.config.dtype_policy()
     if dtype is not None:
@@ -69,7 +72,7 @@ def precision(dtype):
         keras.config.set_dtype_policy(previous)
 
 
-def make_normalization(normalization) -> Normalization:
+def make_normalization(normalization: str | Normalization | None) -> Normalization:
     """The first layer of a detector, from a name of `NORMALIZATIONS`, None or an instance.
 
     Args:
@@ -91,7 +94,7 @@ def make_normalization(normalization) -> Normalization:
     return Normalization(*NORMALIZATIONS[normalization], name="normalization")
 
 
-def make_backbone(backbone) -> tuple[keras.Model, str]:
+def make_backbone(backbone: str | keras.Model) -> tuple[keras.Model, str]:
     """A backbone from its name or from a Keras model, and the name of its normalisation.
 
     Args:
@@ -111,37 +114,3 @@ def make_backbone(backbone) -> tuple[keras.Model, str]:
         f"{suggest(backbone, names)} For a model of keras.applications or keras-hub see "
         "keras_det.backbones.feature_pyramid."
     )
-
-
-def serialized(arguments: dict) -> dict:
-    """Constructor arguments as plain values: parts that are objects become their configs."""
-    return {
-        name: keras.saving.serialize_keras_object(value) if hasattr(value, "get_config") else value
-        for name, value in arguments.items()
-    }
-
-
-def deserialized(config: dict, custom_objects=None) -> dict:
-    """The inverse of `serialized`: new parts, with new weights."""
-    return {
-        name: keras.saving.deserialize_keras_object(value, custom_objects)
-        if isinstance(value, dict) and "class_name" in value
-        else value
-        for name, value in config.items()
-    }
-
-
-def with_policy(config, old: str, new: str):
-    """A config in which every layer of policy `old` has policy `new`, float32 layers included.
-
-    A part handed over as an object was made under a policy of its own; a copy of the model for an
-    export in float32 must not keep its half precision.
-    """
-    if isinstance(config, dict):
-        is_policy = config.get("class_name") == "DTypePolicy"
-        if is_policy and config.get("config", {}).get("name") == old:
-            return {**config, "config": {**config["config"], "name": new}}
-        return {key: with_policy(value, old, new) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(with_policy(value, old, new) for value in config)
-    return config

@@ -4,7 +4,9 @@ import datetime
 import json
 import math
 import numbers
+import os
 import re
+from typing import Any
 
 import keras
 
@@ -24,7 +26,14 @@ from keras_det.weights.common.preset_files import (
 NOT_SAVED = ("build_config", "compile_config")
 
 
-def save_to_preset(model, preset_dir, *, source=None, license=None, metrics=None) -> None:
+def save_to_preset(
+    model: keras.Model,
+    preset_dir: str | os.PathLike,
+    *,
+    source: str | None = None,
+    license: str | None = None,
+    metrics: dict | str | os.PathLike | None = None,
+) -> None:
     """Writes a preset; see `Detector.save_to_preset`."""
     if metrics is not None and not isinstance(metrics, dict):
         metrics = read_json(metrics)
@@ -44,7 +53,7 @@ def save_to_preset(model, preset_dir, *, source=None, license=None, metrics=None
     )
 
 
-def from_preset(cls, preset):
+def from_preset(cls: type, preset: str | os.PathLike) -> Any:
     """Loads a preset; see `Detector.from_preset`."""
     folder = preset_folder(preset)
     config, metadata = read_preset(folder)
@@ -69,7 +78,7 @@ def from_preset(cls, preset):
     return model
 
 
-def model_card(model, metadata: dict) -> str:
+def model_card(model: keras.Model, metadata: dict) -> str:
     """README.md of a preset: what the model is and where its weights come from.
 
     Args:

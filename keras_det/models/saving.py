@@ -1,23 +1,37 @@
 """A detector as constructor arguments: copies, saved models, presets."""
 
-from typing import Self
+import os
+from typing import Any, Self
 
 import keras
 
-from keras_det.models.parts import deserialized, serialized, with_policy
+from keras_det.models.arguments import capturing, deserialized, serialized, with_policy
 from keras_det.models.presets import from_preset, save_to_preset
-from keras_det.models.quantization import add_rounding
+from keras_det.quantization.rounding import add_rounding
 
 
 class SavedDetector(keras.Model):
-    """A functional model that can be made again from the arguments of its constructor."""
+    """A functional model that can be made again from the arguments of its constructor.
+
+    Every subclass' `__init__` keeps the arguments of its call, whatever they are: those that are
+    numbers, text, lists, or objects with `get_config`. A subclass with arguments of its own needs
+    no `get_config`.
+    """
+
+    # Arguments that a copy or a loaded model does not take again: they only fill it with weights.
+    NOT_SAVED: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = capturing(cls.__init__)  # type: ignore[method-assign]
 
     @property
     def quantization_aware(self) -> bool:
         """Whether it rounds to 8 bits while it computes: made by `models.quantize_aware`."""
         return bool(getattr(self, "roundings", ()))
 
-    def with_changes(self, **changes) -> Self:
+    def with_changes(self, **changes: Any) -> Self:
         """A copy with the same weights and other constructor arguments.
 
         Args:
@@ -31,11 +45,18 @@ class SavedDetector(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
-    def with_image_size(self, image_size) -> Self:
+    def with_image_size(self, image_size: int | tuple[int, int]) -> Self:
         """A copy with the same weights for another input size, an int or (height, width)."""
         return self.with_changes(image_size=image_size)
 
-    def save_to_preset(self, preset_dir, *, source=None, license=None, metrics=None) -> None:
+    def save_to_preset(
+        self,
+        preset_dir: str | os.PathLike,
+        *,
+        source: str | None = None,
+        license: str | None = None,
+        metrics: dict | str | os.PathLike | None = None,
+    ) -> None:
         """Writes the model as a folder to publish, in the form KerasHub's presets have.
 
         The folder holds `config.json` (the constructor's arguments: class names, image size,
@@ -57,7 +78,7 @@ class SavedDetector(keras.Model):
         save_to_preset(self, preset_dir, source=source, license=license, metrics=metrics)
 
     @classmethod
-    def from_preset(cls, preset) -> Self:
+    def from_preset(cls, preset: str | os.PathLike) -> Self:
         """Loads what `save_to_preset` wrote: a model of this class, `Detector` for any.
 
         For another input size or precision see `with_changes`.
@@ -72,20 +93,31 @@ class SavedDetector(keras.Model):
         """
         return from_preset(cls, preset)
 
-    def _keep_arguments(self, **arguments):
-        """Keeps the constructor's arguments for `get_config`, parts as configs."""
-        # Past Keras' own attributes, which would take the parts for layers of the model once more.
-        self.__dict__["_arguments"] = serialized(arguments)
+    def _keep(self, **resolved: Any) -> None:
+        """Keeps what was made of arguments, in place of what was given, for `get_config`.
 
-    def get_config(self):
+        A name that is no argument of the model's own constructor is left out.
+        """
+        captured = self.__dict__["_captured"]
+        if "_arguments" not in self.__dict__:
+            # From here on a part may be frozen or filled with weights, which is saved elsewhere.
+            # Past Keras' own attributes, which would take the lists for lists of layers.
+            replaced = ("num_classes",) if captured.accepts("class_names") else ()
+            left_out = {*self.NOT_SAVED, *replaced}
+            self.__dict__["_arguments"] = serialized(captured.without(left_out))
+            captured.values.clear()  # What the model was filled from is not kept in memory.
+        known = {name: value for name, value in resolved.items() if captured.accepts(name)}
+        self._arguments.update(serialized(known))
+
+    def get_config(self) -> dict[str, Any]:
         rounding = {"quantization_aware": True} if self.quantization_aware else {}
         return {**self._arguments, **rounding}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Self:
         config = dict(config)
         rounding = config.pop("quantization_aware", False)
         model = cls(**deserialized(config, custom_objects))
         if rounding:
-            add_rounding(model)
+            model.roundings = add_rounding(model)
         return model

@@ -2,6 +2,8 @@
 
 import contextlib
 
+from keras_det.keras_private import optimized_variables
+
 
 @contextlib.contextmanager
 def averaged_weights(model):
@@ -11,14 +13,12 @@ def averaged_weights(model):
     statistics are not averaged; they are moving averages themselves.
     """
     optimizer = getattr(model, "optimizer", None)
-    averages = getattr(optimizer, "_model_variables_moving_average", None)
-    if not getattr(optimizer, "use_ema", False) or not averages or int(optimizer.iterations) == 0:
+    if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
         yield
         return
-    variables = optimizer._trainable_variables
+    variables = optimized_variables(optimizer)
     kept = [variable.numpy() for variable in variables]
-    for variable, average in zip(variables, averages, strict=True):
-        variable.assign(average.value)
+    optimizer.finalize_variable_values(variables)
     try:
         yield
     finally:

@@ -49,13 +49,6 @@ class TinyDetector(AnchorDetector):
                 box_loss_weight=50.0,
                 name="tiny",
             )
-        self._keep_arguments(
-            class_names=self.class_names,
-            image_size=list(image_size),
-            resize_mode=resize_mode,
-            dtype=dtype,
-            max_level=max_level,
-        )
 
 
 def _backbone(image_size):

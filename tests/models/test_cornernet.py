@@ -10,7 +10,7 @@ from keras_det.backbones import Hourglass
 from keras_det.data import Pipeline, draw_shapes_dataset, load
 from keras_det.errors import DataError
 from keras_det.models import build_model
-from keras_det.models.multiply_adds import multiply_adds
+from keras_det.profiling import multiply_adds
 from keras_det.training import evaluate
 from keras_det.training.recipes import adamw, published
 from tests.helpers import golden

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_det.models import EfficientDet
-from keras_det.models.optimizers import SGD
+from keras_det.optimizers import SGD
 from keras_det.weights import load_efficientdet
 from keras_det.weights.efficientdet.names import variable_names
 from tests.helpers import golden

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det import RetinaNet, load_model
-from keras_det.models.optimizers import WarmupThenDrops
-from keras_det.training.recipes import adamw, average_momentum, published, warmup_cosine
+from keras_det import CornerNet, EfficientDet, RetinaNet, load_model
+from keras_det.optimizers import WarmupThenDrops, warmup_cosine
+from keras_det.training.recipes import adamw, average_momentum, published
 from tests.export.tiny import tiny
 from tests.helpers import golden
 
@@ -34,7 +34,7 @@ def test_adamw_peaks_by_the_batch_size(batch_size, peak):
 
 # 0.08 * 16 / 64 = 0.02 after the warm-up.
 def test_published_rate_is_scaled_by_the_batch():
-    schedule = published(None, 16, 3000)._learning_rate
+    schedule = published(EfficientDet, 16, 3000)._learning_rate
     np.testing.assert_allclose(schedule(10), 0.02, rtol=1e-6)
     np.testing.assert_allclose(schedule(0), 0.008, rtol=1e-6)
 
@@ -45,7 +45,7 @@ def test_published_rate_is_scaled_by_the_batch():
 def test_published_rates_equal_the_originals_but_for_the_end():
     file = golden("efficientdet/lr.npz")
     batch, steps_per_epoch, epochs = file["params"][:3].astype(int)
-    schedule = published(None, batch, steps_per_epoch * epochs)._learning_rate
+    schedule = published(EfficientDet, batch, steps_per_epoch * epochs)._learning_rate
     steps, expected = file["steps"], file["lr_cosine"]
     rates = np.array([float(schedule(step)) for step in steps])
     warmup = steps < steps_per_epoch
@@ -58,7 +58,7 @@ def test_published_rates_equal_the_originals_but_for_the_end():
 @pytest.mark.slow
 def test_published_training_of_efficientdet_is_saved_with_the_model(tmp_path):
     model = tiny()
-    model.compile(published(model, 8, 1000))
+    model.compile(published(EfficientDet, 8, 1000))
     model.save(tmp_path / "model.keras")
     optimizer = load_model(tmp_path / "model.keras").optimizer
     assert (optimizer.momentum, optimizer.kernel_l2) == (0.9, 4e-5)
@@ -107,3 +107,24 @@ def test_published_training_of_retinanet_is_its_papers():
     # What a checkpoint of the training holds goes on with the same rates.
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     np.testing.assert_allclose([again._learning_rate(s) for s in steps], rates)
+
+
+def test_a_model_without_a_published_training_says_so():
+    with pytest.raises(TypeError, match="TinyDetector has no published training.*recipes.adamw"):
+        published(tiny(), 8, 100)
+
+
+# CornerNet: 2.5e-4 for 49 images, so 5e-4 for 196; a tenth from nine tenths of the steps on.
+def test_published_training_of_cornernet_is_its_papers():
+    optimizer = published(CornerNet, 196, 1000)
+    rates = [optimizer._learning_rate(step) for step in (0, 899, 900)]
+    np.testing.assert_allclose(rates, [5e-4, 5e-4, 5e-5], rtol=1e-6)
+    assert optimizer.weight_decay == 0.0 and optimizer.global_clipnorm is None
+
+
+# Half of the way up: 0.5 of the peak from 0, 0.5005 from a thousandth, 0.525 from 0.008 of 0.16.
+@pytest.mark.parametrize("model", [EfficientDet, RetinaNet, CornerNet])
+def test_the_warmup_of_a_published_training_can_be_chosen(model):
+    schedule = published(model, 128, 1000, warmup_steps=100)._learning_rate
+    peak, half = float(schedule(100)), float(schedule(50))
+    np.testing.assert_allclose(half / peak, 0.5, atol=0.026)

@@ -1,9 +1,10 @@
-"""Quantisation-aware training: a detector that rounds as its int8 file will."""
+"""Layers that round while they compute, as the int8 file of their network will."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_det.keras_private import all_layers, replace_call
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.fake_quantization import FakeQuantize, fake_quantized_kernel
 from keras_det.layers.resample import ResampleToLevel
@@ -12,65 +13,34 @@ from keras_det.layers.resample import ResampleToLevel
 SUMS = (keras.layers.Add,)
 
 
-def quantize_aware(model):
-    """A copy of a detector that computes with numbers rounded to 8 bits, to be trained further.
-
-    For a model that loses too much in int8: some epochs with a tenth of the learning rate let the
-    weights make up for the rounding. The kernels of all convolutions are rounded per channel, and
-    their inputs, the summands of residual connections and feature fusions, and the predictions per
-    tensor; heads that are shared over levels keep a range for each. Batch normalisation is frozen:
-    with the statistics of each batch it would undo the scale that the rounding depends on, and the
-    file holds the frozen ones, folded into the kernels.
-
-    Train it with `compile` and `fit` like any detector, save and load it like any; exports write
-    the network without the rounding, and `export.tflite(…, quantize="int8")` rounds it for good.
+def add_rounding(model: keras.Model) -> list[FakeQuantize]:
+    """Makes a model round while it computes.
 
     Args:
-        model: a detector.
+        model: built, of images of one size. Its batch normalisation is frozen, its convolutions and
+            sums are changed in place.
 
     Returns:
-        A detector of the same class with `quantization_aware` True.
+        The layers that round, in the order in which the network meets them.
     """
-    if model.quantization_aware:
-        return model.with_changes()
-    copy = model.with_changes()
-    add_rounding(copy)
-    return copy
-
-
-def without_rounding(model):
-    """A copy of a detector of `quantize_aware` that computes as before; others as they are."""
-    if not model.quantization_aware:
-        return model
-    config = {**model.get_config()}
-    del config["quantization_aware"]
-    copy = type(model).from_config(config)
-    mine = {id(weight) for layer in model.roundings for weight in layer.weights}
-    copy.set_weights([weight.numpy() for weight in model.weights if id(weight) not in mine])
-    return copy
-
-
-def add_rounding(model) -> None:
-    """Makes a detector round while it computes; `roundings` are the layers that do it."""
     roundings = _Roundings()
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, BatchNorm):
             layer.trainable = False
         elif isinstance(layer, keras.layers.SeparableConv2D):
-            layer.call = _separable(layer, roundings)
+            replace_call(layer, _separable(layer, roundings))
         elif isinstance(layer, keras.layers.DepthwiseConv2D):
-            layer.call = _depthwise(layer, roundings)
+            replace_call(layer, _depthwise(layer, roundings))
         elif isinstance(layer, keras.layers.Conv2D):
             layer.convolution_op = _convolution(layer, roundings)
         elif isinstance(layer, SUMS):
-            layer.call = _summed(layer, roundings)
+            replace_call(layer, _summed(layer, roundings))
         elif isinstance(layer, ResampleToLevel):
-            layer.call = _rounded_output(layer, roundings)
+            replace_call(layer, _rounded_output(layer, roundings))
     # Once through the network: every place where a number is rounded gets its range.
     model(np.zeros((1, *model.input_shape[1:]), "float32"), training=False)
-    model.roundings = roundings.layers
     roundings.complete = True
-    model._compiled_detect.clear()
+    return roundings.layers
 
 
 class _Roundings:

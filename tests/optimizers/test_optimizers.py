@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det.models.optimizers import SGD, AdamW
+from keras_det.optimizers import SGD, AdamW
 
 SETTINGS = dict(global_clipnorm=1.0, weight_decay=0.1, use_ema=True, ema_momentum=0.9)
 
@@ -157,15 +157,15 @@ def test_published_steps_equal_the_oracle_on_jax():
 def test_the_decay_of_the_average_warms_up(step, decay):
     optimizer = SGD(0.1, use_ema=True, ema_momentum=0.9998, ema_warmup=True)
     optimizer._iterations.assign(step)
-    np.testing.assert_allclose(optimizer._ema_decay(), decay, rtol=1e-7)
+    np.testing.assert_allclose(optimizer.average_decay(), decay, rtol=1e-7)
 
 
 TWO_DEVICES = """
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_det.models.optimizers import SGD, AdamW
-from tests.models.test_optimizers import AVERAGED, PUBLISHED, SETTINGS, trained
+from keras_det.optimizers import SGD, AdamW
+from tests.optimizers.test_optimizers import AVERAGED, PUBLISHED, SETTINGS, trained
 
 def makers():
     yield SGD(0.1, **{**PUBLISHED, "tensor_clipnorm": 0.3, "global_clipnorm": 0.4}, **AVERAGED)

@@ -1,13 +1,20 @@
 """How much a detector computes for one image, counted as EfficientDet's tables count it."""
 
 import math
+from typing import Any
 
 import keras
 
+from keras_det.keras_private import (
+    all_layers,
+    is_made_of_layers,
+    kept_nodes,
+    replaced_specs,
+)
 from keras_det.layers.weighted_fusion import WeightedFusion
 
 
-def multiply_adds(model) -> int:
+def multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of one forward pass on one image of the model's size.
 
     EfficientDet's tables halve what TensorFlow's profiler counts as float operations: two for each
@@ -37,24 +44,18 @@ def multiply_adds(model) -> int:
 
     # Keras infers the shapes of a functional model layer by layer, without a trace, which takes
     # ten times as long. A layer made of layers would infer its own at once: here it calls them.
-    # Set on the instance, past Keras' attributes, for this one pass; the calls add nodes.
-    layers = model._flatten_layers()
-    nodes = [(x, list(x._inbound_nodes), list(x._outbound_nodes)) for x in layers]
+    layers, specs = all_layers(model), {}
     for layer in layers:
         if isinstance(layer, COUNTED):
-            layer.__dict__["compute_output_spec"] = counting(layer, layer.compute_output_spec)
-        elif layer._layers and not hasattr(layer, "operations"):  # those of a functional model
-            layer.__dict__["compute_output_spec"] = layer.call
-    try:
+            specs[layer] = counting(layer, layer.compute_output_spec)
+        elif is_made_of_layers(layer):
+            specs[layer] = layer.call
+    with kept_nodes(layers), replaced_specs(specs):
         model.compute_output_spec(keras.KerasTensor((1, *model.image_size, 3)))
-    finally:
-        for layer, inbound, outbound in nodes:
-            layer.__dict__.pop("compute_output_spec", None)
-            layer._inbound_nodes[:], layer._outbound_nodes[:] = inbound, outbound
     return total // 2
 
 
-def float_operations(layer, inputs, outputs) -> int:
+def float_operations(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
     """Float operations of one call of a layer of `COUNTED`, as TensorFlow's profiler counts them.
 
     Args:

@@ -8,7 +8,7 @@ from keras import ops
 from keras_det.data import drawn_images
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.models import load_model, quantize_aware
-from keras_det.models.quantization import without_rounding
+from keras_det.quantization import without_rounding
 from tests.export.tiny import tiny
 
 SIZE = (64, 96)
