@@ -11,6 +11,8 @@ def averaged_weights(model):
     statistics are not averaged; they are moving averages themselves.
     """
     optimizer = getattr(model, "optimizer", None)
+    # Under mixed_float16 Keras puts the one that keeps the average into a LossScaleOptimizer.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     averages = getattr(optimizer, "_model_variables_moving_average", None)
     if not getattr(optimizer, "use_ema", False) or not averages or int(optimizer.iterations) == 0:
         yield

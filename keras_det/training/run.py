@@ -43,7 +43,7 @@ def train(
     epochs: int = 50,
     batch_size: int = 8,
     image_size=None,
-    resize_mode: str = "letterbox",
+    resize_mode: str | None = None,
     augment: str = "ssj",
     recipe: str = "adamw",
     learning_rate: float | None = None,
@@ -67,8 +67,9 @@ def train(
         out: the folder; must not hold anything unless `resume`.
         epochs: passes over the training set.
         batch_size: images per step.
-        image_size: int or (height, width); default the model's published size.
-        resize_mode: "letterbox", "stretch" or "mediapipe".
+        image_size: int or (height, width), of a model given by name; default its published size.
+        resize_mode: "letterbox", "stretch" or "mediapipe", of a model given by name. None:
+            "letterbox".
         augment: "none", "flip", "ssj" or "lsj".
         recipe: "adamw" for one's own data, "published" for a long training from ImageNet weights.
         learning_rate: peak rate of "adamw"; default by the batch size.
@@ -76,7 +77,7 @@ def train(
             same model; classes of the same name keep their predictions.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: of the weights, the order and the augmentation.
-        evaluate_every: epochs between measurements.
+        evaluate_every: epochs between measurements on the validation set.
         resume: go on from the last finished epoch; a finished run only measures and draws again.
         say: called with lines of text.
 
@@ -87,11 +88,12 @@ def train(
         DataError: wrong input; nothing is written then.
     """
     out = pathlib.Path(out)
+    _check_used(model, image_size, resize_mode, model_arguments, validation_set, evaluate_every)
     settings = {
         "model": model if isinstance(model, str) else model.name,
         "model_arguments": model_arguments or {},
         "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
-        "resize_mode": resize_mode,
+        "resize_mode": _resize_mode(model, resize_mode),
         "augment": augment,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -132,6 +134,34 @@ def train(
     _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
     say(f"Trained for {steps_between.clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, batch_size, say)
+
+
+def _resize_mode(model, resize_mode):
+    """As it is written down: of a model of one's own, what it was built with."""
+    own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
+    return own["mode"]
+
+
+def _check_used(
+    model, image_size, resize_mode, model_arguments, validation_set, evaluate_every
+) -> None:
+    """DataError where an argument would change nothing."""
+    of_names = {
+        "image_size": image_size,
+        "resize_mode": resize_mode,
+        "model_arguments": model_arguments or None,
+    }
+    for name, value in of_names.items():
+        if value is not None and not isinstance(model, str):
+            raise DataError(
+                f"`{name}` must be left out for a model that is built already. Received: "
+                f"{name}={value!r} for {model.name}. Give it to the model's constructor."
+            )
+    if validation_set is None and evaluate_every != 1:
+        raise DataError(
+            "`evaluate_every` must be left out without a validation set: nothing is measured. "
+            f"Received: {evaluate_every}. Give a validation set, or leave it out."
+        )
 
 
 def _check_frozen(settings, weights):
