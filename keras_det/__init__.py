@@ -6,6 +6,8 @@ Nothing heavy is imported until it is used: `import keras_det` loads neither Ker
 import importlib
 from typing import TYPE_CHECKING
 
+from keras_det.saved_names import register_saved_names
+
 if TYPE_CHECKING:
     from keras_det import (
         backbones,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from keras_det.models import CornerNet, EfficientDet, RetinaNet, load_model
 
 __version__ = "0.1.0"
+register_saved_names()  # so that plain Keras opens our files
 
 __all__ = [
     "CornerNet",

@@ -76,7 +76,10 @@ def takes_settings(
         def checked(*args: Any, **kwargs: Any) -> Any:
             accepted = getattr(args[0], attribute or "", settings) if args else settings
             given = {name: kwargs[name] for name in kwargs if name not in own_names}
-            check_names(function.__name__, given, accepted, own_names)
+            # A constructor is called by the name of its class.
+            constructor = function.__name__ == "__init__"
+            called = type(args[0]).__name__ if constructor else function.__name__
+            check_names(called, given, accepted, own_names)
             return function(*args, **kwargs)
 
         checked.__signature__ = signature.replace(  # type: ignore[attr-defined]
