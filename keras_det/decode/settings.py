@@ -10,11 +10,8 @@ from keras_det.decode.corner_decode import CornerDecoder
 from keras_det.errors import suggest
 
 
-class DecoderSettings(TypedDict, total=False):
-    """Settings of `AnchorDecoder` and `CornerDecoder`; their docstrings say what each one does.
-
-    `candidates` is of detectors with anchors, the last four are of CornerNet.
-    """
+class SuppressionSettings(TypedDict, total=False):
+    """Settings that every decoder has; see `keras_det.decode.AnchorDecoder`."""
 
     method: str
     iou_threshold: float | None
@@ -23,10 +20,28 @@ class DecoderSettings(TypedDict, total=False):
     pre_nms_top_k: int
     max_detections: int
     class_agnostic: bool
+
+
+class AnchorSettings(SuppressionSettings, total=False):
+    """Settings of `AnchorDecoder`."""
+
     candidates: str
+
+
+class CornerSettings(SuppressionSettings, total=False):
+    """Settings of `CornerDecoder`."""
+
     corner_top_k: int
     embedding_threshold: float
     peak_window: int
+
+
+class DecoderSettings(AnchorSettings, CornerSettings, total=False):
+    """Settings of every detector: `candidates` with anchors, `flip` and `corner_top_k` … without.
+
+    The model refuses those of the others.
+    """
+
     flip: bool
 
 
@@ -60,6 +75,8 @@ def takes_settings(
     """
 
     def decorate(function: Function) -> Function:
+        # A method that is decorated again, for a subclass, has other settings there.
+        function = inspect.unwrap(function)  # type: ignore[assignment]
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         own_names = [each.name for each in own if each.name != "self"]

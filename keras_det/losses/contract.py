@@ -18,7 +18,7 @@ def check_class_loss(loss, num_classes: int, model: str = "anchors") -> keras.lo
     """
     logits = np.linspace(-1.0, 1.0, 4 * num_classes, dtype="float32")
     if model == "anchors":
-        labels, ours = np.int32([[0, -1, 0, -1]]), "SparseSigmoidFocalLoss"
+        labels, ours = np.array([[0, -1, 0, -1]], "int32"), "SparseSigmoidFocalLoss"
         logits, shape = logits.reshape(1, 4, num_classes), "(batch, anchors)"
         what = (
             "integer labels (batch, anchors), -1 for background, and logits (batch, anchors, "
@@ -45,13 +45,13 @@ def check_box_loss(loss) -> keras.losses.Loss:
         loss: `keras.losses.Loss` of two arrays `(batch, anchors, 4)`, summed over everything; the
             model divides by the number of positives.
     """
-    first = np.float32([[[0, 0, 2, 2], [1, 1, 4, 5], [0, 1, 3, 3]]])
+    first = np.array([[[0, 0, 2, 2], [1, 1, 4, 5], [0, 1, 3, 3]]], "float32")
     must = (
         "`box_loss` must be a keras.losses.Loss of two arrays (batch, anchors, 4) that sums "
         '(reduction="sum") and takes a `sample_weight` of shape (batch, anchors)'
     )
     advice = "Take one of keras_det.losses.BOX_LOSSES, or write a loss of that form."
-    _check_sum(loss, first, first + np.float32([0.5, -0.25, 0.5, 1.0]), must, advice)
+    _check_sum(loss, first, first + np.array([0.5, -0.25, 0.5, 1.0], "float32"), must, advice)
     return loss
 
 

@@ -1,13 +1,13 @@
 """Detectors with anchors: one loss, one decoder, for any backbone, neck and heads."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
 from keras_det.boxes import decode_deltas
-from keras_det.decode import DecoderSettings, TFAnchorDecoder, inference_decoder, takes_settings
-from keras_det.decode.settings import ANCHOR_SETTINGS
+from keras_det.decode import TFAnchorDecoder, inference_decoder, takes_settings
+from keras_det.decode.settings import ANCHOR_SETTINGS, AnchorSettings
 from keras_det.layers.replicas import sum_over_replicas
 from keras_det.losses.box_regression import make_box_loss
 from keras_det.losses.contract import check_class_loss
@@ -123,12 +123,16 @@ class AnchorDetector(Detector):
         }
 
     @takes_settings(ANCHOR_SETTINGS)
-    def decoder(self, exported: bool = False, **settings: Unpack[DecoderSettings]):
+    def decoder(  # type: ignore[override]
+        self, exported: bool = False, **settings: Unpack[AnchorSettings]
+    ) -> Any:
         make = TFAnchorDecoder if exported else inference_decoder
         return make(self.image_size, **settings)
 
     @takes_settings(ANCHOR_SETTINGS)
-    def decode(self, raw, decoder=None, **settings: Unpack[DecoderSettings]) -> dict:
+    def decode(  # type: ignore[override]
+        self, raw: dict, decoder: Any = None, **settings: Unpack[AnchorSettings]
+    ) -> dict:
         """Turns raw outputs into detections: top candidates, boxes, suppression.
 
         Args:

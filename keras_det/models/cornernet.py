@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -12,12 +12,11 @@ from keras_det.backbones.hourglass import HOURGLASSES, find_hourglass, hourglass
 from keras_det.data.image import as_image
 from keras_det.decode import (
     CornerDecoder,
-    DecoderSettings,
     TFCornerDecoder,
     inference_decoder,
     takes_settings,
 )
-from keras_det.decode.settings import CORNER_SETTINGS
+from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
 from keras_det.errors import DataError
 from keras_det.heads.corner_head import CORNERS, CornerHead
 from keras_det.layers.center_padding import CenterPadding, padded_size
@@ -261,11 +260,11 @@ class CornerNet(Detector):
         return focal, pull, push, offsets
 
     @takes_settings(CORNER_SETTINGS)
-    def decoder(
+    def decoder(  # type: ignore[override]
         self,
         exported: bool = False,
         image_size: tuple[int, int] | None = None,
-        **settings: Unpack[DecoderSettings],
+        **settings: Unpack[CornerSettings],
     ):
         image_size = self.image_size if image_size is None else image_size
         padded = padded_size(image_size, self.padding.divisor)
@@ -274,7 +273,9 @@ class CornerNet(Detector):
         return inference_decoder(image_size, decoder=CornerDecoder, padded_size=padded, **settings)
 
     @takes_settings(CORNER_SETTINGS)
-    def decode(self, raw, decoder=None, **settings: Unpack[DecoderSettings]) -> dict:
+    def decode(  # type: ignore[override]
+        self, raw: dict, decoder: Any = None, **settings: Unpack[CornerSettings]
+    ) -> dict:
         """Turns raw outputs into detections: corners, pairs, suppression.
 
         Args:
@@ -311,7 +312,7 @@ class CornerNet(Detector):
         batch_size: int = 8,
         flip: bool = False,
         original_size: bool = False,
-        **settings: Unpack[DecoderSettings],
+        **settings: Unpack[CornerSettings],
     ) -> dict | list[dict]:
         """Finds objects in images of any size.
 

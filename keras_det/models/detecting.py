@@ -1,5 +1,6 @@
 """A detector that finds objects: decoding, and the way back to the original image."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 import keras
@@ -43,7 +44,7 @@ class DetectingModel(SavedDetector):
         """(height, width) of the network's input in pixels."""
         return self.resize_policy["size"]
 
-    def decoder(self, exported: bool = False, **settings: Unpack[DecoderSettings]) -> Any:
+    def decoder(self, exported: bool = False, **settings: Any) -> Any:
         """What turns raw outputs into detections; see the subclass.
 
         Args:
@@ -54,11 +55,11 @@ class DetectingModel(SavedDetector):
         """
         raise TypeError(f"{type(self).__name__} does not define `decoder`. Override it.")
 
-    def decode(self, raw, decoder=None, **settings: Unpack[DecoderSettings]) -> dict:
+    def decode(self, raw, decoder=None, **settings: Any) -> dict:
         """Turns raw outputs into detections; see the subclass."""
         raise TypeError(f"{type(self).__name__} does not define `decode`. Override it.")
 
-    def one_decoder(self, decoder: Any, settings: DecoderSettings) -> Any:
+    def one_decoder(self, decoder: Any, settings: Mapping[str, Any]) -> Any:
         """The decoder given, or one of these settings; ValueError where both are given."""
         if decoder is not None and settings:
             raise ValueError(
@@ -73,7 +74,7 @@ class DetectingModel(SavedDetector):
             return self.decode(found[0], decoder), found[1]
         return self.decode(found, decoder)
 
-    def _predict_with(self, settings: DecoderSettings) -> None:
+    def _predict_with(self, settings: Mapping[str, Any]) -> None:
         """Makes the next `predict` decode with these settings."""
         key = repr(sorted(settings.items()))
         if key != self._predicting[0]:

@@ -1,5 +1,7 @@
 """How a detector learns: its losses, and the weights to start from."""
 
+from typing import ClassVar
+
 import keras
 
 from keras_det.layers.replicas import num_replicas
@@ -20,7 +22,7 @@ class Detector(FittingModel):
     """
 
     # What `losses_of` returns beside `positives_per_image`: their sum is trained on.
-    LOSSES = ()
+    LOSSES: ClassVar[tuple[str, ...]] = ()
 
     def _describe(self, class_names, image_size, resize_mode):
         super()._describe(class_names, image_size, resize_mode)

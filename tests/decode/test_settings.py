@@ -31,6 +31,14 @@ def test_the_signature_shows_the_settings_with_defaults():
     assert parameters["method"].annotation in (str, "str") and find.__doc__ == "Finds."
 
 
+def test_decorated_again_it_takes_other_settings():
+    again = takes_settings(CORNER_SETTINGS)(find)
+    assert list(inspect.signature(again).parameters) == ["images", "batch_size", *CORNER_SETTINGS]
+    assert again(1, corner_top_k=5) == {"corner_top_k": 5}
+    with pytest.raises(TypeError, match="takes no argument 'candidates'"):
+        again(1, candidates="pairs")
+
+
 def test_what_is_given_is_passed_on_and_nothing_else():
     assert find(1, 2, sigma=0.25) == {"sigma": 0.25} and find(1) == {}
 
