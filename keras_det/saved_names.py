@@ -10,8 +10,8 @@ import importlib.util
 import sys
 from typing import Any
 
-# The module that imports, and so registers, every class that a file can name.
-HOME = "keras_det.models"
+# The packages whose import registers every class that a file can name.
+HOMES = tuple(f"keras_det.{name}" for name in ("layers", "losses", "targets", "necks", "models"))
 # tests/test_saved_names.py compares this list with what the modules register.
 NAMES = (
     "ATSSTargets",
@@ -62,11 +62,12 @@ class _StandIn:
     @classmethod
     def from_config(cls, config: dict) -> Any:
         """Imports the class and makes the object."""
-        importlib.import_module(HOME)
-        registered = sys.modules["keras"].saving.get_registered_object(cls.registered_name)
+        for home in HOMES:
+            importlib.import_module(home)
+        registered = sys.modules["keras"].saving.get_custom_objects()[cls.registered_name]
         if issubclass(registered, _StandIn):
             raise TypeError(
-                f"{HOME} must register every class of a saved model. Received: "
+                f"{', '.join(HOMES)} must register every class of a saved model. Received: "
                 f"{cls.registered_name}. Install the version of keras_det that wrote the file."
             )
         return registered.from_config(config)
