@@ -89,29 +89,22 @@ def train(
     """
     out = pathlib.Path(out)
     _check_used(model, image_size, resize_mode, model_arguments, validation_set, evaluate_every)
-    settings = {
-        "model": model if isinstance(model, str) else model.name,
-        "model_arguments": model_arguments or {},
-        "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
-        "resize_mode": _resize_mode(model, resize_mode),
-        "augment": augment,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "recipe": recipe,
-        "learning_rate": learning_rate,
-        "weights": None if weights is None else str(weights),
-        "seed": seed,
-        "class_names": list(training_set.class_names),
-        "training_set": training_set.summary,
-        "validation_set": None if validation_set is None else validation_set.summary,
-        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
-    }
-    if recipe not in RECIPES or (learning_rate is not None and recipe != "adamw"):
-        raise DataError(
-            f"The recipe must be one of {', '.join(RECIPES)}, the second with its own rate. "
-            f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
-            "take adamw."
-        )
+    settings = _settings(
+        model,
+        training_set,
+        validation_set,
+        model_arguments=model_arguments or {},
+        image_size=image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
+        resize_mode=resize_mode,
+        augment=augment,
+        epochs=epochs,
+        batch_size=batch_size,
+        recipe=recipe,
+        learning_rate=learning_rate,
+        weights=None if weights is None else str(weights),
+        seed=seed,
+    )
+    _check_recipe(recipe, learning_rate)
     _check_frozen(settings, weights)
     state, epochs_done = _state(out, settings, resume)
     keras.utils.set_random_seed(seed)
@@ -124,8 +117,7 @@ def train(
         model.compile(RECIPES[recipe](model, batch_size, steps, **rate))
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "recipe.json", settings)
-    names = "".join(f"{name}\n" for name in model.class_names)
-    write_whole(out / "class_names.txt", names.encode())
+    write_whole(out / "class_names.txt", "".join(f"{n}\n" for n in model.class_names).encode())
     say(
         f"{model.name} at {model.image_size[0]}x{model.image_size[1]}, {len(training_set)} images, "
         f"{epochs} epochs of {pipeline.steps_per_epoch} steps. The first step compiles the model."
@@ -136,10 +128,29 @@ def train(
     return finish(model, validation_set, out, batch_size, say)
 
 
-def _resize_mode(model, resize_mode):
-    """As it is written down: of a model of one's own, what it was built with."""
+def _settings(model, training_set, validation_set, resize_mode, **given) -> dict:
+    """What `recipe.json` keeps of a run."""
+    # Of a model of one's own, what it was built with.
     own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
-    return own["mode"]
+    return {
+        "model": model if isinstance(model, str) else model.name,
+        "resize_mode": own["mode"],
+        **given,
+        "class_names": list(training_set.class_names),
+        "training_set": training_set.summary,
+        "validation_set": None if validation_set is None else validation_set.summary,
+        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+    }
+
+
+def _check_recipe(recipe, learning_rate):
+    """DataError for an unknown recipe, or a rate for one that has its own."""
+    if recipe not in RECIPES or (learning_rate is not None and recipe != "adamw"):
+        raise DataError(
+            f"The recipe must be one of {', '.join(RECIPES)}, the second with its own rate. "
+            f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
+            "take adamw."
+        )
 
 
 def _check_used(
