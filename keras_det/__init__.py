@@ -8,6 +8,8 @@ time, with its home. tests/typing compares them.
 import importlib
 from typing import TYPE_CHECKING
 
+from keras_det.saved_names import register_saved_names
+
 if TYPE_CHECKING:
     from keras_det import backbones as backbones
     from keras_det import boxes as boxes
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from keras_det.models import load_model as load_model
 
 __version__ = "0.1.0"
+register_saved_names()  # so that plain Keras opens our files
 
 __all__ = [
     "CornerNet",

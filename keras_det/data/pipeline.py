@@ -3,21 +3,19 @@
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from keras_det.data import augment as augmenting
 from keras_det.data.dataset import Dataset
 from keras_det.data.decoding import decode_planned
-from keras_det.data.image import read_image
+from keras_det.data.pipeline_arguments import fill_of, policy_of, weights_of, why_unread
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
 from keras_det.errors import DataError
 
 # More than this share of broken images in one epoch is a broken data set.
 MAX_FAILED = 0.05
-# ImageNet's mean colour, the padding where no model says its own.
-MEAN_COLOR = (123.675, 116.28, 103.53)
 PADDING_LABEL = -1  # as in keras_det.boxes, which loads Keras
 SHOWN_FAILURES = 3
 # `tf.random.experimental.index_shuffle` takes 4 rounds, which leave neighbours together (22 times
@@ -28,6 +26,9 @@ EPOCH_STRIDE = 1 << 32  # seeds of one epoch: more slots than any epoch has
 
 class Pipeline:
     """Batches of a data set, as `fit`, `evaluate` and `predict` of a detector take them.
+
+    The caller decides what a pipeline is for. `fit` trains on its training stream; `evaluate`,
+    `predict`, `validation_data` and iteration take one pass over the images as they are.
 
     Training: an endless stream; epoch e is `steps_per_epoch` full batches in an order that
     depends on (seed, e) alone, every random choice on (seed, e, place in the epoch). Evaluation:
@@ -41,11 +42,16 @@ class Pipeline:
         batch_size: int, images per batch.
         augment: "none", "flip", "ssj", "lsj" or an `Augment`. None: none.
         seed: int. One seed gives one stream, whatever the number of threads.
-        training: bool. None: True where `augment` is given.
+        training: bool or None. None: the caller decides, as above; with `augment` it is a training
+            stream and nothing else. True: a training stream only, also for iteration. False:
+            passes over the images only; `fit` refuses it.
         max_boxes: int, slots per image. Of more objects the largest are kept, with a warning.
         fill: padding colour in 0..255, one value or three. None: the model's mean, else
             ImageNet's.
         num_parallel_calls: int, images in work at once. None: the number of cores.
+        sample_weight: `(images,)`, at least 0, the weight of each image of the data set in the
+            losses: see `Detector.fit`. Batches are `(images, targets, sample_weight)` then. None:
+            every image counts once.
     """
 
     def __init__(
@@ -59,16 +65,21 @@ class Pipeline:
         max_boxes: int = 100,
         fill=None,
         num_parallel_calls: int | None = None,
+        sample_weight: "np.ndarray | Sequence[float] | None" = None,
     ):
         self.dataset = dataset
         self.batch_size = int(batch_size)
         self.augment = augmenting.get_augment(augment)
         self.training = (augment is not None) if training is None else bool(training)
+        self._asked = training
         self.seed = int(seed)
         self.max_boxes = int(max_boxes)
-        self.mode, self.size = check_policy(_policy(model_or_size))
-        self.fill = _fill(model_or_size) if fill is None else fill
-        self.num_parallel_calls = num_parallel_calls or os.cpu_count() or 1
+        self.mode, self.size = check_policy(policy_of(model_or_size))
+        self.fill = fill_of(fill, model_or_size)
+        self.num_parallel_calls = (
+            (os.cpu_count() or 1) if num_parallel_calls is None else int(num_parallel_calls)
+        )
+        self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
         self.first_epoch = 0
         self.error: DataError | None = None
         self._failures: dict[str, str] = {}
@@ -77,7 +88,7 @@ class Pipeline:
         self._rows = self._training_rows()
 
     def _check(self):
-        for name in ("batch_size", "max_boxes"):
+        for name in ("batch_size", "max_boxes", "num_parallel_calls"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {getattr(self, name)}. Give a "
@@ -98,6 +109,11 @@ class Pipeline:
     def steps_per_epoch(self) -> int:
         """Batches per epoch; in training full ones, so that each image comes at least once."""
         return math.ceil(len(self.dataset) / self.batch_size)
+
+    @property
+    def batches_per_pass(self) -> int:
+        """Batches of one pass in order, without the images that did not decode so far."""
+        return max(1, math.ceil((len(self.dataset) - len(self._failures)) / self.batch_size))
 
     @property
     def failed(self) -> list[str]:
@@ -125,31 +141,56 @@ class Pipeline:
         if self.error is not None:
             raise self.error
 
-    def as_tf_dataset(self):
+    def as_tf_dataset(self, training: bool | None = None):
         """The batches as a `tf.data.Dataset`.
 
+        Args:
+            training: bool. True: the endless training stream. False: one pass, in order. None: as
+                iteration, the training stream where `training` is True or `augment` is given.
+
         Returns:
-            Dataset of `(images, targets)`: images uint8 `(batch, height, width, 3)`; targets a
+            Dataset of `(images, targets)`, with `sample_weight` float32 `(batch,)` as third where
+            the pipeline has one: images uint8 `(batch, height, width, 3)`; targets a
             dict of `boxes` float32 `(batch, max_boxes, 4)` xyxy input pixels, 0 in empty slots,
             `labels` int32 `(batch, max_boxes)`, -1 in empty slots, `image_index` int32
             `(batch,)`, `image_to_original` float32 `(batch, 4)`: scale x, y, offset x, y with
             original = input * scale + offset (scale x negative where the image is flipped).
+
+        Raises:
+            ValueError: the pipeline was made for the other.
         """
         import tensorflow as tf
 
+        training = self.training if training is None else training
+        self._check_role(training)
         tables = self._tables()
-        if self.training:
+        if training:
             epochs = tf.data.Dataset.range(self.first_epoch, np.iinfo(np.int64).max)
-            stream = epochs.flat_map(lambda epoch: self._epoch(epoch, tables))
+            stream = epochs.flat_map(lambda epoch: self._epoch(epoch, tables, True))
         else:
-            stream = self._epoch(tf.constant(0, tf.int64), tables)
+            stream = self._epoch(tf.constant(0, tf.int64), tables, False)
         batches = stream.batch(self.batch_size)
-        if self.training:
+        if training:
             infinite = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             batches = batches.apply(infinite)
         return batches.prefetch(2)
 
-    def _epoch(self, epoch, tables):
+    def _check_role(self, training):
+        """ValueError where a training stream is asked of a pipeline for passes, or the reverse."""
+        if training and self._asked is False:
+            raise ValueError(
+                "Training must have a training stream. Received: a Pipeline with training=False. "
+                "Leave out training=False."
+            )
+        augmented = self.augment != augmenting.AUGMENTS["none"]
+        if not training and (self._asked or augmented):
+            raise ValueError(
+                "Evaluation must see every image once, as it is. Received: a Pipeline with "
+                f"augment={self.augment}, training={self._asked}. Make another Pipeline of the "
+                "data set, without `augment` and `training`."
+            )
+
+    def _epoch(self, epoch, tables, training):
         """The samples of one epoch. Slots count images drawn; each pass ends with a marker.
 
         A broken image raises inside the map and vanishes in `ignore_errors`. The scan sees the
@@ -158,18 +199,21 @@ class Pipeline:
         import tensorflow as tf
 
         per_pass = len(self.dataset) + 1
-        slots = tf.data.Dataset.range(np.iinfo(np.int64).max if self.training else per_pass)
+        slots = tf.data.Dataset.range(np.iinfo(np.int64).max if training else per_pass)
         samples = slots.map(
-            lambda slot: self._slot(epoch, slot, tables),
+            lambda slot: self._slot(epoch, slot, tables, training),
             num_parallel_calls=self.num_parallel_calls,
             deterministic=True,
         ).ignore_errors()
+
+        def report(epoch, first, stop):
+            return self._report(epoch, first, stop, training)
 
         def account(expected, numbered):
             slot = numbered[0]
             missed = tf.cond(
                 slot > expected,
-                lambda: tf.numpy_function(self._report, [epoch, expected, slot], tf.int64),
+                lambda: tf.numpy_function(report, [epoch, expected, slot], tf.int64),
                 lambda: tf.constant(0, tf.int64),
             )
             return slot + 1 + 0 * tf.reshape(missed, ()), numbered
@@ -177,15 +221,15 @@ class Pipeline:
         samples = samples.scan(tf.constant(0, tf.int64), account)
         samples = samples.filter(lambda slot, sample: slot % per_pass != per_pass - 1)
         samples = samples.map(lambda slot, sample: sample)
-        return samples.take(self.steps_per_epoch * self.batch_size) if self.training else samples
+        return samples.take(self.steps_per_epoch * self.batch_size) if training else samples
 
-    def _index(self, epoch, slot):
+    def _index(self, epoch, slot, training=True):
         """Which image is drawn at a slot of an epoch: a permutation of its own for every pass."""
         import tensorflow as tf
 
         slot = tf.cast(slot, tf.int64)
         place = slot % (len(self.dataset) + 1)
-        if not self.training:
+        if not training:
             return place
         # The operator reads 32 bits of each seed: epoch and pass need numbers of their own.
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // (len(self.dataset) + 1)])
@@ -194,8 +238,8 @@ class Pipeline:
             index=tf.minimum(place, last), seed=seed, max_index=last, rounds=SHUFFLE_ROUNDS
         )
 
-    def _slot(self, epoch, slot, tables):
-        """`(slot, (image, targets))`, or blanks for the marker at the end of a pass."""
+    def _slot(self, epoch, slot, tables, training):
+        """`(slot, (image, targets, …))`, or blanks for the marker at the end of a pass."""
         import tensorflow as tf
 
         def blank():
@@ -205,16 +249,22 @@ class Pipeline:
                 "image_index": tf.constant(-1),
                 "image_to_original": tf.zeros((4,)),
             }
-            return tf.zeros((*self.size, 3), tf.uint8), targets
+            return self._weighed(tf.zeros((*self.size, 3), tf.uint8), targets, 0, tables)
 
         marker = slot % (len(self.dataset) + 1) == len(self.dataset)
-        return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, tables))
+        return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, tables, training))
 
-    def _sample(self, epoch, slot, tables):
+    def _weighed(self, image, targets, index, tables):
+        """The sample, with its weight where the pipeline has weights."""
+        if self.sample_weight is None:
+            return image, targets
+        return image, targets, tables["weights"][index]
+
+    def _sample(self, epoch, slot, tables, training):
         import tensorflow as tf
 
-        index = self._index(epoch, slot)
-        if self.training:
+        index = self._index(epoch, slot, training)
+        if training:
             seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + slot])
             draws = tf.random.stateless_uniform((4,), seed)
         else:
@@ -242,7 +292,7 @@ class Pipeline:
             "image_index": tf.cast(index, tf.int32),
             "image_to_original": to_original,
         }
-        return tf_pad(image, self.size, self.fill), targets
+        return self._weighed(tf_pad(image, self.size, self.fill), targets, index, tables)
 
     def _place(self, boxes, labels, plan, to_original):
         """Moves the boxes of one image and pads them to `max_boxes` slots."""
@@ -281,24 +331,26 @@ class Pipeline:
 
         boxes, labels, row_splits = self._rows
         with tf.device("CPU"):
+            weights = [] if self.sample_weight is None else self.sample_weight
             return {
+                "weights": tf.constant(weights, tf.float32),
                 "paths": tf.constant(self.dataset.image_paths),
                 "boxes": tf.constant(boxes),
                 "labels": tf.constant(labels),
                 "row_splits": tf.constant(row_splits),
             }
 
-    def _report(self, epoch, first, stop):
+    def _report(self, epoch, first, stop, training):
         """Notes the images of the missing slots; called by the graph, only where there are any."""
         per_pass = len(self.dataset) + 1
         lost = self._epoch_failures.setdefault(int(epoch), set())
         for slot in range(int(first), int(stop)):
             if slot % per_pass == per_pass - 1:
                 continue
-            path = self.dataset.image_paths[int(self._index(np.int64(epoch), slot))]
+            path = self.dataset.image_paths[int(self._index(np.int64(epoch), slot, training))]
             lost.add(path)
             if path not in self._failures:
-                reason = _why(path) if len(self._failures) < SHOWN_FAILURES else ""
+                reason = why_unread(path) if len(self._failures) < SHOWN_FAILURES else ""
                 self._failures[path] = reason
                 if len(self._failures) == 1:
                     warnings.warn(
@@ -315,31 +367,3 @@ class Pipeline:
             )
             raise self.error
         return np.int64(len(lost))
-
-
-def _policy(model_or_size) -> dict:
-    policy = getattr(model_or_size, "resize_policy", None)
-    if policy is not None:
-        return policy
-    try:
-        size = tuple(int(side) for side in np.broadcast_to(model_or_size, (2,)))
-    except (TypeError, ValueError):
-        raise ValueError(
-            "`model_or_size` must be a detector, an integer or (height, width). Received: "
-            f"{model_or_size!r}. Give the model, or the input size in pixels."
-        ) from None
-    return {"mode": "letterbox", "size": size}
-
-
-def _fill(model_or_size):
-    normalization = getattr(model_or_size, "normalization", None)
-    return MEAN_COLOR if normalization is None else normalization.fill_color
-
-
-def _why(path: str) -> str:
-    """Says in words why an image cannot be read."""
-    try:
-        read_image(path)
-    except DataError as error:
-        return str(error)
-    return f"TensorFlow does not decode {path}, Pillow does; save it again as JPEG or PNG."

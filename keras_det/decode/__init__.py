@@ -2,6 +2,7 @@
 
 from keras_det.decode.anchor_decode import AnchorDecoder
 from keras_det.decode.corner_decode import CornerDecoder
+from keras_det.decode.settings import DecoderSettings, takes_settings
 from keras_det.decode.tf_nms import (
     TFAnchorDecoder,
     TFCornerDecoder,
@@ -12,8 +13,10 @@ from keras_det.decode.tf_nms import (
 __all__ = [
     "AnchorDecoder",
     "CornerDecoder",
+    "DecoderSettings",
     "TFAnchorDecoder",
     "TFCornerDecoder",
     "inference_decoder",
+    "takes_settings",
     "tf_non_max_suppression",
 ]

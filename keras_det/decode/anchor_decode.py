@@ -42,15 +42,15 @@ class AnchorDecoder(SuppressingDecoder):
 
     def __init__(
         self,
-        image_size,
-        method="gaussian",
-        iou_threshold=None,
-        sigma=0.5,
-        score_threshold=0.001,
-        pre_nms_top_k=1000,
-        max_detections=100,
-        class_agnostic=False,
-        candidates="best_class",
+        image_size: int | tuple[int, int],
+        method: str = "gaussian",
+        iou_threshold: float | None = None,
+        sigma: float = 0.5,
+        score_threshold: float = 0.001,
+        pre_nms_top_k: int = 1000,
+        max_detections: int = 100,
+        class_agnostic: bool = False,
+        candidates: str = "best_class",
     ):
         if candidates not in CANDIDATES:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_det.decode.suppression import SuppressingDecoder, as_pair, best_pairs
+from keras_det.decode.suppression import SuppressingDecoder, as_pair, best_pairs, check_kinds
 from keras_det.layers.nms import gather_rows
 
 # A logit whose sigmoid is 0. Finite: no arithmetic on the way can make NaN of it.
@@ -56,18 +56,18 @@ class CornerDecoder(SuppressingDecoder):
 
     def __init__(
         self,
-        image_size,
-        padded_size=None,
-        method="gaussian",
-        iou_threshold=None,
-        sigma=0.5,
-        score_threshold=0.001,
-        pre_nms_top_k=1000,
-        max_detections=100,
-        class_agnostic=False,
-        corner_top_k=100,
-        embedding_threshold=0.5,
-        peak_window=3,
+        image_size: int | tuple[int, int],
+        padded_size: int | tuple[int, int] | None = None,
+        method: str = "gaussian",
+        iou_threshold: float | None = None,
+        sigma: float = 0.5,
+        score_threshold: float = 0.001,
+        pre_nms_top_k: int = 1000,
+        max_detections: int = 100,
+        class_agnostic: bool = False,
+        corner_top_k: int = 100,
+        embedding_threshold: float = 0.5,
+        peak_window: int = 3,
     ):
         super().__init__(
             image_size,
@@ -86,6 +86,11 @@ class CornerDecoder(SuppressingDecoder):
         self._check()
 
     def _check(self):
+        check_kinds(
+            corner_top_k=self.corner_top_k,
+            embedding_threshold=self.embedding_threshold,
+            peak_window=self.peak_window,
+        )
         ranges = {
             "corner_top_k": (self.corner_top_k >= 1, "at least 1"),
             "embedding_threshold": (self.embedding_threshold >= 0, "at least 0"),

@@ -1,5 +1,10 @@
 """What all decoders share: the choice of the best pairs, their settings, and the last step."""
 
+import math
+import numbers
+from typing import Any
+
+import numpy as np
 from keras import ops
 
 from keras_det.boxes import clip_boxes
@@ -26,15 +31,29 @@ class SuppressingDecoder:
 
     def __init__(
         self,
-        image_size,
-        method,
-        iou_threshold,
-        sigma,
-        score_threshold,
-        pre_nms_top_k,
-        max_detections,
-        class_agnostic,
+        image_size: int | tuple[int, int],
+        method: str,
+        iou_threshold: float | None,
+        sigma: float,
+        score_threshold: float,
+        pre_nms_top_k: int,
+        max_detections: int,
+        class_agnostic: bool,
     ):
+        check_kinds(
+            iou_threshold=iou_threshold,
+            sigma=sigma,
+            score_threshold=score_threshold,
+            pre_nms_top_k=pre_nms_top_k,
+            max_detections=max_detections,
+            class_agnostic=class_agnostic,
+        )
+        if score_threshold > 1:
+            raise ValueError(
+                "`score_threshold` must be in 0..1, as scores are. Received: "
+                f"score_threshold={score_threshold!r}. The default is 0.001; pictures are usually "
+                "drawn from 0.3."
+            )
         if pre_nms_top_k < 0:
             raise ValueError(
                 "`pre_nms_top_k` must be a number of candidates, or 0 for all. Received: "
@@ -81,6 +100,29 @@ class SuppressingDecoder:
             "pre_nms_top_k": self.pre_nms_top_k,
             **self.nms_settings(),
         }
+
+
+def check_kinds(**settings: Any) -> None:
+    """TypeError where a setting is not the integer, number or bool that it must be.
+
+    Args:
+        **settings: names and values. The ranges are checked by the decoders.
+    """
+    floats = ("iou_threshold", "sigma", "score_threshold", "embedding_threshold")
+    for name, value in settings.items():
+        is_bool = isinstance(value, (bool, np.bool_))
+        if name == "class_agnostic":
+            is_right, rule = is_bool, "True or False"
+        elif name in floats:
+            is_number = isinstance(value, numbers.Real) and not is_bool and math.isfinite(value)
+            is_right, rule = is_number or (name == "iou_threshold" and value is None), "a number"
+        else:
+            is_right, rule = isinstance(value, numbers.Integral) and not is_bool, "an integer"
+        if not is_right:
+            raise TypeError(
+                f"`{name}` must be {rule}. Received: {name}={value!r}. Leave it out for the "
+                "default."
+            )
 
 
 def as_pair(size) -> tuple[int, int]:

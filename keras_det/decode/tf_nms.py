@@ -114,7 +114,7 @@ def _batched(boxes, scores, **settings):
     return tuple(tf.stack(column) for column in zip(*images, strict=True))
 
 
-class TFSuppression:
+class TFSuppression(SuppressingDecoder):
     """Lets a `SuppressingDecoder` suppress by TensorFlow's operator: put it before that class.
 
     For CPU inference and exports. `method="linear"`, which has no operator, keeps the layer.

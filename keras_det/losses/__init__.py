@@ -2,6 +2,8 @@ from keras_det.losses.box_regression import BOX_LOSSES as BOX_LOSSES
 from keras_det.losses.box_regression import BoxHuberLoss as BoxHuberLoss
 from keras_det.losses.box_regression import BoxSmoothL1Loss as BoxSmoothL1Loss
 from keras_det.losses.box_regression import make_box_loss as make_box_loss
+from keras_det.losses.contract import check_box_loss as check_box_loss
+from keras_det.losses.contract import check_class_loss as check_class_loss
 from keras_det.losses.corner import CornerFocalLoss as CornerFocalLoss
 from keras_det.losses.corner import offset_loss as offset_loss
 from keras_det.losses.corner import pull_push as pull_push

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_det.losses.contract import check_box_loss
 from keras_det.losses.iou import CIoULoss, DIoULoss, GIoULoss
 
 
@@ -115,12 +116,12 @@ def make_box_loss(loss) -> keras.losses.Loss:
     Args:
         loss: "huber", "smooth_l1", "giou", "diou", "ciou", or an instance of a Keras loss whose
             attribute `inputs` says what it compares: "deltas" `(batch, anchors, 4)`, or "boxes",
-            the same decoded to xyxy pixels.
+            the same decoded to xyxy pixels. It sums, as `check_box_loss` says.
     """
     if isinstance(loss, str) and loss in BOX_LOSSES:
         return BOX_LOSSES[loss]()
     if isinstance(loss, keras.losses.Loss) and getattr(loss, "inputs", None) in ("deltas", "boxes"):
-        return loss
+        return check_box_loss(loss)
     raise ValueError(
         f"A box loss must be one of {sorted(BOX_LOSSES)}, or a loss whose attribute `inputs` is "
         f'"deltas" or "boxes". Received: {loss!r}. Set `inputs` on your own loss class to what it '

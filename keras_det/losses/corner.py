@@ -76,7 +76,7 @@ class CornerFocalLoss(keras.losses.Loss):
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}
 
 
-def pull_push(top_left, bottom_right, mask):
+def pull_push(top_left, bottom_right, mask, sample_weight=None):
     """Losses that group corners: the two of one object pull, objects of one image push.
 
     CornerNet equations 4 and 5 (https://arxiv.org/abs/1808.01244), for an image of n objects with
@@ -95,6 +95,7 @@ def pull_push(top_left, bottom_right, mask):
         top_left, bottom_right: `(batch, max_boxes, 1)` or `(batch, max_boxes)`, the embeddings at
             the corners of each object; any finite number in empty slots.
         mask: `(batch, max_boxes)` bool, the slots that hold an object.
+        sample_weight: `(batch,)`, what the losses of each image are multiplied by. None: 1.
 
     Returns:
         (pull, push), float32 scalars.
@@ -109,10 +110,14 @@ def pull_push(top_left, bottom_right, mask):
     closeness = ops.relu(1.0 - ops.abs(mean[:, :, None] - mean[:, None, :]))
     push = (closeness - 1.0 / (count + EPSILON)) / (count * (count - 1.0) + EPSILON)
     pairs = ops.logical_and(ops.logical_and(mask[:, :, None], mask[:, None, :]), count > 1.5)
-    return ops.sum(ops.where(mask, pull, 0.0)), ops.sum(ops.where(pairs, push, 0.0))
+    pull, push = ops.where(mask, pull, 0.0), ops.where(pairs, push, 0.0)
+    if sample_weight is not None:
+        sample_weight = ops.cast(sample_weight, "float32")[:, None]
+        pull, push = pull * sample_weight, push * sample_weight[..., None]
+    return ops.sum(pull), ops.sum(push)
 
 
-def offset_loss(y_true, y_pred, mask, num_objects=None):
+def offset_loss(y_true, y_pred, mask, num_objects=None, sample_weight=None):
     """Smooth L1 loss of the offsets of one kind of corner, summed, divided by the objects.
 
     CornerNet equation 3 (https://arxiv.org/abs/1808.01244), x and y added up and the width of the
@@ -126,12 +131,15 @@ def offset_loss(y_true, y_pred, mask, num_objects=None):
         mask: `(batch, max_boxes)` bool, the slots that hold an object.
         num_objects: number to divide by, where the call sees a part of the batch only (a device
             under `tf.distribute`): the objects of all parts, so that the parts' losses add up to
-            that of the batch. None: those of `mask`.
+            that of the batch. None: those of `mask`, each counted with the weight of its image.
+        sample_weight: `(batch,)`, what the loss of each image is multiplied by. None: 1.
 
     Returns:
         float32 scalar.
     """
     counted = ops.cast(mask, "float32")
+    if sample_weight is not None:
+        counted = counted * ops.cast(sample_weight, "float32")[:, None]
     if num_objects is None:
         num_objects = ops.sum(counted)
     total = ops.sum(counted * BoxSmoothL1Loss(beta=1.0).call(y_true, y_pred))

@@ -24,6 +24,11 @@ _BUILDERS = {
     **{f"cornernet_{variant}": (CornerNet, variant) for variant in CornerNet.variants},
 }
 MODEL_NAMES = tuple(_BUILDERS)
+# For names of other packages' models, which resemble none of ours.
+START = (
+    " The package has EfficientDet, RetinaNet and CornerNet. Start with 'efficientdet_lite0' for a "
+    "phone or a CPU, with 'efficientdet_d0' for a GPU."
+)
 
 
 def build_model(name: str, **kwargs: Any) -> Detector:
@@ -40,7 +45,7 @@ def build_model(name: str, **kwargs: Any) -> Detector:
     if name not in _BUILDERS:
         raise DataError(
             f"The model must be one of {', '.join(MODEL_NAMES)}. Received: {name!r}."
-            f"{suggest(name, MODEL_NAMES)} `keras-det info` lists them."
+            f"{suggest(name, MODEL_NAMES) or START} `keras-det info` lists them."
         )
     builder, variant = _BUILDERS[name]
     accepted = inspect.signature(builder).parameters
@@ -59,8 +64,7 @@ def build_model(name: str, **kwargs: Any) -> Detector:
 def load_model(path: str | os.PathLike) -> Detector:
     """Loads a detector saved with `model.save("x.keras")`, optimizer and all.
 
-    Importing this function has registered every class of the package, which plain
-    `keras.saving.load_model` needs.
+    Plain `keras.saving.load_model` opens them too, after `import keras_det`.
 
     Raises:
         DataError: the file is missing or not a `.keras` file.

@@ -1,16 +1,19 @@
 """Detectors with anchors: one loss, one decoder, for any backbone, neck and heads."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
 from keras_det.boxes import decode_deltas
-from keras_det.decode import TFAnchorDecoder, inference_decoder
+from keras_det.decode import TFAnchorDecoder, inference_decoder, takes_settings
+from keras_det.decode.settings import ANCHOR_SETTINGS, AnchorSettings
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.normalization import Normalization
 from keras_det.layers.replicas import sum_over_replicas
+from keras_det.losses.box_regression import make_box_loss
+from keras_det.losses.contract import check_class_loss
 from keras_det.models.detector import Detector
 from keras_det.targets import AnchorTargets, ATSSTargets
 
@@ -73,11 +76,12 @@ class AnchorDetector(Detector):
         cells = [height * width for height, width in sizes]
         self.level_sizes = tuple(n * anchor_generator.num_anchors_per_cell for n in cells)
         self.matcher = matcher or AnchorTargets()
-        self.class_loss, self.box_loss = class_loss, box_loss
+        self.class_loss = check_class_loss(class_loss, self.num_classes)
+        self.box_loss = make_box_loss(box_loss)
         self.box_loss_weight = box_loss_weight
         self.extra_positives = extra_positives
 
-    def losses_of(self, targets: dict, raw: dict) -> dict:
+    def losses_of(self, targets: dict, raw: dict, sample_weight: Any = None) -> dict:
         """The two losses of a batch and what they were divided by.
 
         RetinaNet section 4.1: class loss = focal summed / n, box loss = summed / n, total = class +
@@ -87,6 +91,8 @@ class AnchorDetector(Detector):
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
                 `(batch, max_boxes)`, -1 in empty slots.
             raw: the model's outputs.
+            sample_weight: `(batch,)`, at least 0, or None. An image of weight w counts as w copies
+                of it would: w multiplies its losses and its positives. None: 1 for every image.
 
         Returns:
             dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`; under
@@ -97,6 +103,11 @@ class AnchorDetector(Detector):
         matched = self.matcher.assign(self.anchors, boxes, labels, level_sizes=self.level_sizes)
         positive = ops.cast(matched["positive_mask"], "float32")
         counted = 1.0 - ops.cast(matched["ignore_mask"], "float32")
+        images = ops.cast(ops.shape(labels)[0], "float32")
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, "float32")
+            positive, counted = (x * sample_weight[:, None] for x in (positive, counted))
+            images = ops.sum(sample_weight)
         # Of the whole batch, however many devices share it: their gradients are summed.
         num_positives = sum_over_replicas(ops.sum(positive))
         normalizer = ops.maximum(num_positives + self.extra_positives, 1.0)
@@ -111,26 +122,35 @@ class AnchorDetector(Detector):
         return {
             "class_loss": class_loss / normalizer,
             "box_loss": self.box_loss_weight * box_loss / normalizer,
-            "positives_per_image": ops.sum(positive) / ops.cast(ops.shape(labels)[0], "float32"),
+            "positives_per_image": ops.divide_no_nan(ops.sum(positive), images),
         }
 
-    def decoder(self, exported: bool = False, **settings: Any) -> Any:
+    @takes_settings(ANCHOR_SETTINGS)
+    def decoder(  # type: ignore[override]
+        self, exported: bool = False, **settings: Unpack[AnchorSettings]
+    ) -> Any:
         make = TFAnchorDecoder if exported else inference_decoder
         return make(self.image_size, **settings)
 
-    def decode(self, raw: dict, decoder: Callable | None = None, **settings: Any) -> dict:
+    @takes_settings(ANCHOR_SETTINGS)
+    def decode(  # type: ignore[override]
+        self, raw: dict, decoder: Any = None, **settings: Unpack[AnchorSettings]
+    ) -> dict:
         """Turns raw outputs into detections: top candidates, boxes, suppression.
 
         Args:
             raw: dict of `class_logits` `(batch, anchors, classes)` and `box_deltas`.
-            decoder: what `decoder` returned. Default: made of the settings.
-            **settings: of `keras_det.decode.AnchorDecoder`.
+            decoder: what `decoder` returned, which holds its settings. Default: made of the
+                settings given here.
+            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
+                `max_detections`, `class_agnostic`, `candidates`: see
+                `keras_det.decode.AnchorDecoder`.
 
         Returns:
             dict `boxes` `(batch, max_detections, 4)` xyxy in pixels of the network input, clipped
             to it, `scores`, `labels`, `num_detections`.
         """
-        decoder = decoder or self.decoder(**settings)
+        decoder = self.one_decoder(decoder, settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)
 
     def class_variables(self) -> list:

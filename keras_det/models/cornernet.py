@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, Self, Unpack
 
 import keras
 import numpy as np
@@ -11,13 +11,20 @@ from keras import ops
 
 from keras_det.backbones.hourglass import HOURGLASSES, find_hourglass, hourglass
 from keras_det.data.image import as_image
-from keras_det.decode import CornerDecoder, TFCornerDecoder, inference_decoder
+from keras_det.decode import (
+    CornerDecoder,
+    TFCornerDecoder,
+    inference_decoder,
+    takes_settings,
+)
+from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
 from keras_det.errors import DataError
 from keras_det.heads.corner_head import CORNERS, CornerHead
 from keras_det.layers.center_padding import CenterPadding, padded_size
 from keras_det.layers.nms import gather_rows
 from keras_det.layers.normalization import Normalization
 from keras_det.layers.replicas import sum_over_replicas
+from keras_det.losses.contract import check_class_loss
 from keras_det.losses.corner import CornerFocalLoss, offset_loss, pull_push
 from keras_det.models.compiled import compiled
 from keras_det.models.detector import Detector
@@ -38,6 +45,7 @@ IMAGE_SIZES = {"hourglass104": 511, "hourglass52": 511, "tiny": 255}
 STRIDE = 4
 # A part of the computation that padding may add without a word.
 PADDING_ALLOWED = 0.1
+DETECT_SETTINGS = {**CORNER_SETTINGS, "flip": False}
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -90,6 +98,8 @@ class CornerNet(Detector):
     variants = HOURGLASSES
     stride = STRIDE
     image_sizes = IMAGE_SIZES
+    decoder_settings = CORNER_SETTINGS
+    detect_settings = DETECT_SETTINGS
 
     def __init__(
         self,
@@ -136,7 +146,9 @@ class CornerNet(Detector):
         self.padding, self.normalization = padding, normalization_layer
         self.backbone, self.heads = backbone, heads
         self.targets = targets or CornerTargets()
-        self.class_loss = class_loss or CornerFocalLoss()
+        self.class_loss = check_class_loss(
+            class_loss or CornerFocalLoss(), self.num_classes, "corners"
+        )
         self._padded_network = None
         self.weights_of_losses = (pull_weight, push_weight, offset_weight)
         if weights is not None:
@@ -160,13 +172,15 @@ class CornerNet(Detector):
             return {**found[-1], "intermediate": found[:-1]}
         return found[-1]
 
-    def losses_of(self, targets: dict, raw: dict) -> dict:
+    def losses_of(self, targets: dict, raw: dict, sample_weight: Any = None) -> dict:
         """The parts of the loss of a batch, weighted, averaged over the hourglasses.
 
         Args:
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
                 `(batch, max_boxes)`, -1 in empty slots.
             raw: what the model returns, with "intermediate" or without.
+            sample_weight: `(batch,)`, at least 0, or None. An image of weight w counts as w copies
+                of it would: w multiplies its losses, its objects and its corners. None: 1.
 
         Returns:
             dict of scalars `class_loss`, `pull_loss`, `push_loss`, `offset_loss`,
@@ -185,10 +199,18 @@ class CornerNet(Detector):
             map_size=tuple(raw["top_left_heatmaps"].shape[1:3]),
             num_classes=self.num_classes,
         )
-        objects = ops.sum(ops.cast(wanted["mask"], "float32"))
+        images = ops.cast(ops.shape(labels)[0], "float32")
+        per_image = ops.sum(ops.cast(wanted["mask"], "float32"), axis=1)
+        if sample_weight is not None:
+            wanted["sample_weight"] = ops.cast(sample_weight, "float32")
+            per_image = per_image * wanted["sample_weight"]
+            images = ops.sum(wanted["sample_weight"])
+        objects = ops.sum(per_image)
         counts = {"objects": sum_over_replicas(objects)}
         for corner in CORNERS:
             peaks = ops.cast(wanted[f"{corner}_heatmaps"] == 1.0, "float32")
+            if sample_weight is not None:
+                peaks = peaks * wanted["sample_weight"][:, None, None, None]
             counts[corner] = ops.maximum(sum_over_replicas(ops.sum(peaks)), 1.0)
         parts = [self._losses_of_stack(wanted, counts, stack) for stack in stacks]
         weights = (1.0, *self.weights_of_losses)
@@ -198,19 +220,20 @@ class CornerNet(Detector):
                 self.LOSSES, weights, zip(*parts, strict=True), strict=True
             )
         }
-        images = ops.cast(ops.shape(labels)[0], "float32")
-        return {**losses, "positives_per_image": objects / images}
+        return {**losses, "positives_per_image": ops.divide_no_nan(objects, images)}
 
     def _losses_of_stack(self, wanted, counts, raw):
         """Focal, pull, push and offset loss of one hourglass, not weighted.
 
         `counts` are those of the whole batch: objects, and cells that are corners of each kind.
         """
-        mask, embeddings = wanted["mask"], []
+        mask, embeddings, weight = wanted["mask"], [], wanted.get("sample_weight")
+        per_cell = None if weight is None else weight[:, None, None]
         focal = offsets = 0.0
         for corner in CORNERS:
             heatmaps = f"{corner}_heatmaps"
-            focal = focal + self.class_loss(wanted[heatmaps], raw[heatmaps]) / counts[corner]
+            summed = self.class_loss(wanted[heatmaps], raw[heatmaps], sample_weight=per_cell)
+            focal = focal + summed / counts[corner]
             cells = wanted[f"{corner}_cells"]
             embeddings.append(_at(raw[f"{corner}_embeddings"], cells)[..., 0])
             offsets = offsets + offset_loss(
@@ -218,32 +241,43 @@ class CornerNet(Detector):
                 _at(raw[f"{corner}_offsets"], cells),
                 mask,
                 counts["objects"],
+                weight,
             )
-        pull, push = pull_push(*embeddings, mask)
+        pull, push = pull_push(*embeddings, mask, weight)
         return focal, pull, push, offsets
 
-    def decoder(
-        self, exported: bool = False, image_size: tuple[int, int] | None = None, **settings: Any
-    ) -> Any:
+    @takes_settings(CORNER_SETTINGS)
+    def decoder(  # type: ignore[override]
+        self,
+        exported: bool = False,
+        image_size: tuple[int, int] | None = None,
+        **settings: Unpack[CornerSettings],
+    ):
         image_size = self.image_size if image_size is None else image_size
-        settings["padded_size"] = padded_size(image_size, self.padding.divisor)
+        padded = padded_size(image_size, self.padding.divisor)
         if exported:
-            return TFCornerDecoder(image_size, **settings)
-        return inference_decoder(image_size, decoder=CornerDecoder, **settings)
+            return TFCornerDecoder(image_size, padded, **settings)
+        return inference_decoder(image_size, decoder=CornerDecoder, padded_size=padded, **settings)
 
-    def decode(self, raw: dict, decoder: Callable | None = None, **settings: Any) -> dict:
+    @takes_settings(CORNER_SETTINGS)
+    def decode(  # type: ignore[override]
+        self, raw: dict, decoder: Any = None, **settings: Unpack[CornerSettings]
+    ) -> dict:
         """Turns raw outputs into detections: corners, pairs, suppression.
 
         Args:
             raw: dict of maps, the network's outputs.
-            decoder: what `decoder` returned. Default: made of the settings.
-            **settings: of `keras_det.decode.CornerDecoder`.
+            decoder: what `decoder` returned, which holds its settings. Default: made of the
+                settings given here.
+            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
+                `max_detections`, `class_agnostic`, `corner_top_k`, `embedding_threshold`,
+                `peak_window`: see `keras_det.decode.CornerDecoder`.
 
         Returns:
             dict `boxes` `(batch, max_detections, 4)` xyxy in pixels of the network input, clipped
             to it, `scores`, `labels`, `num_detections`.
         """
-        return (decoder or self.decoder(**settings))(raw)
+        return self.one_decoder(decoder, settings)(raw)
 
     @classmethod
     def published_optimizer(
@@ -268,19 +302,23 @@ class CornerNet(Detector):
             for variable in prediction.weights
         ]
 
-    def detect(
+    detect_function = takes_settings(DETECT_SETTINGS)(Detector.detect_function)
+    predict = takes_settings(CORNER_SETTINGS)(Detector.predict)
+
+    @takes_settings(CORNER_SETTINGS)
+    def detect(  # type: ignore[override]
         self,
-        images: Any,
+        images,
         batch_size: int = 8,
         flip: bool = False,
         original_size: bool = False,
-        **settings: Any,
+        **settings: Unpack[CornerSettings],
     ) -> dict | list[dict]:
         """Finds objects in images of any size.
 
         Args:
             images: one image or a list: uint8 array `(height, width, 3)` RGB, a path, or the
-                encoded bytes of a JPEG, PNG, BMP or WebP.
+                encoded bytes of a JPEG, PNG, BMP or WebP; or an array of a batch.
             batch_size: images that go through the network together.
             flip: bool. True looks at each image and at its mirror image, as the published results
                 do: twice the time.
@@ -295,8 +333,8 @@ class CornerNet(Detector):
             As of the other detectors: dict, or a list of dicts, in pixels of the original image.
         """
         chosen = {"flip": flip, "original_size": original_size}
-        settings |= {name: True for name, value in chosen.items() if value}
-        return super().detect(images, batch_size, **settings)
+        chosen = {name: True for name, value in chosen.items() if value}
+        return self._detect(images, batch_size, {**settings, **chosen})
 
     def _detect_batch(self, images, settings):
         if "original_size" not in settings:

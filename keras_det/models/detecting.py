@@ -1,10 +1,14 @@
 """A detector that finds objects: decoding, and the way back to the original image."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
 import keras
 import numpy as np
 
 from keras_det.data.image import as_image
 from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
+from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
 from keras_det.models.compiled import compiled
 from keras_det.models.saving import SavedDetector
 
@@ -15,6 +19,11 @@ class DetectingModel(SavedDetector):
     Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
     and `detect` (pixels of the original image).
     """
+
+    # Names and defaults of what `decoder`, `decode` and `predict` take, and `detect` and
+    # `detect_function`.
+    decoder_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
+    detect_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
 
     def _describe(self, class_names, image_size, resize_mode):
         """Keeps what a saved model must know beside its weights."""
@@ -33,13 +42,16 @@ class DetectingModel(SavedDetector):
             dtype=self.dtype_policy.name,
             name=self.name,
         )
+        self._compiled_detect: dict[str, Any] = {}
+        # Decoder of `predict`, and the settings it was made of.
+        self._predicting: tuple[str, Any] = ("", None)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the network's input in pixels."""
         return self.resize_policy["size"]
 
-    def decoder(self, exported: bool = False, **settings):
+    def decoder(self, exported: bool = False, **settings: Any) -> Any:
         """What turns raw outputs into detections; see the subclass.
 
         Args:
@@ -50,29 +62,64 @@ class DetectingModel(SavedDetector):
         """
         raise TypeError(f"{type(self).__name__} does not define `decoder`. Override it.")
 
-    def decode(self, raw, decoder=None, **settings):
+    def decode(self, raw, decoder=None, **settings: Any) -> dict:
         """Turns raw outputs into detections; see the subclass."""
         raise TypeError(f"{type(self).__name__} does not define `decode`. Override it.")
 
-    def predict_step(self, data):
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self.decode(self(images, training=False))
+    def one_decoder(self, decoder: Any, settings: Mapping[str, Any]) -> Any:
+        """The decoder given, or one of these settings; ValueError where both are given."""
+        if decoder is not None and settings:
+            raise ValueError(
+                "A decoder holds its settings: give `decoder` or settings, not both. Received: "
+                f"{', '.join(settings)} beside a decoder. Give them to `model.decoder(…)`."
+            )
+        return decoder or self.decoder(**settings)
 
-    def detect(self, images, batch_size: int = 8, **settings) -> dict | list[dict]:
+    def predict_step(self, *inputs):
+        decoder, found = self._predicting[1], super().predict_step(*inputs)
+        if keras.backend.backend() == "jax":  # which hands the model's state through
+            return self.decode(found[0], decoder), found[1]
+        return self.decode(found, decoder)
+
+    def _predict_with(self, settings: Mapping[str, Any]) -> None:
+        """Makes the next `predict` decode with these settings."""
+        key = repr(sorted(settings.items()))
+        if key != self._predicting[0]:
+            self._predicting = (key, self.decoder(**settings))
+            self.predict_function = None
+
+    @takes_settings(ANCHOR_SETTINGS, "detect_settings")
+    def detect(
+        self, images, batch_size: int = 8, **settings: Unpack[DecoderSettings]
+    ) -> dict | list[dict]:
         """Finds objects in images of any size.
 
         Args:
             images: one image or a list: uint8 array `(height, width, 3)` RGB, a path, or the
-                encoded bytes of a JPEG, PNG, BMP or WebP.
+                encoded bytes of a JPEG, PNG, BMP or WebP; or an array of a batch,
+                `(images, height, width, 3)`.
             batch_size: images that go through the network together.
             **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
                 `max_detections`, `class_agnostic`, `candidates` of the decoder.
 
         Returns:
-            dict (a list of dicts for a list) with `boxes` float32 `(n, 4)` xyxy in pixels of the
-            original image, `scores` float32 `(n,)` from high to low, `labels` int32 `(n,)`,
-            `num_detections` n, and `class_names`: the name of each detection.
+            dict (a list of dicts for a list or a batch) with `boxes` float32 `(n, 4)` xyxy in
+            pixels of the original image, `scores` float32 `(n,)` from high to low, `labels` int32
+            `(n,)`, `num_detections` n, and `class_names`: the name of each detection.
+
+        Raises:
+            TypeError: a setting has no such name, or is of the wrong type.
+            ValueError: a setting is out of its range, or an array is no RGB image.
         """
+        return self._detect(images, batch_size, settings)
+
+    def _detect(self, images, batch_size, settings):
+        if isinstance(batch_size, bool) or not batch_size >= 1:
+            raise ValueError(
+                f"`batch_size` must be at least 1. Received: {batch_size!r}. The default is 8."
+            )
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            images = list(images)
         single = not isinstance(images, (list, tuple))
         images = [images] if single else images
         results = []
@@ -81,20 +128,30 @@ class DetectingModel(SavedDetector):
         return results[0] if single else results
 
     def _detect_batch(self, images, settings):
-        images = [as_image(image) for image in images]
+        function = self.detect_function(**settings)
+        images = [_rgb(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in images), strict=True
         )
-        found = self.detect_function(**settings)(np.stack(resized))
+        found = function(np.stack(resized))
         detections = {key: keras.ops.convert_to_numpy(value) for key, value in found.items()}
         return [
             self.to_original(i, detections, transform.inverse(), image.shape)
             for i, (image, transform) in enumerate(zip(images, transforms, strict=True))
         ]
 
-    def detect_function(self, **settings):
-        """Images of the network's size to detections, compiled once per set of decoder settings."""
+    @takes_settings(ANCHOR_SETTINGS, "detect_settings")
+    def detect_function(self, **settings: Unpack[DecoderSettings]) -> Any:
+        """Images of the network's size to detections, compiled once per set of decoder settings.
+
+        Args:
+            **settings: as of `detect`.
+
+        Returns:
+            Function of `(batch, height, width, 3)` images, uint8 or float in 0..255, of the
+            network's size; returns what `decode` does.
+        """
         key = repr(sorted(settings.items()))
         if key not in self._compiled_detect:
             self._compiled_detect[key] = self._compiled_detection(**settings)
@@ -124,3 +181,14 @@ class DetectingModel(SavedDetector):
             "num_detections": count,
             "class_names": [self.class_names[label] for label in labels],
         }
+
+
+def _rgb(image) -> np.ndarray:
+    """The pixels of an image; ValueError where an array has another form."""
+    pixels = as_image(image)
+    if pixels.ndim != 3 or pixels.shape[-1] != 3:
+        raise ValueError(
+            "An image as an array must have the shape (height, width, 3), RGB, a batch (images, "
+            f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three channels."
+        )
+    return pixels

@@ -13,6 +13,8 @@ def averaged_weights(model):
     statistics are not averaged; they are moving averages themselves.
     """
     optimizer = getattr(model, "optimizer", None)
+    # Under mixed_float16 Keras puts the one that keeps the average into a LossScaleOptimizer.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
         yield
         return

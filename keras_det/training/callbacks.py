@@ -7,11 +7,18 @@ import pathlib
 import shutil
 import sys
 import time
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 
-from keras_det.errors import DataError
+from keras_det.decode.settings import (
+    ALL_SETTINGS,
+    DecoderSettings,
+    check_names,
+    takes_settings,
+)
+from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
@@ -29,16 +36,36 @@ class EvaluateAP(keras.callbacks.Callback):
         batch_size: images per call.
         every: measure after every this many epochs and after the last one. In the epochs between,
             the logs repeat the last numbers (0 before the first).
-        **settings: of the decoder.
+        **settings: of the decoder, as of `keras_det.training.evaluate`.
     """
 
-    def __init__(self, dataset, batch_size=8, every=1, **settings):
+    @takes_settings(ALL_SETTINGS)
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 8,
+        every: int = 1,
+        **settings: Unpack[DecoderSettings],
+    ):
         super().__init__()
+        for name, value in (("batch_size", batch_size), ("every", every)):
+            if isinstance(value, bool) or int(value) != value or value < 1:
+                raise ValueError(
+                    f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}. "
+                    "Leave it out for the default."
+                )
         self.dataset = getattr(dataset, "dataset", dataset)
         self.batch_size = batch_size
         self.every = every
         self.settings = settings
-        self.metrics = None
+        self.metrics: dict | None = None
+
+    def on_train_begin(self, logs=None):
+        # Before the first epoch rather than after it.
+        accepted = getattr(self.model, "detect_settings", ALL_SETTINGS)
+        check_names("EvaluateAP", self.settings, accepted)
+        if self.settings:
+            self.model.detect_function(**self.settings)
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self.params.get("epochs")
@@ -55,7 +82,7 @@ class SaveBest(keras.callbacks.Callback):
 
     Args:
         path: `.keras` file, replaced as a whole.
-        monitor: name of the log, higher is better.
+        monitor: name of a log of every epoch, higher is better.
         best: the highest value so far, of a run that is resumed.
     """
 
@@ -66,7 +93,14 @@ class SaveBest(keras.callbacks.Callback):
         self.best = best
 
     def on_epoch_end(self, epoch, logs=None):
-        value = (logs or {}).get(self.monitor, np.nan)
+        logs = logs or {}
+        if self.monitor not in logs:
+            raise ValueError(
+                "`monitor` must be a log of every epoch. Received: "
+                f"monitor={self.monitor!r}, logs {sorted(logs)}.{suggest(self.monitor, logs)} "
+                "Put EvaluateAP before SaveBest for val_AP."
+            )
+        value = logs[self.monitor]
         if value > self.best:
             self.best = float(value)
             save_averaged(self.model, self.path)

@@ -1,14 +1,23 @@
 """Average precision of a detector on a data set."""
 
+from collections.abc import Callable
+from typing import Any, Unpack
+
 import numpy as np
 
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
+from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
 from keras_det.metrics.coco import coco_metrics
 
 
+@takes_settings(ALL_SETTINGS, "detect_settings")
 def detect_dataset(
-    model, dataset: Dataset, batch_size: int = 8, on_batch=None, **settings
+    model: Any,
+    dataset: Dataset,
+    batch_size: int = 8,
+    on_batch: Callable[[int, int], None] | None = None,
+    **settings: Unpack[DecoderSettings],
 ) -> tuple[list[int], list[dict]]:
     """Runs a detector over a data set.
 
@@ -17,7 +26,9 @@ def detect_dataset(
         dataset: `keras_det.data.Dataset`.
         batch_size: images per call; the last batch is filled up, so that nothing recompiles.
         on_batch: called with the number of images done and the number in all.
-        **settings: of the decoder, e.g. `method="hard"` or `pre_nms_top_k=5000`.
+        **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
+            `max_detections`, `class_agnostic`; `candidates` of models with anchors; `corner_top_k`,
+            `embedding_threshold`, `peak_window`, `flip` of CornerNet. As of `Detector.detect`.
 
     Returns:
         `(indices, detections)`: the images that decoded, and for each a dict `boxes` xyxy in
@@ -39,7 +50,14 @@ def detect_dataset(
     return indices, detections
 
 
-def evaluate(model, dataset: Dataset, batch_size: int = 8, on_batch=None, **settings) -> dict:
+@takes_settings(ALL_SETTINGS, "detect_settings")
+def evaluate(
+    model: Any,
+    dataset: Dataset,
+    batch_size: int = 8,
+    on_batch: Callable[[int, int], None] | None = None,
+    **settings: Unpack[DecoderSettings],
+) -> dict:
     """COCO's twelve numbers and the AP of each class.
 
     Args:
@@ -47,7 +65,7 @@ def evaluate(model, dataset: Dataset, batch_size: int = 8, on_batch=None, **sett
         dataset: `keras_det.data.Dataset`.
         batch_size: images per call.
         on_batch: called with the number of images done and the number in all.
-        **settings: of the decoder.
+        **settings: as of `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Returns:
         dict "AP", "AP50", "AP75", … (0..1, NaN where undefined) and "AP_per_class".

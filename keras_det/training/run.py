@@ -43,7 +43,7 @@ def train(
     epochs: int = 50,
     batch_size: int = 8,
     image_size=None,
-    resize_mode: str = "letterbox",
+    resize_mode: str | None = None,
     augment: str = "ssj",
     recipe: str = "adamw",
     learning_rate: float | None = None,
@@ -67,8 +67,9 @@ def train(
         out: the folder; must not hold anything unless `resume`.
         epochs: passes over the training set.
         batch_size: images per step.
-        image_size: int or (height, width); default the model's published size.
-        resize_mode: "letterbox", "stretch" or "mediapipe".
+        image_size: int or (height, width), of a model given by name; default its published size.
+        resize_mode: "letterbox", "stretch" or "mediapipe", of a model given by name. None:
+            "letterbox".
         augment: "none", "flip", "ssj" or "lsj".
         recipe: "adamw" for one's own data, "published" for a long training from ImageNet weights.
         learning_rate: peak rate of "adamw"; default by the batch size.
@@ -76,7 +77,7 @@ def train(
             same model; classes of the same name keep their predictions.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: of the weights, the order and the augmentation.
-        evaluate_every: epochs between measurements.
+        evaluate_every: epochs between measurements on the validation set.
         resume: go on from the last finished epoch; a finished run only measures and draws again.
         say: called with lines of text.
 
@@ -87,29 +88,23 @@ def train(
         DataError: wrong input; nothing is written then.
     """
     out = pathlib.Path(out)
-    settings = {
-        "model": model if isinstance(model, str) else model.name,
-        "model_arguments": model_arguments or {},
-        "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
-        "resize_mode": resize_mode,
-        "augment": augment,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "recipe": recipe,
-        "learning_rate": learning_rate,
-        "weights": None if weights is None else str(weights),
-        "seed": seed,
-        "class_names": list(training_set.class_names),
-        "training_set": training_set.summary,
-        "validation_set": None if validation_set is None else validation_set.summary,
-        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
-    }
-    if recipe not in RECIPES or (learning_rate is not None and recipe != "adamw"):
-        raise DataError(
-            f"The recipe must be one of {', '.join(RECIPES)}, the second with its own rate. "
-            f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
-            "take adamw."
-        )
+    _check_used(model, image_size, resize_mode, model_arguments, validation_set, evaluate_every)
+    settings = _settings(
+        model,
+        training_set,
+        validation_set,
+        model_arguments=model_arguments or {},
+        image_size=image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
+        resize_mode=resize_mode,
+        augment=augment,
+        epochs=epochs,
+        batch_size=batch_size,
+        recipe=recipe,
+        learning_rate=learning_rate,
+        weights=None if weights is None else str(weights),
+        seed=seed,
+    )
+    _check_recipe(recipe, learning_rate)
     _check_frozen(settings, weights)
     state, epochs_done = _state(out, settings, resume)
     keras.utils.set_random_seed(seed)
@@ -122,8 +117,7 @@ def train(
         model.compile(RECIPES[recipe](model, batch_size, steps, **rate))
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "recipe.json", settings)
-    names = "".join(f"{name}\n" for name in model.class_names)
-    write_whole(out / "class_names.txt", names.encode())
+    write_whole(out / "class_names.txt", "".join(f"{n}\n" for n in model.class_names).encode())
     say(
         f"{model.name} at {model.image_size[0]}x{model.image_size[1]}, {len(training_set)} images, "
         f"{epochs} epochs of {pipeline.steps_per_epoch} steps. The first step compiles the model."
@@ -132,6 +126,53 @@ def train(
     _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
     say(f"Trained for {steps_between.clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, batch_size, say)
+
+
+def _settings(model, training_set, validation_set, resize_mode, **given) -> dict:
+    """What `recipe.json` keeps of a run."""
+    # Of a model of one's own, what it was built with.
+    own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
+    return {
+        "model": model if isinstance(model, str) else model.name,
+        "resize_mode": own["mode"],
+        **given,
+        "class_names": list(training_set.class_names),
+        "training_set": training_set.summary,
+        "validation_set": None if validation_set is None else validation_set.summary,
+        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+    }
+
+
+def _check_recipe(recipe, learning_rate):
+    """DataError for an unknown recipe, or a rate for one that has its own."""
+    if recipe not in RECIPES or (learning_rate is not None and recipe != "adamw"):
+        raise DataError(
+            f"The recipe must be one of {', '.join(RECIPES)}, the second with its own rate. "
+            f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
+            "take adamw."
+        )
+
+
+def _check_used(
+    model, image_size, resize_mode, model_arguments, validation_set, evaluate_every
+) -> None:
+    """DataError where an argument would change nothing."""
+    of_names = {
+        "image_size": image_size,
+        "resize_mode": resize_mode,
+        "model_arguments": model_arguments or None,
+    }
+    for name, value in of_names.items():
+        if value is not None and not isinstance(model, str):
+            raise DataError(
+                f"`{name}` must be left out for a model that is built already. Received: "
+                f"{name}={value!r} for {model.name}. Give it to the model's constructor."
+            )
+    if validation_set is None and evaluate_every != 1:
+        raise DataError(
+            "`evaluate_every` must be left out without a validation set: nothing is measured. "
+            f"Received: {evaluate_every}. Give a validation set, or leave it out."
+        )
 
 
 def _check_frozen(settings, weights):

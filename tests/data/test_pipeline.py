@@ -249,12 +249,81 @@ def test_wrong_arguments(tmp_path):
     dataset = make_dataset(tmp_path, 2)
     with pytest.raises(ValueError, match="`batch_size` must be at least 1. Received: 0"):
         Pipeline(dataset, 16, 0)
+    with pytest.raises(ValueError, match="`num_parallel_calls` must be at least 1. Received: 0"):
+        Pipeline(dataset, 16, num_parallel_calls=0)
     with pytest.raises(ValueError, match=r"detector, an integer or \(height, width\).*'x'"):
         Pipeline(dataset, "x")
     with pytest.raises(ValueError, match="as they are. Received: training=False"):
         Pipeline(dataset, 16, augment="flip", training=False)
     with pytest.raises(DataError, match="at least one image. Received: dataset: 0 images"):
         Pipeline(dataset.select([]), 16)
+
+
+def order(dataset):
+    return [int(i) for _, targets, *_ in dataset for i in targets["image_index"]]
+
+
+def test_the_caller_decides_between_training_and_a_pass(tmp_path):
+    dataset = make_dataset(tmp_path, 25)
+    pipeline = Pipeline(dataset, 16, 5, seed=1)
+    assert order(pipeline) == list(range(25)) == order(pipeline.as_tf_dataset())
+    assert order(pipeline.as_tf_dataset(training=False)) == list(range(25))
+    training = pipeline.as_tf_dataset(training=True)
+    assert training.cardinality() == tf.data.INFINITE_CARDINALITY
+    first = order(training.take(5))
+    assert sorted(first) == list(range(25)) and first != list(range(25))
+    explicit = Pipeline(dataset, 16, 5, seed=1, training=True)
+    assert order(explicit.as_tf_dataset().take(5)) == first
+
+
+@pytest.mark.parametrize("arguments", [{"augment": "flip"}, {"training": True}])
+def test_a_training_stream_is_no_pass(tmp_path, arguments):
+    pipeline = Pipeline(make_dataset(tmp_path, 2), 16, **arguments)
+    with pytest.raises(ValueError, match="must see every image once, as it is.*Make another"):
+        pipeline.as_tf_dataset(training=False)
+    with pytest.raises(ValueError, match="Received: a Pipeline with training=False. Leave out"):
+        Pipeline(pipeline.dataset, 16, training=False).as_tf_dataset(training=True)
+
+
+def test_batches_of_a_pass_are_known_once_broken_images_are(tmp_path):
+    dataset = make_dataset(tmp_path, 41, broken=(0, 40), sizes=((12, 16),))
+    pipeline = Pipeline(dataset, (12, 16), 13)
+    assert pipeline.batches_per_pass == 4  # 41 images
+    with pytest.warns(UserWarning, match="is skipped"):
+        assert len(list(pipeline)) == 3
+    assert pipeline.batches_per_pass == 3  # 39
+
+
+@pytest.mark.parametrize("augment", [None, "flip"])
+def test_weights_stay_with_their_images(tmp_path, augment):
+    dataset, weights = make_dataset(tmp_path, 7), [0, 1, 2, 3, 0.5, 5, 6]
+    pipeline = Pipeline(dataset, 16, 3, augment, sample_weight=weights)
+    for _, targets, found in take(pipeline, 3):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.float32(weights)[targets["image_index"]])
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, np.nan], [[1.0, 1.0]], "x"])
+def test_wrong_weights_are_refused(tmp_path, weights):
+    with pytest.raises(ValueError, match="`sample_weight` must hold one finite number"):
+        Pipeline(make_dataset(tmp_path, 2), 16, sample_weight=weights)
+
+
+def test_padding_has_the_colour_that_was_asked_for(tmp_path):
+    dataset = make_dataset(tmp_path, 1, "png", sizes=((8, 16),))
+    model = model_like("letterbox", (16, 16))
+    for arguments, expected in (
+        ({}, (1, 2, 3)),
+        ({"fill": (9, 8, 7)}, (9, 8, 7)),
+        ({"fill": 5}, 5),
+    ):
+        ((images, _),) = Pipeline(dataset, model, **arguments)
+        assert (images[0, 8:] == expected).all()
+    ((images, _),) = Pipeline(dataset, 16)
+    assert (images[0, 8:] == (124, 116, 104)).all()  # ImageNet's mean
+    for wrong in (-1, 256, (1, 2), "red"):
+        with pytest.raises(ValueError, match="`fill` must be a colour"):
+            Pipeline(dataset, model, fill=wrong)
 
 
 @pytest.mark.filterwarnings("ignore:bccd")

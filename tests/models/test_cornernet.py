@@ -273,3 +273,23 @@ def test_published_recipe_is_adam_with_one_drop(model):
     rates = [float(optimizer._learning_rate(step)) for step in (0, 449, 450, 499)]
     np.testing.assert_allclose(rates, [2.5e-4, 2.5e-4, 2.5e-5, 2.5e-5], rtol=1e-5)
     assert not optimizer.weight_decay and optimizer.global_clipnorm is None
+
+
+def test_settings_are_its_own_and_named(model):
+    images, targets = batch()
+    assert model.predict(images, verbose=0, max_detections=3, corner_top_k=5)["scores"].shape == (
+        2,
+        3,
+    )
+    both = model.detect_function(corner_top_k=5, flip=True)(images)
+    assert both["boxes"].shape == (2, 100, 4)
+    for name in ("detect", "detect_function", "decoder", "decode", "predict"):
+        data = [] if name in ("detect_function", "decoder") else [images]
+        for wrong in ("candidates", "embeding_threshold"):
+            with pytest.raises(TypeError, match=rf"^{name}\(\) takes no argument '{wrong}'"):
+                getattr(model, name)(*data, **{wrong: 1})
+    for name in ("decoder", "decode", "predict"):
+        with pytest.raises(TypeError, match=rf"^{name}\(\) takes no argument 'flip'"):
+            getattr(model, name)(*([] if name == "decoder" else [images]), flip=True)
+    with pytest.raises(ValueError, match="A batch must be"):
+        model.fit(images, {**targets, "boxes": targets["boxes"][:, :1]})

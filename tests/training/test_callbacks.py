@@ -41,6 +41,17 @@ def test_without_an_average_nothing_is_swapped(use_ema, steps):
         np.testing.assert_array_equal(model.get_weights()[0], before)
 
 
+def test_the_average_is_found_behind_a_loss_scale():
+    model = one_weight()
+    model.optimizer = keras.optimizers.LossScaleOptimizer(model.optimizer, initial_scale=1.0)
+    model.optimizer.build(model.trainable_variables)
+    for _ in range(2):
+        model.train_on_batch(np.ones((1, 1)), np.zeros((1, 1)))
+    with averaged_weights(model):
+        np.testing.assert_allclose(model.get_weights()[0], 0.72, rtol=1e-5)
+    np.testing.assert_allclose(model.get_weights()[0], 0.64, rtol=1e-5)
+
+
 def measured(monkeypatch, every, epochs):
     """The logs of each epoch with an `EvaluateAP` whose measurements are 0.1, 0.2, …"""
     results = iter({"AP": k / 10, "AP50": k / 5, "AP75": k / 20} for k in range(1, 10))
@@ -74,6 +85,49 @@ def test_ap_reaches_keras_own_early_stopping(monkeypatch):
     watchers = [callbacks.EvaluateAP("data"), stop]
     history = one_weight().fit(*data, epochs=4, verbose=0, callbacks=watchers)
     assert history.history["val_AP"] == [0.5, 0.4, 0.3]
+
+
+def test_settings_and_batch_size_reach_the_measurement(monkeypatch):
+    given = []
+
+    def evaluate(model, dataset, batch_size, **settings):
+        given.append((dataset, batch_size, settings))
+        return dict.fromkeys(("AP", "AP50", "AP75"), 0.5)
+
+    monkeypatch.setattr(callbacks, "evaluate", evaluate)
+    callback = callbacks.EvaluateAP("data", 3, method="hard")
+    callback.set_model(one_weight())
+    callback.set_params({"epochs": 1})
+    callback.on_epoch_end(0, {})
+    assert given == [("data", 3, {"method": "hard"})]
+
+
+def test_wrong_settings_stop_before_the_first_epoch():
+    from tests.export.tiny import tiny
+
+    with pytest.raises(TypeError, match=r"^EvaluateAP\(\) takes no argument 'methode'.*'method'"):
+        callbacks.EvaluateAP("data", methode="hard")
+    for settings, error in (({"corner_top_k": 3}, TypeError), ({"sigma": -1}, ValueError)):
+        callback = callbacks.EvaluateAP("data", **settings)
+        callback.set_model(tiny(image_size=(64, 64)))
+        with pytest.raises(error, match=f"{next(iter(settings))}"):
+            callback.on_train_begin()
+    for name in ("every", "batch_size"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1"):
+            callbacks.EvaluateAP("data", **{name: 0})
+
+
+def test_the_best_model_is_kept_and_a_log_that_is_not_there_is_named(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(callbacks, "save_averaged", lambda model, path: saved.append(path))
+    best = callbacks.SaveBest(tmp_path / "best.keras", best=0.2)
+    best.set_model(one_weight())
+    for value in (0.1, 0.3, float("nan"), 0.25, 0.4):
+        best.on_epoch_end(0, {"val_AP": value, "loss": -value})
+    assert len(saved) == 2 and best.best == 0.4
+    other = callbacks.SaveBest(tmp_path / "best.keras", monitor="val_ap")
+    with pytest.raises(ValueError, match="`monitor` must be a log.*monitor='val_ap'"):
+        other.on_epoch_end(0, {"val_AP": 0.5})
 
 
 def test_history_replaces_epochs_that_are_trained_again(tmp_path):

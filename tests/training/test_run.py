@@ -11,6 +11,7 @@ from keras_det.data.resize import letterbox
 from keras_det.errors import DataError
 from keras_det.models import load_model
 from keras_det.training import evaluate, train
+from keras_det.training.evaluate import detect_dataset
 
 MODEL = "efficientdet_lite0"
 SETTINGS = dict(image_size=64, batch_size=4, seed=1)
@@ -127,6 +128,27 @@ def test_a_resumed_run_keeps_its_parts_and_recipe(drawn, tmp_path):
                 resume=True,
                 **{"model_arguments": {"neck": "fpn"}, **changed},
             )
+
+
+def test_arguments_that_would_change_nothing_are_refused(drawn, tmp_path):
+    from tests.export.tiny import tiny
+
+    model, out = tiny(image_size=(64, 64)), tmp_path / "run"
+    for name, value in {
+        "image_size": 96, "resize_mode": "stretch", "model_arguments": {"neck": "fpn"}
+    }.items():  # fmt: skip
+        with pytest.raises(DataError, match=f"`{name}` must be left out for a model that is built"):
+            train(model, *drawn, out, epochs=1, **{name: value})
+    with pytest.raises(DataError, match="`evaluate_every` must be left out without a validation"):
+        train(MODEL, drawn[0], None, out, epochs=1, evaluate_every=2)
+    assert not out.exists()
+
+
+def test_settings_of_a_measurement_are_named(drawn):
+    with pytest.raises(TypeError, match=r"^evaluate\(\) takes no argument 'methode'.*'method'"):
+        evaluate(Perfect(drawn[1]), drawn[1], methode="hard")
+    with pytest.raises(TypeError, match=r"^detect_dataset\(\) takes no argument 'sigmas'"):
+        detect_dataset(Perfect(drawn[1]), drawn[1], sigmas=0.1)
 
 
 class Perfect:

@@ -1,0 +1,90 @@
+"""What a loss of one's own must return, checked once, when the model is built."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def check_class_loss(loss, num_classes: int, model: str = "anchors") -> keras.losses.Loss:
+    """Returns the loss of a class head; ValueError or TypeError where the model cannot train on it.
+
+    Args:
+        loss: `keras.losses.Loss`. "anchors": of integer labels `(batch, anchors)`, -1 for
+            background, and logits `(batch, anchors, classes)`. "corners": of heat maps and logits,
+            both `(batch, height, width, classes)`. It sums over everything: the model divides by
+            the number of positives.
+        num_classes: number of classes of the model.
+        model: "anchors" or "corners".
+    """
+    logits = np.linspace(-1.0, 1.0, 4 * num_classes, dtype="float32")
+    if model == "anchors":
+        labels, ours = np.array([[0, -1, 0, -1]], "int32"), "SparseSigmoidFocalLoss"
+        logits, shape = logits.reshape(1, 4, num_classes), "(batch, anchors)"
+        what = (
+            "integer labels (batch, anchors), -1 for background, and logits (batch, anchors, "
+            "classes)"
+        )
+    else:
+        labels, ours = np.zeros((1, 2, 2, num_classes), "float32"), "CornerFocalLoss"
+        labels[0, 0, 0, 0], logits = 1.0, logits.reshape(labels.shape)
+        shape = "(batch, height, width)"
+        what = "heat maps and logits, both (batch, height, width, classes)"
+    must = (
+        f"`class_loss` must be a keras.losses.Loss of {what}, that sums "
+        f'(reduction="sum") and takes a `sample_weight` of shape {shape}'
+    )
+    advice = f"Take keras_det.losses.{ours}, or write a loss of that form."
+    _check_sum(loss, labels, logits, must, advice)
+    return loss
+
+
+def check_box_loss(loss) -> keras.losses.Loss:
+    """Returns the loss of a box head; ValueError or TypeError where a model cannot train on it.
+
+    Args:
+        loss: `keras.losses.Loss` of two arrays `(batch, anchors, 4)`, summed over everything; the
+            model divides by the number of positives.
+    """
+    first = np.array([[[0, 0, 2, 2], [1, 1, 4, 5], [0, 1, 3, 3]]], "float32")
+    must = (
+        "`box_loss` must be a keras.losses.Loss of two arrays (batch, anchors, 4) that sums "
+        '(reduction="sum") and takes a `sample_weight` of shape (batch, anchors)'
+    )
+    advice = "Take one of keras_det.losses.BOX_LOSSES, or write a loss of that form."
+    _check_sum(loss, first, first + np.array([0.5, -0.25, 0.5, 1.0], "float32"), must, advice)
+    return loss
+
+
+def _check_sum(loss, targets, outputs, must, advice):
+    """Twice the batch must have twice the loss: a mean has the same."""
+    if not isinstance(loss, keras.losses.Loss):
+        raise TypeError(f"{must}. Received: {loss!r}. {advice}")
+    weights = np.ones(outputs.shape[:-1], "float32")
+
+    def of_copies(count):
+        arrays = (np.concatenate([x] * count) for x in (targets, outputs, weights))
+        targets_of, outputs_of, weights_of = map(ops.convert_to_tensor, arrays)
+        return loss(targets_of, outputs_of, sample_weight=weights_of)
+
+    try:
+        once, twice = of_copies(1), of_copies(2)
+        shape = tuple(once.shape)
+    except Exception as error:
+        if type(loss).__module__.startswith("keras_det.") and isinstance(error, ValueError):
+            raise  # ours say themselves which argument is wrong
+        lines = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            f"{must}. Received: {loss!r}, which fails on such a batch ({type(error).__name__}: "
+            f"{lines[0][:200]}). {advice}"
+        ) from error
+    if shape != ():
+        raise ValueError(
+            f"{must}. Received: {loss!r}, which returns shape {shape} instead of one number. "
+            f'Give it reduction="sum". {advice}'
+        )
+    once, twice = float(once), float(twice)
+    if not np.isclose(twice, 2.0 * once, rtol=1e-3, atol=1e-6):
+        raise ValueError(
+            f"{must}. Received: {loss!r}, whose value does not double with the batch ({once:.4g}, "
+            f'then {twice:.4g}): it averages. Give it reduction="sum". {advice}'
+        )

@@ -1,0 +1,266 @@
+"""Arguments of Keras' `compile`, `fit`, `evaluate`, `predict` that a detector cannot obey."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_det.boxes import check_ground_truth
+from keras_det.data.pipeline import Pipeline
+from keras_det.errors import suggest
+
+BATCH = (
+    "A batch must be (images, targets) or (images, targets, sample_weight): images (batch, height, "
+    "width, 3), RGB in 0..255; targets a dict of `boxes` (batch, max_boxes, 4), x1, y1, x2, y2 in "
+    "pixels of the images, and `labels` (batch, max_boxes), 0-based, -1 in empty slots"
+)
+WEIGHTS = "`sample_weight` must hold one finite number of at least 0 for each image, shape (batch,)"
+# Arguments of `compile` that Keras would take and the model would not use: what does it here.
+NOT_COMPILED = {
+    "loss": "Give losses of your own to the constructor: `class_loss`, and `box_loss` where the "
+    "model has anchors.",
+    "loss_weights": "Give the weights to the constructor: `box_loss_weight` of a model with "
+    "anchors; `pull_weight`, `push_weight`, `offset_weight` of CornerNet.",
+    "metrics": "For average precision call keras_det.training.evaluate(model, dataset), or give "
+    "`fit` the callback keras_det.training.EvaluateAP(dataset).",
+}
+NOT_COMPILED["weighted_metrics"] = NOT_COMPILED["metrics"]
+CLASS_WEIGHT = (
+    "`class_weight` must be left out: an image has objects of several classes. Received: "
+    "class_weight={value!r}. Give the model a class_loss with weights of its own: "
+    "keras_det.losses.SparseSigmoidFocalLoss(class_weights=[…]), one for each class."
+)
+
+
+def check_compile(arguments: dict[str, Any]) -> None:
+    """ValueError where `compile` got a loss or metrics."""
+    for name, advice in NOT_COMPILED.items():
+        value = arguments.get(name)
+        if value is not None and not (isinstance(value, (list, tuple, dict)) and not value):
+            raise ValueError(
+                f"`{name}` must be left out of `compile`: a detector's losses are its own. "
+                f"Received: {name}={value!r}. {advice}"
+            )
+
+
+def check_data(name: str, x: Any, y: Any, sample_weight: Any, num_classes: int) -> None:
+    """Checks arrays, and the form of the batches of a `tf.data.Dataset`.
+
+    Args:
+        name: name of the argument, for messages.
+        x, y, sample_weight: as `fit` and `evaluate` take them.
+        num_classes: number of classes of the model.
+    """
+    if isinstance(x, Pipeline):
+        return
+    if hasattr(x, "element_spec"):
+        _check_spec(name, x.element_spec)
+    elif isinstance(x, dict):
+        raise ValueError(f"{BATCH}. Received: {name} as a dict of {sorted(x)}.{_conversion(x)}")
+    elif _is_array(x):
+        check_targets(y)
+        _check_arrays(y, num_classes)
+        if sample_weight is not None:
+            check_weights(sample_weight, len(x))
+
+
+def check_targets(targets: Any) -> None:
+    """ValueError where the targets of a batch are not a dict of boxes and labels."""
+    if isinstance(targets, dict) and {"boxes", "labels"} <= set(targets):
+        return
+    received = f"a dict of {sorted(targets)}" if isinstance(targets, dict) else _described(targets)
+    raise ValueError(
+        "The targets of a batch must be a dict with `boxes` and `labels`. "
+        f"{BATCH}. Received: targets that are {received}.{_conversion(targets)} "
+        "keras_det.data.Pipeline(dataset, model, batch_size) makes such batches."
+    )
+
+
+def _described(value):
+    return "missing" if value is None else type(value).__name__
+
+
+def _conversion(value) -> str:
+    """How to make targets of what keras_cv, KerasHub and torchvision call them."""
+    if not isinstance(value, dict):
+        return ""
+    if "bounding_boxes" in value or "images" in value:
+        return (
+            ' This is the form of keras_cv and KerasHub: return (batch["images"], {"boxes": …, '
+            '"labels": batch["bounding_boxes"]["labels"]}) from `dataset.map`, with the boxes '
+            'converted to "xyxy" (keras.utils.bounding_boxes.convert_format).'
+        )
+    other = next((name for name in ("classes", "class_ids", "category_ids") if name in value), None)
+    if other:
+        return f" Rename `{other}` to `labels`; empty slots are -1, the first class is 0."
+    near = suggest("labels", value) or suggest("boxes", value)
+    return near
+
+
+def _check_spec(name, spec):
+    """Checks what a `tf.data.Dataset` says of its batches."""
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        received = f"a dict of {sorted(spec)}" if isinstance(spec, dict) else f"{spec}"
+        raise ValueError(f"{BATCH}. Received: {name} of {received}.{_conversion(spec)}")
+    check_targets(spec[1])
+    if len(spec) == 3:
+        rank = getattr(getattr(spec[2], "shape", None), "rank", 1)
+        if isinstance(spec[2], (dict, tuple, list)) or rank not in (None, 1):
+            raise ValueError(f"{WEIGHTS}. Received: {spec[2]}. Give the weights of whole images.")
+
+
+def _is_array(value):
+    return isinstance(value, np.ndarray) or (hasattr(value, "shape") and hasattr(value, "dtype"))
+
+
+def _check_arrays(targets, num_classes):
+    labels = targets["labels"]
+    if not isinstance(labels, np.ndarray):
+        return
+    if labels.ndim != 2 or np.shape(targets["boxes"]) != (*labels.shape, 4):
+        raise ValueError(
+            f"{BATCH}. Received: boxes of shape {np.shape(targets['boxes'])}, labels of shape "
+            f"{labels.shape}. Fill the slots of images with fewer objects with label -1."
+        )
+    for i, (boxes, row) in enumerate(zip(targets["boxes"], labels, strict=True)):
+        try:
+            check_ground_truth(boxes, row, num_classes)
+        except ValueError as error:
+            raise ValueError(f"Ground truth of image {i}: {error}") from None
+
+
+def check_weights(sample_weight: Any, num_images: int) -> None:
+    """ValueError where weights are not one finite number of at least 0 for each image."""
+    try:
+        values = np.asarray(sample_weight, "float64")
+    except (TypeError, ValueError):
+        values = np.empty((0, 0))
+    if values.shape != (num_images,):
+        shape = values.shape if values.size else type(sample_weight).__name__
+        raise ValueError(
+            f"{WEIGHTS}. Received: {shape} for {num_images} images. For classes see "
+            "keras_det.losses.SparseSigmoidFocalLoss(class_weights=[…])."
+        )
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise ValueError(
+            f"{WEIGHTS}. Received: {values[first]} for image {first}. 0 leaves an image out."
+        )
+
+
+def weights_of_batch(sample_weight: Any) -> Any:
+    """The weights of a batch as `(batch,)` float32, checked as far as a graph can.
+
+    Keras hands over a dict with the targets' keys where `sample_weight` was an array.
+    """
+    if isinstance(sample_weight, dict):
+        sample_weight = sample_weight["labels"]
+    weights = keras.ops.cast(keras.ops.convert_to_tensor(sample_weight), "float32")
+    if len(weights.shape) == 2 and weights.shape[1] == 1:  # as Keras reshapes some
+        weights = weights[:, 0]
+    if len(weights.shape) != 1:
+        raise ValueError(
+            f"{WEIGHTS}. Received: shape {tuple(weights.shape)}. Give the weights of whole images."
+        )
+    if keras.backend.backend() != "tensorflow":
+        return weights
+    import tensorflow as tf
+
+    with tf.control_dependencies([tf.debugging.assert_non_negative(weights, WEIGHTS)]):
+        return tf.identity(weights)
+
+
+def check_stream(function: str, x: Any, given: dict[str, Any]) -> None:
+    """ValueError where an argument is about arrays and the data are a stream of batches.
+
+    Args:
+        function: name of the method, for messages.
+        x: the data.
+        given: the arguments that a stream cannot obey, None where they were not given.
+    """
+    if x is None or _is_array(x) or isinstance(x, (list, tuple, dict)):
+        return
+    own = isinstance(x, Pipeline)
+    places = {
+        "y": "The stream yields the targets.",
+        "batch_size": "Pipeline(…, batch_size=…) sets it."
+        if own
+        else "The stream yields whole batches.",
+        "shuffle": "`fit` shuffles a pipeline, anew every epoch."
+        if own
+        else "Shuffle the stream itself.",
+        "sample_weight": "Pipeline(…, sample_weight=…) takes one weight for each image."
+        if own
+        else "Yield (images, targets, sample_weight).",
+        "validation_split": "Load a part of the data set as validation_data.",
+        "validation_batch_size": "It is for arrays; give `validation_data` its own batch size.",
+    }
+    for name, value in given.items():
+        # Of a PyDataset Keras shuffles the batches.
+        obeyed = name == "shuffle" and isinstance(x, keras.utils.PyDataset)
+        if value is not None and not obeyed:
+            raise ValueError(
+                f"`{name}` must be left out of `{function}` where the data are a stream of batches "
+                f"({type(x).__name__}). Received: {name}={_short(value)}. {places[name]}"
+            )
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) < 60 else f"{type(value).__name__} of {getattr(value, 'shape', '')}"
+
+
+def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
+    """ValueError where a `tf.data.Dataset` of known length ends in the middle of an epoch.
+
+    Args:
+        x: the data.
+        steps_per_epoch: batches per epoch, None for a whole pass.
+        epochs: epochs to come.
+    """
+    if not steps_per_epoch or not hasattr(x, "cardinality"):
+        return
+    length = int(x.cardinality())
+    # Keras begins again where a stream ends with an epoch.
+    if 0 <= length < steps_per_epoch * epochs and length % steps_per_epoch:
+        raise ValueError(
+            "A stream must have steps_per_epoch batches for every epoch. Received: "
+            f"{length} batches for {epochs} epochs of {steps_per_epoch}. Add `.repeat()`, or leave "
+            "out steps_per_epoch: an epoch is one pass then."
+        )
+
+
+class WholeEpochs(keras.callbacks.Callback):
+    """Stops a training whose stream ended before the epoch did, instead of logging losses of 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        expected = self.params.get("steps") or 1
+        if self.steps < expected and not self.model.stop_training:
+            raise ValueError(
+                f"The stream must not end before the epoch does. Received: {self.steps} of "
+                f"{expected} batches in epoch {epoch + 1}. Add `.repeat()` to a tf.data.Dataset, "
+                "use an endless generator, or train on a keras_det.data.Pipeline."
+            )
+
+
+def with_whole_epochs(callbacks: Any, model: Any) -> Any:
+    """The callbacks of `fit` with `WholeEpochs` before them."""
+    first = WholeEpochs()
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        first.set_model(model)
+        first.set_params(callbacks.params)
+        callbacks.callbacks.insert(0, first)
+        return callbacks
+    others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+    return [first, *(each for each in others if each is not None)]
