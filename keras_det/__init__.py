@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         models,
         necks,
         report,
+        runtime,
         targets,
         training,
     )
     from keras_det.models import CornerNet, EfficientDet, RetinaNet, load_model
+    from keras_det.runtime import load_exported
 
 __version__ = "0.1.0"
 
@@ -37,12 +39,14 @@ __all__ = [
     "errors",
     "export",
     "layers",
+    "load_exported",
     "load_model",
     "losses",
     "metrics",
     "models",
     "necks",
     "report",
+    "runtime",
     "targets",
     "training",
 ]
@@ -50,6 +54,7 @@ __all__ = [
 _HOMES = {
     name: "keras_det.models" for name in ("CornerNet", "EfficientDet", "RetinaNet", "load_model")
 }
+_HOMES["load_exported"] = "keras_det.runtime"
 
 
 def __getattr__(name: str):

@@ -1,109 +1,105 @@
-"""TFLite files as the check of an export sees them."""
+"""An export as its check sees it: something that gives raw outputs and detections."""
 
-from keras_det.export.mediapipe import OperatorDecoder, as_detections
-from keras_det.export.split import SIGNATURE, joined
-from keras_det.export.verify import to_numpy, trim
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from keras_det.models import Detector
+from keras_det.runtime.detections import trim
+
+Call = Callable[[], dict]
 
 
-class LiteModel:
-    """A TFLite file as the check sees it.
+class Artefact(Protocol):
+    """What a check needs of an export that runs.
+
+    Attributes:
+        in_original_pixels: whether detections are in pixels of the image, not of the input.
+        decoder_settings: how the Keras model has to decode to find the same.
+        channels: 3, or 1 where it takes grey images.
+        versions: of the libraries that run it.
+    """
+
+    in_original_pixels: bool
+    decoder_settings: dict[str, Any]
+    channels: int
+    versions: dict[str, str]
+
+    def raw(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Raw outputs of the network's input, uint8 `(1, height, width, 3)`."""
+        ...
+
+    def calls(self, image: np.ndarray, pixels: np.ndarray) -> dict[str, Call]:
+        """Functions by signature name that return the trimmed detections of one image.
+
+        Args:
+            image: uint8 `(height, width, 3)`.
+            pixels: the network's input made of it, uint8 `(1, height, width, 3)`.
+        """
+        ...
+
+    def outputs(self) -> dict[str, list[str]]:
+        """Names of the outputs by signature."""
+        ...
+
+
+class Runner(Protocol):
+    """What runs a file: `LiteModel` and `OnnxModel` of `keras_det.runtime`."""
+
+    channels: int
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
+
+    def outputs(self) -> dict[str, list[str]]: ...
+
+
+class FileArtefact:
+    """A TFLite or ONNX file as the check sees it.
 
     Args:
         model: the detector, which decodes where the file does not.
-        content: the file.
-        opened: the same file with its raw outputs shown.
-        decoder: the one inside; None for raw outputs.
-        channels: of the images that the file takes, 3 or 1.
+        kept: runs the file, or the two of a split export.
+        raw: function from the network's input to the raw outputs of the same file.
+        versions: of the library that runs it.
+        decoding: settings of the decoder inside; empty for raw outputs.
+        decoder_settings: as of `Artefact`.
+        notes: what the reader of the report should know of the library.
     """
 
     in_original_pixels = False
 
-    def __init__(self, model, content: bytes, opened: bytes, decoder=None, channels: int = 3):
-        self.model, self.channels = model, channels
-        self.decoding = decoder.get_config() if decoder else {}
-        by_operator = isinstance(decoder, OperatorDecoder)
-        self.decoder_settings = decoder.reference_settings() if by_operator else {}
-        interpreter, self.runtime, self.notes = open_interpreter()
-        # A runner is only valid while its interpreter lives.
-        self.interpreters = [interpreter(model_content=each) for each in (content, opened)]
-        runners = [each.get_signature_runner(SIGNATURE) for each in self.interpreters]
-        self.run, self.run_opened = runners
+    def __init__(
+        self,
+        model: Detector,
+        kept: Runner,
+        raw: Callable[[np.ndarray], dict],
+        versions: dict[str, str],
+        decoding: dict[str, Any],
+        decoder_settings: dict[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ):
+        self.model, self.kept, self.channels = model, kept, kept.channels
+        self.versions, self.decoding = versions, decoding
+        self.decoder_settings = decoder_settings or {}
+        self.notes, self._raw = tuple(notes), raw
 
     def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs by signature."""
-        return {SIGNATURE: sorted(self.run.get_output_details())}
+        return self.kept.outputs()
 
-    def raw(self, pixels) -> dict:
-        """Raw outputs of `(1, height, width, 3)` uint8."""
-        found = self.run_opened(images=pixels[..., : self.channels])
+    def raw(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        found = self._raw(pixels)
         return {name: found[name] for name in self.model.output}
 
-    def calls(self, image, pixels) -> dict:
-        """Detections in the network's input; Keras decodes raw outputs."""
+    def calls(self, image: np.ndarray, pixels: np.ndarray) -> dict[str, Call]:
+        def call() -> dict:
+            found = self.kept.run(pixels)
+            return trim(found if "boxes" in found else to_numpy(self.model.decode(found)))
 
-        def call():
-            found = self.run(images=pixels[..., : self.channels])
-            if "locations" in found:
-                found = as_detections(found, self.model.image_size)
-            if "boxes" not in found:
-                found = to_numpy(self.model.decode(found))
-            return trim(found)
-
-        return {SIGNATURE: call}
+        return {" and ".join(self.outputs()): call}
 
 
-class SplitModel:
-    """A body and its tail as the check sees them.
-
-    Args:
-        model: the detector.
-        body, tail: the files.
-        joints: of `split.cut`, how the body's outputs make up the raw ones.
-        decoder: the tail's.
-        channels: of the images that the body takes, 3 or 1.
-    """
-
-    in_original_pixels, decoder_settings = False, {}
-
-    def __init__(self, model, body: bytes, tail: bytes, joints: dict, decoder, channels: int = 3):
-        self.joints, self.channels = joints, channels
-        self.shapes = {name: value.shape[1:] for name, value in model.output.items()}
-        self.decoding = decoder.get_config()
-        interpreter, self.runtime, self.notes = open_interpreter()
-        self.interpreters = [interpreter(model_content=each) for each in (body, tail)]
-        self.body, self.tail = (each.get_signature_runner(SIGNATURE) for each in self.interpreters)
-        self.dtype = self.body.get_input_details()["images"]["dtype"]
-
-    def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs, of the body and of its tail."""
-        runners = {"body": self.body, "tail": self.tail}
-        return {name: sorted(run.get_output_details()) for name, run in runners.items()}
-
-    def raw(self, pixels) -> dict:
-        """Raw outputs of `(1, height, width, 3)` uint8."""
-        return joined(self._run_body(pixels), self.joints, self.shapes)
-
-    def calls(self, image, pixels) -> dict:
-        """Detections in the network's input: the body, then its tail."""
-        return {"body and tail": lambda: trim(self.tail(**self._run_body(pixels)))}
-
-    def _run_body(self, pixels):
-        return self.body(images=pixels[..., : self.channels].astype(self.dtype))
-
-
-def open_interpreter():
-    """The interpreter class, its version, and a note where it is not the one of phones."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        import tensorflow as tf
-
-        note = (
-            "run with TensorFlow's own TFLite interpreter, which computes some convolutions with "
-            "stride 4 wrongly: install ai-edge-litert"
-        )
-        return tf.lite.Interpreter, {"interpreter": f"tensorflow {tf.__version__}"}, [note]
-    import importlib.metadata
-
-    version = importlib.metadata.version("ai-edge-litert")
-    return Interpreter, {"interpreter": f"ai-edge-litert {version}"}, []
+def to_numpy(outputs: dict) -> dict[str, np.ndarray]:
+    """Arrays of a dict of the backend's tensors."""
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}

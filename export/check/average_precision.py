@@ -1,12 +1,9 @@
 """Average precision of a model and of its artefact on the same labelled images."""
 
-import numpy as np
-
-from keras_det.data.resize import Transform
 from keras_det.metrics.bootstrap import paired_bootstrap
 
 
-class Accuracy:
+class AveragePrecision:
     """Collects what both find in labelled images.
 
     Args:
@@ -42,16 +39,3 @@ class Accuracy:
 def exceeds(precision: dict, ap_drop: float) -> bool:
     """Whether AP drops by more than allowed: the mean does, and so does all of its 95% interval."""
     return precision["mean_drop"] > ap_drop and precision["interval"][0] > ap_drop
-
-
-def in_original_pixels(detections: dict, transform: Transform, shape) -> dict:
-    """Detections of the network's input in pixels of the original image, clipped to it.
-
-    Args:
-        detections: `boxes` `(…, n, 4)`; other keys stay as they are.
-        transform: from the original image to the network's input.
-        shape: (height, width, …) of the original image.
-    """
-    boxes = transform.inverse().apply(detections["boxes"].astype("float32"))
-    limits = np.array([shape[1], shape[0]] * 2, "float32")
-    return {**detections, "boxes": np.clip(boxes, 0, limits)}

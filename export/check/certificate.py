@@ -2,43 +2,49 @@
 
 import pathlib
 import platform
+from collections.abc import Iterable
 
 import keras
 
 from keras_det import __version__
-from keras_det.export.budget import Budget
-from keras_det.export.evidence import fill_of
-from keras_det.export.report import ExportError, ExportReport
-from keras_det.export.verify import compare
-from keras_det.export.writing import files_of, sha256, weights_sha256
+from keras_det.export.check.artefact import Artefact
+from keras_det.export.check.budget import Budget
+from keras_det.export.check.evidence import Evidence, fill_of
+from keras_det.export.check.publishing import weights_sha256
+from keras_det.export.check.report import ExportError, ExportReport
+from keras_det.export.check.verify import compare
+from keras_det.files import files_of, tree_digest
+from keras_det.models import Detector
 
 MAX_FAILURES_SHOWN = 6
 
 
 def certify(
-    model,
+    model: Detector,
     artefact: pathlib.Path,
-    running,
+    running: Artefact,
     *,
-    images,
+    images: Evidence,
     budget: Budget,
     format: str,
     settings: dict,
     decoding: dict,
-    notes=(),
+    notes: Iterable[str] = (),
+    refusal: str = "",
 ) -> ExportReport:
     """Runs an artefact beside its model.
 
     Args:
         model: the detector, in float32 and of the artefact's size.
         artefact: file or folder.
-        running: the artefact as `verify.Check` sees it, with `runtime` (versions) and `outputs()`.
+        running: it, as the check sees it.
         images: `Evidence` of `evidence.check_images`.
         budget: what it may differ by.
         format: "saved_model", "tflite" or "onnx".
         settings: of the export.
         decoding: settings of the decoder inside the artefact, empty where there is none.
         notes: what the reader of the report should know.
+        refusal: message of the error. Default: what differs.
 
     Raises:
         ExportError: the artefact is outside the budget.
@@ -54,9 +60,9 @@ def certify(
         budget=budget,
         image_source=source,
         size_bytes=sum(path.stat().st_size for path in files_of(artefact)),
-        sha256=sha256(artefact),
+        sha256=tree_digest(artefact),
         weights_sha256=weights_sha256(model),
-        versions={**_versions(), **running.runtime},
+        versions={**_versions(), **running.versions},
         preprocessing=_preprocessing(model, running.channels),
         class_names=tuple(model.class_names),
         decoding=decoding,
@@ -64,7 +70,7 @@ def certify(
         notes=(*notes, *images.unread),
     )
     if not report.passed:
-        raise ExportError(_message(report), report)
+        raise ExportError(refusal or _message(report), report)
     return report
 
 

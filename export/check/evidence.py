@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from keras_det.data import Dataset
 from keras_det.data.image import as_image, read_image
 from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError
+from keras_det.models import Detector
+from keras_det.runtime.pixels import as_shown, fill_for
 
 NUM_DRAWN = 8
 
@@ -50,28 +53,12 @@ class Evidence:
             yield as_shown(pixels, self.channels), self.dataset.ground_truth([i])[0]
 
 
-def as_grey(image: np.ndarray) -> np.ndarray:
-    """uint8 `(height, width, 1)` of RGB: ITU-R BT.601's luma, 0.299 R + 0.587 G + 0.114 B.
-
-    It is the Y of a JPEG and of most cameras' YUV.
-    """
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
-
-
-def as_shown(image: np.ndarray, channels: int) -> np.ndarray:
-    """RGB as it is; with one channel its grey, three times."""
-    return image if channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
-
-
-def fill_of(model, channels: int = 3) -> tuple:
+def fill_of(model: Detector, channels: int = 3) -> tuple:
     """What surrounds a letterboxed image in the network's input, one number per channel of RGB."""
-    fill = tuple(model.normalization.fill_color)
-    return fill if channels == 3 else (round(sum(fill) / 3),) * 3
+    return fill_for(model.normalization.fill_color, channels)
 
 
-def check_images(images, model, channels: int = 3) -> Evidence:
+def check_images(images: Any, model: Detector, channels: int = 3) -> Evidence:
     """The images of the check of a model's export.
 
     Args:

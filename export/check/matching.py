@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_det.export.budget import Budget
+from keras_det.export.check.budget import Budget
 
 SCORE_THRESHOLD = 0.05
 IOU_THRESHOLD = 0.9

@@ -26,25 +26,6 @@ def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str |
     os.replace(artefact, final)
 
 
-def files_of(artefact: pathlib.Path) -> list[pathlib.Path]:
-    """The file itself, or every file of the folder, sorted."""
-    if artefact.is_file():
-        return [artefact]
-    return sorted(path for path in artefact.rglob("*") if path.is_file())
-
-
-def sha256(artefact: pathlib.Path) -> str:
-    """Of a file's contents; of a folder, over each file's relative name and contents."""
-    digest = hashlib.sha256()
-    for path in files_of(artefact):
-        if path != artefact:
-            digest.update(path.relative_to(artefact).as_posix().encode() + b"\0")
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def weights_sha256(model) -> str:
     """Of a model's weights: type, shape and little-endian values of each, in the model's order.
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 
-from keras_det.export.budget import Budget
+from keras_det.export.check.budget import Budget
 
 
 class ExportError(ValueError):

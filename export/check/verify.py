@@ -1,6 +1,7 @@
 """Runs an artefact and its Keras model on the same images and measures where they differ."""
 
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -8,77 +9,38 @@ import numpy as np
 from keras_det.boxes import decode_deltas
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export.accuracy import Accuracy, exceeds, in_original_pixels
-from keras_det.export.budget import Budget
-from keras_det.export.evidence import fill_of
-from keras_det.export.matching import SCORE_THRESHOLD, match
-from keras_det.export.report import Comparison, describe_precision
+from keras_det.export.check.artefact import Artefact, Call, to_numpy
+from keras_det.export.check.average_precision import AveragePrecision, exceeds
+from keras_det.export.check.budget import Budget
+from keras_det.export.check.evidence import Evidence, fill_of
+from keras_det.export.check.matching import SCORE_THRESHOLD, Matching, match
+from keras_det.export.check.raw_errors import RawErrors
+from keras_det.export.check.report import Comparison, describe_precision
+from keras_det.models import Detector
 from keras_det.models.compiled import compiled
+from keras_det.runtime.detections import in_original_pixels, trim
 
-# The part of the raw outputs that may differ by more than `Budget.raw`.
-TAIL = 1e-3
 # Fewer pairs say little about detections.
 FEWEST_MATCHES = 10
-
-
-class RawErrors:
-    """Differences and spread of the raw outputs over images, one image at a time."""
-
-    def __init__(self):
-        self.finite, self.images = True, {}
-
-    def add(self, reference: dict, found: dict) -> None:
-        """Takes the raw outputs of one image, arrays of equal shape by name."""
-        for name, expected in reference.items():
-            expected, value = expected.astype(np.float64), found[name].astype(np.float64)
-            self.finite &= bool(np.isfinite(value).all())
-            off = np.abs(value - expected)
-            row = expected.mean(), (expected**2).mean(), np.abs(expected).max()
-            place = off.size - 1 - int(off.size * TAIL)
-            exceeded = np.partition(off, place, axis=None)[place]
-            self.images.setdefault(name, []).append((*row, exceeded, off.max()))
-
-    def relative(self, budget: Budget) -> tuple[dict, dict, list[str]]:
-        """Errors in standard deviations over all images.
-
-        Returns:
-            `(usual, largest, flat)`: by name of the output, the difference that one value in a
-            thousand exceeds, in the worst image, and the largest; the names of the outputs that
-            hardly vary beside their rounding.
-        """
-        usual, largest, flat = {}, {}, []
-        for name, rows in self.images.items():
-            mean, square, magnitude, exceeded, worst = np.array(rows).T
-            deviation = np.sqrt(max(square.mean() - mean.mean() ** 2, 0.0))
-            floor = budget.rounding * magnitude.max() / (budget.raw or 1.0)
-            if deviation < floor:
-                flat.append(name)
-            scale = max(deviation, floor, np.finfo(np.float32).tiny)
-            usual[name] = float(exceeded.max() / scale)
-            largest[name] = float(worst.max() / scale)
-        return usual, largest, flat
 
 
 class Check:
     """Compares an artefact with a model, image by image.
 
-    An artefact has `raw(pixels)`, from `(1, height, width, 3)` uint8 to the dict of raw outputs;
-    `calls(image, pixels)`, from an image and the network's input made of it to functions by
-    signature name, each of which returns trimmed detections; `in_original_pixels`, whether these
-    are in pixels of the image; `decoder_settings`, how the Keras model has to decode to find the
-    same; and `channels`, 3, or 1 where it takes grey images.
-
     Args:
         model: the detector.
-        artefact: what was made of it.
+        artefact: what was made of it, see `Artefact`.
         budget: `Budget`.
     """
 
-    def __init__(self, model, artefact, budget: Budget):
+    def __init__(self, model: Detector, artefact: Artefact, budget: Budget):
         self.model, self.artefact, self.budget = model, artefact, budget
-        self.raw_errors, self.matchings = RawErrors(), []
-        self.failures, self.reordered, self.num_images = [], 0, 0
-        self.seconds, self.accuracy = {}, Accuracy(model.class_names)
+        self.raw_errors = RawErrors()
+        self.matchings: list[Matching] = []
+        self.failures: list[str] = []
+        self.reordered = self.num_images = 0
+        self.seconds: dict[str, list[float]] = {}
+        self.precision = AveragePrecision(model.class_names)
         self.keras_raw = compiled(model, lambda raw: raw)
         self.decoder = model.decoder(**artefact.decoder_settings)
 
@@ -100,7 +62,7 @@ class Check:
                 truth = None  # by the first signature
         self.num_images += 1
 
-    def _timed(self, name, call):
+    def _timed(self, name: str, call: Call) -> dict:
         start = time.perf_counter()
         found = call()
         self.seconds.setdefault(name, []).append(time.perf_counter() - start)
@@ -125,7 +87,7 @@ class Check:
         both = [reference, found]
         if not self.artefact.in_original_pixels:
             both = [in_original_pixels(each, transform, image.shape) for each in both]
-        self.accuracy.add(truth, *both)
+        self.precision.add(truth, *both)
 
     def _match(self, reference, found, scale):
         slots = reference["slots"]
@@ -172,7 +134,7 @@ class Check:
         excused = sum(matching.excused for matching in self.matchings)
         lost = sum(len(matching.lost) for matching in self.matchings)
         box_error, score_error = max(boxes, default=0.0), max(scores, default=0.0)
-        precision = self.accuracy.result()
+        precision = self.precision.result()
         judged, unjudged = self._judged(len(boxes), precision)
         return Comparison(
             num_images=self.num_images,
@@ -262,7 +224,7 @@ class Check:
         return notes
 
 
-def within_budget(model, raw, found_raw, budget: Budget):
+def within_budget(model: Detector, raw: dict, found_raw: dict, budget: Budget) -> Iterator[dict]:
     """Yields raw outputs with numbers of the artefact that are within the budget of the model's.
 
     The artefact's scores with the model's own boxes where all scores are within the budget; then
@@ -295,7 +257,7 @@ def _places(model, name, raw, scoring):
     return raw[name.replace("heatmaps", "offsets")][0, scoring] * model.stride
 
 
-def compare(model, artefact, images, budget: Budget) -> Comparison:
+def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budget) -> Comparison:
     """Runs both on every image; arguments as of `Check`, `images` an `Evidence`."""
     check = Check(model, artefact, budget)
     for image, truth in images:
@@ -308,20 +270,9 @@ def compare(model, artefact, images, budget: Budget) -> Comparison:
     return check.result()
 
 
-def trim(detections: dict) -> dict:
-    """The filled slots of the first image of a batch of detections."""
-    count = int(detections["num_detections"][0])
-    return {name: detections[name][0, :count] for name in ("boxes", "scores", "labels")}
-
-
 def _latency(seconds):
     """Median milliseconds; the first call prepares and does not count where there are others."""
     return float(np.median(seconds[1:] or seconds)) * 1e3
-
-
-def to_numpy(outputs: dict) -> dict:
-    """Arrays of a dict of the backend's tensors."""
-    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
 def _sigmoid(logits):

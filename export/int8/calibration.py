@@ -1,6 +1,8 @@
 """The images that say which numbers occur between the layers of a network."""
 
 import warnings
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +10,9 @@ from keras_det.data import Dataset
 from keras_det.data.image import as_image
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export.evidence import as_shown, fill_of
+from keras_det.export.check.evidence import fill_of
+from keras_det.models import Detector
+from keras_det.runtime.pixels import as_shown
 
 # Ranges of 25, 50 and 200 images of BCCD gave the same errors; more only take time.
 NUM_IMAGES = 200
@@ -16,7 +20,9 @@ NUM_IMAGES = 200
 BEYOND = 10
 
 
-def calibration_pixels(calibration, model, channels: int = 3) -> tuple[list[np.ndarray], list[str]]:
+def calibration_pixels(
+    calibration: Any, model: Detector, channels: int = 3
+) -> tuple[list[np.ndarray], list[str]]:
     """The network's inputs that ranges are measured on, resized as the model says.
 
     A black and a white image are always among them: whatever a camera gives lies between, and the
@@ -56,7 +62,7 @@ def calibration_pixels(calibration, model, channels: int = 3) -> tuple[list[np.n
     return [*pixels, np.zeros_like(pixels[0]), np.full_like(pixels[0], 255)], notes
 
 
-def check_given(calibration) -> None:
+def check_given(calibration: Any) -> None:
     """DataError without images; a default of drawn ones would be a trap."""
     if calibration is None:
         raise DataError(
@@ -66,13 +72,15 @@ def check_given(calibration) -> None:
         )
 
 
-def _listed(calibration):
+def _listed(calibration: Any) -> Sequence:
     if isinstance(calibration, Dataset):
         return calibration.image_paths
     return calibration if isinstance(calibration, (list, tuple)) else [calibration]
 
 
-def observed_ranges(content: bytes, names, exact, pixels) -> dict[str, tuple[float, float]]:
+def observed_ranges(
+    content: bytes, names: Iterable[str], exact: Collection[str], pixels: Iterable[np.ndarray]
+) -> dict[str, tuple[float, float]]:
     """Which numbers a tensor of a TFLite file has to hold.
 
     Of the smallest and the largest number in each image, those that one image in ten goes beyond:
@@ -91,7 +99,7 @@ def observed_ranges(content: bytes, names, exact, pixels) -> dict[str, tuple[flo
     interpreter = preserving(content)
     (given,) = interpreter.get_input_details()
     indices = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
-    found = {name: [] for name in names}
+    found: dict[str, list[tuple]] = {name: [] for name in names}
     for image in pixels:
         interpreter.set_tensor(given["index"], image.astype(given["dtype"]))
         interpreter.invoke()
@@ -109,7 +117,7 @@ def observed_ranges(content: bytes, names, exact, pixels) -> dict[str, tuple[flo
     return ranges
 
 
-def preserving(content: bytes):
+def preserving(content: bytes) -> Any:
     """An interpreter, its tensors allocated, that keeps what it computes between the layers."""
     from ai_edge_litert.interpreter import Interpreter
 

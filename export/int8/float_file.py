@@ -1,21 +1,23 @@
 """8-bit numbers in TFLite files: in the kernels alone, or in the whole network.
 
-Written with `ai-edge-quantizer`, which takes a converted float32 file, a recipe per operator and a
-range per tensor. TensorFlow's converter also quantises what decodes boxes (AP of a Lite0 on drawn
-shapes 0.20 instead of 0.32), needs a conversion for each choice of layers, and its interpreter is
-deprecated.
+Written with `litert-quantizer` (until 0.10 `ai-edge-quantizer`), which takes a converted float32
+file, a recipe per operator and a range per tensor. TensorFlow's converter also quantises what
+decodes boxes (AP of a Lite0 on drawn shapes 0.20 instead of 0.32), needs a conversion for each
+choice of layers, and its interpreter is deprecated.
 """
 
 import contextlib
 import io
 import re
 import warnings
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from keras_det.errors import DataError
+from keras_det.export.int8.quantizer import quantizer_library
+from keras_det.export.tflite_file.schema import name_of, read, schema, write
+from keras_det.models import Detector
 
-EXTRA = 'pip install "keras-det[quantize]"'
 # At the end of the network: they only put together what the predictions are. In float every level
 # keeps its own range; in 8 bits the finest would be rounded as the coarsest needs it.
 JOINING = ("RESHAPE", "CONCATENATION")
@@ -24,17 +26,6 @@ JOINING = ("RESHAPE", "CONCATENATION")
 DYNAMIC = ("CONV_2D", "FULLY_CONNECTED")
 # First parts of the names of tensors that belong to no layer.
 TAIL, CONSTANT = "tail", "constant"
-
-
-def check_installed() -> None:
-    """DataError where the quantiser is not installed."""
-    try:
-        import ai_edge_quantizer  # noqa: F401
-    except ImportError:
-        raise DataError(
-            "8-bit files need the package ai-edge-quantizer. Received: an installation without it. "
-            f"Install it with {EXTRA}."
-        ) from None
 
 
 class FloatFile:
@@ -56,15 +47,13 @@ class FloatFile:
         pixels: names of those that hold pixels: the input and what the normalisation makes of it.
     """
 
-    def __init__(self, content: bytes, model):
-        from ai_edge_litert.tools import flatbuffer_utils as files
-
+    def __init__(self, content: bytes, model: Detector):
         self.raw_outputs = list(model.output)
         known = {layer.name for layer in model._flatten_layers()}
-        parsed = files.read_model_from_bytearray(bytearray(content))
+        parsed = read(content)
         (graph,), (signature,) = parsed.subgraphs, parsed.signatureDefs
         outputs = {each.name.decode(): each.tensorIndex for each in signature.outputs}
-        kinds = [files.opcode_to_name(parsed, each.opcodeIndex) for each in graph.operators]
+        kinds = [name_of(parsed, each) for each in graph.operators]
         network = _network(graph, kinds, [int(outputs[name]) for name in self.raw_outputs])
         owners = {}
         for i, operator in enumerate(graph.operators):
@@ -75,32 +64,33 @@ class FloatFile:
         for i, tensor in enumerate(graph.tensors):
             if i not in kept or i in owners:
                 tensor.name = f"{owners.get(i, CONSTANT)}:{i}".encode()
-        self.content = bytes(files.convert_object_to_bytearray(parsed))
+        self.content = write(parsed)
         self.layers = list(dict.fromkeys(name for name in owners.values() if name != TAIL))
         self.tensors = [
             graph.tensors[i].name.decode()
             for i in (*map(int, graph.inputs), *owners)
-            if owners.get(i) != TAIL and graph.tensors[i].type == files.TensorType.FLOAT32
+            if owners.get(i) != TAIL and graph.tensors[i].type == schema().TensorType.FLOAT32
         ]
         given = graph.tensors[graph.inputs[0]].name.decode()
         first = f"{model.normalization.name}:"
         self.pixels = {name for name in self.tensors if name == given or name.startswith(first)}
 
-    def int8(self, ranges: dict[str, tuple], in_float=()) -> bytes:
+    def int8(self, ranges: dict[str, tuple], in_float: Iterable[str] = ()) -> bytes:
         """The file with the network in int8 and an input of uint8, whose bytes are the pixels.
 
         Args:
             ranges: of `calibration.observed_ranges`, for all `tensors`.
             in_float: names of layers that stay in float32.
         """
-        from ai_edge_quantizer.qtyping import OpQuantizationConfig, TensorQuantizationConfig
-
+        types = quantizer_library("qtyping")
         quantizer = self._quantizer()
         layers = _operators_of(name for name in self.layers if name not in set(in_float))
         quantizer.add_static_config(layers, "*", activation_num_bits=8, weight_num_bits=8)
-        pixels = OpQuantizationConfig(
-            activation_tensor_config=TensorQuantizationConfig(8, symmetric=False, dtype="UINT"),
-            weight_tensor_config=TensorQuantizationConfig(8, granularity="CHANNELWISE"),
+        pixels = types.OpQuantizationConfig(
+            activation_tensor_config=types.TensorQuantizationConfig(
+                8, symmetric=False, dtype="UINT"
+            ),
+            weight_tensor_config=types.TensorQuantizationConfig(8, granularity="CHANNELWISE"),
             compute_precision="INTEGER",
         )
         quantizer.update_quantization_recipe(".*", "INPUT", pixels)
@@ -117,12 +107,10 @@ class FloatFile:
         return _run(quantizer, None)
 
     def _quantizer(self):
-        from ai_edge_quantizer import Quantizer
-
-        return Quantizer(bytearray(self.content))
+        return quantizer_library("quantizer").Quantizer(bytearray(self.content))
 
 
-def _network(graph, kinds, tensors):
+def _network(graph, kinds: list[str], tensors: list[int]) -> set[int]:
     """Operators that the raw outputs come from, without those that only join predictions."""
     producers = {int(x): i for i, each in enumerate(graph.operators) for x in each.outputs}
     joining, network, waiting = set(), set(), [(tensor, True) for tensor in tensors]
@@ -139,7 +127,7 @@ def _network(graph, kinds, tensors):
     return network
 
 
-def layer_name(tensor: str, known) -> str:
+def layer_name(tensor: str, known: Collection[str]) -> str:
     """The layer that a tensor belongs to.
 
     TensorFlow joins the names of all operators that were fused into one by ";", the convolution
@@ -161,7 +149,7 @@ def layer_name(tensor: str, known) -> str:
     return next((name for name in first[1:] if name), tensor.split(";")[0])
 
 
-def _without_numbers(name, known):
+def _without_numbers(name: str, known: Collection[str]) -> str | None:
     while name not in known:
         shorter = re.fullmatch(r"(.+)_\d+", name)
         if shorter is None:
@@ -170,17 +158,17 @@ def _without_numbers(name, known):
     return name
 
 
-def _operators_of(layers):
-    """What `ai-edge-quantizer` takes for the operators of some layers: it searches in the names of
+def _operators_of(layers: Iterable[str]) -> str:
+    """What the quantizer takes for the operators of some layers: it searches in the names of
     their outputs, each with ";" behind it."""
     return f"^(?:{'|'.join(map(re.escape, layers))}):"
 
 
-def _four(value):
+def _four(value: float) -> np.ndarray:
     return np.full((1, 1, 1, 1), value, np.float32)
 
 
-def _run(quantizer, ranges):
+def _run(quantizer, ranges: dict | None) -> bytes:
     # It draws progress bars of tenths of a second, asked to or not.
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,13 +1,15 @@
-"""Which layers of an int8 file stay in float, so that it keeps the accuracy of the model."""
+"""Chooses the layers of an int8 file that stay in float32, so that it keeps its accuracy."""
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_det.export.budget import Budget
-from keras_det.export.quantize import FloatFile
-from keras_det.export.report import Comparison, describe_precision
+from keras_det.export.check.budget import Budget
+from keras_det.export.check.report import Comparison, describe_precision
+from keras_det.export.int8.calibration import observed_ranges
+from keras_det.export.int8.float_file import FloatFile
 
 # Images that say which layers hurt: thousands of numbers each.
 NUM_IMAGES = 8
@@ -15,6 +17,7 @@ NUM_IMAGES = 8
 LARGEST_PART = 0.25
 NUM_SHOWN = 5
 WITHIN = "raw outputs within the budget"
+Tell = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,32 @@ class Choice:
         )
 
 
-def sensitivity(file: FloatFile, ranges: dict, pixels, on_progress) -> dict[str, float]:
+def choose_int8(
+    file: FloatFile,
+    pixels: Sequence[np.ndarray],
+    check: Callable[[bytes], Comparison],
+    budget: Budget,
+    on_progress: Tell | None = None,
+) -> Choice:
+    """The int8 file with the fewest layers in float32 that is within the budget.
+
+    Args:
+        file: the network.
+        pixels: of `calibration.calibration_pixels`.
+        check: function from a file to its `Comparison` with the Keras model.
+        budget: of that comparison.
+        on_progress: called with a sentence now and then.
+    """
+    tell = on_progress or (lambda sentence: None)
+    ranges = observed_ranges(file.content, file.tensors, file.pixels, pixels)
+    tell(f"measured the ranges of {len(ranges)} tensors on {len(pixels)} images")
+    errors = sensitivity(file, ranges, pixels, tell)
+    return keep_accuracy(file, ranges, errors, check, budget, tell)
+
+
+def sensitivity(
+    file: FloatFile, ranges: dict, pixels: Sequence[np.ndarray], on_progress: Tell
+) -> dict[str, float]:
     """How much each layer hurts, see `Choice`.
 
     Measured with this layer alone in int8: what the others add does not hide it, and the errors of
@@ -97,7 +125,7 @@ def sensitivity(file: FloatFile, ranges: dict, pixels, on_progress) -> dict[str,
     return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
-def _outputs(content, pixels, names):
+def _outputs(content: bytes, pixels: Sequence, names: Sequence[str]) -> dict[str, np.ndarray]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)
@@ -108,7 +136,12 @@ def _outputs(content, pixels, names):
 
 
 def keep_accuracy(
-    file: FloatFile, ranges: dict, errors: dict, check, budget: Budget, on_progress
+    file: FloatFile,
+    ranges: dict,
+    errors: dict[str, float],
+    check: Callable[[bytes], Comparison],
+    budget: Budget,
+    on_progress: Tell,
 ) -> Choice:
     """Leaves layers in float, the most sensitive first, until the file is within the budget.
 
@@ -125,9 +158,10 @@ def keep_accuracy(
         budget: of that comparison.
         on_progress: called with a sentence after each attempt.
     """
-    order, attempts = list(errors), {}
+    order = list(errors)
+    attempts: dict[int, tuple[bytes, Comparison]] = {}
 
-    def attempt(count):
+    def attempt(count: int) -> bool:
         content = file.int8(ranges, order[:count])
         comparison = check(content)
         attempts[count] = content, comparison
@@ -149,20 +183,20 @@ def keep_accuracy(
     return Choice(content, dict(errors), tuple(order[:enough]), tried, comparison.passed)
 
 
-def _clearly_within(comparison: Comparison, budget: Budget):
+def _clearly_within(comparison: Comparison, budget: Budget) -> bool:
     """Within the budget, and not only because so little is known about the drop of AP."""
     if not comparison.passed or comparison.precision is None or budget.ap_drop is None:
         return comparison.passed
     return comparison.precision["mean_drop"] <= budget.ap_drop
 
 
-def _counts(most):
+def _counts(most: int) -> list[int]:
     """0, 1, 2, 4, … and `most`."""
     powers = (2**i for i in range(most.bit_length()))
     return [0, *(count for count in powers if count < most), most]
 
 
-def _describe(count, comparison: Comparison):
+def _describe(count: int, comparison: Comparison) -> str:
     what = f"{count} layers in float32" if count != 1 else "1 layer in float32"
     if comparison.precision:
         what += f": AP {describe_precision(comparison.precision)}"

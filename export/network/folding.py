@@ -1,5 +1,8 @@
 """Folds what a trained network multiplies by into its kernels, in a graph of constants."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
@@ -7,7 +10,7 @@ CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 SAME_VALUES = ("Identity", "Reshape", "Squeeze", "ExpandDims")
 
 
-def fold(graph_def, outputs) -> None:
+def fold(graph_def: Any, outputs: Iterable[str]) -> None:
     """Changes a frozen graph in place; it computes the same with fewer passes over the maps.
 
     A batch normalisation behind a convolution becomes a part of its kernel and its bias, the

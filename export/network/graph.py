@@ -1,13 +1,19 @@
 """A detector's network as a TensorFlow function whose weights are constants."""
 
+import os
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
-from keras_det.export.folding import fold
+from keras_det.export.network.folding import fold
 from keras_det.models import Detector
 from keras_det.models.quantization import without_rounding
 
 
-def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
+def exportable(
+    model: Detector, image_size: int | tuple[int, int] | None = None
+) -> tuple[Detector, list[str]]:
     """The float32 model that is exported, and notes on how it differs from the one given.
 
     Raises:
@@ -26,7 +32,8 @@ def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
             f"`model` must be a detector of keras_det. Received: {type(model).__name__}. Load one "
             "with keras_det.load_model."
         )
-    notes, changes = [], {}
+    notes: list[str] = []
+    changes: dict[str, Any] = {}
     if model.quantization_aware:
         model = without_rounding(model)
         notes.append("the model was trained to be rounded; it was compared without the rounding")
@@ -39,7 +46,9 @@ def exportable(model, image_size=None) -> tuple[Detector, list[str]]:
     return (model.with_changes(**changes) if changes else model), notes
 
 
-def frozen_network(model, batch_size=None, dtype="uint8"):
+def frozen_network(
+    model: Detector, batch_size: int | None = None, dtype: str = "uint8"
+) -> Callable[[Any], dict[str, Any]]:
     """The network with its weights as constants: `images -> dict of raw outputs`.
 
     Constants let TensorFlow fold (Lite0 at 320 on a CPU: about a fifth faster than with variables)
@@ -81,7 +90,7 @@ def frozen_network(model, batch_size=None, dtype="uint8"):
     return lambda images: dict(zip(names, pruned(images), strict=True))
 
 
-def save(module, folder, signatures: dict) -> None:
+def save(module: Any, folder: str | os.PathLike, signatures: dict[str, Any]) -> None:
     """Writes a SavedModel of functions around a `frozen_network`."""
     import tensorflow as tf
 

@@ -8,7 +8,7 @@ every file compatible with GPUs (2.21, also one of a single TOPK_V2).
 
 import dataclasses
 
-from keras_det.export.flatbuffer import kind_of
+from keras_det.export.tflite_file.schema import name_of, read, type_names
 
 FLOAT, INT8 = ("FLOAT32", "FLOAT16"), ("INT8", "UINT8", "INT32")
 
@@ -99,9 +99,7 @@ def delegate_report(content: bytes) -> dict[str, dict]:
         "on FLOAT32" for all that a delegate for 8-bit files cannot take; `source` and `date` of its
         list.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    model = read(content)
     operators = [_Operator(model, graph, op) for graph in model.subgraphs for op in graph.operators]
     report = {}
     for delegate in DELEGATES:
@@ -134,12 +132,8 @@ class _Operator:
     """What the lists judge an operator by."""
 
     def __init__(self, model, graph, operator):
-        from tensorflow.lite.python import schema_py_generated as schema
-
-        names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
-        types = {number: name for name, number in vars(schema.TensorType).items()}
-        custom = model.operatorCodes[operator.opcodeIndex].customCode
-        self.name = custom.decode() if custom else names[kind_of(model, operator)]
+        types = type_names()
+        self.name = name_of(model, operator)
         tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
         flowing = [t for t in tensors if model.buffers[t.buffer].data is None]
         self.types = [types[tensor.type] for tensor in flowing]

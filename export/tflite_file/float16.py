@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_det.export.flatbuffer import kind_of
+from keras_det.export.tflite_file.schema import add_operator_code, kind_of, read, schema, write
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -23,43 +23,43 @@ def with_float16_kernels(content: bytes) -> bytes:
     Args:
         content: a float32 TFLite file.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    code = schema.OperatorCodeT()
-    code.deprecatedBuiltinCode = code.builtinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 3  # the first that takes float16
-    halves = {}
-    for graph in model.subgraphs:
-        rounded = []
-        for index in _kernels(model, graph, schema):
-            tensor = graph.tensors[index]
-            half = _half(model, tensor.buffer, halves, schema)
-            if half is None:
-                continue
-            source = schema.TensorT()
-            source.name, source.shape, source.hasRank = tensor.name + b"_f16", tensor.shape, True
-            source.type, source.buffer = schema.TensorType.FLOAT16, half
-            source.quantization = schema.QuantizationParametersT()
-            graph.tensors.append(source)
-            tensor.buffer = 0  # the empty one: a computed tensor now
-            rounded.append((len(graph.tensors) - 1, index))
-        graph.operators = [
-            _operator(schema, len(model.operatorCodes), source, kernel)
-            for source, kernel in rounded
-        ] + list(graph.operators)
+    model = read(content)
+    halves: dict[int, int] = {}
+    rounded = [(graph, _round(model, graph, halves)) for graph in model.subgraphs]
     if halves:
-        model.operatorCodes.append(code)
+        # Version 3 is the first that takes float16.
+        code = add_operator_code(model, schema().BuiltinOperator.DEQUANTIZE, version=3)
+        for graph, pairs in rounded:
+            added = [_operator(code, source, kernel) for source, kernel in pairs]
+            graph.operators = added + list(graph.operators)
     in_use = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     for buffer in set(halves) - in_use:
         model.buffers[buffer].data = None
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return write(model)
 
 
-def _kernels(model, graph, schema):
+def _round(model, graph, halves) -> list[tuple[int, int]]:
+    """Adds a float16 copy of every kernel; returns pairs of tensor indices (copy, kernel)."""
+    classes, pairs = schema(), []
+    for index in _kernels(model, graph):
+        tensor = graph.tensors[index]
+        half = _half(model, tensor.buffer, halves)
+        if half is None:
+            continue
+        source = classes.TensorT()
+        source.name, source.shape, source.hasRank = tensor.name + b"_f16", tensor.shape, True
+        source.type, source.buffer = classes.TensorType.FLOAT16, half
+        source.quantization = classes.QuantizationParametersT()
+        graph.tensors.append(source)
+        tensor.buffer = 0  # the empty one: a computed tensor now
+        pairs.append((len(graph.tensors) - 1, index))
+    return pairs
+
+
+def _kernels(model, graph) -> list[int]:
     """Indices of the constant float32 tensors that only convolutions read, as their kernels."""
-    operators = schema.BuiltinOperator
+    classes = schema()
+    operators = classes.BuiltinOperator
     convolutions = (operators.CONV_2D, operators.DEPTHWISE_CONV_2D)
     kernels, others = {}, set(graph.outputs)
     for operator in graph.operators:
@@ -71,26 +71,26 @@ def _kernels(model, graph, schema):
         index
         for index in kernels
         if index not in others
-        and graph.tensors[index].type == schema.TensorType.FLOAT32
+        and graph.tensors[index].type == classes.TensorType.FLOAT32
         and model.buffers[graph.tensors[index].buffer].data is not None
     ]
 
 
-def _half(model, buffer, halves, schema):
+def _half(model, buffer: int, halves: dict[int, int]) -> int | None:
     """Index of the buffer that holds `buffer` in float16; None where its range is too small."""
     if buffer not in halves:
         values = np.frombuffer(bytes(model.buffers[buffer].data), "<f4")
         if not np.abs(values).max(initial=0.0) <= LARGEST:
             return None
-        made = schema.BufferT()
+        made = schema().BufferT()
         made.data = np.frombuffer(values.astype("<f2").tobytes(), np.uint8)
         model.buffers.append(made)
         halves[buffer] = len(model.buffers) - 1
     return halves[buffer]
 
 
-def _operator(schema, code, source, kernel):
-    operator = schema.OperatorT()
+def _operator(code: int, source: int, kernel: int):
+    operator = schema().OperatorT()
     operator.opcodeIndex = code
     operator.inputs, operator.outputs = np.array([source], "i4"), np.array([kernel], "i4")
     return operator

@@ -7,10 +7,12 @@ comes with TensorFlow.
 
 import io
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 
-from keras_det.export.writing import labels_text
+from keras_det.export.check.publishing import labels_text
+from keras_det.export.tflite_file.schema import read, schema, write
 
 BUFFER_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -41,7 +43,7 @@ FEATURE, IMAGE, BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
 NORMALIZATION, RGB, BOUNDARIES, RATIO, VALUE_LABELS = (np.uint8(n) for n in (1, 1, 1, 0, 3))
 
 
-def with_metadata(content: bytes, *, name: str, class_names) -> bytes:
+def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> bytes:
     """The same TFLite file with MediaPipe's metadata and the class names.
 
     Operators and weights stay; the class names are a zip archive behind the file's end, which
@@ -49,20 +51,17 @@ def with_metadata(content: bytes, *, name: str, class_names) -> bytes:
 
     Args:
         content: a file whose input are uint8 pixels and whose outputs are, in this order, those of
-            `keras_det.export.mediapipe.OUTPUTS`.
+            `keras_det.runtime.detections.OPERATOR_OUTPUTS`.
         name: of the model.
         class_names: index k means `class_names[k]`.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    buffer, entry = schema.BufferT(), schema.MetadataT()
+    model = read(content)
+    buffer, entry = schema().BufferT(), schema().MetadataT()
     buffer.data = np.frombuffer(detector_metadata(name), np.uint8)
     model.buffers.append(buffer)
     entry.name, entry.buffer = BUFFER_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-    file = io.BytesIO(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    file = io.BytesIO(write(model))
     with zipfile.ZipFile(file, "a") as archive:
         # `ZipInfo` alone has a fixed date: the same model makes the same file.
         archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels_text(class_names))

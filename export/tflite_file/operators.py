@@ -1,45 +1,19 @@
-"""Looks into a TFLite file: which operators it holds, and which outputs it shows."""
+"""Which operators a TFLite file holds, and whether every runtime has them."""
 
-import struct
-
-from keras_det.export.report import ExportError
+from keras_det.export.check.report import ExportError
+from keras_det.export.tflite_file.schema import kind_names, name_of, read
 
 # A file with one of these holds references to variables instead of weights and returns NaN.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
-# Vtable slots of `outputs`, in the schema's table SubGraph and in its table SignatureDef.
-SUBGRAPH_OUTPUTS, SIGNATURE_OUTPUTS = 8, 6
-
-
-def _schema():
-    from tensorflow.lite.python import schema_py_generated
-
-    return schema_py_generated
-
-
-def kind_of(model, operator) -> int:
-    """Number of an operator's builtin kind, in the object form of a file.
-
-    Args:
-        model: `ModelT`.
-        operator: `OperatorT` of one of its graphs.
-    """
-    code = model.operatorCodes[operator.opcodeIndex]
-    # Files of old converters only fill the 8-bit field.
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def operator_counts(content: bytes) -> dict[str, int]:
     """How often each operator occurs; a custom operator by its own name."""
-    schema = _schema()
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
-    model, counts = schema.Model.GetRootAsModel(content, 0), {}
-    for i in range(model.SubgraphsLength()):
-        graph = model.Subgraphs(i)
-        for j in range(graph.OperatorsLength()):
-            code = model.OperatorCodes(graph.Operators(j).OpcodeIndex())
-            # Files of old converters only fill the 8-bit field.
-            name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-            name = code.CustomCode().decode() if name == "CUSTOM" else name
+    model = read(content)
+    counts: dict[str, int] = {}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = name_of(model, operator)
             counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items()))
 
@@ -55,8 +29,7 @@ def check_operators(content: bytes, custom: str | None = None) -> dict[str, int]
         ExportError: an operator that needs TensorFlow ("Flex"), another custom one, a variable, or
             `custom` is missing or there twice.
     """
-    schema, counts = _schema(), operator_counts(content)
-    builtin = vars(schema.BuiltinOperator)
+    counts, builtin = operator_counts(content), set(kind_names().values())
     lost = [name for name in counts if name in VARIABLE_OPERATORS]
     foreign = [name for name in counts if name not in builtin and name != custom]
     if lost or foreign:
@@ -71,42 +44,3 @@ def check_operators(content: bytes, custom: str | None = None) -> dict[str, int]
             "put it there: report it with TensorFlow's version."
         )
     return counts
-
-
-def hide_outputs(content: bytes, hidden, order=()) -> bytes:
-    """The same file with some outputs of its one signature no longer shown.
-
-    Works in place: operators, weights and their alignment stay as they are, so what was measured
-    on the file with all outputs holds for this one.
-
-    Args:
-        content: a TFLite file with one subgraph and one signature.
-        hidden: names of outputs.
-        order: names of all others, in the order in which they are to stand. Default: as they are.
-    """
-    content = bytearray(content)
-    model = _schema().Model.GetRootAsModel(content, 0)
-    graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
-    outputs = [signature.Outputs(i) for i in range(signature.OutputsLength())]
-    by_name = {x.Name().decode(): x for x in outputs}
-    gone = {by_name[name].TensorIndex() for name in hidden}
-    tensors = [int(x) for x in graph.OutputsAsNumpy() if x not in gone]
-    if order:
-        tensors = [by_name[name].TensorIndex() for name in order]
-    _shorten(content, graph, SUBGRAPH_OUTPUTS, lambda position: tensors)
-    shown = [x for x in outputs if x.TensorIndex() not in gone]
-    # Offsets of tables count from the place where they stand.
-    _shorten(
-        content,
-        signature,
-        SIGNATURE_OUTPUTS,
-        lambda position: [x._tab.Pos - position - 4 * i for i, x in enumerate(shown)],
-    )
-    return bytes(content)
-
-
-def _shorten(content, table, slot, values_at):
-    """Overwrites a vector of 32-bit numbers with fewer of them, which `values_at(start)` gives."""
-    start = table._tab.Vector(table._tab.Offset(slot))
-    values = values_at(start)
-    struct.pack_into(f"<I{len(values)}i", content, start - 4, len(values), *values)

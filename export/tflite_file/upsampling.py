@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_det.export.flatbuffer import kind_of
+from keras_det.export.tflite_file.schema import add_operator_code, kind_of, read, schema, write
 
 
 def with_resizes(content: bytes) -> bytes:
@@ -16,36 +16,37 @@ def with_resizes(content: bytes) -> bytes:
     Args:
         content: a TFLite file.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    code = schema.OperatorCodeT()
-    code.deprecatedBuiltinCode = code.builtinCode = schema.BuiltinOperator.RESIZE_NEAREST_NEIGHBOR
-    code.version = 3  # the first that takes `half_pixel_centers`
-    changed = 0
-    for graph in model.subgraphs:
-        for first, second in _pairs(model, graph, schema):
-            size = _constant(model, graph, _size(graph, second), schema)
-            operator = schema.OperatorT()
-            operator.opcodeIndex = len(model.operatorCodes)
-            operator.inputs = np.array([first.inputs[0], size], "i4")
-            operator.outputs = second.outputs
-            operator.builtinOptionsType = schema.BuiltinOptions.ResizeNearestNeighborOptions
-            operator.builtinOptions = schema.ResizeNearestNeighborOptionsT()
-            place = _place(graph.operators, second)
-            graph.operators[place] = operator
-            del graph.operators[_place(graph.operators, first)]
-            changed += 1
-    if not changed:
+    model = read(content)
+    found = [(graph, *pair) for graph in model.subgraphs for pair in _pairs(model, graph)]
+    if not found:
         return content
-    model.operatorCodes.append(code)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    # Version 3 is the first that takes `half_pixel_centers`.
+    code = add_operator_code(model, schema().BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, version=3)
+    for graph, first, second in found:
+        graph.operators[_place(graph.operators, second)] = _resize(
+            model, graph, code, first, second
+        )
+        del graph.operators[_place(graph.operators, first)]
+    return write(model)
 
 
-def _pairs(model, graph, schema):
+def _resize(model, graph, code: int, first, second):
+    """The resize that does what two gathers do."""
+    classes = schema()
+    operator = classes.OperatorT()
+    operator.opcodeIndex = code
+    size = _constant(model, graph, _size(graph, second))
+    operator.inputs = np.array([first.inputs[0], size], "i4")
+    operator.outputs = second.outputs
+    operator.builtinOptionsType = classes.BuiltinOptions.ResizeNearestNeighborOptions
+    operator.builtinOptions = classes.ResizeNearestNeighborOptionsT()
+    return operator
+
+
+def _pairs(model, graph) -> list[tuple]:
     """Pairs of a gather of rows and one of columns that only it feeds, as a resize does them."""
-    gathers = [op for op in graph.operators if kind_of(model, op) == schema.BuiltinOperator.GATHER]
+    gather = schema().BuiltinOperator.GATHER
+    gathers = [op for op in graph.operators if kind_of(model, op) == gather]
     pairs = []
     for first in gathers:
         readers = [op for op in graph.operators if first.outputs[0] in op.inputs]
@@ -58,7 +59,7 @@ def _pairs(model, graph, schema):
     return pairs
 
 
-def _is_nearest(model, graph, first, second):
+def _is_nearest(model, graph, first, second) -> bool:
     """Whether both index lists are floor(i * float32(in / out))."""
     shape = graph.tensors[first.inputs[0]].shape
     for axis, gather in ((1, first), (2, second)):
@@ -77,18 +78,19 @@ def _size(graph, gather):
     return np.array(graph.tensors[gather.outputs[0]].shape[1:3], "<i4")
 
 
-def _constant(model, graph, values, schema):
+def _constant(model, graph, values: np.ndarray) -> int:
     """Index of a new constant tensor."""
-    buffer = schema.BufferT()
+    classes = schema()
+    buffer = classes.BufferT()
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
     model.buffers.append(buffer)
-    tensor = schema.TensorT()
+    tensor = classes.TensorT()
     tensor.name, tensor.shape = f"size_{len(graph.tensors)}".encode(), np.array(values.shape, "i4")
-    tensor.type, tensor.buffer = schema.TensorType.INT32, len(model.buffers) - 1
-    tensor.hasRank, tensor.quantization = True, schema.QuantizationParametersT()
+    tensor.type, tensor.buffer = classes.TensorType.INT32, len(model.buffers) - 1
+    tensor.hasRank, tensor.quantization = True, classes.QuantizationParametersT()
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
 
 
-def _place(operators, operator):
+def _place(operators, operator) -> int:
     return next(i for i, each in enumerate(operators) if each is operator)

@@ -1,29 +1,34 @@
 """ONNX files: uint8 image in, detections out, for ONNX Runtime and what else reads them."""
 
 import json
+import os
+from typing import Any
 
 from keras_det.errors import suggest
-from keras_det.export.budget import Budget, check_budget
-from keras_det.export.certificate import certify
-from keras_det.export.evidence import check_images
-from keras_det.export.graph import exportable
-from keras_det.export.onnx_graph import convert, onnx_libraries, without_outputs
-from keras_det.export.report import ExportReport
-from keras_det.export.verify import to_numpy, trim
-from keras_det.export.writing import NEW, labels_text, publish
+from keras_det.export.check.artefact import FileArtefact
+from keras_det.export.check.budget import Budget, check_budget
+from keras_det.export.check.certificate import certify
+from keras_det.export.check.evidence import check_images
+from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.report import ExportReport
+from keras_det.export.network.graph import exportable
+from keras_det.export.to_onnx.conversion import convert, onnx_libraries
+from keras_det.export.to_onnx.graph_edits import without_outputs
 from keras_det.files import staging
+from keras_det.models import Detector
+from keras_det.runtime.onnx_model import OnnxModel
 
 POSTPROCESS = ("nms", "none")
 SETTINGS = {"method": "hard"}
 
 
 def onnx(
-    model,
-    path,
+    model: Detector,
+    path: str | os.PathLike,
     *,
     postprocess: str = "nms",
-    image_size=None,
-    images=None,
+    image_size: int | tuple[int, int] | None = None,
+    images: Any = None,
     budget: Budget | None = None,
 ) -> ExportReport:
     """Writes an ONNX file and checks it in ONNX Runtime.
@@ -41,7 +46,7 @@ def onnx(
         postprocess: "nms", or "none": outputs are the model's raw ones, `class_logits` and
             `box_deltas` of an anchor detector, the six kinds of maps of a CornerNet.
         image_size: int or (height, width) of the network's input. Default: the model's.
-        images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
+        images: images to check on: uint8 arrays, paths or bytes. Default: synthetic images.
         budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
             1e-3 in score.
 
@@ -52,22 +57,17 @@ def onnx(
         ExportError: outside the budget; nothing is kept.
         DataError: `path` exists, or a package of the extra `onnx` is missing.
     """
-    if postprocess not in POSTPROCESS:
-        raise ValueError(
-            f"`postprocess` must be one of {', '.join(POSTPROCESS)}. Received: {postprocess!r}."
-            f"{suggest(postprocess, POSTPROCESS)} Soft-NMS is in TFLite files and SavedModels."
-        )
-    onnx_libraries()
+    _check(postprocess)
     budget = check_budget(budget, "float32")
     model, notes = exportable(model, image_size)
     pictures = check_images(images, model)
     decoder = model.decoder(exported=True, **SETTINGS) if postprocess == "nms" else None
     with staging(path, NEW) as (final, artefact):
         opened = convert(model, decoder)
-        _describe(opened, model, decoder)
+        describe(opened, model, decoder)
         content = without_outputs(opened, model.output if decoder else ())
         artefact.write_bytes(content.SerializeToString())
-        running = OnnxModel(model, artefact.read_bytes(), opened.SerializeToString(), decoder)
+        running = artefact_of(model, content, opened, decoder)
         report = certify(
             model,
             artefact,
@@ -87,7 +87,36 @@ def onnx(
     return report
 
 
-def _describe(proto, model, decoder):
+def _check(postprocess: str) -> None:
+    if postprocess not in POSTPROCESS:
+        raise ValueError(
+            f"`postprocess` must be one of {', '.join(POSTPROCESS)}. Received: {postprocess!r}."
+            f"{suggest(postprocess, POSTPROCESS)} Soft-NMS is in TFLite files and SavedModels."
+        )
+    onnx_libraries()
+
+
+def artefact_of(model: Detector, content: Any, opened: Any, decoder: Any) -> FileArtefact:
+    """An ONNX file as its check sees it.
+
+    Args:
+        model: the detector.
+        content: `ModelProto` of the file.
+        opened: of the same file with its raw outputs shown.
+        decoder: the one inside; None for raw outputs.
+    """
+    _, onnxruntime, _ = onnx_libraries()
+    return FileArtefact(
+        model,
+        OnnxModel(content.SerializeToString()),
+        OnnxModel(opened.SerializeToString()).run,
+        {"interpreter": f"onnxruntime {onnxruntime.__version__}"},
+        decoder.get_config() if decoder else {},
+        SETTINGS if decoder else {},
+    )
+
+
+def describe(proto: Any, model: Detector, decoder: Any) -> None:
     """Writes into the file what a program needs to know beside its inputs and outputs."""
     import onnx
 
@@ -109,54 +138,9 @@ def _describe(proto, model, decoder):
     )
 
 
-def operator_counts(proto) -> dict[str, int]:
+def operator_counts(proto: Any) -> dict[str, int]:
     """How often each operator occurs in an ONNX model."""
-    counts = {}
+    counts: dict[str, int] = {}
     for node in proto.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items()))
-
-
-class OnnxModel:
-    """An ONNX file as the check sees it.
-
-    Args:
-        model: the detector, which decodes where the file does not.
-        content: the file.
-        opened: the same file with its raw outputs shown.
-        decoder: the one inside; None for raw outputs.
-    """
-
-    in_original_pixels, channels = False, 3
-
-    def __init__(self, model, content: bytes, opened: bytes, decoder=None):
-        _, onnxruntime, _ = onnx_libraries()
-        self.model = model
-        self.decoding = decoder.get_config() if decoder else {}
-        self.decoder_settings = SETTINGS if decoder else {}
-        self.runtime = {"interpreter": f"onnxruntime {onnxruntime.__version__}"}
-        self.session, self.opened = (
-            onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"])
-            for each in (content, opened)
-        )
-
-    def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs; ONNX files have one signature without a name."""
-        return {"main": sorted(output.name for output in self.session.get_outputs())}
-
-    def raw(self, pixels) -> dict:
-        """Raw outputs of `(1, height, width, 3)` uint8."""
-        names = list(self.model.output)
-        return dict(zip(names, self.opened.run(names, {"images": pixels}), strict=True))
-
-    def calls(self, image, pixels) -> dict:
-        """Detections in the network's input; Keras decodes raw outputs."""
-        names = self.outputs()["main"]
-
-        def call():
-            found = dict(zip(names, self.session.run(names, {"images": pixels}), strict=True))
-            if "boxes" not in found:
-                found = to_numpy(self.model.decode(found))
-            return trim(found)
-
-        return {"main": call}

@@ -1,14 +1,17 @@
-"""Images of a request in TensorFlow's graph: decoded, resized, and the way back to their pixels."""
+"""Images of a request in TensorFlow's graph: decoded, resized, and the way back."""
+
+from typing import Any
 
 import numpy as np
 
 from keras_det.data.resize import tf_resize_image
+from keras_det.models import Detector
 
 # As the readers of `keras_det.data`: equal to Pillow bit by bit.
 JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
 
 
-def resize(model, image):
+def resize(model: Detector, image: Any) -> tuple[Any, Any, Any]:
     """The network's input, the way back (scale x, y, offset x, y), and (height, width)."""
     import tensorflow as tf
 
@@ -17,7 +20,7 @@ def resize(model, image):
     return pixels, tf.stack(back), tf.shape(image)[:2]
 
 
-def resized_signature(model):
+def resized_signature(model: Detector) -> tuple:
     """Types and shapes of what `resize` returns."""
     import tensorflow as tf
 
@@ -26,7 +29,7 @@ def resized_signature(model):
     return tuple(tf.TensorSpec(shape, kind) for shape, kind in specs)
 
 
-def read_rows(model, image_bytes):
+def read_rows(model: Detector, image_bytes: Any) -> tuple[Any, Any, Any, Any]:
     """Decodes and resizes every row; a row that does not decode becomes an empty image.
 
     An error inside `map_fn` fails the whole batch. `tf.data` is the one place in a graph that can
@@ -55,7 +58,7 @@ def read_rows(model, image_bytes):
     return tf.map_fn(row, image_bytes, fn_output_signature=signature)
 
 
-def decode_image(contents):
+def decode_image(contents: Any) -> Any:
     """uint8 `(height, width, 3)` RGB of a JPEG, PNG, BMP, GIF (its first frame) or opaque WebP."""
     import tensorflow as tf
 
@@ -66,7 +69,7 @@ def decode_image(contents):
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def decode_transparent_image(contents):
+def decode_transparent_image(contents: Any) -> Any:
     """The same of a WebP with transparency, which is dropped; of an animation the first frame.
 
     TensorFlow decodes a WebP only with the number of channels that the file has. Never ask it for
@@ -79,7 +82,7 @@ def decode_transparent_image(contents):
     return tf.ensure_shape(image, (None, None, 4))[..., :3]
 
 
-def to_original(boxes, back, sizes):
+def to_original(boxes: Any, back: Any, sizes: Any) -> Any:
     """Boxes `(batch, n, 4)` of the network's input in pixels of the original images, clipped."""
     import tensorflow as tf
 

@@ -1,25 +1,33 @@
 """SavedModel for TensorFlow Serving: images in, detections in their own pixels out."""
 
 import json
+import os
 import pathlib
+from typing import Any
 
-from keras_det.export.budget import Budget, check_budget
-from keras_det.export.certificate import certify
-from keras_det.export.evidence import check_images
-from keras_det.export.graph import exportable, frozen_network, save
-from keras_det.export.report import ExportReport
-from keras_det.export.serving_rows import read_rows, resize, resized_signature, to_original
-from keras_det.export.verify import trim
-from keras_det.export.warmup import check_warmup, replay, write_warmup
-from keras_det.export.writing import NEW, labels_text, publish
+from keras_det.export.check.budget import Budget, check_budget
+from keras_det.export.check.certificate import certify
+from keras_det.export.check.evidence import check_images
+from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.report import ExportReport
+from keras_det.export.network.graph import exportable, frozen_network, save
+from keras_det.export.to_saved_model.artefact import ServedModel
+from keras_det.export.to_saved_model.signatures import signatures
+from keras_det.export.to_saved_model.warmup import check_warmup, replay, write_warmup
 from keras_det.files import staging
+from keras_det.models import Detector
 
 # Of the contract in docs/serving.md: it rises when a name, type or meaning changes.
 SIGNATURES_VERSION = 1
 
 
 def saved_model(
-    model, path, *, images=None, budget: Budget | None = None, warmup: int = 0
+    model: Detector,
+    path: str | os.PathLike,
+    *,
+    images: Any = None,
+    budget: Budget | None = None,
+    warmup: int = 0,
 ) -> ExportReport:
     """Writes a SavedModel that runs without this package, and checks it.
 
@@ -37,7 +45,7 @@ def saved_model(
     Args:
         model: a detector; one of mixed precision is exported in float32.
         path: folder that does not exist yet; TensorFlow Serving wants a number: "served/1".
-        images: images to check on: uint8 arrays, paths or bytes. Default: drawn images.
+        images: images to check on: uint8 arrays, paths or bytes. Default: synthetic images.
         budget: how far it may be from the model. Default: 0.5 pixels, 1e-3 in score.
         warmup: largest batch size that the server forms. Requests of that size and of one image
             are written for it to run while it loads the model, and run here once. 0 writes none.
@@ -54,10 +62,10 @@ def saved_model(
     model, notes = exportable(model)
     pictures = check_images(images, model)
     with staging(path, NEW) as (final, artefact):
-        _write(model, artefact, warmup)
+        write(model, artefact, warmup)
         served = ServedModel(artefact)
         if warmup:
-            replay(artefact, served.signatures)
+            replay(artefact, served.model.signatures)
         report = certify(
             model,
             artefact,
@@ -73,8 +81,14 @@ def saved_model(
     return report
 
 
-def _write(model, folder: pathlib.Path, warmup: int) -> None:
-    """Saves the signatures and their version, the labels, and requests to warm up with."""
+def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
+    """Saves the signatures and their version, the labels, and requests to warm up with.
+
+    Args:
+        model: the detector, in float32.
+        folder: of the SavedModel.
+        warmup: largest batch size of the requests; 0 for none.
+    """
     import tensorflow as tf
 
     # The asset keeps the name of its file.
@@ -83,86 +97,10 @@ def _write(model, folder: pathlib.Path, warmup: int) -> None:
     module = tf.Module()
     module.labels = tf.saved_model.Asset(str(labels))
     network = frozen_network(model)
-    save(module, folder, _signatures(model, network))
+    save(module, folder, signatures(model, network))
     extra = folder / "assets.extra"
     extra.mkdir()
     version = {"signatures": SIGNATURES_VERSION}
     (extra / "signatures.json").write_text(json.dumps(version) + "\n", encoding="utf-8")
     if warmup:
         write_warmup(model, folder, warmup)
-
-
-def _signatures(model, network) -> dict:
-    import tensorflow as tf
-
-    height, width = model.image_size
-    decoder = model.decoder(exported=True)
-
-    def detect(pixels, back, sizes):
-        found = model.decode(network(pixels), decoder)
-        return {**found, "boxes": to_original(found["boxes"], back, sizes)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def serving_default(image_bytes):
-        pixels, back, sizes, valid = read_rows(model, image_bytes)
-        found = detect(pixels, back, sizes)
-        empty = {"boxes": 0.0, "scores": 0.0, "labels": -1, "num_detections": 0}
-        for name, value in found.items():
-            row = tf.reshape(valid, [-1] + [1] * (value.shape.rank - 1))
-            found[name] = tf.where(row, value, tf.cast(empty[name], value.dtype))
-        return {**found, "valid": valid}
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
-    def images(images):
-        signature = resized_signature(model)
-        rows = tf.map_fn(lambda x: resize(model, x), images, fn_output_signature=signature)
-        return detect(*rows)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, name="images")])
-    def raw(images):
-        return network(images)
-
-    return {"serving_default": serving_default, "images": images, "raw": raw}
-
-
-class ServedModel:
-    """A SavedModel as the check sees it.
-
-    Args:
-        folder: of the SavedModel.
-    """
-
-    in_original_pixels, decoder_settings, channels = True, {}, 3
-
-    def __init__(self, folder):
-        import tensorflow as tf
-
-        self.loaded = tf.saved_model.load(str(folder))
-        self.signatures = self.loaded.signatures
-        self.runtime = {"tensorflow": tf.__version__}
-
-    def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs by signature."""
-        return {
-            name: sorted(function.structured_outputs) for name, function in self.signatures.items()
-        }
-
-    def raw(self, pixels) -> dict:
-        """Raw outputs of `(1, height, width, 3)` uint8."""
-        return self._run("raw", images=pixels)
-
-    def calls(self, image, pixels) -> dict:
-        """Detections of one image through both signatures."""
-        import tensorflow as tf
-
-        encoded = tf.io.encode_png(image)[None]
-        return {
-            "serving_default": lambda: trim(self._run("serving_default", image_bytes=encoded)),
-            "images": lambda: trim(self._run("images", images=image[None])),
-        }
-
-    def _run(self, signature, **inputs):
-        import tensorflow as tf
-
-        tensors = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
-        return {k: v.numpy() for k, v in self.signatures[signature](**tensors).items()}

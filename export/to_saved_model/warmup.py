@@ -6,9 +6,11 @@ and kernels are prepared. With these requests the server pays for that before th
 
 import importlib.util
 import pathlib
+from typing import Any
 
 from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError
+from keras_det.models import Detector
 
 # The server looks for this name in the SavedModel.
 WARMUP_FILE = pathlib.PurePosixPath("assets.extra", "tf_serving_warmup_requests")
@@ -16,7 +18,7 @@ WARMUP_FILE = pathlib.PurePosixPath("assets.extra", "tf_serving_warmup_requests"
 GREY = 128
 
 
-def check_warmup(largest) -> int:
+def check_warmup(largest: int) -> int:
     """The largest batch size of the requests, 0 for none.
 
     Raises:
@@ -36,7 +38,7 @@ def check_warmup(largest) -> int:
     return largest
 
 
-def write_warmup(model, folder: pathlib.Path, largest: int) -> None:
+def write_warmup(model: Detector, folder: pathlib.Path, largest: int) -> None:
     """Writes requests for every signature, with one image and with `largest`, into a SavedModel."""
     import tensorflow as tf
 
@@ -62,7 +64,7 @@ def read_warmup(folder: pathlib.Path) -> list[tuple[str, dict]]:
     return requests
 
 
-def replay(folder: pathlib.Path, signatures) -> None:
+def replay(folder: pathlib.Path, signatures: dict[str, Any]) -> None:
     """Runs the requests as the server will: where one fails, it does not load the model."""
     import tensorflow as tf
 
@@ -70,7 +72,7 @@ def replay(folder: pathlib.Path, signatures) -> None:
         signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
 
 
-def _inputs(model, size: int) -> dict:
+def _inputs(model: Detector, size: int) -> dict:
     """TensorProtos by input name, by signature, for requests of `size` images."""
     import tensorflow as tf
 

@@ -2,47 +2,57 @@
 
 import dataclasses
 import hashlib
-import warnings
+import os
+from collections.abc import Callable
+from typing import Any
 
-from keras_det.errors import DataError, suggest
-from keras_det.export.budget import Budget, check_budget
-from keras_det.export.calibration import calibration_pixels, check_given
-from keras_det.export.certificate import certify
-from keras_det.export.contract import Choice
-from keras_det.export.conversion import choose_int8, convert, finished, make_decoder
-from keras_det.export.delegates import delegate_report, describe_delegates
-from keras_det.export.evidence import check_images
-from keras_det.export.flatbuffer import check_operators
-from keras_det.export.graph import exportable
-from keras_det.export.lite_model import LiteModel, SplitModel
-from keras_det.export.mediapipe import OPERATOR
-from keras_det.export.quantize import check_installed
-from keras_det.export.report import ExportError, ExportReport
-from keras_det.export.split import TAIL_SUFFIX, convert_tail, cut
-from keras_det.export.writing import NEW, labels_text, publish
+from keras_det.export.check.artefact import FileArtefact
+from keras_det.export.check.budget import Budget, check_budget
+from keras_det.export.check.certificate import certify
+from keras_det.export.check.evidence import Evidence, check_images
+from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.report import Comparison, ExportReport
+from keras_det.export.check.verify import compare
+from keras_det.export.int8.calibration import calibration_pixels
+from keras_det.export.int8.float_file import FloatFile
+from keras_det.export.int8.float_layers import choose_int8
+from keras_det.export.tflite_file.delegates import delegate_report, describe_delegates
+from keras_det.export.tflite_file.float16 import with_float16_kernels
+from keras_det.export.tflite_file.metadata import with_metadata
+from keras_det.export.tflite_file.operators import check_operators
+from keras_det.export.tflite_file.outputs import hide_outputs
+from keras_det.export.tflite_file.split import cut
+from keras_det.export.to_tflite.artefacts import body_and_tail, whole_file
+from keras_det.export.to_tflite.conversion import convert
+from keras_det.export.to_tflite.decoders import (
+    OPERATOR,
+    InConvention,
+    OperatorDecoder,
+    make_decoder,
+)
+from keras_det.export.to_tflite.options import Options
+from keras_det.export.to_tflite.tail import convert_tail
 from keras_det.files import staging
-
-QUANTIZE = ("float32", "float16", "dynamic", "int8")
-POSTPROCESS = ("builtin", "mediapipe", "split", "none")
-METADATA = ("mediapipe",)
-CHANNELS = (3, 1)
+from keras_det.models import Detector
+from keras_det.runtime.detections import OPERATOR_OUTPUTS
+from keras_det.runtime.lite_model import TAIL_SUFFIX
 
 
 def tflite(
-    model,
-    path,
+    model: Detector,
+    path: str | os.PathLike,
     *,
     quantize: str = "float32",
     postprocess: str = "builtin",
-    calibration=None,
-    image_size=None,
+    calibration: Any = None,
+    image_size: int | tuple[int, int] | None = None,
     channels: int = 3,
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     metadata: str | None = None,
-    images=None,
+    images: Any = None,
     budget: Budget | None = None,
-    on_progress=None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Writes a TFLite file and checks it.
 
@@ -92,7 +102,7 @@ def tflite(
         metadata: "mediapipe" writes what MediaPipe needs into the file, class names included; not
             with raw outputs. Default: no metadata.
         images: images to check on: a labelled `Dataset`, on which the average precision of both is
-            measured, or uint8 arrays, paths or bytes. Default: drawn images.
+            measured, or uint8 arrays, paths or bytes. Default: synthetic images.
         budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
             1e-3 in score, 1 pixel and 1e-2 for float16; with 8 bits 0.004 of average precision.
             For "int8" layers stay in float32 until it is kept, at most a quarter of them.
@@ -109,55 +119,60 @@ def tflite(
     Warns:
         UserWarning: `metadata` for a model trained on letterboxed images. MediaPipe stretches them.
     """
-    _check_choice("quantize", quantize, QUANTIZE)
-    _check_choice("postprocess", postprocess, POSTPROCESS)
-    _check_choice("channels", channels, CHANNELS)
-    thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
-    _check_mediapipe(model, postprocess, metadata, thresholds)
-    _check_metadata(metadata, postprocess, channels)
-    _check_calibration(quantize, calibration)
+    options = Options(
+        quantize, postprocess, metadata, channels, calibration, score_threshold, iou_threshold
+    )
     budget = check_budget(budget, quantize)
-    model, notes = exportable(model, image_size)
-    if metadata is not None:
-        model, more = _as_mediapipe_resizes(model)
-        notes += more
+    model, notes = options.prepared(model, image_size)
     pictures = check_images(images, model, channels)
-    decoder = make_decoder(model, postprocess, metadata, **thresholds)
-    settings = {"quantize": quantize, "postprocess": postprocess, "metadata": metadata}
+    decoder = make_decoder(model, postprocess, metadata, score_threshold, iou_threshold)
     with staging(path, NEW) as (final, artefact):
-        if quantize == "int8":
-            pixels, left_out = calibration_pixels(calibration, model, channels)
-            choice = choose_int8(model, decoder, pixels, pictures, budget, on_progress, channels)
-            opened, notes = choice.content, [*notes, *left_out, *choice.notes()]
-            settings.update(choice.settings(), calibration_images=len(pixels))
+        network = _network(model, decoder, options, pictures, budget, on_progress)
+        if postprocess == "split":
+            file = _split(model, network.content)
         else:
-            dtype, choice = "float32" if postprocess == "split" else "uint8", None
-            opened = convert(model, quantize, decoder, dtype, channels)
-        parts = _parts(model, opened, decoder, postprocess, metadata, channels)
-        artefact.write_bytes(parts.content)
-        report = _certified(
-            choice,
-            model=model,
-            artefact=artefact,
-            running=parts.running,
+            file = _whole(model, network.content, decoder, options)
+        artefact.write_bytes(file.content)
+        report = certify(
+            model,
+            artefact,
+            file.running,
             images=pictures,
             budget=budget,
             format="tflite",
-            settings={**settings, **parts.settings},
-            decoding=parts.running.decoding,
-            notes=[*notes, *parts.running.notes, *parts.notes],
+            settings={**options.settings, **network.settings, **file.settings},
+            decoding=file.running.decoding,
+            notes=[*notes, *network.notes, *file.running.notes, *file.notes],
+            refusal=network.refusal,
         )
         beside = {
             ".labels.txt": labels_text(model.class_names),
             ".certificate.json": report.to_json(),
-            **parts.beside,
+            **file.beside,
         }
         publish(artefact, final, beside)
     return report
 
 
 @dataclasses.dataclass(frozen=True)
-class _Parts:
+class _Network:
+    """A file in its final numbers that still shows raw outputs beside the detections.
+
+    Args:
+        content: of the file.
+        settings: what the report says about its numbers.
+        notes: what the reader of the report should know.
+        refusal: message where the check refuses it. Default: what differs.
+    """
+
+    content: bytes
+    settings: dict = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
     """The file that is kept, and what comes with it.
 
     Args:
@@ -169,19 +184,53 @@ class _Parts:
     """
 
     content: bytes
-    running: LiteModel | SplitModel
+    running: FileArtefact
     settings: dict
-    beside: dict
+    beside: dict[str, bytes] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def _parts(model, opened, decoder, postprocess, metadata, channels) -> _Parts:
-    """Makes of a file that shows everything what is kept."""
-    if postprocess != "split":
-        operators = check_operators(opened, OPERATOR if postprocess == "mediapipe" else None)
-        content = finished(model, opened, decoder, metadata)
-        running = LiteModel(model, content, opened, decoder, channels)
-        return _Parts(content, running, {"operators": operators}, {})
+def _network(
+    model: Detector,
+    decoder: Any,
+    options: Options,
+    pictures: Evidence,
+    budget: Budget,
+    on_progress: Callable[[str], None] | None,
+) -> _Network:
+    """Converts to float32, and from there to the numbers that were asked for."""
+    content = convert(model, decoder, options.input_dtype, options.channels)
+    if options.quantize == "float32":
+        return _Network(content)
+    if options.quantize == "float16":
+        return _Network(with_float16_kernels(content))
+    if options.quantize == "dynamic":
+        return _Network(FloatFile(content, model).dynamic())
+
+    def check(content: bytes) -> Comparison:
+        return compare(model, whole_file(model, content, content, decoder), pictures, budget)
+
+    pixels, left_out = calibration_pixels(options.calibration, model, options.channels)
+    choice = choose_int8(FloatFile(content, model), pixels, check, budget, on_progress)
+    settings = {**choice.settings(), "calibration_images": len(pixels)}
+    return _Network(choice.content, settings, (*left_out, *choice.notes()), choice.refusal())
+
+
+def _whole(model: Detector, opened: bytes, decoder: Any, options: Options) -> _File:
+    """One file, which no longer shows its raw outputs where it has detections."""
+    operators = check_operators(opened, OPERATOR if options.postprocess == "mediapipe" else None)
+    content = opened
+    if decoder is not None:
+        in_convention = isinstance(decoder, OperatorDecoder | InConvention)
+        content = hide_outputs(opened, model.output, OPERATOR_OUTPUTS if in_convention else ())
+    if options.metadata is not None:
+        content = with_metadata(content, name=model.name, class_names=model.class_names)
+    running = whole_file(model, content, opened, decoder)
+    return _File(content, running, {"operators": operators})
+
+
+def _split(model: Detector, opened: bytes) -> _File:
+    """A body, and a tail that decodes what it gives."""
     body, joints = cut(opened)
     decoder = model.decoder(exported=True)
     tail = convert_tail(model, decoder, joints)
@@ -192,88 +241,6 @@ def _parts(model, opened, decoder, postprocess, metadata, channels) -> _Parts:
         "tail_sha256": hashlib.sha256(tail).hexdigest(),
         "delegates": delegates,
     }
-    running = SplitModel(model, body, tail, joints, decoder, channels)
+    running = body_and_tail(model, body, tail, joints, decoder)
     notes = tuple(describe_delegates(delegates))
-    return _Parts(body, running, settings, {TAIL_SUFFIX: tail}, notes)
-
-
-def _certified(choice: Choice | None, **arguments) -> ExportReport:
-    """`certify`; where int8 is refused, what was tried for it is the message."""
-    try:
-        return certify(**arguments)
-    except ExportError as error:
-        if choice is None:
-            raise
-        raise ExportError(choice.refusal(), error.report) from None
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(str, choices))}. Received: {value!r}."
-            f"{suggest(value, choices)}"
-        )
-
-
-def _check_calibration(quantize, calibration):
-    """Raises DataError where it is missing, or given to a format that has no use for it."""
-    if quantize in ("dynamic", "int8"):
-        check_installed()
-    if quantize == "int8":
-        check_given(calibration)
-    elif calibration is not None:
-        raise DataError(
-            f'`calibration` is for quantize="int8". Received: quantize={quantize!r}. Leave it out, '
-            'or export with quantize="int8".'
-        )
-
-
-def _check_mediapipe(model, postprocess, metadata, thresholds):
-    """Raises DataError where an argument needs another: the command line passes them on."""
-    if metadata is not None:
-        _check_choice("metadata", metadata, METADATA)
-    given = [name for name, value in thresholds.items() if value is not None]
-    if given and postprocess != "mediapipe":
-        raise DataError(
-            f'`{given[0]}` is for postprocess="mediapipe". Received: postprocess={postprocess!r}. '
-            'Leave it out, or export with postprocess="mediapipe".'
-        )
-    if postprocess == "mediapipe" and not hasattr(model, "anchors"):
-        raise DataError(
-            'postprocess="mediapipe" is for a detector with anchors: its operator takes one box '
-            f"and the scores of all classes from each. Received: {type(model).__name__}. Export it "
-            'with postprocess="builtin".'
-        )
-
-
-def _check_metadata(metadata, postprocess, channels):
-    """Raises DataError where there is nothing that metadata could describe."""
-    if metadata is None:
-        return
-    if postprocess in ("none", "split"):
-        raise DataError(
-            "`metadata` describes detections, not raw outputs. Received: "
-            f'metadata={metadata!r}, postprocess="{postprocess}". Export with '
-            'postprocess="builtin".'
-        )
-    if channels != 3:
-        raise DataError(
-            "MediaPipe takes images of three channels. Received: "
-            f"metadata={metadata!r}, channels={channels}. Leave one of them out."
-        )
-
-
-def _as_mediapipe_resizes(model) -> tuple:
-    """The model that resizes as MediaPipe does, and notes on how it differs from the one given."""
-    mode = model.resize_policy["mode"]
-    if mode == "mediapipe":
-        return model, []
-    if mode == "stretch":
-        note = "compared on images sampled as MediaPipe does, beside the half-pixel offset"
-        return model.with_changes(resize_mode="mediapipe"), [note]
-    note = (
-        "MediaPipe stretches images to the network's input, and this model was trained on "
-        'letterboxed ones: train it with resize_mode="mediapipe"'
-    )
-    warnings.warn(f"{note}.", UserWarning, stacklevel=3)
-    return model.with_changes(resize_mode="mediapipe"), [note]
+    return _File(body, running, settings, {TAIL_SUFFIX: tail}, notes)

@@ -5,8 +5,8 @@ import pathlib
 
 import click
 
-from keras_det.cli.command import Command
-from keras_det.cli.files import ENGINES, load_any_model, new_folder, say_where
+from keras_det.cli.command import Command, user_input
+from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole
 
@@ -38,12 +38,13 @@ def predict(model, images, out, score_threshold, engine):
     results: boxes are [x, y, width, height] in pixels of the image, category_id is the index of the
     class, image_id the place of the image in the list, from 0.
     """
-    from keras_det.cli.engines import with_engine
-
     folder = new_folder(out)
     paths = find_images(images)
     names = picture_names(paths)
-    detector, sentence = with_engine(model, load_any_model(model), engine, len(paths))
+    detector, sentence = choose_engine(model, engine, len(paths))
+    if hasattr(detector, "check_threshold"):
+        with user_input():
+            detector.check_threshold(score_threshold)
     click.echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
     rows, failed = [], []
@@ -62,6 +63,23 @@ def predict(model, images, out, score_threshold, engine):
         raise DataError(f"At least one of the {len(paths)} images must decode. {failed[0]}")
     write_json(folder / "detections.json", rows)
     say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
+
+
+def choose_engine(model: str, engine: str, num_images: int):
+    """The detector that MODEL means, on an engine, and a sentence on which one that is."""
+    from keras_det.runtime.engines import with_engine
+
+    detector = load_any_model(model)
+    is_exported = hasattr(detector, "engine")
+    path = pathlib.Path(model) if is_exported else find_model(model)
+    return with_engine(detector, engine, path, num_images, convert)
+
+
+def convert(detector, engine: str) -> bytes:
+    """The network of a detector for an engine; loads what converts only where it is needed."""
+    from keras_det.export.engine_networks import network_for
+
+    return network_for(detector, engine)
 
 
 def detect_and_draw(detector, path: pathlib.Path, score_threshold: float):

@@ -1,182 +1,251 @@
-"""Exported files as detectors: the part of `Detector` that `keras-det predict` needs."""
+"""`load_exported`: an exported file as a detector."""
 
 import json
 import os
 import pathlib
+from typing import Any, Protocol
 
 import numpy as np
 
-from keras_det.errors import DataError
+from keras_det.data.resize import resize_image
+from keras_det.errors import DataError, suggest
+from keras_det.runtime.detections import in_original_pixels, trim
+from keras_det.runtime.libraries import cores, litert_interpreter
+from keras_det.runtime.lite_model import TAIL_SUFFIX, LiteModel, tail_of
+from keras_det.runtime.onnx_model import OnnxModel
+from keras_det.runtime.pixels import as_shown
+from keras_det.runtime.running import RunningDetector, named
+from keras_det.runtime.saved_model import LABELS, SavedModel
 
+SUFFIXES = (".tflite", ".onnx")
 NO_BOXES = (
     "A {kind} file must give boxes. Received: {path}, which gives raw outputs. Export it with "
     'postprocess="{postprocess}".'
 )
 
 
-class SavedModel:
-    """A SavedModel of `keras_det.export`, through its signature for images of any size."""
+class ExportedDetector(RunningDetector):
+    """A detector in an exported file, with the `detect` of a Keras detector.
+
+    `load_exported` makes them.
+
+    Attributes:
+        path: the file or folder.
+        engine: what runs it: "litert", "onnx" or "tensorflow".
+        class_names: index k means `class_names[k]`.
+        image_size: (height, width) of the network's input in pixels.
+        score_threshold: what the decoder in the file leaves out; None where it is not known.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        class_names: list[str],
+        image_size: tuple[int, int],
+        score_threshold: float | None,
+    ):
+        self.path, self.class_names = path, list(class_names)
+        self.image_size = tuple(image_size)
+        self.score_threshold = score_threshold
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        names = ", ".join(self.class_names[:4]) + (", …" if len(self.class_names) > 4 else "")
+        return (
+            f"<ExportedDetector {self.path.name}: {self.engine}, {height} x {width} pixels, "
+            f"{len(self.class_names)} classes ({names})>"
+        )
+
+    def check_threshold(self, score_threshold: float | None) -> None:
+        super().check_threshold(score_threshold)
+        if score_threshold is None or self.score_threshold is None:
+            return
+        if score_threshold < self.score_threshold:
+            raise ValueError(
+                f"`score_threshold` must be at least {self.score_threshold:g}, that of the decoder "
+                f"inside the file. Received: {score_threshold:g} for {self.path}. Leave it out for "
+                "all that the file finds."
+            )
+
+
+class Runner(Protocol):
+    """What runs a network of one input size: `LiteModel` or `OnnxModel`."""
+
+    channels: int
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+class FileDetector(ExportedDetector):
+    """A file whose network takes images of one size, which are resized before it.
+
+    Args:
+        path: of the file.
+        engine: "litert" or "onnx".
+        runner: what runs it.
+        facts: `class_names`, `preprocessing` and `decoding`, as certificates hold them.
+
+    Raises:
+        KeyError, TypeError, ValueError: facts are missing or wrong.
+    """
+
+    def __init__(self, path: pathlib.Path, engine: str, runner: Runner, facts: dict[str, Any]):
+        preprocessing = facts["preprocessing"]
+        height, width = preprocessing["image_size"]
+        super().__init__(
+            path,
+            facts["class_names"],
+            (height, width),
+            facts["decoding"].get("score_threshold"),
+        )
+        self.engine, self.runner = engine, runner
+        self.resize_policy = {"mode": preprocessing["resize_mode"], "size": self.image_size}
+        self.fill_color = tuple(preprocessing["fill_color"])
+
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+        shown = as_shown(image, self.runner.channels)
+        pixels, transform = resize_image(shown, self.resize_policy, self.fill_color)
+        found = trim(self.runner.run(pixels[None]))
+        found = in_original_pixels(found, transform, image.shape)
+        return named(found, self.class_names, score_threshold)
+
+
+class FolderDetector(ExportedDetector):
+    """A SavedModel, which resizes images itself."""
 
     engine = "tensorflow"
 
-    def __init__(self, folder: pathlib.Path):
-        import tensorflow as tf
+    def __init__(
+        self,
+        path: pathlib.Path,
+        model: SavedModel,
+        class_names: list[str],
+        image_size: tuple[int, int],
+        score_threshold: float | None,
+    ):
+        super().__init__(path, class_names, image_size, score_threshold)
+        self.model = model
 
-        self.loaded = tf.saved_model.load(str(folder))
-        self.signature = self.loaded.signatures.get("images")
-        labels = folder / "assets" / "labels.txt"
-        if self.signature is None or not labels.is_file():
-            raise DataError(
-                "A SavedModel must have the signature `images` and assets/labels.txt. Received: "
-                f"{folder}. Give one that `keras-det export` wrote."
-            )
-        self.class_names = labels.read_text(encoding="utf-8").splitlines()
-
-    def detect(self, image: np.ndarray, score_threshold: float) -> dict:
-        """As `Detector.detect` for one uint8 image."""
-        import tensorflow as tf
-
-        found = self.signature(images=tf.constant(image[None]))
-        found = {name: value.numpy() for name, value in found.items()}
-        return _trimmed(found, self.class_names, score_threshold)
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+        found = trim(self.model.run("images", images=image[None]))
+        return named(found, self.class_names, score_threshold)
 
 
-class FileModel:
-    """A file whose network takes images of one size, and what is done before and after it.
+def load_exported(path: str | os.PathLike) -> ExportedDetector:
+    """Opens an exported file for `detect`.
 
-    Subclasses set `class_names`, `preprocessing` (how images are resized) and define `run`, from
-    uint8 `(1, height, width, 3)` to detections in pixels of that input.
+        keras_det.load_exported("model.tflite").detect("photo.jpg", score_threshold=0.3)
+
+    Images are read and resized, and boxes are given, as `Detector.detect` does it; the decoder is
+    the one inside the file. A `.tflite` file must lie beside its `.certificate.json`, and one
+    exported with postprocess="split" beside its tail.
+
+    Args:
+        path: a `.tflite` or `.onnx` file, or the folder of a SavedModel, written by
+            `keras_det.export`.
+
+    Raises:
+        DataError: there is no such file, it is damaged or gives raw outputs, or what must lie
+            beside it is missing; or the package that runs it is not installed.
     """
-
-    def detect(self, image: np.ndarray, score_threshold: float) -> dict:
-        """As `Detector.detect` for one uint8 image."""
-        from keras_det.data.resize import resize_image
-        from keras_det.export.accuracy import in_original_pixels
-        from keras_det.export.evidence import as_shown
-
-        policy = {
-            "mode": self.preprocessing["resize_mode"],
-            "size": tuple(self.preprocessing["image_size"]),
-        }
-        channels = self.preprocessing.get("channels", 3)
-        shown = as_shown(image, channels)
-        pixels, transform = resize_image(shown, policy, self.preprocessing["fill_color"])
-        found = self.run(pixels[None, ..., :channels])
-        found = in_original_pixels(found, transform, image.shape)
-        return _trimmed(found, self.class_names, score_threshold)
-
-
-class LiteModel(FileModel):
-    """A TFLite file of `keras_det.export`; its certificate says how images are resized."""
-
-    engine = "litert"
-
-    def __init__(self, path: pathlib.Path):
-        from keras_det.export.split import tail_of
-
-        certificate = path.with_name(f"{path.name}.certificate.json")
-        interpreter = litert_interpreter(path)
-        try:
-            content = json.loads(certificate.read_text(encoding="utf-8"))
-            self.class_names = list(content["class_names"])
-            self.preprocessing = content["preprocessing"]
-            # The runner is only valid while its interpreter lives.
-            files = [path, tail_of(path)] if tail_of(path).exists() else [path]
-            self.interpreters = [
-                interpreter(model_path=str(file), num_threads=cores()) for file in files
-            ]
-            self.runners = [each.get_signature_runner() for each in self.interpreters]
-        except (FileNotFoundError, KeyError, ValueError) as error:
-            raise DataError(
-                f"A .tflite file must be whole and lie beside {certificate.name}. Received: "
-                f"{path} ({error}). Export it again with `keras-det export`."
-            ) from error
-        if not {"boxes", "locations"} & set(self.runners[-1].get_output_details()):
-            raise DataError(NO_BOXES.format(kind=".tflite", path=path, postprocess="builtin"))
-
-    def run(self, pixels) -> dict:
-        """Detections of `(1, height, width, 3)` uint8."""
-        kind = self.runners[0].get_input_details()["images"]["dtype"]
-        found = {"images": pixels.astype(kind)}
-        for runner in self.runners:  # a body, then its tail
-            found = dict(runner(**found))
-        if "locations" in found:
-            from keras_det.export.mediapipe import as_detections
-
-            found = as_detections(found, self.preprocessing["image_size"])
-        return found
-
-
-class OnnxModel(FileModel):
-    """An ONNX file of `keras_det.export`, which also says how images are resized."""
-
-    engine = "onnx"
-
-    def __init__(self, path: pathlib.Path):
-        self.session = onnx_session(path)
-        try:
-            properties = self.session.get_modelmeta().custom_metadata_map
-            self.class_names = json.loads(properties["class_names"])
-            self.preprocessing = json.loads(properties["preprocessing"])
-        except (KeyError, ValueError) as error:
-            raise DataError(
-                "An .onnx file must hold the properties class_names and preprocessing. Received: "
-                f"{path} ({error}). Give one that `keras-det export` wrote."
-            ) from error
-        self.names = [output.name for output in self.session.get_outputs()]
-        if "boxes" not in self.names:
-            raise DataError(NO_BOXES.format(kind=".onnx", path=path, postprocess="nms"))
-
-    def run(self, pixels) -> dict:
-        """Detections of `(1, height, width, 3)` uint8."""
-        return dict(zip(self.names, self.session.run(self.names, {"images": pixels}), strict=True))
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def litert_interpreter(what):
-    """LiteRT's interpreter class; DataError naming what needs it where it is not installed."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
+    path = pathlib.Path(path)
+    if not path.exists():
+        near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
-            f"A .tflite file needs the package ai-edge-litert. Received: {what}, without it. "
-            'Install it with pip install "keras-det[edge]".'
-        ) from None
-    return Interpreter
+            f"An exported file must exist. Received: {path}.{suggest(path.name, near)} Write one "
+            "with keras_det.export or `keras-det export`."
+        )
+    if path.is_dir():
+        return _open_saved_model(path)
+    if path.name.endswith(TAIL_SUFFIX):
+        raise DataError(
+            f"The second file of a split export is opened with its first. Received: {path}. Give "
+            f"{path.name.removesuffix(TAIL_SUFFIX)}, beside which it lies."
+        )
+    if path.suffix == ".tflite":
+        return _open_tflite(path)
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    keras = ' Open it with keras_det.load_model("…").' if path.suffix == ".keras" else ""
+    raise DataError(
+        f"An exported file must be a {' or '.join(SUFFIXES)} file or a SavedModel's folder. "
+        f"Received: {path}.{keras or ' Write one with keras_det.export.'}"
+    )
 
 
-def onnx_session(model):
-    """An ONNX Runtime session on the CPU of a path or a file's bytes; DataError where it fails."""
+def _open_tflite(path: pathlib.Path) -> ExportedDetector:
+    interpreter = litert_interpreter(path)
+    certificate = path.with_name(f"{path.name}.certificate.json")
     try:
-        import onnxruntime
-    except ImportError:
+        facts = json.loads(certificate.read_text(encoding="utf-8"))
+        files = [path]
+        if facts["settings"]["postprocess"] == "split":
+            files.append(_tail_beside(path))
+        runner = LiteModel(*files, interpreter=interpreter, threads=cores())
+        detector = FileDetector(path, "litert", runner, facts)
+    except DataError:
+        raise
+    # A damaged file is a ValueError or a RuntimeError of the interpreter.
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise DataError(
-            "An .onnx file needs the package onnxruntime. Received: "
-            f"{'a network' if isinstance(model, bytes) else model}, without it. Install it with "
-            'pip install "keras-det[onnx]".'
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    options.log_severity_level = 3
-    content = model if isinstance(model, bytes) else str(model)
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own kinds, one for each reason
-        raise DataError(
-            f"An .onnx file must be whole. Received: {model if content is not model else 'bytes'} "
-            f"({error}). Export it again with `keras-det export`."
+            f"A .tflite file must be whole and lie beside {certificate.name}. Received: "
+            f"{path} ({error}). Export it again with `keras-det export`."
         ) from error
+    _check_boxes(runner.runners[-1].get_output_details(), ".tflite", path, "builtin")
+    return detector
 
 
-def _trimmed(found: dict, class_names, score_threshold: float) -> dict:
-    """Detections of a batch of one as `Detector.detect` gives them."""
-    count = int(found["num_detections"][0])
-    keep = found["scores"][0, :count] > score_threshold
-    result = {name: found[name][0, :count][keep] for name in ("boxes", "scores", "labels")}
-    names = [class_names[label] for label in result["labels"]]
-    return {**result, "num_detections": len(names), "class_names": names}
+def _tail_beside(path: pathlib.Path) -> pathlib.Path:
+    tail = tail_of(path)
+    if not tail.exists():
+        raise DataError(
+            f'A file exported with postprocess="split" must lie beside its second file. Received: '
+            f"{path}, without {tail.name}. Copy that file there too."
+        )
+    return tail
+
+
+def _open_onnx(path: pathlib.Path) -> ExportedDetector:
+    runner = OnnxModel(path, cores())
+    try:
+        detector = FileDetector(path, "onnx", runner, runner.properties())
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            "An .onnx file must hold the properties class_names and preprocessing. Received: "
+            f"{path} ({error}). Give one that `keras-det export` wrote."
+        ) from error
+    _check_boxes(runner.names, ".onnx", path, "nms")
+    return detector
+
+
+def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
+    if not (folder / "saved_model.pb").is_file():
+        raise DataError(
+            f"A SavedModel's folder must hold saved_model.pb. Received: {folder}. Give the folder "
+            'that keras_det.export.saved_model wrote, "served/1" and not "served".'
+        )
+    model, labels = SavedModel(folder), folder / LABELS
+    if not {"images", "raw"} <= set(model.signatures) or not labels.is_file():
+        raise DataError(
+            "A SavedModel must have the signatures `images` and `raw`, and assets/labels.txt. "
+            f"Received: {folder}. Give one that `keras-det export` wrote."
+        )
+    shape = model.signatures["raw"].structured_input_signature[1]["images"].shape
+    names = labels.read_text(encoding="utf-8").splitlines()
+    return FolderDetector(
+        folder, model, names, (int(shape[1]), int(shape[2])), _threshold_beside(folder)
+    )
+
+
+def _threshold_beside(folder: pathlib.Path) -> float | None:
+    """The score threshold that a certificate knows; a SavedModel also runs without one."""
+    try:
+        text = folder.with_name(f"{folder.name}.certificate.json").read_text(encoding="utf-8")
+        return float(json.loads(text)["decoding"]["score_threshold"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _check_boxes(outputs, kind: str, path: pathlib.Path, postprocess: str) -> None:
+    if not {"boxes", "locations"} & set(outputs):
+        raise DataError(NO_BOXES.format(kind=kind, path=path, postprocess=postprocess))

@@ -12,9 +12,9 @@ from keras_det import export
 from keras_det.data import Dataset, drawn_images
 from keras_det.data.sample import Sample
 from keras_det.errors import DataError
-from keras_det.export import litert
-from keras_det.export.accuracy import exceeds
-from keras_det.export.writing import weights_sha256
+from keras_det.export.check.average_precision import exceeds
+from keras_det.export.check.publishing import weights_sha256
+from keras_det.export.to_tflite import tflite as module
 from keras_det.training.evaluate import evaluate
 from tests.export.tiny import one_weight, tiny, wrong_mean
 
@@ -98,7 +98,7 @@ def test_few_detections_are_not_judged(tmp_path):
 
 def damaged(change):
     """A converter whose files are those of a changed model."""
-    convert = litert.convert
+    convert = module.convert
 
     def convert_other(model, *arguments, **settings):
         other = tiny(image_size=(96, 128))
@@ -127,7 +127,7 @@ def swapped_axes(other):
     ],
 )
 def test_no_damaged_file_is_kept(model, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(litert, "convert", damaged(change))
+    monkeypatch.setattr(module, "convert", damaged(change))
     with pytest.raises(export.ExportError, match=message):
         export.tflite(model, tmp_path / "x.tflite")
     assert list(tmp_path.iterdir()) == []
@@ -141,7 +141,7 @@ def test_average_precision_is_judged_where_the_budget_says_so(
     report = export.tflite(model, tmp_path / "x.tflite", images=labelled, budget=budget)
     assert report.comparison.judged == ("average precision",)
     assert "passed on average precision only; detections: not judged" in report.verdict
-    monkeypatch.setattr(litert, "convert", damaged(swapped_axes))
+    monkeypatch.setattr(module, "convert", damaged(swapped_axes))
     with pytest.raises(export.ExportError, match=r"AP 0\.\d+ with Keras.* allowed 0.004") as caught:
         export.tflite(model, tmp_path / "y.tflite", images=labelled, budget=budget)
     precision = caught.value.report.comparison.precision

@@ -9,9 +9,11 @@ import pytest
 from keras_det import export
 from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
-from keras_det.export.evidence import check_images
-from keras_det.export.matching import match
-from keras_det.export.verify import Check, RawErrors, compare, trim
+from keras_det.export.check.evidence import check_images
+from keras_det.export.check.matching import match
+from keras_det.export.check.raw_errors import RawErrors
+from keras_det.export.check.verify import Check, compare
+from keras_det.runtime.detections import trim
 from tests.export.tiny import one_weight, tiny, wrong_mean
 
 BUDGET = export.BUDGETS["float32"]

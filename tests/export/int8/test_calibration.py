@@ -7,8 +7,8 @@ from PIL import Image
 from keras_det.data import draw_shapes_dataset, load
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export import calibration
-from keras_det.export.calibration import calibration_pixels
+from keras_det.export.int8 import calibration
+from keras_det.export.int8.calibration import calibration_pixels
 from tests.export.tiny import tiny
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from keras_det.export.budget import BUDGETS
-from keras_det.export.contract import keep_accuracy
-from keras_det.export.report import Comparison
+from keras_det.export.check.budget import BUDGETS
+from keras_det.export.check.report import Comparison
+from keras_det.export.int8.float_layers import keep_accuracy
 
 BUDGET = BUDGETS["int8"]
 ERRORS = {f"layer_{i}": 1.0 / (i + 1) for i in range(30)}

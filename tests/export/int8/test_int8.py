@@ -1,6 +1,7 @@
 """8-bit TFLite files: which layers are quantised, how, and what they compute."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -10,11 +11,13 @@ from keras_det import export
 from keras_det.data import draw_shapes_dataset, drawn_images, load
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export.calibration import calibration_pixels, observed_ranges
-from keras_det.export.conversion import convert, make_decoder
-from keras_det.export.flatbuffer import operator_counts
-from keras_det.export.graph import exportable
-from keras_det.export.quantize import FloatFile, layer_name
+from keras_det.export.int8.calibration import calibration_pixels, observed_ranges
+from keras_det.export.int8.float_file import FloatFile, layer_name
+from keras_det.export.int8.quantizer import PACKAGES
+from keras_det.export.network.graph import exportable
+from keras_det.export.tflite_file.operators import operator_counts
+from keras_det.export.to_tflite.conversion import convert
+from keras_det.export.to_tflite.decoders import make_decoder
 from keras_det.models import quantize_aware
 from tests.export.tiny import tiny
 
@@ -34,7 +37,7 @@ def network():
     """A detector, its file in float32 with float input, ranges and the pixels they are of."""
     model = tiny(image_size=SIZE)
     decoder = make_decoder(model, "builtin")
-    file = FloatFile(convert(model, "float32", decoder, dtype="float32"), model)
+    file = FloatFile(convert(model, decoder, dtype="float32"), model)
     pixels, _ = calibration_pixels(calibration(), model)
     return model, file, observed_ranges(file.content, file.tensors, file.pixels, pixels), pixels
 
@@ -233,7 +236,8 @@ def test_calibration_is_asked_for(tmp_path):
 
 
 def test_without_the_quantiser(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ai_edge_quantizer", None)
+    for package in PACKAGES:
+        monkeypatch.setitem(sys.modules, package, None)
     model = tiny(image_size=SIZE)
     with pytest.raises(DataError, match=r"ai-edge-quantizer.*keras-det\[quantize\]"):
         export.tflite(model, tmp_path / "x.tflite", quantize="dynamic")
@@ -252,7 +256,7 @@ def apart(model, seed=0):
 
 def int8_errors(model, expected, images):
     """RMS of what the int8 file gives, in standard deviations, against given raw outputs."""
-    file = FloatFile(convert(model, "float32", dtype="float32"), model)
+    file = FloatFile(convert(model, dtype="float32"), model)
     pixels, _ = calibration_pixels(images, model)
     content = file.int8(observed_ranges(file.content, file.tensors, file.pixels, pixels))
     run = opened(content)[1]

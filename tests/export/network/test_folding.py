@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_det.export.folding import fold
-from keras_det.export.graph import frozen_network
+from keras_det.export.network.folding import fold
+from keras_det.export.network.graph import frozen_network
 from tests.export.tiny import tiny
 
 X = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype("float32")

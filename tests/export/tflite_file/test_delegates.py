@@ -5,9 +5,9 @@ import tempfile
 import numpy as np
 import pytest
 
-from keras_det.export.delegates import DELEGATES, delegate_report, describe_delegates
-from keras_det.export.flatbuffer import operator_counts
-from keras_det.export.upsampling import with_resizes
+from keras_det.export.tflite_file.delegates import DELEGATES, delegate_report, describe_delegates
+from keras_det.export.tflite_file.operators import operator_counts
+from keras_det.export.tflite_file.upsampling import with_resizes
 from keras_det.layers.resample import nearest_upsample
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,8 @@ from keras_det import CornerNet, export
 from keras_det.backbones import Hourglass
 from keras_det.data import drawn_images
 from keras_det.errors import DataError
-from keras_det.export.onnx_graph import _append_suppression, convert
+from keras_det.export.to_onnx.conversion import convert
+from keras_det.export.to_onnx.suppression import append_suppression
 from tests.export.test_retinanet import detector
 from tests.export.tiny import tiny
 
@@ -99,7 +100,7 @@ def test_nothing_is_computed_twice(exported):
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     # The backbone's 5, 8 nodes of 2 kernels, 2 heads * 5 levels * (1 hidden + 1 prediction) of 2.
     assert counts["Conv"] == 5 + 8 * 2 + 20 * 2
-    # Weights of nodes as in `test_litert`; pixels only lose their mean.
+    # Weights of nodes as in `test_tflite`; pixels only lose their mean.
     assert counts["Mul"] == 4 * 2 + 3 * 3 + 2 and counts["Sub"] == 1
     assert not {"BatchNormalization", "Div", "Tile", "Loop"} & set(counts)
     assert [node.op_type for node in graph.node][:3] == ["Transpose", "Cast", "Sub"]
@@ -156,7 +157,7 @@ def suppression(decoder, batch):
         )
     }
     graph = helper.make_graph([], "end", list(values.values()), list(values.values()))
-    _append_suppression(onnx, graph, decoder)
+    append_suppression(onnx, graph, decoder)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     proto.ir_version = 8
     return run(proto.SerializeToString(), **{f"candidate_{k}": v for k, v in batch.items()})
@@ -192,7 +193,7 @@ def test_a_wrong_file_is_not_kept(exported, tmp_path, monkeypatch):
         tensor.CopyFrom(onnx.numpy_helper.from_array(values.copy(), tensor.name))
         return proto
 
-    monkeypatch.setattr("keras_det.export.onnx_file.convert", swapped)
+    monkeypatch.setattr("keras_det.export.to_onnx.onnx.convert", swapped)
     with pytest.raises(export.ExportError, match="`class_logits` differs by"):
         export.onnx(model, tmp_path / "wrong.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -16,11 +16,11 @@ from PIL import Image
 from keras_det import export
 from keras_det.data import drawn_images, read_image
 from keras_det.errors import DataError
-from keras_det.export import serving
-from keras_det.export.serving import SIGNATURES_VERSION
-from keras_det.export.serving_rows import decode_image, decode_transparent_image
-from tests.export.pictures import encoded, with_transparency
+from keras_det.export.to_saved_model import saved_model
+from keras_det.export.to_saved_model.rows import decode_image, decode_transparent_image
+from keras_det.export.to_saved_model.saved_model import SIGNATURES_VERSION
 from tests.export.tiny import tiny
+from tests.export.to_saved_model.pictures import encoded, with_transparency
 
 pytestmark = pytest.mark.slow
 
@@ -262,7 +262,7 @@ def test_existing_artefact_is_not_overwritten(exported):
 def test_failed_check_leaves_nothing(exported, tmp_path, monkeypatch):
     written = exported[1]  # writing it again would only take time
     monkeypatch.setattr(
-        serving, "_write", lambda model, path, warmup: shutil.copytree(written, path)
+        saved_model, "write", lambda model, path, warmup: shutil.copytree(written, path)
     )
     narrow = export.Budget(box_pixels=1e-9, score=1e-12, raw=1e-12, raw_largest=1, rounding=0)
     with pytest.raises(export.ExportError, match="standard deviations.*Nothing was kept") as error:

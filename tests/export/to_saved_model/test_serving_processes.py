@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_det.data import drawn_images
-from tests.export.pictures import encoded, good_and_corrupt_rows
+from tests.export.to_saved_model.pictures import encoded, good_and_corrupt_rows
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 
 from keras_det import export
 from keras_det.errors import DataError
-from keras_det.export import serving, warmup
-from keras_det.export.writing import sha256
+from keras_det.export.to_saved_model import saved_model, warmup
+from keras_det.files import tree_digest
 from tests.export.conftest import WARMUP
 from tests.export.tiny import tiny
 
@@ -71,7 +71,7 @@ def test_export_fails_where_a_request_fails(exported, folder, tmp_path, monkeypa
     def wrong(model, size):
         return {"raw": {"images": tf.make_tensor_proto(1, tf.uint8, (size, 200, 200, 3))}}
 
-    monkeypatch.setattr(serving, "_write", write)
+    monkeypatch.setattr(saved_model, "write", write)
     monkeypatch.setattr(warmup, "_inputs", wrong)
     with pytest.raises(tf.errors.InvalidArgumentError):
         export.saved_model(exported[0], tmp_path / "1", warmup=1)
@@ -81,11 +81,11 @@ def test_export_fails_where_a_request_fails(exported, folder, tmp_path, monkeypa
 def test_certificate_covers_the_requests(exported, folder):
     _, _, report = exported
     assert report.settings == {"signatures": 1, "warmup": WARMUP}
-    assert report.sha256 == sha256(folder)
+    assert report.sha256 == tree_digest(folder)
     content = (folder / FILE).read_bytes()
     try:
         (folder / FILE).write_bytes(content[:-1])
-        assert sha256(folder) != report.sha256
+        assert tree_digest(folder) != report.sha256
     finally:
         (folder / FILE).write_bytes(content)
 

@@ -16,11 +16,14 @@ from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.decode import AnchorDecoder
 from keras_det.errors import DataError
-from keras_det.export.conversion import convert, make_decoder
-from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
-from keras_det.export.graph import save
-from keras_det.export.mediapipe import OPERATOR, OUTPUTS, OperatorDecoder, as_detections
-from keras_det.export.metadata import detector_metadata, with_metadata
+from keras_det.export.network.graph import save
+from keras_det.export.tflite_file.float16 import with_float16_kernels
+from keras_det.export.tflite_file.metadata import detector_metadata, with_metadata
+from keras_det.export.tflite_file.operators import check_operators, operator_counts
+from keras_det.export.tflite_file.outputs import hide_outputs
+from keras_det.export.to_tflite.conversion import convert
+from keras_det.export.to_tflite.decoders import OPERATOR, OperatorDecoder, make_decoder
+from keras_det.runtime.detections import OPERATOR_OUTPUTS, as_detections
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -146,7 +149,7 @@ def test_file_agrees_with_detect(model, end, request):
     assert report.passed and report.comparison.matched_detections > 100
     assert report.comparison.box_error_max < 1e-3 and report.comparison.score_error_max < 1e-5
     assert report.decoding == {**report.decoding, **settings}
-    assert report.signatures == {"serving_default": sorted(OUTPUTS)}
+    assert report.signatures == {"serving_default": sorted(OPERATOR_OUTPUTS)}
     run, total = runner(path.read_bytes()), 0
     for image in drawn_images(3, (90, 170), seed=9):
         pixels, _ = resize_image(image, model.resize_policy, (0, 0, 0))
@@ -170,7 +173,7 @@ def test_outputs_stand_in_the_order_of_the_operator(end, request):
     assert shapes == [[1, 100, 4], [1, 100], [1, 100], [1]]
     details = runner(exported[0].read_bytes()).get_output_details()
     assert {d["index"]: name for name, d in details.items()} == dict(
-        zip(map(int, graph.OutputsAsNumpy()), OUTPUTS, strict=True)
+        zip(map(int, graph.OutputsAsNumpy()), OPERATOR_OUTPUTS, strict=True)
     )
     assert all(detail["dtype"] == np.float32 for detail in details.values())
 
@@ -196,19 +199,19 @@ def test_another_file_than_the_models_is_found_out(model, tmp_path, monkeypatch)
 
 
 def test_only_this_operator_is_admitted_and_only_where_asked_for(model):
-    content = convert(model, "float32", make_decoder(model, "mediapipe"))
+    content = convert(model, make_decoder(model, "mediapipe"))
     assert check_operators(content, OPERATOR)[OPERATOR] == 1
     with pytest.raises(export.ExportError, match=f"only builtin operators. Received: {OPERATOR}"):
         check_operators(content)
     with pytest.raises(export.ExportError, match=f"only builtin operators. Received: {OPERATOR}"):
         check_operators(content, "AnotherOperator")
     with pytest.raises(export.ExportError, match="must hold the operator .* once. Received: 0"):
-        check_operators(convert(model, "float32"), OPERATOR)
+        check_operators(convert(model), OPERATOR)
 
 
 def test_metadata_changes_no_bit_of_the_outputs(model):
-    opened = convert(model, "float16", make_decoder(model, "mediapipe"))
-    content = hide_outputs(opened, model.output, OUTPUTS)
+    opened = with_float16_kernels(convert(model, make_decoder(model, "mediapipe")))
+    content = hide_outputs(opened, model.output, OPERATOR_OUTPUTS)
     marked = with_metadata(content, name="tiny", class_names=model.class_names)
     assert operator_counts(marked) == operator_counts(content)
     # The metadata's buffer, the archive and what the flatbuffer pads.
@@ -216,7 +219,7 @@ def test_metadata_changes_no_bit_of_the_outputs(model):
     runs = [runner(each) for each in (content, marked)]
     for image in drawn_images(2, SIZE, seed=3):
         before, after = (run(images=image[None]) for run in runs)
-        for name in OUTPUTS:
+        for name in OPERATOR_OUTPUTS:
             np.testing.assert_array_equal(after[name], before[name])
     assert marked == with_metadata(content, name="tiny", class_names=model.class_names)
 
@@ -405,7 +408,7 @@ def test_mediapipe_stretches_from_the_corner(model, exported):
 def test_mediapipe_refuses_integer_labels(model):
     """Which is why `metadata` changes the outputs of the builtin end."""
     pytest.importorskip("mediapipe")
-    content = convert(model, "float32", make_decoder(model, "builtin"))
+    content = convert(model, make_decoder(model, "builtin"))
     order = ("boxes", "labels", "scores", "num_detections")
     content = hide_outputs(content, model.output, order)
     content = with_metadata(content, name="tiny", class_names=model.class_names)

@@ -7,13 +7,15 @@ import pytest
 
 from keras_det import export
 from keras_det.backbones import Hourglass
-from keras_det.cli import exported
 from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export.evidence import as_grey, check_images, fill_of
-from keras_det.export.flatbuffer import operator_counts
+from keras_det.export.check.evidence import check_images, fill_of
+from keras_det.export.tflite_file.operators import operator_counts
+from keras_det.export.to_tflite import tflite as module
 from keras_det.models import CornerNet
+from keras_det.runtime import load_exported
+from keras_det.runtime.pixels import as_grey
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -102,15 +104,13 @@ def test_int8_body_ends_in_eight_bits(model, tmp_path):
 
 
 def test_a_wrong_tail_is_found_out(model, tmp_path, monkeypatch):
-    from keras_det.export import litert
-
-    cut = litert.cut
+    cut = module.cut
 
     def swapped(content):
         body, joints = cut(content)
         return body, {name: parts[::-1] for name, parts in joints.items()}
 
-    monkeypatch.setattr(litert, "cut", swapped)
+    monkeypatch.setattr(module, "cut", swapped)
     with pytest.raises(export.ExportError, match="differs"):
         export.tflite(model, tmp_path / "x.tflite", postprocess="split")
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +121,7 @@ def test_predict_opens_them(model, tmp_path, settings):
     path = tmp_path / "x.tflite"
     export.tflite(model, path, **settings)
     image = drawn_images(1, (70, 150), seed=8)[0]
-    found = exported.LiteModel(path).detect(image, 0.05)
+    found = load_exported(path).detect(image, score_threshold=0.05)
     grey = np.repeat(as_grey(image), 3, axis=-1)
     if "channels" in settings:
         # Letterboxed with the mean of the fill colour.

@@ -11,12 +11,13 @@ from keras_det import export
 from keras_det.data import drawn_images
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
-from keras_det.export.conversion import convert
-from keras_det.export.flatbuffer import check_operators, hide_outputs, operator_counts
-from keras_det.export.float16 import with_float16_kernels
-from keras_det.export.lite_model import LiteModel
-from keras_det.export.verify import trim
+from keras_det.export.tflite_file.float16 import with_float16_kernels
+from keras_det.export.tflite_file.operators import check_operators, operator_counts
+from keras_det.export.tflite_file.outputs import hide_outputs
+from keras_det.export.to_tflite.artefacts import whole_file
+from keras_det.export.to_tflite.conversion import convert
 from keras_det.models import EfficientDet, RetinaNet
+from keras_det.runtime.detections import trim
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -99,7 +100,7 @@ def test_batch_norm_is_folded_and_upsampling_is_one_operator(exported):
     # One multiplication per weighted input of a node: 4 nodes with 2 inputs, 3 with 3 and the top
     # one with 2. The decoder has its own on a few thousand numbers. The image's scale is in the
     # first kernel.
-    raw = operator_counts(convert(model, "float32"))
+    raw = operator_counts(convert(model))
     assert raw["MUL"] == 4 * 2 + 3 * 3 + 2 and raw["SUB"] == 1
     # Additions: 4 + 3 * 2 + 1 between those inputs.
     assert raw["ADD"] == 4 + 3 * 2 + 1
@@ -159,7 +160,8 @@ def test_silu_and_squeeze_and_excitation_convert(tmp_path):
 def test_float16_rounds_kernels_only():
     model = tiny(image_size=(64, 96))
     decoder = model.decoder(exported=True)
-    single, half = (convert(model, kind, decoder) for kind in ("float32", "float16"))
+    single = convert(model, decoder)
+    half = with_float16_kernels(single)
     kernels = _constants(half, "FLOAT16")
     assert kernels and {len(shape) for shape in kernels} == {4}
     assert not [shape for shape in _constants(half, "FLOAT32") if len(shape) == 4]
@@ -172,7 +174,7 @@ def test_float16_leaves_kernels_beyond_its_range():
     from tensorflow.lite.python.schema_py_generated import BuiltinOperator
     from tensorflow.lite.tools import flatbuffer_utils
 
-    single = convert(tiny(image_size=(64, 96)), "float32")
+    single = convert(tiny(image_size=(64, 96)))
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(single))
     codes = [code.builtinCode for code in model.operatorCodes]
     kinds = [codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators]
@@ -190,7 +192,7 @@ def test_float16_leaves_kernels_beyond_its_range():
 def test_float16_keeps_shared_kernels_shared():
     # Plain heads of a RetinaNet use one kernel on all five levels.
     model = RetinaNet("resnet18", num_classes=2, image_size=64, neck_channels=16)
-    half = convert(model, "float16")
+    half = with_float16_kernels(convert(model))
     assert len(half) < 2.1 * model.count_params() + 100_000
 
 
@@ -211,7 +213,7 @@ def _constants(content, kind):
 
 def test_hiding_outputs_keeps_everything_else():
     model = tiny(image_size=(64, 64))
-    opened = convert(model, "float32", model.decoder(exported=True))
+    opened = convert(model, model.decoder(exported=True))
     hidden = hide_outputs(opened, ("class_logits", "box_deltas"))
     assert len(hidden) == len(opened) and operator_counts(hidden) == operator_counts(opened)
     runs = []
@@ -279,8 +281,8 @@ def test_without_litert_the_report_says_who_ran_the_file(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     model, path, _ = exported
     content = path.read_bytes()
-    running = LiteModel(model, content, content)
+    running = whole_file(model, content, content, None)
     assert "install ai-edge-litert" in running.notes[0]
-    assert running.runtime["interpreter"].startswith("tensorflow")
+    assert running.versions["interpreter"].startswith("tensorflow")
     pixels = drawn_images(1, (96, 128), seed=2)[0]
     assert len(running.calls(pixels, pixels[None])["serving_default"]()["scores"]) > 0

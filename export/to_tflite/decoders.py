@@ -1,4 +1,6 @@
-"""The ends of TFLite files that MediaPipe opens: TFLite's own operator, or its convention."""
+"""Decoders that end TFLite files: soft-NMS, TFLite's own operator, MediaPipe's convention."""
+
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -6,10 +8,10 @@ from keras import ops
 from keras_det.decode.anchor_decode import AnchorDecoder
 from keras_det.decode.suppression import MIN_SIDE
 from keras_det.layers.nms import default_iou_threshold
+from keras_det.models import Detector
+from keras_det.runtime.detections import OPERATOR_OUTPUTS
 
 OPERATOR = "TFLite_Detection_PostProcess"
-# In the operator's order, in which MediaPipe and TFLite's task library read them.
-OUTPUTS = ("locations", "classes", "scores", "num_detections")
 # Below every threshold: the operator keeps what reaches its threshold, we what exceeds it.
 NEVER = -1.0
 
@@ -35,7 +37,13 @@ class OperatorDecoder(AnchorDecoder):
         `num_detections` float `(1,)`. It runs in TFLite only: in TensorFlow all are 0.
     """
 
-    def __init__(self, image_size, num_classes, iou_threshold=None, score_threshold=None):
+    def __init__(
+        self,
+        image_size: int | tuple[int, int],
+        num_classes: int,
+        iou_threshold: float | None = None,
+        score_threshold: float | None = None,
+    ):
         given = {} if score_threshold is None else {"score_threshold": score_threshold}
         # The operator wants a number, and the converter drops it without a word if it gets none.
         overlap = default_iou_threshold("hard") if iou_threshold is None else iou_threshold
@@ -51,14 +59,14 @@ class OperatorDecoder(AnchorDecoder):
     def get_config(self) -> dict:
         return {**super().get_config(), "num_classes": self.num_classes}
 
-    def suppress(self, boxes, scores, labels) -> dict:
+    def suppress(self, boxes: Any, scores: Any, labels: Any) -> dict:
         scores = ops.where(scores > self.nms.score_threshold, scores, NEVER)
         own = ops.one_hot(labels, self.num_classes, dtype="bool")
         table = ops.where(own, ops.expand_dims(scores, -1), NEVER)
         # Around this anchor an encoding is a box: centre and logarithms of the sides.
         anchors = np.tile(np.float32([[0, 0, 1, 1]]), (boxes.shape[1], 1))
         found = self._operator()(self._encodings(boxes), table, anchors)
-        return dict(zip(OUTPUTS, found, strict=True))
+        return dict(zip(OPERATOR_OUTPUTS, found, strict=True))
 
     def _encodings(self, boxes):
         height, width = self.height_and_width
@@ -105,10 +113,10 @@ class InConvention:
         decoder: one of `Detector.decoder(exported=True)`.
     """
 
-    def __init__(self, decoder):
+    def __init__(self, decoder: Any):
         self.decoder = decoder
 
-    def __call__(self, *raw) -> dict:
+    def __call__(self, *raw: Any) -> dict:
         found = self.decoder(*raw)
         height, width = self.decoder.height_and_width
         boxes = found["boxes"] / np.float32([width, height, width, height])
@@ -118,28 +126,29 @@ class InConvention:
             found["scores"],
             ops.cast(found["num_detections"], "float32"),
         )
-        return dict(zip(OUTPUTS, values, strict=True))
+        return dict(zip(OPERATOR_OUTPUTS, values, strict=True))
 
     def get_config(self) -> dict:
         return self.decoder.get_config()
 
 
-def as_detections(found: dict, image_size) -> dict:
-    """Outputs in the operator's convention as detections: pixels, integers, -1 in empty slots.
-
-    The operator leaves in empty slots what was in memory.
+def make_decoder(
+    model: Detector,
+    postprocess: str,
+    metadata: str | None = None,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+) -> Any:
+    """The decoder inside a TFLite file; None where it gives raw outputs.
 
     Args:
-        found: arrays by the names of `OUTPUTS`.
-        image_size: (height, width) of the network's input.
+        model: the detector.
+        postprocess, metadata: as of `tflite`.
+        score_threshold, iou_threshold: of "mediapipe"; None for the defaults.
     """
-    height, width = image_size
-    count = found["num_detections"].astype("int32")
-    filled = np.arange(found["classes"].shape[1])[None] < count[:, None]
-    boxes = np.where(filled[..., None], found["locations"][..., [1, 0, 3, 2]], np.float32(0))
-    return {
-        "boxes": boxes * np.float32([width, height, width, height]),
-        "scores": np.where(filled, found["scores"], np.float32(0)),
-        "labels": np.where(filled, found["classes"], -1).astype("int32"),
-        "num_detections": count,
-    }
+    if postprocess in ("none", "split"):
+        return None
+    if postprocess == "mediapipe":
+        return OperatorDecoder(model.image_size, model.num_classes, iou_threshold, score_threshold)
+    decoder = model.decoder(exported=True)
+    return decoder if metadata is None else InConvention(decoder)
