@@ -1,5 +1,7 @@
 """Average precision of a model and of its artefact on the same labelled images."""
 
+from collections.abc import Sequence
+
 from keras_det.metrics.bootstrap import paired_bootstrap
 
 
@@ -10,9 +12,11 @@ class AveragePrecision:
         class_names: of the model.
     """
 
-    def __init__(self, class_names):
+    def __init__(self, class_names: Sequence[str]):
         self.class_names = list(class_names)
-        self.truth, self.reference, self.found = [], [], []
+        self.truth: list[dict] = []
+        self.reference: list[dict] = []
+        self.found: list[dict] = []
 
     def add(self, truth: dict, reference: dict, found: dict) -> None:
         """Takes one image: its objects and both's detections, in pixels of the original image."""

@@ -32,7 +32,11 @@ class Matching:
 
 
 def match(
-    reference: dict, found: dict, budget: Budget, scale=(1.0, 1.0), slots: int | None = None
+    reference: dict,
+    found: dict,
+    budget: Budget,
+    scale: tuple[float, float] = (1.0, 1.0),
+    slots: int | None = None,
 ) -> Matching:
     """Pairs detections greedily, highest score first: same label, IoU at least 0.9.
 
@@ -75,13 +79,15 @@ def match(
     return Matching(box_errors.tolist(), score_errors.tolist(), excused, lost)
 
 
-def _threshold(scores, slots):
+def _threshold(scores: np.ndarray, slots: int | None) -> float:
     """The score below which a detection may be missing in a list with these scores."""
     full = slots is not None and len(scores) >= slots
     return max(SCORE_THRESHOLD, float(scores.min())) if full else SCORE_THRESHOLD
 
 
-def _differences(reference, found, scale):
+def _differences(
+    reference: dict, found: dict, scale: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Largest coordinate difference, score difference, and whether two may be a pair, `(n, m)`."""
     a, b = reference["boxes"][:, None].astype(float), found["boxes"][None].astype(float)
     unit = np.array([*scale, *scale])
@@ -97,7 +103,7 @@ def _differences(reference, found, scale):
     return box_error, score_error, same & (overlap >= IOU_THRESHOLD)
 
 
-def _describe(name, detections, i):
+def _describe(name: str, detections: dict, i: int) -> str:
     box = ", ".join(f"{side:.1f}" for side in detections["boxes"][i])
     return (
         f"{name} alone finds label {detections['labels'][i]}, score {detections['scores'][i]:.4f}, "

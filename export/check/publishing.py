@@ -3,7 +3,9 @@
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 # What `keras_det.files.staging` says where there is something already.
@@ -26,7 +28,7 @@ def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str |
     os.replace(artefact, final)
 
 
-def weights_sha256(model) -> str:
+def weights_sha256(model: keras.Model) -> str:
     """Of a model's weights: type, shape and little-endian values of each, in the model's order.
 
     It tells whether two files come from the same training; names and precision of the computation
@@ -43,6 +45,6 @@ def weights_sha256(model) -> str:
     return digest.hexdigest()
 
 
-def labels_text(class_names) -> str:
+def labels_text(class_names: Sequence[str]) -> str:
     """One name per line; a line break inside a name would shift all that follow."""
     return "".join(" ".join(str(name).split()) + "\n" for name in class_names)

@@ -44,7 +44,7 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> None:
 class _Graph:
     """A graph with its nodes by name and who reads them."""
 
-    def __init__(self, graph_def, outputs):
+    def __init__(self, graph_def: Any, outputs: Iterable[str]):
         self.graph_def, self.outputs = graph_def, set(outputs)
         self.nodes = {node.name: node for node in graph_def.node}
         self.readers = {}
@@ -69,14 +69,14 @@ class _Graph:
                 for name in node.input:
                     self.readers[_name(name)].remove(node)
 
-    def source(self, node, place=0):
+    def source(self, node: Any, place: int = 0) -> Any:
         """The node that computes an input, behind identities."""
         found = self.nodes[_name(node.input[place])]
         while found.op == "Identity":
             found = self.nodes[_name(found.input[0])]
         return found
 
-    def constant(self, node, place):
+    def constant(self, node: Any, place: int) -> np.ndarray | None:
         """The values of an input, in their own shape; None where they are computed."""
         import tensorflow as tf
 
@@ -85,7 +85,7 @@ class _Graph:
             found = self.nodes[_name(found.input[0])]
         return tf.make_ndarray(found.attr["value"].tensor) if found.op == "Const" else None
 
-    def feeds_only(self, node, reader) -> bool:
+    def feeds_only(self, node: Any, reader: Any) -> bool:
         """Whether nothing else reads a node, or what lies behind its identities."""
         while node.name not in self.outputs and len(self.readers[node.name]) == 1:
             (only,) = self.readers[node.name]
@@ -96,7 +96,7 @@ class _Graph:
             node = only
         return False
 
-    def add_constant(self, name: str, values) -> str:
+    def add_constant(self, name: str, values: Any) -> str:
         """Adds a float32 constant under a new name, which it returns."""
         import tensorflow as tf
 
@@ -111,7 +111,7 @@ class _Graph:
         return name
 
 
-def _fold_batch_norm(graph, norm):
+def _fold_batch_norm(graph: _Graph, norm: Any) -> None:
     """conv(x) -> gamma * (conv(x) + bias - mean) / sqrt(variance + epsilon) + beta."""
     statistics = [graph.constant(norm, place) for place in range(1, 5)]
     before = graph.source(norm)
@@ -142,7 +142,7 @@ def _fold_batch_norm(graph, norm):
     norm.attr["T"].type = kind
 
 
-def _fold_division(graph, division):
+def _fold_division(graph: _Graph, division: Any) -> None:
     """conv(x / scale) = (conv of the kernel / scale)(x); padding with zeros stays zeros."""
     scale, readers = graph.constant(division, 1), graph.readers.get(division.name, [])
     if scale is None or scale.ndim != 1 or len(readers) != 1 or readers[0].op != "Conv2D":

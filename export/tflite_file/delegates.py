@@ -7,6 +7,7 @@ every file compatible with GPUs (2.21, also one of a single TOPK_V2).
 """
 
 import dataclasses
+from typing import Any
 
 from keras_det.export.tflite_file.schema import name_of, read, type_names
 
@@ -30,8 +31,8 @@ class Delegate:
     name: str
     source: str
     date: str
-    operators: frozenset
-    types: tuple
+    operators: frozenset[str]
+    types: tuple[str, ...]
     widest_depthwise: int | None = None
     fused_pooling: bool = True
 
@@ -131,7 +132,7 @@ def describe_delegates(report: dict) -> list[str]:
 class _Operator:
     """What the lists judge an operator by."""
 
-    def __init__(self, model, graph, operator):
+    def __init__(self, model: Any, graph: Any, operator: Any):
         types = type_names()
         self.name = name_of(model, operator)
         tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]

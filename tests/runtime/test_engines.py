@@ -1,15 +1,15 @@
-"""Engines of `keras-det predict`: the same detections, converted once, measured once."""
-
-import json
+"""Engines of Keras detectors: the same detections, converted once, measured once."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from keras_det.cli import engines
-from keras_det.cli.engines import Cache, EngineDetector, with_engine
 from keras_det.data import drawn_images
 from keras_det.errors import DataError
+from keras_det.export import engine_networks
+from keras_det.runtime import engines
+from keras_det.runtime.engine_cache import FILES
+from keras_det.runtime.engine_cache import EngineCache as Cache
+from keras_det.runtime.engines import EngineDetector
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -32,20 +32,24 @@ def path(model, tmp_path):
 @pytest.fixture(scope="module")
 def networks(model):
     """Converted once for all tests."""
-    return {engine: engines._convert(model, engine) for engine in engines.NEEDS}
+    return {engine: engine_networks.convert(model, engine) for engine in engines.NEEDS}
 
 
 @pytest.fixture
 def converting(monkeypatch, networks):
-    """Lets `_convert` return what was converted, and lists its calls."""
+    """Lets `convert` return what was converted, and lists its calls."""
     calls = []
 
     def convert(model, engine):
         calls.append(engine)
         return networks[engine]
 
-    monkeypatch.setattr(engines, "_convert", convert)
+    monkeypatch.setattr(engine_networks, "convert", convert)
     return calls
+
+
+def with_engine(path, detector, engine, num_images):
+    return engines.with_engine(detector, engine, path, num_images, engine_networks.network_for)
 
 
 @pytest.mark.parametrize("engine", ["litert", "onnx"])
@@ -53,7 +57,7 @@ def test_same_detections_and_converted_once(model, path, converting, engine):
     (image,) = drawn_images(1, (90, 170), seed=9)
     expected = model.detect(image, score_threshold=0.05)
     for _ in range(2):
-        made, sentence = with_engine(str(path), model, engine, 1)
+        made, sentence = with_engine(path, model, engine, 1)
         assert isinstance(made, EngineDetector) and sentence == f"Engine: {engine}"
         found = made.detect(image, score_threshold=0.05)
         assert found["num_detections"] == expected["num_detections"] > 5
@@ -62,14 +66,14 @@ def test_same_detections_and_converted_once(model, path, converting, engine):
         np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
     assert converting == [engine]
     kept = {file.name for file in path.with_name("best.keras.engines").iterdir()}
-    assert kept == {engines.FILES[engine], "engines.json"}
+    assert kept == {FILES[engine], "engines.json"}
 
 
 def test_another_model_or_a_changed_network_is_converted_again(model, path, converting):
-    with_engine(str(path), model, "onnx", 1)
+    with_engine(path, model, "onnx", 1)
     network = path.with_name("best.keras.engines") / "network.onnx"
     network.write_bytes(network.read_bytes()[:-1])
-    with_engine(str(path), model, "onnx", 1)
+    with_engine(path, model, "onnx", 1)
     assert converting == ["onnx"] * 2 and Cache(path).network("onnx") is not None
     with open(path, "ab") as file:
         file.write(b"\0")
@@ -77,11 +81,11 @@ def test_another_model_or_a_changed_network_is_converted_again(model, path, conv
 
 
 def test_auto_says_why_keras(model, path):
-    made, sentence = with_engine(str(path), model, "auto", 12)
+    made, sentence = with_engine(path, model, "auto", 12)
     assert made is model
     assert sentence == (
-        "Engine: keras (converting to another pays from 1000 images on; --engine litert does it "
-        "now)"
+        "Engine: keras (converting to another pays from 1000 images on; the engine litert can be "
+        "chosen now)"
     )
     assert [file.name for file in path.parent.iterdir()] == ["best.keras"]
 
@@ -94,15 +98,15 @@ def test_auto_measures_once_and_takes_the_fastest(model, path, converting, monke
         return next(times)
 
     monkeypatch.setattr(engines, "milliseconds", milliseconds)
-    made, sentence = with_engine(str(path), model, "auto", engines.MIN_IMAGES)
+    made, sentence = with_engine(path, model, "auto", engines.MIN_IMAGES)
     assert measured[0] is model and made is measured[2] and converting == ["litert", "onnx"]
     assert sentence.startswith("Engine: onnx (10 ms per image here, litert 20, keras 30; measured")
     # Afterwards the choice holds for one image too.
-    made, again = with_engine(str(path), model, "auto", 1)
+    made, again = with_engine(path, model, "auto", 1)
     assert again == sentence and isinstance(made, EngineDetector) and len(measured) == 3
     # What is not installed any more does not count.
     monkeypatch.setattr(engines, "installed", lambda: ["litert"])
-    assert with_engine(str(path), model, "auto", 1)[1].startswith("Engine: litert (20 ms")
+    assert with_engine(path, model, "auto", 1)[1].startswith("Engine: litert (20 ms")
 
 
 def test_measuring_takes_the_median(monkeypatch):
@@ -118,21 +122,21 @@ def test_measuring_takes_the_median(monkeypatch):
 
 def test_a_network_that_disagrees_is_refused(model, path, converting, networks):
     with pytest.raises(DataError, match="must agree with Keras.*Received: litert, which differs"):
-        with_engine(str(path), tiny(image_size=(64, 96), seed=1), "litert", 1)
+        with_engine(path, tiny(image_size=(64, 96), seed=1), "litert", 1)
     assert not path.with_name("best.keras.engines").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_not_needed(model, path, converting):
     path.with_name("best.keras.engines").write_text("a file in its place")
-    made, sentence = with_engine(str(path), model, "litert", 1)
+    made, sentence = with_engine(path, model, "litert", 1)
     assert isinstance(made, EngineDetector) and "not kept: File exists" in sentence
 
 
 def test_missing_packages_are_named(model, path, monkeypatch):
     monkeypatch.setattr(engines, "installed", lambda: [])
-    with pytest.raises(DataError, match=r'--engine onnx needs .*pip install "keras-det\[onnx\]"'):
-        with_engine(str(path), model, "onnx", 1)
-    assert "no other is installed" in with_engine(str(path), model, "auto", 10**6)[1]
+    with pytest.raises(DataError, match=r'The engine onnx needs .*pip install "keras-det\[onnx\]"'):
+        with_engine(path, model, "onnx", 1)
+    assert "no other is installed" in with_engine(path, model, "auto", 10**6)[1]
 
 
 def test_an_export_keeps_its_engine():
@@ -141,19 +145,32 @@ def test_an_export_keeps_its_engine():
 
     exported = Exported()
     assert with_engine("x", exported, "auto", 1) == (exported, "Engine: tensorflow, the file's own")
-    with pytest.raises(DataError, match="has an engine already. Received: --engine onnx for x"):
+    with pytest.raises(DataError, match="has an engine already. Received: engine onnx for x"):
         with_engine("x", exported, "onnx", 1)
 
 
-def test_predict_says_which_engine(run, model, path, converting, tmp_path):
+def test_a_batch_and_an_image_file(model, networks, tmp_path):
+    made = EngineDetector(model, "litert", networks["litert"])
+    images = np.stack(drawn_images(2, (90, 170), seed=9))
+    found, expected = made.detect(images), model.detect(list(images))
+    assert [each["num_detections"] for each in found] == [
+        each["num_detections"] for each in expected
+    ]
+
+
+def test_mixed_precision_decodes_the_same(networks):
+    half = tiny(image_size=(64, 96), dtype="mixed_float16")
+    made = EngineDetector(half, "litert", networks["litert"])
     (image,) = drawn_images(1, (90, 170), seed=9)
-    Image.fromarray(image).save(tmp_path / "a.png")
-    rows = {}
-    for engine in ("keras", "litert"):
-        out = tmp_path / engine
-        result = run("predict", path, tmp_path / "a.png", "--engine", engine, "--out", out)
-        assert result.exit_code == 0 and f"Engine: {engine}\n" in result.output
-        rows[engine] = json.loads((out / "detections.json").read_text())
-    for ours, theirs in zip(*rows.values(), strict=True):
-        assert ours["category_name"] == theirs["category_name"]
-        assert ours["score"] == pytest.approx(theirs["score"], abs=2e-5)
+    single = EngineDetector(tiny(image_size=(64, 96)), "litert", networks["litert"])
+    np.testing.assert_allclose(made.detect(image)["boxes"], single.detect(image)["boxes"])
+
+
+def test_an_engine_that_fails_is_left_out_with_a_warning(model, path, monkeypatch):
+    def convert(detector, engine):
+        raise DataError(f"{engine} disagrees.")
+
+    monkeypatch.setattr(engines, "milliseconds", lambda detector: 5.0)
+    with pytest.warns(UserWarning, match="disagrees"):
+        made, sentence = engines.with_engine(model, "auto", path, 10**6, convert)
+    assert made is model and sentence.startswith("Engine: keras (5 ms per image here")
