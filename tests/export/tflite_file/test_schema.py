@@ -11,7 +11,8 @@ from tests.helpers import ROOT
 
 NEEDED = (
     "Model ModelT SubGraphT OperatorT OperatorCodeT TensorT BufferT MetadataT TensorMapT "
-    "QuantizationParametersT ResizeNearestNeighborOptionsT BuiltinOperator BuiltinOptions TensorType"
+    "QuantizationParametersT ResizeNearestNeighborOptionsT BuiltinOperator BuiltinOptions "
+    "TensorType"
 )
 
 
