@@ -52,7 +52,7 @@ class Budget:
     @property
     def units(self) -> tuple[float, float]:
         """Pixels and score in which the distance of two detections is counted."""
-        if not self.judges_detections:
+        if self.box_pixels is None or self.score is None:
             return UNITS
         return max(self.box_pixels, TINY), max(self.score, TINY)
 

@@ -56,7 +56,9 @@ def match(
     units = budget.units
     distance = np.maximum(box_error / units[0], score_error / units[1])
     distance = np.where(possible, distance, np.inf)
-    pairs, excused, lost = [], 0, []
+    pairs: list[tuple[int, int]] = []
+    excused = 0
+    lost: list[str] = []
     for name, own, other, axis in (
         ("the Keras model", reference, found, 0),
         ("the artefact", found, reference, 1),

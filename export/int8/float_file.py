@@ -113,7 +113,9 @@ class FloatFile:
 def _network(graph, kinds: list[str], tensors: list[int]) -> set[int]:
     """Operators that the raw outputs come from, without those that only join predictions."""
     producers = {int(x): i for i, each in enumerate(graph.operators) for x in each.outputs}
-    joining, network, waiting = set(), set(), [(tensor, True) for tensor in tensors]
+    joining: set[int] = set()
+    network: set[int] = set()
+    waiting = [(tensor, True) for tensor in tensors]
     while waiting:
         tensor, at_the_end = waiting.pop()
         i = producers.get(tensor)

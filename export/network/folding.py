@@ -47,7 +47,7 @@ class _Graph:
     def __init__(self, graph_def: Any, outputs: Iterable[str]):
         self.graph_def, self.outputs = graph_def, set(outputs)
         self.nodes = {node.name: node for node in graph_def.node}
-        self.readers = {}
+        self.readers: dict[str, list] = {}
         for node in graph_def.node:
             for name in node.input:
                 self.readers.setdefault(_name(name), []).append(node)
@@ -113,11 +113,11 @@ class _Graph:
 
 def _fold_batch_norm(graph: _Graph, norm: Any) -> None:
     """conv(x) -> gamma * (conv(x) + bias - mean) / sqrt(variance + epsilon) + beta."""
-    statistics = [graph.constant(norm, place) for place in range(1, 5)]
+    statistics: list[Any] = [graph.constant(norm, place) for place in range(1, 5)]
     before = graph.source(norm)
-    bias = graph.constant(before, 1) if before.op == "BiasAdd" else 0.0
+    bias: Any = graph.constant(before, 1) if before.op == "BiasAdd" else 0.0
     convolution = graph.source(before) if before.op == "BiasAdd" else before
-    kernel = graph.constant(convolution, 1) if convolution.op in CONVOLUTIONS else None
+    kernel: Any = graph.constant(convolution, 1) if convolution.op in CONVOLUTIONS else None
     if (
         any(value is None for value in (kernel, bias, *statistics))
         or norm.attr["is_training"].b

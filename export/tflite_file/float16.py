@@ -61,7 +61,8 @@ def _kernels(model, graph) -> list[int]:
     classes = schema()
     operators = classes.BuiltinOperator
     convolutions = (operators.CONV_2D, operators.DEPTHWISE_CONV_2D)
-    kernels, others = {}, set(graph.outputs)
+    kernels: dict[int, None] = {}
+    others = set(graph.outputs)
     for operator in graph.operators:
         kind = kind_of(model, operator)
         for place, index in enumerate(operator.inputs):

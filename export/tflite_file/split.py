@@ -18,13 +18,13 @@ class Joint:
     Args:
         name: of the body's output.
         shape: of it.
-        scale, zero: value = scale * (number - zero) for an int8 output; None for floats.
+        scale, zero: value = scale * (number - zero) for an int8 output; a scale of None for floats.
     """
 
     name: str
     shape: tuple[int, ...]
     scale: float | None = None
-    zero: int | None = None
+    zero: int = 0
 
 
 def cut(content: bytes) -> tuple[bytes, dict[str, list[Joint]]]:

@@ -67,7 +67,8 @@ def transpose_pixels_first(onnx: ModuleType, graph: Any) -> None:
 
 def _from_pixels(graph: Any, constants: dict[str, np.ndarray], name: str) -> list:
     """The operators from the input to `name`; none where one is not by channel, or read by more."""
-    makers, chain = {output: node for node in graph.node for output in node.output}, []
+    makers = {output: node for node in graph.node for output in node.output}
+    chain: list = []
     while name != INPUT:
         node = makers.get(name)
         if node is None or node.op_type not in BY_CHANNEL or len(_readers(graph, name)) != 1:

@@ -79,7 +79,7 @@ def onnx(
             decoding=running.decoding,
             notes=notes,
         )
-        beside = {
+        beside: dict[str, str | bytes] = {
             ".labels.txt": labels_text(model.class_names),
             ".certificate.json": report.to_json(),
         }

@@ -64,7 +64,7 @@ class OperatorDecoder(AnchorDecoder):
         own = ops.one_hot(labels, self.num_classes, dtype="bool")
         table = ops.where(own, ops.expand_dims(scores, -1), NEVER)
         # Around this anchor an encoding is a box: centre and logarithms of the sides.
-        anchors = np.tile(np.float32([[0, 0, 1, 1]]), (boxes.shape[1], 1))
+        anchors = np.tile(np.array([[0, 0, 1, 1]], np.float32), (boxes.shape[1], 1))
         found = self._operator()(self._encodings(boxes), table, anchors)
         return dict(zip(OPERATOR_OUTPUTS, found, strict=True))
 
@@ -119,7 +119,7 @@ class InConvention:
     def __call__(self, *raw: Any) -> dict:
         found = self.decoder(*raw)
         height, width = self.decoder.height_and_width
-        boxes = found["boxes"] / np.float32([width, height, width, height])
+        boxes = found["boxes"] / np.array([width, height, width, height], np.float32)
         values = (
             ops.take(boxes, [1, 0, 3, 2], axis=-1),
             ops.cast(ops.maximum(found["labels"], 0), "float32"),

@@ -145,7 +145,7 @@ def tflite(
             notes=[*notes, *network.notes, *file.running.notes, *file.notes],
             refusal=network.refusal,
         )
-        beside = {
+        beside: dict[str, str | bytes] = {
             ".labels.txt": labels_text(model.class_names),
             ".certificate.json": report.to_json(),
             **file.beside,

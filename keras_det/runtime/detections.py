@@ -44,7 +44,7 @@ def as_detections(found: dict, image_size: Sequence[int]) -> dict:
     filled = np.arange(found["classes"].shape[1])[None] < count[:, None]
     boxes = np.where(filled[..., None], found["locations"][..., [1, 0, 3, 2]], np.float32(0))
     return {
-        "boxes": boxes * np.float32([width, height, width, height]),
+        "boxes": boxes * np.array([width, height, width, height], np.float32),
         "scores": np.where(filled, found["scores"], np.float32(0)),
         "labels": np.where(filled, found["classes"], -1).astype("int32"),
         "num_detections": count,

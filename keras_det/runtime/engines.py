@@ -61,7 +61,9 @@ class EngineDetector(RunningDetector):
         import tensorflow as tf
 
         if score_threshold not in self._decoders:
-            given = {} if score_threshold is None else {"score_threshold": score_threshold}
+            given: dict[str, Any] = {}
+            if score_threshold is not None:
+                given["score_threshold"] = score_threshold
             decoder = self.model.decoder(**given)
             self._decoders[score_threshold] = tf.function(
                 lambda raw: self.model.decode(raw, decoder)
@@ -84,7 +86,7 @@ def installed() -> list[str]:
 
 
 def with_engine(
-    detector: "Detector | RunningDetector",
+    detector: Any,
     engine: str,
     path: pathlib.Path,
     num_images: int,

@@ -45,7 +45,7 @@ class ExportedDetector(RunningDetector):
         score_threshold: float | None,
     ):
         self.path, self.class_names = path, list(class_names)
-        self.image_size = tuple(image_size)
+        self.image_size = image_size
         self.score_threshold = score_threshold
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 import abc
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,9 @@ class RunningDetector(abc.ABC):
             ValueError: an array is no uint8 RGB image, or `score_threshold` is out of range.
         """
         self.check_threshold(score_threshold)
-        if isinstance(images, list | tuple) or getattr(images, "ndim", 3) == 4:
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            return [self._detect(checked(image), score_threshold) for image in images]
+        if isinstance(images, list | tuple):
             return [self._detect(checked(image), score_threshold) for image in images]
         return self._detect(checked(images), score_threshold)
 
@@ -61,8 +64,8 @@ class RunningDetector(abc.ABC):
         """`detect` of one uint8 image."""
 
 
-def checked(image: Image) -> np.ndarray:
-    """uint8 `(height, width, 3)` of an array, a path or encoded bytes."""
+def checked(image: Any) -> np.ndarray:
+    """uint8 `(height, width, 3)` of an `Image`."""
     pixels = as_image(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
         raise ValueError(
