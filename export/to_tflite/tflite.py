@@ -199,18 +199,31 @@ def _network(
     on_progress: Callable[[str], None] | None,
 ) -> _Network:
     """Converts to float32, and from there to the numbers that were asked for."""
+    if options.quantize == "int8":
+        return _int8_network(model, decoder, options, pictures, budget, on_progress)
     content = convert(model, decoder, options.input_dtype, options.channels)
-    if options.quantize == "float32":
-        return _Network(content)
     if options.quantize == "float16":
-        return _Network(with_float16_kernels(content))
-    if options.quantize == "dynamic":
-        return _Network(FloatFile(content, model).dynamic())
+        content = with_float16_kernels(content)
+    elif options.quantize == "dynamic":
+        content = FloatFile(content, model).dynamic()
+    return _Network(content)
+
+
+def _int8_network(
+    model: Detector,
+    decoder: Any,
+    options: Options,
+    pictures: Evidence,
+    budget: Budget,
+    on_progress: Callable[[str], None] | None,
+) -> _Network:
+    """Converts to int8, with as few layers in float32 as the budget takes."""
+    pixels, left_out = calibration_pixels(options.calibration, model, options.channels)
+    content = convert(model, decoder, options.input_dtype, options.channels)
 
     def check(content: bytes) -> Comparison:
         return compare(model, whole_file(model, content, content, decoder), pictures, budget)
 
-    pixels, left_out = calibration_pixels(options.calibration, model, options.channels)
     choice = choose_int8(FloatFile(content, model), pixels, check, budget, on_progress)
     settings = {**choice.settings(), "calibration_images": len(pixels)}
     return _Network(choice.content, settings, (*left_out, *choice.notes()), choice.refusal())
