@@ -32,9 +32,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_det import export
 from keras_det.data import drawn_images
-from keras_det.export.calibration import calibration_pixels, observed_ranges
-from keras_det.export.conversion import convert
-from keras_det.export.quantize import FloatFile
+from keras_det.export.int8.calibration import calibration_pixels, observed_ranges
+from keras_det.export.int8.float_file import FloatFile
+from keras_det.export.to_tflite.conversion import convert
 from keras_det.models import EfficientDet
 
 CALLS = 5
@@ -57,7 +57,7 @@ def detector(variant):
 
 def write_int8(model, path):
     """Full int8 without a layer in float: its speed, not its accuracy, which nothing judges."""
-    file = FloatFile(convert(model, "float32", None, dtype="float32"), model)
+    file = FloatFile(convert(model, dtype="float32"), model)
     pixels, _ = calibration_pixels(drawn_images(16, model.image_size, seed=1), model)
     path.write_bytes(file.int8(observed_ranges(file.content, file.tensors, file.pixels, pixels)))
 

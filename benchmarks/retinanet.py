@@ -35,7 +35,7 @@ def ours(name, dtype="float32"):
     import numpy as np
     import tensorflow as tf
 
-    from keras_det.export.graph import frozen_network
+    from keras_det.export.network.graph import frozen_network
     from keras_det.models import RetinaNet
     from keras_det.necks import FPN
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keras_det import necks as necks
     from keras_det import optimizers as optimizers
     from keras_det import report as report
+    from keras_det import runtime as runtime
     from keras_det import targets as targets
     from keras_det import training as training
     from keras_det import weights as weights
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from keras_det.models import EfficientDet as EfficientDet
     from keras_det.models import RetinaNet as RetinaNet
     from keras_det.models import load_model as load_model
+    from keras_det.runtime import load_exported as load_exported
 
 __version__ = "0.1.0"
 register_saved_names()  # so that plain Keras opens our files
@@ -49,6 +51,7 @@ __all__ = [
     "export",
     "heads",
     "layers",
+    "load_exported",
     "load_model",
     "losses",
     "metrics",
@@ -56,6 +59,7 @@ __all__ = [
     "necks",
     "optimizers",
     "report",
+    "runtime",
     "targets",
     "training",
     "weights",
@@ -65,6 +69,7 @@ _HOMES = {
     "CornerNet": "keras_det.models",
     "EfficientDet": "keras_det.models",
     "RetinaNet": "keras_det.models",
+    "load_exported": "keras_det.runtime",
     "load_model": "keras_det.models",
 }
 

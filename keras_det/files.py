@@ -70,6 +70,25 @@ def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def files_of(artefact: pathlib.Path) -> list[pathlib.Path]:
+    """The file itself, or every file of the folder, sorted."""
+    if artefact.is_file():
+        return [artefact]
+    return sorted(path for path in artefact.rglob("*") if path.is_file())
+
+
+def tree_digest(artefact: pathlib.Path) -> str:
+    """SHA-256 of a file's content; of a folder, over each file's relative name and content."""
+    digest = hashlib.sha256()
+    for path in files_of(artefact):
+        if path != artefact:
+            digest.update(path.relative_to(artefact).as_posix().encode() + b"\0")
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 @contextlib.contextmanager
 def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
     """Context manager that yields `(final path, path to write to)`.

@@ -14,7 +14,7 @@ FLOORS = [
     {"data", "layers", "losses", "targets", "metrics", "report", "optimizers"},
     {"backbones", "necks", "heads", "decode", "weights", "quantization", "profiling"},
     {"models"},
-    {"training"},
+    {"training", "runtime"},
     {"doctor", "export"},
     {"cli"},
 ]
@@ -22,9 +22,10 @@ LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 OPEN_TO_ALL = {"errors", "files", "names", "types", "saved_names"}
 # What `keras_det/__init__.py` defines itself, and where its other names live.
 PUBLIC_HOMES = {"__version__": "errors", "EfficientDet": "models", "load_model": "models"}
+PUBLIC_HOMES["load_exported"] = "runtime"
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras"}
 WITHOUT_KERAS = {"errors", "files", "names", "types", "saved_names", "data", "metrics", "report"}
-WITHOUT_KERAS |= {"cli"}
+WITHOUT_KERAS |= {"runtime", "cli"}
 # Parts of a model: they read files only through `weights` and the image reader of `data`.
 OPEN_NO_FILES = {"boxes", "layers", "losses", "targets", "backbones", "necks", "heads", "decode"}
 OPEN_NO_FILES |= {"models"}

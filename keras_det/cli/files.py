@@ -85,11 +85,11 @@ def load_any_model(path: str):
     found = find_model(path)
     if found.suffix == ".keras" or (found / PRESET).exists():
         return load_keras_model(path)
-    start_keras()
-    from keras_det.cli.exported import LiteModel, OnnxModel, SavedModel
+    if found.is_dir():
+        start_keras()  # a SavedModel runs in TensorFlow
+    from keras_det.runtime import load_exported
 
-    kind = {".tflite": LiteModel, ".onnx": OnnxModel}.get(found.suffix, SavedModel)
-    return kind(found)
+    return load_exported(found)
 
 
 def home_of(model: str) -> pathlib.Path:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command
+from keras_det.cli.command import Command, user_input
 from keras_det.cli.decoding import decoder_options, decoder_settings
-from keras_det.cli.files import ENGINES, load_any_model, new_folder, say_where
+from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole
 
@@ -60,14 +60,13 @@ def predict(
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
     takes seconds; the result is kept in a folder beside MODEL.
     """
-    from keras_det.cli.engines import with_engine
-
     folder, settings = new_folder(out), decoder_settings(decoder)
     paths = find_images(images)
     names = picture_names(paths)
-    opened = load_any_model(model)
-    check_decoder_settings(opened, model, settings)
-    detector, sentence = with_engine(model, opened, engine, len(paths))
+    detector, sentence = choose_engine(model, engine, len(paths), settings)
+    if hasattr(detector, "check_threshold"):
+        with user_input():
+            detector.check_threshold(score_threshold)
     click.echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
     settings["score_threshold"] = score_threshold
@@ -90,9 +89,29 @@ def predict(
     say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
 
 
+def choose_engine(
+    model: str, engine: str, num_images: int, settings: dict[str, Any]
+) -> tuple[Any, str]:
+    """The detector that MODEL means, on an engine, and a sentence on which one that is."""
+    from keras_det.runtime.engines import with_engine
+
+    detector = load_any_model(model)
+    check_decoder_settings(detector, model, settings)
+    is_exported = hasattr(detector, "engine")
+    path = pathlib.Path(model) if is_exported else find_model(model)
+    return with_engine(detector, engine, path, num_images, convert)
+
+
+def convert(detector: Any, engine: str) -> bytes:
+    """The network of a detector for an engine; loads what converts only where it is needed."""
+    from keras_det.export.engine_networks import network_for
+
+    return network_for(detector, engine)
+
+
 def check_decoder_settings(opened: Any, path: str, settings: dict[str, Any]) -> None:
     """DataError where an exported file is given settings of the decoder, which it holds itself."""
-    if settings and getattr(opened, "engine", None) is not None:
+    if settings and hasattr(opened, "engine"):
         option = f"--{next(iter(settings)).replace('_', '-')}"
         raise DataError(
             f"{option} needs a .keras model: an exported file has its own decoder. Received: "

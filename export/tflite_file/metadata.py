@@ -1,0 +1,177 @@
+"""What MediaPipe Tasks wants to know of a TFLite file, written into it.
+
+Schema: `metadata_schema.fbs` of MediaPipe. Its own writers do not import in mediapipe 1.2.2, and
+this package should not need mediapipe: the few tables are written here with `flatbuffers`, which
+comes with TensorFlow.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_det.export.check.publishing import labels_text
+from keras_det.export.tflite_file.schema import read, schema, write
+
+BUFFER_NAME = "TFLITE_METADATA"
+IDENTIFIER = b"M001"
+PARSER_VERSION = "1.0.0"
+LABELS_FILE = "labels.txt"
+# Fields of the tables in the schema's order; a union takes two, `…_type` and itself.
+FIELDS = {
+    "ModelMetadata": "name description version subgraph_metadata author license associated_files "
+    "min_parser_version",
+    "SubGraphMetadata": "name description input_tensor_metadata output_tensor_metadata "
+    "associated_files input_process_units output_process_units input_tensor_groups "
+    "output_tensor_groups custom_metadata",
+    "TensorMetadata": "name description dimension_names content process_units stats "
+    "associated_files",
+    "Content": "content_properties_type content_properties range",
+    "FeatureProperties": "",
+    "ImageProperties": "color_space default_size",
+    "BoundingBoxProperties": "index type coordinate_type",
+    "ValueRange": "min max",
+    "ProcessUnit": "options_type options",
+    "NormalizationOptions": "mean std",
+    "Stats": "max min",
+    "AssociatedFile": "name description type locale version",
+    "TensorGroup": "name tensor_names",
+}
+# Enumerations; those of unions count from 1.
+FEATURE, IMAGE, BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
+NORMALIZATION, RGB, BOUNDARIES, RATIO, VALUE_LABELS = (np.uint8(n) for n in (1, 1, 1, 0, 3))
+
+
+def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> bytes:
+    """The same TFLite file with MediaPipe's metadata and the class names.
+
+    Operators and weights stay; the class names are a zip archive behind the file's end, which
+    TFLite does not read.
+
+    Args:
+        content: a file whose input are uint8 pixels and whose outputs are, in this order, those of
+            `keras_det.runtime.detections.OPERATOR_OUTPUTS`.
+        name: of the model.
+        class_names: index k means `class_names[k]`.
+    """
+    model = read(content)
+    buffer, entry = schema().BufferT(), schema().MetadataT()
+    buffer.data = np.frombuffer(detector_metadata(name), np.uint8)
+    model.buffers.append(buffer)
+    entry.name, entry.buffer = BUFFER_NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    file = io.BytesIO(write(model))
+    with zipfile.ZipFile(file, "a") as archive:
+        # `ZipInfo` alone has a fixed date: the same model makes the same file.
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels_text(class_names))
+    return file.getvalue()
+
+
+def detector_metadata(name: str) -> bytes:
+    """The flatbuffer ModelMetadata of a detector, of which only the model's name varies.
+
+    The mean 0 and standard deviation 1 are those of the pixels: the file normalises inside, and
+    MediaPipe hands the pixels of an uint8 input through.
+    """
+    import flatbuffers
+
+    image = _table(
+        "TensorMetadata",
+        name="image",
+        description="RGB pixels 0..255 of the image, stretched to the input's size.",
+        content=_content(IMAGE, _table("ImageProperties", color_space=RGB)),
+        process_units=[
+            _table(
+                "ProcessUnit",
+                options_type=NORMALIZATION,
+                options=_table("NormalizationOptions", mean=_floats(0), std=_floats(1)),
+            )
+        ],
+        stats=_table("Stats", max=_floats(255), min=_floats(0)),
+    )
+    outputs = _outputs()
+    group = [output[0] for output in outputs[:3]]
+    graph = _table(
+        "SubGraphMetadata",
+        input_tensor_metadata=[image],
+        output_tensor_metadata=outputs,
+        output_tensor_groups=[_table("TensorGroup", name="detection_result", tensor_names=group)],
+    )
+    model = _table(
+        "ModelMetadata",
+        name=name,
+        description="Finds objects in an image: boxes, classes and scores.",
+        subgraph_metadata=[graph],
+        min_parser_version=PARSER_VERSION,
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, model), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _outputs():
+    """TensorMetadata of the operator's outputs, under the names by which MediaPipe knows them."""
+    two = _table("ValueRange", min=np.int32(2), max=np.int32(2))
+    sides = _table(
+        "BoundingBoxProperties",
+        index=np.uint32([1, 0, 3, 2]),
+        type=BOUNDARIES,
+        coordinate_type=RATIO,
+    )
+    labels = _table("AssociatedFile", name=LABELS_FILE, type=VALUE_LABELS)
+    feature = _table("FeatureProperties")
+    rows = [
+        ("location", "Top, left, bottom, right of each box in 0..1.", BOUNDING_BOX, sides),
+        ("category", "Class of each box: a line of the labels, from 0.", FEATURE, feature),
+        ("score", "Score of each box in 0..1, highest first.", FEATURE, feature),
+        ("number of detections", "How many boxes there are.", FEATURE, feature),
+    ]
+    made = []
+    for name, description, kind, properties in rows:
+        of_boxes = name != "number of detections"
+        files = {"associated_files": [labels]} if name == "category" else {}
+        content = _content(kind, properties, **({"range": two} if of_boxes else {}))
+        made.append(
+            _table("TensorMetadata", name=name, description=description, content=content, **files)
+        )
+    return made
+
+
+def _content(kind, properties, **more):
+    return _table("Content", content_properties_type=kind, content_properties=properties, **more)
+
+
+def _floats(*values):
+    return np.float32(values)
+
+
+def _table(kind: str, **fields) -> dict:
+    """A table as a dict from slot to value."""
+    slots = FIELDS[kind].split()
+    return {slots.index(name): value for name, value in fields.items()}
+
+
+def _write(builder, value):
+    """Writes a string, an array of numbers, a list, or a table; returns where it is."""
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
+    if isinstance(value, list):
+        places = [_write(builder, item) for item in value]
+        builder.StartVector(4, len(places), 4)
+        for place in reversed(places):
+            builder.PrependUOffsetTRelative(place)
+        return builder.EndVector()
+    # What a table refers to must be finished before the table begins.
+    numbers = {slot: item for slot, item in value.items() if isinstance(item, np.generic)}
+    places = {slot: _write(builder, value[slot]) for slot in value if slot not in numbers}
+    builder.StartObject(max(value, default=-1) + 1)
+    for slot, item in numbers.items():
+        wide = isinstance(item, np.int32)
+        add = builder.PrependInt32Slot if wide else builder.PrependUint8Slot
+        add(slot, int(item), 0)
+    for slot, place in places.items():
+        builder.PrependUOffsetTRelativeSlot(slot, place, 0)
+    return builder.EndObject()

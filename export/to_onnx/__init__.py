@@ -1,0 +1,1 @@
+"""`export.onnx`: a detector as an ONNX file."""

@@ -1,0 +1,146 @@
+"""ONNX files: uint8 image in, detections out, for ONNX Runtime and what else reads them."""
+
+import json
+import os
+from typing import Any
+
+from keras_det.errors import suggest
+from keras_det.export.check.artefact import FileArtefact
+from keras_det.export.check.budget import Budget, check_budget
+from keras_det.export.check.certificate import certify
+from keras_det.export.check.evidence import check_images
+from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.report import ExportReport
+from keras_det.export.network.graph import exportable
+from keras_det.export.to_onnx.conversion import convert, onnx_libraries
+from keras_det.export.to_onnx.graph_edits import without_outputs
+from keras_det.files import staging
+from keras_det.models import Detector
+from keras_det.runtime.onnx_model import OnnxModel
+
+POSTPROCESS = ("nms", "none")
+SETTINGS = {"method": "hard"}
+
+
+def onnx(
+    model: Detector,
+    path: str | os.PathLike,
+    *,
+    postprocess: str = "nms",
+    image_size: int | tuple[int, int] | None = None,
+    images: Any = None,
+    budget: Budget | None = None,
+) -> ExportReport:
+    """Writes an ONNX file and checks it in ONNX Runtime.
+
+    Input `images`: uint8 `[batch, height, width, 3]` RGB, resized as the model was trained; any
+    batch. Outputs: `boxes` `[batch, 100, 4]` xyxy in pixels of the network's input, `scores`
+    `[batch, 100]`, `labels` int32 `[batch, 100]`, `num_detections` int32 `[batch]`; unused slots
+    hold box 0, score 0, label -1. Hard NMS per class is inside, as `detect(method="hard")` does
+    it: ONNX has no operator for soft-NMS. The file's properties `class_names`, `preprocessing` and
+    `decoding` are JSON; class names also go to `<path>.labels.txt`, one per line.
+
+    Args:
+        model: a detector; one of mixed precision is exported in float32.
+        path: file that does not exist yet.
+        postprocess: "nms", or "none": outputs are the model's raw ones, `class_logits` and
+            `box_deltas` of an anchor detector, the six kinds of maps of a CornerNet.
+        image_size: int or (height, width) of the network's input. Default: the model's.
+        images: images to check on: uint8 arrays, paths or bytes. Default: synthetic images.
+        budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
+            1e-3 in score.
+
+    Returns:
+        The check, also written to `<path>.certificate.json`.
+
+    Raises:
+        ExportError: outside the budget; nothing is kept.
+        DataError: `path` exists, or a package of the extra `onnx` is missing.
+    """
+    _check(postprocess)
+    budget = check_budget(budget, "float32")
+    model, notes = exportable(model, image_size)
+    pictures = check_images(images, model)
+    decoder = model.decoder(exported=True, **SETTINGS) if postprocess == "nms" else None
+    with staging(path, NEW) as (final, artefact):
+        opened = convert(model, decoder)
+        describe(opened, model, decoder)
+        content = without_outputs(opened, model.output if decoder else ())
+        artefact.write_bytes(content.SerializeToString())
+        running = artefact_of(model, content, opened, decoder)
+        report = certify(
+            model,
+            artefact,
+            running,
+            images=pictures,
+            budget=budget,
+            format="onnx",
+            settings={"postprocess": postprocess, "operators": operator_counts(content)},
+            decoding=running.decoding,
+            notes=notes,
+        )
+        beside: dict[str, str | bytes] = {
+            ".labels.txt": labels_text(model.class_names),
+            ".certificate.json": report.to_json(),
+        }
+        publish(artefact, final, beside)
+    return report
+
+
+def _check(postprocess: str) -> None:
+    if postprocess not in POSTPROCESS:
+        raise ValueError(
+            f"`postprocess` must be one of {', '.join(POSTPROCESS)}. Received: {postprocess!r}."
+            f"{suggest(postprocess, POSTPROCESS)} Soft-NMS is in TFLite files and SavedModels."
+        )
+    onnx_libraries()
+
+
+def artefact_of(model: Detector, content: Any, opened: Any, decoder: Any) -> FileArtefact:
+    """An ONNX file as its check sees it.
+
+    Args:
+        model: the detector.
+        content: `ModelProto` of the file.
+        opened: of the same file with its raw outputs shown.
+        decoder: the one inside; None for raw outputs.
+    """
+    _, onnxruntime, _ = onnx_libraries()
+    return FileArtefact(
+        model,
+        OnnxModel(content.SerializeToString()),
+        OnnxModel(opened.SerializeToString()).run,
+        {"interpreter": f"onnxruntime {onnxruntime.__version__}"},
+        decoder.get_config() if decoder else {},
+        SETTINGS if decoder else {},
+    )
+
+
+def describe(proto: Any, model: Detector, decoder: Any) -> None:
+    """Writes into the file what a program needs to know beside its inputs and outputs."""
+    import onnx
+
+    proto.producer_name, proto.doc_string = "keras_det", f"Object detector {model.name}."
+    layer = model.normalization
+    properties = {
+        "class_names": list(model.class_names),
+        "preprocessing": {
+            "resize_mode": model.resize_policy["mode"],
+            "image_size": list(model.image_size),
+            "fill_color": list(layer.fill_color),
+            "channel_order": "rgb",
+            "normalization": "inside the file",
+        },
+        "decoding": decoder.get_config() if decoder else {},
+    }
+    onnx.helper.set_model_props(
+        proto, {name: json.dumps(value) for name, value in properties.items()}
+    )
+
+
+def operator_counts(proto: Any) -> dict[str, int]:
+    """How often each operator occurs in an ONNX model."""
+    counts: dict[str, int] = {}
+    for node in proto.graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return dict(sorted(counts.items()))

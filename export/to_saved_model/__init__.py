@@ -1,0 +1,1 @@
+"""`export.saved_model`: a detector as a SavedModel for TensorFlow Serving."""

@@ -1,0 +1,106 @@
+"""SavedModel for TensorFlow Serving: images in, detections in their own pixels out."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from keras_det.export.check.budget import Budget, check_budget
+from keras_det.export.check.certificate import certify
+from keras_det.export.check.evidence import check_images
+from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.report import ExportReport
+from keras_det.export.network.graph import exportable, frozen_network, save
+from keras_det.export.to_saved_model.artefact import ServedModel
+from keras_det.export.to_saved_model.signatures import signatures
+from keras_det.export.to_saved_model.warmup import check_warmup, replay, write_warmup
+from keras_det.files import staging
+from keras_det.models import Detector
+
+# Of the contract in docs/serving.md: it rises when a name, type or meaning changes.
+SIGNATURES_VERSION = 1
+
+
+def saved_model(
+    model: Detector,
+    path: str | os.PathLike,
+    *,
+    images: Any = None,
+    budget: Budget | None = None,
+    warmup: int = 0,
+) -> ExportReport:
+    """Writes a SavedModel that runs without this package, and checks it.
+
+    Signatures:
+
+        serving_default(image_bytes: string [batch])          JPEG, PNG, WebP, BMP, GIF; any sizes
+        images(images: uint8 [batch, height, width, 3])       any size, one per batch
+        raw(images: uint8 [batch, height, width, 3])          the network's input; raw outputs
+
+    The first two resize as the model was trained and return `boxes` xyxy in pixels of each original
+    image, clipped to it, `scores`, `labels`, `num_detections`. `serving_default` also returns
+    `valid` `(batch,)`: False where the bytes are no whole image; such a row has no detections and
+    does not disturb the others. `assets/labels.txt` holds one class name per line.
+
+    Args:
+        model: a detector; one of mixed precision is exported in float32.
+        path: folder that does not exist yet; TensorFlow Serving wants a number: "served/1".
+        images: images to check on: uint8 arrays, paths or bytes. Default: synthetic images.
+        budget: how far it may be from the model. Default: 0.5 pixels, 1e-3 in score.
+        warmup: largest batch size that the server forms. Requests of that size and of one image
+            are written for it to run while it loads the model, and run here once. 0 writes none.
+
+    Returns:
+        The check, also written to `<path>.certificate.json`.
+
+    Raises:
+        ExportError: outside the budget; nothing is kept.
+        DataError: `path` exists; `warmup` without the package tensorflow-serving-api.
+    """
+    warmup = check_warmup(warmup)
+    budget = check_budget(budget, "float32")
+    model, notes = exportable(model)
+    pictures = check_images(images, model)
+    with staging(path, NEW) as (final, artefact):
+        write(model, artefact, warmup)
+        served = ServedModel(artefact)
+        if warmup:
+            replay(artefact, served.model.signatures)
+        report = certify(
+            model,
+            artefact,
+            served,
+            images=pictures,
+            budget=budget,
+            format="saved_model",
+            settings={"signatures": SIGNATURES_VERSION, "warmup": warmup},
+            decoding=model.decoder(exported=True).get_config(),
+            notes=notes,
+        )
+        publish(artefact, final, {".certificate.json": report.to_json()})
+    return report
+
+
+def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
+    """Saves the signatures and their version, the labels, and requests to warm up with.
+
+    Args:
+        model: the detector, in float32.
+        folder: of the SavedModel.
+        warmup: largest batch size of the requests; 0 for none.
+    """
+    import tensorflow as tf
+
+    # The asset keeps the name of its file.
+    labels = folder.parent / "labels.txt"
+    labels.write_text(labels_text(model.class_names), encoding="utf-8")
+    module = tf.Module()
+    module.labels = tf.saved_model.Asset(str(labels))
+    network = frozen_network(model)
+    save(module, folder, signatures(model, network))
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    version = {"signatures": SIGNATURES_VERSION}
+    (extra / "signatures.json").write_text(json.dumps(version) + "\n", encoding="utf-8")
+    if warmup:
+        write_warmup(model, folder, warmup)

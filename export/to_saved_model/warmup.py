@@ -1,0 +1,98 @@
+"""Requests that TensorFlow Serving sends itself before it calls a model ready.
+
+The first request of a signature and batch size costs several times a later one: memory is planned
+and kernels are prepared. With these requests the server pays for that before the first client.
+"""
+
+import importlib.util
+import pathlib
+from typing import Any
+
+from keras_det.data.shapes import drawn_images
+from keras_det.errors import DataError, install_hint
+from keras_det.models import Detector
+
+# The server looks for this name in the SavedModel.
+WARMUP_FILE = pathlib.PurePosixPath("assets.extra", "tf_serving_warmup_requests")
+# Any value does: requests warm up by their shapes.
+GREY = 128
+
+
+def check_warmup(largest: int) -> int:
+    """The largest batch size of the requests, 0 for none.
+
+    Raises:
+        DataError: requests are wanted and the package that writes them is missing.
+    """
+    if isinstance(largest, bool) or not isinstance(largest, int) or largest < 0:
+        raise ValueError(
+            "`warmup` must be the largest batch size that the server forms, or 0 for no warm-up "
+            f"requests. Received: {largest!r}. Give max_batch_size of its batching parameters, or "
+            "1 where it does not batch."
+        )
+    if largest and importlib.util.find_spec("tensorflow_serving") is None:
+        raise DataError(
+            "Warm-up requests need the package tensorflow-serving-api. Received: "
+            f"warmup={largest}, without it. Install it with {install_hint('serving')}."
+        )
+    return largest
+
+
+def write_warmup(model: Detector, folder: pathlib.Path, largest: int) -> None:
+    """Writes requests for every signature, with one image and with `largest`, into a SavedModel."""
+    import tensorflow as tf
+
+    path = folder / WARMUP_FILE
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for size in sorted({1, largest}):
+            for signature, inputs in _inputs(model, size).items():
+                file.write(_record(signature, inputs).SerializeToString())
+
+
+def read_warmup(folder: pathlib.Path) -> list[tuple[str, dict]]:
+    """Pairs (signature name, arrays by input name) of the requests inside a SavedModel."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    requests = []
+    for record in tf.data.TFRecordDataset(str(folder / WARMUP_FILE)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        request = log.predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        requests.append((request.model_spec.signature_name, inputs))
+    return requests
+
+
+def replay(folder: pathlib.Path, signatures: dict[str, Any]) -> None:
+    """Runs the requests as the server will: where one fails, it does not load the model."""
+    import tensorflow as tf
+
+    for name, inputs in read_warmup(folder):
+        signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+
+
+def _inputs(model: Detector, size: int) -> dict:
+    """TensorProtos by input name, by signature, for requests of `size` images."""
+    import tensorflow as tf
+
+    image = drawn_images(1, size=max(model.image_size) * 5 // 4, seed=0)[0]
+    encoded = tf.io.encode_jpeg(image).numpy()
+    # One value for all: the server repeats it to the whole shape, and the file stays small.
+    pixels = tf.make_tensor_proto(GREY, tf.uint8, (size, *model.image_size, 3))
+    return {
+        "serving_default": {"image_bytes": tf.make_tensor_proto([encoded] * size)},
+        "images": {"images": pixels},
+        "raw": {"images": pixels},
+    }
+
+
+def _record(signature: str, inputs: dict):
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(value)
+    log = prediction_log_pb2.PredictLog(request=request)
+    return prediction_log_pb2.PredictionLog(predict_log=log)

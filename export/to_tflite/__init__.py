@@ -1,0 +1,1 @@
+"""`export.tflite`: a detector as a TFLite file."""

@@ -1,0 +1,95 @@
+"""Converted networks and measured times of a model, in a folder beside it."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+from collections.abc import Iterable
+from typing import Any
+
+from keras_det import __version__
+from keras_det.files import tree_digest, write_json, write_whole
+from keras_det.runtime.libraries import cores
+
+FILES = {"litert": "network.tflite", "onnx": "network.onnx"}
+PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "onnxruntime")
+
+
+class EngineCache:
+    """What is kept of the engines of one model.
+
+    It holds for this file, these versions and this computer; where one differs everything is made
+    again. A folder that cannot be written is not needed: then nothing is remembered.
+
+    Args:
+        path: of the model; the folder is `<file>.engines/` beside it.
+
+    Attributes:
+        note: why nothing was kept; empty where it was.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self.folder = path.with_name(f"{path.name}.engines")
+        self.state, self.note = self.folder / "engines.json", ""
+        valid_for = {
+            "model_sha256": tree_digest(path),
+            "versions": {"keras_det": __version__, **_versions()},
+            "computer": [platform.node(), platform.machine(), cores()],
+        }
+        try:
+            self.content: dict[str, Any] = json.loads(self.state.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.content = {}
+        if self.content.get("valid_for") != valid_for:
+            self.content = {"valid_for": valid_for, "networks": {}, "milliseconds": {}}
+
+    def milliseconds(self, engines: Iterable[str]) -> dict[str, float]:
+        """Times per image of these engines; empty where they were not measured."""
+        known = set(engines)
+        return {k: v for k, v in self.content["milliseconds"].items() if k in known}
+
+    @property
+    def date(self) -> str:
+        """Day on which the times were measured, ISO."""
+        return self.content["date"]
+
+    def network(self, engine: str) -> bytes | None:
+        """A converted network, None where there is none or the file was changed."""
+        try:
+            content = (self.folder / FILES[engine]).read_bytes()
+        except OSError:
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+        return content if self.content["networks"].get(engine) == digest else None
+
+    def add(self, engine: str, content: bytes) -> None:
+        """Keeps a converted network."""
+        self.content["networks"][engine] = hashlib.sha256(content).hexdigest()
+        self._write(FILES[engine], content)
+
+    def remember(self, times: dict[str, float]) -> None:
+        """Keeps measured times."""
+        self.content["milliseconds"] = {name: round(value, 1) for name, value in times.items()}
+        self.content["date"] = datetime.date.today().isoformat()
+        self._write()
+
+    def _write(self, name: str | None = None, content: bytes = b"") -> None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if name:
+                write_whole(self.folder / name, content)
+            write_json(self.state, self.content)
+        except OSError as error:
+            self.note = f", not kept: {error.strerror}: {self.folder}"
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,201 @@
+"""Which engine computes the network of a Keras detector: Keras, LiteRT or ONNX Runtime."""
+
+import importlib.util
+import pathlib
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_det.errors import DataError, install_hint
+from keras_det.runtime.engine_cache import EngineCache
+from keras_det.runtime.libraries import cores, litert_interpreter
+from keras_det.runtime.lite_model import LiteModel
+from keras_det.runtime.onnx_model import OnnxModel
+from keras_det.runtime.running import Image, RunningDetector, for_each
+
+if TYPE_CHECKING:
+    from keras_det.models import Detector
+
+# What an engine runs needs, and what converting to it needs beside TensorFlow.
+NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
+# Lite0 at 320: converting to both engines and checking takes 25 s of processor time, an image 65 ms
+# by Keras and 38 ms by LiteRT.
+MIN_IMAGES = 1000
+CALLS = 5
+
+# From a detector and an engine's name to the content of a file that gives the raw outputs, checked
+# against the detector: `keras_det.export.engine_networks.network_for`. It is handed in, because
+# this floor knows nothing of exporting.
+Convert = Callable[["Detector", str], bytes]
+
+
+class EngineDetector(RunningDetector):
+    """A detector whose network an engine computes; its own decoder makes detections of it.
+
+    Args:
+        model: the detector in Keras.
+        engine: "litert" or "onnx".
+        content: a file in that engine's format which gives the raw outputs.
+    """
+
+    def __init__(self, model: "Detector", engine: str, content: bytes):
+        self.model, self.engine = model, engine
+        self.class_names, self.image_size = model.class_names, model.image_size
+        self.network = network_runner(engine, content)
+        self._decoders: dict[str, Any] = {}
+
+    def detect(self, images: Image | Sequence[Image], **settings: Any) -> dict | list[dict]:
+        """As `Detector.detect`, with the same settings of the decoder."""
+        self.check_threshold(settings.get("score_threshold"))
+        return for_each(images, lambda image: self._detect_with(image, settings))
+
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+        given = {} if score_threshold is None else {"score_threshold": score_threshold}
+        return self._detect_with(image, given)
+
+    def _detect_with(self, image: np.ndarray, settings: dict[str, Any]) -> dict:
+        from keras_det.data.resize import resize_image
+
+        fill = self.model.normalization.fill_color
+        pixels, transform = resize_image(image, self.model.resize_policy, fill)
+        found = self._decode(self.network(pixels[None]), settings)
+        found = {name: np.asarray(value) for name, value in found.items()}
+        return self.model.to_original(0, found, transform.inverse(), image.shape)
+
+    def _decode(self, raw: dict, settings: dict[str, Any]) -> dict:
+        import tensorflow as tf
+
+        key = repr(sorted(settings.items()))
+        if key not in self._decoders:
+            decoder = self.model.decoder(**settings)
+            self._decoders[key] = tf.function(lambda raw: self.model.decode(raw, decoder))
+        return self._decoders[key](raw)
+
+
+def network_runner(engine: str, content: bytes) -> Callable[[np.ndarray], dict]:
+    """Function from uint8 `(1, height, width, 3)` to the raw outputs that a file gives."""
+    if engine == "litert":
+        interpreter = litert_interpreter("a network")
+        return LiteModel(content, interpreter=interpreter, threads=cores()).run
+    return OnnxModel(content, cores()).run
+
+
+def installed() -> list[str]:
+    """The engines beside Keras whose packages are there."""
+    found = importlib.util.find_spec
+    return [name for name, needs in NEEDS.items() if all(found(each) for each in needs)]
+
+
+def with_engine(
+    detector: Any,
+    engine: str,
+    path: pathlib.Path,
+    num_images: int,
+    convert: Convert,
+) -> "tuple[Detector | RunningDetector, str]":
+    """What detects as `detector` does, by an engine, and a sentence on which one it is and why.
+
+    Args:
+        detector: a Keras detector, or one of `load_exported`.
+        engine: "auto", "keras", "litert" or "onnx".
+        path: the file that the detector was loaded from; converted networks go to a folder
+            `<file>.engines/` beside it.
+        num_images: how many images there are to go through.
+        convert: makes the network's file for an engine and checks it.
+
+    Raises:
+        DataError: the engine is not installed or disagrees with Keras, or `detector` is an exported
+            file, whose format says its engine.
+    """
+    own = getattr(detector, "engine", None)
+    if own is not None:
+        if engine not in ("auto", own):
+            raise DataError(
+                f"An exported file has an engine already. Received: engine {engine} for {path}, "
+                f"which {own} runs. Leave the engine out, or give the .keras file."
+            )
+        return detector, f"Engine: {own}, the file's own"
+    if engine == "auto":
+        reason = _reason_for_keras(path, num_images)
+        if reason:
+            return detector, f"Engine: keras ({reason})"
+        return _fastest(path, detector, convert)
+    if engine == "keras":
+        return detector, "Engine: keras"
+    cache = EngineCache(path)
+    return _detector(cache, detector, engine, convert), f"Engine: {engine}{cache.note}"
+
+
+def _reason_for_keras(path: pathlib.Path, num_images: int) -> str | None:
+    """Why Keras is the right engine without measuring; None where it should be measured."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return "others are converted to with KERAS_BACKEND=tensorflow"
+    import tensorflow as tf
+
+    if tf.config.list_logical_devices("GPU"):
+        return "it has a GPU, the others run on the processor"
+    others = installed()
+    if not others:
+        return f"no other is installed: {install_hint('edge')}"
+    if num_images < MIN_IMAGES and not EngineCache(path).milliseconds(others):
+        return (
+            f"converting to another pays from {MIN_IMAGES} images on; the engine {others[0]} can "
+            "be chosen now"
+        )
+    return None
+
+
+def _fastest(
+    path: pathlib.Path, detector: "Detector", convert: Convert
+) -> "tuple[Detector | RunningDetector, str]":
+    """The engine that was, or is now, measured as the fastest one on this computer."""
+    cache, known = EngineCache(path), ("keras", *installed())
+    made: dict[str, Any] = {"keras": detector}
+    if not cache.milliseconds(known):
+        for engine in installed():
+            try:
+                made[engine] = _detector(cache, detector, engine, convert)
+            except DataError as error:
+                warnings.warn(str(error), UserWarning, stacklevel=3)
+        cache.remember({name: milliseconds(each) for name, each in made.items()})
+    times = sorted(cache.milliseconds(known).items(), key=lambda item: item[1])
+    best = times[0][0]
+    chosen = made.get(best) or _detector(cache, detector, best, convert)
+    beside = ", ".join(f"{name} {value:.0f}" for name, value in times[1:])
+    when = f"measured {cache.date}{cache.note}"
+    return chosen, f"Engine: {best} ({times[0][1]:.0f} ms per image here, {beside}; {when})"
+
+
+def milliseconds(detector: Any) -> float:
+    """Median time of one drawn image, after two that do not count."""
+    from keras_det.data import drawn_images
+
+    (image,) = drawn_images(1, 512, seed=0)
+    times = []
+    for _ in range(CALLS + 2):
+        start = time.perf_counter()
+        detector.detect(image, score_threshold=0.3)
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times[2:]))
+
+
+def _detector(
+    cache: EngineCache, detector: "Detector", engine: str, convert: Convert
+) -> EngineDetector:
+    """`EngineDetector` of a Keras model; a network that was converted before is taken as it is."""
+    if engine not in installed():
+        hint = install_hint("edge") if engine == "litert" else install_hint("onnx")
+        raise DataError(
+            f"The engine {engine} needs the packages {', '.join(NEEDS[engine])}. Received: an "
+            f"environment without them all. Install them with {hint}."
+        )
+    content = cache.network(engine)
+    if content is None:
+        content = convert(detector, engine)
+        cache.add(engine, content)
+    return EngineDetector(detector, engine, content)

@@ -1,0 +1,84 @@
+"""The libraries that run exported files, and how many cores they may use."""
+
+import importlib.metadata
+import os
+from typing import Any
+
+from keras_det.errors import DataError, install_hint
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def litert_interpreter(what: object) -> type:
+    """LiteRT's interpreter class.
+
+    Args:
+        what: that needs it, for the error.
+
+    Raises:
+        DataError: ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise DataError(
+            f"A .tflite file needs the package ai-edge-litert. Received: {what}, without it. "
+            f"Install it with {install_hint('edge')}."
+        ) from None
+    return Interpreter
+
+
+def any_interpreter() -> tuple[type, dict[str, str], list[str]]:
+    """LiteRT's interpreter class, or TensorFlow's where LiteRT is not installed.
+
+    Returns:
+        `(class, versions, notes)`: the library's version under "interpreter", and a note where it
+        is not the library that phones have.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        import tensorflow as tf
+
+        note = (
+            "run with TensorFlow's own TFLite interpreter, which computes some convolutions with "
+            "stride 4 wrongly: install ai-edge-litert"
+        )
+        return tf.lite.Interpreter, {"interpreter": f"tensorflow {tf.__version__}"}, [note]
+    version = importlib.metadata.version("ai-edge-litert")
+    return Interpreter, {"interpreter": f"ai-edge-litert {version}"}, []
+
+
+def onnx_session(model: str | os.PathLike | bytes, threads: int | None = None) -> Any:
+    """An ONNX Runtime session on the processor.
+
+    Args:
+        model: path of a file, or its content.
+        threads: int, or None for ONNX Runtime's own choice.
+
+    Raises:
+        DataError: onnxruntime is not installed, or the file is damaged.
+    """
+    what = "a network" if isinstance(model, bytes) else os.fspath(model)
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DataError(
+            f"An .onnx file needs the package onnxruntime. Received: {what}, without it. Install "
+            f"it with {install_hint('onnx')}."
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    content = model if isinstance(model, bytes) else os.fspath(model)
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own kinds, one for each reason
+        raise DataError(
+            f"An .onnx file must be whole. Received: {what} ({error}). Export it again with "
+            "`keras-det export`."
+        ) from error

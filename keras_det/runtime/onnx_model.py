@@ -1,0 +1,49 @@
+"""Runs an ONNX file of this package."""
+
+import json
+import os
+
+import numpy as np
+
+from keras_det.runtime.libraries import onnx_session
+
+INPUT = "images"
+# What our files say about themselves, as JSON.
+PROPERTIES = ("class_names", "preprocessing", "decoding")
+
+
+class OnnxModel:
+    """An ONNX file in ONNX Runtime.
+
+    Args:
+        model: path of the file, or its content.
+        threads: int, or None for ONNX Runtime's own choice.
+
+    Raises:
+        DataError: the file is damaged, or onnxruntime is not installed.
+    """
+
+    channels = 3
+
+    def __init__(self, model: str | os.PathLike | bytes, threads: int | None = None):
+        self.session = onnx_session(model, threads)
+        self.names = [output.name for output in self.session.get_outputs()]
+
+    def outputs(self) -> dict[str, list[str]]:
+        """Names of the outputs; ONNX files have one signature without a name."""
+        return {"main": sorted(self.names)}
+
+    def properties(self) -> dict:
+        """What the file says about itself, by the names of `PROPERTIES`.
+
+        Raises:
+            KeyError: a property is missing.
+            ValueError: a property is no JSON.
+        """
+        written = self.session.get_modelmeta().custom_metadata_map
+        return {name: json.loads(written[name]) for name in PROPERTIES}
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Raw outputs, or detections in pixels of the input, of uint8 `(n, height, width, 3)`."""
+        found = self.session.run(self.names, {INPUT: pixels})
+        return dict(zip(self.names, found, strict=True))
