@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two processes: each imports TensorFlow, which costs seconds and about a gigabyte.
 JOBS ?= 2
+# The tests of one file run in one process: what they share is built once. Files in their order: those
+# with few tests are long ones, and would come last.
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
@@ -26,14 +29,14 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/keras-det demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-all: $(VENV)/.installed-all
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.installed-all
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest $(PARALLEL) $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

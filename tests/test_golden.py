@@ -1,12 +1,8 @@
-"""The reference files themselves: small, without pickles, described; and the citation."""
-
-import configparser
-import re
+"""The reference files themselves: small, without pickles, described."""
 
 import numpy as np
 
-import keras_det
-from tests.helpers import GOLDEN, ROOT, data_set
+from tests.helpers import GOLDEN, data_set
 
 LARGEST = 25_000_000  # bytes: every clone carries them
 
@@ -44,12 +40,3 @@ def test_the_readme_names_every_folder():
 def test_the_photographs_come_with_their_notice():
     notice = (data_set("bccd") / "LICENSE").read_text()
     assert notice.startswith("MIT License") and "Copyright (c) 2017 shenggan" in notice
-
-
-def test_the_citation_and_the_package_agree():
-    citation = (ROOT / "CITATION.cff").read_text()
-    metadata = configparser.ConfigParser()
-    metadata.read(ROOT / "setup.cfg")
-    assert f"version: {keras_det.__version__}\n" in citation
-    assert f"url: {metadata['metadata']['url']}\n" in citation
-    assert re.search(r"^license: (.*)$", citation, re.M)[1] == metadata["metadata"]["license"]
