@@ -304,7 +304,7 @@ def test_a_pipeline_without_augmentation_trains_every_epoch(shapes, shapes_model
     assert seen.train == [0, 1, 2] * 4 and seen.test == 4 * 2
     assert min(logs["loss"]) > 0 and len(found["boxes"]) == 3
     assert len(set(logs["loss"])) == 4, "each epoch in an order of its own"
-    assert logs["val_loss"] == pytest.approx([alone["loss"]] * 4, rel=1e-6)
+    assert logs["val_loss"][-1] == pytest.approx(alone["loss"], rel=1e-6)
     assert alone["loss"] == pytest.approx(alone["class_loss"] + alone["box_loss"], rel=1e-6)
 
 
