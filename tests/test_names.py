@@ -23,7 +23,7 @@ OPTIONS = {
     ("predict", "engine"): names.ENGINES,
 }
 # Names that once had several values; each is defined in one module at most.
-ONCE = ("MIN_SIDE", "COCO_OUTPUTS")
+ONCE = ("MIN_SIDE", "COCO_OUTPUTS", "COCO_CLASSES", "JOINING")
 
 
 def constants():

@@ -8,7 +8,7 @@ import numpy as np
 from keras_det.export.tflite_file.schema import name_of, read, schema, write
 
 # What only puts predictions together: the tail does it.
-JOINING = ("RESHAPE", "CONCATENATION", "DEQUANTIZE")
+JOINING_OR_DEQUANTIZING = ("RESHAPE", "CONCATENATION", "DEQUANTIZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _parts(model, graph, tensor: int) -> list[int]:
     """The tensors that a raw output is put together of."""
     producers = {int(x): op for op in graph.operators for x in op.outputs}
     operator = producers.get(tensor)
-    if operator is None or name_of(model, operator) not in JOINING:
+    if operator is None or name_of(model, operator) not in JOINING_OR_DEQUANTIZING:
         return [tensor]
     given = operator.inputs
     if name_of(model, operator) != "CONCATENATION":

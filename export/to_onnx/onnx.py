@@ -16,9 +16,9 @@ from keras_det.export.to_onnx.conversion import convert, onnx_libraries
 from keras_det.export.to_onnx.graph_edits import without_outputs
 from keras_det.files import staging
 from keras_det.models import Detector
+from keras_det.names import ONNX_POSTPROCESS
 from keras_det.runtime.onnx_model import OnnxModel
 
-POSTPROCESS = ("nms", "none")
 SETTINGS = {"method": "hard"}
 
 
@@ -88,10 +88,11 @@ def onnx(
 
 
 def _check(postprocess: str) -> None:
-    if postprocess not in POSTPROCESS:
+    if postprocess not in ONNX_POSTPROCESS:
         raise ValueError(
-            f"`postprocess` must be one of {', '.join(POSTPROCESS)}. Received: {postprocess!r}."
-            f"{suggest(postprocess, POSTPROCESS)} Soft-NMS is in TFLite files and SavedModels."
+            f"`postprocess` must be one of {', '.join(ONNX_POSTPROCESS)}. Received: "
+            f"{postprocess!r}.{suggest(postprocess, ONNX_POSTPROCESS)} Soft-NMS is in "
+            "TFLite files and SavedModels."
         )
     onnx_libraries()
 

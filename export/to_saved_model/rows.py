@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.data.decoding import JPEG
 from keras_det.data.resize import tf_resize_image
 from keras_det.models import Detector
-
-# As the readers of `keras_det.data`: equal to Pillow bit by bit.
-JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
 
 
 def resize(model: Detector, image: Any) -> tuple[Any, Any, Any]:

@@ -9,10 +9,8 @@ from keras_det.export.int8.calibration import check_given
 from keras_det.export.int8.quantizer import quantizer_library
 from keras_det.export.network.graph import exportable
 from keras_det.models import Detector
+from keras_det.names import METADATA_CHOICES, QUANTIZE_CHOICES, TFLITE_POSTPROCESS
 
-QUANTIZE = ("float32", "float16", "dynamic", "int8")
-POSTPROCESS = ("builtin", "mediapipe", "split", "none")
-METADATA = ("mediapipe",)
 CHANNELS = (3, 1)
 
 
@@ -34,8 +32,8 @@ class Options:
     iou_threshold: float | None
 
     def __post_init__(self) -> None:
-        _check_choice("quantize", self.quantize, QUANTIZE)
-        _check_choice("postprocess", self.postprocess, POSTPROCESS)
+        _check_choice("quantize", self.quantize, QUANTIZE_CHOICES)
+        _check_choice("postprocess", self.postprocess, TFLITE_POSTPROCESS)
         _check_choice("channels", self.channels, CHANNELS)
         self._check_thresholds()
         self._check_metadata()
@@ -81,7 +79,7 @@ class Options:
     def _check_metadata(self) -> None:
         if self.metadata is None:
             return
-        _check_choice("metadata", self.metadata, METADATA)
+        _check_choice("metadata", self.metadata, METADATA_CHOICES)
         if self.postprocess in ("none", "split"):
             raise DataError(
                 "`metadata` describes detections, not raw outputs. Received: "

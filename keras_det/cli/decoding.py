@@ -6,15 +6,15 @@ from typing import Any
 import click
 
 from keras_det.errors import DataError
+from keras_det.names import NMS_METHODS
 
-METHODS = ("gaussian", "linear", "hard")  # layers.nms.METHODS; a test compares
 # The methods that have a setting.
 OWNERS = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}
 
 OPTIONS = (
     click.option(
         "--method",
-        type=click.Choice(METHODS),
+        type=click.Choice(NMS_METHODS),
         show_default="gaussian",
         help="Non-maximum suppression: soft (gaussian, linear) or hard.",
     ),

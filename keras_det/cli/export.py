@@ -8,6 +8,7 @@ import click
 from keras_det.cli.command import Command, refuse_useless
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.errors import DataError
+from keras_det.names import EXPORT_FORMATS, METADATA_CHOICES, QUANTIZE_CHOICES, TFLITE_POSTPROCESS
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -29,13 +30,13 @@ EXAMPLES = (
 @click.option(
     "--to",
     "kind",
-    type=click.Choice(["saved_model", "tflite", "onnx"]),
+    type=click.Choice(EXPORT_FORMATS),
     default="saved_model",
     help="SavedModel for servers, TFLite for phones, or ONNX.",
 )
 @click.option(
     "--quantize",
-    type=click.Choice(["float32", "float16", "dynamic", "int8"]),
+    type=click.Choice(QUANTIZE_CHOICES),
     default="float32",
     help="Numbers in a TFLite file. float16: half the size; dynamic and int8: a quarter.",
 )
@@ -49,7 +50,7 @@ EXAMPLES = (
 )
 @click.option(
     "--postprocess",
-    type=click.Choice(["builtin", "mediapipe", "split", "none"]),
+    type=click.Choice(TFLITE_POSTPROCESS),
     default="builtin",
     help="What a TFLite file does after the network. builtin: soft-NMS; mediapipe: the operator "
     "that MediaPipe expects; split: soft-NMS in a second file, for accelerators; none: raw "
@@ -69,7 +70,7 @@ EXAMPLES = (
 )
 @click.option(
     "--metadata",
-    type=click.Choice(["mediapipe"]),
+    type=click.Choice(METADATA_CHOICES),
     help="Metadata with which MediaPipe's ObjectDetector opens the TFLite file.",
 )
 @click.option("--grey", is_flag=True, help="The TFLite file takes grey images.")

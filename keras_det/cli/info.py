@@ -10,13 +10,13 @@ from keras_det.cli.command import Command
 from keras_det.cli.files import load_keras_model
 from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name, in_millions
 from keras_det.cli.start import start_keras
+from keras_det.names import NUM_COCO_IDS
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
 
 EXAMPLES = ("keras-det info", "keras-det info efficientdet_d3", "keras-det info run/")
 ROW = "{:<23}{:>10}{:>12}  {:<13}{:>8}  {}"  # at most 80 columns
-COCO_CLASSES = 90  # the published models' heads: COCO's ids 1..90, ten of them unused
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -37,7 +37,7 @@ def info(model: str | None) -> None:
         start_keras()
         from keras_det.models import build_model
 
-        detector = build_model(model, num_classes=COCO_CLASSES)
+        detector = build_model(model, num_classes=NUM_COCO_IDS)
     click.echo(description(detector))
 
 

@@ -11,6 +11,16 @@ from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
+from keras_det.names import (
+    AUGMENT_NAMES,
+    DTYPES,
+    FREEZE_CHOICES,
+    HEAD_NORMS,
+    NECK_NAMES,
+    RECIPE_NAMES,
+    RESIZE_MODES,
+)
+from keras_det.names import HUGGING_FACE as HUGGING_FACE
 
 # Options that --resume takes from recipe.json where the command line does not give them.
 RESUMED = (
@@ -46,9 +56,6 @@ FETCHED = {
 }
 # What --no-val leaves without effect.
 OF_VALIDATION = ("val_data", "val_split", "evaluate_every")
-HUGGING_FACE = "hf://"  # weights.preset_files.HUGGING_FACE, without loading Keras; a test compares
-NECKS = ("fpn", "pafpn", "nas_fpn", "bifpn")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
     "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out d0/",
@@ -71,7 +78,7 @@ EXAMPLES = (
 )
 @click.option(
     "--freeze",
-    type=click.Choice(["none", "backbone", "neck"]),
+    type=click.Choice(FREEZE_CHOICES),
     show_default="none",
     help="Layers to freeze; neck: backbone and neck.",
 )
@@ -87,19 +94,19 @@ EXAMPLES = (
 )
 @click.option(
     "--resize-mode",
-    type=click.Choice(["letterbox", "stretch", "mediapipe"]),
+    type=click.Choice(RESIZE_MODES),
     default="letterbox",
     help="How images are resized; letterbox keeps the aspect ratio, mediapipe stretches as "
     "MediaPipe does.",
 )
 @click.option(
     "--augment",
-    type=click.Choice(["none", "flip", "ssj", "lsj"]),
+    type=click.Choice(AUGMENT_NAMES),
     default="ssj",
     help="Random changes of the images: none, horizontal flips, or small-scale or large-scale "
     "jitter with flips.",
 )
-@click.option("--neck", type=click.Choice(NECKS), show_default="the model's", help="Neck.")
+@click.option("--neck", type=click.Choice(NECK_NAMES), show_default="the model's", help="Neck.")
 @click.option(
     "--min-level",
     type=int,
@@ -115,7 +122,7 @@ EXAMPLES = (
 )
 @click.option(
     "--head-norm",
-    type=click.Choice(["batch", "group"]),
+    type=click.Choice(HEAD_NORMS),
     show_default="the model's",
     help="Normalization in the heads of RetinaNet.",
 )
@@ -130,10 +137,10 @@ EXAMPLES = (
     default=None,
     help="Recompute activations to save memory, for CornerNet.",
 )
-@click.option("--dtype", type=click.Choice(PRECISIONS), show_default="float32", help="Precision.")
+@click.option("--dtype", type=click.Choice(DTYPES), show_default="float32", help="Precision.")
 @click.option(
     "--recipe",
-    type=click.Choice(["adamw", "published"]),
+    type=click.Choice(RECIPE_NAMES),
     default="adamw",
     help="Optimizer and schedule: AdamW for your own data, or as published for the model.",
 )

@@ -13,10 +13,10 @@ from keras_det.data.decoding import decode_planned
 from keras_det.data.pipeline_arguments import fill_of, policy_of, weights_of, why_unread
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
 from keras_det.errors import DataError
+from keras_det.names import PADDING_LABEL as PADDING_LABEL
 
 # More than this share of broken images in one epoch is a broken data set.
 MAX_FAILED = 0.05
-PADDING_LABEL = -1  # as in keras_det.boxes, which loads Keras
 SHOWN_FAILURES = 3
 # `tf.random.experimental.index_shuffle` takes 4 rounds, which leave neighbours together (22 times
 # too often among 205 images) and epochs alike (correlation 0.33); 8 show neither.

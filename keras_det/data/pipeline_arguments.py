@@ -7,9 +7,9 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.image import read_image
 from keras_det.errors import DataError
+from keras_det.names import IMAGENET_MEAN
 
 # ImageNet's mean colour, the padding where no model says its own.
-MEAN_COLOR = (123.675, 116.28, 103.53)
 
 
 def policy_of(model_or_size: Any) -> dict:
@@ -46,7 +46,7 @@ def fill_of(fill: Any, model_or_size: Any) -> Any:
     """The padding colour: as given, the model's mean, or ImageNet's; ValueError for no colour."""
     if fill is None:
         normalization = getattr(model_or_size, "normalization", None)
-        return MEAN_COLOR if normalization is None else normalization.fill_color
+        return IMAGENET_MEAN if normalization is None else normalization.fill_color
     try:
         values = np.broadcast_to(np.asarray(fill, "float64"), (3,))
     except (TypeError, ValueError):

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 
-# `keras_det.models.optimizers.AdamW` stands in documents.
 from keras_det import optimizers as optimizers
 from keras_det.errors import DataError, suggest
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
@@ -15,6 +14,9 @@ from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
 from keras_det.models.retinanet import RetinaNet as RetinaNet
+
+# `keras_det.models.optimizers.AdamW` stands in documents.
+from keras_det.names import MODEL_NAMES as MODEL_NAMES
 from keras_det.quantization import quantize_aware as quantize_aware
 
 # Names on the command line: the constructor and the variant.
@@ -23,7 +25,6 @@ _BUILDERS = {
     **{f"retinanet_{variant}": (RetinaNet, variant) for variant in RetinaNet.variants},
     **{f"cornernet_{variant}": (CornerNet, variant) for variant in CornerNet.variants},
 }
-MODEL_NAMES = tuple(_BUILDERS)
 # For names of other packages' models, which resemble none of ours.
 START = (
     " The package has EfficientDet, RetinaNet and CornerNet. Start with 'efficientdet_lite0' for a "

@@ -129,7 +129,7 @@ def test_every_option_has_an_entry():
 def test_methods_are_those_of_the_library():
     from keras_det.layers import nms
 
-    assert decoding.METHODS == nms.METHODS
+    assert decoding.NMS_METHODS == nms.METHODS
 
 
 class Recorded:
