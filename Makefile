@@ -17,7 +17,7 @@ help:
 	@echo "make demo      draw a data set, train, evaluate and export a small detector"
 	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
 	@echo "make test-all  the same with every optional dependency installed"
-	@echo "make lint      ruff check and format --check"
+	@echo "make lint      ruff check and format --check, mypy"
 	@echo "make format    let ruff rewrite the files"
 	@echo "make clean     remove .venv and what builds and tests left"
 
@@ -33,6 +33,7 @@ test-all: $(VENV)/.installed-all
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
