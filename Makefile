@@ -21,7 +21,7 @@ help:
 	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
 	@echo "make test-all  the same with every optional dependency installed"
 	@echo "make coverage  the same, and which lines of keras_det and export it runs"
-	@echo "make lint      ruff check and format --check"
+	@echo "make lint      ruff check and format --check, mypy"
 	@echo "make format    let ruff rewrite the files"
 	@echo "make clean     remove .venv and what builds and tests left"
 
@@ -43,6 +43,7 @@ coverage: $(VENV)/.installed-all
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

@@ -29,7 +29,14 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["train", "--help"], ["predict", "no_such_model.keras", "x.jpg"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["predict", "no_such_model.keras", "x.jpg"],
+        ["train", "data/", "--model", "yolov8n", "--out", "no_such_run"],
+        ["completion", "bash"],
+    ],
     ids=" ".join,
 )
 def test_command_line_answers_without_loading_anything_heavy(arguments):

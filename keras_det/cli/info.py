@@ -48,7 +48,7 @@ def model_table() -> str:
 
     lines = [ROW.format("name", "image size", "parameters", "backbone", "channels", "neck")]
     for variant, row in EfficientDet.variants.items():
-        neck = f"{row.neck_cells} BiFPN cells"
+        neck = f"BiFPN x {row.neck_cells}"
         name, size = f"efficientdet_{variant}", row.image_size
         lines.append(table_row(name, size, row.backbone, row.channels, neck))
     for variant in RetinaNet.variants:

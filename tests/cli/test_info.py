@@ -21,7 +21,7 @@ def test_info_fits_a_terminal_and_lists_sizes(run):
     lines = run("info").output.splitlines()
     assert max(map(len, lines)) <= 80
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
-    assert rows["efficientdet_lite0"] == ["320", "3.3", "M", "lite0", "64", "3", "BiFPN", "cells"]
+    assert rows["efficientdet_lite0"] == ["320", "3.3", "M", "lite0", "64", "BiFPN", "x", "3"]
     assert rows["retinanet_resnet50"][:3] == ["640", "38.2", "M"]
     assert rows["cornernet_tiny"][:3] == ["255", "1.7", "M"]
 

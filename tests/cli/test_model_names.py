@@ -5,9 +5,6 @@ import pytest
 from keras_det.cli.model_names import NAMES, PARAMETERS, check_model_name, in_millions
 from keras_det.errors import DataError
 
-# Those that are built in about a second.
-SMALL = ["efficientdet_d0", "efficientdet_lite0", "retinanet_resnet18", "cornernet_tiny"]
-
 
 def test_names_are_those_of_the_models():
     from keras_det.models import MODEL_NAMES
