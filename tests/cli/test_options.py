@@ -127,9 +127,15 @@ def test_every_option_has_an_entry():
 
 
 def test_methods_are_those_of_the_library():
-    from keras_det.layers import nms
+    from keras_det.layers.nms import NonMaxSuppression
 
-    assert decoding.NMS_METHODS == nms.METHODS
+    assert {NonMaxSuppression(method=name).method for name in decoding.NMS_METHODS} == {
+        "gaussian",
+        "linear",
+        "hard",
+    }
+    with pytest.raises(ValueError, match="`method` must be one of"):
+        NonMaxSuppression(method="soft")
 
 
 class Recorded:
