@@ -19,7 +19,7 @@ model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 assert type(model) is keras_det.EfficientDet and type(model).__module__.startswith("keras_det.")
 data = np.load(sys.argv[1] + "/data.npz")
 np.testing.assert_allclose(model(data["images"])["class_logits"], data["logits"], atol=1e-5)
-assert type(model.optimizer) is keras_det.models.optimizers.AdamW
+assert type(model.optimizer) is keras_det.optimizers.AdamW
 print("opened")
 """
 # A layer of ours in a model that is none of ours.
