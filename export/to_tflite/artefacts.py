@@ -1,4 +1,4 @@
-"""TFLite files as their check sees them."""
+"""Opens TFLite files for their check."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from keras_det.runtime.lite_model import LiteModel
 
 
 def whole_file(model: Detector, content: bytes, opened: bytes, decoder: Any) -> FileArtefact:
-    """A file that gives what it gives by itself.
+    """Opens an export of one file.
 
     Args:
         model: the detector.
         content: the file.
-        opened: the same file with its raw outputs shown.
-        decoder: the one inside; None for raw outputs.
+        opened: the same file with visible raw outputs.
+        decoder: the decoder in the file; None for raw outputs.
     """
     interpreter, versions, notes = any_interpreter()
     return FileArtefact(
@@ -34,13 +34,13 @@ def whole_file(model: Detector, content: bytes, opened: bytes, decoder: Any) -> 
 def body_and_tail(
     model: Detector, body: bytes, tail: bytes, joints: dict[str, list[Joint]], decoder: Any
 ) -> FileArtefact:
-    """The two files of a split export.
+    """Opens the two files of a split export.
 
     Args:
         model: the detector.
         body, tail: the files.
-        joints: of `split.cut`, how the body's outputs make up the raw ones.
-        decoder: the tail's.
+        joints: of `split.cut`: the outputs of the body that form each raw output.
+        decoder: the decoder in the tail.
     """
     interpreter, versions, notes = any_interpreter()
     alone = LiteModel(body, interpreter=interpreter)
