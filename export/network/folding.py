@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
-# Around constants: operators that change at most the shape of what they get.
+# Operators between a constant and its reader that change at most the shape.
 SAME_VALUES = ("Identity", "Reshape", "Squeeze", "ExpandDims")
 
 
