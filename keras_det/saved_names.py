@@ -76,7 +76,7 @@ class _StandIn:
 
 def register_saved_names() -> None:
     """Puts the stand-ins into Keras' registry: now, or as soon as Keras is imported."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:  # None: its import is blocked
         _register()
     elif not any(isinstance(finder, _WhenKerasIsImported) for finder in sys.meta_path):
         sys.meta_path.insert(0, _WhenKerasIsImported())
