@@ -1,5 +1,6 @@
 """Checks of the arguments of `compile`, `fit`, `evaluate` and `predict`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -222,13 +223,22 @@ def _short(value: Any) -> str:
 
 
 def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
-    """Raises a ValueError if a `tf.data.Dataset` of known length ends in the middle of an epoch.
+    """Raises a ValueError if a stream certainly ends before the training does.
+
+    That is a `tf.data.Dataset` of known length that ends in the middle of an epoch, or a generator
+    that several epochs would each have to exhaust.
 
     Args:
         x: the data.
         steps_per_epoch: batches per epoch; None for a whole pass.
         epochs: number of epochs to train.
     """
+    if not steps_per_epoch and epochs > 1 and isinstance(x, Iterator):
+        raise ValueError(
+            "A generator gives its batches only once, so it can end only one epoch. Received: a "
+            f"generator, epochs={epochs}, no steps_per_epoch. Give `fit` steps_per_epoch and an "
+            "endless generator, or a tf.data.Dataset, which starts again."
+        )
     if not steps_per_epoch or not hasattr(x, "cardinality"):
         return
     length = int(x.cardinality())
@@ -279,3 +289,26 @@ def with_whole_epochs(callbacks: Any, model: keras.Model) -> Any:
         return callbacks
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
     return [first, *(each for each in others if each is not None)]
+
+
+def with_open_batch(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs of a step, with a batch size that TensorFlow reads from the batch itself.
+
+    In a graph, TensorFlow takes a fixed batch size for a constant. Keras weights the losses in its
+    logs by the batch size, and would then also count a batch that never came, at the end of a
+    stream of unknown length: every logged loss would be n / (n + 1) of the true one.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return inputs
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return inputs
+
+    def opened(value: Any) -> Any:
+        if not isinstance(value, tf.Tensor) or not value.shape.rank:
+            return value
+        shape = [None, *value.shape[1:]]
+        return tf.raw_ops.PlaceholderWithDefault(input=value, shape=shape)
+
+    return keras.tree.map_structure(opened, inputs)

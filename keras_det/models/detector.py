@@ -102,7 +102,8 @@ class Detector(FittingModel):
         else:
             sample_weight = weights_of_batch(sample_weight)
             parts = self.losses_of(y, y_pred, sample_weight)
-        images, replicas = _count_images(y["labels"]), num_replicas()
+        images = keras.ops.cast(keras.ops.shape(y["labels"])[0], "float32")
+        replicas = num_replicas()
         for name, tracker in self._trackers.items():
             if name in self.LOSSES:
                 # Keras logs the loss with each batch weighted by its images; so do these. Each
@@ -128,13 +129,3 @@ class Detector(FittingModel):
             f"{type(self).__name__} has no published training. Train with "
             "keras_det.training.recipes.adamw, or define `published_optimizer`."
         )
-
-
-def _count_images(labels: Tensor) -> Tensor:
-    """The number of images of a batch, as a float that depends on the data of the batch.
-
-    TensorFlow knows a fixed batch size in advance. At the end of a stream of unknown length it
-    would count a batch that does not exist.
-    """
-    images = keras.ops.cast(keras.ops.shape(labels)[0], "float32")
-    return images + 0.0 * keras.ops.sum(keras.ops.cast(labels, "float32"))

@@ -19,6 +19,7 @@ from keras_det.models.arguments_of_fit import (
     check_data,
     check_length,
     check_stream,
+    with_open_batch,
     with_whole_epochs,
 )
 from keras_det.models.detecting import DetectingModel
@@ -262,6 +263,12 @@ class FittingModel(DetectingModel):
             return super().predict(
                 x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
             )
+
+    def train_step(self, *inputs: Any) -> Any:
+        return super().train_step(*with_open_batch(inputs))
+
+    def test_step(self, *inputs: Any) -> Any:
+        return super().test_step(*with_open_batch(inputs))
 
     def train_on_batch(
         self,
