@@ -75,7 +75,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(run, drawn, tmp_path, mo
             raise Interrupted
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(callbacks, "SaveState", Stop)
+        patch.setattr("keras_det.training.run.SaveState", Stop)
         train(MODEL, *drawn, out, epochs=2, **SETTINGS)
     assert not (out / "last.keras").exists()
     train(MODEL, *drawn, out, epochs=2, resume=True, **SETTINGS)
