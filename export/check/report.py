@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Iterator
 
 from keras_det.export.check.budget import Budget
@@ -150,8 +151,8 @@ class ExportReport:
 
     def __str__(self) -> str:
         lines = [*self._detection_lines(), *self._raw_lines(), *self._file_lines()]
-        notes = (*self.comparison.notes, *self.notes)
-        return "\n  ".join([self.verdict, *lines, *(f"note: {note}" for note in notes)])
+        notes = [_wrapped(f"note: {note}") for note in (*self.comparison.notes, *self.notes)]
+        return "\n  ".join([self.verdict, *lines, *notes])
 
     def _detection_lines(self) -> Iterator[str]:
         found, budget = self.comparison, self.budget
@@ -169,16 +170,17 @@ class ExportReport:
             )
             yield f"scores: largest difference {found.score_error_max:.2g}{_allowed(budget.score)}"
         if found.precision:
-            yield f"AP {describe_precision(found.precision)}{_allowed(budget.ap_drop)}"
+            yield from _precision_lines(found.precision, budget.ap_drop)
 
     def _raw_lines(self) -> Iterator[str]:
         found, budget = self.comparison, self.budget
-        yield "raw outputs, differences in standard deviations:"
+        yield "differences of raw outputs, in standard deviations:"
         for name, error in found.raw_error.items():
-            yield (
-                f"  {name}: 99.9% within {error:.2g}{_allowed(budget.raw)}, largest "
-                f"{found.raw_error_max[name]:.2g}{_allowed(budget.raw_largest)}"
-            )
+            yield f"  {name}: 99.9% within {error:.2g}, largest {found.raw_error_max[name]:.2g}"
+        limits = (("99.9% within", budget.raw), ("largest", budget.raw_largest))
+        allowed = [f"{name} {limit:g}" for name, limit in limits if limit is not None]
+        if allowed:
+            yield f"  allowed: {', '.join(allowed)}"
 
     def _file_lines(self) -> Iterator[str]:
         size = f"{self.size_bytes / 1e6:.2f} MB"
@@ -196,6 +198,25 @@ def describe_precision(precision: dict) -> str:
         f"{precision['drop']:.4f}, mean drop of a paired bootstrap {precision['mean_drop']:.4f} "
         f"(95%: {low:.4f} to {high:.4f})"
     )
+
+
+def _precision_lines(precision: dict, allowed: float | None) -> Iterator[str]:
+    low, high = precision["interval"]
+    yield (
+        f"AP {precision['keras']:.4f} with Keras, {precision['artefact']:.4f} exported, drop "
+        f"{precision['drop']:.4f}"
+    )
+    yield (
+        f"AP drop, paired bootstrap: mean {precision['mean_drop']:.4f}{_allowed(allowed)}, 95% "
+        f"interval {low:.4f} to {high:.4f}"
+    )
+
+
+def _wrapped(text: str) -> str:
+    """Returns an indented line of the report, wrapped to 80 columns."""
+    wrapper = textwrap.TextWrapper(78, subsequent_indent="    ", break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return wrapper.fill(text)
 
 
 def _allowed(limit: float | None) -> str:

@@ -206,7 +206,7 @@ class Check:
 
     def _raw_outside(self, usual: dict[str, float], largest: dict[str, float]) -> list[str]:
         if not self.raw_errors.finite:
-            return ["raw outputs are not finite"]
+            return ["raw outputs are not finite; check the outputs of the Keras model too"]
         budget, unit = self.budget, "standard deviations (allowed"
         found: list[str] = []
         for name in usual:
