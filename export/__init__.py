@@ -1,11 +1,12 @@
 """Exports of a trained detector: SavedModel for servers, TFLite for phones, ONNX for the rest.
 
-Every export is run after it was written, on images, beside the Keras model; one that disagrees is
-not kept. All need the TensorFlow backend. `keras_det.load_exported` opens what they write.
+Every export is checked: it runs on images, and its results are compared with those of the Keras
+model. If they differ too much, nothing is kept. Exports need the TensorFlow backend.
+`keras_det.load_exported` opens the exported files.
 
-The rooms, each importing only from rooms before it: `check`, `network`; `tflite_file`; `int8`;
-`to_tflite`, `to_saved_model`, `to_onnx`. Rooms have other names than the three functions, so that
-`export.tflite` is the function, whatever was imported before.
+The folders, each importing only from folders before it: `check`, `network`; `tflite_file`; `int8`;
+`to_tflite`, `to_saved_model`, `to_onnx`. No folder has the name of one of the three functions.
+Otherwise importing the folder would replace the function.
 """
 
 from keras_det.export.check.budget import BUDGETS as BUDGETS

@@ -1,4 +1,4 @@
-"""Networks for the engines of `keras_det.runtime`: converted, and checked against the detector."""
+"""Converts a detector's network for the engines of `keras_det.runtime`, and checks it."""
 
 from keras_det.data import drawn_images
 from keras_det.errors import DataError
@@ -16,10 +16,10 @@ NUM_IMAGES = 2
 
 
 def network_for(detector: Detector, engine: str) -> bytes:
-    """The content of a file that gives the raw outputs of a detector.
+    """Returns the content of a file that computes the raw outputs of a detector.
 
     Args:
-        detector: any of this package; it is converted in float32.
+        detector: any detector of this package; it is converted in float32.
         engine: "litert" or "onnx".
 
     Raises:
@@ -32,20 +32,27 @@ def network_for(detector: Detector, engine: str) -> bytes:
 
 
 def convert(model: Detector, engine: str) -> bytes:
-    """A float32 file of the network alone; arguments as of `network_for`."""
+    """Converts the network alone to float32; for the arguments see `network_for`."""
     return to_tflite(model) if engine == "litert" else to_onnx(model).SerializeToString()
 
 
 def check(model: Detector, content: bytes, engine: str) -> None:
-    """Raises DataError where an engine disagrees with Keras; arguments as of `network_for`."""
+    """Raises DataError if an engine disagrees with Keras.
+
+    Args:
+        model: the detector, in float32.
+        content: of `convert`.
+        engine: "litert" or "onnx".
+    """
     budget, errors, run = BUDGETS["float32"], RawErrors(), network_runner(engine, content)
     network = compiled(model, lambda raw: raw)
     for image in drawn_images(NUM_IMAGES, model.image_size, seed=0):
         errors.add(to_numpy(network(image[None])), run(image[None]))
     _, largest, _ = errors.relative(budget)
-    if not errors.finite or max(largest.values()) > budget.raw_largest:
+    allowed = budget.raw_largest or 0.0
+    if not errors.finite or max(largest.values()) > allowed:
         raise DataError(
-            f"An engine must agree with Keras within {budget.raw_largest:g} standard deviations. "
-            f"Received: {engine}, which differs by {max(largest.values()):.3g}. Use the engine "
-            "keras, and report it with the versions of the packages."
+            f"An engine must agree with Keras within {allowed:g} standard deviations. Received: "
+            f"{engine}, which differs by {max(largest.values()):.3g}. Use the engine keras, and "
+            "report the difference with the versions of the packages."
         )

@@ -1,7 +1,7 @@
-"""The only module that uses names which Keras does not promise to keep.
+"""All uses of Keras' private names. No other module may use them.
 
-Tried with Keras `TRIED_WITH`; setup.cfg allows no later minor version. tests/test_keras_private.py
-names each private name that a new Keras lacks, and finds private names used outside this module.
+Tested with Keras `TRIED_WITH`; setup.cfg allows no later minor version. tests/test_keras_private.py
+lists each private name that a new Keras lacks, and finds private names used outside this module.
 """
 
 import contextlib
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
+from keras_det.types import Tensor
+
 TRIED_WITH = "3.15"
 
 # Layers
 
 
 def all_layers(layer: keras.Layer) -> list[keras.Layer]:
-    """The layer and every layer inside it, at any depth; a layer comes before what it holds.
+    """The layer and all layers inside it, at any depth; a layer comes before those it holds.
 
-    Public `Model.layers` stops at the first depth, and other layers have nothing like it.
+    The public `Model.layers` lists the first level only, and other layers have no such list.
     """
     return list(layer._flatten_layers())
 
@@ -31,7 +33,7 @@ def is_made_of_layers(layer: keras.Layer) -> bool:
 
 @contextlib.contextmanager
 def kept_nodes(layers: list[keras.Layer]) -> Iterator[None]:
-    """Symbolic calls made inside leave no nodes in the graphs that the layers belong to."""
+    """Inside the context, symbolic calls leave no nodes in the graphs of these layers."""
     nodes = [(x, list(x._inbound_nodes), list(x._outbound_nodes)) for x in layers]
     try:
         yield
@@ -42,9 +44,12 @@ def kept_nodes(layers: list[keras.Layer]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced_specs(replacements: dict[keras.Layer, Callable]) -> Iterator[None]:
-    """Inside, layers infer the shapes of their outputs with other functions.
+    """Inside the context, layers infer the shapes of their outputs with other functions.
 
-    The functions are set on the instances, past Keras' `__setattr__`: nothing tracks them.
+    The functions are set without Keras' `__setattr__`, so that Keras does not track them.
+
+    Args:
+        replacements: the function for each layer, in place of its `compute_output_spec`.
     """
     for layer, function in replacements.items():
         layer.__dict__["compute_output_spec"] = function
@@ -56,10 +61,10 @@ def replaced_specs(replacements: dict[keras.Layer, Callable]) -> Iterator[None]:
 
 
 def replace_call(layer: keras.Layer, call: Callable) -> None:
-    """Lets a layer compute with another function of the same arguments.
+    """Makes a layer compute with another function of the same arguments.
 
-    Relies on two facts: `Layer.__call__` looks `call` up on the instance at every call, and keeps
-    the signature that it read when the layer was made.
+    This relies on two facts. `Layer.__call__` looks `call` up on the instance at every call. It
+    keeps the signature that it read when the layer was created.
     """
     layer.call = call
 
@@ -68,7 +73,7 @@ def replace_call(layer: keras.Layer, call: Callable) -> None:
 
 
 def optimized_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """The variables that an optimizer was built for, in its order; none before that."""
+    """The variables that an optimizer was built for, in its order; none before it is built."""
     return list(optimizer._trainable_variables)
 
 
@@ -78,45 +83,45 @@ def decays(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
 
 
 def adam_slots(optimizer: keras.optimizers.Adam, variable: Any) -> tuple[Any, Any]:
-    """Adam's moving averages of a variable's gradient and of its square, as TensorFlow has them."""
+    """Adam's averages of a variable's gradient and squared gradient: two TensorFlow variables."""
     index = optimizer._get_variable_index(variable)
     return optimizer._momentums[index].value, optimizer._velocities[index].value
 
 
 def momentum_slot(optimizer: keras.optimizers.SGD, variable: Any) -> Any:
-    """SGD's velocity of a variable, as TensorFlow has it."""
+    """SGD's velocity of a variable: a TensorFlow variable."""
     return optimizer.momentums[optimizer._get_variable_index(variable)].value
 
 
-# A checker of types shall see what the classes after this one in a list of bases bring.
+# For type checkers: `OptimizerStep` uses members of the Keras optimizer that follows it.
 Optimizer: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
 
 class OptimizerStep(Optimizer):
-    """Keras' optimizer step with four parts that a subclass may change, under public names.
+    """Mixin that gives four parts of Keras' optimizer step public names, for subclasses to change.
 
-    Goes before a Keras optimizer in the list of bases. On TensorFlow, gradients are summed over the
-    devices before they are clipped: Keras clips each device's share by itself, and several devices
-    would not take the steps of one.
+    It stands before a Keras optimizer in the list of bases. On TensorFlow it sums the gradients
+    over the devices before it clips them. Keras clips the share of each device by itself, so that
+    several devices would take other steps than one.
     """
 
-    def clipped(self, gradients: list, variables: list) -> list:
-        """The gradients of the whole batch, clipped. Default: as Keras clips them."""
+    def clipped(self, gradients: list[Tensor], variables: list[Any]) -> list[Tensor]:
+        """The clipped gradients of the whole batch. Default: Keras' clipping."""
         return super()._clip_gradients(gradients)
 
     def average_decay(self) -> Any:
-        """Share of the moving average that a step keeps. Default: `ema_momentum`."""
+        """The share of the moving average that a step keeps. Default: `ema_momentum`."""
         return self.ema_momentum
 
     def decay_on_tensorflow(self) -> Callable | None:
-        """`f(variable)` that decays a variable on TensorFlow. Default: None, as Keras does it."""
+        """`f(variable)` that decays a variable on TensorFlow. Default: None, for Keras' own way."""
         return None
 
     def update_on_tensorflow(self, learning_rate: Any) -> Callable | None:
-        """`f(variable, gradient)` that updates on TensorFlow. Default: None, as Keras does it."""
+        """`f(variable, gradient)` that updates on TensorFlow. Default: None, for Keras' own way."""
         return None
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: list[Any]) -> None:
         if not self.weight_decay:
             return
         on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -126,7 +131,7 @@ class OptimizerStep(Optimizer):
             return
         import tensorflow as tf
 
-        def run(distribution, variables):
+        def run(distribution: Any, variables: list[Any]) -> None:
             for variable in variables:
                 distribution.extended.update(variable, decay, group=False)
 
@@ -136,20 +141,26 @@ class OptimizerStep(Optimizer):
             [variable.value for variable in variables if self._use_weight_decay(variable)],
         )
 
-    def _clip_gradients(self, grads):
-        return grads  # Left to `_backend_update_step`, which has the sum over the devices.
+    def _clip_gradients(self, grads: list[Tensor]) -> list[Tensor]:
+        return grads  # `_backend_update_step` clips them, after the sum over the devices.
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def _backend_update_step(
+        self, grads: list[Tensor], trainable_variables: list[Any], learning_rate: Any
+    ) -> None:
         if keras.backend.backend() == "tensorflow":
             pairs = list(zip(grads, trainable_variables, strict=True))
             grads = [gradient for gradient, _ in super()._all_reduce_sum_gradients(pairs)]
         grads = self.clipped(grads, trainable_variables)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars  # They are summed already.
+    def _all_reduce_sum_gradients(
+        self, grads_and_vars: list[tuple[Tensor, Any]]
+    ) -> list[tuple[Tensor, Any]]:
+        return grads_and_vars  # `_backend_update_step` has summed them.
 
-    def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
+    def _distributed_tf_update_step(
+        self, distribution: Any, grads_and_vars: list[tuple[Tensor, Any]], learning_rate: Any
+    ) -> None:
         update = self.update_on_tensorflow(learning_rate)
         if update is None:
             super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
@@ -157,8 +168,8 @@ class OptimizerStep(Optimizer):
         for gradient, variable in grads_and_vars:
             distribution.extended.update(variable, update, args=(gradient,), group=False)
 
-    def _update_model_variables_moving_average(self, trainable_variables):
-        # The first step copies; Keras' rule, decay * average + (1 - decay) * variable.
+    def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
+        # Keras' rule, decay * average + (1 - decay) * variable. The first step copies the variable.
         started = ops.cast(ops.not_equal(self.iterations, 0), "float32")
         share = 1.0 - started * self.average_decay()
         averages = self._model_variables_moving_average

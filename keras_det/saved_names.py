@@ -1,8 +1,9 @@
-"""Lets plain Keras open our files: `keras.saving.load_model("m.keras")` after `import keras_det`.
+"""Makes `keras.saving.load_model("m.keras")` work after `import keras_det`, without other imports.
 
-A file names its classes "keras_det>EfficientDet", and Keras asks its own register for them. The
-classes register themselves when their modules are imported, which takes seconds. Until then the
-register holds stand-ins under the same names; the first one that is asked imports the classes.
+A file names its classes "keras_det>EfficientDet" and so on. Keras looks these names up in its own
+registry. The classes register themselves when their modules are imported, which takes seconds.
+Until then the registry holds a stand-in for each of them; the first stand-in that Keras uses
+imports the classes.
 """
 
 import importlib
@@ -55,7 +56,7 @@ NAMES = (
 
 
 class _StandIn:
-    """In Keras' register in place of a class that is not imported yet."""
+    """Stands in Keras' registry for a class that is not imported yet."""
 
     registered_name = ""
 
@@ -74,8 +75,8 @@ class _StandIn:
 
 
 def register_saved_names() -> None:
-    """Puts the stand-ins into Keras' register: now, or as soon as Keras is imported."""
-    if "keras" in sys.modules:
+    """Puts the stand-ins into Keras' registry: now, or as soon as Keras is imported."""
+    if sys.modules.get("keras") is not None:  # None: its import is blocked
         _register()
     elif not any(isinstance(finder, _WhenKerasIsImported) for finder in sys.meta_path):
         sys.meta_path.insert(0, _WhenKerasIsImported())
@@ -89,22 +90,24 @@ def _register() -> None:
 
 
 class _WhenKerasIsImported:
-    """Finder that waits for `import keras`, leaves the import to the others, and registers then.
+    """Import finder that registers the stand-ins when Keras is imported.
 
-    `import keras_det` must not import Keras, and Keras has no door for packages like this one.
+    It leaves the import itself to the other finders. It is needed because `import keras_det` must
+    not import Keras, and Keras offers no way to register a class by name.
     """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != "keras":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec("keras")
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            execute = loader.exec_module
 
             def execute_and_register(module: Any) -> None:
                 execute(module)
                 _register()
 
-            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+            loader.exec_module = execute_and_register
         return spec

@@ -37,13 +37,19 @@ SMALLER_COMMANDS = {
     "demo": "--epochs 1 --image-size 64 --train-images 4 --val-images 2",
     "train": "--epochs 1 --image-size 64 --batch-size 2",
 }
-# Documents whose blocks run where an extra is installed, and single packages that blocks import.
-EXTRAS = {"int8.md": "ai_edge_quantizer", "onnx.md": "tf2onnx"}
+# Documents whose blocks run where one of these packages is installed, and packages that single
+# blocks import.
+EXTRAS = {"int8.md": ("litert_quantizer", "ai_edge_quantizer"), "onnx.md": ("tf2onnx",)}
 PACKAGES = ("mediapipe",)
 
 
 def lacks_extra(path):
-    return path.name in EXTRAS and find_spec(EXTRAS[path.name]) is None
+    return path.name in EXTRAS and not any(map(find_spec, EXTRAS[path.name]))
+
+
+def skip_what_needs(packages, what):
+    """Skips, so that the list at the end of a test run names the extra."""
+    pytest.skip(f"needs {' or '.join(packages)}: {what}")
 
 
 def blocks(path):
@@ -116,19 +122,23 @@ def test_python_blocks_run(path, request):
     if not code:
         return
     if lacks_extra(path):
-        pytest.skip(f"{EXTRAS[path.name]} is not installed")
-    folder, names = request.getfixturevalue("workplace"), {}
+        skip_what_needs(EXTRAS[path.name], f"blocks of {path.name}")
+    folder, names, missing = request.getfixturevalue("workplace"), {}, set()
     if path.name == "fine_tuning.md":  # a Lite0 starts from the weights of another
         lite0 = EfficientDet("lite0", class_names=CLASS_NAMES, image_size=64)
         lite0.save(folder / "model.keras")
     for block in code:
-        if any(f"import {name}\n" in block for name in PACKAGES if not find_spec(name)):
-            continue  # runs where the extra is installed
+        lacking = {x for x in PACKAGES if f"import {x}\n" in block and not find_spec(x)}
+        if lacking:
+            missing |= lacking
+            continue
         for large, small in SMALLER.items():
             block = block.replace(large, small)
         exec(compile(block, str(path), "exec"), names)
     if path.name == "README.md":
         assert {"trained.keras", "served", "detector.tflite"} <= {p.name for p in folder.iterdir()}
+    if missing:  # the other blocks did run
+        skip_what_needs(sorted(missing), f"one block of {path.name}")
 
 
 @pytest.mark.slow
@@ -140,6 +150,10 @@ def test_command_lines_run(workplace):
             words += SMALLER_COMMANDS.get(words[1], "").split()
             result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
             assert result.exit_code == 0, f"{' '.join(words)}: {result.output}"
+    left_out = [path.name for path in DOCUMENTS if lacks_extra(path)]
+    if left_out:  # the other commands did run
+        packages = [package for name in left_out for package in EXTRAS[name]]
+        skip_what_needs(packages, f"commands of {', '.join(left_out)}")
 
 
 def test_smaller_settings_occur():

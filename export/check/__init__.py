@@ -1,5 +1,5 @@
-"""Runs an export beside its Keras model, and writes down what differs.
+"""Compares an export with its Keras model.
 
-Images (`evidence`) go through both (`artefact`, `verify`); what differs is measured against a
-`budget` and becomes a `report`, the certificate.
+The images (`evidence`) go through both (`artefact`, `verify`). The differences are compared with
+the allowed ones (`budget`). The result is the certificate (`report`).
 """

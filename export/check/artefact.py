@@ -1,4 +1,4 @@
-"""An export as its check sees it: something that gives raw outputs and detections."""
+"""What the check needs of an export: it returns raw outputs and detections."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -8,17 +8,19 @@ import numpy as np
 
 from keras_det.models import Detector
 from keras_det.runtime.detections import trim
+from keras_det.runtime.running import Runner
 
 Call = Callable[[], dict]
 
 
 class Artefact(Protocol):
-    """What a check needs of an export that runs.
+    """An export that can be run by the check.
 
     Attributes:
-        in_original_pixels: whether detections are in pixels of the image, not of the input.
-        decoder_settings: how the Keras model has to decode to find the same.
-        channels: 3, or 1 where it takes grey images.
+        in_original_pixels: True: boxes are in pixels of the original image. False: they are in
+            pixels of the network's input.
+        decoder_settings: settings with which the Keras model decodes in the same way.
+        channels: 3, or 1 for an export that takes grey images.
         versions: of the libraries that run it.
     """
 
@@ -28,44 +30,36 @@ class Artefact(Protocol):
     versions: dict[str, str]
 
     def raw(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Raw outputs of the network's input, uint8 `(1, height, width, 3)`."""
+        """Returns the raw outputs for the network's input, uint8 `(1, height, width, 3)`."""
         ...
 
     def calls(self, image: np.ndarray, pixels: np.ndarray) -> dict[str, Call]:
-        """Functions by signature name that return the trimmed detections of one image.
+        """Returns, for each signature name, a function that detects in one image.
+
+        The detections that it returns have no empty slots.
 
         Args:
             image: uint8 `(height, width, 3)`.
-            pixels: the network's input made of it, uint8 `(1, height, width, 3)`.
+            pixels: the same image as the network's input, uint8 `(1, height, width, 3)`.
         """
         ...
 
     def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs by signature."""
+        """Returns the names of the outputs by signature."""
         ...
 
 
-class Runner(Protocol):
-    """What runs a file: `LiteModel` and `OnnxModel` of `keras_det.runtime`."""
-
-    channels: int
-
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
-
-    def outputs(self) -> dict[str, list[str]]: ...
-
-
 class FileArtefact:
-    """A TFLite or ONNX file as the check sees it.
+    """A TFLite or ONNX file for the check.
 
     Args:
-        model: the detector, which decodes where the file does not.
-        kept: runs the file, or the two of a split export.
+        model: the detector. It decodes where the file has no decoder.
+        kept: runs the file that is written, or the two files of a split export.
         raw: function from the network's input to the raw outputs of the same file.
         versions: of the library that runs it.
-        decoding: settings of the decoder inside; empty for raw outputs.
-        decoder_settings: as of `Artefact`.
-        notes: what the reader of the report should know of the library.
+        decoding: settings of the decoder in the file; empty for raw outputs.
+        decoder_settings: see `Artefact`.
+        notes: remarks on the library for the report.
     """
 
     in_original_pixels = False
@@ -101,5 +95,5 @@ class FileArtefact:
 
 
 def to_numpy(outputs: dict) -> dict[str, np.ndarray]:
-    """Arrays of a dict of the backend's tensors."""
+    """Converts a dict of the backend's tensors to NumPy arrays."""
     return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}

@@ -1,4 +1,4 @@
-"""Average precision of a model and of its artefact on the same labelled images."""
+"""Average precision of a model and of its export on the same labelled images."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from keras_det.metrics.bootstrap import paired_bootstrap
 
 
 class AveragePrecision:
-    """Collects what both find in labelled images.
+    """Collects the detections of both in labelled images.
 
     Args:
         class_names: of the model.
@@ -19,13 +19,13 @@ class AveragePrecision:
         self.found: list[dict] = []
 
     def add(self, truth: dict, reference: dict, found: dict) -> None:
-        """Takes one image: its objects and both's detections, in pixels of the original image."""
+        """Adds one image: its objects and both lists of detections, in its original pixels."""
         self.truth.append(truth)
         self.reference.append(reference)
         self.found.append(found)
 
     def result(self) -> dict | None:
-        """What `report.Comparison.precision` holds; None without labelled images."""
+        """Returns the content of `report.Comparison.precision`; None without labelled images."""
         if not self.truth:
             return None
         pair = paired_bootstrap(self.truth, self.reference, self.found, self.class_names)
@@ -41,5 +41,5 @@ class AveragePrecision:
 
 
 def exceeds(precision: dict, ap_drop: float) -> bool:
-    """Whether AP drops by more than allowed: the mean does, and so does all of its 95% interval."""
+    """True if AP drops by more than allowed: the mean and the whole 95% interval are above it."""
     return precision["mean_drop"] > ap_drop and precision["interval"][0] > ap_drop

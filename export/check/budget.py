@@ -1,4 +1,4 @@
-"""What an artefact is allowed to differ by from the Keras model."""
+"""How far an export may differ from the Keras model."""
 
 import dataclasses
 import math
@@ -6,20 +6,22 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How far an artefact may be from the Keras model; None: measured and written, not judged.
+    """The largest differences from the Keras model with which an export passes its check.
+
+    None means: the difference is measured and reported, but cannot fail the check.
 
     Args:
-        box_pixels: largest difference of a box coordinate, in pixels of the network's input. None
-            leaves all detections unjudged, also those that only one of both finds.
+        box_pixels: largest difference of a box coordinate, in pixels of the network's input. With
+            None no detection can fail the check, not even one that only one of both finds.
         score: largest difference of a score.
-        raw: difference of a raw output that at most one value in a thousand may exceed, in
-            standard deviations of that output.
-        raw_largest: the largest difference, in the same unit. Rounded weights make noise, whose
-            largest value among a million is several times its usual size.
-        rounding: a difference below this part of the largest raw output is rounding. It only counts
-            where outputs hardly vary, as those of an untrained model.
-        ap_drop: largest drop of average precision on labelled images, in 0..1. It is kept to where
-            the mean of a paired bootstrap over images is below it, or its 95% interval holds it.
+        raw: difference of a raw output, in standard deviations of that output. At most one value
+            in a thousand may exceed it.
+        raw_largest: largest difference of a raw output, in the same unit. Rounded weights add
+            noise. Among a million values, the largest noise is several times the usual one.
+        rounding: fraction of the largest raw output. Smaller differences are rounding. It matters
+            only where outputs hardly vary, as in an untrained model.
+        ap_drop: largest drop of average precision on labelled images, in 0..1. An export fails if
+            the mean drop of a paired bootstrap over images and its whole 95% interval exceed it.
     """
 
     box_pixels: float | None
@@ -29,39 +31,40 @@ class Budget:
     rounding: float
     ap_drop: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if value is None and name != "rounding":
                 continue
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(
-                    f"`{name}` must be a number of at least 0. Received: {value!r}. Start from "
-                    "keras_det.export.BUDGETS and change it with dataclasses.replace."
+                    f"`{name}` must be a finite number of at least 0. Received: {value!r}. Take a "
+                    "budget of keras_det.export.BUDGETS and change it with dataclasses.replace."
                 )
         if (self.box_pixels is None) != (self.score is None):
             raise ValueError(
-                "`box_pixels` and `score` judge detections together: give both, or None for both. "
-                f"Received: box_pixels={self.box_pixels}, score={self.score}."
+                "`box_pixels` and `score` must both be numbers or both be None. Received: "
+                f"box_pixels={self.box_pixels}, score={self.score}. They judge detections "
+                "together: set both, or None for both."
             )
 
     @property
     def judges_detections(self) -> bool:
-        """Whether single detections may fail an artefact."""
+        """Whether single detections can fail the check."""
         return self.box_pixels is not None
 
     @property
     def units(self) -> tuple[float, float]:
-        """Pixels and score in which the distance of two detections is counted."""
+        """Units, in pixels and in score, of the distance between two detections."""
         if self.box_pixels is None or self.score is None:
             return UNITS
         return max(self.box_pixels, TINY), max(self.score, TINY)
 
 
-# What is near where nothing is judged, and what stands for an allowed difference of 0.
+# The units where detections are not judged, and the unit that replaces an allowed difference of 0.
 UNITS, TINY = (1.0, 1e-2), 1e-9
-# Kernels and values between layers are rounded to 8 bits: single detections differ, so the average
-# precision is judged, by the published drop of EfficientDet-Lite. Raw outputs only tell a wrong
-# file: trained Lite0s differ by 0.2 to 0.54, pixels shifted by 10 by 2.2, swapped channels by 3.
+# Kernels and activations are rounded to 8 bits, so single detections differ. The average precision
+# is judged, by the published drop of EfficientDet-Lite. Raw outputs only reveal a wrong file:
+# trained Lite0s differ by 0.2 to 0.54, pixels shifted by 10 by 2.2, swapped channels by 3.
 _EIGHT_BITS = Budget(
     box_pixels=None, score=None, raw=1.0, raw_largest=None, rounding=2.0**-7, ap_drop=0.004
 )
@@ -75,10 +78,18 @@ BUDGETS = {
 
 
 def check_budget(budget: Budget | None, default: str) -> Budget:
-    """The budget itself, or the one of the number format `default`."""
+    """Returns the budget itself, or the default of a number format where it is None.
+
+    Args:
+        budget: `Budget` or None.
+        default: a key of `BUDGETS`.
+
+    Raises:
+        TypeError: `budget` is something else.
+    """
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(
-            f"`budget` must be a keras_det.export.Budget or None. Received: {budget!r}. Change the "
-            "default with dataclasses.replace(keras_det.export.BUDGETS['float32'], score=2e-3)."
+            f"`budget` must be a keras_det.export.Budget or None. Received: {budget!r}. Change a "
+            f"default: dataclasses.replace(keras_det.export.BUDGETS[{default!r}], raw=2e-3)."
         )
     return budget or BUDGETS[default]

@@ -1,8 +1,9 @@
-"""Checks an artefact against its model and writes down all that was found."""
+"""Checks an export against its model and makes the report of it."""
 
 import pathlib
 import platform
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 
@@ -32,26 +33,26 @@ def certify(
     notes: Iterable[str] = (),
     refusal: str = "",
 ) -> ExportReport:
-    """Runs an artefact beside its model.
+    """Runs an export and its model on the same images, and returns the report.
 
     Args:
-        model: the detector, in float32 and of the artefact's size.
-        artefact: file or folder.
-        running: it, as the check sees it.
+        model: the detector, in float32, with the image size of the export.
+        artefact: the file or folder of the export.
+        running: the same export, opened for the check.
         images: `Evidence` of `evidence.check_images`.
-        budget: what it may differ by.
+        budget: the allowed differences.
         format: "saved_model", "tflite" or "onnx".
         settings: of the export.
-        decoding: settings of the decoder inside the artefact, empty where there is none.
-        notes: what the reader of the report should know.
-        refusal: message of the error. Default: what differs.
+        decoding: settings of the decoder in the export, empty if it has none.
+        notes: remarks for the report.
+        refusal: message of the error. Default: the differences.
 
     Raises:
-        ExportError: the artefact is outside the budget.
+        ExportError: the export is outside the budget.
     """
     comparison, source = compare(model, running, images, budget), images.source
-    if source == "drawn":
-        notes = [*notes, "the images were drawn, not real ones: give `images=` to check on yours"]
+    if source == "synthetic":
+        notes = [*notes, "checked on synthetic images; give `images=` to check on real ones"]
     report = ExportReport(
         artefact=artefact.name,
         format=format,
@@ -74,20 +75,20 @@ def certify(
     return report
 
 
-def _message(report):
+def _message(report: ExportReport) -> str:
     failures = list(report.comparison.failures)
     hidden = len(failures) - MAX_FAILURES_SHOWN
     if hidden > 0:
         failures[MAX_FAILURES_SHOWN:] = [f"and {hidden} more"]
     return (
         "An export must agree with the Keras model within its budget. Received: "
-        f"{report.artefact} differs on {report.comparison.num_images} {report.image_source} "
-        f"images: {'; '.join(failures)}. Nothing was kept. Report it with these numbers, or pass "
-        "a wider `budget` if you can accept them."
+        f"{report.artefact}, which differs on {report.comparison.num_images} "
+        f"{report.image_source} images: {'; '.join(failures)}. Nothing was kept. Pass a wider "
+        "`budget` if you can accept these differences. Otherwise report them as a defect."
     )
 
 
-def _versions():
+def _versions() -> dict[str, str]:
     import tensorflow as tf
 
     return {
@@ -98,17 +99,18 @@ def _versions():
     }
 
 
-def _preprocessing(model, channels):
-    layer = model.normalization
+def _preprocessing(model: Detector, channels: int) -> dict[str, Any]:
+    layer, mode = model.normalization, model.resize_policy["mode"]
+    sampling = "pixel i at i * scale" if mode == "mediapipe" else "half-pixel centres"
     return {
-        "resize_mode": model.resize_policy["mode"],
+        "resize_mode": mode,
         "image_size": list(model.image_size),
         "fill_color": list(fill_of(model, channels)),
-        "interpolation": "bilinear, half-pixel centres, no antialias, rounded to uint8",
+        "interpolation": f"bilinear, {sampling}, no antialias, rounded to uint8",
         "channel_order": "rgb" if channels == 3 else "grey: 0.299 R + 0.587 G + 0.114 B",
         "channels": channels,
         "mean": layer.mean,
         "scale": layer.scale,
-        "normalization": "inside the artefact; the mean and scale are in order "
+        "normalization": "inside the exported file; mean and scale are in the order "
         f"{layer.channel_order}",
     }

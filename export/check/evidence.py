@@ -1,4 +1,4 @@
-"""The images that an export is checked on."""
+"""The images on which an export is checked."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from keras_det.errors import DataError
 from keras_det.models import Detector
 from keras_det.runtime.pixels import as_shown, fill_for
 
-NUM_DRAWN = 8
+NUM_SYNTHETIC = 8
 
 
 @dataclasses.dataclass
@@ -21,11 +21,11 @@ class Evidence:
     """Images of a check, read one at a time.
 
     Args:
-        source: "drawn", "given" or "labelled".
+        source: "synthetic", "given" or "labelled".
         images: uint8 arrays `(height, width, 3)`; with a data set, its paths.
-        dataset: where the images are labelled.
-        channels: 3, or 1: every image is turned grey, and its three channels are equal.
-        unread: sentences on images that did not decode, filled while reading.
+        dataset: the data set of labelled images.
+        channels: 3, or 1: every image is converted to grey, and its three channels are equal.
+        unread: a sentence for each image that did not decode, filled while reading.
     """
 
     source: str
@@ -38,7 +38,10 @@ class Evidence:
         return len(self.images)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, dict | None]]:
-        """Pairs of an image and its objects as `metrics.coco.coco_metrics` takes them, or None."""
+        """Yields pairs of an image and its objects.
+
+        The objects have the form of `metrics.coco.coco_metrics`; None without labels.
+        """
         for i, image in enumerate(self.images):
             if self.dataset is None:
                 yield as_shown(image, self.channels), None
@@ -47,23 +50,23 @@ class Evidence:
                 pixels = read_image(image)
             except DataError as error:
                 sentence = f"left out: {error}"
-                if sentence not in self.unread:  # int8 goes through them several times
+                if sentence not in self.unread:  # the int8 export reads them several times
                     self.unread.append(sentence)
                 continue
             yield as_shown(pixels, self.channels), self.dataset.ground_truth([i])[0]
 
 
 def fill_of(model: Detector, channels: int = 3) -> tuple:
-    """What surrounds a letterboxed image in the network's input, one number per channel of RGB."""
+    """Returns the padding colour of letterboxed images, one number per channel of RGB."""
     return fill_for(model.normalization.fill_color, channels)
 
 
 def check_images(images: Any, model: Detector, channels: int = 3) -> Evidence:
-    """The images of the check of a model's export.
+    """Returns the images on which the export of a model is checked.
 
     Args:
-        images: a labelled `keras_det.data.Dataset` with the model's classes; a list of uint8
-            arrays, paths or encoded bytes; one of them; None draws some.
+        images: a labelled `keras_det.data.Dataset` with the model's classes; or uint8 arrays,
+            paths or encoded bytes, one or a list; None for synthetic images.
         model: the detector.
         channels: 3, or 1 for an export that takes grey images.
 
@@ -72,22 +75,22 @@ def check_images(images: Any, model: Detector, channels: int = 3) -> Evidence:
     """
     if images is None:
         size = max(model.image_size) * 5 // 4
-        drawn = tuple(drawn_images(NUM_DRAWN, size=size, seed=0))
-        return Evidence("drawn", drawn, channels=channels)
-    if isinstance(images, Dataset):
-        images_of, source = images.image_paths, "labelled"
+        synthetic = tuple(drawn_images(NUM_SYNTHETIC, size=size, seed=0))
+        return Evidence("synthetic", synthetic, channels=channels)
+    labelled = isinstance(images, Dataset)
+    if labelled:
+        listed = tuple(images.image_paths)
     else:
-        images_of = images if isinstance(images, (list, tuple)) else [images]
-        source = "given"
-    if not len(images_of):
+        listed = tuple(images) if isinstance(images, (list, tuple)) else (images,)
+    if not listed:
         raise DataError(
             "`images` must hold at least one image for the check of the export. Received: none. "
-            "Give some real images, or None for drawn ones."
+            "Give some real images, or None for synthetic ones."
         )
-    if source == "given":
-        return Evidence(source, tuple(map(as_image, images_of)), channels=channels)
+    if not labelled:
+        return Evidence("given", tuple(map(as_image, listed)), channels=channels)
     try:
         model.check_dataset(images)
     except ValueError as error:
         raise DataError(str(error)) from None
-    return Evidence(source, tuple(images_of), images, channels)
+    return Evidence("labelled", listed, images, channels)

@@ -1,4 +1,4 @@
-"""Pairs the detections of an artefact with those of the Keras model."""
+"""Matches the detections of an export with those of the Keras model."""
 
 import dataclasses
 
@@ -12,12 +12,12 @@ IOU_THRESHOLD = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """The pairs of one image.
+    """The matched pairs of one image.
 
     Args:
-        box_errors, score_errors: per pair.
-        excused: detections without a partner whose score is within the budget of a threshold.
-        lost: one sentence for each other detection without a partner.
+        box_errors, score_errors: one number per pair.
+        excused: unmatched detections whose score is within the budget of a threshold.
+        lost: one sentence for each other unmatched detection.
     """
 
     box_errors: list[float]
@@ -26,7 +26,7 @@ class Matching:
     lost: list[str]
 
     def within(self, budget: Budget) -> bool:
-        """Whether every detection has its partner within the budget."""
+        """Whether every detection is matched within the budget."""
         boxes, scores = max(self.box_errors, default=0), max(self.score_errors, default=0)
         return not self.lost and boxes <= budget.units[0] and scores <= budget.units[1]
 
@@ -38,19 +38,19 @@ def match(
     scale: tuple[float, float] = (1.0, 1.0),
     slots: int | None = None,
 ) -> Matching:
-    """Pairs detections greedily, highest score first: same label, IoU at least 0.9.
+    """Matches detections greedily, highest score first: same label, IoU at least 0.9.
 
-    Every detection above 0.05 of either side needs a partner, which may itself score less. Of
-    several possible partners the nearest in units of the budget is taken: soft-NMS leaves
-    duplicates, and clipping makes boxes of different scores equal.
+    Every detection above 0.05, of the model or of the export, needs a partner. The partner may
+    have a lower score. Of several possible partners the nearest is taken, in units of the budget:
+    soft-NMS leaves duplicates, and clipping can make boxes of different scores equal.
 
     Args:
-        reference: trimmed detections of one image, `boxes` `(n, 4)`, `scores`, `labels`.
-        found: the artefact's.
-        budget: units of the distance between two detections.
+        reference: detections of the model in one image without empty slots: `boxes` `(n, 4)`,
+            `scores`, `labels`.
+        found: the same of the export.
+        budget: gives the units of the distance between two detections.
         scale: (x, y) pixels of the network's input per pixel of the boxes.
-        slots: max_detections. Where it cut the other list off, the lowest score there is a
-            threshold too.
+        slots: max_detections. If the other list is full, its lowest score is a threshold too.
     """
     box_error, score_error, possible = _differences(reference, found, scale)
     units = budget.units
@@ -61,7 +61,7 @@ def match(
     lost: list[str] = []
     for name, own, other, axis in (
         ("the Keras model", reference, found, 0),
-        ("the artefact", found, reference, 1),
+        ("the export", found, reference, 1),
     ):
         limit = units[1] + _threshold(other["scores"], slots)
         for i in np.argsort(-own["scores"], kind="stable"):
@@ -82,7 +82,7 @@ def match(
 
 
 def _threshold(scores: np.ndarray, slots: int | None) -> float:
-    """The score below which a detection may be missing in a list with these scores."""
+    """Returns the score below which a detection may be missing in a list with these scores."""
     full = slots is not None and len(scores) >= slots
     return max(SCORE_THRESHOLD, float(scores.min())) if full else SCORE_THRESHOLD
 
@@ -90,7 +90,10 @@ def _threshold(scores: np.ndarray, slots: int | None) -> float:
 def _differences(
     reference: dict, found: dict, scale: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Largest coordinate difference, score difference, and whether two may be a pair, `(n, m)`."""
+    """Returns three `(n, m)` arrays: box difference, score difference, and possible pairs.
+
+    The box difference is the largest one of the four coordinates.
+    """
     a, b = reference["boxes"][:, None].astype(float), found["boxes"][None].astype(float)
     unit = np.array([*scale, *scale])
     box_error = np.abs((a - b) * unit).max(axis=-1)
@@ -99,7 +102,7 @@ def _differences(
     common = np.maximum(sides, 0).prod(axis=-1)
     area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (a, b))
     union = area_a + area_b - common
-    # A box clipped to nothing has no IoU; it is its own partner where the corners agree.
+    # A box that is clipped to no area has no IoU. It matches one with the same corners.
     overlap = np.divide(common, union, out=np.ones_like(common), where=union > 1e-6)
     same = reference["labels"][:, None] == found["labels"][None]
     return box_error, score_error, same & (overlap >= IOU_THRESHOLD)
@@ -108,6 +111,6 @@ def _differences(
 def _describe(name: str, detections: dict, i: int) -> str:
     box = ", ".join(f"{side:.1f}" for side in detections["boxes"][i])
     return (
-        f"{name} alone finds label {detections['labels'][i]}, score {detections['scores'][i]:.4f}, "
-        f"box [{box}]"
+        f"only {name} finds label {detections['labels'][i]}, score "
+        f"{detections['scores'][i]:.4f}, box [{box}]"
     )

@@ -1,4 +1,4 @@
-"""Writes an artefact beside its final name, and moves it there only after its check."""
+"""Moves an export to its final name after its check."""
 
 import hashlib
 import os
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-# What `keras_det.files.staging` says where there is something already.
+# First sentence of the error of `keras_det.files.staging`.
 NEW = "The export must not exist yet"
 
 
 def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str | bytes]) -> None:
-    """Moves a checked artefact to its final name.
+    """Moves a checked export to its final name.
 
     Args:
-        artefact: what was written, a file or a folder.
-        final: where it goes.
-        beside: texts and contents by suffix, written to `<final><suffix>` before the artefact
-            appears.
+        artefact: the file or folder that was written.
+        final: its final path.
+        beside: contents of more files by suffix. They are written to `<final><suffix>` before the
+            export appears.
     """
     for suffix, text in beside.items():
         temporary = artefact.parent / f"{artefact.name}{suffix}"
@@ -29,10 +29,11 @@ def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str |
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """Of a model's weights: type, shape and little-endian values of each, in the model's order.
+    """Returns the SHA-256 of a model's weights.
 
-    It tells whether two files come from the same training; names and precision of the computation
-    do not enter.
+    It covers the type, shape and little-endian values of each weight, in the model's order. Names
+    and the precision of the computation are left out. Two files from the same training have the
+    same sum.
 
     Args:
         model: any Keras model.
@@ -46,5 +47,5 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def labels_text(class_names: Sequence[str]) -> str:
-    """One name per line; a line break inside a name would shift all that follow."""
+    """Returns one class name per line. Line breaks in a name become spaces."""
     return "".join(" ".join(str(name).split()) + "\n" for name in class_names)

@@ -1,22 +1,22 @@
-"""How far raw outputs are from those of the Keras model, in their own standard deviations."""
+"""Differences of raw outputs from the Keras model's, in standard deviations of each output."""
 
 import numpy as np
 
 from keras_det.export.check.budget import Budget
 
-# The part of the raw outputs that may differ by more than `Budget.raw`.
+# Fraction of the values of a raw output that may differ by more than `Budget.raw`.
 TAIL = 1e-3
 
 
 class RawErrors:
-    """Differences and spread of the raw outputs over images, one image at a time."""
+    """Collects differences and spread of the raw outputs, one image at a time."""
 
     def __init__(self) -> None:
         self.finite = True
         self.images: dict[str, list[tuple]] = {}
 
     def add(self, reference: dict, found: dict) -> None:
-        """Takes the raw outputs of one image, arrays of equal shape by name."""
+        """Adds the raw outputs of one image, arrays of equal shape by name."""
         for name, expected in reference.items():
             expected, value = expected.astype(np.float64), found[name].astype(np.float64)
             self.finite &= bool(np.isfinite(value).all())
@@ -27,12 +27,12 @@ class RawErrors:
             self.images.setdefault(name, []).append((*row, exceeded, off.max()))
 
     def relative(self, budget: Budget) -> tuple[dict, dict, list[str]]:
-        """Errors in standard deviations over all images.
+        """Returns the errors over all images, in standard deviations.
 
         Returns:
-            `(usual, largest, flat)`: by name of the output, the difference that one value in a
-            thousand exceeds, in the worst image, and the largest; the names of the outputs that
-            hardly vary beside their rounding.
+            `(usual, largest, flat)`. `usual`: by name of the output, the difference that one value
+            in a thousand exceeds, in the worst image. `largest`: the largest difference. `flat`:
+            names of the outputs that vary by less than the rounding.
         """
         usual, largest, flat = {}, {}, []
         for name, rows in self.images.items():

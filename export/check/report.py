@@ -1,18 +1,21 @@
-"""What the check of an export found, and the certificate that is made of it."""
+"""The result of the check of an export, and its certificate."""
 
 import dataclasses
 import json
 import math
+import textwrap
+from collections.abc import Iterator
 
 from keras_det.export.check.budget import Budget
+from keras_det.files import plain
 
 
 class ExportError(ValueError):
-    """An artefact disagrees with the model it was made from; nothing is kept.
+    """An export differs too much from its model, or cannot run on a phone. Nothing is kept.
 
     Args:
-        message: what disagrees, with the numbers.
-        report: the `ExportReport`, or None where the artefact could not be run.
+        message: the differences in numbers.
+        report: the `ExportReport`, or None if the export could not be run.
     """
 
     def __init__(self, message: str, report: "ExportReport | None" = None):
@@ -22,31 +25,31 @@ class ExportError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """An artefact beside its Keras model on the same images.
+    """An export compared with its Keras model on the same images.
 
     Args:
         num_images: images that went through both.
-        total_detections: detections above `score_threshold` of the one or the other, over all
-            signatures.
+        total_detections: detections above `score_threshold` of the model or of the export, over
+            all signatures.
         matched_detections: those with a partner of the same label and IoU >= 0.9.
-        excused_detections: those without one whose score is within the budget of the threshold.
-        reordered: comparisons where scores within the budget of each other changed places
-            in NMS; there Keras decoded in the artefact's order.
-        box_error_max, box_error_mean: pixels of the network's input.
+        excused_detections: unmatched ones whose score is within the budget of the threshold.
+        reordered: comparisons in which NMS met scores in another order, all within the budget of
+            each other. There the Keras model decoded in the order of the export.
+        box_error_max, box_error_mean: in pixels of the network's input.
         score_error_max: in 0..1.
-        raw_error: per raw output, the difference in standard deviations that one value in a
-            thousand exceeds.
-        raw_error_max: per raw output, the largest one.
+        raw_error: per raw output, the difference that one value in a thousand exceeds, in standard
+            deviations.
+        raw_error_max: per raw output, the largest difference, in standard deviations.
         score_threshold: detections above it must be matched.
-        judged: what the verdict rests on: "raw outputs", "detections", "average precision".
-        unjudged: why detections are not among it; empty where they are.
-        latency_ms: per signature, the median time of one image, decoding included, in milliseconds
-            on the machine of the check.
-        precision: average precision of both on labelled images, 0..1: `keras`, `artefact`, `drop`,
-            and of a paired bootstrap over images `mean_drop` and `interval` (95%); None without
+        judged: what the verdict is based on: "raw outputs", "detections", "average precision".
+        unjudged: why detections were not judged; empty if they were.
+        latency_ms: per signature, the median time of one image in milliseconds on the machine of
+            the check, decoding included.
+        precision: average precision of both on labelled images, 0..1: `keras`, `artefact`, `drop`;
+            and `mean_drop` and `interval` (95%) of a paired bootstrap over images. None without
             labels.
-        failures: one sentence for each thing outside the budget.
-        notes: what a reader should know about the evidence.
+        failures: one sentence for each difference outside the budget.
+        notes: remarks on the images and the comparison.
     """
 
     num_images: int
@@ -69,7 +72,7 @@ class Comparison:
 
     @property
     def matched_rate(self) -> float:
-        """The part of the detections that found its partner; NaN where there are none."""
+        """Fraction of the detections that are matched; NaN if there are no detections."""
         return self.matched_detections / (self.total_detections or math.nan)
 
     @property
@@ -79,7 +82,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         if self.failures:
             return f"failed: {'; '.join(self.failures)}"
         *first, last = self.judged
@@ -96,22 +99,22 @@ class ExportReport:
     """The certificate of an export, written beside it as `<artefact>.certificate.json`.
 
     Args:
-        artefact: file or folder name.
+        artefact: name of the file or folder.
         format: "saved_model", "tflite" or "onnx".
-        settings: of the export, e.g. quantize and postprocess, and what it found: operators,
-            delegates, the sensitivity of layers.
+        settings: of the export, such as quantize and postprocess; and facts about the result:
+            operators, delegates, the sensitivity of layers.
         comparison: the check.
-        budget: what it was checked against.
-        image_source: "drawn", "given" or "labelled".
-        size_bytes: of all files of the artefact.
+        budget: the allowed differences.
+        image_source: "synthetic", "given" or "labelled".
+        size_bytes: of all files of the export.
         sha256: of the file; of a folder, over the sorted names and contents of its files.
-        weights_sha256: `writing.weights_sha256` of the model.
-        versions: of the libraries that wrote and ran it.
-        preprocessing: what turns an image into the network's input, and that into numbers.
+        weights_sha256: `export.weights_sha256` of the model.
+        versions: of the libraries that wrote and ran the export.
+        preprocessing: resizing and normalisation of an image.
         class_names: index k means `class_names[k]`.
-        decoding: settings of the decoder inside the artefact; empty for raw outputs.
-        signatures: outputs by signature name.
-        notes: what a reader should know.
+        decoding: settings of the decoder in the export; empty for raw outputs.
+        signatures: names of the outputs by signature name.
+        notes: further remarks.
     """
 
     artefact: str
@@ -132,85 +135,90 @@ class ExportReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the artefact agrees with the Keras model within the budget."""
+        """Whether the export agrees with the Keras model within the budget."""
         return self.comparison.passed
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         return self.comparison.verdict
 
     def to_json(self) -> str:
-        """The whole report as JSON text."""
-        comparison = {**dataclasses.asdict(self.comparison)}
-        comparison["matched_rate"] = self.comparison.matched_rate
+        """Returns the whole report as JSON text. JSON has no NaN: it becomes null."""
         content = {"verdict": self.verdict, "passed": self.passed, **dataclasses.asdict(self)}
-        content["comparison"] = comparison
-        return json.dumps(_without_nan(content), indent=2, sort_keys=False) + "\n"
+        content["comparison"]["matched_rate"] = self.comparison.matched_rate
+        return json.dumps(plain(content), indent=2) + "\n"
 
     def __str__(self) -> str:
-        lines = [self.verdict, *self._detection_lines(), self._raw_line(), self._file_line()]
-        notes = (*self.comparison.notes, *self.notes)
-        return "\n  ".join([*lines, *(f"note: {note}" for note in notes)])
+        lines = [*self._detection_lines(), *self._raw_lines(), *self._file_lines()]
+        notes = [_wrapped(f"note: {note}") for note in (*self.comparison.notes, *self.notes)]
+        return "\n  ".join([self.verdict, *lines, *notes])
 
-    def _detection_lines(self):
+    def _detection_lines(self) -> Iterator[str]:
         found, budget = self.comparison, self.budget
+        excused = found.excused_detections
+        yield f"images: {found.num_images} {self.image_source}"
         yield (
-            f"{found.num_images} {self.image_source} images, {found.matched_detections} of "
-            f"{found.total_detections} detections above {found.score_threshold:g} matched, "
-            f"{found.excused_detections} at the threshold"
+            f"detections above {found.score_threshold:g}: {found.matched_detections} of "
+            f"{found.total_detections} matched"
+            f"{f', {excused} unmatched at the threshold' if excused else ''}"
         )
         if found.matched_detections:
             yield (
-                f"boxes within {found.box_error_max:.2g} pixels (mean {found.box_error_mean:.2g}"
-                f"{_allowed(budget.box_pixels, ', allowed ')}), scores within "
-                f"{found.score_error_max:.2g}{_allowed(budget.score)}"
+                f"boxes: largest difference {found.box_error_max:.2g} pixels"
+                f"{_allowed(budget.box_pixels)}, mean {found.box_error_mean:.2g}"
             )
+            yield f"scores: largest difference {found.score_error_max:.2g}{_allowed(budget.score)}"
         if found.precision:
-            yield f"AP {describe_precision(found.precision)}{_allowed(budget.ap_drop)}"
+            yield from _precision_lines(found.precision, budget.ap_drop)
 
-    def _raw_line(self):
+    def _raw_lines(self) -> Iterator[str]:
         found, budget = self.comparison, self.budget
-        raw = ", ".join(
-            f"`{name}` {error:.2g} (largest {found.raw_error_max[name]:.2g})"
-            for name, error in found.raw_error.items()
-        )
-        allowed = [
-            f"{name}{limit:g}"
-            for name, limit in (("", budget.raw), ("largest ", budget.raw_largest))
-            if limit is not None
-        ]
-        allowed = f", allowed {', '.join(allowed)}" if allowed else ""
-        return f"raw outputs in standard deviations: {raw}{allowed}"
+        yield "differences of raw outputs, in standard deviations:"
+        for name, error in found.raw_error.items():
+            yield f"  {name}: 99.9% within {error:.2g}, largest {found.raw_error_max[name]:.2g}"
+        limits = (("99.9% within", budget.raw), ("largest", budget.raw_largest))
+        allowed = [f"{name} {limit:g}" for name, limit in limits if limit is not None]
+        if allowed:
+            yield f"  allowed: {', '.join(allowed)}"
 
-    def _file_line(self):
-        times = [f"{name} {value:.3g} ms" for name, value in self.comparison.latency_ms.items()]
-        times = f", one image on this machine: {', '.join(times)}" if times else ""
+    def _file_lines(self) -> Iterator[str]:
         size = f"{self.size_bytes / 1e6:.2f} MB"
-        return f"{self.artefact}: {size}, sha256 {self.sha256[:12]}…{times}"
+        yield f"file: {self.artefact}, {size}, sha256 {self.sha256[:12]}…"
+        times = [f"{name} {value:.3g} ms" for name, value in self.comparison.latency_ms.items()]
+        if times:
+            yield f"time per image on this machine: {', '.join(times)}"
 
 
 def describe_precision(precision: dict) -> str:
-    """The numbers of `Comparison.precision` in words."""
+    """Returns the numbers of `Comparison.precision` as text."""
     low, high = precision["interval"]
     return (
-        f"{precision['keras']:.4f} with Keras, {precision['artefact']:.4f} exported: a drop of "
-        f"{precision['drop']:.4f}, {precision['mean_drop']:.4f} in the mean of a paired bootstrap "
+        f"{precision['keras']:.4f} with Keras, {precision['artefact']:.4f} exported: drop "
+        f"{precision['drop']:.4f}, mean drop of a paired bootstrap {precision['mean_drop']:.4f} "
         f"(95%: {low:.4f} to {high:.4f})"
     )
 
 
-def _allowed(limit, before=" (allowed "):
-    """What the budget allows, or nothing where it does not judge."""
-    if limit is None:
-        return ""
-    return f"{before}{limit:g}" + (")" if "(" in before else "")
+def _precision_lines(precision: dict, allowed: float | None) -> Iterator[str]:
+    low, high = precision["interval"]
+    yield (
+        f"AP {precision['keras']:.4f} with Keras, {precision['artefact']:.4f} exported, drop "
+        f"{precision['drop']:.4f}"
+    )
+    yield (
+        f"AP drop, paired bootstrap: mean {precision['mean_drop']:.4f}{_allowed(allowed)}, 95% "
+        f"interval {low:.4f} to {high:.4f}"
+    )
 
 
-def _without_nan(value):
-    """JSON has no NaN: None in its place."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _wrapped(text: str) -> str:
+    """Returns an indented line of the report, wrapped to 80 columns."""
+    wrapper = textwrap.TextWrapper(78, subsequent_indent="    ", break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return wrapper.fill(text)
+
+
+def _allowed(limit: float | None) -> str:
+    """Returns the allowed difference in brackets, or nothing where the budget has none."""
+    return "" if limit is None else f" (allowed {limit:g})"

@@ -1,13 +1,14 @@
-"""Runs an artefact and its Keras model on the same images and measures where they differ."""
+"""Runs an export and its Keras model on the same images and measures the differences."""
 
 import time
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import keras
 import numpy as np
 
 from keras_det.boxes import decode_deltas
-from keras_det.data.resize import resize_image
+from keras_det.data.resize import Transform, resize_image
 from keras_det.errors import DataError
 from keras_det.export.check.artefact import Artefact, Call, to_numpy
 from keras_det.export.check.average_precision import AveragePrecision, exceeds
@@ -20,17 +21,19 @@ from keras_det.models import Detector
 from keras_det.models.compiled import compiled
 from keras_det.runtime.detections import in_original_pixels, trim
 
-# Fewer pairs say little about detections.
+# Fewer matched detections are not enough to judge detections.
 FEWEST_MATCHES = 10
+# Raw outputs or detections of one image, arrays by name.
+Arrays: TypeAlias = dict[str, np.ndarray]
 
 
 class Check:
-    """Compares an artefact with a model, image by image.
+    """Compares an export with its model, image by image.
 
     Args:
         model: the detector.
-        artefact: what was made of it, see `Artefact`.
-        budget: `Budget`.
+        artefact: the export.
+        budget: the allowed differences.
     """
 
     def __init__(self, model: Detector, artefact: Artefact, budget: Budget):
@@ -45,7 +48,12 @@ class Check:
         self.decoder = model.decoder(**artefact.decoder_settings)
 
     def add(self, image: np.ndarray, truth: dict | None = None) -> None:
-        """Puts one image, uint8 `(height, width, 3)`, through both; `truth` are its objects."""
+        """Runs both on one image.
+
+        Args:
+            image: uint8 `(height, width, 3)`.
+            truth: its objects, for the average precision; None without labels.
+        """
         fill = fill_of(self.model, self.artefact.channels)
         pixels, transform = resize_image(image, self.model.resize_policy, fill)
         pixels = pixels[None]
@@ -59,7 +67,7 @@ class Check:
             self._compare(name, (raw, found_raw), reference, found, image, transform)
             if truth is not None:
                 self._count(truth, reference, found, image, transform)
-                truth = None  # by the first signature
+                truth = None  # AP is measured with the first signature
         self.num_images += 1
 
     def _timed(self, name: str, call: Call) -> dict:
@@ -68,12 +76,20 @@ class Check:
         self.seconds.setdefault(name, []).append(time.perf_counter() - start)
         return found
 
-    def _compare(self, name, raws, reference, found, image, transform):
+    def _compare(
+        self,
+        name: str,
+        raws: tuple[Arrays, Arrays],
+        reference: dict,
+        found: dict,
+        image: np.ndarray,
+        transform: Transform,
+    ) -> None:
         scale = (transform.scale_x, transform.scale_y)
         scale = scale if self.artefact.in_original_pixels else (1.0, 1.0)
         matching = self._match(reference, found, scale)
         if self.budget.judges_detections and not matching.within(self.budget):
-            for other in self._in_the_order_of_the_artefact(*raws, image, transform):
+            for other in self._in_the_order_of_the_export(raws, image, transform):
                 again = self._match(other, found, scale)
                 if again.within(self.budget):
                     matching, self.reordered = again, self.reordered + 1
@@ -83,18 +99,19 @@ class Check:
             self.failures += [f"{where}: {sentence}" for sentence in matching.lost]
         self.matchings.append(matching)
 
-    def _count(self, truth, reference, found, image, transform):
+    def _count(
+        self, truth: dict, reference: dict, found: dict, image: np.ndarray, transform: Transform
+    ) -> None:
         both = [reference, found]
         if not self.artefact.in_original_pixels:
             both = [in_original_pixels(each, transform, image.shape) for each in both]
         self.precision.add(truth, *both)
 
-    def _match(self, reference, found, scale):
-        slots = reference["slots"]
-        return match(reference, found, self.budget, scale, slots)
+    def _match(self, reference: dict, found: dict, scale: tuple[float, float]) -> Matching:
+        return match(reference, found, self.budget, scale, reference["slots"])
 
-    def _detections(self, raw, image, transform):
-        """What the Keras model finds, in the artefact's pixels."""
+    def _detections(self, raw: Arrays, image: np.ndarray, transform: Transform) -> dict:
+        """Returns the detections of the Keras model, in the pixels of the export's boxes."""
         detections = to_numpy(self.model.decode(raw, self.decoder))
         slots = detections["scores"].shape[1]
         if self.artefact.in_original_pixels:
@@ -103,31 +120,39 @@ class Check:
             trimmed = trim(detections)
         return {**trimmed, "slots": slots}
 
-    def _in_the_order_of_the_artefact(self, raw, found_raw, image, transform):
-        """Keras' decoding of what the artefact is within the budget of, as far as it is.
+    def _in_the_order_of_the_export(
+        self, raws: tuple[Arrays, Arrays], image: np.ndarray, transform: Transform
+    ) -> Iterator[dict]:
+        """Yields detections that Keras decodes from raw outputs of the export.
 
-        Soft-NMS takes candidates in the order of their scores, decayed by their overlaps. Where two
-        are nearer than the budget, the artefact may take the other one first, and both decay
-        differently; of two neighbouring corners the other may be the peak.
+        Only raw outputs within the budget are taken from the export. Soft-NMS takes candidates in
+        the order of their scores and lowers the scores of those that overlap. If two scores are
+        closer than the budget, the export may take the other one first, and both end with other
+        scores. Of two neighbouring corners, the other one may be the peak.
         """
-        for mixed in within_budget(self.model, raw, found_raw, self.budget):
+        for mixed in within_budget(self.model, *raws, self.budget):
             yield self._detections(mixed, image, transform)
 
-    def _check_that_outputs_follow_the_image(self, pixels, raw, found_raw):
-        """A file that lost its weights may return the same numbers for every image."""
+    def _check_that_outputs_follow_the_image(
+        self, pixels: np.ndarray, raw: Arrays, found_raw: Arrays
+    ) -> None:
+        """Adds a failure if a raw output is the same for another image.
+
+        A file that lost its weights may return the same numbers for every image.
+        """
         if self.num_images:
             return
         other = 255 - pixels
         expected, found = to_numpy(self.keras_raw(other)), self.artefact.raw(other)
         for name in raw:
-            # An untrained model's logits may change by less than the rounding.
+            # The logits of an untrained model may change by less than the rounding.
             visible = self.budget.rounding * np.abs(raw[name]).max()
             changes = np.abs(raw[name] - expected[name]).max() > visible
             if changes and np.array_equal(found_raw[name], found[name]):
                 self.failures.append(f"`{name}` does not change when the image does")
 
     def result(self) -> Comparison:
-        """What was found in all images so far."""
+        """Returns the comparison over all images so far."""
         raw_error, raw_error_max, flat = self.raw_errors.relative(self.budget)
         boxes = [error for matching in self.matchings for error in matching.box_errors]
         scores = [error for matching in self.matchings for error in matching.score_errors]
@@ -161,14 +186,14 @@ class Check:
             notes=tuple(self._notes(flat)),
         )
 
-    def _judged(self, matched, precision):
-        """What the verdict rests on, and why detections are not among it."""
+    def _judged(self, matched: int, precision: dict | None) -> tuple[tuple[str, ...], str]:
+        """Returns what the verdict is based on, and why detections were not judged."""
         judged, unjudged = ["raw outputs"] if self.budget.raw is not None else [], ""
         if not self.budget.judges_detections:
-            unjudged = "single ones differ in this number format"
+            unjudged = "the budget sets no limit for single detections"
         elif matched < FEWEST_MATCHES:
             unjudged = (
-                f"{matched} matched above {SCORE_THRESHOLD:g} in these images, and "
+                f"{matched} matched above {SCORE_THRESHOLD:g} in these images, at least "
                 f"{FEWEST_MATCHES} are needed"
             )
         else:
@@ -179,11 +204,11 @@ class Check:
             unjudged += "; average precision: not judged, no labelled images were given"
         return tuple(judged) or ("finite numbers",), unjudged
 
-    def _raw_outside(self, usual, largest):
+    def _raw_outside(self, usual: dict[str, float], largest: dict[str, float]) -> list[str]:
         if not self.raw_errors.finite:
-            return ["raw outputs are not finite"]
+            return ["raw outputs are not finite; check the outputs of the Keras model too"]
         budget, unit = self.budget, "standard deviations (allowed"
-        found = []
+        found: list[str] = []
         for name in usual:
             if budget.raw is not None and usual[name] > budget.raw:
                 found.append(f"`{name}` differs by {usual[name]:.3g} {unit} {budget.raw:g})")
@@ -192,50 +217,52 @@ class Check:
                 found.append(f"`{name}` differs in places by {worst}")
         return found
 
-    def _outside(self, box_error, score_error):
-        budget, found = self.budget, []
-        if not budget.judges_detections:
-            return found
-        if box_error > budget.box_pixels:
+    def _outside(self, box_error: float, score_error: float) -> list[str]:
+        budget, found = self.budget, list[str]()
+        if budget.box_pixels is not None and box_error > budget.box_pixels:
             allowed = f"(allowed {budget.box_pixels:g})"
             found.append(f"a box differs by {box_error:.3g} pixels {allowed}")
-        if score_error > budget.score:
+        if budget.score is not None and score_error > budget.score:
             found.append(f"a score differs by {score_error:.3g} (allowed {budget.score:g})")
         return found
 
-    def _precision_outside(self, precision):
+    def _precision_outside(self, precision: dict | None) -> list[str]:
         allowed = self.budget.ap_drop
         if precision is None or allowed is None or not exceeds(precision, allowed):
             return []
         return [f"AP {describe_precision(precision)}, allowed {allowed:g}"]
 
-    def _notes(self, flat):
-        notes = []
-        if flat:
-            notes.append(
-                f"{' and '.join(f'`{name}`' for name in flat)} hardly varies, as in an untrained "
-                "model: only differences beyond the rounding of its numbers could be seen"
-            )
+    def _notes(self, flat: list[str]) -> list[str]:
+        notes = [
+            f"`{name}` hardly varies, as in an untrained model: differences below the rounding "
+            "of its numbers cannot be seen"
+            for name in flat
+        ]
         if self.reordered:
             notes.append(
-                f"{self.reordered} of {len(self.matchings)} times NMS met scores nearer than "
-                "the budget in another order: Keras decoded in the artefact's order there"
+                f"in {self.reordered} of {len(self.matchings)} comparisons NMS met scores closer "
+                "than the budget in another order: Keras decoded in the order of the export there"
             )
         return notes
 
 
-def within_budget(model: Detector, raw: dict, found_raw: dict, budget: Budget) -> Iterator[dict]:
-    """Yields raw outputs with numbers of the artefact that are within the budget of the model's.
+def within_budget(
+    model: Detector, raw: Arrays, found_raw: Arrays, budget: Budget
+) -> Iterator[Arrays]:
+    """Yields raw outputs in which values of the export replace those of the model.
 
-    The artefact's scores with the model's own boxes where all scores are within the budget; then
-    the artefact's boxes too where those of all places that score are. Whether two corners belong
-    together is a threshold on embeddings, which the budget of raw outputs bounds.
+    First the scores of the export with the boxes of the model, if all scores are within the
+    budget. Then the boxes of the export too, if they are within the budget wherever there is a
+    score above the threshold. Whether two corners belong together depends on a threshold of the
+    embeddings, which the budget of raw outputs bounds.
 
     Args:
         model: the detector.
-        raw, found_raw: raw outputs of one image, the model's and the artefact's.
-        budget: `Budget`.
+        raw, found_raw: raw outputs of one image, of the model and of the export.
+        budget: the allowed differences; without limits for detections nothing is yielded.
     """
+    if budget.score is None or budget.box_pixels is None:
+        return
     scores = [name for name in raw if name.endswith(("logits", "heatmaps"))]
     both = [[_sigmoid(each[name])[0] for each in (raw, found_raw)] for name in scores]
     if not all(np.abs(ours - theirs).max() <= budget.score for ours, theirs in both):
@@ -249,8 +276,15 @@ def within_budget(model: Detector, raw: dict, found_raw: dict, budget: Budget) -
     yield found_raw
 
 
-def _places(model, name, raw, scoring):
-    """Pixels of the boxes, or of the corners within their cells, that belong to some scores."""
+def _places(model: Detector, name: str, raw: Arrays, scoring: np.ndarray) -> np.ndarray:
+    """Returns pixels of the boxes, or of the corners within their cells, at the chosen places.
+
+    Args:
+        model: the detector.
+        name: of the raw output that holds the scores.
+        raw: raw outputs of one image.
+        scoring: bool, which anchors or cells are chosen.
+    """
     if name == "class_logits":
         boxes = decode_deltas(model.anchors[scoring], raw["box_deltas"][0, scoring])
         return keras.ops.convert_to_numpy(boxes)
@@ -258,7 +292,15 @@ def _places(model, name, raw, scoring):
 
 
 def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budget) -> Comparison:
-    """Runs both on every image; arguments as of `Check`, `images` an `Evidence`."""
+    """Runs an export and its model on every image.
+
+    Args:
+        model, artefact, budget: see `Check`.
+        images: of `evidence.check_images`.
+
+    Raises:
+        DataError: no image decodes.
+    """
     check = Check(model, artefact, budget)
     for image, truth in images:
         check.add(image, truth)
@@ -270,10 +312,10 @@ def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budge
     return check.result()
 
 
-def _latency(seconds):
-    """Median milliseconds; the first call prepares and does not count where there are others."""
+def _latency(seconds: list[float]) -> float:
+    """Returns the median in milliseconds, without the first call if there are others."""
     return float(np.median(seconds[1:] or seconds)) * 1e3
 
 
-def _sigmoid(logits):
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -50, 50)))

@@ -1,4 +1,4 @@
-"""The images that say which numbers occur between the layers of a network."""
+"""Calibration data: images, and the ranges of the activations that they give."""
 
 import warnings
 from collections.abc import Collection, Iterable, Sequence
@@ -14,32 +14,32 @@ from keras_det.export.check.evidence import fill_of
 from keras_det.models import Detector
 from keras_det.runtime.pixels import as_shown
 
-# Ranges of 25, 50 and 200 images of BCCD gave the same errors; more only take time.
+# Ranges of 25, 50 and 200 images of BCCD gave the same errors. More images only take time.
 NUM_IMAGES = 200
-# Percent of the images whose extremes may lie outside the range of a tensor.
+# Percentage of the images whose extremes may lie outside the range of a tensor.
 BEYOND = 10
 
 
 def calibration_pixels(
     calibration: Any, model: Detector, channels: int = 3
 ) -> tuple[list[np.ndarray], list[str]]:
-    """The network's inputs that ranges are measured on, resized as the model says.
+    """Returns the calibration images as inputs of the network.
 
-    A black and a white image are always among them: whatever a camera gives lies between, and the
-    network's input then covers exactly 0..255.
+    A black and a white image are added. All pixels of a camera lie between them, so the range of
+    the network's input is exactly 0..255.
 
     Args:
-        calibration: `keras_det.data.Dataset`, or a list of uint8 arrays, paths or encoded bytes;
-            of more than 200 images, 200 evenly spread over them are taken.
-        model: the detector.
+        calibration: `keras_det.data.Dataset`, or a list of uint8 arrays, paths or encoded bytes. At
+            most 200 evenly spread images are used.
+        model: the detector; its resize mode is used.
         channels: 3, or 1 for grey images.
 
     Returns:
-        `(pixels, notes)`: uint8 arrays `(1, height, width, channels)`; sentences on images that did
-        not decode and were left out, as in training.
+        `(pixels, notes)`: uint8 arrays `(1, height, width, channels)`; and a sentence for each
+        image that did not decode. Such images are left out, as in training.
 
     Raises:
-        DataError: no images, or none that decodes.
+        DataError: there are no images, or none decodes.
     """
     images = _listed(calibration)
     count = min(NUM_IMAGES, len(images))
@@ -62,16 +62,6 @@ def calibration_pixels(
     return [*pixels, np.zeros_like(pixels[0]), np.full_like(pixels[0], 255)], notes
 
 
-def check_given(calibration: Any) -> None:
-    """DataError without images; a default of drawn ones would be a trap."""
-    if calibration is None:
-        raise DataError(
-            'quantize="int8" needs `calibration`, images of the kind that the model will see. '
-            "Received: None. Give the training set, a keras_det.data.Dataset or a list of images; "
-            "100 to 200 of them are enough."
-        )
-
-
 def _listed(calibration: Any) -> Sequence:
     if isinstance(calibration, Dataset):
         return calibration.image_paths
@@ -81,20 +71,21 @@ def _listed(calibration: Any) -> Sequence:
 def observed_ranges(
     content: bytes, names: Iterable[str], exact: Collection[str], pixels: Iterable[np.ndarray]
 ) -> dict[str, tuple[float, float]]:
-    """Which numbers a tensor of a TFLite file has to hold.
+    """Returns the ranges of tensors of a TFLite file.
 
-    Of the smallest and the largest number in each image, those that one image in ten goes beyond:
-    the few numbers outside are clipped, and all others are rounded less than with the extremes of
-    all images (Lite0 on BCCD: class logits off by 0.046 standard deviations instead of 0.051).
+    Each image has a smallest and a largest value of a tensor. The range is the one that one image
+    in ten exceeds on either side. The few values outside are clipped, and all others are rounded
+    less than with the extremes of all images (Lite0 on BCCD: class logits differ by 0.046 standard
+    deviations instead of 0.051).
 
     Args:
         content: a float32 TFLite file with one input and one subgraph.
         names: of the tensors.
-        exact: names of those among them that take the extremes of all images: pixels.
+        exact: names of tensors with the extremes of all images as their range: those of pixels.
         pixels: arrays for the input.
 
     Returns:
-        By name of the tensor its range `(low, high)`.
+        The range `(low, high)` by name of the tensor.
     """
     interpreter = preserving(content)
     (given,) = interpreter.get_input_details()
@@ -118,11 +109,11 @@ def observed_ranges(
 
 
 def preserving(content: bytes) -> Any:
-    """An interpreter, its tensors allocated, that keeps what it computes between the layers."""
+    """Returns an interpreter with allocated tensors, which keeps the values of all tensors."""
     from ai_edge_litert.interpreter import Interpreter
 
     with warnings.catch_warnings():
-        # Its memory is what is wanted here.
+        # The warning is about memory. All tensors are needed here.
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
         interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()

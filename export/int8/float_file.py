@@ -1,9 +1,9 @@
-"""8-bit numbers in TFLite files: in the kernels alone, or in the whole network.
+"""Quantises TFLite files to 8 bits: the kernels alone, or the whole network.
 
-Written with `litert-quantizer` (until 0.10 `ai-edge-quantizer`), which takes a converted float32
-file, a recipe per operator and a range per tensor. TensorFlow's converter also quantises what
-decodes boxes (AP of a Lite0 on drawn shapes 0.20 instead of 0.32), needs a conversion for each
-choice of layers, and its interpreter is deprecated.
+The library is `litert-quantizer` (until 0.10 `ai-edge-quantizer`). It takes a float32 file, a
+recipe per operator and a range per tensor. TensorFlow's converter has three drawbacks: it also
+quantises the decoding of boxes (AP of a Lite0 on synthetic shapes 0.20 instead of 0.32), it needs
+a conversion for each choice of layers, and its interpreter is deprecated.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import io
 import re
 import warnings
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -19,33 +20,33 @@ from keras_det.export.tflite_file.schema import name_of, read, schema, write
 from keras_det.keras_private import all_layers
 from keras_det.models import Detector
 
-# At the end of the network: they only put together what the predictions are. In float every level
-# keeps its own range; in 8 bits the finest would be rounded as the coarsest needs it.
+# Operators at the end of the network, which only join the predictions of the levels. They stay in
+# float, so that every level keeps its own range. In 8 bits all levels would share one range.
 JOINING = ("RESHAPE", "CONCATENATION")
-# Not the depthwise ones: they are small, and LiteRT has no fast kernel for them (Lite0 at 320: 67
-# ms instead of 20).
+# Without depthwise convolutions: they are small, and LiteRT has no fast kernel for them (Lite0 at
+# 320: 67 ms instead of 20).
 DYNAMIC = ("CONV_2D", "FULLY_CONNECTED")
-# First parts of the names of tensors that belong to no layer.
+# Prefixes of the names of tensors that belong to no layer.
 TAIL, CONSTANT = "tail", "constant"
 
 
 class FloatFile:
-    """A converted float32 file whose network can be quantised layer by layer.
+    """A float32 TFLite file whose network can be quantised layer by layer.
 
-    A layer is what has a name of its own at the first two places of the Keras model, e.g.
-    "bifpn/cell0_node2" or "class_head/prediction", the levels of a head together, with its
-    activation and what brings its inputs to one size; blocks of a backbone count as one.
+    A layer is identified by the first two names of its path in the Keras model, such as
+    "bifpn/cell0_node2" or "class_head/prediction". It includes its activation and the resizing of
+    its inputs. All levels of a head count as one layer, and so does each block of a backbone.
 
     Args:
-        content: TFLite file with one subgraph and one signature, which shows the raw outputs.
-        model: the detector that it was converted from.
+        content: TFLite file with one subgraph and one signature, which returns the raw outputs.
+        model: the detector from which it was converted.
 
     Attributes:
-        content: the file with its tensors named after their layers.
+        content: the file with tensors named after their layers.
         layers: names of the network's layers in the order in which they run.
         raw_outputs: names of the network's outputs in the signature.
-        tensors: names of the float32 tensors that the network computes, its input among them.
-        pixels: names of those that hold pixels: the input and what the normalisation makes of it.
+        tensors: names of the float32 tensors of the network, its input included.
+        pixels: names of the tensors with pixels: the input, and the normalised input.
     """
 
     def __init__(self, content: bytes, model: Detector):
@@ -77,7 +78,7 @@ class FloatFile:
         self.pixels = {name for name in self.tensors if name == given or name.startswith(first)}
 
     def int8(self, ranges: dict[str, tuple], in_float: Iterable[str] = ()) -> bytes:
-        """The file with the network in int8 and an input of uint8, whose bytes are the pixels.
+        """Returns the file with the network in int8 and a uint8 input of pixels.
 
         Args:
             ranges: of `calibration.observed_ranges`, for all `tensors`.
@@ -101,18 +102,24 @@ class FloatFile:
         )
 
     def dynamic(self) -> bytes:
-        """The file with kernels in int8; runtimes round the activations when they run it."""
+        """Returns the file with int8 kernels. Runtimes round the activations."""
         quantizer = self._quantizer()
         for kind in DYNAMIC:
             quantizer.add_dynamic_config(_operators_of(self.layers), kind, num_bits=8)
         return _run(quantizer, None)
 
-    def _quantizer(self):
+    def _quantizer(self) -> Any:
         return quantizer_library("quantizer").Quantizer(bytearray(self.content))
 
 
-def _network(graph, kinds: list[str], tensors: list[int]) -> set[int]:
-    """Operators that the raw outputs come from, without those that only join predictions."""
+def _network(graph: Any, kinds: list[str], tensors: list[int]) -> set[int]:
+    """Returns the operators that compute raw outputs, without those that only join predictions.
+
+    Args:
+        graph: `SubGraphT`.
+        kinds: names of its operators.
+        tensors: indices of the raw outputs.
+    """
     producers = {int(x): i for i, each in enumerate(graph.operators) for x in each.outputs}
     joining: set[int] = set()
     network: set[int] = set()
@@ -131,14 +138,14 @@ def _network(graph, kinds: list[str], tensors: list[int]) -> set[int]:
 
 
 def layer_name(tensor: str, known: Collection[str]) -> str:
-    """The layer that a tensor belongs to.
+    """Returns the layer to which a tensor belongs.
 
-    TensorFlow joins the names of all operators that were fused into one by ";", the convolution
-    last, and puts numbers behind names that it meets again.
+    TensorFlow joins the names of fused operators with ";", the convolution last. It appends numbers
+    to repeated names.
 
     Args:
-        tensor: e.g. "lite0_1/bifpn_1/cell0_node1_1/Relu6;lite0_1/bifpn_1/cell0_node1_1/add".
-        known: names of the Keras layers, the model's own among them.
+        tensor: such as "lite0_1/bifpn_1/cell0_node1_1/Relu6;lite0_1/bifpn_1/cell0_node1_1/add".
+        known: names of the Keras layers and of the model.
     """
     for part in reversed(tensor.split(";")):
         path = [
@@ -162,8 +169,10 @@ def _without_numbers(name: str, known: Collection[str]) -> str | None:
 
 
 def _operators_of(layers: Iterable[str]) -> str:
-    """What the quantizer takes for the operators of some layers: it searches in the names of
-    their outputs, each with ";" behind it."""
+    """Returns the pattern of some layers for the quantizer.
+
+    The quantizer searches for it in the names of the outputs of operators, each followed by ";".
+    """
     return f"^(?:{'|'.join(map(re.escape, layers))}):"
 
 
@@ -171,8 +180,8 @@ def _four(value: float) -> np.ndarray:
     return np.full((1, 1, 1, 1), value, np.float32)
 
 
-def _run(quantizer, ranges: dict | None) -> bytes:
-    # It draws progress bars of tenths of a second, asked to or not.
+def _run(quantizer: Any, ranges: dict | None) -> bytes:
+    # The library shows progress bars even if they are switched off.
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)

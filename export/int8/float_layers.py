@@ -1,4 +1,4 @@
-"""Chooses the layers of an int8 file that stay in float32, so that it keeps its accuracy."""
+"""Chooses the layers of an int8 file that stay in float32 to keep the accuracy."""
 
 import dataclasses
 import math
@@ -11,9 +11,9 @@ from keras_det.export.check.report import Comparison, describe_precision
 from keras_det.export.int8.calibration import observed_ranges
 from keras_det.export.int8.float_file import FloatFile
 
-# Images that say which layers hurt: thousands of numbers each.
+# Images on which the sensitivity of layers is measured. Each has thousands of values.
 NUM_IMAGES = 8
-# At most this part of the layers stays in float: beyond it little is left of what int8 is for.
+# At most this fraction of the layers stays in float32. With more, int8 brings little.
 LARGEST_PART = 0.25
 NUM_SHOWN = 5
 WITHIN = "raw outputs within the budget"
@@ -22,15 +22,15 @@ Tell = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """An int8 file and how it came about.
+    """An int8 file, and how it was chosen.
 
     Args:
         content: the file.
-        sensitivity: by layer, the largest first, the error of the raw outputs where this layer
-            alone is in int8: root of the mean square, in standard deviations of each output.
+        sensitivity: by layer, the largest first: the error of the raw outputs if only this layer is
+            in int8. It is the root mean square, in standard deviations of each output.
         in_float: layers that stay in float32.
         tried: one sentence per attempt.
-        passed: whether the last one was within the budget.
+        passed: whether the file is within the budget.
     """
 
     content: bytes
@@ -40,7 +40,7 @@ class Choice:
     passed: bool
 
     def settings(self) -> dict:
-        """What the certificate says about it."""
+        """Returns the entries of the certificate."""
         rounded = {name: float(f"{error:.3g}") for name, error in self.sensitivity.items()}
         return {
             "sensitivity": rounded,
@@ -49,10 +49,13 @@ class Choice:
         }
 
     def notes(self) -> list[str]:
-        """What the reader of the printed report should know."""
+        """Returns remarks for the printed report."""
         worst = list(self.sensitivity.items())[:NUM_SHOWN]
         listed = ", ".join(f"{name} {error:.2g}" for name, error in worst)
-        notes = [f"int8 hurts most in {listed} (standard deviations of the raw outputs)"]
+        notes = [
+            "layers most sensitive to int8, with the error of the raw outputs in standard "
+            f"deviations: {listed}"
+        ]
         if self.in_float:
             notes.append(
                 f"{len(self.in_float)} of {len(self.sensitivity)} layers stay in float32: "
@@ -61,13 +64,14 @@ class Choice:
         return notes
 
     def refusal(self) -> str:
-        """Why there is no such file, and what to do."""
+        """Returns the message of the error if no file is within the budget."""
         return (
-            f"An int8 file within the budget was not found. Received: {'; '.join(self.tried)}; at "
-            f"most {len(self.in_float)} of {len(self.sensitivity)} layers may stay in float32. "
-            "Give more and more varied images for `calibration`, of the kind that the model was "
-            "trained on; train some more epochs with keras_det.models.quantize_aware(model) and "
-            'export that; or take quantize="float16".'
+            "An int8 file must be within the budget with at most "
+            f"{_most(len(self.sensitivity))} of {len(self.sensitivity)} layers in float32. "
+            f"Received: {'; '.join(self.tried)}. Nothing was kept. Give more and more varied "
+            "training images as `calibration`; or train some more epochs with "
+            "keras_det.models.quantize_aware(model) and export that model; or use "
+            'quantize="float16".'
         )
 
 
@@ -78,14 +82,14 @@ def choose_int8(
     budget: Budget,
     on_progress: Tell | None = None,
 ) -> Choice:
-    """The int8 file with the fewest layers in float32 that is within the budget.
+    """Returns the int8 file within the budget that has the fewest layers in float32.
 
     Args:
-        file: the network.
+        file: the float32 file.
         pixels: of `calibration.calibration_pixels`.
         check: function from a file to its `Comparison` with the Keras model.
         budget: of that comparison.
-        on_progress: called with a sentence now and then.
+        on_progress: called with a sentence about the progress.
     """
     tell = on_progress or (lambda sentence: None)
     ranges = observed_ranges(file.content, file.tensors, file.pixels, pixels)
@@ -97,16 +101,16 @@ def choose_int8(
 def sensitivity(
     file: FloatFile, ranges: dict, pixels: Sequence[np.ndarray], on_progress: Tell
 ) -> dict[str, float]:
-    """How much each layer hurts, see `Choice`.
+    """Returns the sensitivity of each layer; see `Choice`.
 
-    Measured with this layer alone in int8: what the others add does not hide it, and the errors of
-    several layers add up as those of independent noise do.
+    Only one layer at a time is in int8, so that the errors of other layers do not hide its error.
+    The errors of several layers add up like independent noise.
 
     Args:
-        file: the network.
+        file: the float32 file.
         ranges: of all its tensors.
-        pixels: inputs `(1, height, width, channels)`; some evenly spread over them are taken.
-        on_progress: called with a sentence now and then.
+        pixels: inputs `(1, height, width, channels)`; a few evenly spread ones are used.
+        on_progress: called with a sentence about the progress.
     """
     chosen = pixels[:: max(1, len(pixels) // NUM_IMAGES)][:NUM_IMAGES]
     expected = _outputs(file.content, chosen, file.raw_outputs)
@@ -143,15 +147,15 @@ def keep_accuracy(
     budget: Budget,
     on_progress: Tell,
 ) -> Choice:
-    """Leaves layers in float, the most sensitive first, until the file is within the budget.
+    """Keeps layers in float32, the most sensitive first, until the file is within the budget.
 
-    Tried are 0, 1, 2, 4, … layers up to a quarter of all; then, where it was found, the number
-    halfway down to the last one that was not enough: at most eight files are measured. On few
-    images a drop of AP is hardly known, and the budget takes one whose interval holds what is
-    allowed; a file whose mean drop is allowed is looked for first.
+    It tries 0, 1, 2, 4, … layers, up to a quarter of all. If a number is enough, it tries one more:
+    halfway between it and the largest number that was not enough. So at most eight files are
+    measured. On few images the drop of AP is uncertain, and the budget accepts a file whose 95%
+    interval contains the allowed drop. A file whose mean drop is allowed is preferred.
 
     Args:
-        file: the network.
+        file: the float32 file.
         ranges: of all its tensors.
         errors: of `sensitivity`.
         check: function from a file to its `Comparison` with the Keras model.
@@ -168,7 +172,7 @@ def keep_accuracy(
         on_progress(_describe(count, comparison))
         return _clearly_within(comparison, budget)
 
-    counts = _counts(max(1, math.ceil(len(order) * LARGEST_PART)))
+    counts = _counts(_most(len(order)))
     enough = next((count for count in counts if attempt(count)), None)
     if enough is not None:
         below = max((count for count in attempts if count < enough), default=enough)
@@ -184,14 +188,19 @@ def keep_accuracy(
 
 
 def _clearly_within(comparison: Comparison, budget: Budget) -> bool:
-    """Within the budget, and not only because so little is known about the drop of AP."""
+    """Whether a file is within the budget, its mean drop of AP included."""
     if not comparison.passed or comparison.precision is None or budget.ap_drop is None:
         return comparison.passed
     return comparison.precision["mean_drop"] <= budget.ap_drop
 
 
+def _most(layers: int) -> int:
+    """Returns how many of the layers may stay in float32."""
+    return max(1, math.ceil(layers * LARGEST_PART))
+
+
 def _counts(most: int) -> list[int]:
-    """0, 1, 2, 4, … and `most`."""
+    """Returns 0, 1, 2, 4, … and `most`."""
     powers = (2**i for i in range(most.bit_length()))
     return [0, *(count for count in powers if count < most), most]
 

@@ -1,4 +1,4 @@
-"""The library that writes 8-bit files, under its new name or its old one."""
+"""The quantisation library, under its new or its old name."""
 
 import importlib
 from types import ModuleType
@@ -10,10 +10,10 @@ PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
 
 
 def quantizer_library(module: str | None = None) -> ModuleType:
-    """The library, or a module of it.
+    """Returns the library, or a module of it.
 
     Args:
-        module: name of a module inside it, e.g. "qtyping". Default: the package itself.
+        module: name of a module in it, such as "qtyping". Default: the package.
 
     Raises:
         DataError: neither package is installed.
@@ -26,5 +26,5 @@ def quantizer_library(module: str | None = None) -> ModuleType:
         return importlib.import_module(f"{package}.{module}") if module else found
     raise DataError(
         "8-bit files need the package litert-quantizer or ai-edge-quantizer. Received: an "
-        f"installation without both. Install one with {install_hint('quantize')}."
+        f"installation with neither. Install one with {install_hint('quantize')}."
     )

@@ -1,1 +1,1 @@
-"""The network of a detector as a TensorFlow graph of constants, its batch norms folded."""
+"""The network of a detector as a TensorFlow graph of constants, with folded batch norms."""

@@ -1,4 +1,4 @@
-"""Folds what a trained network multiplies by into its kernels, in a graph of constants."""
+"""Folds batch normalisation and the scaling of pixels into kernels, in a graph of constants."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,28 +6,29 @@ from typing import Any
 import numpy as np
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
-# Around constants: operators that change at most the shape of what they get.
+# Operators between a constant and its reader that change at most the shape.
 SAME_VALUES = ("Identity", "Reshape", "Squeeze", "ExpandDims")
 
 
 def fold(graph_def: Any, outputs: Iterable[str]) -> None:
-    """Changes a frozen graph in place; it computes the same with fewer passes over the maps.
+    """Changes a frozen graph in place. It computes the same with fewer passes over the maps.
 
-    A batch normalisation behind a convolution becomes a part of its kernel and its bias, the
-    division that normalises pixels a part of the first kernel. TensorFlow itself folds neither one
-    behind a depthwise convolution nor one behind a bias, and every converter has gaps of its own.
-    Gradients' names (IdentityN around silu) go, which stand between operators that are fused
-    otherwise.
+    A batch normalisation after a convolution is folded into the kernel and bias of the
+    convolution. The division that normalises pixels is folded into the first kernel. TensorFlow
+    does not fold a batch normalisation after a depthwise convolution or after a bias, and every
+    converter misses other cases. IdentityN nodes, which name the gradient of silu, are removed:
+    they prevent the fusion of the operators around them.
 
-    Where levels share a kernel and have statistics of their own, each gets its own copy: 29 of 340
-    MB in the heads of D7x.
+    Levels may share a kernel but have their own batch statistics. Then each level gets its own
+    copy of the kernel: 29 of 340 MB in the heads of D7x.
 
     Args:
         graph_def: `GraphDef` without variables.
-        outputs: names of nodes that must keep their names and what they compute.
+        outputs: names of nodes that keep their names and values.
     """
     for node in graph_def.node:
-        # Of reading variables, which are constants now: they would keep what was folded.
+        # Control inputs of reading variables, which are constants now. They would keep the old
+        # kernels in the graph.
         kept = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(kept)
@@ -42,7 +43,7 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> None:
 
 
 class _Graph:
-    """A graph with its nodes by name and who reads them."""
+    """A graph with its nodes by name, and the nodes that read each of them."""
 
     def __init__(self, graph_def: Any, outputs: Iterable[str]):
         self.graph_def, self.outputs = graph_def, set(outputs)
@@ -53,7 +54,7 @@ class _Graph:
                 self.readers.setdefault(_name(name), []).append(node)
 
     def skip(self, kind: str) -> None:
-        """Lets the readers of all nodes of a kind read what these nodes read."""
+        """Bypasses all nodes of a kind: their readers read the inputs of these nodes."""
         for node in self.graph_def.node:
             for i, name in enumerate(node.input):
                 source = self.nodes[_name(name)]
@@ -70,14 +71,14 @@ class _Graph:
                     self.readers[_name(name)].remove(node)
 
     def source(self, node: Any, place: int = 0) -> Any:
-        """The node that computes an input, behind identities."""
+        """Returns the node that computes an input, skipping identities."""
         found = self.nodes[_name(node.input[place])]
         while found.op == "Identity":
             found = self.nodes[_name(found.input[0])]
         return found
 
     def constant(self, node: Any, place: int) -> np.ndarray | None:
-        """The values of an input, in their own shape; None where they are computed."""
+        """Returns the values of a constant input, in the constant's shape; None if not constant."""
         import tensorflow as tf
 
         found = self.nodes[_name(node.input[place])]
@@ -86,7 +87,7 @@ class _Graph:
         return tf.make_ndarray(found.attr["value"].tensor) if found.op == "Const" else None
 
     def feeds_only(self, node: Any, reader: Any) -> bool:
-        """Whether nothing else reads a node, or what lies behind its identities."""
+        """Whether `reader` is the only reader of a node, directly or through identities."""
         while node.name not in self.outputs and len(self.readers[node.name]) == 1:
             (only,) = self.readers[node.name]
             if only.name == reader.name:
@@ -97,7 +98,7 @@ class _Graph:
         return False
 
     def add_constant(self, name: str, values: Any) -> str:
-        """Adds a float32 constant under a new name, which it returns."""
+        """Adds a float32 constant, and returns its new name."""
         import tensorflow as tf
 
         name = f"{name}/folded"
@@ -134,7 +135,8 @@ def _fold_batch_norm(graph: _Graph, norm: Any) -> None:
     convolution.input[1] = graph.add_constant(convolution.name, kernel * factor)
     kind = convolution.attr["T"].type
     del norm.input[:]
-    # Converters name a fused operator after its last part: the convolution, not the level's norm.
+    # Converters name a fused operator after its last part. It must be the name of the convolution,
+    # not of the level's normalisation.
     bias_name = graph.add_constant(f"{convolution.name}/bias", shift)
     norm.input.extend([convolution.name, bias_name])
     norm.op = "BiasAdd"
@@ -149,7 +151,7 @@ def _fold_division(graph: _Graph, division: Any) -> None:
         return
     (convolution,) = readers
     kernel = graph.constant(convolution, 1)
-    # Only as the image of the convolution, and channel by channel.
+    # The result must be the image input of the convolution, divided channel by channel.
     if kernel is None or _name(convolution.input[0]) != division.name:
         return
     if kernel.shape[2] != len(scale) or division.name in graph.outputs:
@@ -160,7 +162,7 @@ def _fold_division(graph: _Graph, division: Any) -> None:
 
 
 def _name(reference: str) -> str:
-    """The node of an input: `node:1` is its second output."""
+    """Returns the node's name in a reference: `node:1` is the second output of `node`."""
     return reference.split(":")[0]
 
 

@@ -1,4 +1,4 @@
-"""TFLite files as bytes: reads and changes them. Knows nothing of Keras models.
+"""Reads and changes the bytes of TFLite files, without Keras models.
 
-`schema` is the one place that imports TensorFlow's private classes for the format.
+Only `schema` imports TensorFlow's private classes of the file format.
 """

@@ -1,9 +1,9 @@
-"""Which operators of a TFLite file the delegates of phones and boards take over, by their lists.
+"""Which operators of a TFLite file a delegate runs, by the published lists of the delegates.
 
-A delegate hands back what it does not know to the processor, and each change costs a copy. The
-lists are what the delegates' own sources or manuals say, with the limits that can be read off a
-file; a driver may still refuse what its list admits. TensorFlow's own analyzer is no help: it calls
-every file compatible with GPUs (2.21, also one of a single TOPK_V2).
+A delegate leaves unsupported operators to the processor, and each change between the two costs a
+copy. The lists come from the sources or manuals of the delegates, with the limits that can be
+checked in a file. A driver may still refuse a listed operator. TensorFlow's analyzer does not
+help: it reports every file as compatible with GPUs (2.21, even a file of a single TOPK_V2).
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ FLOAT, INT8 = ("FLOAT32", "FLOAT16"), ("INT8", "UINT8", "INT32")
 
 @dataclasses.dataclass(frozen=True)
 class Delegate:
-    """What one delegate takes.
+    """The operators that a delegate supports.
 
     Args:
         name: of the delegate.
-        source: where the list is from.
-        date: of that version or of its reading, ISO.
+        source: of the list.
+        date: on which the list was read, or of its version, ISO 8601.
         operators: names of TFLite's builtin operators.
         types: names of the tensor types between operators.
         widest_depthwise: widest depthwise kernel, in pixels; None for any.
-        fused_pooling: whether a pooling or concatenation may hold an activation.
+        fused_pooling: whether pooling and concatenation may have a fused activation.
     """
 
     name: str
@@ -53,7 +53,7 @@ DELEGATES = (
             "SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE "
             "TRANSPOSE_CONV".split()
         ),
-        # 8-bit files run too, dequantized while they load.
+        # 8-bit files run too. They are dequantised while they are loaded.
         (*FLOAT, *INT8),
     ),
     Delegate(
@@ -89,16 +89,16 @@ DELEGATES = (
 
 
 def delegate_report(content: bytes) -> dict[str, dict]:
-    """What each delegate would leave to the processor.
+    """Returns the operators that each delegate leaves to the processor.
 
     Args:
         content: a TFLite file.
 
     Returns:
-        By name of the delegate: `operators`, how many there are; `refused`, how many of each
-        operator it does not take, with the reason in the key, as "GATHER" or "CAST (UINT8)", and
-        "on FLOAT32" for all that a delegate for 8-bit files cannot take; `source` and `date` of its
-        list.
+        By name of the delegate: `operators`, the number of operators in the file; `refused`, the
+        number of operators that it does not support by reason, such as "GATHER" or
+        "CAST (UINT8)", with "on FLOAT32" for all float operators of a delegate for 8-bit files;
+        `source` and `date` of its list.
     """
     model = read(content)
     operators = [_Operator(model, graph, op) for graph in model.subgraphs for op in graph.operators]
@@ -119,18 +119,19 @@ def delegate_report(content: bytes) -> dict[str, dict]:
 
 
 def describe_delegates(report: dict) -> list[str]:
-    """One line for each delegate of a `delegate_report`."""
+    """Returns one line of text for each delegate of a `delegate_report`."""
     lines = []
     for name, found in report.items():
         refused = ", ".join(f"{count} {reason}" for reason, count in found["refused"].items())
         taken = found["operators"] - sum(found["refused"].values())
-        left = f"; left to the processor: {refused}" if refused else ""
-        lines.append(f"{name}: {taken} of {found['operators']} operators by its list{left}")
+        left = f"; on the processor: {refused}" if refused else ""
+        listed = f"{taken} of {found['operators']} operators"
+        lines.append(f"delegate {name} supports {listed} by its published list{left}")
     return lines
 
 
 class _Operator:
-    """What the lists judge an operator by."""
+    """The properties of an operator that decide whether a delegate supports it."""
 
     def __init__(self, model: Any, graph: Any, operator: Any):
         types = type_names()
@@ -145,15 +146,15 @@ class _Operator:
         self.fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
 
     def refused_by(self, delegate: Delegate) -> str:
-        """Why the delegate does not take it; empty where it does."""
+        """Returns why a delegate does not support the operator; empty if it does."""
         if self.name not in delegate.operators:
             return f"{self.name} ({self.types[0]})" if self.name == "CAST" else self.name
         foreign = [kind for kind in self.types if kind not in delegate.types]
-        # Quantizing is the border: one side of it is a float.
+        # QUANTIZE connects floats and integers, so one side of it is always a float.
         if foreign and self.name != "QUANTIZE":
             return f"{self.name} ({foreign[0]})" if foreign[0] not in FLOAT else "on " + foreign[0]
         if not self.is_static:
-            return f"{self.name} (a size that changes)"
+            return f"{self.name} (dynamic size)"
         if delegate.widest_depthwise is not None and self.width > delegate.widest_depthwise:
             return f"{self.name} ({self.width} wide)"
         if self.fused and not delegate.fused_pooling and self.name in POOLING:

@@ -1,4 +1,6 @@
-"""Half precision for the kernels of a TFLite file, and for nothing else."""
+"""Rounds the kernels of a TFLite file to float16, and nothing else."""
+
+from typing import Any
 
 import numpy as np
 
@@ -8,16 +10,16 @@ LARGEST = float(np.finfo(np.float16).max)
 
 
 def with_float16_kernels(content: bytes) -> bytes:
-    """The same TFLite file with the kernels of its convolutions rounded to float16.
+    """Returns the same TFLite file with the kernels of its convolutions rounded to float16.
 
-    TensorFlow's converter rounds every constant. A bias holds the mean of a batch normalisation
-    folded into it: where this mean is many standard deviations, rounding it moves a whole channel,
-    and costs several times more than rounding the kernels, which are nearly all of the file's size
-    (box regression of a trained RetinaNet-18 at P3: 0.013 standard deviations against 0.002). It
-    also lets runtimes with half-precision arithmetic use it; here the arithmetic stays float32
+    TensorFlow's converter rounds every constant. But a bias contains the mean of a folded batch
+    normalisation. If this mean is many standard deviations, rounding it shifts a whole channel. The
+    error is several times that of rounding the kernels, which are nearly all of the file's size
+    (box regression of a trained RetinaNet-18 at P3: 0.013 standard deviations against 0.002). The
+    converter also lets runtimes compute in half precision. Here the arithmetic stays float32,
     unless an application asks for less.
 
-    Every rounded kernel becomes a float16 constant behind a DEQUANTIZE, which runtimes undo once,
+    Every rounded kernel becomes a float16 constant and a DEQUANTIZE, which runtimes evaluate once,
     when they load the file. Kernels beyond the range of float16 stay as they are.
 
     Args:
@@ -27,7 +29,7 @@ def with_float16_kernels(content: bytes) -> bytes:
     halves: dict[int, int] = {}
     rounded = [(graph, _round(model, graph, halves)) for graph in model.subgraphs]
     if halves:
-        # Version 3 is the first that takes float16.
+        # Version 3 is the first that supports float16.
         code = add_operator_code(model, schema().BuiltinOperator.DEQUANTIZE, version=3)
         for graph, pairs in rounded:
             added = [_operator(code, source, kernel) for source, kernel in pairs]
@@ -38,8 +40,17 @@ def with_float16_kernels(content: bytes) -> bytes:
     return write(model)
 
 
-def _round(model, graph, halves) -> list[tuple[int, int]]:
-    """Adds a float16 copy of every kernel; returns pairs of tensor indices (copy, kernel)."""
+def _round(model: Any, graph: Any, halves: dict[int, int]) -> list[tuple[int, int]]:
+    """Adds a float16 copy of every kernel.
+
+    Args:
+        model: `ModelT`.
+        graph: one of its `SubGraphT`.
+        halves: index of the float16 buffer by that of the float32 one; new ones are added.
+
+    Returns:
+        Pairs of tensor indices (copy, kernel).
+    """
     classes, pairs = schema(), []
     for index in _kernels(model, graph):
         tensor = graph.tensors[index]
@@ -51,13 +62,13 @@ def _round(model, graph, halves) -> list[tuple[int, int]]:
         source.type, source.buffer = classes.TensorType.FLOAT16, half
         source.quantization = classes.QuantizationParametersT()
         graph.tensors.append(source)
-        tensor.buffer = 0  # the empty one: a computed tensor now
+        tensor.buffer = 0  # the empty buffer: the tensor is computed now
         pairs.append((len(graph.tensors) - 1, index))
     return pairs
 
 
-def _kernels(model, graph) -> list[int]:
-    """Indices of the constant float32 tensors that only convolutions read, as their kernels."""
+def _kernels(model: Any, graph: Any) -> list[int]:
+    """Returns indices of the constant float32 tensors that are only used as kernels."""
     classes = schema()
     operators = classes.BuiltinOperator
     convolutions = (operators.CONV_2D, operators.DEPTHWISE_CONV_2D)
@@ -77,8 +88,8 @@ def _kernels(model, graph) -> list[int]:
     ]
 
 
-def _half(model, buffer: int, halves: dict[int, int]) -> int | None:
-    """Index of the buffer that holds `buffer` in float16; None where its range is too small."""
+def _half(model: Any, buffer: int, halves: dict[int, int]) -> int | None:
+    """Returns the index of the float16 copy of a buffer; None if a value is too large for it."""
     if buffer not in halves:
         values = np.frombuffer(bytes(model.buffers[buffer].data), "<f4")
         if not np.abs(values).max(initial=0.0) <= LARGEST:
@@ -90,7 +101,7 @@ def _half(model, buffer: int, halves: dict[int, int]) -> int | None:
     return halves[buffer]
 
 
-def _operator(code: int, source: int, kernel: int):
+def _operator(code: int, source: int, kernel: int) -> Any:
     operator = schema().OperatorT()
     operator.opcodeIndex = code
     operator.inputs, operator.outputs = np.array([source], "i4"), np.array([kernel], "i4")

@@ -1,13 +1,14 @@
-"""What MediaPipe Tasks wants to know of a TFLite file, written into it.
+"""Writes the metadata of MediaPipe Tasks into a TFLite file.
 
-Schema: `metadata_schema.fbs` of MediaPipe. Its own writers do not import in mediapipe 1.2.2, and
-this package should not need mediapipe: the few tables are written here with `flatbuffers`, which
-comes with TensorFlow.
+The schema is MediaPipe's `metadata_schema.fbs`. MediaPipe's writers cannot be imported in mediapipe
+1.2.2, and this package should not need mediapipe. So the few tables are written here with
+`flatbuffers`, which comes with TensorFlow.
 """
 
 import io
 import zipfile
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +19,7 @@ BUFFER_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 PARSER_VERSION = "1.0.0"
 LABELS_FILE = "labels.txt"
-# Fields of the tables in the schema's order; a union takes two, `…_type` and itself.
+# Fields of the tables in the order of the schema. A union has two fields: `…_type` and the value.
 FIELDS = {
     "ModelMetadata": "name description version subgraph_metadata author license associated_files "
     "min_parser_version",
@@ -38,20 +39,23 @@ FIELDS = {
     "AssociatedFile": "name description type locale version",
     "TensorGroup": "name tensor_names",
 }
-# Enumerations; those of unions count from 1.
+# Enumerations. Those of unions start at 1.
 FEATURE, IMAGE, BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
 NORMALIZATION, RGB, BOUNDARIES, RATIO, VALUE_LABELS = (np.uint8(n) for n in (1, 1, 1, 0, 3))
 
+# Values by the number of their field.
+Table: TypeAlias = dict[int, Any]
+
 
 def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> bytes:
-    """The same TFLite file with MediaPipe's metadata and the class names.
+    """Returns the same TFLite file with MediaPipe's metadata and the class names.
 
-    Operators and weights stay; the class names are a zip archive behind the file's end, which
-    TFLite does not read.
+    Operators and weights do not change. The class names are in a zip archive after the end of the
+    file, which TFLite does not read.
 
     Args:
-        content: a file whose input are uint8 pixels and whose outputs are, in this order, those of
-            `keras_det.runtime.detections.OPERATOR_OUTPUTS`.
+        content: a file with uint8 pixels as its input and the outputs of
+            `keras_det.runtime.detections.OPERATOR_OUTPUTS`, in this order.
         name: of the model.
         class_names: index k means `class_names[k]`.
     """
@@ -63,16 +67,19 @@ def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> b
     model.metadata = [*(model.metadata or []), entry]
     file = io.BytesIO(write(model))
     with zipfile.ZipFile(file, "a") as archive:
-        # `ZipInfo` alone has a fixed date: the same model makes the same file.
+        # `ZipInfo` has a fixed date, so that the same model gives the same file.
         archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels_text(class_names))
     return file.getvalue()
 
 
 def detector_metadata(name: str) -> bytes:
-    """The flatbuffer ModelMetadata of a detector, of which only the model's name varies.
+    """Returns the flatbuffer ModelMetadata of a detector. Only the model's name varies.
 
-    The mean 0 and standard deviation 1 are those of the pixels: the file normalises inside, and
-    MediaPipe hands the pixels of an uint8 input through.
+    The mean is 0 and the standard deviation 1, because the file normalises the pixels. MediaPipe
+    does not change the pixels of a uint8 input.
+
+    Args:
+        name: of the model.
     """
     import flatbuffers
 
@@ -110,12 +117,12 @@ def detector_metadata(name: str) -> bytes:
     return bytes(builder.Output())
 
 
-def _outputs():
-    """TensorMetadata of the operator's outputs, under the names by which MediaPipe knows them."""
+def _outputs() -> list[Table]:
+    """Returns TensorMetadata of the operator's outputs, with the names that MediaPipe expects."""
     two = _table("ValueRange", min=np.int32(2), max=np.int32(2))
     sides = _table(
         "BoundingBoxProperties",
-        index=np.uint32([1, 0, 3, 2]),
+        index=np.array([1, 0, 3, 2], np.uint32),
         type=BOUNDARIES,
         coordinate_type=RATIO,
     )
@@ -138,33 +145,36 @@ def _outputs():
     return made
 
 
-def _content(kind, properties, **more):
+def _content(kind: np.uint8, properties: Table, **more: Table) -> Table:
     return _table("Content", content_properties_type=kind, content_properties=properties, **more)
 
 
-def _floats(*values):
-    return np.float32(values)
+def _floats(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
 
 
-def _table(kind: str, **fields) -> dict:
-    """A table as a dict from slot to value."""
+def _table(kind: str, **fields: Any) -> Table:
     slots = FIELDS[kind].split()
     return {slots.index(name): value for name, value in fields.items()}
 
 
-def _write(builder, value):
-    """Writes a string, an array of numbers, a list, or a table; returns where it is."""
+def _write(builder: Any, value: str | np.ndarray | list | Table) -> int:
+    """Writes a string, an array of numbers, a list, or a table.
+
+    Returns:
+        Its offset in the buffer.
+    """
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, np.ndarray):
         return builder.CreateNumpyVector(value)
     if isinstance(value, list):
-        places = [_write(builder, item) for item in value]
-        builder.StartVector(4, len(places), 4)
-        for place in reversed(places):
+        offsets = [_write(builder, item) for item in value]
+        builder.StartVector(4, len(offsets), 4)
+        for place in reversed(offsets):
             builder.PrependUOffsetTRelative(place)
         return builder.EndVector()
-    # What a table refers to must be finished before the table begins.
+    # The values of a table must be complete before the table begins.
     numbers = {slot: item for slot, item in value.items() if isinstance(item, np.generic)}
     places = {slot: _write(builder, value[slot]) for slot in value if slot not in numbers}
     builder.StartObject(max(value, default=-1) + 1)

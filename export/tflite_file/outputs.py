@@ -1,4 +1,4 @@
-"""Which outputs a TFLite file shows."""
+"""Hides outputs of a TFLite file."""
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -11,15 +11,15 @@ SUBGRAPH_OUTPUTS, SIGNATURE_OUTPUTS = 8, 6
 
 
 def hide_outputs(content: bytes, hidden: Iterable[str], order: Sequence[str] = ()) -> bytes:
-    """The same file with some outputs of its one signature no longer shown.
+    """Returns the same file without some outputs of its signature.
 
-    Works in place: operators, weights and their alignment stay as they are, so what was measured
-    on the file with all outputs holds for this one.
+    Only the lists of outputs change. Operators, weights and their alignment stay, so measurements
+    on the file with all outputs are valid for this one.
 
     Args:
         content: a TFLite file with one subgraph and one signature.
-        hidden: names of outputs.
-        order: names of all others, in the order in which they are to stand. Default: as they are.
+        hidden: names of the outputs to hide.
+        order: names of all other outputs in their new order. Default: their present order.
     """
     changed = bytearray(content)
     model = schema().Model.GetRootAsModel(changed, 0)
@@ -32,7 +32,7 @@ def hide_outputs(content: bytes, hidden: Iterable[str], order: Sequence[str] = (
         tensors = [by_name[name].TensorIndex() for name in order]
     _shorten(changed, graph, SUBGRAPH_OUTPUTS, lambda position: tensors)
     shown = [x for x in outputs if x.TensorIndex() not in gone]
-    # Offsets of tables count from the place where they stand.
+    # Offsets of tables are relative to the position of the offset.
     _shorten(
         changed,
         signature,
@@ -45,7 +45,14 @@ def hide_outputs(content: bytes, hidden: Iterable[str], order: Sequence[str] = (
 def _shorten(
     content: bytearray, table: Any, slot: int, values_at: Callable[[int], list[int]]
 ) -> None:
-    """Overwrites a vector of 32-bit numbers with fewer of them, which `values_at(start)` gives."""
+    """Overwrites a vector of 32-bit numbers with a shorter one.
+
+    Args:
+        content: of the file.
+        table: that has the vector.
+        slot: of the vector in the table.
+        values_at: function from the position of the vector to its new values.
+    """
     start = table._tab.Vector(table._tab.Offset(slot))
     values = values_at(start)
     struct.pack_into(f"<I{len(values)}i", content, start - 4, len(values), *values)

@@ -1,8 +1,8 @@
-"""The classes of TFLite's file format, and files as objects of them.
+"""The classes of TFLite's file format, and helpers to read and change files.
 
-TensorFlow generates them and keeps them in a private module; the package `tflite` of PyPI (2.18)
-reads files, but lacks the object form that is needed to change them. `schema` is the only place
-that imports them: tests/export/tflite_file/test_schema.py fails where TensorFlow moves them.
+The classes are generated code in a private module of TensorFlow. The package `tflite` of PyPI
+(2.18) can read files, but it lacks the object classes for changing them. Only `schema` imports the
+private module: tests/export/tflite_file/test_schema.py fails if TensorFlow moves it.
 """
 
 import functools
@@ -13,20 +13,20 @@ IDENTIFIER = b"TFL3"
 
 
 def schema() -> ModuleType:
-    """The module of the generated classes: `ModelT`, `TensorT`, `BuiltinOperator`, …"""
+    """Returns the module of the generated classes: `ModelT`, `TensorT`, `BuiltinOperator`, …"""
     from tensorflow.lite.python import schema_py_generated
 
     return schema_py_generated
 
 
 def read(content: bytes) -> Any:
-    """The `ModelT` of a TFLite file."""
+    """Reads a TFLite file to a `ModelT`."""
     classes = schema()
     return classes.ModelT.InitFromObj(classes.Model.GetRootAsModel(content, 0))
 
 
 def write(model: Any) -> bytes:
-    """The TFLite file of a `ModelT`."""
+    """Writes a `ModelT` to a TFLite file."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
@@ -35,7 +35,7 @@ def write(model: Any) -> bytes:
 
 
 def kind_of(model: Any, operator: Any) -> int:
-    """Number of an operator's builtin kind.
+    """Returns the number of the builtin operator that an operator is.
 
     Args:
         model: `ModelT`.
@@ -48,34 +48,39 @@ def kind_of(model: Any, operator: Any) -> int:
 
 @functools.cache
 def kind_names() -> dict[int, str]:
-    """Names of TFLite's builtin operators by their number."""
+    """Returns the names of TFLite's builtin operators by number."""
     builtin = vars(schema().BuiltinOperator)
     return {number: name for name, number in builtin.items() if isinstance(number, int)}
 
 
 @functools.cache
 def type_names() -> dict[int, str]:
-    """Names of TFLite's tensor types by their number."""
+    """Returns the names of TFLite's tensor types by number."""
     types = vars(schema().TensorType)
     return {number: name for name, number in types.items() if isinstance(number, int)}
 
 
 def name_of(model: Any, operator: Any) -> str:
-    """Name of an operator's kind; a custom operator's own."""
+    """Returns the name of a builtin operator, or the own name of a custom operator.
+
+    Args:
+        model: `ModelT`.
+        operator: `OperatorT` of one of its graphs.
+    """
     custom = model.operatorCodes[operator.opcodeIndex].customCode
     return custom.decode() if custom else kind_names()[kind_of(model, operator)]
 
 
 def add_operator_code(model: Any, kind: int, version: int) -> int:
-    """Appends a builtin operator's code to a `ModelT`; returns its index.
+    """Appends the code of a builtin operator to a `ModelT`, and returns its index.
 
     Args:
         model: `ModelT`.
         kind: number of the builtin operator.
-        version: of it: what it needs of a runtime.
+        version: of the operator, which a runtime must support.
     """
     code = schema().OperatorCodeT()
     code.builtinCode, code.version = kind, version
-    code.deprecatedBuiltinCode = min(kind, 127)  # what the 8-bit field holds of later operators
+    code.deprecatedBuiltinCode = min(kind, 127)  # an 8-bit field: 127 for all later operators
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1

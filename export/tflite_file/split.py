@@ -1,4 +1,4 @@
-"""A TFLite file in two: a body for an accelerator, and a tail that decodes on the processor."""
+"""Splits a TFLite file into a body for an accelerator and a tail, which decodes its outputs."""
 
 import dataclasses
 from typing import Any
@@ -7,18 +7,18 @@ import numpy as np
 
 from keras_det.export.tflite_file.schema import name_of, read, schema, write
 
-# What only puts predictions together: the tail does it.
+# Operators that only join predictions. They move to the tail.
 JOINING_OR_DEQUANTIZING = ("RESHAPE", "CONCATENATION", "DEQUANTIZE")
 
 
 @dataclasses.dataclass(frozen=True)
 class Joint:
-    """One output of a body, as a part of a raw output.
+    """An output of the body, which is a part of a raw output.
 
     Args:
-        name: of the body's output.
-        shape: of it.
-        scale, zero: value = scale * (number - zero) for an int8 output; a scale of None for floats.
+        name: of the output.
+        shape: of the output.
+        scale, zero: value = scale * (number - zero) for an int8 output; scale is None for floats.
     """
 
     name: str
@@ -28,17 +28,17 @@ class Joint:
 
 
 def cut(content: bytes) -> tuple[bytes, dict[str, list[Joint]]]:
-    """Ends a file where its predictions are computed, before they are put together.
+    """Cuts a file after its predictions, before they are joined.
 
-    Accelerators take no DEQUANTIZE at the end of an int8 file, and some no large RESHAPE or
-    CONCATENATION: the tail does these.
+    Accelerators do not support DEQUANTIZE at the end of an int8 file, and some do not support large
+    RESHAPE or CONCATENATION operators. The tail does this work.
 
     Args:
-        content: a TFLite file with one subgraph and one signature, whose outputs are raw ones.
+        content: a TFLite file with one subgraph and one signature, which returns raw outputs.
 
     Returns:
-        `(body, joints)`: the file, with outputs `<raw output>_0`, `_1`, … or the raw output's own
-        name where it has one part; and by raw output its parts in their order.
+        `(body, joints)`: the file with the outputs `<raw output>_0`, `_1`, …, or the name of the
+        raw output if it has one part; and by raw output its parts in order.
     """
     model = read(content)
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
@@ -59,8 +59,8 @@ def cut(content: bytes) -> tuple[bytes, dict[str, list[Joint]]]:
     return write(model), joints
 
 
-def _parts(model, graph, tensor: int) -> list[int]:
-    """The tensors that a raw output is put together of."""
+def _parts(model: Any, graph: Any, tensor: int) -> list[int]:
+    """Returns the tensors of which a raw output consists."""
     producers = {int(x): op for op in graph.operators for x in op.outputs}
     operator = producers.get(tensor)
     if operator is None or name_of(model, operator) not in JOINING_OR_DEQUANTIZING:
@@ -71,7 +71,7 @@ def _parts(model, graph, tensor: int) -> list[int]:
     return [part for each in given for part in _parts(model, graph, int(each))]
 
 
-def _joint(tensor, name: str) -> Joint:
+def _joint(tensor: Any, name: str) -> Joint:
     shape = tuple(int(side) for side in tensor.shape)
     if tensor.type != schema().TensorType.INT8:
         return Joint(name, shape)
@@ -79,16 +79,16 @@ def _joint(tensor, name: str) -> Joint:
     return Joint(name, shape, float(parameters.scale[0]), int(parameters.zeroPoint[0]))
 
 
-def _named(tensor: int, name: str):
+def _named(tensor: int, name: str) -> Any:
     output = schema().TensorMapT()
     output.name, output.tensorIndex = name, tensor
     return output
 
 
-def _needed(graph) -> list:
-    """The operators that the outputs come from, in their order."""
+def _needed(graph: Any) -> list[Any]:
+    """Returns the operators that the outputs need, in their order."""
     producers = {int(x): i for i, each in enumerate(graph.operators) for x in each.outputs}
-    needed, waiting = set(), [int(tensor) for tensor in graph.outputs]
+    needed, waiting = set[int](), [int(tensor) for tensor in graph.outputs]
     while waiting:
         i = producers.get(waiting.pop())
         if i is not None and i not in needed:
@@ -98,17 +98,22 @@ def _needed(graph) -> list:
 
 
 def value_of(joint: Joint, number: Any) -> Any:
-    """What a number of a body's output, an array or tensor, stands for."""
+    """Returns the float values of an output of the body.
+
+    Args:
+        joint: the output.
+        number: its array or tensor, as float32.
+    """
     return number if joint.scale is None else (number - float(joint.zero)) * joint.scale
 
 
 def joined(found: dict, joints: dict[str, list[Joint]], shapes: dict) -> dict:
-    """Raw outputs as floats from a body's outputs.
+    """Joins the outputs of the body to raw outputs, as floats.
 
     Args:
-        found: arrays by name, as the body gives them.
+        found: outputs of the body, arrays by name.
         joints: of `cut`.
-        shapes: of the raw outputs, without the batch.
+        shapes: shapes of the raw outputs by name, without the batch.
     """
     raw = {}
     for name, each in joints.items():

@@ -1,4 +1,6 @@
-"""One resize in the place of two gathers, in a TFLite file."""
+"""Replaces two gathers by one resize in a TFLite file."""
+
+from typing import Any
 
 import numpy as np
 
@@ -6,12 +8,12 @@ from keras_det.export.tflite_file.schema import add_operator_code, kind_of, read
 
 
 def with_resizes(content: bytes) -> bytes:
-    """The same TFLite file with nearest enlargements as the operator that accelerators know.
+    """Returns the same TFLite file with nearest-neighbour resizes as an operator of accelerators.
 
-    The original EfficientDet repeats row floor(i * in / out). Where sizes are no multiples of each
-    other, as P7 and P6 of Lite0 at 320 (3 and 5 cells), this is a gather of rows and one of columns
-    here. RESIZE_NEAREST_NEIGHBOR without half-pixel centres does both at once:
-    floor(i * float32(in / out)). It takes their place where the rows and columns are the same.
+    The original EfficientDet repeats row floor(i * in / out). If one size is not a multiple of the
+    other, such as P7 and P6 of Lite0 at 320 (3 and 5 cells), this package gathers rows and then
+    columns. RESIZE_NEAREST_NEIGHBOR without half-pixel centres does both at once:
+    floor(i * float32(in / out)). It replaces the gathers if it takes the same rows and columns.
 
     Args:
         content: a TFLite file.
@@ -20,7 +22,7 @@ def with_resizes(content: bytes) -> bytes:
     found = [(graph, *pair) for graph in model.subgraphs for pair in _pairs(model, graph)]
     if not found:
         return content
-    # Version 3 is the first that takes `half_pixel_centers`.
+    # Version 3 is the first that supports `half_pixel_centers`.
     code = add_operator_code(model, schema().BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, version=3)
     for graph, first, second in found:
         graph.operators[_place(graph.operators, second)] = _resize(
@@ -30,8 +32,8 @@ def with_resizes(content: bytes) -> bytes:
     return write(model)
 
 
-def _resize(model, graph, code: int, first, second):
-    """The resize that does what two gathers do."""
+def _resize(model: Any, graph: Any, code: int, first: Any, second: Any) -> Any:
+    """Returns the resize that replaces two gathers."""
     classes = schema()
     operator = classes.OperatorT()
     operator.opcodeIndex = code
@@ -43,8 +45,11 @@ def _resize(model, graph, code: int, first, second):
     return operator
 
 
-def _pairs(model, graph) -> list[tuple]:
-    """Pairs of a gather of rows and one of columns that only it feeds, as a resize does them."""
+def _pairs(model: Any, graph: Any) -> list[tuple[Any, Any]]:
+    """Returns pairs of gathers that a resize can replace.
+
+    The first gathers rows and the second columns, and only the second reads the first.
+    """
     gather = schema().BuiltinOperator.GATHER
     gathers = [op for op in graph.operators if kind_of(model, op) == gather]
     pairs = []
@@ -59,8 +64,8 @@ def _pairs(model, graph) -> list[tuple]:
     return pairs
 
 
-def _is_nearest(model, graph, first, second) -> bool:
-    """Whether both index lists are floor(i * float32(in / out))."""
+def _is_nearest(model: Any, graph: Any, first: Any, second: Any) -> bool:
+    """Whether the indices of both gathers are floor(i * float32(in / out))."""
     shape = graph.tensors[first.inputs[0]].shape
     for axis, gather in ((1, first), (2, second)):
         data = model.buffers[graph.tensors[gather.inputs[1]].buffer].data
@@ -74,12 +79,12 @@ def _is_nearest(model, graph, first, second) -> bool:
     return True
 
 
-def _size(graph, gather):
+def _size(graph: Any, gather: Any) -> np.ndarray:
     return np.array(graph.tensors[gather.outputs[0]].shape[1:3], "<i4")
 
 
-def _constant(model, graph, values: np.ndarray) -> int:
-    """Index of a new constant tensor."""
+def _constant(model: Any, graph: Any, values: np.ndarray) -> int:
+    """Adds a constant tensor, and returns its index."""
     classes = schema()
     buffer = classes.BufferT()
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
@@ -92,5 +97,5 @@ def _constant(model, graph, values: np.ndarray) -> int:
     return len(graph.tensors) - 1
 
 
-def _place(operators, operator) -> int:
+def _place(operators: list[Any], operator: Any) -> int:
     return next(i for i, each in enumerate(operators) if each is operator)

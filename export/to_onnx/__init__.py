@@ -1,1 +1,1 @@
-"""`export.onnx`: a detector as an ONNX file."""
+"""`export.onnx`: exports a detector to an ONNX file."""

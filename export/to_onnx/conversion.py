@@ -1,4 +1,4 @@
-"""A detector as an ONNX graph: converted, mended where that costs time, ended by hard NMS."""
+"""Converts a detector to an ONNX graph, makes it faster, and appends hard NMS."""
 
 import copy
 from types import ModuleType
@@ -10,13 +10,14 @@ from keras_det.export.network.graph import frozen_network
 from keras_det.export.to_onnx.graph_edits import INPUT, make_resizing_plain, transpose_pixels_first
 from keras_det.export.to_onnx.suppression import BATCH, CANDIDATE, append_suppression
 from keras_det.models import Detector
+from keras_det.types import TFTensor
 
-# The first with everything that is used here; runtimes from 2023 on read it.
+# The first opset with all operators that are used here. Runtimes since 2023 support it.
 OPSET = 18
 
 
 def onnx_libraries() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """The modules `onnx`, `onnxruntime` and `tf2onnx`; DataError where one is missing."""
+    """Returns the modules `onnx`, `onnxruntime` and `tf2onnx`; DataError if one is missing."""
     try:
         import onnx
         import onnxruntime
@@ -30,11 +31,11 @@ def onnx_libraries() -> tuple[ModuleType, ModuleType, ModuleType]:
 
 
 def convert(model: Detector, decoder: Any = None) -> Any:
-    """The ONNX model of a detector, any batch; with a decoder for hard NMS it shows detections too.
+    """Converts a detector to an ONNX model with any batch size.
 
     Args:
         model: the detector.
-        decoder: one of `model.decoder(exported=True, method="hard")`; None for raw outputs only.
+        decoder: of `model.decoder(exported=True, method="hard")`; None for raw outputs only.
 
     Returns:
         `onnx.ModelProto` with the raw outputs and, with a decoder, `suppression.DETECTIONS`.
@@ -45,7 +46,7 @@ def convert(model: Detector, decoder: Any = None) -> Any:
     network = frozen_network(model)
     signature = tf.TensorSpec((None, *model.image_size, 3), tf.uint8, name=INPUT)
 
-    def function(images):
+    def function(images: TFTensor) -> dict[str, TFTensor]:
         raw = network(images)
         return {**raw, **_candidates(model, raw, decoder)} if decoder else raw
 
@@ -63,9 +64,12 @@ def convert(model: Detector, decoder: Any = None) -> Any:
 
 
 def _candidates(model: Detector, raw: dict, decoder: Any) -> dict:
-    """What enters NMS: the decoder's own candidates, `tiles` for overlaps and `boxes` to return."""
+    """Returns the candidates of the decoder before NMS, by their output names.
 
-    def stop_before(boxes, scores, labels):
+    Overlaps are measured on `tiles`; `boxes` are returned.
+    """
+
+    def stop_before(boxes: TFTensor, scores: TFTensor, labels: TFTensor) -> dict[str, TFTensor]:
         separate = not decoder.nms.class_agnostic
         tiles = tiled(boxes, labels, decoder.image_size) if separate else boxes
         found = {"tiles": tiles, "boxes": boxes, "scores": scores, "labels": labels}

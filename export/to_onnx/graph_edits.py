@@ -1,4 +1,4 @@
-"""Changes to an ONNX graph that make it faster or hide outputs."""
+"""Changes to an ONNX graph that make it faster or remove outputs."""
 
 from collections.abc import Callable, Collection
 from types import ModuleType
@@ -12,7 +12,7 @@ BY_CHANNEL = ("Cast", "Sub", "Add", "Mul", "Div")
 
 
 def without_outputs(proto: Any, hidden: Collection[str]) -> Any:
-    """A copy of a model that does not show some outputs; runtimes drop what only they need."""
+    """Returns a copy of a model without some outputs. Runtimes skip unused operators."""
     copied = type(proto)()
     copied.CopyFrom(proto)
     keep(copied.graph.output, lambda output: output.name not in hidden)
@@ -20,9 +20,9 @@ def without_outputs(proto: Any, hidden: Collection[str]) -> Any:
 
 
 def make_resizing_plain(onnx: ModuleType, graph: Any) -> None:
-    """Repeating pixels twice: the converter's mode for it is deprecated and outside fast paths.
+    """Replaces the resize mode of the converter, which is deprecated and slow, by an equal one.
 
-    At whole factors s, floor((i + 0.5) / s) is floor(i / s).
+    For whole factors s, floor((i + 0.5) / s) equals floor(i / s).
     """
     constants = _constants(onnx, graph)
     for node in graph.node:
@@ -36,9 +36,10 @@ def make_resizing_plain(onnx: ModuleType, graph: Any) -> None:
 
 
 def transpose_pixels_first(onnx: ModuleType, graph: Any) -> None:
-    """Lets the normalisation of pixels work on planes, four times as fast, and moves bytes.
+    """Moves the transposition of the pixels before their normalisation.
 
-    images -> Cast -> Sub -> Transpose becomes images -> Transpose -> Cast -> Sub.
+    images -> Cast -> Sub -> Transpose becomes images -> Transpose -> Cast -> Sub. The transposition
+    moves bytes instead of floats, and the normalisation works on planes, four times as fast.
     """
     constants = _constants(onnx, graph)
     for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
@@ -56,7 +57,7 @@ def transpose_pixels_first(onnx: ModuleType, graph: Any) -> None:
     for reader in _readers(graph, old):
         reader.input[:] = [result if name == old else name for name in reader.input]
     transpose.input[0], chain[0].input[0] = INPUT, old
-    # Nodes must stand after what they read.
+    # Nodes must come after the nodes that they read.
     moved = type(transpose)()
     moved.CopyFrom(transpose)
     graph.node.remove(transpose)
@@ -66,7 +67,10 @@ def transpose_pixels_first(onnx: ModuleType, graph: Any) -> None:
 
 
 def _from_pixels(graph: Any, constants: dict[str, np.ndarray], name: str) -> list:
-    """The operators from the input to `name`; none where one is not by channel, or read by more."""
+    """Returns the operators from the input to `name`.
+
+    The list is empty if one of them does not work channel by channel, or has another reader.
+    """
     makers = {output: node for node in graph.node for output in node.output}
     chain: list = []
     while name != INPUT:
@@ -83,7 +87,7 @@ def _from_pixels(graph: Any, constants: dict[str, np.ndarray], name: str) -> lis
 
 
 def keep(values: Any, condition: Callable[[Any], bool]) -> None:
-    """Drops what does not meet a condition from a repeated field."""
+    """Removes the values of a repeated field that do not meet a condition."""
     kept = [value for value in values if condition(value)]
     del values[:]
     values.extend(kept)

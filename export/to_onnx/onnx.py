@@ -1,4 +1,4 @@
-"""ONNX files: uint8 image in, detections out, for ONNX Runtime and what else reads them."""
+"""`export.onnx`: ONNX files for ONNX Runtime and others, from uint8 images to detections."""
 
 import json
 import os
@@ -33,29 +33,33 @@ def onnx(
 ) -> ExportReport:
     """Writes an ONNX file and checks it in ONNX Runtime.
 
-    Input `images`: uint8 `[batch, height, width, 3]` RGB, resized as the model was trained; any
-    batch. Outputs: `boxes` `[batch, 100, 4]` xyxy in pixels of the network's input, `scores`
-    `[batch, 100]`, `labels` int32 `[batch, 100]`, `num_detections` int32 `[batch]`; unused slots
-    hold box 0, score 0, label -1. Hard NMS per class is inside, as `detect(method="hard")` does
-    it: ONNX has no operator for soft-NMS. The file's properties `class_names`, `preprocessing` and
-    `decoding` are JSON; class names also go to `<path>.labels.txt`, one per line.
+    Input `images`: uint8 `[batch, height, width, 3]` RGB, resized as in training, any batch size.
+    Outputs: `boxes` `[batch, 100, 4]` xyxy in pixels of the network's input, `scores`
+    `[batch, 100]`, `labels` int32 `[batch, 100]`, `num_detections` int32 `[batch]`. Unused slots
+    hold box 0, score 0, label -1. The file includes hard NMS per class, like
+    `detect(method="hard")`: ONNX has no operator for soft-NMS. The metadata properties
+    `class_names`, `preprocessing` and `decoding` hold JSON. `<path>.labels.txt` holds the class
+    names, one per line.
 
     Args:
-        model: a detector; one of mixed precision is exported in float32.
-        path: file that does not exist yet.
-        postprocess: "nms", or "none": outputs are the model's raw ones, `class_logits` and
+        model: a detector. One of mixed precision is exported in float32.
+        path: a file that does not exist yet.
+        postprocess: "nms", or "none" for the raw outputs of the model: `class_logits` and
             `box_deltas` of an anchor detector, the six kinds of maps of a CornerNet.
         image_size: int or (height, width) of the network's input. Default: the model's.
-        images: images to check on: uint8 arrays, paths or bytes. Default: synthetic images.
-        budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
-            1e-3 in score.
+        images: images for the check: a labelled `Dataset`, on which the average precision of both
+            is measured, or uint8 arrays, paths or bytes. Default: synthetic images.
+        budget: the allowed differences from the model. Default: 0.5 pixels of the network's input
+            and 1e-3 in score.
 
     Returns:
-        The check, also written to `<path>.certificate.json`.
+        The report of the check, also written to `<path>.certificate.json`.
 
     Raises:
-        ExportError: outside the budget; nothing is kept.
+        ExportError: the file is outside the budget. Nothing is kept.
         DataError: `path` exists, or a package of the extra `onnx` is missing.
+        ValueError: an unknown `postprocess`.
+        TypeError: `model` is not a detector, or `budget` is not a `Budget`.
     """
     _check(postprocess)
     budget = check_budget(budget, "float32")
@@ -91,20 +95,20 @@ def _check(postprocess: str) -> None:
     if postprocess not in ONNX_POSTPROCESS:
         raise ValueError(
             f"`postprocess` must be one of {', '.join(ONNX_POSTPROCESS)}. Received: "
-            f"{postprocess!r}.{suggest(postprocess, ONNX_POSTPROCESS)} Soft-NMS is in "
-            "TFLite files and SavedModels."
+            f"{postprocess!r}.{suggest(postprocess, ONNX_POSTPROCESS)} For soft-NMS, export to "
+            "TFLite or to a SavedModel."
         )
     onnx_libraries()
 
 
 def artefact_of(model: Detector, content: Any, opened: Any, decoder: Any) -> FileArtefact:
-    """An ONNX file as its check sees it.
+    """Opens an ONNX file for its check.
 
     Args:
         model: the detector.
         content: `ModelProto` of the file.
-        opened: of the same file with its raw outputs shown.
-        decoder: the one inside; None for raw outputs.
+        opened: `ModelProto` of the same file with visible raw outputs.
+        decoder: the decoder in the file; None for raw outputs.
     """
     _, onnxruntime, _ = onnx_libraries()
     return FileArtefact(
@@ -118,7 +122,13 @@ def artefact_of(model: Detector, content: Any, opened: Any, decoder: Any) -> Fil
 
 
 def describe(proto: Any, model: Detector, decoder: Any) -> None:
-    """Writes into the file what a program needs to know beside its inputs and outputs."""
+    """Writes class names, preprocessing and decoder settings into the metadata of an ONNX model.
+
+    Args:
+        proto: `ModelProto`.
+        model: the detector.
+        decoder: the decoder in the file; None for raw outputs.
+    """
     import onnx
 
     proto.producer_name, proto.doc_string = "keras_det", f"Object detector {model.name}."
@@ -140,7 +150,7 @@ def describe(proto: Any, model: Detector, decoder: Any) -> None:
 
 
 def operator_counts(proto: Any) -> dict[str, int]:
-    """How often each operator occurs in an ONNX model."""
+    """Returns how often each operator occurs in an ONNX model."""
     counts: dict[str, int] = {}
     for node in proto.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1

@@ -1,4 +1,4 @@
-"""Hard NMS at the end of an ONNX graph: ONNX' own operator, then a fixed number of slots."""
+"""Hard NMS at the end of an ONNX graph: the operator of ONNX, then a fixed number of slots."""
 
 from types import ModuleType
 from typing import Any
@@ -9,7 +9,7 @@ from keras_det.export.to_onnx.graph_edits import keep
 from keras_det.layers.nms import default_iou_threshold
 
 BATCH = "batch"
-# Names of the outputs `candidate_…` that this replaces.
+# Prefix of the outputs that are replaced by detections.
 CANDIDATE = "candidate_"
 DETECTIONS = ("boxes", "scores", "labels", "num_detections")
 EMPTY = {"boxes": 0.0, "scores": 0.0, "labels": -1}
@@ -21,8 +21,8 @@ def append_suppression(onnx: ModuleType, graph: Any, decoder: Any) -> None:
     Args:
         onnx: the library.
         graph: `GraphProto` with the candidates as outputs: `boxes`, `scores`, `labels`, and
-            `tiles`, the boxes that overlaps are measured on.
-        decoder: whose settings hold.
+            `tiles`, the boxes on which overlaps are measured.
+        decoder: gives the settings of NMS.
     """
     slots = decoder.nms_settings()["max_detections"]
     build = _Builder(onnx, graph)
@@ -48,14 +48,14 @@ def append_suppression(onnx: ModuleType, graph: Any, decoder: Any) -> None:
 def _chosen(
     onnx: ModuleType, build: "_Builder", batch: str, settings: dict
 ) -> tuple[str, str, str]:
-    """Runs ONNX' operator and sorts what it returns into slots.
+    """Appends ONNX's operator for NMS, and assigns its results to slots.
 
-    The operator returns rows (image, 0, candidate), image by image and best first; a row's slot is
-    its place behind the first one of its image.
+    The operator returns rows (image, 0, candidate), image by image and best first. The slot of a
+    row is its distance from the first row of its image.
 
     Returns:
-        Names of tensors: `places`, rows (image, slot); `sources`, rows (image, candidate); and how
-        many rows each image has.
+        Names of three tensors: `places`, rows (image, slot); `sources`, rows (image, candidate);
+        and the number of rows of each image.
     """
     slots, overlap = settings["max_detections"], settings["iou_threshold"]
     overlap = default_iou_threshold("hard") if overlap is None else overlap
@@ -78,7 +78,7 @@ def _chosen(
 
 
 class _Builder:
-    """Appends nodes to a graph under names of their own: call it with operator and inputs."""
+    """Appends nodes with unique names to a graph. Call it with an operator and its inputs."""
 
     def __init__(self, onnx: ModuleType, graph: Any):
         self.onnx, self.graph, self.count = onnx, graph, 0

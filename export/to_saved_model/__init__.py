@@ -1,1 +1,1 @@
-"""`export.saved_model`: a detector as a SavedModel for TensorFlow Serving."""
+"""`export.saved_model`: exports a detector to a SavedModel for TensorFlow Serving."""

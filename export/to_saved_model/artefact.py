@@ -1,4 +1,4 @@
-"""A SavedModel as its check sees it."""
+"""Opens a SavedModel for its check."""
 
 import pathlib
 from typing import Any
@@ -11,7 +11,7 @@ from keras_det.runtime.saved_model import SavedModel
 
 
 class ServedModel:
-    """A SavedModel through all its signatures, see `check.artefact.Artefact`.
+    """A SavedModel with all its signatures; see `check.artefact.Artefact`.
 
     Args:
         folder: of the SavedModel.

@@ -1,16 +1,22 @@
-"""Images of a request in TensorFlow's graph: decoded, resized, and the way back."""
+"""Decodes and resizes the images of a request in a TensorFlow graph, and maps boxes back."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from keras_det.data.decoding import JPEG
 from keras_det.data.resize import tf_resize_image
 from keras_det.models import Detector
+from keras_det.types import TFTensor
 
 
-def resize(model: Detector, image: Any) -> tuple[Any, Any, Any]:
-    """The network's input, the way back (scale x, y, offset x, y), and (height, width)."""
+def resize(model: Detector, image: TFTensor) -> tuple[TFTensor, TFTensor, TFTensor]:
+    """Resizes an image to the network's input.
+
+    Returns:
+        `(pixels, back, size)`: uint8 `(height, width, 3)`; (scale x, scale y, offset x, offset y)
+        with original = input * scale + offset; and (height, width) of the image.
+    """
     import tensorflow as tf
 
     mode, size = model.resize_policy["mode"], model.image_size
@@ -19,7 +25,7 @@ def resize(model: Detector, image: Any) -> tuple[Any, Any, Any]:
 
 
 def resized_signature(model: Detector) -> tuple:
-    """Types and shapes of what `resize` returns."""
+    """Returns types and shapes of the result of `resize`."""
     import tensorflow as tf
 
     size = (*model.image_size, 3)
@@ -27,18 +33,20 @@ def resized_signature(model: Detector) -> tuple:
     return tuple(tf.TensorSpec(shape, kind) for shape, kind in specs)
 
 
-def read_rows(model: Detector, image_bytes: Any) -> tuple[Any, Any, Any, Any]:
-    """Decodes and resizes every row; a row that does not decode becomes an empty image.
+def read_rows(
+    model: Detector, image_bytes: TFTensor
+) -> tuple[TFTensor, TFTensor, TFTensor, TFTensor]:
+    """Decodes and resizes every row. A row that does not decode becomes an empty image.
 
-    An error inside `map_fn` fails the whole batch. `tf.data` is the one place in a graph that can
-    catch it: each row is a data set of one element, which may drop out for a substitute.
+    An error inside `map_fn` would fail the whole batch. In a graph only `tf.data` can catch it:
+    each row is a data set of one element, and a substitute follows it.
 
     Returns:
-        `(pixels, back, sizes, valid)`: as of `resize`, and bool `(batch,)`.
+        `(pixels, back, sizes, valid)`: the results of `resize` as batches, and bool `(batch,)`.
     """
     import tensorflow as tf
 
-    def attempt(contents, decode):
+    def attempt(contents: TFTensor, decode: Callable[[TFTensor], TFTensor]) -> TFTensor:
         image = tf.data.Dataset.from_tensors(contents)
         read = image.map(lambda contents: (*resize(model, decode(contents)), tf.constant(True)))
         return read.ignore_errors()
@@ -46,7 +54,7 @@ def read_rows(model: Detector, image_bytes: Any) -> tuple[Any, Any, Any, Any]:
     fill = np.full((*model.image_size, 3), model.normalization.fill_color, np.uint8)
     substitute = (fill, np.array([1, 1, 0, 0], np.float32), np.array([1, 1], np.int32), False)
 
-    def row(contents):
+    def row(contents: TFTensor) -> TFTensor:
         either = attempt(contents, decode_image)
         either = either.concatenate(attempt(contents, decode_transparent_image))
         either = either.concatenate(tf.data.Dataset.from_tensors(substitute))
@@ -56,23 +64,23 @@ def read_rows(model: Detector, image_bytes: Any) -> tuple[Any, Any, Any, Any]:
     return tf.map_fn(row, image_bytes, fn_output_signature=signature)
 
 
-def decode_image(contents: Any) -> Any:
-    """uint8 `(height, width, 3)` RGB of a JPEG, PNG, BMP, GIF (its first frame) or opaque WebP."""
+def decode_image(contents: TFTensor) -> TFTensor:
+    """Decodes a JPEG, PNG, BMP, GIF (its first frame) or opaque WebP to uint8 `(h, w, 3)` RGB."""
     import tensorflow as tf
 
-    def other():
+    def other() -> TFTensor:
         return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
     image = tf.cond(tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, **JPEG), other)
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def decode_transparent_image(contents: Any) -> Any:
-    """The same of a WebP with transparency, which is dropped; of an animation the first frame.
+def decode_transparent_image(contents: TFTensor) -> TFTensor:
+    """Decodes a WebP with transparency, without the transparency; of an animation the first frame.
 
-    TensorFlow decodes a WebP only with the number of channels that the file has. Never ask it for
-    0, "as many as there are": on an animation without transparency that writes past the end of
-    its buffer (TensorFlow 2.21.0), which takes the server down. With 4 it refuses such a file.
+    TensorFlow decodes a WebP only with the number of channels of the file. Never use channels=0,
+    "as many as the file has". For an animation without transparency TensorFlow 2.21.0 then writes
+    past the end of its buffer, and the server crashes. With 4 it refuses such a file.
     """
     import tensorflow as tf
 
@@ -80,8 +88,13 @@ def decode_transparent_image(contents: Any) -> Any:
     return tf.ensure_shape(image, (None, None, 4))[..., :3]
 
 
-def to_original(boxes: Any, back: Any, sizes: Any) -> Any:
-    """Boxes `(batch, n, 4)` of the network's input in pixels of the original images, clipped."""
+def to_original(boxes: TFTensor, back: TFTensor, sizes: TFTensor) -> TFTensor:
+    """Converts boxes `(batch, n, 4)` from the network's input to the original images, and clips.
+
+    Args:
+        boxes: xyxy in pixels of the network's input.
+        back, sizes: of `read_rows`.
+    """
     import tensorflow as tf
 
     scale = tf.tile(back[:, None, :2], [1, 1, 2])

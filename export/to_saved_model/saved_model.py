@@ -1,4 +1,4 @@
-"""SavedModel for TensorFlow Serving: images in, detections in their own pixels out."""
+"""`export.saved_model`: SavedModels for TensorFlow Serving, from images to detections."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from keras_det.export.to_saved_model.warmup import check_warmup, replay, write_w
 from keras_det.files import staging
 from keras_det.models import Detector
 
-# Of the contract in docs/serving.md: it rises when a name, type or meaning changes.
+# Version of the signatures in docs/serving.md. It rises when a name, type or meaning changes.
 SIGNATURES_VERSION = 1
 
 
@@ -37,25 +37,29 @@ def saved_model(
         images(images: uint8 [batch, height, width, 3])       any size, one per batch
         raw(images: uint8 [batch, height, width, 3])          the network's input; raw outputs
 
-    The first two resize as the model was trained and return `boxes` xyxy in pixels of each original
-    image, clipped to it, `scores`, `labels`, `num_detections`. `serving_default` also returns
-    `valid` `(batch,)`: False where the bytes are no whole image; such a row has no detections and
-    does not disturb the others. `assets/labels.txt` holds one class name per line.
+    The first two resize images as in training. They return `boxes` xyxy in pixels of each original
+    image, clipped to it, `scores`, `labels` and `num_detections`. `serving_default` also returns
+    `valid` `(batch,)`: False if the bytes are not a complete image. Such a row has no detections
+    and does not affect the others. `assets/labels.txt` holds one class name per line.
 
     Args:
-        model: a detector; one of mixed precision is exported in float32.
-        path: folder that does not exist yet; TensorFlow Serving wants a number: "served/1".
-        images: images to check on: uint8 arrays, paths or bytes. Default: synthetic images.
-        budget: how far it may be from the model. Default: 0.5 pixels, 1e-3 in score.
-        warmup: largest batch size that the server forms. Requests of that size and of one image
-            are written for it to run while it loads the model, and run here once. 0 writes none.
+        model: a detector. One of mixed precision is exported in float32.
+        path: a folder that does not exist yet. TensorFlow Serving needs a number: "served/1".
+        images: images for the check: a labelled `Dataset`, on which the average precision of both
+            is measured, or uint8 arrays, paths or bytes. Default: synthetic images.
+        budget: the allowed differences from the model. Default: 0.5 pixels, 1e-3 in score.
+        warmup: largest batch size of the server. Requests of that size and of one image are
+            written into the SavedModel; the server runs them while it loads the model. They are
+            also run here once. 0 writes none.
 
     Returns:
-        The check, also written to `<path>.certificate.json`.
+        The report of the check, also written to `<path>.certificate.json`.
 
     Raises:
-        ExportError: outside the budget; nothing is kept.
-        DataError: `path` exists; `warmup` without the package tensorflow-serving-api.
+        ExportError: the SavedModel is outside the budget. Nothing is kept.
+        DataError: `path` exists, or `warmup` without the package tensorflow-serving-api.
+        ValueError: `warmup` is not an int of at least 0.
+        TypeError: `model` is not a detector, or `budget` is not a `Budget`.
     """
     warmup = check_warmup(warmup)
     budget = check_budget(budget, "float32")
@@ -82,7 +86,7 @@ def saved_model(
 
 
 def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
-    """Saves the signatures and their version, the labels, and requests to warm up with.
+    """Saves the signatures and their version, the labels, and the warm-up requests.
 
     Args:
         model: the detector, in float32.
@@ -91,7 +95,7 @@ def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
     """
     import tensorflow as tf
 
-    # The asset keeps the name of its file.
+    # The asset keeps the file name.
     labels = folder.parent / "labels.txt"
     labels.write_text(labels_text(model.class_names), encoding="utf-8")
     module = tf.Module()

@@ -1,7 +1,7 @@
-"""Requests that TensorFlow Serving sends itself before it calls a model ready.
+"""Warm-up requests, which TensorFlow Serving runs before it reports a model as ready.
 
-The first request of a signature and batch size costs several times a later one: memory is planned
-and kernels are prepared. With these requests the server pays for that before the first client.
+The first request of a signature and batch size takes several times as long as later ones: memory
+is planned and kernels are prepared. With warm-up requests, no client waits for that.
 """
 
 import importlib.util
@@ -12,34 +12,35 @@ from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError, install_hint
 from keras_det.models import Detector
 
-# The server looks for this name in the SavedModel.
+# The server looks for this file in the SavedModel.
 WARMUP_FILE = pathlib.PurePosixPath("assets.extra", "tf_serving_warmup_requests")
-# Any value does: requests warm up by their shapes.
+# Any value works: only the shapes of the requests matter.
 GREY = 128
 
 
 def check_warmup(largest: int) -> int:
-    """The largest batch size of the requests, 0 for none.
+    """Returns the largest batch size of the requests, 0 for none.
 
     Raises:
-        DataError: requests are wanted and the package that writes them is missing.
+        ValueError: it is not an int of at least 0.
+        DataError: the package that writes the requests is missing.
     """
     if isinstance(largest, bool) or not isinstance(largest, int) or largest < 0:
         raise ValueError(
-            "`warmup` must be the largest batch size that the server forms, or 0 for no warm-up "
-            f"requests. Received: {largest!r}. Give max_batch_size of its batching parameters, or "
-            "1 where it does not batch."
+            "`warmup` must be the largest batch size of the server, or 0 for no warm-up requests. "
+            f"Received: {largest!r}. Give max_batch_size of the server's batching parameters, or 1 "
+            "if it does not batch."
         )
     if largest and importlib.util.find_spec("tensorflow_serving") is None:
         raise DataError(
             "Warm-up requests need the package tensorflow-serving-api. Received: "
-            f"warmup={largest}, without it. Install it with {install_hint('serving')}."
+            f"warmup={largest}, without that package. Install it with {install_hint('serving')}."
         )
     return largest
 
 
 def write_warmup(model: Detector, folder: pathlib.Path, largest: int) -> None:
-    """Writes requests for every signature, with one image and with `largest`, into a SavedModel."""
+    """Writes requests for every signature, of one and of `largest` images, into a SavedModel."""
     import tensorflow as tf
 
     path = folder / WARMUP_FILE
@@ -51,7 +52,7 @@ def write_warmup(model: Detector, folder: pathlib.Path, largest: int) -> None:
 
 
 def read_warmup(folder: pathlib.Path) -> list[tuple[str, dict]]:
-    """Pairs (signature name, arrays by input name) of the requests inside a SavedModel."""
+    """Returns pairs (signature name, arrays by input name) of the requests in a SavedModel."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -65,7 +66,7 @@ def read_warmup(folder: pathlib.Path) -> list[tuple[str, dict]]:
 
 
 def replay(folder: pathlib.Path, signatures: dict[str, Any]) -> None:
-    """Runs the requests as the server will: where one fails, it does not load the model."""
+    """Runs the requests like the server. If one fails, the server would not load the model."""
     import tensorflow as tf
 
     for name, inputs in read_warmup(folder):
@@ -73,12 +74,12 @@ def replay(folder: pathlib.Path, signatures: dict[str, Any]) -> None:
 
 
 def _inputs(model: Detector, size: int) -> dict:
-    """TensorProtos by input name, by signature, for requests of `size` images."""
+    """Returns, by signature, TensorProtos by input name for requests of `size` images."""
     import tensorflow as tf
 
     image = drawn_images(1, size=max(model.image_size) * 5 // 4, seed=0)[0]
     encoded = tf.io.encode_jpeg(image).numpy()
-    # One value for all: the server repeats it to the whole shape, and the file stays small.
+    # One value for all pixels: the server repeats it, and the file stays small.
     pixels = tf.make_tensor_proto(GREY, tf.uint8, (size, *model.image_size, 3))
     return {
         "serving_default": {"image_bytes": tf.make_tensor_proto([encoded] * size)},
@@ -87,7 +88,7 @@ def _inputs(model: Detector, size: int) -> dict:
     }
 
 
-def _record(signature: str, inputs: dict):
+def _record(signature: str, inputs: dict) -> Any:
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest()

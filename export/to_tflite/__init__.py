@@ -1,1 +1,1 @@
-"""`export.tflite`: a detector as a TFLite file."""
+"""`export.tflite`: exports a detector to a TFLite file."""

@@ -1,11 +1,10 @@
-"""The options of `export.tflite`: which there are, and which go together."""
+"""The options of `export.tflite`, and which of them exclude each other."""
 
 import dataclasses
 import warnings
 from typing import Any
 
 from keras_det.errors import DataError, suggest
-from keras_det.export.int8.calibration import check_given
 from keras_det.export.int8.quantizer import quantizer_library
 from keras_det.export.network.graph import exportable
 from keras_det.models import Detector
@@ -16,11 +15,12 @@ CHANNELS = (3, 1)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What shapes a TFLite file; the arguments are those of `export.tflite`.
+    """The options that determine a TFLite file; see the arguments of `export.tflite`.
 
     Raises:
         ValueError: an unknown choice.
-        DataError: two options that do not go together, or a package is missing.
+        DataError: two options exclude each other, an option is ignored with the others, or a
+            package is missing.
     """
 
     quantize: str
@@ -41,7 +41,7 @@ class Options:
 
     @property
     def settings(self) -> dict[str, str | None]:
-        """What the certificate says about them."""
+        """The options in the certificate."""
         return {
             "quantize": self.quantize,
             "postprocess": self.postprocess,
@@ -50,19 +50,18 @@ class Options:
 
     @property
     def input_dtype(self) -> str:
-        """Of the file's input before any quantization: a split body takes floats."""
+        """The type of the file's input before quantisation. A split body takes floats."""
         return "float32" if self.postprocess == "split" or self.quantize == "int8" else "uint8"
 
     def prepared(
         self, model: Detector, image_size: int | tuple[int, int] | None
     ) -> tuple[Detector, list[str]]:
-        """The float32 model that is exported, and notes on how it differs from the one given."""
+        """Returns the float32 model that is exported, and notes on its differences."""
         model, notes = exportable(model, image_size)
         if self.postprocess == "mediapipe" and not hasattr(model, "anchors"):
             raise DataError(
-                'postprocess="mediapipe" is for a detector with anchors: its operator takes one '
-                f"box and the scores of all classes from each. Received: {type(model).__name__}. "
-                'Export it with postprocess="builtin".'
+                'postprocess="mediapipe" needs a detector with anchors. Received: '
+                f'{type(model).__name__}. Export it with postprocess="builtin".'
             )
         return (model, notes) if self.metadata is None else _as_mediapipe_resizes(model, notes)
 
@@ -71,9 +70,9 @@ class Options:
         given = [name for name in thresholds if getattr(self, name) is not None]
         if given and self.postprocess != "mediapipe":
             raise DataError(
-                f'`{given[0]}` is for postprocess="mediapipe". Received: '
-                f"postprocess={self.postprocess!r}. Leave it out, or export with "
-                'postprocess="mediapipe".'
+                f'`{given[0]}` is only used with postprocess="mediapipe". Received: '
+                f"{given[0]}={getattr(self, given[0])!r}, postprocess={self.postprocess!r}. Leave "
+                f'`{given[0]}` out, or export with postprocess="mediapipe".'
             )
 
     def _check_metadata(self) -> None:
@@ -82,46 +81,55 @@ class Options:
         _check_choice("metadata", self.metadata, METADATA_CHOICES)
         if self.postprocess in ("none", "split"):
             raise DataError(
-                "`metadata` describes detections, not raw outputs. Received: "
-                f'metadata={self.metadata!r}, postprocess="{self.postprocess}". Export with '
-                'postprocess="builtin".'
+                "`metadata` needs a file that returns detections. Received: "
+                f"metadata={self.metadata!r}, postprocess={self.postprocess!r}. Leave `metadata` "
+                'out, or export with postprocess="builtin".'
             )
         if self.channels != 3:
             raise DataError(
-                "MediaPipe takes images of three channels. Received: "
+                "`metadata` needs channels=3: MediaPipe gives colour images. Received: "
                 f"metadata={self.metadata!r}, channels={self.channels}. Leave one of them out."
             )
 
     def _check_calibration(self) -> None:
         if self.quantize in ("int8", "dynamic"):
             quantizer_library()
-        if self.quantize == "int8":
-            check_given(self.calibration)
-        elif self.calibration is not None:
+        # No default: ranges of synthetic images would ruin the file.
+        if self.quantize == "int8" and self.calibration is None:
             raise DataError(
-                f'`calibration` is for quantize="int8". Received: quantize={self.quantize!r}. '
-                'Leave it out, or export with quantize="int8".'
+                'quantize="int8" needs `calibration`, images of the kind that the model will see. '
+                "Received: None. Give the training set, a keras_det.data.Dataset, or a list of "
+                "images; 100 to 200 of them are enough."
+            )
+        if self.quantize != "int8" and self.calibration is not None:
+            raise DataError(
+                '`calibration` is only used with quantize="int8". Received: '
+                f"quantize={self.quantize!r}. Leave `calibration` out, or export with "
+                'quantize="int8".'
             )
 
 
-def _check_choice(name: str, value: object, choices: tuple) -> None:
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(str, choices))}. Received: {value!r}."
-            f"{suggest(value, choices)}"
+            f"{suggest(value, map(str, choices))}"
         )
 
 
 def _as_mediapipe_resizes(model: Detector, notes: list[str]) -> tuple[Detector, list[str]]:
-    """The model that resizes as MediaPipe does, and notes on how it differs from the one given."""
+    """Returns a model that resizes images like MediaPipe, and notes on its differences."""
     mode = model.resize_policy["mode"]
     if mode == "mediapipe":
         return model, notes
-    note = "compared on images sampled as MediaPipe does, beside the half-pixel offset"
+    note = (
+        "compared on images resized like MediaPipe, without half-pixel sampling; the model was "
+        "trained with it"
+    )
     if mode == "letterbox":
         note = (
-            "MediaPipe stretches images to the network's input, and this model was trained on "
-            'letterboxed ones: train it with resize_mode="mediapipe"'
+            "MediaPipe stretches images to the network's input, but this model was trained on "
+            'letterboxed images: train it with resize_mode="mediapipe"'
         )
         warnings.warn(f"{note}.", UserWarning, stacklevel=4)
     return model.with_changes(resize_mode="mediapipe"), [*notes, note]

@@ -1,4 +1,4 @@
-"""TFLite files for phones: uint8 image in, detections out."""
+"""`export.tflite`: TFLite files for phones, from a uint8 image to detections."""
 
 import dataclasses
 import hashlib
@@ -21,9 +21,8 @@ from keras_det.export.tflite_file.float16 import with_float16_kernels
 from keras_det.export.tflite_file.metadata import with_metadata
 from keras_det.export.tflite_file.operators import check_operators
 from keras_det.export.tflite_file.outputs import hide_outputs
-from keras_det.export.tflite_file.split import cut
-from keras_det.export.to_tflite.artefacts import body_and_tail, whole_file
-from keras_det.export.to_tflite.conversion import convert
+from keras_det.export.tflite_file.split import Joint, cut, joined
+from keras_det.export.to_tflite.conversion import convert, convert_tail
 from keras_det.export.to_tflite.decoders import (
     OPERATOR,
     InConvention,
@@ -31,11 +30,11 @@ from keras_det.export.to_tflite.decoders import (
     make_decoder,
 )
 from keras_det.export.to_tflite.options import Options
-from keras_det.export.to_tflite.tail import convert_tail
 from keras_det.files import staging
 from keras_det.models import Detector
 from keras_det.runtime.detections import OPERATOR_OUTPUTS
-from keras_det.runtime.lite_model import TAIL_SUFFIX
+from keras_det.runtime.libraries import any_interpreter
+from keras_det.runtime.lite_model import TAIL_SUFFIX, LiteModel
 
 
 def tflite(
@@ -56,68 +55,73 @@ def tflite(
 ) -> ExportReport:
     """Writes a TFLite file and checks it.
 
-    Input `images`: uint8 `[1, height, width, 3]` RGB, resized as the model was trained. Outputs by
-    name of the signature: `boxes` `[1, 100, 4]` xyxy in pixels of the network's input, `scores`
-    `[1, 100]`, `labels` int32 `[1, 100]`, `num_detections` int32 `[1]`; unused slots hold box 0,
-    score 0, label -1. Soft-NMS is inside. Class names go to `<path>.labels.txt`, one per line.
+    Input `images`: uint8 `[1, height, width, 3]` RGB, resized as in training. Outputs by name of
+    the signature: `boxes` `[1, 100, 4]` xyxy in pixels of the network's input, `scores` `[1, 100]`,
+    `labels` int32 `[1, 100]`, `num_detections` int32 `[1]`. Unused slots hold box 0, score 0,
+    label -1. The file includes soft-NMS. `<path>.labels.txt` holds the class names, one per line.
 
-    postprocess="mediapipe" ends in TFLite's custom operator for detections, which mobile runtimes
-    have: hard NMS across all classes, as `detect(method="hard", class_agnostic=True)` does it. With
-    it, and with `metadata`, the outputs are in that operator's convention: `locations`
-    `[1, 100, 4]` yxyx in 0..1, `classes` float `[1, 100]`, `scores`, `num_detections` float `[1]`;
-    what is in unused slots means nothing.
+    postprocess="mediapipe" uses TFLite's custom operator for detections, which mobile runtimes
+    include. It does hard NMS across all classes, like `detect(method="hard",
+    class_agnostic=True)`. With it, and with `metadata`, the outputs follow that operator's
+    convention: `locations` `[1, 100, 4]` yxyx in 0..1, `classes` float `[1, 100]`, `scores`,
+    `num_detections` float `[1]`. Values in unused slots have no meaning.
 
-    postprocess="split" makes two files: at `path` a body, everything that an accelerator should
-    run, and at `<path>.tail.tflite` what decodes its outputs on the processor; each output of the
-    body is the tail's input of the same name. The body takes float32 images in 0..255, uint8 with
-    "int8". `settings["delegates"]` of the report says what the lists of the delegates for GPUs,
-    NPUs and the Edge TPU leave to the processor.
+    postprocess="split" writes two files. The body at `path` is the part for an accelerator. The
+    tail at `<path>.tail.tflite` decodes the body's outputs on the processor. Each output of the
+    body is the input of the tail with the same name. The body takes float32 images in 0..255, and
+    uint8 images with "int8". `settings["delegates"]` of the report lists the operators that the
+    delegates for GPUs, NPUs and the Edge TPU leave to the processor.
 
-    metadata="mediapipe" is what MediaPipe's ObjectDetector asks for. It opens both ends, "builtin"
-    with soft-NMS included, but not integer labels: hence the outputs' convention. It stretches
-    images, and samples them as `resize_mode="mediapipe"` does; the check resizes so too: its
-    average precision is the one to expect there.
+    metadata="mediapipe" adds the metadata that MediaPipe's ObjectDetector needs. It works with
+    both "builtin", soft-NMS included, and "mediapipe". MediaPipe does not accept integer labels, so
+    the outputs follow the operator's convention. MediaPipe stretches images and samples them like
+    `resize_mode="mediapipe"`. The check resizes images in the same way, so its average precision
+    is the one to expect in MediaPipe.
 
     Args:
-        model: a detector; one of mixed precision is exported in float32.
-        path: file that does not exist yet.
-        quantize: "float32"; "float16": half the size, kernels are rounded, biases and the
-            arithmetic are float32; "dynamic": a quarter of the size, kernels have 8 bits, runtimes
-            round what lies between the layers while they run; or "int8": as small, the whole
-            network computes with integers, decoding and NMS with floats. The last two need the
-            extra `quantize`.
-        postprocess: "builtin"; "mediapipe", for detectors with anchors; "split"; or "none": outputs
-            are the model's raw ones, `class_logits` and `box_deltas` of an anchor detector, the six
+        model: a detector. One of mixed precision is exported in float32.
+        path: a file that does not exist yet.
+        quantize: number format. "float32". "float16": half the size; kernels are rounded, biases
+            and arithmetic stay float32. "dynamic": a quarter of the size; kernels have 8 bits, and
+            the runtime rounds activations. "int8": as small; the network computes with integers,
+            decoding and NMS with floats. The last two need the extra `quantize`.
+        postprocess: "builtin"; "mediapipe", for detectors with anchors; "split"; or "none" for the
+            raw outputs of the model: `class_logits` and `box_deltas` of an anchor detector, the six
             kinds of maps of a CornerNet.
-        calibration: for "int8", which needs it: images of the training set, a
-            `keras_det.data.Dataset` or a list of uint8 arrays, paths or bytes. They say which
-            numbers occur between the layers; of more than 200, 200 spread over them are taken.
+        calibration: calibration data, required for "int8" and only used with it: images of the
+            training set, as a `keras_det.data.Dataset` or a list of uint8 arrays, paths or bytes.
+            They give the range of the activations. At most 200 evenly spread images are used.
         image_size: int or (height, width) of the network's input. Default: the model's.
         channels: 3, or 1 for grey images `[1, height, width, 1]`, of a thermal camera or the Y of
-            YUV. The model, whose three channels see the same then, is compared on grey images.
-        score_threshold: float >= 0, with "mediapipe" only; detections score above it. Default:
+            YUV. The network gets the grey value in all three channels, and so does the model in
+            the check.
+        score_threshold: float >= 0, only with "mediapipe"; detections score above it. Default:
             0.001.
-        iou_threshold: float in 0..1, with "mediapipe" only; of two boxes that overlap more, the
-            better stays. Default: 0.5.
-        metadata: "mediapipe" writes what MediaPipe needs into the file, class names included; not
+        iou_threshold: float in 0..1, only with "mediapipe". If two boxes overlap more, only the
+            one with the higher score is kept. Default: 0.5.
+        metadata: "mediapipe" writes MediaPipe's metadata and the class names into the file; not
             with raw outputs. Default: no metadata.
-        images: images to check on: a labelled `Dataset`, on which the average precision of both is
-            measured, or uint8 arrays, paths or bytes. Default: synthetic images.
-        budget: how far it may be from the model. Default: 0.5 pixels of the network's input and
-            1e-3 in score, 1 pixel and 1e-2 for float16; with 8 bits 0.004 of average precision.
-            For "int8" layers stay in float32 until it is kept, at most a quarter of them.
-        on_progress: called with a sentence now and then while "int8" is measured.
+        images: images for the check: a labelled `Dataset`, on which the average precision of both
+            is measured, or uint8 arrays, paths or bytes. Default: synthetic images.
+        budget: the allowed differences from the model. Default: 0.5 pixels of the network's input
+            and 1e-3 in score; 1 pixel and 1e-2 for float16; 0.004 of average precision with 8
+            bits. An "int8" export keeps layers in float32 until it is within the budget, at most a
+            quarter of the layers.
+        on_progress: called with a sentence about the progress of "int8".
 
     Returns:
-        The check, also written to `<path>.certificate.json`.
+        The report of the check, also written to `<path>.certificate.json`.
 
     Raises:
-        ExportError: outside the budget, or not runnable on a phone; nothing is kept.
-        DataError: `path` exists, there is no `calibration` for "int8", or "mediapipe" does not fit
-            the model or the other arguments.
+        ExportError: the file is outside the budget, or cannot run on a phone. Nothing is kept.
+        DataError: `path` exists; "int8" without `calibration`; arguments that exclude each other
+            or do not fit the model; or a package is missing.
+        ValueError: an unknown choice, or a number out of range.
+        TypeError: `model` is not a detector, or `budget` is not a `Budget`.
 
     Warns:
-        UserWarning: `metadata` for a model trained on letterboxed images. MediaPipe stretches them.
+        UserWarning: `metadata` for a model that was trained on letterboxed images. MediaPipe
+            stretches images.
     """
     options = Options(
         quantize, postprocess, metadata, channels, calibration, score_threshold, iou_threshold
@@ -156,13 +160,13 @@ def tflite(
 
 @dataclasses.dataclass(frozen=True)
 class _Network:
-    """A file in its final numbers that still shows raw outputs beside the detections.
+    """A file in its final number format, which still returns raw outputs beside detections.
 
     Args:
         content: of the file.
-        settings: what the report says about its numbers.
-        notes: what the reader of the report should know.
-        refusal: message where the check refuses it. Default: what differs.
+        settings: facts about the number format for the report.
+        notes: remarks for the report.
+        refusal: message of the error if the check fails. Default: the differences.
     """
 
     content: bytes
@@ -173,14 +177,14 @@ class _Network:
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """The file that is kept, and what comes with it.
+    """The final file.
 
     Args:
         content: of the file.
-        running: it, for the check.
-        settings: what the report says about it.
+        running: the same file, opened for the check.
+        settings: facts about the file for the report.
         beside: contents of more files by suffix.
-        notes: what the reader of the report should know.
+        notes: remarks for the report.
     """
 
     content: bytes
@@ -198,7 +202,7 @@ def _network(
     budget: Budget,
     on_progress: Callable[[str], None] | None,
 ) -> _Network:
-    """Converts to float32, and from there to the numbers that were asked for."""
+    """Converts the model to float32, and then to the number format of the options."""
     if options.quantize == "int8":
         return _int8_network(model, decoder, options, pictures, budget, on_progress)
     content = convert(model, decoder, options.input_dtype, options.channels)
@@ -217,7 +221,7 @@ def _int8_network(
     budget: Budget,
     on_progress: Callable[[str], None] | None,
 ) -> _Network:
-    """Converts to int8, with as few layers in float32 as the budget takes."""
+    """Converts the model to int8, with as few layers in float32 as the budget allows."""
     pixels, left_out = calibration_pixels(options.calibration, model, options.channels)
     content = convert(model, decoder, options.input_dtype, options.channels)
 
@@ -230,7 +234,7 @@ def _int8_network(
 
 
 def _whole(model: Detector, opened: bytes, decoder: Any, options: Options) -> _File:
-    """One file, which no longer shows its raw outputs where it has detections."""
+    """Makes an export of one file. Raw outputs are hidden if there are detections."""
     operators = check_operators(opened, OPERATOR if options.postprocess == "mediapipe" else None)
     content = opened
     if decoder is not None:
@@ -243,7 +247,7 @@ def _whole(model: Detector, opened: bytes, decoder: Any, options: Options) -> _F
 
 
 def _split(model: Detector, opened: bytes) -> _File:
-    """A body, and a tail that decodes what it gives."""
+    """Makes the body and the tail of a split export."""
     body, joints = cut(opened)
     decoder = model.decoder(exported=True)
     tail = convert_tail(model, decoder, joints)
@@ -257,3 +261,49 @@ def _split(model: Detector, opened: bytes) -> _File:
     running = body_and_tail(model, body, tail, joints, decoder)
     notes = tuple(describe_delegates(delegates))
     return _File(body, running, settings, {TAIL_SUFFIX: tail}, notes)
+
+
+def whole_file(model: Detector, content: bytes, opened: bytes, decoder: Any) -> FileArtefact:
+    """Opens an export of one file.
+
+    Args:
+        model: the detector.
+        content: the file.
+        opened: the same file with visible raw outputs.
+        decoder: the decoder in the file; None for raw outputs.
+    """
+    interpreter, versions, notes = any_interpreter()
+    return FileArtefact(
+        model,
+        LiteModel(content, interpreter=interpreter),
+        LiteModel(opened, interpreter=interpreter).values,
+        versions,
+        decoder.get_config() if decoder else {},
+        decoder.reference_settings() if isinstance(decoder, OperatorDecoder) else {},
+        notes,
+    )
+
+
+def body_and_tail(
+    model: Detector, body: bytes, tail: bytes, joints: dict[str, list[Joint]], decoder: Any
+) -> FileArtefact:
+    """Opens the two files of a split export.
+
+    Args:
+        model: the detector.
+        body, tail: the files.
+        joints: of `split.cut`: the outputs of the body that form each raw output.
+        decoder: the decoder in the tail.
+    """
+    interpreter, versions, notes = any_interpreter()
+    alone = LiteModel(body, interpreter=interpreter)
+    shapes = {name: value.shape[1:] for name, value in model.output.items()}
+    return FileArtefact(
+        model,
+        LiteModel(body, tail, interpreter=interpreter),
+        lambda pixels: joined(alone.values(pixels), joints, shapes),
+        versions,
+        decoder.get_config(),
+        {},
+        notes,
+    )

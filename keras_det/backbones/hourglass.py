@@ -6,7 +6,7 @@ instead of pooling, residual blocks of two 3x3 convolutions, nearest upsampling.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -37,8 +37,11 @@ HOURGLASSES = {
 }
 
 
-def find_hourglass(variant: str | Hourglass) -> Hourglass:
+def find_hourglass(variant: str | Sequence[Any]) -> Hourglass:
     """Returns the `Hourglass` of a name, or the given one, checked.
+
+    Args:
+        variant: a name, an `Hourglass`, or its four values as a list, as saved models hold them.
 
     Raises:
         ValueError: there is no such name, or the numbers do not describe a network.
@@ -104,7 +107,7 @@ class _Builder:
 
 
 def hourglass(
-    variant: str | Hourglass = "hourglass104", remat: bool = False, name: str | None = None
+    variant: str | Sequence[Any] = "hourglass104", remat: bool = False, name: str | None = None
 ) -> keras.Model:
     """Builds a stacked hourglass network.
 

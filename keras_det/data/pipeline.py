@@ -1,72 +1,95 @@
-"""From a data set to padded batches: decode, augment, resize, pad, with `tf.data` end to end."""
+"""From a data set to padded batches, with `tf.data`: decode, augment, resize, pad."""
 
 import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from keras_det.data import augment as augmenting
 from keras_det.data.dataset import Dataset
 from keras_det.data.decoding import decode_planned
-from keras_det.data.pipeline_arguments import fill_of, policy_of, weights_of, why_unread
+from keras_det.data.pipeline_arguments import (
+    fill_of,
+    policy_of,
+    target_rows,
+    weights_of,
+    why_unread,
+)
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
+from keras_det.types import TFTensor
 
-# More than this share of broken images in one epoch is a broken data set.
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# The annotations of a data set as tensors, and the paths and weights of its images.
+Tables: TypeAlias = dict[str, TFTensor]
+
+# A data set with a larger share of broken images in one epoch is refused.
 MAX_FAILED = 0.05
 SHOWN_FAILURES = 3
-# `tf.random.experimental.index_shuffle` takes 4 rounds, which leave neighbours together (22 times
-# too often among 205 images) and epochs alike (correlation 0.33); 8 show neither.
+# `tf.random.experimental.index_shuffle` takes 4 rounds. They leave neighbours together (22 times
+# too often among 205 images) and make epochs alike (correlation 0.33). With 8 neither happens.
 SHUFFLE_ROUNDS = 8
-EPOCH_STRIDE = 1 << 32  # seeds of one epoch: more slots than any epoch has
+EPOCH_STRIDE = 1 << 32  # seeds per epoch, more than an epoch has slots
 
 
 class Pipeline:
-    """Batches of a data set, as `fit`, `evaluate` and `predict` of a detector take them.
+    """Batches of a data set, for `fit`, `evaluate` and `predict` of a detector.
 
-    The caller decides what a pipeline is for. `fit` trains on its training stream; `evaluate`,
-    `predict`, `validation_data` and iteration take one pass over the images as they are.
+    The caller decides what a pipeline is used for. `fit` takes its training stream. `evaluate`,
+    `predict`, `validation_data` and iteration take one pass over the unchanged images.
 
-    Training: an endless stream; epoch e is `steps_per_epoch` full batches in an order that
-    depends on (seed, e) alone, every random choice on (seed, e, place in the epoch). Evaluation:
-    every image once, in order, the last batch partial. Images that do not decode are skipped and
-    listed in `failed`, with one warning; over 5% of an epoch is a DataError.
+    The training stream is endless. Epoch e consists of `steps_per_epoch` full batches. Their order
+    depends only on (seed, e), and every random choice only on (seed, e, place in the epoch).
+
+    One pass gives every image once, in order; the last batch may be smaller.
+
+    Images that cannot be decoded are skipped and listed in `failed`, with one warning. More than 5%
+    of an epoch raise a DataError.
 
     Args:
-        dataset: `Dataset`. Crowd objects are left out of the targets.
-        model_or_size: a detector (its `resize_policy`, and its `normalization.mean` as padding
-            colour), or the input size, one integer or `(height, width)`, letterboxed.
+        dataset: `Dataset`. Crowd objects do not become targets.
+        model_or_size: a detector, for its `resize_policy` and its `normalization.mean` as padding
+            colour; or the input size, one integer or `(height, width)`, for letterboxing.
         batch_size: int, images per batch.
-        augment: "none", "flip", "ssj", "lsj" or an `Augment`. None: none.
-        seed: int. One seed gives one stream, whatever the number of threads.
-        training: bool or None. None: the caller decides, as above; with `augment` it is a training
-            stream and nothing else. True: a training stream only, also for iteration. False:
-            passes over the images only; `fit` refuses it.
-        max_boxes: int, slots per image. Of more objects the largest are kept, with a warning.
-        fill: padding colour in 0..255, one value or three. None: the model's mean, else
-            ImageNet's.
-        num_parallel_calls: int, images in work at once. None: the number of cores.
+        augment: "none", "flip", "ssj", "lsj" or an `Augment`. None means "none".
+        seed: int. The same seed gives the same stream, whatever the number of threads.
+        training: bool or None. None: the caller decides, as above; with `augment` only the training
+            stream can be used. True: only the training stream can be used, also by iteration.
+            False: only passes can be used; `fit` refuses the pipeline.
+        max_boxes: int, slots per image. If an image has more objects, the largest are kept, with a
+            warning.
+        fill: padding colour in 0..255, one value or three. None: the model's mean colour, or
+            ImageNet's where a size is given.
+        num_parallel_calls: int, images that are processed at the same time. None: the number of
+            cores.
         sample_weight: `(images,)`, at least 0, the weight of each image of the data set in the
-            losses: see `Detector.fit`. Batches are `(images, targets, sample_weight)` then. None:
+            losses; see `Detector.fit`. Batches are then `(images, targets, sample_weight)`. None:
             every image counts once.
+
+    Raises:
+        ValueError: an argument has a wrong value, or arguments contradict each other.
+        DataError: the data set holds no image.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        model_or_size,
+        model_or_size: Any,
         batch_size: int = 8,
-        augment: "str | augmenting.Augment | None" = None,
+        augment: str | augmenting.Augment | None = None,
         seed: int = 0,
         training: bool | None = None,
         max_boxes: int = 100,
-        fill=None,
+        fill: float | Sequence[float] | None = None,
         num_parallel_calls: int | None = None,
-        sample_weight: "np.ndarray | Sequence[float] | None" = None,
-    ):
+        sample_weight: np.ndarray | Sequence[float] | None = None,
+    ) -> None:
         self.dataset = dataset
         self.batch_size = int(batch_size)
         self.augment = augmenting.get_augment(augment)
@@ -83,11 +106,11 @@ class Pipeline:
         self.first_epoch = 0
         self.error: DataError | None = None
         self._failures: dict[str, str] = {}
-        self._epoch_failures: dict[int, set] = {}
+        self._epoch_failures: dict[int, set[str]] = {}
         self._check()
-        self._rows = self._training_rows()
+        self._rows = target_rows(dataset, self.max_boxes)
 
-    def _check(self):
+    def _check(self) -> None:
         for name in ("batch_size", "max_boxes", "num_parallel_calls"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -107,21 +130,28 @@ class Pipeline:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches per epoch; in training full ones, so that each image comes at least once."""
+        """Batches per epoch. In training all are full, and each image comes at least once."""
         return math.ceil(len(self.dataset) / self.batch_size)
 
     @property
     def batches_per_pass(self) -> int:
-        """Batches of one pass in order, without the images that did not decode so far."""
+        """Batches of one pass, without the images that could not be decoded so far."""
         return max(1, math.ceil((len(self.dataset) - len(self._failures)) / self.batch_size))
 
     @property
     def failed(self) -> list[str]:
-        """Paths of the images that did not decode so far."""
+        """Paths of the images that could not be decoded so far."""
         return list(self._failures)
 
     def start(self, epoch: int) -> "Pipeline":
-        """Makes the next `as_tf_dataset()` start at this epoch, as if the ones before had run."""
+        """Makes the next `as_tf_dataset()` start at this epoch, as if earlier ones had run.
+
+        Args:
+            epoch: int, from 0.
+
+        Returns:
+            The pipeline itself.
+        """
         self.first_epoch = int(epoch)
         return self
 
@@ -129,7 +159,7 @@ class Pipeline:
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[tuple]:
-        """Yields numpy batches; a broken data set raises the DataError itself."""
+        """Yields batches of NumPy arrays; DataError where too many images are broken."""
         try:
             yield from self.as_tf_dataset().as_numpy_iterator()
         except Exception as error:
@@ -137,27 +167,28 @@ class Pipeline:
             raise error
 
     def check(self) -> None:
-        """Raises the DataError that stopped the stream, which TensorFlow wraps in its own."""
+        """Raises the DataError that stopped the stream; TensorFlow hides it in its own error."""
         if self.error is not None:
             raise self.error
 
-    def as_tf_dataset(self, training: bool | None = None):
+    def as_tf_dataset(self, training: bool | None = None) -> "tf.data.Dataset":
         """The batches as a `tf.data.Dataset`.
 
         Args:
-            training: bool. True: the endless training stream. False: one pass, in order. None: as
-                iteration, the training stream where `training` is True or `augment` is given.
+            training: bool. True: the endless training stream. False: one pass, in order. None: the
+                training stream if the pipeline has `training=True` or `augment`, else one pass.
 
         Returns:
-            Dataset of `(images, targets)`, with `sample_weight` float32 `(batch,)` as third where
-            the pipeline has one: images uint8 `(batch, height, width, 3)`; targets a
-            dict of `boxes` float32 `(batch, max_boxes, 4)` xyxy input pixels, 0 in empty slots,
-            `labels` int32 `(batch, max_boxes)`, -1 in empty slots, `image_index` int32
-            `(batch,)`, `image_to_original` float32 `(batch, 4)`: scale x, y, offset x, y with
-            original = input * scale + offset (scale x negative where the image is flipped).
+            Dataset of `(images, targets)`, or `(images, targets, sample_weight)` where the pipeline
+            has weights. Images are uint8 `(batch, height, width, 3)`; `sample_weight` is float32
+            `(batch,)`. Targets are a dict of `boxes` float32 `(batch, max_boxes, 4)` xyxy input
+            pixels, 0 in empty slots; `labels` int32 `(batch, max_boxes)`, -1 in empty slots;
+            `image_index` int32 `(batch,)`; `image_to_original` float32 `(batch, 4)`: scale x, y,
+            offset x, y with original = input * scale + offset (scale x is negative where the image
+            is flipped).
 
         Raises:
-            ValueError: the pipeline was made for the other.
+            ValueError: the arguments of the pipeline forbid this use.
         """
         import tensorflow as tf
 
@@ -175,8 +206,8 @@ class Pipeline:
             batches = batches.apply(infinite)
         return batches.prefetch(2)
 
-    def _check_role(self, training):
-        """ValueError where a training stream is asked of a pipeline for passes, or the reverse."""
+    def _check_role(self, training: bool) -> None:
+        """Raises a ValueError for a use that the arguments of the pipeline forbid."""
         if training and self._asked is False:
             raise ValueError(
                 "Training must have a training stream. Received: a Pipeline with training=False. "
@@ -190,11 +221,12 @@ class Pipeline:
                 "data set, without `augment` and `training`."
             )
 
-    def _epoch(self, epoch, tables, training):
-        """The samples of one epoch. Slots count images drawn; each pass ends with a marker.
+    def _epoch(self, epoch: TFTensor, tables: Tables, training: bool) -> "tf.data.Dataset":
+        """The samples of one epoch. Slots number them; the last slot of each pass is a marker.
 
-        A broken image raises inside the map and vanishes in `ignore_errors`. The scan sees the
-        hole in the slot numbers and reports it; the marker makes sure that somebody looks.
+        A broken image raises an error inside `map`, and `ignore_errors` drops its sample. The scan
+        notices the gap in the slot numbers and reports it. The marker makes a gap at the end of a
+        pass visible too.
         """
         import tensorflow as tf
 
@@ -206,10 +238,10 @@ class Pipeline:
             deterministic=True,
         ).ignore_errors()
 
-        def report(epoch, first, stop):
+        def report(epoch: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.int64:
             return self._report(epoch, first, stop, training)
 
-        def account(expected, numbered):
+        def account(expected: TFTensor, numbered: tuple) -> tuple[TFTensor, tuple]:
             slot = numbered[0]
             missed = tf.cond(
                 slot > expected,
@@ -223,26 +255,28 @@ class Pipeline:
         samples = samples.map(lambda slot, sample: sample)
         return samples.take(self.steps_per_epoch * self.batch_size) if training else samples
 
-    def _index(self, epoch, slot, training=True):
-        """Which image is drawn at a slot of an epoch: a permutation of its own for every pass."""
+    def _index(self, epoch: TFTensor, slot: TFTensor, training: bool = True) -> TFTensor:
+        """Index of the image at a slot of an epoch. Each pass has its own permutation."""
         import tensorflow as tf
 
         slot = tf.cast(slot, tf.int64)
         place = slot % (len(self.dataset) + 1)
         if not training:
             return place
-        # The operator reads 32 bits of each seed: epoch and pass need numbers of their own.
+        # The operator reads 32 bits of each seed: epoch and pass need a number each.
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // (len(self.dataset) + 1)])
         last = tf.constant(len(self.dataset) - 1, tf.int64)
         return tf.raw_ops.RandomIndexShuffle(
             index=tf.minimum(place, last), seed=seed, max_index=last, rounds=SHUFFLE_ROUNDS
         )
 
-    def _slot(self, epoch, slot, tables, training):
-        """`(slot, (image, targets, …))`, or blanks for the marker at the end of a pass."""
+    def _slot(
+        self, epoch: TFTensor, slot: TFTensor, tables: Tables, training: bool
+    ) -> tuple[TFTensor, tuple]:
+        """`(slot, (image, targets, …))`; a blank sample for the marker at the end of a pass."""
         import tensorflow as tf
 
-        def blank():
+        def blank() -> tuple:
             targets = {
                 "boxes": tf.zeros((self.max_boxes, 4)),
                 "labels": tf.fill((self.max_boxes,), PADDING_LABEL),
@@ -254,13 +288,20 @@ class Pipeline:
         marker = slot % (len(self.dataset) + 1) == len(self.dataset)
         return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, tables, training))
 
-    def _weighed(self, image, targets, index, tables):
+    def _weighed(
+        self,
+        image: TFTensor,
+        targets: dict[str, TFTensor],
+        index: TFTensor,
+        tables: Tables,
+    ) -> tuple:
         """The sample, with its weight where the pipeline has weights."""
         if self.sample_weight is None:
             return image, targets
         return image, targets, tables["weights"][index]
 
-    def _sample(self, epoch, slot, tables, training):
+    def _sample(self, epoch: TFTensor, slot: TFTensor, tables: Tables, training: bool) -> tuple:
+        """Reads, augments and resizes the image at a slot of an epoch, with its targets."""
         import tensorflow as tf
 
         index = self._index(epoch, slot, training)
@@ -294,7 +335,9 @@ class Pipeline:
         }
         return self._weighed(tf_pad(image, self.size, self.fill), targets, index, tables)
 
-    def _place(self, boxes, labels, plan, to_original):
+    def _place(
+        self, boxes: TFTensor, labels: TFTensor, plan: augmenting.Plan, to_original: TFTensor
+    ) -> tuple[TFTensor, TFTensor]:
         """Moves the boxes of one image and pads them to `max_boxes` slots."""
         import tensorflow as tf
 
@@ -302,46 +345,33 @@ class Pipeline:
         if self.augment.jitters:
             keep = augmenting.stays(boxes, visible, self.augment)
             boxes, labels = tf.boolean_mask(boxes, keep), tf.boolean_mask(labels, keep)
-        if self._crowded:
+        if self._rows.crowded:
             boxes, labels = augmenting.keep_largest(boxes, labels, self.max_boxes)
         empty = self.max_boxes - tf.shape(labels)[0]
         boxes = tf.ensure_shape(tf.pad(boxes, [[0, empty], [0, 0]]), (self.max_boxes, 4))
         labels = tf.pad(labels, [[0, empty]], constant_values=PADDING_LABEL)
         return boxes, tf.ensure_shape(labels, (self.max_boxes,))
 
-    def _training_rows(self):
-        """`(boxes, labels, row_splits)` without crowd objects; warns once of full images."""
-        kept = ~self.dataset.crowd
-        splits = np.concatenate([[0], np.cumsum(kept)])[self.dataset.row_splits]
-        counts = np.diff(splits)
-        self._crowded = bool((counts > self.max_boxes).any())
-        if self._crowded:
-            warnings.warn(
-                f"{(counts > self.max_boxes).sum()} of {len(self.dataset)} images hold more than "
-                f"max_boxes={self.max_boxes} objects (up to {counts.max()}; first: "
-                f"{self.dataset.image_paths[int(np.argmax(counts > self.max_boxes))]}); the "
-                "largest are kept. Raise `max_boxes` to train on all of them.",
-                stacklevel=3,
-            )
-        return self.dataset.boxes[kept], self.dataset.labels[kept], splits
-
-    def _tables(self):
-        """The annotations as tensors that the graph refers to, on the CPU."""
+    def _tables(self) -> Tables:
+        """The annotations as tensors on the CPU, for the graph."""
         import tensorflow as tf
 
-        boxes, labels, row_splits = self._rows
+        boxes, labels, row_splits, _ = self._rows
         with tf.device("CPU"):
-            weights = [] if self.sample_weight is None else self.sample_weight
             return {
-                "weights": tf.constant(weights, tf.float32),
+                "weights": tf.constant(
+                    [] if self.sample_weight is None else self.sample_weight, tf.float32
+                ),
                 "paths": tf.constant(self.dataset.image_paths),
                 "boxes": tf.constant(boxes),
                 "labels": tf.constant(labels),
                 "row_splits": tf.constant(row_splits),
             }
 
-    def _report(self, epoch, first, stop, training):
-        """Notes the images of the missing slots; called by the graph, only where there are any."""
+    def _report(
+        self, epoch: np.ndarray, first: np.ndarray, stop: np.ndarray, training: bool
+    ) -> np.int64:
+        """Notes the broken images of missing slots. The graph calls it when slots are missing."""
         per_pass = len(self.dataset) + 1
         lost = self._epoch_failures.setdefault(int(epoch), set())
         for slot in range(int(first), int(stop)):

@@ -1,6 +1,7 @@
-"""The arguments of a `Pipeline`: size, padding colour, weights; why an image was not read."""
+"""Arguments of a `Pipeline`: size, padding colour, weights. Also why an image is broken."""
 
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,11 +10,39 @@ from keras_det.data.image import read_image
 from keras_det.errors import DataError
 from keras_det.names import IMAGENET_MEAN
 
-# ImageNet's mean colour, the padding where no model says its own.
+
+class TargetRows(NamedTuple):
+    """The objects of a data set that become targets.
+
+    `boxes` `(objects, 4)`, `labels` `(objects,)`; those of image i are the rows from
+    `row_splits[i]` to `row_splits[i + 1]`. `crowded`: whether an image has more than `max_boxes`.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    row_splits: np.ndarray
+    crowded: bool
 
 
-def policy_of(model_or_size: Any) -> dict:
-    """The resize policy of a model, or letterboxing to a size; ValueError for anything else."""
+def target_rows(dataset: Dataset, max_boxes: int) -> TargetRows:
+    """The objects of a data set without crowd objects; warns of images with too many."""
+    kept = ~dataset.crowd
+    splits = np.concatenate([[0], np.cumsum(kept)])[dataset.row_splits]
+    counts = np.diff(splits)
+    crowded = bool((counts > max_boxes).any())
+    if crowded:
+        warnings.warn(
+            f"{(counts > max_boxes).sum()} of {len(dataset)} images hold more than "
+            f"max_boxes={max_boxes} objects (up to {counts.max()}; first: "
+            f"{dataset.image_paths[int(np.argmax(counts > max_boxes))]}); the largest are kept. "
+            "Raise `max_boxes` to train on all of them.",
+            stacklevel=3,
+        )
+    return TargetRows(dataset.boxes[kept], dataset.labels[kept], splits, crowded)
+
+
+def policy_of(model_or_size: Any) -> dict[str, Any]:
+    """The resize policy of a model, or of letterboxing to a size; ValueError for anything else."""
     policy = getattr(model_or_size, "resize_policy", None)
     if policy is not None:
         return policy
@@ -43,7 +72,7 @@ def weights_of(sample_weight: Any, dataset: Dataset) -> np.ndarray:
 
 
 def fill_of(fill: Any, model_or_size: Any) -> Any:
-    """The padding colour: as given, the model's mean, or ImageNet's; ValueError for no colour."""
+    """The padding colour: the given one, the model's mean or ImageNet's; ValueError if invalid."""
     if fill is None:
         normalization = getattr(model_or_size, "normalization", None)
         return IMAGENET_MEAN if normalization is None else normalization.fill_color
@@ -54,15 +83,15 @@ def fill_of(fill: Any, model_or_size: Any) -> Any:
     if not ((values >= 0) & (values <= 255)).all():
         raise ValueError(
             "`fill` must be a colour: one number in 0..255, or three (red, green, blue). "
-            f"Received: {fill!r}. Leave it out for the model's mean colour."
+            f"Received: {fill!r}. Leave it out for the mean colour of the model or of ImageNet."
         )
     return fill
 
 
 def why_unread(path: str) -> str:
-    """Says in words why an image cannot be read."""
+    """Returns a sentence on why an image cannot be read."""
     try:
         read_image(path)
     except DataError as error:
         return str(error)
-    return f"TensorFlow does not decode {path}, Pillow does; save it again as JPEG or PNG."
+    return f"TensorFlow cannot decode {path}, but Pillow can: save it again as JPEG or PNG."

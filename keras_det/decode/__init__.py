@@ -1,4 +1,4 @@
-"""From raw outputs to detections: choose candidates, decode their boxes, suppress duplicates."""
+"""From raw outputs to detections: choose candidates, decode their boxes, remove duplicates."""
 
 from keras_det.decode.anchor_decode import AnchorDecoder
 from keras_det.decode.corner_decode import CornerDecoder

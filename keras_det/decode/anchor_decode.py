@@ -5,6 +5,7 @@ from keras import ops
 from keras_det.boxes import decode_deltas
 from keras_det.decode.suppression import SuppressingDecoder, best_pairs
 from keras_det.layers.nms import first_of_highest, gather_rows
+from keras_det.types import Config, ImageSize, Tensor
 
 CANDIDATES = ("best_class", "pairs")
 
@@ -12,23 +13,25 @@ CANDIDATES = ("best_class", "pairs")
 class AnchorDecoder(SuppressingDecoder):
     """Chooses the best candidates, decodes their boxes, clips them, removes duplicates.
 
-    The choice is exact in two stages: the k best (anchor, class) pairs belong to the k anchors with
-    the highest best class, so most logits are only compared once. Logits stand in the order of
-    their sigmoid: only the survivors' are computed. A candidate whose clipped box is thinner than
-    0.01 pixel is no detection. The original EfficientDet's "per class"
-    evaluation does not clip boxes before NMS, and its "global" export does, as here.
+    The candidates are chosen in two stages, and the result is exact: the k best (anchor, class)
+    pairs belong to the k anchors whose best class scores highest. So most logits are compared only
+    once. Logits have the same order as their sigmoids, so only the sigmoids of the chosen ones are
+    computed. A candidate whose clipped box is thinner than 0.01 pixel is dropped. Boxes are clipped
+    before NMS, as in the original EfficientDet's "global" export; its "per class" evaluation does
+    not clip them.
 
     Args:
         image_size: int or (height, width), pixels of the network's input.
-        method: "gaussian", "linear" or "hard"; see `NonMaxSuppression` for it and its settings.
-        iou_threshold: float or None (0.5; linear 0.3).
+        method: "gaussian", "linear" or "hard", with the settings that follow; see
+            `NonMaxSuppression`.
+        iou_threshold: float, or None for 0.5 ("linear": 0.3).
         sigma: float > 0.
-        score_threshold: float >= 0; detections score above it.
-        pre_nms_top_k: int, candidates that enter NMS; 0 lets all in.
+        score_threshold: float in 0..1; the scores of detections lie above it.
+        pre_nms_top_k: int, the number of candidates that enter NMS; 0 for all.
         max_detections: int, slots per image.
         class_agnostic: bool. True lets boxes of different classes suppress one another.
-        candidates: "best_class": every anchor stands for its best class only. "pairs": one anchor
-            may be several classes (the original with `max_nms_inputs`).
+        candidates: "best_class": each anchor is a candidate for its best class only. "pairs": an
+            anchor may be a candidate for several classes (the original with `max_nms_inputs`).
 
     Call arguments:
         class_logits: `(batch, anchors, classes)`.
@@ -42,7 +45,7 @@ class AnchorDecoder(SuppressingDecoder):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
+        image_size: ImageSize,
         method: str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float = 0.5,
@@ -51,11 +54,11 @@ class AnchorDecoder(SuppressingDecoder):
         max_detections: int = 100,
         class_agnostic: bool = False,
         candidates: str = "best_class",
-    ):
+    ) -> None:
         if candidates not in CANDIDATES:
             raise ValueError(
                 f"`candidates` must be one of {CANDIDATES}. Received: candidates={candidates!r}. "
-                '"best_class" is the default.'
+                'Leave it out for the default, "best_class".'
             )
         super().__init__(
             image_size,
@@ -69,19 +72,30 @@ class AnchorDecoder(SuppressingDecoder):
         )
         self.candidates = candidates
 
-    def __call__(self, class_logits, box_deltas, anchors) -> dict:
+    def __call__(
+        self, class_logits: Tensor, box_deltas: Tensor, anchors: Tensor
+    ) -> dict[str, Tensor]:
         logits, labels, places = self._choose(class_logits)
         deltas = ops.cast(gather_rows(box_deltas, places), "float32")
         near = ops.take(ops.convert_to_tensor(anchors, "float32"), places, axis=0)
         return self.detections(near, deltas, logits, labels)
 
-    def detections(self, anchors, deltas, logits, labels) -> dict:
-        """Decodes the candidates, anchors and deltas `(batch, k, 4)`, and removes duplicates."""
+    def detections(
+        self, anchors: Tensor, deltas: Tensor, logits: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Decodes the boxes of the candidates and removes duplicates.
+
+        Args:
+            anchors: `(batch, k, 4)` xyxy pixels, the anchor of each candidate.
+            deltas: `(batch, k, 4)`.
+            logits: `(batch, k)`, of the class that each candidate stands for.
+            labels: `(batch, k)` int32, that class.
+        """
         scores = ops.sigmoid(ops.cast(logits, "float32"))
         return self.detections_of(decode_deltas(anchors, deltas), scores, labels)
 
-    def _choose(self, class_logits):
-        """The best candidates, best first: logits, labels, anchor indices, `(batch, k)` each."""
+    def _choose(self, class_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, labels and anchor indices of the best candidates, best first, `(batch, k)`."""
         num_anchors, num_classes = class_logits.shape[1:]
         if self.candidates == "pairs":
             limit = self.pre_nms_top_k or num_anchors * num_classes
@@ -91,5 +105,5 @@ class AnchorDecoder(SuppressingDecoder):
         best, places = ops.top_k(ops.max(class_logits, axis=-1), limit)
         return best, first_of_highest(gather_rows(class_logits, places)), places
 
-    def get_config(self) -> dict:
+    def get_config(self) -> Config:
         return {**super().get_config(), "candidates": self.candidates}

@@ -1,18 +1,21 @@
 """From heat maps, embeddings and offsets of corners to detections."""
 
+from collections.abc import Mapping
+
 from keras import ops
 
 from keras_det.decode.suppression import SuppressingDecoder, as_pair, best_pairs, check_kinds
 from keras_det.layers.nms import gather_rows
+from keras_det.types import Config, ImageSize, Size, Tensor
 
-# A logit whose sigmoid is 0. Finite: no arithmetic on the way can make NaN of it.
+# A logit whose sigmoid is 0. It is finite, so that no later arithmetic makes it NaN.
 NO_PEAK = -1e9
 
 
 class CornerDecoder(SuppressingDecoder):
     """Finds the corners, joins them in pairs, removes duplicates.
 
-    CornerNet section 4.3 (https://arxiv.org/abs/1808.01244), step by step as the original code:
+    CornerNet section 4.3 (https://arxiv.org/abs/1808.01244), in the steps of the original code:
 
         peaks       logits that are the highest of their class within `peak_window` cells
         corners     the `corner_top_k` best peaks of each kind, over all classes and cells
@@ -22,29 +25,33 @@ class CornerDecoder(SuppressingDecoder):
         score       mean of the two corners' sigmoids
         candidates  the `pre_nms_top_k` best pairs, moved to pixels of the network's input
 
-    Of equal corners and pairs the first wins: by row, column, class; by rank of the top-left
-    corner, then of the bottom-right one. The original also pairs cells that are no peaks, with a
-    score of 0, where a map has fewer than `corner_top_k` peaks; here they are no corners. Its NMS
-    adds one pixel to each side, ours is exact. As in `AnchorDecoder`, a candidate whose clipped
-    box is thinner than 0.01 pixel is no detection.
+    Among equal scores the first one wins. Corners are ordered by row, column and class; pairs by
+    the rank of their top-left corner, then of their bottom-right corner.
+
+    Two things differ from the original. Where a map has fewer than `corner_top_k` peaks, it also
+    pairs cells that are no peaks, with a score of 0; here they are no corners. Its NMS adds one
+    pixel to each side; here sides are exact. As in `AnchorDecoder`, a candidate whose clipped box
+    is thinner than 0.01 pixel is dropped.
 
     Args:
         image_size: int or (height, width), pixels of the network's input.
-        padded_size: int or (height, width), what the network pads its input to, centred: the top
-            margin is `padded_height // 2 - height // 2`. Default: `image_size`, no padding.
-        method: "gaussian", "linear" or "hard"; see `NonMaxSuppression` for it and its settings.
-        iou_threshold: float or None (0.5; linear 0.3).
+        padded_size: int or (height, width), the size that the network pads its input to. The image
+            is centred: the top margin is `padded_height // 2 - height // 2`. Default: `image_size`,
+            no padding.
+        method: "gaussian", "linear" or "hard", with the settings that follow; see
+            `NonMaxSuppression`.
+        iou_threshold: float, or None for 0.5 ("linear": 0.3).
         sigma: float > 0.
-        score_threshold: float >= 0; detections score above it.
-        pre_nms_top_k: int, pairs that enter NMS; 0 lets all in.
+        score_threshold: float in 0..1; the scores of detections lie above it.
+        pre_nms_top_k: int, the number of pairs that enter NMS; 0 for all.
         max_detections: int, slots per image.
         class_agnostic: bool. True lets boxes of different classes suppress one another.
         corner_top_k: int >= 1, corners of each kind.
         embedding_threshold: float >= 0.
-        peak_window: odd int >= 1, cells; 1 takes every cell for a peak.
+        peak_window: odd int >= 1, in cells; with 1, every cell is a peak.
 
     Call arguments:
-        raw: dict of `(batch, height, width, n)`, the map of the padded image: `top_left_heatmaps`,
+        raw: dict of maps of the padded image, `(batch, height, width, n)`: `top_left_heatmaps`,
             `bottom_right_heatmaps` (logits, n = classes), `top_left_embeddings`,
             `bottom_right_embeddings` (n = 1), `top_left_offsets`, `bottom_right_offsets` (n = 2:
             x, y in map pixels).
@@ -56,8 +63,8 @@ class CornerDecoder(SuppressingDecoder):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
-        padded_size: int | tuple[int, int] | None = None,
+        image_size: ImageSize,
+        padded_size: ImageSize | None = None,
         method: str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float = 0.5,
@@ -68,7 +75,7 @@ class CornerDecoder(SuppressingDecoder):
         corner_top_k: int = 100,
         embedding_threshold: float = 0.5,
         peak_window: int = 3,
-    ):
+    ) -> None:
         super().__init__(
             image_size,
             method,
@@ -85,7 +92,7 @@ class CornerDecoder(SuppressingDecoder):
         self.peak_window = peak_window
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         check_kinds(
             corner_top_k=self.corner_top_k,
             embedding_threshold=self.embedding_threshold,
@@ -111,23 +118,26 @@ class CornerDecoder(SuppressingDecoder):
             )
 
     @property
-    def padded_height_and_width(self) -> tuple[int, int]:
+    def padded_height_and_width(self) -> Size:
         """`padded_size` as a pair."""
         return as_pair(self.image_size if self.padded_size is None else self.padded_size)
 
-    def __call__(self, raw) -> dict:
+    def __call__(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.detections_of(*self._candidates_in_input(raw))
 
-    def with_flipped(self, raw, flipped_raw) -> dict:
-        """Detections from an image and its mirror image together, as the published results.
+    def with_flipped(
+        self, raw: Mapping[str, Tensor], flipped_raw: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Detections from an image and its mirror image together, as for the published results.
 
-        The candidates of both enter one suppression, `pre_nms_top_k` each. A mirrored box lies at
-        x1 = width - x2', x2 = width - x1', in pixels of the network's input: the original mirrors
-        the padded image and its map, which is the same where both margins are equal.
+        Each of the two gives `pre_nms_top_k` candidates, and all of them enter one suppression. A
+        box of the mirror image is moved to x1 = width - x2', x2 = width - x1', in pixels of the
+        network's input. The original mirrors the padded image and its map instead, which is the
+        same where both margins are equal.
 
         Args:
             raw: the network's outputs for a batch of images.
-            flipped_raw: its outputs for the same images, each reversed from left to right.
+            flipped_raw: its outputs for the same images, mirrored from left to right.
 
         Returns:
             The detections dict.
@@ -139,13 +149,13 @@ class CornerDecoder(SuppressingDecoder):
         pairs = zip(found, (boxes, *mirrored[1:]), strict=True)
         return self.detections_of(*(ops.concatenate(pair, axis=1) for pair in pairs))
 
-    def candidates(self, raw) -> dict:
+    def candidates(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The best pairs before suppression, in pixels of the map.
 
         Returns:
             dict: `boxes` `(batch, k, 4)` xyxy, not clipped, `scores` `(batch, k)`, highest first,
-            `labels` int32, `top_left_scores`, `bottom_right_scores`; where there are fewer than k
-            pairs, score 0 says that a row is none.
+            `labels` int32, `top_left_scores`, `bottom_right_scores`. Where there are fewer than k
+            pairs, the remaining rows have score 0.
         """
         top_left, bottom_right = self._corners(raw, "top_left"), self._corners(raw, "bottom_right")
         scores = self._pair_scores(top_left, bottom_right)
@@ -164,20 +174,20 @@ class CornerDecoder(SuppressingDecoder):
             "bottom_right_scores": gather_rows(bottom_right["scores"], second),
         }
 
-    def _corners(self, raw, kind) -> dict:
-        """The best corners of one kind: `points` `(batch, k, 2)`, the rest `(batch, k)`."""
+    def _corners(self, raw: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+        """The best corners of one kind: `points` `(batch, k, 2)`, the others `(batch, k)`."""
         logits, embeddings, offsets = (
             ops.cast(raw[f"{kind}_{name}"], "float32")
             for name in ("heatmaps", "embeddings", "offsets")
         )
         height, width = logits.shape[1:3]
 
-        def table(values):
+        def table(values: Tensor) -> Tensor:
             return ops.reshape(values, (-1, height * width, values.shape[-1]))
 
-        # 128 x 128 x 80 on two threads: 2.6 ms with the peaks, 5.4 ms by one top-k over all 1.3
-        # million entries. Logits stand in the order of their sigmoids: only the survivors' are
-        # computed.
+        # A map of 128 x 128 x 80 on two threads takes 2.6 ms with the peaks. One top-k over all 1.3
+        # million entries takes 5.4 ms. Logits have the same order as their sigmoids, so only the
+        # sigmoids of the chosen ones are computed.
         best, places, labels = best_pairs(table(self._peaks(logits)), self.corner_top_k)
         cells = ops.cast(ops.stack([places % width, places // width], axis=-1), "float32")
         return {
@@ -187,18 +197,18 @@ class CornerDecoder(SuppressingDecoder):
             "embeddings": gather_rows(table(embeddings), places)[..., 0],
         }
 
-    def _peaks(self, logits):
-        """The logits, `NO_PEAK` where a neighbour of the same class is higher."""
+    def _peaks(self, logits: Tensor) -> Tensor:
+        """The logits, with `NO_PEAK` where a neighbour of the same class is higher."""
         if self.peak_window == 1:
             return logits
         window = (self.peak_window, self.peak_window)
         highest = ops.max_pool(logits, window, strides=(1, 1), padding="same")
         return ops.where(logits == highest, logits, NO_PEAK)
 
-    def _pair_scores(self, top_left, bottom_right):
-        """`(batch, k, k)`, top-left corners on axis 1; 0 where two corners make no box."""
+    def _pair_scores(self, top_left: dict[str, Tensor], bottom_right: dict[str, Tensor]) -> Tensor:
+        """Scores `(batch, k, k)`, top-left corners on axis 1; 0 where two corners make no box."""
 
-        def both(name):
+        def both(name: str) -> tuple[Tensor, Tensor]:
             return ops.expand_dims(top_left[name], 2), ops.expand_dims(bottom_right[name], 1)
 
         scores, labels, embeddings = both("scores"), both("labels"), both("embeddings")
@@ -212,8 +222,8 @@ class CornerDecoder(SuppressingDecoder):
         )
         return ops.where(is_box, (scores[0] + scores[1]) / 2, 0.0)
 
-    def _candidates_in_input(self, raw):
-        """Boxes in pixels of the network's input, not clipped; scores; labels."""
+    def _candidates_in_input(self, raw: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes in pixels of the network's input, not clipped; their scores; their labels."""
         found = self.candidates(raw)
         height, width = self.height_and_width
         padded_height, padded_width = self.padded_height_and_width
@@ -224,7 +234,7 @@ class CornerDecoder(SuppressingDecoder):
         boxes = boxes - ops.convert_to_tensor(margins * 2, "float32")
         return boxes, found["scores"], found["labels"]
 
-    def get_config(self) -> dict:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "padded_size": self.padded_size,

@@ -1,8 +1,8 @@
-"""The decoders' settings as named arguments of the functions that pass them on."""
+"""The settings of the decoders, as named arguments of the functions that pass them on."""
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, TypeVar
 
 from keras_det.decode.anchor_decode import AnchorDecoder
@@ -37,16 +37,17 @@ class CornerSettings(SuppressionSettings, total=False):
 
 
 class DecoderSettings(AnchorSettings, CornerSettings, total=False):
-    """Settings of every detector: `candidates` with anchors, `flip` and `corner_top_k` … without.
+    """Settings of every detector.
 
-    The model refuses those of the others.
+    `candidates` is for detectors with anchors; `flip`, `corner_top_k`, `embedding_threshold` and
+    `peak_window` are for CornerNet. A model refuses the settings of the others.
     """
 
     flip: bool
 
 
 def _settings_of(decoder: type) -> dict[str, Any]:
-    """Names and defaults of a decoder's settings, without the sizes, which the model knows."""
+    """Names and defaults of a decoder's settings, without the sizes: the model knows them."""
     parameters = inspect.signature(decoder).parameters.values()
     sizes = ("image_size", "padded_size")
     return {each.name: each.default for each in parameters if each.name not in sizes}
@@ -63,20 +64,20 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def takes_settings(
     settings: dict[str, Any], attribute: str | None = None
 ) -> Callable[[Function], Function]:
-    """Decorator of a function whose `**settings` go to a decoder.
+    """Decorator for a function whose `**settings` go to a decoder.
 
-    Its signature names them with their defaults, for completion and `help`; an unknown name is a
-    TypeError of that function.
+    The signature of the decorated function names the settings with their defaults, for completion
+    and `help`. An unknown name raises a TypeError that names that function.
 
     Args:
         settings: names and defaults, such as `ANCHOR_SETTINGS`.
-        attribute: name of an attribute of the first argument, a detector, that holds the settings
-            of this one.
+        attribute: where the settings depend on the detector, the first argument of the function:
+            the name of the detector's attribute that holds them.
     """
 
     def decorate(function: Function) -> Function:
-        # A method that is decorated again, for a subclass, has other settings there.
-        function = inspect.unwrap(function)  # type: ignore[assignment]
+        # A subclass may decorate a method again, with its own settings.
+        function = inspect.unwrap(function)
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         own_names = [each.name for each in own if each.name != "self"]
@@ -93,30 +94,29 @@ def takes_settings(
         def checked(*args: Any, **kwargs: Any) -> Any:
             accepted = getattr(args[0], attribute or "", settings) if args else settings
             given = {name: kwargs[name] for name in kwargs if name not in own_names}
-            # A constructor is called by the name of its class.
+            # The user calls a constructor by the name of its class.
             constructor = function.__name__ == "__init__"
             called = type(args[0]).__name__ if constructor else function.__name__
             check_names(called, given, accepted, own_names)
             return function(*args, **kwargs)
 
-        checked.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*own, *named]
-        )
-        return checked  # type: ignore[return-value]
+        decorated: Any = checked
+        decorated.__signature__ = signature.replace(parameters=[*own, *named])
+        return decorated
 
     return decorate
 
 
 def check_names(
-    function: str, given: dict[str, Any], accepted: Iterable[str], others: Iterable[str] = ()
+    function: str, given: Mapping[str, object], accepted: Iterable[str], others: Iterable[str] = ()
 ) -> None:
-    """TypeError where a setting is none of the accepted ones, with the nearest name.
+    """Raises a TypeError for a setting that is not accepted, and names the nearest one.
 
     Args:
         function: name of the function that was called, for the message.
         given: settings by name.
         accepted: names of the decoder's settings.
-        others: further arguments of the function, for the nearest name.
+        others: further arguments of the function, which may be the nearest name.
     """
     for name, value in given.items():
         if name not in accepted:

@@ -1,4 +1,4 @@
-"""What all decoders share: the choice of the best pairs, their settings, and the last step."""
+"""What all decoders share: their settings, the choice of the best pairs, and suppression."""
 
 import math
 import numbers
@@ -9,29 +9,31 @@ from keras import ops
 
 from keras_det.boxes import clip_boxes
 from keras_det.layers.nms import NonMaxSuppression, gather_rows
+from keras_det.types import Config, ImageSize, Size, Tensor
 
-# Pixels. A box that clipping leaves no area overlaps nothing, itself included; LiteRT's soft-NMS
-# selects such a box again and again. The tiles of `tf_nms` resolve 0.002 pixel of 1,536.
+# In pixels. A box without area after clipping overlaps nothing, not even itself, so LiteRT's
+# soft-NMS selects it again and again. The tiles of `tf_nms` resolve 0.002 pixel of 1,536.
 MIN_SIDE = 0.01
 
 
 class SuppressingDecoder:
-    """Base of the decoders: clips candidates to the image, drops thin ones, removes duplicates.
+    """Base of the decoders: clips boxes to the image, drops thin ones, removes duplicates.
 
     Args:
         image_size: int or (height, width), pixels of the network's input.
-        method: "gaussian", "linear" or "hard"; see `NonMaxSuppression` for it and its settings.
-        iou_threshold: float or None (0.5; linear 0.3).
+        method: "gaussian", "linear" or "hard", with the settings that follow; see
+            `NonMaxSuppression`.
+        iou_threshold: float, or None for 0.5 ("linear": 0.3).
         sigma: float > 0.
-        score_threshold: float >= 0; detections score above it.
-        pre_nms_top_k: int, candidates that enter NMS; 0 lets all in.
+        score_threshold: float in 0..1; the scores of detections lie above it.
+        pre_nms_top_k: int, the number of candidates that enter NMS; 0 for all.
         max_detections: int, slots per image.
         class_agnostic: bool. True lets boxes of different classes suppress one another.
     """
 
     def __init__(
         self,
-        image_size: int | tuple[int, int],
+        image_size: ImageSize,
         method: str,
         iou_threshold: float | None,
         sigma: float,
@@ -39,7 +41,7 @@ class SuppressingDecoder:
         pre_nms_top_k: int,
         max_detections: int,
         class_agnostic: bool,
-    ):
+    ) -> None:
         check_kinds(
             iou_threshold=iou_threshold,
             sigma=sigma,
@@ -51,8 +53,8 @@ class SuppressingDecoder:
         if score_threshold > 1:
             raise ValueError(
                 "`score_threshold` must be in 0..1, as scores are. Received: "
-                f"score_threshold={score_threshold!r}. The default is 0.001; pictures are usually "
-                "drawn from 0.3."
+                f"score_threshold={score_threshold!r}. The default is 0.001. For pictures, 0.3 is "
+                "usual."
             )
         if pre_nms_top_k < 0:
             raise ValueError(
@@ -61,22 +63,22 @@ class SuppressingDecoder:
             )
         self.image_size = image_size
         self.pre_nms_top_k = pre_nms_top_k
-        # The layer checks its settings, and holds them.
+        # The layer checks the other settings and keeps them.
         self.nms = NonMaxSuppression(
             method, iou_threshold, sigma, score_threshold, max_detections, class_agnostic
         )
 
     @property
-    def height_and_width(self) -> tuple[int, int]:
+    def height_and_width(self) -> Size:
         """`image_size` as a pair."""
         return as_pair(self.image_size)
 
-    def detections_of(self, boxes, scores, labels) -> dict:
-        """The detections among candidates in pixels of the network's input.
+    def detections_of(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Clips the candidates, drops thin ones, removes duplicates.
 
         Args:
-            boxes: `(batch, k, 4)` xyxy pixels; clipped here. One that is thinner than 0.01 pixel
-                then is no detection.
+            boxes: `(batch, k, 4)` xyxy pixels of the network's input. They are clipped here; boxes
+                that are then thinner than 0.01 pixel are dropped.
             scores: `(batch, k)` in 0..1.
             labels: `(batch, k)` int32, at least 0.
         """
@@ -84,16 +86,16 @@ class SuppressingDecoder:
         sides = ops.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
         return self.suppress(boxes, ops.where(sides >= MIN_SIDE, scores, 0.0), labels)
 
-    def suppress(self, boxes, scores, labels) -> dict:
+    def suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Removes duplicates among the candidates, `(batch, k, 4)`, `(batch, k)`, `(batch, k)`."""
         return self.nms(boxes, scores, labels)
 
-    def nms_settings(self) -> dict:
+    def nms_settings(self) -> Config:
         """The settings of `NonMaxSuppression`."""
         names = ("method", "iou_threshold", "sigma", "score_threshold", "max_detections")
         return {name: getattr(self.nms, name) for name in (*names, "class_agnostic")}
 
-    def get_config(self) -> dict:
+    def get_config(self) -> Config:
         """Every argument of the constructor."""
         return {
             "image_size": self.image_size,
@@ -103,10 +105,10 @@ class SuppressingDecoder:
 
 
 def check_kinds(**settings: Any) -> None:
-    """TypeError where a setting is not the integer, number or bool that it must be.
+    """Raises a TypeError for a setting that is not the integer, number or bool it must be.
 
     Args:
-        **settings: names and values. The ranges are checked by the decoders.
+        **settings: names and values. The decoders check the ranges.
     """
     floats = ("iou_threshold", "sigma", "score_threshold", "embedding_threshold")
     for name, value in settings.items():
@@ -125,24 +127,28 @@ def check_kinds(**settings: Any) -> None:
             )
 
 
-def as_pair(size) -> tuple[int, int]:
-    """An int or (height, width) as (height, width)."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+def as_pair(size: ImageSize) -> Size:
+    """Returns (height, width) from an int or (height, width)."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
 
 
-def best_pairs(values, limit: int):
-    """The highest entries of a table, best first and of equals the first: exact in two stages.
+def best_pairs(values: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The highest entries of a table, best first. Among equals the first one comes first.
 
-    The k best entries belong to the k rows with the highest best entry, so most entries are only
-    compared once. The rows are put back in order: which of equals is first must not depend on what
-    else their rows hold.
+    The entries are chosen in two stages, and the result is exact: the k best entries belong to the
+    k rows whose best entry is highest. So most entries are compared only once. The chosen rows are
+    sorted, because the order of equals must not depend on the other entries of their rows.
 
     Args:
         values: `(batch, rows, columns)` float.
         limit: int >= 1; the table may have fewer entries.
 
     Returns:
-        values `(batch, k)`, rows and columns, int32 `(batch, k)`; k = min(limit, rows * columns).
+        Values, rows and columns, `(batch, k)` each, the last two int32; k = min(limit, rows *
+        columns).
     """
     num_rows, num_columns = values.shape[1:]
     rows = None

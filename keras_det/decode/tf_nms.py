@@ -1,8 +1,11 @@
-"""The suppression of `NonMaxSuppression` through TensorFlow's operator, for CPUs and for exports.
+"""Non-maximum suppression by TensorFlow's operator, for CPUs and for exports.
 
-The operator is several times faster than the layer's loop on a CPU and TFLite has it built in. It
-does not compile in XLA: training, GPUs and other backends keep the layer, which is the reference.
+On a CPU the operator is several times faster than the loop of the layer `NonMaxSuppression`, and
+TFLite has it built in. It does not compile in XLA. So training, GPUs and other backends use the
+layer, which is the reference.
 """
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -16,35 +19,37 @@ from keras_det.layers.nms import (
     default_iou_threshold,
     detections_from,
 )
+from keras_det.types import ImageSize, Tensor, TFTensor
 
-# Classes are laid out on a grid of tiles so that none overlap; two axes keep offsets, and with
-# them the rounding of the boxes, small: 90 classes on one axis would cost a digit.
+# Each class gets a tile of a grid, so that boxes of different classes do not overlap. The grid has
+# two axes to keep offsets small, and with them rounding: 90 classes on one axis would cost a digit.
 GRID_COLUMNS = 16
 
 
 def tf_non_max_suppression(
-    boxes,
-    scores,
-    labels,
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
     *,
-    image_size,
+    image_size: ImageSize,
     method: str = "gaussian",
     iou_threshold: float | None = None,
     sigma: float = 0.5,
     score_threshold: float = 0.001,
     max_detections: int = 100,
     class_agnostic: bool = False,
-) -> dict:
+) -> dict[str, Tensor]:
     """`NonMaxSuppression` by TensorFlow's NonMaxSuppressionV5, one call per image.
 
-    Per class means that every class gets its own tile: boxes are scaled to 0..1 and moved by whole
-    numbers. That rounds coordinates by about one part in a million of the image (0.0015 pixel of
-    1,536), hence scores differ from the layer's by less than 1e-4 for ordinary boxes and 5e-4 for
-    a side of 4 pixels there, and a hard decision may fall otherwise that close to its threshold.
+    To suppress per class, every class gets its own tile: boxes are scaled to 0..1 and moved by
+    whole numbers. That rounds coordinates by about one part in a million of the image (0.0015 pixel
+    of 1,536). So scores differ from the layer's: by less than 1e-4 for ordinary boxes, and by less
+    than 5e-4 for a side of 4 pixels in such an image. That close to its threshold, a hard decision
+    may differ too.
 
     Args:
-        boxes: `(batch, k, 4)` xyxy pixels, clipped to the image: outside they would reach into the
-            next tile.
+        boxes: `(batch, k, 4)` xyxy pixels, clipped to the image: a box that leaves it would reach
+            into the next tile.
         scores: `(batch, k)` in 0..1.
         labels: `(batch, k)` int32, at least 0.
         image_size: int or (height, width), pixels.
@@ -53,6 +58,9 @@ def tf_non_max_suppression(
 
     Returns:
         The detections dict of the layer.
+
+    Raises:
+        ValueError: `method` is "linear", or a setting is out of its range.
     """
     if method == "linear":
         raise ValueError(
@@ -61,7 +69,7 @@ def tf_non_max_suppression(
         )
     check_settings(method, iou_threshold, sigma, score_threshold, max_detections)
     if method == "gaussian":
-        # LiteRT and TensorFlow agree on soft-NMS only where the threshold takes no part. The
+        # LiteRT and TensorFlow agree on soft-NMS only where the threshold has no effect. The
         # operator computes exp(-iou^2 / (2 * soft_nms_sigma)).
         overlap, soft_sigma = 1.0, sigma / 2
     else:
@@ -77,13 +85,13 @@ def tf_non_max_suppression(
         score_threshold=score_threshold,
         soft_nms_sigma=soft_sigma,
     )
-    # LiteRT pads whatever it is told: only the count says how many are real.
+    # LiteRT pads in any case: only the count says how many detections are real.
     valid = ops.arange(max_detections, dtype="int32")[None] < ops.expand_dims(count, -1)
     return detections_from(boxes, kept, labels, selected, valid)
 
 
-def tiled(boxes, labels, image_size):
-    """Boxes in units of the image, every class in a tile of its own: they never overlap."""
+def tiled(boxes: Tensor, labels: Tensor, image_size: ImageSize) -> Tensor:
+    """Boxes in units of the image, each class moved to its own tile: classes never overlap."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     column, row = labels % GRID_COLUMNS, labels // GRID_COLUMNS
     offset = ops.cast(ops.stack([column, row, column, row], axis=-1), "float32")
@@ -91,11 +99,13 @@ def tiled(boxes, labels, image_size):
     return boxes / scale + offset
 
 
-def _batched(boxes, scores, **settings):
+def _batched(
+    boxes: TFTensor, scores: TFTensor, **settings: Any
+) -> tuple[TFTensor, TFTensor, TFTensor]:
     """Indices, scores `(batch, max_output_size)` and counts `(batch,)`."""
     import tensorflow as tf
 
-    def one_image(inputs):
+    def one_image(inputs: tuple[TFTensor, TFTensor]) -> tuple[TFTensor, TFTensor, TFTensor]:
         found = tf.raw_ops.NonMaxSuppressionV5(
             boxes=inputs[0], scores=inputs[1], pad_to_max_output_size=True, **settings
         )
@@ -109,18 +119,20 @@ def _batched(boxes, scores, **settings):
             for shape, kind in zip(((slots,), (slots,), ()), kinds, strict=True)
         ]
         return tf.map_fn(one_image, (boxes, scores), fn_output_signature=tuple(signature))
-    # A known batch needs no loop: TFLite gets plain operators.
+    # A batch of known size needs no loop: TFLite gets plain operators.
     images = [one_image((boxes[i], scores[i])) for i in range(boxes.shape[0])]
-    return tuple(tf.stack(column) for column in zip(*images, strict=True))
+    indices, kept, counts = (tf.stack(column) for column in zip(*images, strict=True))
+    return indices, kept, counts
 
 
 class TFSuppression(SuppressingDecoder):
-    """Lets a `SuppressingDecoder` suppress by TensorFlow's operator: put it before that class.
+    """Mixin that makes a `SuppressingDecoder` suppress by TensorFlow's operator.
 
-    For CPU inference and exports. `method="linear"`, which has no operator, keeps the layer.
+    It stands before the decoder in the list of bases. For CPU inference and exports.
+    `method="linear"`, for which there is no operator, uses the layer.
     """
 
-    def suppress(self, boxes, scores, labels) -> dict:
+    def suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
         if self.nms.method == "linear":
             return self.nms(boxes, scores, labels)
         settings = self.nms_settings()
@@ -128,28 +140,41 @@ class TFSuppression(SuppressingDecoder):
 
 
 class TFAnchorDecoder(TFSuppression, AnchorDecoder):
-    """`AnchorDecoder` whose suppression is TensorFlow's operator: same arguments, same result."""
+    """`AnchorDecoder` that suppresses by TensorFlow's operator: same arguments, same result."""
 
 
 class TFCornerDecoder(TFSuppression, CornerDecoder):
-    """`CornerDecoder` whose suppression is TensorFlow's operator: same arguments, same result."""
+    """`CornerDecoder` that suppresses by TensorFlow's operator: same arguments, same result."""
 
 
-BY_OPERATOR = {AnchorDecoder: TFAnchorDecoder, CornerDecoder: TFCornerDecoder}
+BY_OPERATOR: dict[type, type[TFAnchorDecoder] | type[TFCornerDecoder]] = {
+    AnchorDecoder: TFAnchorDecoder,
+    CornerDecoder: TFCornerDecoder,
+}
 
 
-def inference_decoder(image_size, *, decoder=AnchorDecoder, **settings) -> SuppressingDecoder:
-    """The fastest decoder for predictions outside XLA: TensorFlow's on its CPU, else the layer's.
+def inference_decoder(
+    image_size: ImageSize,
+    *,
+    decoder: type[AnchorDecoder] | type[CornerDecoder] = AnchorDecoder,
+    **settings: Any,
+) -> AnchorDecoder | CornerDecoder:
+    """The fastest decoder for predictions outside XLA.
+
+    Under TensorFlow on a CPU it suppresses by TensorFlow's operator, elsewhere by the layer.
 
     Args:
         image_size: int or (height, width), pixels of the network's input.
         decoder: `AnchorDecoder` or `CornerDecoder`, the class.
-        **settings: of that class.
+        **settings: arguments of that class.
+
+    Raises:
+        ValueError: `decoder` is another class.
     """
     if decoder not in BY_OPERATOR:
         raise ValueError(
             f"`decoder` must be one of the classes {[each.__name__ for each in BY_OPERATOR]}. "
-            f"Received: decoder={decoder!r}. Other decoders are called directly."
+            f"Received: decoder={decoder!r}. Call other decoders directly."
         )
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -1,20 +1,28 @@
-"""What a loss of one's own must return, checked once, when the model is built."""
+"""Checks that a user's loss fits the model, once, when the model is built."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_det.types import Tensor
 
-def check_class_loss(loss, num_classes: int, model: str = "anchors") -> keras.losses.Loss:
-    """Returns the loss of a class head; ValueError or TypeError where the model cannot train on it.
+
+def check_class_loss(
+    loss: keras.losses.Loss, num_classes: int, model: str = "anchors"
+) -> keras.losses.Loss:
+    """Returns the loss of a class head after a check that the model can train on it.
 
     Args:
-        loss: `keras.losses.Loss`. "anchors": of integer labels `(batch, anchors)`, -1 for
-            background, and logits `(batch, anchors, classes)`. "corners": of heat maps and logits,
-            both `(batch, height, width, classes)`. It sums over everything: the model divides by
-            the number of positives.
+        loss: `keras.losses.Loss`. For "anchors" it compares integer labels `(batch, anchors)`, -1
+            for background, with logits `(batch, anchors, classes)`. For "corners" it compares heat
+            maps with logits, both `(batch, height, width, classes)`. It must sum over everything:
+            the model divides by the number of positives.
         num_classes: number of classes of the model.
         model: "anchors" or "corners".
+
+    Raises:
+        TypeError: it is not a Keras loss.
+        ValueError: it fails on such a batch, returns more than one number, or averages.
     """
     logits = np.linspace(-1.0, 1.0, 4 * num_classes, dtype="float32")
     if model == "anchors":
@@ -38,12 +46,16 @@ def check_class_loss(loss, num_classes: int, model: str = "anchors") -> keras.lo
     return loss
 
 
-def check_box_loss(loss) -> keras.losses.Loss:
-    """Returns the loss of a box head; ValueError or TypeError where a model cannot train on it.
+def check_box_loss(loss: keras.losses.Loss) -> keras.losses.Loss:
+    """Returns the loss of a box head after a check that a model can train on it.
 
     Args:
-        loss: `keras.losses.Loss` of two arrays `(batch, anchors, 4)`, summed over everything; the
-            model divides by the number of positives.
+        loss: `keras.losses.Loss` of two arrays `(batch, anchors, 4)`. It must sum over everything:
+            the model divides by the number of positives.
+
+    Raises:
+        TypeError: it is not a Keras loss.
+        ValueError: it fails on such a batch, returns more than one number, or averages.
     """
     first = np.array([[[0, 0, 2, 2], [1, 1, 4, 5], [0, 1, 3, 3]]], "float32")
     must = (
@@ -55,13 +67,15 @@ def check_box_loss(loss) -> keras.losses.Loss:
     return loss
 
 
-def _check_sum(loss, targets, outputs, must, advice):
-    """Twice the batch must have twice the loss: a mean has the same."""
+def _check_sum(
+    loss: keras.losses.Loss, targets: np.ndarray, outputs: np.ndarray, must: str, advice: str
+) -> None:
+    """Checks that a batch twice as large has twice the loss: a mean would stay the same."""
     if not isinstance(loss, keras.losses.Loss):
         raise TypeError(f"{must}. Received: {loss!r}. {advice}")
     weights = np.ones(outputs.shape[:-1], "float32")
 
-    def of_copies(count):
+    def of_copies(count: int) -> Tensor:
         arrays = (np.concatenate([x] * count) for x in (targets, outputs, weights))
         targets_of, outputs_of, weights_of = map(ops.convert_to_tensor, arrays)
         return loss(targets_of, outputs_of, sample_weight=weights_of)
@@ -71,7 +85,7 @@ def _check_sum(loss, targets, outputs, must, advice):
         shape = tuple(once.shape)
     except Exception as error:
         if type(loss).__module__.startswith("keras_det.") and isinstance(error, ValueError):
-            raise  # ours say themselves which argument is wrong
+            raise  # This package's losses name the wrong argument themselves.
         lines = str(error).strip().splitlines() or [""]
         raise ValueError(
             f"{must}. Received: {loss!r}, which fails on such a batch ({type(error).__name__}: "

@@ -1,12 +1,16 @@
-"""Losses of corners: where they are, which two belong together, where in their cell they lie."""
+"""CornerNet's losses: heat maps of corners, their grouping in pairs, offsets within a cell."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_det.losses.box_regression import BoxSmoothL1Loss
 from keras_det.losses.focal import focal_term
+from keras_det.types import Config, Tensor
 
-# The original's: keeps the means over no objects, and over no pairs, finite.
+# As in the original code. It keeps the mean over zero objects or zero pairs finite.
 EPSILON = 1e-4
 
 
@@ -20,27 +24,34 @@ class CornerFocalLoss(keras.losses.Loss):
         -(1 - p)^alpha log(p)                   where y is exactly 1, a corner
         -(1 - y)^beta p^alpha log(1 - p)        elsewhere: little close to a corner
 
-    By softplus, as log(1 - p) = -softplus(logit): no clipping and no overflow at any logit. The
-    original clamps p to 1e-4 .. 1 - 1e-4, which changes the loss and stops the gradient beyond
-    logits of +-9.21; this one goes on.
+    It is computed with softplus, as log(1 - p) = -softplus(logit): no clipping, and no overflow at
+    any logit. The original clamps p to 1e-4 .. 1 - 1e-4. That changes the loss, and stops the
+    gradient beyond logits of +-9.21; here the gradient continues.
 
-    Nothing is divided. For the paper's loss the caller divides the sum by the number of cells whose
-    target is exactly 1, in the whole batch; where there is none, the original does not divide.
+    Nothing is divided. For the paper's loss the caller divides the sum by the number of cells in
+    the whole batch whose target is exactly 1. Where there are none, the original does not divide.
 
     Args:
         alpha: float >= 0. Focusing power; 0 is weighted cross-entropy.
         beta: float >= 0. How much less a negative close to a corner counts.
 
     Call arguments:
-        y_true: `(batch, height, width, classes)` heat maps in 0..1, float32 (half precision rounds
-            the neighbours of a corner up to 1).
+        y_true: `(batch, height, width, classes)` heat maps in 0..1, float32: half precision would
+            round the neighbours of a corner up to 1.
         y_pred: `(batch, height, width, classes)` logits.
 
     Returns:
         `(batch, height, width)` in nats, before `sample_weight` and `reduction`.
     """
 
-    def __init__(self, alpha=2.0, beta=4.0, reduction="sum", name="corner_focal_loss", **kwargs):
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        beta: float = 4.0,
+        reduction: str | None = "sum",
+        name: str = "corner_focal_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
         if not (alpha >= 0 and beta >= 0):
             raise ValueError(
@@ -50,21 +61,22 @@ class CornerFocalLoss(keras.losses.Loss):
         self.alpha = alpha
         self.beta = beta
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true = ops.stop_gradient(ops.cast(y_true, "float32"))
         corner = y_true == 1.0
-        # Half the time of ops.power. At a corner the logarithm is infinite, but not taken.
+        # Takes half the time of ops.power. The infinite logarithm at a corner is not used.
         weight = ops.where(corner, 1.0, ops.exp(self.beta * ops.log(1.0 - y_true)))
 
-        # Three quarters of the time of automatic differentiation, and half the memory: the slope
-        # shares its sigmoid and softplus with the loss and is all that waits for the backward pass.
+        # Takes three quarters of the time of automatic differentiation and half the memory: the
+        # slope shares its sigmoid and softplus with the loss, and only the slope is kept for the
+        # backward pass.
         @ops.custom_gradient
-        def sum_over_classes(logits):
-            # A corner is a negative with its logit, and the sign of its slope, turned round.
+        def sum_over_classes(logits: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+            # A corner equals a negative with the signs of its logit and its slope reversed.
             term, slope = focal_term(ops.where(corner, -logits, logits), self.alpha)
             slope = weight * ops.where(corner, -slope, slope)
 
-            def gradient(*args, upstream=None):
+            def gradient(*args: Tensor, upstream: Tensor = None) -> Tensor:
                 upstream = args[0] if upstream is None else upstream
                 return upstream[..., None] * slope
 
@@ -72,30 +84,35 @@ class CornerFocalLoss(keras.losses.Loss):
 
         return sum_over_classes(ops.cast(y_pred, "float32"))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}
 
 
-def pull_push(top_left, bottom_right, mask, sample_weight=None):
-    """Losses that group corners: the two of one object pull, objects of one image push.
+def pull_push(
+    top_left: Tensor, bottom_right: Tensor, mask: Tensor, sample_weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Losses that group corners by their embeddings.
+
+    The pull loss draws the two corners of an object together. The push loss drives the objects of
+    an image apart.
 
     CornerNet equations 4 and 5 (https://arxiv.org/abs/1808.01244), for an image of n objects with
-    embeddings t_k, b_k, and e_k their mean:
+    embeddings t_k and b_k, whose mean is e_k:
 
         pull = sum_k ((t_k - e_k)^2 + (b_k - e_k)^2) / n
         push = sum_k sum_{j != k} max(0, 1 - |e_k - e_j|) / (n (n - 1))
 
-    As the original computes them: 1e-4 is added to n and to n (n - 1), and the terms j = k, which
-    are all 1, are taken along and 1 / (n + 1e-4) from each of the n^2 terms. Both are summed over
-    the images, not averaged; the original weights both by 0.1. For an image with a single object,
-    which has nothing to push, its arithmetic yields a constant of 1.0; here it is 0, as where there
-    is no object.
+    The arithmetic is the original's. 1e-4 is added to n and to n (n - 1). The sum includes the
+    terms j = k, which are all 1; to make up for them, 1 / (n + 1e-4) is subtracted from each of the
+    n^2 terms. Both losses are summed over the images, not averaged; the original weights both by
+    0.1. There is one difference: an image with a single object has nothing to push, but the
+    original's arithmetic gives a constant of 1.0. Here it is 0, as for an image without objects.
 
     Args:
         top_left, bottom_right: `(batch, max_boxes, 1)` or `(batch, max_boxes)`, the embeddings at
-            the corners of each object; any finite number in empty slots.
-        mask: `(batch, max_boxes)` bool, the slots that hold an object.
-        sample_weight: `(batch,)`, what the losses of each image are multiplied by. None: 1.
+            the corners of each object. Empty slots may hold any finite number.
+        mask: `(batch, max_boxes)` bool, True for the slots that hold an object.
+        sample_weight: `(batch,)`, multiplies the losses of each image. None: 1.
 
     Returns:
         (pull, push), float32 scalars.
@@ -117,22 +134,29 @@ def pull_push(top_left, bottom_right, mask, sample_weight=None):
     return ops.sum(pull), ops.sum(push)
 
 
-def offset_loss(y_true, y_pred, mask, num_objects=None, sample_weight=None):
-    """Smooth L1 loss of the offsets of one kind of corner, summed, divided by the objects.
+def offset_loss(
+    y_true: Tensor,
+    y_pred: Tensor,
+    mask: Tensor,
+    num_objects: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Smooth L1 loss of the offsets of one kind of corner, divided by the number of objects.
 
-    CornerNet equation 3 (https://arxiv.org/abs/1808.01244), x and y added up and the width of the
-    quadratic part 1; the number of objects has 1e-4 added, as in the original, so a batch without
-    any gives 0.
+    CornerNet equation 3 (https://arxiv.org/abs/1808.01244), summed over x and y; the width of the
+    quadratic part is 1. As in the original, 1e-4 is added to the number of objects, so a batch
+    without objects gives 0.
 
     Args:
         y_true: `(batch, max_boxes, 2)` offsets in cells.
-        y_pred: `(batch, max_boxes, 2)`, the output at the corners of each object; any finite number
-            in empty slots.
-        mask: `(batch, max_boxes)` bool, the slots that hold an object.
-        num_objects: number to divide by, where the call sees a part of the batch only (a device
-            under `tf.distribute`): the objects of all parts, so that the parts' losses add up to
-            that of the batch. None: those of `mask`, each counted with the weight of its image.
-        sample_weight: `(batch,)`, what the loss of each image is multiplied by. None: 1.
+        y_pred: `(batch, max_boxes, 2)`, the output at the corners of each object. Empty slots may
+            hold any finite number.
+        mask: `(batch, max_boxes)` bool, True for the slots that hold an object.
+        num_objects: scalar, the number to divide by. Where the call sees only a part of the batch
+            (one device under `tf.distribute`), give the objects of all parts: the losses of the
+            parts then add up to the loss of the batch. None: the objects of `mask`, each counted
+            with the weight of its image.
+        sample_weight: `(batch,)`, multiplies the loss of each image. None: 1.
 
     Returns:
         float32 scalar.

@@ -1,37 +1,51 @@
-"""Focal losses of the class head: rare objects against a hundred thousand background anchors."""
+"""Focal losses of the class head, where few objects meet a hundred thousand background anchors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_det.types import Config, Tensor
+
 
 class _FocalLoss(keras.losses.Loss):
     """What both losses share: their arguments, and the weight of every entry."""
 
-    def __init__(self, alpha, gamma, class_weights, **kwargs):
+    def __init__(
+        self,
+        alpha: float | Sequence[float],
+        gamma: float,
+        class_weights: Sequence[float] | None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        # Tuples of plain floats: hashable, saved as they are, and not the caller's list.
-        self.alpha = alpha if np.ndim(alpha) == 0 else tuple(float(a) for a in alpha)
+        # Tuples of plain floats are hashable, can be saved, and do not share the caller's list.
+        given: Any = alpha
+        self.alpha: float | tuple[float, ...] = (
+            given if np.ndim(given) == 0 else tuple(float(a) for a in given)
+        )
         self.gamma = gamma
         self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         alphas = np.asarray(self.alpha)
         if not (alphas.size and np.all((alphas >= 0) & (alphas <= 1)) and self.gamma >= 0):
             raise ValueError(
                 "`alpha` must lie in [0, 1] and `gamma` must not be negative. Received: "
                 f"alpha={self.alpha!r}, gamma={self.gamma!r}. RetinaNet uses 0.25 and 2, "
-                "EfficientDet 0.25 and 1.5; `alpha` may also be a list, one per class."
+                "EfficientDet 0.25 and 1.5. `alpha` may also be a list with one number per class."
             )
         weights = np.asarray(1.0 if self.class_weights is None else self.class_weights)
         if not (weights.size and np.all((weights > 0) & np.isfinite(weights))):
             raise ValueError(
                 "`class_weights` must be None or one positive number per class. Received: "
-                f"class_weights={self.class_weights!r}. 1 leaves a class as it is."
+                f"class_weights={self.class_weights!r}. A weight of 1 changes nothing."
             )
 
-    def _entry_weights(self, num_classes):
+    def _entry_weights(self, num_classes: int) -> tuple[Any, Any]:
         """Weights of positives and of negatives: two floats, or two `(classes,)` arrays."""
         for name in ("alpha", "class_weights"):
             value = getattr(self, name)
@@ -47,11 +61,10 @@ class _FocalLoss(keras.losses.Loss):
         alpha = np.asarray(self.alpha)
         return (weights * alpha).astype("float32"), (weights * (1.0 - alpha)).astype("float32")
 
-    def get_config(self):
-        per_class = isinstance(self.alpha, tuple)
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "alpha": list(self.alpha) if per_class else self.alpha,
+            "alpha": list(self.alpha) if isinstance(self.alpha, tuple) else self.alpha,
             "gamma": self.gamma,
             "class_weights": self.class_weights and list(self.class_weights),
         }
@@ -67,14 +80,14 @@ class SigmoidFocalLoss(_FocalLoss):
 
     With s = logit for a positive entry and -logit for a negative one, p_t = sigmoid(s), hence
     log(p_t) = -softplus(-s) and log(1 - p_t) = -softplus(s): no clipping and no overflow at any
-    logit. Keras' `BinaryFocalCrossentropy` averages over classes; this one sums, so dividing by
-    the number of positive anchors gives the paper's loss.
+    logit. Keras' `BinaryFocalCrossentropy` averages over the classes. This loss sums, so dividing
+    by the number of positive anchors gives the paper's loss.
 
     Args:
         alpha: float in [0, 1], or one per class. Weight of positives; negatives get 1 - alpha.
         gamma: float >= 0. Focusing power; 0 is weighted cross-entropy.
-        class_weights: None, or one float > 0 per class. Multiplies every entry of that class, of
-            positives and negatives alike; the paper has none.
+        class_weights: None, or one float > 0 per class. Multiplies every entry of that class,
+            positive or negative; the paper has none.
 
     Call arguments:
         y_true: `(batch, anchors, classes)`, exactly 0 or 1 (no smoothing).
@@ -86,16 +99,16 @@ class SigmoidFocalLoss(_FocalLoss):
 
     def __init__(
         self,
-        alpha=0.25,
-        gamma=2.0,
-        class_weights=None,
-        reduction="sum",
-        name="sigmoid_focal_loss",
-        **kwargs,
-    ):
+        alpha: float | Sequence[float] = 0.25,
+        gamma: float = 2.0,
+        class_weights: Sequence[float] | None = None,
+        reduction: str | None = "sum",
+        name: str = "sigmoid_focal_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(alpha, gamma, class_weights, reduction=reduction, name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         as_positive, as_negative = self._entry_weights(y_pred.shape[-1])
         sign = 2.0 * y_true - 1.0
@@ -109,7 +122,7 @@ class SigmoidFocalLoss(_FocalLoss):
 class SparseSigmoidFocalLoss(_FocalLoss):
     """`SigmoidFocalLoss` for integer targets, without a one-hot tensor.
 
-    Almost every entry is a negative, so the loss is written as
+    Almost every entry is a negative. So the loss is written as
 
         sum over all classes of FL(entry as negative)
         + FL(entry of the true class as positive) - FL(that entry as negative)
@@ -119,8 +132,8 @@ class SparseSigmoidFocalLoss(_FocalLoss):
     Args:
         alpha: float in [0, 1], or one per class. Weight of positives; negatives get 1 - alpha.
         gamma: float >= 0. Focusing power; 0 is weighted cross-entropy.
-        class_weights: None, or one float > 0 per class. Multiplies every entry of that class, of
-            positives and negatives alike; the paper has none.
+        class_weights: None, or one float > 0 per class. Multiplies every entry of that class,
+            positive or negative; the paper has none.
 
     Call arguments:
         y_true: `(batch, anchors)` class ids in 0 .. classes - 1, or -1 for background. Anchors to
@@ -133,25 +146,25 @@ class SparseSigmoidFocalLoss(_FocalLoss):
 
     def __init__(
         self,
-        alpha=0.25,
-        gamma=2.0,
-        class_weights=None,
-        reduction="sum",
-        name="sparse_sigmoid_focal_loss",
-        **kwargs,
-    ):
+        alpha: float | Sequence[float] = 0.25,
+        gamma: float = 2.0,
+        class_weights: Sequence[float] | None = None,
+        reduction: str | None = "sum",
+        name: str = "sparse_sigmoid_focal_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(alpha, gamma, class_weights, reduction=reduction, name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         labels = ops.cast(y_true, "int32")
 
-        # Half the time of automatic differentiation on a CPU: the slope shares its sigmoid,
-        # softplus and power with the loss and is all that waits for the backward pass.
+        # Takes half the time of automatic differentiation on a CPU: the slope shares its sigmoid,
+        # softplus and power with the loss, and only the slope is kept for the backward pass.
         @ops.custom_gradient
-        def sum_over_classes(logits):
+        def sum_over_classes(logits: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
             loss, slope = self._loss_and_slope(logits, labels)
 
-            def gradient(*args, upstream=None):
+            def gradient(*args: Tensor, upstream: Tensor = None) -> Tensor:
                 upstream = args[0] if upstream is None else upstream
                 return upstream[..., None] * slope
 
@@ -159,7 +172,8 @@ class SparseSigmoidFocalLoss(_FocalLoss):
 
         return sum_over_classes(ops.cast(y_pred, "float32"))
 
-    def _loss_and_slope(self, logits, labels):
+    def _loss_and_slope(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss `(batch, anchors)` and its slope for each logit."""
         positive = labels >= 0
         true_class = ops.maximum(labels, 0)
         true_logits = ops.take_along_axis(logits, true_class[..., None], axis=-1)[..., 0]
@@ -185,14 +199,14 @@ class SparseSigmoidFocalLoss(_FocalLoss):
         return loss, slope
 
 
-def focal_term(logits, gamma):
+def focal_term(logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     """The unweighted loss of negative entries, -p^gamma log(1 - p), and its slope.
 
-    As d softplus(x) / dx = p and d log(p) / dx = 1 - p, where p = sigmoid(x),
+    With p = sigmoid(x), d softplus(x) / dx = p and d log(p) / dx = 1 - p, so that
 
         slope = p^gamma (gamma (1 - p) softplus(x) + p).
 
-    A positive entry is a negative one with its logit and the sign of its slope turned round.
+    A positive entry equals a negative one with the signs of its logit and its slope reversed.
     """
     probability, cross_entropy = ops.sigmoid(logits), ops.softplus(logits)
     if gamma == 0:

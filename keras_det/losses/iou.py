@@ -1,28 +1,30 @@
-"""Losses of the box head by overlap: how well a decoded box covers the matched one."""
+"""Losses of the box head by overlap: how well a decoded box covers the matched box."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_det.boxes import SIDE_FLOOR, box_areas
+from keras_det.types import Tensor
 
-# torchvision's: square pixels (or pixels squared) that keep a fraction of empty boxes finite.
+# As in torchvision, in pixels squared. It keeps the fractions of empty boxes finite.
 EPSILON = 1e-7
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class GIoULoss(keras.losses.Loss):
-    """Generalised IoU loss per anchor: still has a gradient where boxes do not meet.
+    """Generalised IoU loss per anchor: it has a gradient even where boxes do not overlap.
 
     Rezatofighi et al., algorithms 1 and 2 (https://arxiv.org/abs/1902.09630), with U the area of
-    the union and C that of the smallest box around both:
+    the union and C the area of the smallest box around both:
 
         GIoU = IoU - (C - U) / C,    loss = 1 - GIoU    in 0 .. 2
 
-    Equal to torchvision's `generalized_box_iou_loss`, its 1e-7 in both denominators included. A
-    box without area overlaps nothing, itself neither; values and gradients stay finite there. Where
-    sides of both boxes coincide, each box gets half of the slope, as in torch and JAX.
+    It equals torchvision's `generalized_box_iou_loss`, including the 1e-7 in both denominators. A
+    box without area overlaps nothing, not even itself; values and gradients stay finite there.
+    Where sides of both boxes coincide, each box gets half of the slope, as in torch and JAX.
 
     Call arguments:
         y_true: `(batch, anchors, 4)` boxes, xyxy pixels.
@@ -34,10 +36,12 @@ class GIoULoss(keras.losses.Loss):
 
     inputs = "boxes"
 
-    def __init__(self, reduction="sum", name="giou_loss", **kwargs):
+    def __init__(
+        self, reduction: str | None = "sum", name: str = "giou_loss", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true, y_pred = _float32(y_true, y_pred)
         iou, union = _iou_and_union(y_true, y_pred)
         width, height = _enclosing_sides(y_true, y_pred)
@@ -54,7 +58,8 @@ class DIoULoss(keras.losses.Loss):
 
         loss = 1 - IoU + d^2 / c^2    in 0 .. 2
 
-    Equal to torchvision's `distance_box_iou_loss`; boxes without area as in `GIoULoss`.
+    It equals torchvision's `distance_box_iou_loss`. Boxes without area are treated as in
+    `GIoULoss`.
 
     Call arguments:
         y_true: `(batch, anchors, 4)` boxes, xyxy pixels.
@@ -66,10 +71,12 @@ class DIoULoss(keras.losses.Loss):
 
     inputs = "boxes"
 
-    def __init__(self, reduction="sum", name="diou_loss", **kwargs):
+    def __init__(
+        self, reduction: str | None = "sum", name: str = "diou_loss", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true, y_pred = _float32(y_true, y_pred)
         iou, _ = _iou_and_union(y_true, y_pred)
         return 1.0 - iou + _centre_penalty(y_true, y_pred)
@@ -85,9 +92,9 @@ class CIoULoss(keras.losses.Loss):
         v     = 4 / pi^2 (arctan(w* / h*) - arctan(w / h))^2
         alpha = v / ((1 - IoU) + v)
 
-    alpha is a trade-off, not a function to descend: it is held constant in the gradient. The
-    paper also drops 1 / (w^2 + h^2) from the slope of v; here, as in torchvision's
-    `complete_box_iou_loss`, it stays. Boxes without area as in `GIoULoss`.
+    alpha is a trade-off weight: the gradient treats it as a constant. The paper also drops
+    1 / (w^2 + h^2) from the slope of v; here it stays, as in torchvision's
+    `complete_box_iou_loss`. Boxes without area are treated as in `GIoULoss`.
 
     Call arguments:
         y_true: `(batch, anchors, 4)` boxes, xyxy pixels.
@@ -99,10 +106,12 @@ class CIoULoss(keras.losses.Loss):
 
     inputs = "boxes"
 
-    def __init__(self, reduction="sum", name="ciou_loss", **kwargs):
+    def __init__(
+        self, reduction: str | None = "sum", name: str = "ciou_loss", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true, y_pred = _float32(y_true, y_pred)
         iou, _ = _iou_and_union(y_true, y_pred)
         v = ops.square(_diagonal_angle(y_true) - _diagonal_angle(y_pred)) * (4.0 / math.pi**2)
@@ -111,27 +120,28 @@ class CIoULoss(keras.losses.Loss):
         return 1.0 - iou + _centre_penalty(y_true, y_pred) + ops.stop_gradient(alpha) * v
 
 
-def _float32(y_true, y_pred):
+def _float32(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     return ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
 
 
-def _split(boxes):
+def _split(boxes: Tensor) -> tuple[Tensor, ...]:
+    """x1, y1, x2 and y2 of the boxes."""
     return tuple(boxes[..., i] for i in range(4))
 
 
-def _larger(a, b):
-    """The larger of two; equal ones share the slope, which TensorFlow gives to the first alone."""
+def _larger(a: Tensor, b: Tensor) -> Tensor:
+    """The larger of two. Equal ones share the slope; TensorFlow would give it to the first."""
     return 0.5 * (ops.maximum(a, b) + ops.maximum(b, a))
 
 
-def _smaller(a, b):
+def _smaller(a: Tensor, b: Tensor) -> Tensor:
     return 0.5 * (ops.minimum(a, b) + ops.minimum(b, a))
 
 
-def _iou_and_union(boxes_a, boxes_b):
+def _iou_and_union(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
     a_x1, a_y1, a_x2, a_y2 = _split(boxes_a)
     b_x1, b_y1, b_x2, b_y2 = _split(boxes_b)
-    # relu, unlike maximum, has no slope at 0: boxes that touch do not attract each other.
+    # Unlike maximum, relu has no slope at 0: boxes that touch do not attract each other.
     width = ops.relu(_smaller(a_x2, b_x2) - _larger(a_x1, b_x1))
     height = ops.relu(_smaller(a_y2, b_y2) - _larger(a_y1, b_y1))
     common = width * height
@@ -139,7 +149,7 @@ def _iou_and_union(boxes_a, boxes_b):
     return common / (union + EPSILON), union
 
 
-def _enclosing_sides(boxes_a, boxes_b):
+def _enclosing_sides(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
     a_x1, a_y1, a_x2, a_y2 = _split(boxes_a)
     b_x1, b_y1, b_x2, b_y2 = _split(boxes_b)
     width = _larger(a_x2, b_x2) - _smaller(a_x1, b_x1)
@@ -147,7 +157,8 @@ def _enclosing_sides(boxes_a, boxes_b):
     return ops.maximum(width, 0.0), ops.maximum(height, 0.0)
 
 
-def _centre_penalty(boxes_a, boxes_b):
+def _centre_penalty(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """d^2 / c^2 of `DIoULoss`."""
     width, height = _enclosing_sides(boxes_a, boxes_b)
     a_x1, a_y1, a_x2, a_y2 = _split(boxes_a)
     b_x1, b_y1, b_x2, b_y2 = _split(boxes_b)
@@ -155,9 +166,9 @@ def _centre_penalty(boxes_a, boxes_b):
     return (dx * dx + dy * dy) / (width * width + height * height + EPSILON)
 
 
-def _diagonal_angle(boxes):
+def _diagonal_angle(boxes: Tensor) -> Tensor:
     """arctan(width / height), with a finite slope for boxes without sides."""
     x1, y1, x2, y2 = _split(boxes)
-    # Both floored: 0 beside 1e-8 would have a slope of 1e8.
+    # Both sides have a lower bound: 0 beside 1e-8 would have a slope of 1e8.
     width, height = (ops.maximum(side, SIDE_FLOOR) for side in (x2 - x1, y2 - y1))
     return ops.arctan2(width, height)

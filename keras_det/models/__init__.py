@@ -1,4 +1,4 @@
-"""Published detectors, one constructor each, and the loader of saved ones."""
+"""The published detectors, one constructor each, and the loader of saved detectors."""
 
 import inspect
 import os
@@ -7,25 +7,22 @@ from typing import Any
 
 import keras
 
-from keras_det import optimizers as optimizers
 from keras_det.errors import DataError, suggest
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
 from keras_det.models.retinanet import RetinaNet as RetinaNet
-
-# `keras_det.models.optimizers.AdamW` stands in documents.
 from keras_det.names import MODEL_NAMES as MODEL_NAMES
 from keras_det.quantization import quantize_aware as quantize_aware
 
-# Names on the command line: the constructor and the variant.
-_BUILDERS = {
+# The constructor and the variant for each name on the command line.
+_BUILDERS: dict[str, tuple[type[EfficientDet] | type[RetinaNet] | type[CornerNet], str]] = {
     **{f"efficientdet_{variant}": (EfficientDet, variant) for variant in EfficientDet.variants},
     **{f"retinanet_{variant}": (RetinaNet, variant) for variant in RetinaNet.variants},
     **{f"cornernet_{variant}": (CornerNet, variant) for variant in CornerNet.variants},
 }
-# For names of other packages' models, which resemble none of ours.
+# Advice for names that resemble none of these, such as those of other packages' models.
 START = (
     " The package has EfficientDet, RetinaNet and CornerNet. Start with 'efficientdet_lite0' for a "
     "phone or a CPU, with 'efficientdet_d0' for a GPU."
@@ -40,8 +37,8 @@ def build_model(name: str, **kwargs: Any) -> Detector:
         **kwargs: arguments of the model's constructor.
 
     Raises:
-        DataError: there is no such model (the message names the nearest one), or the model refuses
-            an argument.
+        DataError: there is no such model (the message names the nearest one), or the model does not
+            accept an argument.
     """
     if name not in _BUILDERS:
         raise DataError(
@@ -54,7 +51,7 @@ def build_model(name: str, **kwargs: Any) -> Detector:
         if argument not in accepted:
             raise DataError(
                 f"{name} takes no {argument}. Received: {argument}={kwargs[argument]!r}. Leave it "
-                "out, or choose a model that has it."
+                "out, or choose a model that has this argument."
             )
     try:
         return builder(variant, **kwargs)
@@ -63,9 +60,12 @@ def build_model(name: str, **kwargs: Any) -> Detector:
 
 
 def load_model(path: str | os.PathLike) -> Detector:
-    """Loads a detector saved with `model.save("x.keras")`, optimizer and all.
+    """Loads a detector that was saved with `model.save("x.keras")`, with its optimizer.
 
-    Plain `keras.saving.load_model` opens them too, after `import keras_det`.
+    After `import keras_det`, `keras.saving.load_model` loads it too.
+
+    Args:
+        path: the `.keras` file.
 
     Raises:
         DataError: the file is missing or not a `.keras` file.

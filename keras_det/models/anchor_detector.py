@@ -1,4 +1,4 @@
-"""Detectors with anchors: one loss, one decoder, for any backbone, neck and heads."""
+"""The base class of detectors with anchors, for any backbone, neck and heads."""
 
 from collections.abc import Sequence
 from typing import Any, Unpack
@@ -16,27 +16,31 @@ from keras_det.losses.box_regression import make_box_loss
 from keras_det.losses.contract import check_class_loss
 from keras_det.models.detector import Detector
 from keras_det.targets import AnchorTargets, ATSSTargets
+from keras_det.types import Size, Tensor
 
 
 class AnchorDetector(Detector):
     """A detector that classifies and regresses a fixed set of anchors.
 
     Raw outputs: `{"class_logits": (batch, anchors, classes), "box_deltas": (batch, anchors, 4)}` in
-    float32; deltas are `(dx, dy, dw, dh)` without variances (`keras_det.boxes.encode_deltas`).
+    float32. Deltas are `(dx, dy, dw, dh)` without variances (`keras_det.boxes.encode_deltas`).
 
     Args:
         image_size: (height, width) of the network's input.
-        normalization: layer from pixels 0..255 to the backbone's input.
+        class_names: one name per class.
+        resize_mode: "letterbox", "stretch" or "mediapipe".
+        normalization: layer from pixels in 0..255 to the backbone's input.
         backbone: `keras.Model` from normalised images to a dict of levels.
         neck: layer from the backbone's levels to the pyramid that the heads see.
         class_head, box_head: layers from the pyramid to `(batch, anchors, outputs)`.
         anchor_generator: `AnchorGenerator` for the pyramid's levels.
-        matcher: `AnchorTargets`.
-        class_loss: loss of `(labels, logits)` per anchor, summed over classes.
-        box_loss: loss per anchor, summed over coordinates; of `(deltas, deltas)`, or of decoded
-            boxes where its attribute `inputs` is "boxes" (GIoU and its kin).
-        box_loss_weight: weight of the box loss beside the class loss.
+        matcher: `AnchorTargets` or `ATSSTargets`. None: `AnchorTargets()`.
+        class_loss: loss of `(labels, logits)` per anchor, summed over the classes.
+        box_loss: a name, or a loss per anchor, summed over the coordinates. It compares deltas, or
+            decoded boxes where its attribute `inputs` is "boxes" (GIoU, DIoU, CIoU).
+        box_loss_weight: weight of the box loss relative to the class loss.
         extra_positives: added to the number of positives that both losses are divided by.
+        name: name of the model.
     """
 
     LOSSES = ("class_loss", "box_loss")
@@ -44,7 +48,7 @@ class AnchorDetector(Detector):
     def __init__(
         self,
         *,
-        image_size: tuple[int, int],
+        image_size: Size,
         class_names: Sequence[str],
         resize_mode: str,
         normalization: Normalization,
@@ -55,7 +59,7 @@ class AnchorDetector(Detector):
         anchor_generator: AnchorGenerator,
         matcher: AnchorTargets | ATSSTargets | None = None,
         class_loss: keras.losses.Loss,
-        box_loss: keras.losses.Loss,
+        box_loss: str | keras.losses.Loss,
         box_loss_weight: float,
         extra_positives: float = 0.0,
         name: str | None = None,
@@ -81,22 +85,24 @@ class AnchorDetector(Detector):
         self.box_loss_weight = box_loss_weight
         self.extra_positives = extra_positives
 
-    def losses_of(self, targets: dict, raw: dict, sample_weight: Any = None) -> dict:
-        """The two losses of a batch and what they were divided by.
+    def losses_of(
+        self, targets: dict[str, Tensor], raw: dict[str, Any], sample_weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The two losses of a batch, and the number of positives per image.
 
-        RetinaNet section 4.1: class loss = focal summed / n, box loss = summed / n, total = class +
-        weight * box, with n = positives of the batch + `extra_positives`, at least 1.
+        RetinaNet section 4.1: class loss = focal loss summed / n, box loss = summed / n, total =
+        class + weight * box, with n = positives of the batch + `extra_positives`, at least 1.
 
         Args:
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
                 `(batch, max_boxes)`, -1 in empty slots.
             raw: the model's outputs.
-            sample_weight: `(batch,)`, at least 0, or None. An image of weight w counts as w copies
-                of it would: w multiplies its losses and its positives. None: 1 for every image.
+            sample_weight: `(batch,)`, at least 0, or None. An image of weight w counts like w
+                copies of it: w multiplies its losses and its positives. None: 1 for every image.
 
         Returns:
-            dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`; under
-            `tf.distribute` the share of this device of the first two, and its own positives.
+            dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`. Under
+            `tf.distribute` the losses are the share of this device, and the positives its own.
         """
         labels = ops.cast(targets["labels"], "int32")
         boxes = ops.cast(targets["boxes"], "float32")
@@ -108,7 +114,7 @@ class AnchorDetector(Detector):
             sample_weight = ops.cast(sample_weight, "float32")
             positive, counted = (x * sample_weight[:, None] for x in (positive, counted))
             images = ops.sum(sample_weight)
-        # Of the whole batch, however many devices share it: their gradients are summed.
+        # Of the whole batch, over all devices: their gradients are summed.
         num_positives = sum_over_replicas(ops.sum(positive))
         normalizer = ops.maximum(num_positives + self.extra_positives, 1.0)
         class_loss = self.class_loss(
@@ -126,21 +132,26 @@ class AnchorDetector(Detector):
         }
 
     @takes_settings(ANCHOR_SETTINGS)
-    def decoder(  # type: ignore[override]
-        self, exported: bool = False, **settings: Unpack[AnchorSettings]
-    ) -> Any:
+    def decoder(self, exported: bool = False, **settings: Unpack[AnchorSettings]) -> Any:
+        """Returns an `AnchorDecoder` for the model's image size.
+
+        Args:
+            exported: True gives a decoder of operators that TFLite and TF Serving have built in;
+                False the fastest one on this machine.
+            **settings: as in `decode`.
+        """
         make = TFAnchorDecoder if exported else inference_decoder
         return make(self.image_size, **settings)
 
     @takes_settings(ANCHOR_SETTINGS)
-    def decode(  # type: ignore[override]
-        self, raw: dict, decoder: Any = None, **settings: Unpack[AnchorSettings]
-    ) -> dict:
-        """Turns raw outputs into detections: top candidates, boxes, suppression.
+    def decode(
+        self, raw: dict[str, Any], decoder: Any = None, **settings: Unpack[AnchorSettings]
+    ) -> dict[str, Tensor]:
+        """Turns raw outputs into detections: chooses candidates, decodes boxes, suppresses.
 
         Args:
             raw: dict of `class_logits` `(batch, anchors, classes)` and `box_deltas`.
-            decoder: what `decoder` returned, which holds its settings. Default: made of the
+            decoder: a decoder that `decoder` returned, with its settings. None: one with the
                 settings given here.
             **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
                 `max_detections`, `class_agnostic`, `candidates`: see
@@ -153,7 +164,7 @@ class AnchorDetector(Detector):
         decoder = self.one_decoder(decoder, settings)
         return decoder(raw["class_logits"], raw["box_deltas"], self.anchors)
 
-    def class_variables(self) -> list:
+    def class_variables(self) -> list[keras.Variable]:
         outputs = self.class_head.num_anchors * self.num_classes
-        # Not the depthwise kernel of a separable prediction.
+        # The depthwise kernel of a separable prediction has no outputs per class.
         return [v for v in self.class_head.prediction.weights if v.shape[-1] == outputs]

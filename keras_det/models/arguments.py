@@ -1,4 +1,4 @@
-"""The arguments of a constructor, captured when it is called, to make the model again."""
+"""Captures the arguments of a constructor call, so that the model can be rebuilt from them."""
 
 import functools
 import inspect
@@ -12,15 +12,15 @@ NAMED = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
 
 
 class Arguments:
-    """What the constructor of a model was called with, from which it can be made again.
+    """The arguments that the constructor of a model was called with.
 
-    A constructor calls that of its base class, with arguments of its own choice. Those that count
-    are the outermost constructor's: `type(model)(**values)` makes the model again. What the inner
-    ones find out (names of classes, sizes) is kept where the outermost one takes it: as an argument
-    that it names, or, where it passes on `**kwargs`, as one that it leaves open.
+    `type(model)(**values)` builds the model again. A constructor calls the one of its base class
+    with arguments that it chooses itself; only those of the outermost constructor count. Values
+    that an inner constructor finds out, such as class names and sizes, are kept if the outermost
+    one accepts them: by name, or through `**kwargs` if it does not choose them itself.
 
     Attributes:
-        values: by name, defaults included.
+        values: the arguments by name, defaults included.
     """
 
     def __init__(self, signature: inspect.Signature, given: dict[str, Any]) -> None:
@@ -30,14 +30,14 @@ class Arguments:
         self._add(signature, _named(signature))
 
     def pass_on(self, signature: inspect.Signature, given: dict[str, Any]) -> None:
-        """The constructor of a base class is called with `given`."""
+        """Records that the constructor of a base class is called with `given`."""
         if self._passes_on:
-            # What a constructor on the way chooses itself is no argument of the outermost one.
+            # What an inner call chooses itself cannot be given to the outermost constructor.
             chosen = given.keys() - self.values.keys()
             self._add(signature, _named(signature) - chosen)
 
-    def _add(self, signature, names):
-        """Arguments `names` of a constructor can be given to the outermost one."""
+    def _add(self, signature: inspect.Signature, names: set[str]) -> None:
+        """Records that the outermost constructor accepts the arguments `names`."""
         defaults = {name: value for name, value in _defaults(signature).items() if name in names}
         self.values = {**defaults, **self.values}
         self._accepted |= names
@@ -45,18 +45,22 @@ class Arguments:
         self._passes_on = _takes_any(signature)
 
     def without(self, names: Iterable[str]) -> dict[str, Any]:
-        """The values, some of them left out; None where the constructor has another default."""
+        """The values without some of them; those have None where their default is not None."""
         kept = {name: value for name, value in self.values.items() if name not in names}
         return kept | {name: None for name in names if name in self._not_none}
 
     def accepts(self, name: str) -> bool:
+        """Whether the outermost constructor takes an argument of this name."""
         return name in self._accepted
 
 
-def capturing(init: Callable) -> Callable:
-    """An `__init__` that puts its arguments, as `Arguments`, into `self.__dict__["_captured"]`.
+def capturing(init: Callable[..., None]) -> Callable[..., None]:
+    """Wraps an `__init__`: its arguments go into `self.__dict__["_captured"]`, as `Arguments`.
 
     Signature and docstring stay as they are.
+
+    Args:
+        init: the `__init__` of a model class.
 
     Raises:
         TypeError: the signature has arguments without a name, which cannot be saved.
@@ -65,7 +69,7 @@ def capturing(init: Callable) -> Callable:
     _check_named(init, signature)
 
     @functools.wraps(init)
-    def constructor(self, *args, **kwargs):
+    def constructor(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             bound = signature.bind(self, *args, **kwargs)
         except TypeError:
@@ -73,46 +77,47 @@ def capturing(init: Callable) -> Callable:
         given = _flat(bound, signature)
         captured = self.__dict__.get("_captured")
         if captured is None:
-            # Past Keras' own attributes, which would take the parts for layers of the model.
+            # Not by `setattr`: Keras would track the parts as layers of the model.
             self.__dict__["_captured"] = Arguments(signature, given)
         else:
             captured.pass_on(signature, given)
         return init(self, *args, **kwargs)
 
     # Keras reads the parameters of `__init__` without looking through wrappers.
-    constructor.__signature__ = signature  # type: ignore[attr-defined]
-    return constructor
+    wrapped: Any = constructor
+    wrapped.__signature__ = signature
+    return wrapped
 
 
-def _check_named(init, signature):
+def _check_named(init: Callable[..., None], signature: inspect.Signature) -> None:
     unnamed = [p for p in _parameters(signature) if p.kind not in (*NAMED, Kind.VAR_KEYWORD)]
     if unnamed:
         raise TypeError(
             f"{init.__qualname__} must name its arguments, or take further ones as **kwargs: a "
-            f"model is saved as its arguments by name. Received: {unnamed[0]}. Write the names "
-            "out."
+            f"model is saved as its arguments by name. Received: {unnamed[0]}. Write out the "
+            "names."
         )
 
 
-def _parameters(signature):
+def _parameters(signature: inspect.Signature) -> list[inspect.Parameter]:
     return list(signature.parameters.values())[1:]  # without self
 
 
-def _named(signature):
+def _named(signature: inspect.Signature) -> set[str]:
     return {p.name for p in _parameters(signature) if p.kind in NAMED}
 
 
-def _takes_any(signature):
+def _takes_any(signature: inspect.Signature) -> bool:
     return any(p.kind is Kind.VAR_KEYWORD for p in _parameters(signature))
 
 
-def _defaults(signature):
+def _defaults(signature: inspect.Signature) -> dict[str, Any]:
     return {p.name: p.default for p in _parameters(signature) if p.default is not Kind.empty}
 
 
-def _flat(bound, signature):
-    """The arguments of a call by name, those of `**kwargs` among them."""
-    given = {}
+def _flat(bound: inspect.BoundArguments, signature: inspect.Signature) -> dict[str, Any]:
+    """The arguments of a call by name, including those of `**kwargs`."""
+    given: dict[str, Any] = {}
     for parameter in _parameters(signature):
         if parameter.kind is Kind.VAR_KEYWORD:
             given.update(bound.arguments.get(parameter.name, {}))
@@ -122,11 +127,11 @@ def _flat(bound, signature):
 
 
 def serialized(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments as plain values: objects become their configs, tuples lists."""
+    """Constructor arguments as plain values: objects become configs, tuples become lists."""
     return {name: _plain(value) for name, value in arguments.items()}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if hasattr(value, "get_config"):
         return keras.saving.serialize_keras_object(value)
     if isinstance(value, (list, tuple)):
@@ -135,7 +140,7 @@ def _plain(value):
 
 
 def deserialized(config: dict[str, Any], custom_objects: dict | None = None) -> dict[str, Any]:
-    """The inverse of `serialized`: new parts, with new weights."""
+    """The inverse of `serialized`: it creates new parts, with new weights."""
     return {
         name: keras.saving.deserialize_keras_object(value, custom_objects)
         if isinstance(value, dict) and "class_name" in value
@@ -145,10 +150,14 @@ def deserialized(config: dict[str, Any], custom_objects: dict | None = None) -> 
 
 
 def with_policy(config: Any, old: str, new: str) -> Any:
-    """A config in which every layer of policy `old` has policy `new`, float32 layers included.
+    """A copy of a config in which every layer with dtype policy `old` has the policy `new`.
 
-    A part handed over as an object was made under a policy of its own; a copy of the model for an
-    export in float32 must not keep its half precision.
+    A part that was given as an object has its own policy in the config. A float32 copy of the
+    model, made for an export, must not keep the half precision of such a part.
+
+    Args:
+        config: a config, or any value inside one.
+        old, new: names of dtype policies.
     """
     if isinstance(config, dict):
         is_policy = config.get("class_name") == "DTypePolicy"

@@ -1,5 +1,6 @@
-"""Arguments of Keras' `compile`, `fit`, `evaluate`, `predict` that a detector cannot obey."""
+"""Checks of the arguments of `compile`, `fit`, `evaluate` and `predict`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 from keras_det.boxes import check_ground_truth
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import suggest
+from keras_det.types import Tensor
 
 BATCH = (
     "A batch must be (images, targets) or (images, targets, sample_weight): images (batch, height, "
@@ -15,30 +17,30 @@ BATCH = (
     "pixels of the images, and `labels` (batch, max_boxes), 0-based, -1 in empty slots"
 )
 WEIGHTS = "`sample_weight` must hold one finite number of at least 0 for each image, shape (batch,)"
-# Arguments of `compile` that Keras would take and the model would not use: what does it here.
+# Arguments of `compile` that Keras accepts but a detector does not use, and what to use instead.
 NOT_COMPILED = {
-    "loss": "Give losses of your own to the constructor: `class_loss`, and `box_loss` where the "
-    "model has anchors.",
-    "loss_weights": "Give the weights to the constructor: `box_loss_weight` of a model with "
-    "anchors; `pull_weight`, `push_weight`, `offset_weight` of CornerNet.",
+    "loss": "Give your own losses to the constructor: `class_loss`, and `box_loss` if the model "
+    "has anchors.",
+    "loss_weights": "Give the weights to the constructor: `box_loss_weight` for a model with "
+    "anchors; `pull_weight`, `push_weight`, `offset_weight` for CornerNet.",
     "metrics": "For average precision call keras_det.training.evaluate(model, dataset), or give "
     "`fit` the callback keras_det.training.EvaluateAP(dataset).",
 }
 NOT_COMPILED["weighted_metrics"] = NOT_COMPILED["metrics"]
 CLASS_WEIGHT = (
     "`class_weight` must be left out: an image has objects of several classes. Received: "
-    "class_weight={value!r}. Give the model a class_loss with weights of its own: "
+    "class_weight={value!r}. Give the model a class_loss with class weights: "
     "keras_det.losses.SparseSigmoidFocalLoss(class_weights=[…]), one for each class."
 )
 
 
 def check_compile(arguments: dict[str, Any]) -> None:
-    """ValueError where `compile` got a loss or metrics."""
+    """Raises a ValueError if `compile` got a loss, loss weights or metrics."""
     for name, advice in NOT_COMPILED.items():
         value = arguments.get(name)
         if value is not None and not (isinstance(value, (list, tuple, dict)) and not value):
             raise ValueError(
-                f"`{name}` must be left out of `compile`: a detector's losses are its own. "
+                f"`{name}` must be left out of `compile`: a detector computes its own losses. "
                 f"Received: {name}={value!r}. {advice}"
             )
 
@@ -48,8 +50,11 @@ def check_data(name: str, x: Any, y: Any, sample_weight: Any, num_classes: int) 
 
     Args:
         name: name of the argument, for messages.
-        x, y, sample_weight: as `fit` and `evaluate` take them.
+        x, y, sample_weight: as in `fit` and `evaluate`.
         num_classes: number of classes of the model.
+
+    Raises:
+        ValueError: the data have another form, or the ground truth is wrong.
     """
     if isinstance(x, Pipeline):
         return
@@ -65,7 +70,7 @@ def check_data(name: str, x: Any, y: Any, sample_weight: Any, num_classes: int) 
 
 
 def check_targets(targets: Any) -> None:
-    """ValueError where the targets of a batch are not a dict of boxes and labels."""
+    """Raises a ValueError if the targets of a batch are not a dict of boxes and labels."""
     if isinstance(targets, dict) and {"boxes", "labels"} <= set(targets):
         return
     received = f"a dict of {sorted(targets)}" if isinstance(targets, dict) else _described(targets)
@@ -76,12 +81,12 @@ def check_targets(targets: Any) -> None:
     )
 
 
-def _described(value):
+def _described(value: Any) -> str:
     return "missing" if value is None else type(value).__name__
 
 
-def _conversion(value) -> str:
-    """How to make targets of what keras_cv, KerasHub and torchvision call them."""
+def _conversion(value: Any) -> str:
+    """How to convert targets from the form of keras_cv, KerasHub and torchvision."""
     if not isinstance(value, dict):
         return ""
     if "bounding_boxes" in value or "images" in value:
@@ -93,12 +98,11 @@ def _conversion(value) -> str:
     other = next((name for name in ("classes", "class_ids", "category_ids") if name in value), None)
     if other:
         return f" Rename `{other}` to `labels`; empty slots are -1, the first class is 0."
-    near = suggest("labels", value) or suggest("boxes", value)
-    return near
+    return suggest("labels", value) or suggest("boxes", value)
 
 
-def _check_spec(name, spec):
-    """Checks what a `tf.data.Dataset` says of its batches."""
+def _check_spec(name: str, spec: Any) -> None:
+    """Checks the `element_spec` of a `tf.data.Dataset`."""
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         received = f"a dict of {sorted(spec)}" if isinstance(spec, dict) else f"{spec}"
         raise ValueError(f"{BATCH}. Received: {name} of {received}.{_conversion(spec)}")
@@ -106,21 +110,22 @@ def _check_spec(name, spec):
     if len(spec) == 3:
         rank = getattr(getattr(spec[2], "shape", None), "rank", 1)
         if isinstance(spec[2], (dict, tuple, list)) or rank not in (None, 1):
-            raise ValueError(f"{WEIGHTS}. Received: {spec[2]}. Give the weights of whole images.")
+            raise ValueError(f"{WEIGHTS}. Received: {spec[2]}. Give one weight for each image.")
 
 
-def _is_array(value):
+def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or (hasattr(value, "shape") and hasattr(value, "dtype"))
 
 
-def _check_arrays(targets, num_classes):
+def _check_arrays(targets: dict[str, Any], num_classes: int) -> None:
+    """Checks the shapes and values of boxes and labels that are NumPy arrays."""
     labels = targets["labels"]
     if not isinstance(labels, np.ndarray):
         return
     if labels.ndim != 2 or np.shape(targets["boxes"]) != (*labels.shape, 4):
         raise ValueError(
             f"{BATCH}. Received: boxes of shape {np.shape(targets['boxes'])}, labels of shape "
-            f"{labels.shape}. Fill the slots of images with fewer objects with label -1."
+            f"{labels.shape}. For images with fewer objects, fill the empty slots with label -1."
         )
     for i, (boxes, row) in enumerate(zip(targets["boxes"], labels, strict=True)):
         try:
@@ -130,7 +135,7 @@ def _check_arrays(targets, num_classes):
 
 
 def check_weights(sample_weight: Any, num_images: int) -> None:
-    """ValueError where weights are not one finite number of at least 0 for each image."""
+    """Raises a ValueError if weights are not one finite number >= 0 for each image."""
     try:
         values = np.asarray(sample_weight, "float64")
     except (TypeError, ValueError):
@@ -138,30 +143,36 @@ def check_weights(sample_weight: Any, num_images: int) -> None:
     if values.shape != (num_images,):
         shape = values.shape if values.size else type(sample_weight).__name__
         raise ValueError(
-            f"{WEIGHTS}. Received: {shape} for {num_images} images. For classes see "
+            f"{WEIGHTS}. Received: {shape} for {num_images} images. For weights of classes, see "
             "keras_det.losses.SparseSigmoidFocalLoss(class_weights=[…])."
         )
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         first = int(np.argmax(wrong))
         raise ValueError(
-            f"{WEIGHTS}. Received: {values[first]} for image {first}. 0 leaves an image out."
+            f"{WEIGHTS}. Received: {values[first]} for image {first}. Use 0 to ignore an image."
         )
 
 
-def weights_of_batch(sample_weight: Any) -> Any:
-    """The weights of a batch as `(batch,)` float32, checked as far as a graph can.
+def weights_of_batch(sample_weight: Tensor | dict[str, Tensor]) -> Tensor:
+    """The weights of a batch as `(batch,)` float32, checked as far as possible in a graph.
 
-    Keras hands over a dict with the targets' keys where `sample_weight` was an array.
+    Args:
+        sample_weight: `(batch,)`, or a dict with the keys of the targets: Keras passes such a dict
+            if `sample_weight` was an array.
+
+    Raises:
+        ValueError: the weights have another shape. Under TensorFlow, a negative weight raises
+            TensorFlow's own error when the graph runs.
     """
     if isinstance(sample_weight, dict):
         sample_weight = sample_weight["labels"]
     weights = keras.ops.cast(keras.ops.convert_to_tensor(sample_weight), "float32")
-    if len(weights.shape) == 2 and weights.shape[1] == 1:  # as Keras reshapes some
+    if len(weights.shape) == 2 and weights.shape[1] == 1:  # Keras adds an axis to some weights.
         weights = weights[:, 0]
     if len(weights.shape) != 1:
         raise ValueError(
-            f"{WEIGHTS}. Received: shape {tuple(weights.shape)}. Give the weights of whole images."
+            f"{WEIGHTS}. Received: shape {tuple(weights.shape)}. Give one weight for each image."
         )
     if keras.backend.backend() != "tensorflow":
         return weights
@@ -172,79 +183,88 @@ def weights_of_batch(sample_weight: Any) -> Any:
 
 
 def check_stream(function: str, x: Any, given: dict[str, Any]) -> None:
-    """ValueError where an argument is about arrays and the data are a stream of batches.
+    """Raises a ValueError for an argument that is for arrays only, if the data are a stream.
 
     Args:
         function: name of the method, for messages.
         x: the data.
-        given: the arguments that a stream cannot obey, None where they were not given.
+        given: the arguments that are for arrays only, by name; None if they were not given.
     """
     if x is None or _is_array(x) or isinstance(x, (list, tuple, dict)):
         return
     own = isinstance(x, Pipeline)
     places = {
-        "y": "The stream yields the targets.",
+        "y": "The stream itself yields the targets.",
         "batch_size": "Pipeline(…, batch_size=…) sets it."
         if own
-        else "The stream yields whole batches.",
-        "shuffle": "`fit` shuffles a pipeline, anew every epoch."
+        else "The stream itself yields whole batches.",
+        "shuffle": "`fit` shuffles a pipeline in every epoch."
         if own
         else "Shuffle the stream itself.",
         "sample_weight": "Pipeline(…, sample_weight=…) takes one weight for each image."
         if own
         else "Yield (images, targets, sample_weight).",
         "validation_split": "Load a part of the data set as validation_data.",
-        "validation_batch_size": "It is for arrays; give `validation_data` its own batch size.",
+        "validation_batch_size": "It is for arrays: the validation stream has its own batch size.",
     }
     for name, value in given.items():
-        # Of a PyDataset Keras shuffles the batches.
+        # Keras shuffles the batches of a PyDataset.
         obeyed = name == "shuffle" and isinstance(x, keras.utils.PyDataset)
         if value is not None and not obeyed:
             raise ValueError(
-                f"`{name}` must be left out of `{function}` where the data are a stream of batches "
+                f"`{name}` must be left out of `{function}` if the data are a stream of batches "
                 f"({type(x).__name__}). Received: {name}={_short(value)}. {places[name]}"
             )
 
 
-def _short(value):
+def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) < 60 else f"{type(value).__name__} of {getattr(value, 'shape', '')}"
 
 
 def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
-    """ValueError where a `tf.data.Dataset` of known length ends in the middle of an epoch.
+    """Raises a ValueError if a stream certainly ends before the training does.
+
+    That is a `tf.data.Dataset` of known length that ends in the middle of an epoch, or a generator
+    that several epochs would each have to exhaust.
 
     Args:
         x: the data.
-        steps_per_epoch: batches per epoch, None for a whole pass.
-        epochs: epochs to come.
+        steps_per_epoch: batches per epoch; None for a whole pass.
+        epochs: number of epochs to train.
     """
+    if not steps_per_epoch and epochs > 1 and isinstance(x, Iterator):
+        raise ValueError(
+            "A generator gives its batches only once, so it can end only one epoch. Received: a "
+            f"generator, epochs={epochs}, no steps_per_epoch. Give `fit` steps_per_epoch and an "
+            "endless generator, or a tf.data.Dataset, which starts again."
+        )
     if not steps_per_epoch or not hasattr(x, "cardinality"):
         return
     length = int(x.cardinality())
-    # Keras begins again where a stream ends with an epoch.
+    # Where a stream ends together with an epoch, Keras starts it again.
     if 0 <= length < steps_per_epoch * epochs and length % steps_per_epoch:
         raise ValueError(
             "A stream must have steps_per_epoch batches for every epoch. Received: "
             f"{length} batches for {epochs} epochs of {steps_per_epoch}. Add `.repeat()`, or leave "
-            "out steps_per_epoch: an epoch is one pass then."
+            "out steps_per_epoch: then an epoch is one pass."
         )
 
 
 class WholeEpochs(keras.callbacks.Callback):
-    """Stops a training whose stream ended before the epoch did, instead of logging losses of 0."""
+    """Raises a ValueError if the stream ends before the epoch; Keras would log losses of 0."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.steps = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps = batch + 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         expected = self.params.get("steps") or 1
         if self.steps < expected and not self.model.stop_training:
             raise ValueError(
@@ -254,8 +274,13 @@ class WholeEpochs(keras.callbacks.Callback):
             )
 
 
-def with_whole_epochs(callbacks: Any, model: Any) -> Any:
-    """The callbacks of `fit` with `WholeEpochs` before them."""
+def with_whole_epochs(callbacks: Any, model: keras.Model) -> Any:
+    """The callbacks of `fit`, with `WholeEpochs` before them.
+
+    Args:
+        callbacks: None, a callback, a list of them, or a `keras.callbacks.CallbackList`.
+        model: the model that is trained.
+    """
     first = WholeEpochs()
     if isinstance(callbacks, keras.callbacks.CallbackList):
         first.set_model(model)
@@ -264,3 +289,26 @@ def with_whole_epochs(callbacks: Any, model: Any) -> Any:
         return callbacks
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
     return [first, *(each for each in others if each is not None)]
+
+
+def with_open_batch(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs of a step, with a batch size that TensorFlow reads from the batch itself.
+
+    In a graph, TensorFlow takes a fixed batch size for a constant. Keras weights the losses in its
+    logs by the batch size, and would then also count a batch that never came, at the end of a
+    stream of unknown length: every logged loss would be n / (n + 1) of the true one.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return inputs
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return inputs
+
+    def opened(value: Any) -> Any:
+        if not isinstance(value, tf.Tensor) or not value.shape.rank:
+            return value
+        shape = [None, *value.shape[1:]]
+        return tf.raw_ops.PlaceholderWithDefault(input=value, shape=shape)
+
+    return keras.tree.map_structure(opened, inputs)

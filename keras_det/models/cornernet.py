@@ -3,21 +3,12 @@
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_det.backbones.hourglass import HOURGLASSES, find_hourglass, hourglass
-from keras_det.data.image import as_image
-from keras_det.decode import (
-    CornerDecoder,
-    TFCornerDecoder,
-    inference_decoder,
-    takes_settings,
-)
-from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
+from keras_det.backbones.hourglass import HOURGLASSES, Hourglass, find_hourglass, hourglass
 from keras_det.errors import DataError
 from keras_det.heads.corner_head import CORNERS, CornerHead
 from keras_det.layers.center_padding import CenterPadding, padded_size
@@ -26,8 +17,7 @@ from keras_det.layers.normalization import Normalization
 from keras_det.layers.replicas import sum_over_replicas
 from keras_det.losses.contract import check_class_loss
 from keras_det.losses.corner import CornerFocalLoss, offset_loss, pull_push
-from keras_det.models.compiled import compiled
-from keras_det.models.detector import Detector
+from keras_det.models.corner_detector import CornerDetector
 from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
     check_class_names,
@@ -37,37 +27,38 @@ from keras_det.models.parts import (
 )
 from keras_det.optimizers import AdamW, WarmupThenDrops
 from keras_det.targets.corner_targets import CornerTargets
+from keras_det.types import ImageSize, Size, Tensor
+from keras_det.weights import LoadReport
 from keras_det.weights.common.coco_classes import COCO_CLASSES
 from keras_det.weights.cornernet.load import load_cornernet
 
-# Square sides of training, whose maps halve without a rest.
+# Square sides for training. The network needs no padding for them.
 IMAGE_SIZES = {"hourglass104": 511, "hourglass52": 511, "tiny": 255}
 STRIDE = 4
-# A part of the computation that padding may add without a word.
+# Padding that adds a larger share to the computation causes a warning.
 PADDING_ALLOWED = 0.1
-DETECT_SETTINGS = {**CORNER_SETTINGS, "flip": False}
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
-class CornerNet(Detector):
-    """CornerNet: stacked hourglasses, and for both corners of a box heat maps that meet in pairs.
+class CornerNet(CornerDetector):
+    """CornerNet: stacked hourglasses with heat maps for two corners of each box.
 
-    As published: every hourglass is trained (intermediate supervision), the last one detects; at
+    As published, every hourglass is trained (intermediate supervision) and the last one detects; at
     inference the heads of the others are not computed. The loss, averaged over the hourglasses, is
 
         focal(heat maps) + pull_weight * pull + push_weight * push + offset_weight * offsets
 
-    (equations 1 to 5), both kinds of corners together. Focal is divided by the corners of the
-    batch, offsets by its objects, pull and push by the objects (pairs) of each image and summed
-    over the batch, as in the original code.
+    (equations 1 to 5), for both kinds of corners together. As in the original code, focal is
+    divided by the corners of the batch, and offsets by its objects. Pull and push are divided by
+    the objects (pairs) of each image and summed over the batch.
 
     Raw outputs: dict, each float32 `(batch, height, width, n)` with stride 4: `top_left_heatmaps`,
     `bottom_right_heatmaps` (logits, n = classes), `top_left_embeddings`, `bottom_right_embeddings`
-    (n = 1), `top_left_offsets`, `bottom_right_offsets` (n = 2, x and y in cells). Called with
-    `training=True` also "intermediate": the same of the other hourglasses, a list.
+    (n = 1), `top_left_offsets`, `bottom_right_offsets` (n = 2, x and y in cells). With
+    `training=True` the dict also has "intermediate", a list of such dicts of the other hourglasses.
 
-    The network pads images to `side | 127` pixels (`| 31` for "tiny"), centred, in black, as the
-    original does; sides such as 511 or 383 need none.
+    As in the original, the network pads images to `side | 127` pixels (`| 31` for "tiny") with
+    black; the image is centred. Sides such as 511 or 383 need no padding.
 
     Args:
         variant: "hourglass104" as published, "hourglass52" (one of its two stacks), "tiny", or a
@@ -77,18 +68,19 @@ class CornerNet(Detector):
         image_size: int or (height, width), at least 32 pixels. Default: 511, for "tiny" 255.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does.
-        weights: None, or a path: `.keras`, `.weights.h5` or preset of the same network, whose
+        weights: None, or a path: a `.keras`, `.weights.h5` or preset of the same network, whose
             classes of the same name keep their predictions, or the checkpoint of the authors
             (`.pkl`).
-        freeze: "none" or "backbone": what stays as it is in training, batch-norm statistics
-            included. `model.freeze` changes it later.
-        normalization: of the pixels. "auto": the original's, in the order blue, green, red.
-        corner_pooling: bool. False leaves corner pooling out, for comparison.
+        freeze: "none" or "backbone": the parts that are frozen in training, with their batch-norm
+            statistics. `model.freeze` changes it later.
+        normalization: how pixels are normalised, a name, None or a `Normalization`. "auto": as in
+            the original, in the order blue, green, red.
+        corner_pooling: bool. False builds the network without corner pooling, for comparison.
         targets: `CornerTargets`. Default: the original's, Gaussians of IoU 0.3.
         class_loss: `CornerFocalLoss`, with `alpha` and `beta` of your own.
         pull_weight, push_weight, offset_weight: weights of these losses.
-        remat: bool. True computes the inside of every block again in the backward pass (gradient
-            checkpointing): a third more time, about half the activations' memory.
+        remat: bool. True recomputes the inside of every block in the backward pass (gradient
+            checkpointing). It takes a third more time and about half the memory for activations.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
         name: name of the model.
     """
@@ -98,15 +90,13 @@ class CornerNet(Detector):
     variants = HOURGLASSES
     stride = STRIDE
     image_sizes = IMAGE_SIZES
-    decoder_settings = CORNER_SETTINGS
-    detect_settings = DETECT_SETTINGS
 
     def __init__(
         self,
-        variant: str | Sequence = "hourglass104",
+        variant: str | Hourglass | Sequence[Any] = "hourglass104",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
-        image_size: int | tuple[int, int] | None = None,
+        image_size: ImageSize | None = None,
         resize_mode: str = "letterbox",
         weights: str | os.PathLike | None = None,
         freeze: str = "none",
@@ -149,7 +139,6 @@ class CornerNet(Detector):
         self.class_loss = check_class_loss(
             class_loss or CornerFocalLoss(), self.num_classes, "corners"
         )
-        self._padded_network = None
         self.weights_of_losses = (pull_weight, push_weight, offset_weight)
         if weights is not None:
             self.start_from(weights)
@@ -157,10 +146,12 @@ class CornerNet(Detector):
 
     @property
     def input_spec(self) -> keras.InputSpec:
-        # Any size: the network pads, and its layers take what they are given.
+        # Images of any size: the network pads them.
         return keras.InputSpec(shape=(None, None, None, 3))
 
-    def call(self, images: Any, training: bool | None = None, mask: Any = None) -> dict:
+    def call(
+        self, images: Tensor, training: bool | None = None, mask: Any = None
+    ) -> dict[str, Any]:
         x = self.normalization(self.padding(images))
         features = self.backbone(x, training=training)
         found = [
@@ -172,20 +163,22 @@ class CornerNet(Detector):
             return {**found[-1], "intermediate": found[:-1]}
         return found[-1]
 
-    def losses_of(self, targets: dict, raw: dict, sample_weight: Any = None) -> dict:
-        """The parts of the loss of a batch, weighted, averaged over the hourglasses.
+    def losses_of(
+        self, targets: dict[str, Tensor], raw: dict[str, Any], sample_weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted parts of the loss of a batch, averaged over the hourglasses.
 
         Args:
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
                 `(batch, max_boxes)`, -1 in empty slots.
-            raw: what the model returns, with "intermediate" or without.
-            sample_weight: `(batch,)`, at least 0, or None. An image of weight w counts as w copies
-                of it would: w multiplies its losses, its objects and its corners. None: 1.
+            raw: the model's outputs, with or without "intermediate".
+            sample_weight: `(batch,)`, at least 0, or None. An image of weight w counts like w
+                copies of it: w multiplies its losses, its objects and its corners. None: 1.
 
         Returns:
             dict of scalars `class_loss`, `pull_loss`, `push_loss`, `offset_loss`,
-            `positives_per_image` (objects); under `tf.distribute` the share of this device, and its
-            own objects.
+            `positives_per_image` (objects). Under `tf.distribute` the losses are the share of this
+            device, and the objects its own.
         """
         labels = ops.cast(targets["labels"], "int32")
         boxes = ops.cast(targets["boxes"], "float32")
@@ -222,10 +215,12 @@ class CornerNet(Detector):
         }
         return {**losses, "positives_per_image": ops.divide_no_nan(objects, images)}
 
-    def _losses_of_stack(self, wanted, counts, raw):
-        """Focal, pull, push and offset loss of one hourglass, not weighted.
+    def _losses_of_stack(
+        self, wanted: dict[str, Tensor], counts: dict[str, Tensor], raw: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Focal, pull, push and offset loss of one hourglass, without their weights.
 
-        `counts` are those of the whole batch: objects, and cells that are corners of each kind.
+        `counts` holds numbers of the whole batch: objects, and cells that are corners of each kind.
         """
         mask, embeddings, weight = wanted["mask"], [], wanted.get("sample_weight")
         per_cell = None if weight is None else weight[:, None, None]
@@ -243,56 +238,25 @@ class CornerNet(Detector):
                 counts["objects"],
                 weight,
             )
-        pull, push = pull_push(*embeddings, mask, weight)
+        top_left, bottom_right = embeddings
+        pull, push = pull_push(top_left, bottom_right, mask, weight)
         return focal, pull, push, offsets
-
-    @takes_settings(CORNER_SETTINGS)
-    def decoder(  # type: ignore[override]
-        self,
-        exported: bool = False,
-        image_size: tuple[int, int] | None = None,
-        **settings: Unpack[CornerSettings],
-    ):
-        image_size = self.image_size if image_size is None else image_size
-        padded = padded_size(image_size, self.padding.divisor)
-        if exported:
-            return TFCornerDecoder(image_size, padded, **settings)
-        return inference_decoder(image_size, decoder=CornerDecoder, padded_size=padded, **settings)
-
-    @takes_settings(CORNER_SETTINGS)
-    def decode(  # type: ignore[override]
-        self, raw: dict, decoder: Any = None, **settings: Unpack[CornerSettings]
-    ) -> dict:
-        """Turns raw outputs into detections: corners, pairs, suppression.
-
-        Args:
-            raw: dict of maps, the network's outputs.
-            decoder: what `decoder` returned, which holds its settings. Default: made of the
-                settings given here.
-            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
-                `max_detections`, `class_agnostic`, `corner_top_k`, `embedding_threshold`,
-                `peak_window`: see `keras_det.decode.CornerDecoder`.
-
-        Returns:
-            dict `boxes` `(batch, max_detections, 4)` xyxy in pixels of the network input, clipped
-            to it, `scores`, `labels`, `num_detections`.
-        """
-        return self.one_decoder(decoder, settings)(raw)
 
     @classmethod
     def published_optimizer(
         cls, batch_size: int, steps: int, warmup_steps: int | None = None
     ) -> keras.optimizers.Optimizer:
-        """Adam as the original trains; for its arguments see `training.recipes.published`.
+        """Adam as in the original training. Arguments: see `training.recipes.published`.
 
-        Rate 2.5e-4 for 49 images, here with the square root of the batch size; divided by 10 after
-        nine tenths of the steps (450,000 of 500,000); no warm-up by default, no decay.
+        The rate is 2.5e-4 for 49 images; here it is scaled with the square root of the batch size.
+        It is divided by 10 after nine tenths of the steps (450,000 of 500,000). By default there is
+        no warm-up. There is no weight decay.
         """
         rate = 2.5e-4 * (batch_size / 49.0) ** 0.5
         schedule = WarmupThenDrops(rate, [steps * 9 // 10], warmup_steps or 0)
         return AdamW(schedule, weight_decay=0.0)
 
-    def class_variables(self) -> list:
+    def class_variables(self) -> list[keras.Variable]:
         names = [f"{corner}_heatmaps" for corner in CORNERS]
         return [
             variable
@@ -302,83 +266,20 @@ class CornerNet(Detector):
             for variable in prediction.weights
         ]
 
-    detect_function = takes_settings(DETECT_SETTINGS)(Detector.detect_function)
-    predict = takes_settings(CORNER_SETTINGS)(Detector.predict)
-
-    @takes_settings(CORNER_SETTINGS)
-    def detect(  # type: ignore[override]
-        self,
-        images,
-        batch_size: int = 8,
-        flip: bool = False,
-        original_size: bool = False,
-        **settings: Unpack[CornerSettings],
-    ) -> dict | list[dict]:
-        """Finds objects in images of any size.
-
-        Args:
-            images: one image or a list: uint8 array `(height, width, 3)` RGB, a path, or the
-                encoded bytes of a JPEG, PNG, BMP or WebP; or an array of a batch.
-            batch_size: images that go through the network together.
-            flip: bool. True looks at each image and at its mirror image, as the published results
-                do: twice the time.
-            original_size: bool. True does not resize, as the published results do not: images go
-                through the network one by one, padded to `side | 127` pixels, for each of which
-                sizes it is compiled once.
-            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
-                `max_detections`, `class_agnostic`, `corner_top_k`, `embedding_threshold` and
-                `peak_window` of the decoder.
-
-        Returns:
-            As of the other detectors: dict, or a list of dicts, in pixels of the original image.
-        """
-        chosen = {"flip": flip, "original_size": original_size}
-        chosen = {name: True for name, value in chosen.items() if value}
-        return self._detect(images, batch_size, {**settings, **chosen})
-
-    def _detect_batch(self, images, settings):
-        if "original_size" not in settings:
-            return super()._detect_batch(images, settings)
-        settings = {name: settings[name] for name in settings if name != "original_size"}
-        return [self._detect_unresized(image, **settings) for image in images]
-
-    def _detect_unresized(self, image, flip=False, **settings):
-        image = as_image(image)
-        size = image.shape[:2]
-        views = np.stack([image, image[:, ::-1]] if flip else [image])
-        if self._padded_network is None:
-            self._padded_network = compiled(self, lambda raw: raw)
-        raw = self._padded_network(self.padding.padded(views))
-        # Decoded outside the compiled function: images of many sizes share few padded ones.
-        decoder = self.decoder(image_size=size, **settings)
-        found = _decode_views(decoder, raw) if flip else decoder(raw)
-        found = {key: ops.convert_to_numpy(value) for key, value in found.items()}
-        return self.to_original(0, found, (1.0, 1.0, 0.0, 0.0), image.shape)
-
-    def _compiled_detection(self, flip=False, **settings):
-        if not flip:
-            return super()._compiled_detection(**settings)
-        decoder = self.decoder(**settings)
-
-        def both(images):
-            return ops.concatenate([images, ops.flip(images, axis=2)])
-
-        return compiled(self, lambda raw: _decode_views(decoder, raw), prepare=both)
-
-    def _load_public(self, weights, partial=False):
+    def _load_public(self, weights: Any, partial: bool = False) -> LoadReport:
         if weights in ("imagenet", "coco"):
             raise DataError(
-                "CornerNet was trained from random weights, and its authors' checkpoint lies where "
-                f"no program may fetch it. Received: weights={weights!r} for {self.name}. Follow "
-                "the link in the README of princeton-vl/CornerNet on GitHub and give the path of "
-                "the file."
+                "`weights` of a CornerNet must be a path: it was trained from random weights, and "
+                "its authors' checkpoint cannot be fetched by a program. Received: "
+                f"weights={weights!r} for {self.name}. Download the checkpoint by the link in the "
+                "README of princeton-vl/CornerNet on GitHub, and give the path of the file."
             )
         return load_cornernet(self, weights, partial=partial)
 
     @classmethod
     def from_checkpoint(
         cls,
-        variant: str | Sequence,
+        variant: str | Hourglass | Sequence[Any],
         path: str | os.PathLike,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
@@ -389,13 +290,14 @@ class CornerNet(Detector):
 
         Args:
             variant: as in the constructor, "hourglass104" for the public file.
-            path: what `keras_det.weights.load_cornernet` reads.
+            path: a checkpoint that `keras_det.weights.load_cornernet` reads.
             num_classes, class_names: the classes to train. Default: COCO's 80 with their names.
-            partial: accept a file that does not hold every variable.
+            partial: True accepts a file that does not hold every variable.
             **kwargs: further arguments of the constructor: `image_size`, `freeze`, `dtype` ….
 
         Returns:
-            `CornerNet`; `model.load_report` says what was loaded, skipped and why, and missing.
+            `CornerNet`. `model.load_report` says which variables were loaded, which were skipped
+            and why, and which are missing.
 
         Raises:
             DataError: the file is missing, damaged, or of another network.
@@ -407,26 +309,20 @@ class CornerNet(Detector):
         return model
 
 
-def _decode_views(decoder, raw):
-    """Detections from raw outputs of a batch of images, followed by their mirror images."""
-    halves = {name: ops.split(value, 2) for name, value in raw.items()}
-    return decoder.with_flipped(*({name: half[i] for name, half in halves.items()} for i in (0, 1)))
-
-
-def _at(maps, cells):
-    """`(batch, height, width, n)` at cells `(batch, k)`: `(batch, k, n)`."""
+def _at(maps: Tensor, cells: Tensor) -> Tensor:
+    """The values `(batch, k, n)` of maps `(batch, height, width, n)` at cells `(batch, k)`."""
     _, height, width, channels = maps.shape
     return gather_rows(ops.reshape(maps, (-1, height * width, channels)), cells)
 
 
-def _check_padding(image_size, divisor):
-    """Warns where the network computes much more than the image."""
+def _check_padding(image_size: Size, divisor: int) -> None:
+    """Warns where padding makes the network compute much more."""
     padded = padded_size(image_size, divisor)
     share = padded[0] * padded[1] / (image_size[0] * image_size[1]) - 1.0
     if share > PADDING_ALLOWED:
         fitting = tuple(max(divisor, (side + 1) // divisor * divisor) - 1 for side in image_size)
         warnings.warn(
-            f"image_size={tuple(image_size)} is padded to {padded}, {share:.0%} more to compute. "
+            f"image_size={tuple(image_size)} is padded to {padded}: {share:.0%} more to compute. "
             f"image_size={fitting} needs no padding.",
             stacklevel=4,
         )

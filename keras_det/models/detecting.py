@@ -1,73 +1,89 @@
-"""A detector that finds objects: decoding, and the way back to the original image."""
+"""The part of a detector that detects: decoding, and boxes in pixels of the original image."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias, Unpack, overload
 
 import keras
 import numpy as np
 
 from keras_det.data.image import as_image
-from keras_det.data.resize import RESIZE_MODES, Transform, resize_image
+from keras_det.data.resize import Transform, resize_image
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
 from keras_det.models.compiled import compiled
 from keras_det.models.saving import SavedDetector
+from keras_det.names import RESIZE_MODES
+from keras_det.types import Size, Tensor
+
+# An image: pixels `(height, width, 3)` uint8 RGB, a path, or the encoded bytes of a file.
+Image: TypeAlias = np.ndarray | str | os.PathLike | bytes
+# An image file, as a path or as bytes. (An array may be one image or a batch.)
+ImageFile: TypeAlias = str | os.PathLike | bytes
+# Several images.
+Images: TypeAlias = list[Any] | tuple[Any, ...]
+# The objects found in one image, as `DetectingModel.detect` describes them.
+Detections: TypeAlias = dict[str, Any]
 
 
 class DetectingModel(SavedDetector):
-    """A functional model from images to raw outputs that knows its classes, and detects.
+    """A functional model from images to raw outputs that can turn them into detections.
 
-    Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
-    and `detect` (pixels of the original image).
+    Calling the model gives raw outputs. `predict` gives detections in pixels of the network input,
+    `detect` in pixels of the original image.
     """
 
-    # Names and defaults of what `decoder`, `decode` and `predict` take, and `detect` and
-    # `detect_function`.
+    # Names and defaults of the settings: the first of `decoder`, `decode` and `predict`, the second
+    # of `detect` and `detect_function`.
     decoder_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
     detect_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
 
-    def _describe(self, class_names, image_size, resize_mode):
-        """Keeps what a saved model must know beside its weights."""
+    def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
+        """Sets what a model must know beside its weights: classes, image size, resize mode."""
         if resize_mode not in RESIZE_MODES:
             raise ValueError(
                 f"`resize_mode` must be one of {RESIZE_MODES}. Received: {resize_mode!r}. "
-                "Letterbox keeps the aspect ratio; stretch is what MediaPipe does on a phone."
+                "Letterbox keeps the aspect ratio, stretch does not; mediapipe stretches and "
+                "samples as MediaPipe does."
             )
         self.class_names = list(class_names)
         self.num_classes = len(self.class_names)
-        self.resize_policy = {"mode": resize_mode, "size": tuple(image_size)}
-        self._compiled_detect = {}
+        self.resize_policy: dict[str, Any] = {"mode": resize_mode, "size": tuple(image_size)}
         self._keep(
             class_names=self.class_names,
             image_size=self.image_size,
             dtype=self.dtype_policy.name,
             name=self.name,
         )
-        self._compiled_detect: dict[str, Any] = {}
-        # Decoder of `predict`, and the settings it was made of.
+        # The function that `detect_function` has compiled for each set of settings.
+        self._compiled_detect: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {}
+        # The settings of the last `predict`, as text, and the decoder made from them.
         self._predicting: tuple[str, Any] = ("", None)
 
     @property
-    def image_size(self) -> tuple[int, int]:
+    def image_size(self) -> Size:
         """(height, width) of the network's input in pixels."""
         return self.resize_policy["size"]
 
-    def decoder(self, exported: bool = False, **settings: Any) -> Any:
-        """What turns raw outputs into detections; see the subclass.
+    def decoder(self, exported: bool = False, *args: Any, **settings: Any) -> Any:
+        """Returns an object that turns raw outputs into detections; see the subclass.
 
         Args:
-            exported: True for the one whose operators TFLite and TF Serving have built in; False
-                for the fastest one here.
+            exported: True gives a decoder of operators that TFLite and TF Serving have built in;
+                False the fastest one on this machine.
+            *args: further arguments of the subclass.
             **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
-                `max_detections`, `class_agnostic` and the subclass' own.
+                `max_detections`, `class_agnostic` and those of the subclass.
         """
         raise TypeError(f"{type(self).__name__} does not define `decoder`. Override it.")
 
-    def decode(self, raw, decoder=None, **settings: Any) -> dict:
+    def decode(
+        self, raw: dict[str, Any], decoder: Any = None, *args: Any, **settings: Any
+    ) -> dict[str, Tensor]:
         """Turns raw outputs into detections; see the subclass."""
         raise TypeError(f"{type(self).__name__} does not define `decode`. Override it.")
 
     def one_decoder(self, decoder: Any, settings: Mapping[str, Any]) -> Any:
-        """The decoder given, or one of these settings; ValueError where both are given."""
+        """Returns the given decoder, or one with these settings; ValueError if both are given."""
         if decoder is not None and settings:
             raise ValueError(
                 "A decoder holds its settings: give `decoder` or settings, not both. Received: "
@@ -75,23 +91,38 @@ class DetectingModel(SavedDetector):
             )
         return decoder or self.decoder(**settings)
 
-    def predict_step(self, *inputs):
+    def predict_step(self, *inputs: Any) -> Any:
         decoder, found = self._predicting[1], super().predict_step(*inputs)
-        if keras.backend.backend() == "jax":  # which hands the model's state through
+        if keras.backend.backend() == "jax":  # JAX returns the model's state too.
             return self.decode(found[0], decoder), found[1]
         return self.decode(found, decoder)
 
     def _predict_with(self, settings: Mapping[str, Any]) -> None:
-        """Makes the next `predict` decode with these settings."""
+        """Sets the settings with which the next `predict` decodes."""
         key = repr(sorted(settings.items()))
         if key != self._predicting[0]:
             self._predicting = (key, self.decoder(**settings))
             self.predict_function = None
 
+    @overload
+    def detect(
+        self, images: ImageFile, batch_size: int = 8, **settings: Unpack[DecoderSettings]
+    ) -> Detections: ...
+    @overload
+    def detect(
+        self, images: Images, batch_size: int = 8, **settings: Unpack[DecoderSettings]
+    ) -> list[Detections]: ...
+    @overload
+    def detect(
+        self, images: np.ndarray, batch_size: int = 8, **settings: Unpack[DecoderSettings]
+    ) -> Any: ...
     @takes_settings(ANCHOR_SETTINGS, "detect_settings")
     def detect(
-        self, images, batch_size: int = 8, **settings: Unpack[DecoderSettings]
-    ) -> dict | list[dict]:
+        self,
+        images: Image | Images,
+        batch_size: int = 8,
+        **settings: Unpack[DecoderSettings],
+    ) -> Detections | list[Detections]:
         """Finds objects in images of any size.
 
         Args:
@@ -99,21 +130,24 @@ class DetectingModel(SavedDetector):
                 encoded bytes of a JPEG, PNG, BMP or WebP; or an array of a batch,
                 `(images, height, width, 3)`.
             batch_size: images that go through the network together.
-            **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
-                `max_detections`, `class_agnostic`, `candidates` of the decoder.
+            **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
+                `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
+                `candidates`.
 
         Returns:
-            dict (a list of dicts for a list or a batch) with `boxes` float32 `(n, 4)` xyxy in
-            pixels of the original image, `scores` float32 `(n,)` from high to low, `labels` int32
-            `(n,)`, `num_detections` n, and `class_names`: the name of each detection.
+            dict with `boxes` float32 `(n, 4)` xyxy in pixels of the original image, `scores`
+            float32 `(n,)` from high to low, `labels` int32 `(n,)`, `num_detections` n, and
+            `class_names`, the class of each detection. A list or a batch of images gives a list of
+            such dicts.
 
         Raises:
-            TypeError: a setting has no such name, or is of the wrong type.
-            ValueError: a setting is out of its range, or an array is no RGB image.
+            TypeError: a setting does not exist or has the wrong type.
+            ValueError: a setting is out of its range, or an array is not an RGB image.
         """
         return self._detect(images, batch_size, settings)
 
-    def _detect(self, images, batch_size, settings):
+    def _detect(self, images: Any, batch_size: int, settings: Mapping[str, Any]) -> Any:
+        """What `detect` does, with all settings in one mapping."""
         if isinstance(batch_size, bool) or not batch_size >= 1:
             raise ValueError(
                 f"`batch_size` must be at least 1. Received: {batch_size!r}. The default is 8."
@@ -127,48 +161,64 @@ class DetectingModel(SavedDetector):
             results += self._detect_batch(images[start : start + batch_size], settings)
         return results[0] if single else results
 
-    def _detect_batch(self, images, settings):
+    def _detect_batch(
+        self, images: Sequence[Image], settings: Mapping[str, Any]
+    ) -> list[Detections]:
+        """The detections of images that go through the network together."""
         function = self.detect_function(**settings)
-        images = [_rgb(image) for image in images]
+        pixels = [_rgb(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
-            *(resize_image(image, self.resize_policy, fill) for image in images), strict=True
+            *(resize_image(image, self.resize_policy, fill) for image in pixels), strict=True
         )
         found = function(np.stack(resized))
         detections = {key: keras.ops.convert_to_numpy(value) for key, value in found.items()}
         return [
             self.to_original(i, detections, transform.inverse(), image.shape)
-            for i, (image, transform) in enumerate(zip(images, transforms, strict=True))
+            for i, (image, transform) in enumerate(zip(pixels, transforms, strict=True))
         ]
 
     @takes_settings(ANCHOR_SETTINGS, "detect_settings")
-    def detect_function(self, **settings: Unpack[DecoderSettings]) -> Any:
-        """Images of the network's size to detections, compiled once per set of decoder settings.
+    def detect_function(
+        self, **settings: Unpack[DecoderSettings]
+    ) -> Callable[[Tensor], dict[str, Tensor]]:
+        """Returns a compiled function from images of the network's size to detections.
+
+        It is compiled once per set of settings and kept.
 
         Args:
-            **settings: as of `detect`.
+            **settings: as in `detect`.
 
         Returns:
-            Function of `(batch, height, width, 3)` images, uint8 or float in 0..255, of the
-            network's size; returns what `decode` does.
+            Function of images `(batch, height, width, 3)` of the network's size, uint8 or float in
+            0..255. It returns the same dict as `decode`.
         """
         key = repr(sorted(settings.items()))
         if key not in self._compiled_detect:
             self._compiled_detect[key] = self._compiled_detection(**settings)
         return self._compiled_detect[key]
 
-    def _compiled_detection(self, **settings):
+    def _compiled_detection(self, **settings: Any) -> Callable[[Tensor], dict[str, Tensor]]:
         decoder = self.decoder(**settings)
         return compiled(self, lambda raw: self.decode(raw, decoder))
 
-    def to_original(self, i, detections, transform, shape):
-        """Image i of a batch of detections, trimmed and in pixels of the original image.
+    def to_original(
+        self,
+        i: int,
+        detections: Mapping[str, np.ndarray],
+        transform: Sequence[float] | np.ndarray,
+        shape: Sequence[int],
+    ) -> Detections:
+        """The detections of one image, without empty slots, in pixels of the original image.
 
         Args:
-            i: index into the batch.
-            detections: dict of numpy arrays as `predict` gives them.
+            i: index of the image in the batch.
+            detections: dict of NumPy arrays, as `predict` returns it.
             transform: (scale x, scale y, offset x, offset y): original = input * scale + offset.
             shape: (height, width, …) of the original image; boxes are clipped to it.
+
+        Returns:
+            The dict of one image, as in `detect`.
         """
         count = int(detections["num_detections"][i])
         boxes = Transform(*transform).apply(detections["boxes"][i, :count].astype("float32"))
@@ -183,12 +233,13 @@ class DetectingModel(SavedDetector):
         }
 
 
-def _rgb(image) -> np.ndarray:
-    """The pixels of an image; ValueError where an array has another form."""
+def _rgb(image: Image) -> np.ndarray:
+    """The pixels of an image; ValueError for an array of another shape."""
     pixels = as_image(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3:
         raise ValueError(
-            "An image as an array must have the shape (height, width, 3), RGB, a batch (images, "
-            f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three channels."
+            "An image as an array must have the shape (height, width, 3), RGB; a batch (images, "
+            f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three "
+            "channels; drop an alpha channel."
         )
     return pixels

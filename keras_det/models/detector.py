@@ -1,6 +1,7 @@
-"""How a detector learns: its losses, and the weights to start from."""
+"""The base class of detectors: losses, and the weights to start from."""
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import keras
 
@@ -8,87 +9,105 @@ from keras_det.layers.replicas import num_replicas
 from keras_det.models.arguments_of_fit import check_targets, weights_of_batch
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
 from keras_det.models.fitting import FittingModel
+from keras_det.types import Size, Tensor
 from keras_det.weights import LoadReport
 
 
 class Detector(FittingModel):
-    """A functional model from images to raw outputs that knows how to train and to detect.
+    """A functional model from images to raw outputs that can be trained and can detect.
+
+    Calling the model gives raw outputs. `predict` gives detections in pixels of the network input,
+    `detect` in pixels of the original image.
 
     Subclasses build the network, call `_describe`, set `self.normalization`, name the parts of
     their loss (`LOSSES`), and define `losses_of`, `decoder`, `decode`, `class_variables` and
     `_load_public`.
-    Raw outputs come from calling the model, detections from `predict` (pixels of the network input)
-    and `detect` (pixels of the original image).
     """
 
-    # What `losses_of` returns beside `positives_per_image`: their sum is trained on.
+    # Names of the losses in the dict of `losses_of`. Training minimises their sum.
     LOSSES: ClassVar[tuple[str, ...]] = ()
 
-    def _describe(self, class_names, image_size, resize_mode):
+    def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
         super()._describe(class_names, image_size, resize_mode)
-        self.load_report = None
+        self.load_report: LoadReport | None = None
         self._trackers = {
             name: keras.metrics.Mean(name=name) for name in (*self.LOSSES, "positives_per_image")
         }
 
-    def _report(self, report):
-        # Past Keras' own attributes, which would turn its lists into lists of layers.
+    def _report(self, report: LoadReport) -> None:
+        # Not by `setattr`: Keras would track its lists as lists of layers.
         self.__dict__["load_report"] = report
 
-    def start_from(self, weights, **options) -> LoadReport:
-        """Fills the model with weights to start from; `load_report` keeps what it says.
+    def start_from(self, weights: Any, **options: Any) -> LoadReport:
+        """Fills the model with weights. `model.load_report` is the returned report.
 
         Args:
-            weights: as in the constructor; of an EfficientDet also a mapping from official names to
-                arrays.
-            **options: of a public checkpoint. EfficientDet: `partial=True` accepts one that does
-                not hold every variable.
+            weights: as in the constructor. For an EfficientDet also a mapping from official names
+                to arrays.
+            **options: options for a public checkpoint. EfficientDet and CornerNet: `partial=True`
+                accepts a checkpoint that does not hold every variable.
 
         Returns:
-            `LoadReport`: what was loaded, skipped and why, and missing.
+            `LoadReport`: which variables were loaded, which were skipped and why, which are
+            missing.
 
         Raises:
-            DataError: the weights do not fit, or could not be fetched; nothing is changed then.
+            DataError: the weights do not fit, or could not be fetched. Nothing is changed then.
         """
-        load = load_own if is_own(weights) else type(self)._load_public
+        load: Callable[..., LoadReport] = load_own if is_own(weights) else type(self)._load_public
         report = load(self, weights, **options)
         self._report(report)
         return report
 
-    def _load_public(self, weights, **options):
+    def _load_public(self, *args: Any, **options: Any) -> LoadReport:
+        """Loads a public checkpoint; the subclass says from what and with which options."""
         raise TypeError(f"{type(self).__name__} does not define `_load_public`. Override it.")
 
     def freeze(self, parts: str) -> None:
-        """Keeps parts of the network as they are in training, batch-norm statistics included.
+        """Freezes parts of the network: training does not change them.
 
-        Call `compile` again afterwards. The choice is saved with the model.
+        Their batch-norm statistics are frozen too. Call `compile` again afterwards. The choice is
+        saved with the model.
 
         Args:
-            parts: "backbone", "neck" (backbone and neck: only the heads learn), or "none".
+            parts: "backbone", "neck" (backbone and neck, so that only the heads learn) or "none".
+
+        Raises:
+            ValueError: there is no such choice, or the model has no neck.
         """
         freeze_parts(self, parts)
         self._keep(freeze=parts)
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [*super().metrics, *self._trackers.values()]
 
-    def losses_of(self, targets, raw, sample_weight=None) -> dict:
+    def losses_of(
+        self, targets: dict[str, Tensor], raw: dict[str, Any], sample_weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The parts of the loss of a batch; see the subclass."""
         raise TypeError(f"{type(self).__name__} does not define `losses_of`. Override it.")
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         check_targets(y)
         if sample_weight is None:
             parts = self.losses_of(y, y_pred)
         else:
             sample_weight = weights_of_batch(sample_weight)
             parts = self.losses_of(y, y_pred, sample_weight)
-        images, replicas = _count_images(y["labels"]), num_replicas()
+        images = keras.ops.cast(keras.ops.shape(y["labels"])[0], "float32")
+        replicas = num_replicas()
         for name, tracker in self._trackers.items():
             if name in self.LOSSES:
-                # As Keras logs the loss: batches by their images. Each device holds its share of
-                # the losses, and the logs average over the devices.
+                # Keras logs the loss with each batch weighted by its images; so do these. Each
+                # device holds its share of the losses, and the logs average over the devices.
                 tracker.update_state(parts[name] * replicas, sample_weight=images)
             else:
                 counted = images if sample_weight is None else keras.ops.sum(sample_weight)
@@ -98,8 +117,8 @@ class Detector(FittingModel):
             total = total + keras.ops.cast(regularizer, total.dtype) / replicas
         return total
 
-    def class_variables(self) -> list:
-        """Variables whose last axis holds an output for each class, perhaps several times over."""
+    def class_variables(self) -> list[keras.Variable]:
+        """Variables whose last axis has an output per class, or one per anchor and class."""
         raise TypeError(f"{type(self).__name__} does not define `class_variables`. Override it.")
 
     def published_optimizer(
@@ -110,13 +129,3 @@ class Detector(FittingModel):
             f"{type(self).__name__} has no published training. Train with "
             "keras_det.training.recipes.adamw, or define `published_optimizer`."
         )
-
-
-def _count_images(labels):
-    """Images of a batch, which waits for its data.
-
-    TensorFlow knows a fixed batch size before: at the end of a stream of unknown length it would
-    count a batch that never came.
-    """
-    images = keras.ops.cast(keras.ops.shape(labels)[0], "float32")
-    return images + 0.0 * keras.ops.sum(keras.ops.cast(labels, "float32"))

@@ -24,7 +24,8 @@ from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
 from keras_det.optimizers import SGD, warmup_cosine
 from keras_det.targets import AnchorTargets, ATSSTargets
-from keras_det.weights import load_efficientdet
+from keras_det.types import ImageSize, Size
+from keras_det.weights import LoadReport, load_efficientdet
 from keras_det.weights.backbones.keras_applications import (
     imagenet_efficientnet,
     load_keras_applications,
@@ -35,7 +36,7 @@ from keras_det.weights.efficientdet.files import open_checkpoint
 
 
 class Variant(NamedTuple):
-    """One published model: a row of EfficientDet's table 1 and what the code adds to it."""
+    """One published model: a row of EfficientDet's table 1, with details from the code."""
 
     backbone: str
     image_size: int
@@ -47,8 +48,9 @@ class Variant(NamedTuple):
     max_level: int = 7
 
 
-# Compound scaling: channels 64 * 1.35^phi, cells 3 + phi, repeats 3 + floor(phi / 3), size
-# 512 + 128 phi hold to D4; then memory decided. Lite: relu6, no squeeze-and-excitation, plain sums.
+# Compound scaling: channels 64 * 1.35^phi, cells 3 + phi, repeats 3 + floor(phi / 3) and size
+# 512 + 128 phi hold up to D4; the larger ones had to fit into memory. Lite: relu6, no
+# squeeze-and-excitation, plain sums.
 VARIANTS = {
     "d0": Variant("b0", 512, 64, 3, 3),
     "d1": Variant("b1", 640, 88, 4, 3),
@@ -67,7 +69,7 @@ VARIANTS = {
     "lite4": Variant("lite4", 640, 224, 7, 4, fusion="sum"),
 }
 
-# The published sum of losses is class + 50 * box, with the box loss divided by its 4 coordinates.
+# The published total is class + 50 * box, with the box loss divided by its 4 coordinates.
 BOX_LOSS_WEIGHT = 50.0 / 4.0
 MIN_LEVEL = 3
 
@@ -77,25 +79,26 @@ class EfficientDet(AnchorDetector):
     """EfficientDet: an EfficientNet, a BiFPN and two shared heads, scaled together.
 
     Losses as published: focal (alpha 0.25, gamma 1.5) and Huber (delta 0.1) times 50, divided by
-    the positives of the batch + 1. Raw outputs, decoding and training: `AnchorDetector`.
+    the positives of the batch + 1. For raw outputs, decoding and training see `AnchorDetector`.
 
     Args:
         variant: "d0" … "d7", "d7x", "lite0" … "lite4", "lite3x".
         num_classes: number of classes, without background. Default: the number of `class_names`.
         class_names: one name per class. Default: `class_0` ….
-        image_size: int or (height, width), at least 32 pixels; need not be a multiple of
-            anything. Default: the published size.
+        image_size: int or (height, width), at least 32 pixels, not necessarily a multiple of a
+            stride. Default: the published size.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
-            stretches and samples as MediaPipe does. The pipeline, `detect` and the exports obey it.
+            stretches and samples as MediaPipe does. The pipeline, `detect` and the exports use it.
         weights: None for random weights, "imagenet" for the backbone of D0 to D7x (from
             `keras.applications`), "coco" for the official checkpoint, or a path: `.keras`,
-            `.weights.h5` or preset of the same variant, or what
-            `keras_det.weights.load_efficientdet` reads. Where the classes are others, those of the
-            same name keep their predictions. `model.load_report` says what was loaded.
-        freeze: "none", "backbone", or "neck" for backbone and neck: what stays as it is in
-            training, batch-norm statistics included. `model.freeze` changes it later.
-        normalization: of the pixels. "auto": the published one of the variant. "tf" (pixels * 2 /
-            255 - 1) for checkpoints trained with AdvProp.
+            `.weights.h5` or preset of the same variant, or a checkpoint that
+            `keras_det.weights.load_efficientdet` reads. If the classes differ, those of the same
+            name keep their predictions. `model.load_report` says what was loaded.
+        freeze: "none", "backbone", or "neck" for backbone and neck: the parts that are frozen in
+            training, with their batch-norm statistics. `model.freeze` changes it later.
+        normalization: how pixels are normalised, a name, None or a `Normalization`. "auto": as
+            published for the variant. "tf" (pixels * 2 / 255 - 1): for checkpoints trained with
+            AdvProp.
         neck: "bifpn" as published; "fpn", "pafpn" or "nas_fpn" with the same channels; or a layer
             from the backbone's levels to "P<min_level>" … "P<max_level>".
         min_level, max_level: finest and coarsest level of the pyramid; 2 for small objects.
@@ -106,8 +109,9 @@ class EfficientDet(AnchorDetector):
         matcher: `AnchorTargets` or `ATSSTargets`. Default: IoU 0.5, every object gets an anchor.
         class_loss: `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and `class_weights` of your own.
         box_loss: "huber", "smooth_l1", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
-        box_loss_weight: of the box loss. Default: the published 50 / 4 for "huber", else 1.
-        drop_connect_rate: of the backbone in training. Default: 0.2, and 0 for D0.
+        box_loss_weight: weight of the box loss. Default: the published 50 / 4 for "huber", else 1.
+        drop_connect_rate: drop-connect rate of the backbone in training. Default: 0.2, and 0 for
+            D0.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
         name: name of the model.
     """
@@ -120,7 +124,7 @@ class EfficientDet(AnchorDetector):
         variant: str,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
-        image_size: int | tuple[int, int] | None = None,
+        image_size: ImageSize | None = None,
         resize_mode: str = "letterbox",
         weights: str | os.PathLike | None = None,
         freeze: str = "none",
@@ -171,12 +175,12 @@ class EfficientDet(AnchorDetector):
             self.start_from(weights)
         freeze_parts(self, freeze)
 
-    def _load_public(self, weights, partial=False):
+    def _load_public(self, weights: Any, partial: bool = False) -> LoadReport:
         backbone = VARIANTS[self.variant].backbone
         if weights == "imagenet":
             if backbone.startswith("lite"):
                 raise DataError(
-                    "ImageNet weights of keras.applications are those of EfficientNet-B0 to B7. "
+                    "ImageNet weights of keras.applications are for EfficientNet-B0 to B7. "
                     f"Received: weights='imagenet' for {self.name}. Take weights=\"coco\", or one "
                     "of D0 to D7x."
                 )
@@ -188,16 +192,16 @@ class EfficientDet(AnchorDetector):
     def published_optimizer(
         cls, batch_size: int, steps: int, warmup_steps: int | None = None
     ) -> keras.optimizers.Optimizer:
-        """SGD as the original trains; for its arguments see `training.recipes.published`.
+        """SGD as in the original training. Arguments: see `training.recipes.published`.
 
-        Momentum 0.9; rate 0.08 per 64 images of a batch, warmed up from 0.008 over one epoch (a
-        three-hundredth of the steps here); cosine decay; 4e-5 / 2 times the squares of all kernels
-        as a term of the loss; gradients clipped to a norm of 10 each, then to a global norm of 10;
-        weights averaged with min(0.9998, (1 + step) / (10 + step)).
+        Momentum is 0.9. The rate is 0.08 per 64 images of a batch, with cosine decay and a warm-up
+        from 0.008 over one epoch (here a three-hundredth of the steps). The loss has 4e-5 / 2 times
+        the squares of all kernels as a term. Gradients are clipped to a norm of 10 each, then to a
+        global norm of 10. Weights are averaged with min(0.9998, (1 + step) / (10 + step)).
 
-        What differs from the original: no rise of the rate at the end (`warmup_cosine`); batches
-        below 7 images warm up from their own rate, not from the higher 0.008; statistics of batch
-        normalisation are not averaged once more.
+        Three things differ from the original. The rate does not rise at the end (`warmup_cosine`).
+        Batches below 7 images warm up from their own rate, not from the higher 0.008. Statistics of
+        batch normalisation are not averaged a second time.
         """
         rate = 0.08 * batch_size / 64.0
         warmup_steps = steps // 300 if warmup_steps is None else warmup_steps
@@ -228,19 +232,20 @@ class EfficientDet(AnchorDetector):
 
         Args:
             variant: as in the constructor.
-            path: what `keras_det.weights.load_efficientdet` reads, or "coco" to fetch the official
-                checkpoint.
-            num_classes, class_names: the classes to train. Default: the checkpoint's own; of COCO's
-                90 outputs the 80 that mean something, with their names.
-            advprop: the checkpoint was trained with AdvProp, whose pixels run from -1 to 1.
-            partial: accept a checkpoint that does not hold every variable.
+            path: a checkpoint that `keras_det.weights.load_efficientdet` reads, or "coco" to fetch
+                the official one.
+            num_classes, class_names: the classes to train. Default: those of the checkpoint. Of the
+                90 outputs of a COCO checkpoint, the 80 that are in use, with their names.
+            advprop: True for a checkpoint trained with AdvProp, whose pixels are in -1..1.
+            partial: True accepts a checkpoint that does not hold every variable.
             **kwargs: further arguments of the constructor: `image_size`, `freeze`, `dtype` ….
 
         Returns:
-            `EfficientDet`; `model.load_report` says what was loaded, skipped and why, and missing.
+            `EfficientDet`. `model.load_report` says which variables were loaded, which were skipped
+            and why, and which are missing.
 
         Raises:
-            DataError: no such checkpoint, or one of another variant, which is named.
+            DataError: there is no such checkpoint, or it is of another variant, which is named.
         """
         _check_variant(variant)
         opened = open_checkpoint(coco_checkpoint(variant) if path == "coco" else path)
@@ -255,7 +260,7 @@ class EfficientDet(AnchorDetector):
         return model
 
 
-def _check_variant(variant):
+def _check_variant(variant: str) -> None:
     if variant not in VARIANTS:
         raise ValueError(
             f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
@@ -264,19 +269,20 @@ def _check_variant(variant):
         )
 
 
-def _box_loss(box_loss):
-    """Huber with the published delta, or what the user asked for."""
+def _box_loss(box_loss: str | keras.losses.Loss) -> keras.losses.Loss:
+    """The box loss, for "huber" with the published delta."""
     return BoxHuberLoss(delta=0.1) if box_loss == "huber" else make_box_loss(box_loss)
 
 
-def _normalization(row, normalization):
+def _normalization(row: Variant, normalization: str | Normalization | None) -> Normalization:
+    """The normalisation layer, for "auto" as published for the row."""
     if normalization == "auto":
         normalization = "lite" if row.backbone.startswith("lite") else "imagenet"
     return make_normalization(normalization)
 
 
-def _neck(row, neck, min_level, max_level):
-    """The published BiFPN of a row, or what the user asked for instead."""
+def _neck(row: Variant, neck: str | keras.Layer, min_level: int, max_level: int) -> keras.Layer:
+    """The neck, for "bifpn" as published for the row."""
     if neck != "bifpn":
         return make_neck(neck, row.channels, min_level, max_level)
     activation = "relu6" if row.backbone.startswith("lite") else "silu"
@@ -291,11 +297,17 @@ def _neck(row, neck, min_level, max_level):
     )
 
 
-def _parts(row, num_classes, image_size, generator, drop_connect_rate):
-    """What a row of the table says of the other parts, as the arguments of `AnchorDetector`."""
+def _parts(
+    row: Variant,
+    num_classes: int,
+    image_size: Size,
+    generator: AnchorGenerator,
+    drop_connect_rate: float | None,
+) -> dict[str, keras.Layer]:
+    """The backbone and the heads of a row, as arguments of `AnchorDetector`."""
     lite = row.backbone.startswith("lite")
 
-    def head(outputs, name, prior=None):
+    def head(outputs: int, name: str, prior: float | None = None) -> SeparableHead:
         return SeparableHead(
             outputs,
             generator.num_anchors_per_cell,

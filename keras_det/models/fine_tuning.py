@@ -1,4 +1,4 @@
-"""Where training starts: public weights, one's own earlier model, parts that stay as they are."""
+"""Fine-tuning: weights of an earlier model to start from, and frozen parts."""
 
 import json
 import os
@@ -13,20 +13,28 @@ import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.keras_private import all_layers
+from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
-from keras_det.weights.common.preset_files import WEIGHTS, is_preset, preset_folder, read_preset
+from keras_det.weights.common.preset_files import is_preset, preset_folder, read_preset
 
-# What stays as it is while the rest trains, from the image on.
-FROZEN = {"none": (), "backbone": ("backbone",), "neck": ("backbone", "neck")}
+# Choices of `freeze`, and the parts that each of them freezes.
+FROZEN: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "backbone": ("backbone",),
+    "neck": ("backbone", "neck"),
+}
 
 
 def freeze_parts(model: keras.Model, freeze: str) -> None:
-    """Makes parts of a detector trainable or not, batch-norm statistics included.
+    """Freezes the chosen parts of a detector, with their batch-norm statistics, and no others.
 
     Args:
-        model: detector with `backbone`, and `neck` where it has one.
+        model: detector with the attribute `backbone`, and `neck` if it has a neck.
         freeze: "none"; "backbone"; "neck" for backbone and neck, so that only the heads learn.
+
+    Raises:
+        ValueError: there is no such choice, or the model has no neck.
     """
     if freeze not in FROZEN:
         raise ValueError(
@@ -43,8 +51,8 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
             _set_trainable(model, name, name not in FROZEN[freeze])
 
 
-def _set_trainable(model, name, trainable):
-    """Freezes a part, or gives its layers back what they were before: some are frozen for good."""
+def _set_trainable(model: keras.Model, name: str, trainable: bool) -> None:
+    """Freezes a part, or restores `trainable` of its layers: some of them are always frozen."""
     part, before = getattr(model, name), model.__dict__.setdefault("_trainable_before", {})
     if not trainable and name not in before:
         before[name] = [(layer, layer.trainable) for layer in all_layers(part)]
@@ -55,25 +63,30 @@ def _set_trainable(model, name, trainable):
 
 
 def is_own(weights: Any) -> bool:
-    """Whether weights to start from are what a model of this package was saved to."""
+    """Whether weights to start from are a file or preset that this package saved."""
     is_path = isinstance(weights, (str, os.PathLike))
     return is_path and (str(weights).endswith((".keras", ".weights.h5")) or is_preset(weights))
 
 
 def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
-    """Fills a detector from what a detector of the same network was saved to.
+    """Fills a detector with the weights of a saved detector that has the same network.
 
-    Its classes may be others: the class prediction then keeps the rows of the classes whose names
-    both know and starts anew for the rest. Bare weights hold no names: as many classes, in order.
+    The saved detector may have other classes. Then classes of the same name keep their predictions,
+    and the others start from random weights. A `.weights.h5` file holds no class names: it must
+    have the same number of classes, in the same order.
 
     Args:
         model: the detector.
         source: a `.keras` or `.weights.h5` file, or a preset: its folder or "hf://owner/name".
 
+    Returns:
+        `LoadReport`: what was loaded, and where the class predictions come from.
+
     Raises:
-        DataError: nothing is there, it is damaged, or of another network; nothing is changed then.
+        DataError: the source does not exist, is damaged, or is of another network. Nothing is
+            changed then.
     """
-    config = {}
+    config: dict[str, Any] = {}
     try:
         whole, weights, config = _opened(source)
         if config and config.get("variant") != model.get_config().get("variant"):
@@ -86,34 +99,36 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
         raise
     except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         raise DataError(
-            f"The weights to start from must be whole. Received: {source} ({_reason(error)}). Copy "
-            "or save them again."
+            f"The weights to start from must be complete. Received: {source} "
+            f"({_reason(error)}). Copy or save them again."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         saved = config.get("name")
         known = f", of {saved}" if saved else ""
         other = saved if saved not in (None, model.name) else "the model that was saved"
         raise DataError(
-            f"The weights must be of {model.name}, each part as it is here. Received: {source}"
+            f"The weights must be of {model.name}, with the same parts. Received: {source}"
             f"{known} ({_reason(error)}). Take {other}, or other weights."
         ) from error
 
 
-def _reason(error):
-    """The first sentence of an error, for a message that says the rest."""
+def _reason(error: Exception) -> str:
+    """The first sentence of an error message."""
     return re.split(r"\.?(?:\s*\n|\. |$)", str(error).strip() or type(error).__name__)[0]
 
 
-def _opened(source):
-    """What holds the whole model, what its weights, and its arguments: none for bare weights."""
+def _opened(
+    source: str | os.PathLike,
+) -> tuple[pathlib.Path, pathlib.Path, dict[str, Any]]:
+    """Paths of the whole model and of its weights, and its arguments: none for bare weights."""
     if is_preset(source):
         folder = preset_folder(source)
-        return folder, folder / WEIGHTS, read_preset(folder)[0].get("config", {})
+        return folder, folder / PRESET_WEIGHTS, read_preset(folder)[0].get("config", {})
     path = pathlib.Path(source)
     if not path.is_file():
         raise DataError(
-            f"The weights to start from must exist. Received: {path}. Check the path; the words "
-            '"imagenet" and "coco" fetch public ones.'
+            f"The weights to start from must exist. Received: {path}. Check the path. The words "
+            '"imagenet" and "coco" fetch public weights.'
         )
     if path.suffix != ".keras":
         return path, path, {}
@@ -121,12 +136,12 @@ def _opened(source):
         return path, path, json.loads(archive.read("config.json")).get("config", {})
 
 
-def _load_same(model, weights, names):
-    """Loads weights of the same classes; names is None where the file does not say."""
+def _load_same(model: keras.Model, weights: pathlib.Path, names: list[str] | None) -> LoadReport:
+    """Loads weights of the same classes; `names` is None where the file holds no names."""
     before = model.get_weights()
     try:
         with warnings.catch_warnings():
-            # Keras only warns, a page of it, where a file lacks layers: they would stay random.
+            # Where a file lacks layers, Keras only warns: they would keep random weights.
             warnings.filterwarnings("error", message="Skipping nested container")
             model.load_weights(weights)
     except UserWarning as error:
@@ -139,8 +154,8 @@ def _load_same(model, weights, names):
     return LoadReport([variable.path for variable in model.weights], {}, [], classes=classes)
 
 
-def _take_over(model, other):
-    """Copies what has the same place; of the class prediction the rows of common classes."""
+def _take_over(model: keras.Model, other: keras.Model) -> LoadReport:
+    """Copies the weights; of the class predictions only those of classes that both have."""
     unnamed = other.class_names == [f"class_{i}" for i in range(other.num_classes)]
     names = None if unnamed else other.class_names
     rows = class_rows(model.class_names, other.num_classes, names)

@@ -1,10 +1,13 @@
-"""Keras' `compile`, `fit`, `evaluate` and `predict` of a detector."""
+"""The part of a detector that has Keras' `compile`, `fit`, `evaluate` and `predict`."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Unpack
 
 import keras
+import numpy as np
 
+from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
 from keras_det.keras_private import optimized_variables
@@ -16,27 +19,30 @@ from keras_det.models.arguments_of_fit import (
     check_data,
     check_length,
     check_stream,
+    with_open_batch,
     with_whole_epochs,
 )
 from keras_det.models.detecting import DetectingModel
 from keras_det.optimizers import AdamW
+from keras_det.types import Config, Tensor
 
 
 class FittingModel(DetectingModel):
     """A detector whose `fit`, `evaluate` and `predict` also take a `keras_det.data.Pipeline`.
 
-    Each argument of Keras' is obeyed or refused with a sentence.
+    Every argument that Keras has either works or is refused with a message.
     """
 
-    def _check_compiled(self):
+    def _check_compiled(self) -> None:
+        """Raises a ValueError if the optimizer was built for other variables."""
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None or not optimizer.built:
             return
         known = len(optimized_variables(optimizer))
         if known != len(self.trainable_variables):
             raise ValueError(
-                "The model must be compiled for the variables that train. Received: an optimizer "
-                f"of {known} variables, {len(self.trainable_variables)} trainable ones. Call "
+                "The model must be compiled for its trainable variables. Received: an optimizer "
+                f"for {known} variables, {len(self.trainable_variables)} trainable ones. Call "
                 "model.compile(…) after model.freeze(…)."
             )
 
@@ -52,23 +58,23 @@ class FittingModel(DetectingModel):
         jit_compile: bool | str | None = None,
         auto_scale_loss: bool = True,
     ) -> None:
-        """Keras' `compile`; without arguments AdamW with a clipped gradient.
+        """Keras' `compile`. Without arguments it uses AdamW with a clipped gradient.
 
         Args:
             optimizer: any Keras optimizer or name. "auto" is AdamW with a rate of 1e-3, weight
                 decay 4e-5 and a global gradient norm of at most 10: its steps do not depend on the
                 batch size. `keras_det.training.recipes` has schedules and the published optimizer.
-            loss, loss_weights: left out: losses and their weights are arguments of the constructor
-                (`class_loss`, `box_loss`, `box_loss_weight` …).
-            metrics, weighted_metrics: left out: see `keras_det.training.evaluate` and
+            loss, loss_weights: must be None. Losses and their weights are arguments of the
+                constructor (`class_loss`, `box_loss`, `box_loss_weight` …).
+            metrics, weighted_metrics: must be None. See `keras_det.training.evaluate` and
                 `keras_det.training.EvaluateAP`.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
-            jit_compile: as in Keras. None is False under TensorFlow: on a CPU, XLA runs depthwise
-                convolutions a hundred times slower, and every new shape recompiles. Elsewhere it
-                is "auto".
+            jit_compile: as in Keras. None means False under TensorFlow and "auto" elsewhere: on a
+                CPU, XLA runs depthwise convolutions a hundred times slower, and it compiles again
+                for every new shape.
 
         Raises:
-            ValueError: a loss or metrics are given; the message says where they go.
+            ValueError: a loss or metrics are given. The message says where to give them.
         """
         given = {
             "loss": loss,
@@ -88,12 +94,12 @@ class FittingModel(DetectingModel):
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
-        # Built inside the first step, the optimizer would make TensorFlow trace that step twice.
+        # Otherwise the first step would build the optimizer, and TensorFlow would trace it twice.
         self.optimizer.build(self.trainable_variables)
 
-    def compile_from_config(self, config):
-        # Keras restores no optimizer where `compile` is overridden, unless told how. Losses and
-        # metrics, which earlier versions took and did not use, are left behind.
+    def compile_from_config(self, config: Config) -> None:
+        # Keras calls this when it loads a compiled model whose `compile` is overridden. Losses and
+        # metrics are dropped: earlier versions accepted and saved them, but did not use them.
         config = {name: value for name, value in config.items() if name not in NOT_COMPILED}
         self.compile(**keras.saving.deserialize_keras_object(config))
 
@@ -118,29 +124,32 @@ class FittingModel(DetectingModel):
     ) -> keras.callbacks.History:
         """Keras' `fit`; `x` and `validation_data` may be a `keras_det.data.Pipeline`.
 
-        Of a pipeline `fit` asks the training stream, endless and in a new order every epoch:
-        `steps_per_epoch` comes from it, and with `initial_epoch` it goes on where that epoch
-        begins. `validation_data` is one pass in order.
+        From a pipeline `x`, `fit` takes the training stream: endless, with a new order in every
+        epoch. The pipeline sets `steps_per_epoch`. With `initial_epoch` the stream starts where
+        that epoch begins. From a pipeline `validation_data`, it takes one pass in order.
 
         Args:
-            x, y: a pipeline; images and a dict of targets; or a stream of `(images, targets)` or
+            x, y: a pipeline; or images and a dict of targets; or a stream of `(images, targets)` or
                 `(images, targets, sample_weight)`.
-            sample_weight: `(images,)`, at least 0, beside arrays. An image of weight w counts as w
-                copies of it would: 0 leaves it out. Losses and the number of positives that they
-                are divided by both count it so.
-            class_weight: left out: `SparseSigmoidFocalLoss(class_weights=…)` as `class_loss`.
-            batch_size, shuffle, validation_split, validation_batch_size: of arrays alone.
+            sample_weight: `(images,)`, at least 0, for arrays. An image of weight w counts like w
+                copies of it, both in the losses and in the number of positives that they are
+                divided by. Weight 0 ignores an image.
+            class_weight: must be None. Use `class_loss=SparseSigmoidFocalLoss(class_weights=…)` in
+                the constructor.
+            batch_size, shuffle, validation_split, validation_batch_size: for arrays only.
+            initial_epoch, steps_per_epoch: as in Keras; see above for a pipeline.
             epochs, verbose, callbacks, validation_steps, validation_freq: as in Keras.
 
         Raises:
-            ValueError: an argument cannot be obeyed, the batches have another form, or the stream
-                ends before `epochs` do.
-            DataError: images of a pipeline cannot be read.
+            ValueError: an argument does not fit the data, the batches have another form, or the
+                stream ends too early.
+            DataError: too many images of a pipeline cannot be read.
         """
         self._check_compiled()
-        of_arrays = {"y": y, "batch_size": batch_size, "shuffle": shuffle}
-        of_arrays |= {"sample_weight": sample_weight, "validation_split": validation_split or None}
-        self._check_data("fit", x, y, sample_weight, class_weight, of_arrays)
+        for_arrays = {"y": y, "batch_size": batch_size, "shuffle": shuffle}
+        for_arrays |= {"sample_weight": sample_weight}
+        for_arrays |= {"validation_split": validation_split or None}
+        self._check_data("fit", x, y, sample_weight, class_weight, for_arrays)
         self._check_validation(validation_data, validation_batch_size)
         pipelines = [each for each in (x, validation_data) if isinstance(each, Pipeline)]
         if isinstance(x, Pipeline):
@@ -161,7 +170,7 @@ class FittingModel(DetectingModel):
                 callbacks=with_whole_epochs(callbacks, self),
                 validation_split=validation_split or 0.0,
                 validation_data=validation_data,
-                # Streams bring their own order; Keras warns of True there.
+                # A stream has its own order; Keras warns if `shuffle` is True there.
                 shuffle=_can_shuffle(x) if shuffle is None else shuffle,
                 sample_weight=sample_weight,
                 initial_epoch=initial_epoch,
@@ -183,20 +192,29 @@ class FittingModel(DetectingModel):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Keras' `evaluate`: the losses. `keras_det.training.evaluate` gives average precision.
+        """Keras' `evaluate`: the losses. For average precision see `keras_det.training.evaluate`.
 
-        The mean of the batches' losses, each by its number of images, as Keras computes `loss`: the
-        parts add up to it. `positives_per_image` is the mean over the images.
+        Each loss is the mean over the batches, weighted by their number of images, as Keras
+        computes `loss`. The parts add up to `loss`. `positives_per_image` is the mean over the
+        images.
 
         Args:
-            x, y, sample_weight: as of `fit`; a pipeline is one pass, in order.
-            batch_size: of arrays alone.
+            x, y, sample_weight: as in `fit`. A pipeline gives one pass, in order.
+            batch_size: for arrays only.
             verbose, steps, callbacks, return_dict: as in Keras.
+            **kwargs: Keras' own, when `fit` calls it for validation.
+
+        Returns:
+            As in Keras: a list of numbers, or a dict with `return_dict=True`.
+
+        Raises:
+            ValueError: an argument does not fit the data, or the batches have another form.
+            DataError: too many images of a pipeline cannot be read.
         """
         pipelines = [x] if isinstance(x, Pipeline) else []
-        if not kwargs:  # Keras' own call, inside `fit`, has been checked there
-            of_arrays = {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
-            self._check_data("evaluate", x, y, sample_weight, None, of_arrays)
+        if not kwargs:  # `fit` checks before Keras calls this for validation.
+            for_arrays = {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
+            self._check_data("evaluate", x, y, sample_weight, None, for_arrays)
         if pipelines:
             steps = steps or x.batches_per_pass
             x = x.as_tf_dataset(training=False)
@@ -222,17 +240,18 @@ class FittingModel(DetectingModel):
         steps: int | None = None,
         callbacks: Any = None,
         **settings: Unpack[DecoderSettings],
-    ) -> dict:
-        """Keras' `predict`: detections in pixels of the network input, whole batches as arrays.
+    ) -> dict[str, np.ndarray]:
+        """Keras' `predict`: detections in pixels of the network input, as arrays.
 
         Args:
-            x: images of the network's size, a stream of them, or a pipeline: one pass, in order.
-            batch_size: of arrays alone.
+            x: images of the network's size, a stream of batches of them, or a pipeline for one
+                pass, in order.
+            batch_size: for arrays only.
             verbose, steps, callbacks: as in Keras.
-            **settings: as of `detect`.
+            **settings: settings of the decoder, as in `decode`.
 
         Returns:
-            dict of arrays as `decode` returns them.
+            dict of NumPy arrays, with the keys and shapes that `decode` returns.
         """
         check_stream("predict", x, {"batch_size": batch_size})
         self._predict_with(settings)
@@ -245,25 +264,48 @@ class FittingModel(DetectingModel):
                 x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
             )
 
-    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
-        """Keras' `train_on_batch`; `sample_weight` as of `fit`, `class_weight` is left out."""
+    def train_step(self, *inputs: Any) -> Any:
+        return super().train_step(*with_open_batch(inputs))
+
+    def test_step(self, *inputs: Any) -> Any:
+        return super().test_step(*with_open_batch(inputs))
+
+    def train_on_batch(
+        self,
+        x: Tensor,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Keras' `train_on_batch`; `sample_weight` as in `fit`, `class_weight` must be None."""
         self._check_data("train_on_batch", x, y, sample_weight, class_weight, {})
         return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
-        """Keras' `test_on_batch`; `sample_weight` as of `fit`."""
+    def test_on_batch(
+        self, x: Tensor, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Keras' `test_on_batch`; `sample_weight` as in `fit`."""
         self._check_data("test_on_batch", x, y, sample_weight, None, {})
         return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
 
-    def _check_data(self, function, x, y, sample_weight, class_weight, of_arrays):
+    def _check_data(
+        self,
+        function: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        for_arrays: dict[str, Any],
+    ) -> None:
         if class_weight is not None:
             raise ValueError(CLASS_WEIGHT.format(value=class_weight))
         if isinstance(x, Pipeline):
             self.check_dataset(x.dataset)
-        check_stream(function, x, of_arrays)
+        check_stream(function, x, for_arrays)
         check_data("x", x, y, sample_weight, self.num_classes)
 
-    def _check_validation(self, data, batch_size):
+    def _check_validation(self, data: Any, batch_size: int | None) -> None:
         if isinstance(data, Pipeline):
             self.check_dataset(data.dataset)
         check_stream("fit", data, {"validation_batch_size": batch_size})
@@ -272,8 +314,8 @@ class FittingModel(DetectingModel):
         )
         check_data("validation_data", x, y, weights, self.num_classes)
 
-    def check_dataset(self, dataset):
-        """Raises ValueError where a data set's classes are not the model's, in the same order."""
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raises a ValueError unless a data set has the model's classes, in the same order."""
         if list(dataset.class_names) != self.class_names:
             raise ValueError(
                 "The data set must have the model's classes in the model's order. Received: data "
@@ -284,37 +326,42 @@ class FittingModel(DetectingModel):
 
 
 @contextlib.contextmanager
-def _own_errors(*pipelines):
-    """Raises what is wrong with the data itself, which TensorFlow wraps in its own error."""
+def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
+    """Raises errors in the data as they are; TensorFlow hides them in an error of its own."""
     try:
         yield
     except Exception as error:
         for pipeline in pipelines:
             pipeline.check()
         if WEIGHTS in str(error) and not isinstance(error, ValueError):
-            raise ValueError(f"{WEIGHTS}. Received: a negative one, or no number.") from error
+            raise ValueError(
+                f"{WEIGHTS}. Received: a negative one, or no number. Use 0 to ignore an image."
+            ) from error
         raise
 
 
-def _can_shuffle(x) -> bool:
-    """Whether Keras shuffles these data: arrays, and the batches of a finite PyDataset."""
+def _can_shuffle(x: Any) -> bool:
+    """Whether Keras can shuffle the data: arrays, or the batches of a finite PyDataset."""
     if isinstance(x, keras.utils.PyDataset):
         return x.num_batches is not None
     return hasattr(x, "shape")
 
 
-def _start(pipeline, initial_epoch, steps_per_epoch, steps_per_execution):
-    """Moves a training stream to where an epoch of these steps begins."""
+def _start(
+    pipeline: Pipeline, initial_epoch: int, steps_per_epoch: int, steps_per_execution: int
+) -> None:
+    """Moves the training stream of a pipeline to the beginning of `initial_epoch`."""
     if steps_per_epoch % steps_per_execution:
         raise ValueError(
-            "`steps_per_epoch` must be a multiple of compile's `steps_per_execution`: Keras would "
-            f"take more batches than an epoch has. Received: steps_per_epoch={steps_per_epoch}, "
-            f"steps_per_execution={steps_per_execution}. Give `fit` a steps_per_epoch that is one."
+            "`steps_per_epoch` must be a multiple of compile's `steps_per_execution`: otherwise "
+            "Keras takes more batches than an epoch has. Received: steps_per_epoch="
+            f"{steps_per_epoch}, steps_per_execution={steps_per_execution}. Give `fit` such a "
+            "steps_per_epoch, or compile with steps_per_execution=1."
         )
     epoch, rest = divmod(initial_epoch * steps_per_epoch, pipeline.steps_per_epoch)
     if rest:
         raise ValueError(
-            "A training that goes on must begin where an epoch of the pipeline does. Received: "
+            "A continued training must begin where an epoch of the pipeline does. Received: "
             f"initial_epoch={initial_epoch}, steps_per_epoch={steps_per_epoch}, and a pipeline of "
             f"{pipeline.steps_per_epoch} steps. Leave out steps_per_epoch."
         )

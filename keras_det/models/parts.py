@@ -1,4 +1,4 @@
-"""What the detectors take as arguments: parts by name or as instances, and saved ones."""
+"""Checks and builds the constructor arguments of the detectors."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,17 @@ from keras_det.backbones import EFFICIENTNETS, RESNETS, efficientnet, feature_py
 from keras_det.errors import suggest
 from keras_det.layers.normalization import Normalization
 from keras_det.names import IMAGENET_DEVIATION, IMAGENET_MEAN, MIN_IMAGE_SIZE
+from keras_det.types import ImageSize, Size
 
 LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
-# Of pixels 0..255: mean, scale and channel order. "tf" and "caffe" are the names that
-# keras.applications gives to what its models were trained on.
-NORMALIZATIONS = {
+# Mean, scale and channel order, for pixels in 0..255. "tf" and "caffe" are the names that
+# keras.applications gives to the input of its models.
+NORMALIZATIONS: dict[str, tuple[Sequence[float], Sequence[float], str]] = {
     "imagenet": (IMAGENET_MEAN, IMAGENET_DEVIATION, "rgb"),
     "lite": (*LITE, "rgb"),
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb"),
     "caffe": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
-    # Of the original's config, printed there for pixels of 0..1.
+    # From the config of the original, which gives them for pixels in 0..1.
     "cornernet": (
         tuple(255.0 * value for value in (0.40789654, 0.44719302, 0.47026115)),
         tuple(255.0 * value for value in (0.28863828, 0.27408164, 0.27809835)),
@@ -29,7 +30,7 @@ NORMALIZATIONS = {
 }
 
 
-def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+def check_image_size(image_size: ImageSize) -> Size:
     """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
     given: Any = image_size
     size = (given, given) if np.isscalar(given) else tuple(given)
@@ -43,11 +44,11 @@ def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_class_names(num_classes: int | None, class_names: Sequence[str] | None) -> list[str]:
-    """Returns the list of names, `class_0` … by default; ValueError where they do not fit."""
+    """Returns the class names, by default `class_0` …; ValueError if the two contradict."""
     if num_classes is None and class_names is None:
         raise ValueError(
-            "`num_classes` or `class_names` must be given. Received: neither. Count the kinds of "
-            "objects, without background."
+            "`num_classes` or `class_names` must be given. Received: neither. Give the names of "
+            "the classes or their number, without background."
         )
     if class_names is None:
         class_names = [f"class_{i}" for i in range(int(num_classes or 0))]
@@ -55,14 +56,19 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
     if not names or (num_classes is not None and num_classes != len(names)):
         raise ValueError(
             f"`class_names` must hold one name per class, `num_classes` in all, at least one. "
-            f"Received: num_classes={num_classes}, {len(names)} names. Leave out background."
+            f"Received: num_classes={num_classes}, {len(names)} names. Give only one of the two; "
+            "background is not a class."
         )
     return names
 
 
 @contextlib.contextmanager
 def precision(dtype: str | None) -> Iterator[keras.DTypePolicy]:
-    """Every layer made inside gets this dtype policy ("float32", "mixed_bfloat16" …)."""
+    """Inside the context, new layers get this dtype policy; None keeps the current one.
+
+    Args:
+        dtype: "float32", "mixed_bfloat16" …, or None.
+    """
     previous = keras.config.dtype_policy()
     if dtype is not None:
         keras.config.set_dtype_policy(dtype)
@@ -73,12 +79,15 @@ def precision(dtype: str | None) -> Iterator[keras.DTypePolicy]:
 
 
 def make_normalization(normalization: str | Normalization | None) -> Normalization:
-    """The first layer of a detector, from a name of `NORMALIZATIONS`, None or an instance.
+    """The first layer of a detector, which normalises pixels for the backbone.
 
     Args:
         normalization: "imagenet" (torch, timm, keras-hub), "lite" (EfficientNet-Lite), "tf" or
-            "caffe" (`keras.applications`: see `preprocess_input` of the model), None for one that
-            rescales pixels itself, or a `Normalization`.
+            "caffe" (`keras.applications`: see `preprocess_input` of the model), "cornernet"; None
+            for a backbone that rescales pixels itself; or a `Normalization`.
+
+    Raises:
+        ValueError: there is no such name.
     """
     if isinstance(normalization, Normalization):
         return normalization
@@ -88,18 +97,21 @@ def make_normalization(normalization: str | Normalization | None) -> Normalizati
     if normalization not in NORMALIZATIONS:
         raise ValueError(
             f"`normalization` must be one of {list(NORMALIZATIONS)}, None or a layer. "
-            f"Received: {normalization!r}.{suggest(normalization, NORMALIZATIONS)} It says "
-            "what the backbone was trained on; None where the backbone rescales pixels itself."
+            f"Received: {normalization!r}.{suggest(normalization, NORMALIZATIONS)} Give what the "
+            "backbone was trained on, or None if the backbone rescales pixels itself."
         )
     return Normalization(*NORMALIZATIONS[normalization], name="normalization")
 
 
 def make_backbone(backbone: str | keras.Model) -> tuple[keras.Model, str]:
-    """A backbone from its name or from a Keras model, and the name of its normalisation.
+    """Returns a backbone and the name of its normalisation.
 
     Args:
-        backbone: name of one of our ResNets or EfficientNets, or any `keras.Model` that
-            `keras_det.backbones.feature_pyramid` takes.
+        backbone: name of a ResNet or EfficientNet of this package, or any `keras.Model` that
+            `keras_det.backbones.feature_pyramid` accepts.
+
+    Raises:
+        ValueError: there is no such name, or the model gives no feature maps.
     """
     if isinstance(backbone, keras.Model):
         return feature_pyramid(backbone), "imagenet"

@@ -1,4 +1,4 @@
-"""Presets: a detector as a folder that can be published, in KerasHub's form."""
+"""Presets: folders that hold a detector for publication, in KerasHub's format."""
 
 import datetime
 import json
@@ -12,17 +12,17 @@ import keras
 
 from keras_det import __version__
 from keras_det.errors import DataError
+from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights.common.preset_files import (
     DIGEST,
     METADATA,
-    WEIGHTS,
     preset_folder,
     read_json,
     read_preset,
     write_preset,
 )
 
-# What Keras saves beside the constructor's arguments and a preset does not hold.
+# Parts of a Keras config that a preset does not hold.
 NOT_SAVED = ("build_config", "compile_config")
 
 
@@ -32,7 +32,7 @@ def save_to_preset(
     *,
     source: str | None = None,
     license: str | None = None,
-    metrics: dict | str | os.PathLike | None = None,
+    metrics: dict[str, Any] | str | os.PathLike | None = None,
 ) -> None:
     """Writes a preset; see `Detector.save_to_preset`."""
     if metrics is not None and not isinstance(metrics, dict):
@@ -62,12 +62,11 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
         name = config.get("class_name")
         raise DataError(
             f"The preset must hold a {cls.__name__}. Received: {preset}, a {name}. Call from_preset"
-            " on that class or on keras_det.models.Detector; a class of your own must be imported "
-            "first."
+            " on that class or on keras_det.models.Detector. Import a class of your own first."
         )
     try:
         model = keras.saving.deserialize_keras_object(config)
-        model.load_weights(folder / WEIGHTS)
+        model.load_weights(folder / PRESET_WEIGHTS)
     except (KeyError, OSError, TypeError, ValueError) as error:
         saved_with = metadata.get("keras_det_version")
         raise DataError(
@@ -78,12 +77,12 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
     return model
 
 
-def model_card(model: keras.Model, metadata: dict) -> str:
-    """README.md of a preset: what the model is and where its weights come from.
+def model_card(model: keras.Model, metadata: dict[str, Any]) -> str:
+    """The README.md of a preset: what the model is and where its weights come from.
 
     Args:
         model: the detector.
-        metadata: what `metadata.json` holds; `source`, `license` and `metrics` may be None.
+        metadata: content of `metadata.json`; `source`, `license` and `metrics` may be None.
     """
     height, width = model.image_size
     kind = type(model).__name__
@@ -96,7 +95,7 @@ def model_card(model: keras.Model, metadata: dict) -> str:
         "parameters": f"{metadata['parameter_count']:,}",
         "source": metadata["source"] or "not given",
         "licence": metadata["license"] or "not given",
-        f"SHA-256 of {WEIGHTS}": f"`{metadata[DIGEST]}`",
+        f"SHA-256 of {PRESET_WEIGHTS}": f"`{metadata[DIGEST]}`",
         "saved": f"{metadata['date_saved']}, keras_det {metadata['keras_det_version']}, Keras "
         f"{metadata['keras_version']}",
     }
@@ -112,8 +111,8 @@ def model_card(model: keras.Model, metadata: dict) -> str:
     )
 
 
-def _front_matter(metadata):
-    """What Hugging Face reads: YAML, whose strings may be written as in JSON."""
+def _front_matter(metadata: dict[str, Any]) -> str:
+    """The YAML that Hugging Face reads. Strings may be written as in JSON."""
     lines = ["library_name: keras", "pipeline_tag: object-detection", "tags: [keras_det]"]
     license = metadata["license"]
     if license:
@@ -124,13 +123,13 @@ def _front_matter(metadata):
     return "".join(f"{line}\n" for line in lines)
 
 
-def _cell(text):
-    """Text that stays in one cell of a Markdown table."""
+def _cell(text: object) -> str:
+    """Text for one cell of a Markdown table."""
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
-def _metrics_table(metrics):
-    """The defined numbers among the metrics; `metadata.json` has the AP of each class too."""
+def _metrics_table(metrics: dict[str, Any] | None) -> str:
+    """A table of the metrics that are numbers; `metadata.json` also holds the AP per class."""
     numeric = {
         name: value
         for name, value in (metrics or {}).items()

@@ -1,4 +1,4 @@
-"""RetinaNet (https://arxiv.org/abs/1708.02002): a backbone, a pyramid, two dense heads."""
+"""RetinaNet (https://arxiv.org/abs/1708.02002): a backbone, a feature pyramid, two dense heads."""
 
 import functools
 import os
@@ -25,7 +25,10 @@ from keras_det.models.parts import (
 from keras_det.necks import FPN, make_neck
 from keras_det.optimizers import SGD, WarmupThenDrops
 from keras_det.targets import AnchorTargets, ATSSTargets
+from keras_det.types import ImageSize
 from keras_det.weights import (
+    LoadReport,
+    RetinaNetArguments,
     load_model_garden,
     load_resnet,
     load_torchvision_retinanet,
@@ -46,13 +49,14 @@ PRIOR_PROBABILITY = 0.01
 class RetinaNet(AnchorDetector):
     """RetinaNet: a residual network, a feature pyramid of 256 channels, two towers of convolutions.
 
-    As published: levels P3 to P7, anchors of 32 to 512 pixels in 3 sizes per octave and 3 aspect
-    ratios, focal loss (alpha 0.25, gamma 2) and smooth L1, both summed and divided by the positives
-    of the batch; an anchor learns the object that it overlaps by 0.5 or more, background below 0.4,
-    nothing between. Every object also gets its best anchor, as in detectron2 and torchvision.
-    Smooth L1 turns linear at 1 / 9, detectron's choice; the paper does not say where.
+    As published: levels P3 to P7; anchors of 32 to 512 pixels in 3 sizes per octave and 3 aspect
+    ratios; focal loss (alpha 0.25, gamma 2) and smooth L1, both summed and divided by the positives
+    of the batch. An anchor is matched to the object that it overlaps with an IoU of 0.5 or more. It
+    is background below 0.4, and ignored between. Every object also gets its best anchor, as in
+    detectron2 and torchvision. Smooth L1 becomes linear at 1 / 9, which is detectron's choice; the
+    paper does not give a value.
 
-    Raw outputs, decoding and training: `AnchorDetector`.
+    For raw outputs, decoding and training see `AnchorDetector`.
 
     Args:
         backbone: "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", an EfficientNet
@@ -64,16 +68,16 @@ class RetinaNet(AnchorDetector):
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does.
         weights: None; "imagenet" for the backbone (torchvision's ResNet, `keras.applications`'
-            EfficientNet-B); or a path: `.keras`, `.weights.h5` or preset of the same network, whose
-            classes of the same name keep their predictions, or a RetinaNet of torchvision (.pth,
-            .safetensors) or of the Model Garden that has this structure.
-        backbone_weights: None, or what fills a ResNet: the path of a state dict of torchvision's or
-            timm's ResNet (.pth, .safetensors), or a keras-hub ResNet backbone.
-        freeze: "none", "backbone", or "neck" for backbone and neck: what stays as it is in
-            training, batch-norm statistics included. `model.freeze` changes it later.
+            EfficientNet-B); or a path. The path is a `.keras`, `.weights.h5` or preset of the same
+            network, whose classes of the same name keep their predictions; or a RetinaNet of
+            torchvision (.pth, .safetensors) or of the Model Garden with this structure.
+        backbone_weights: None, or weights for a ResNet backbone: the path of a state dict of
+            torchvision's or timm's ResNet (.pth, .safetensors), or a keras-hub ResNet backbone.
+        freeze: "none", "backbone", or "neck" for backbone and neck: the parts that are frozen in
+            training, with their batch-norm statistics. `model.freeze` changes it later.
         normalization: what the backbone was trained on: "imagenet", "lite", "tf", "caffe", None for
-            a model that rescales pixels itself, or a `Normalization`. Default: "imagenet", and
-            "lite" for our EfficientNet-Lite.
+            a backbone that rescales pixels itself, or a `Normalization`. "auto": "lite" for
+            EfficientNet-Lite, else "imagenet".
         neck: "fpn" as published, "pafpn", "nas_fpn", "bifpn", or a layer from the backbone's levels
             to "P<min_level>" … "P<max_level>".
         neck_channels: channels of the pyramid and of the heads.
@@ -81,15 +85,15 @@ class RetinaNet(AnchorDetector):
         anchor_scale: side of the smallest square anchor of a level in strides.
         num_octaves: anchor sizes per level.
         aspect_ratios: width / height of the anchors of a cell.
-        anchor_generator: `AnchorGenerator` for these levels, in place of the three before it.
-        head_repeats: convolutions of a tower.
-        head_norm: in the towers: None as published, "batch" (of each level) or "group".
+        anchor_generator: `AnchorGenerator` for these levels, in place of the three arguments above.
+        head_repeats: convolutions in a tower of a head.
+        head_norm: normalisation in the towers: None as published, "batch" (per level) or "group".
         matcher: `AnchorTargets` or `ATSSTargets`. Default: thresholds 0.5 and 0.4.
         class_loss: `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and `class_weights` of your own.
         box_loss: "smooth_l1", "huber", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
-        box_loss_weight: weight of the box loss beside the class loss.
-        dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy. Parts handed
-            over as objects keep their own.
+        box_loss_weight: weight of the box loss relative to the class loss.
+        dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy. Parts given
+            as objects keep their own.
         name: name of the model.
     """
 
@@ -101,7 +105,7 @@ class RetinaNet(AnchorDetector):
         backbone: str | keras.Model = "resnet50",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
-        image_size: int | tuple[int, int] = 640,
+        image_size: ImageSize = 640,
         resize_mode: str = "letterbox",
         weights: str | os.PathLike | None = None,
         backbone_weights: str | os.PathLike | keras.Model | None = None,
@@ -158,7 +162,7 @@ class RetinaNet(AnchorDetector):
             self.start_from(weights)
         freeze_parts(self, freeze)
 
-    def _load_public(self, weights):
+    def _load_public(self, weights: Any) -> LoadReport:
         if weights == "imagenet":
             name = self.backbone.name
             if name in RESNETS:
@@ -167,8 +171,8 @@ class RetinaNet(AnchorDetector):
             return load_keras_applications(self.backbone, imagenet_efficientnet(efficientnet))
         if weights == "coco":
             raise DataError(
-                "RetinaNet's public COCO weights are of a network of their own: P6 from P5, other "
-                f"anchors. Received: weights='coco' for {self.name}. Build it with "
+                "RetinaNet's public COCO weights are for another network: P6 from P5, other "
+                f"anchors. Received: weights='coco' for {self.name}. Build that network with "
                 'RetinaNet.from_torchvision("coco", class_names=…).'
             )
         if str(weights).endswith((".pth", ".pt", ".safetensors")):
@@ -179,11 +183,11 @@ class RetinaNet(AnchorDetector):
     def published_optimizer(
         cls, batch_size: int, steps: int, warmup_steps: int | None = None
     ) -> keras.optimizers.Optimizer:
-        """SGD as in the paper; for its arguments see `training.recipes.published`.
+        """SGD as in the paper. Arguments: see `training.recipes.published`.
 
-        Momentum 0.9; rate 0.01 per 16 images, divided by 10 after two thirds and eight ninths of
-        the steps, warmed up over 1,000 of 90,000 (a ninetieth); 1e-4 / 2 times the squares of all
-        kernels as a term of the loss.
+        Momentum is 0.9. The rate is 0.01 per 16 images, divided by 10 after two thirds and eight
+        ninths of the steps. The warm-up takes 1,000 of 90,000 steps (a ninetieth). The loss has
+        1e-4 / 2 times the squares of all kernels as a term.
         """
         warmup_steps = steps // 90 if warmup_steps is None else warmup_steps
         drops = [steps * 2 // 3, steps * 8 // 9]
@@ -200,21 +204,26 @@ class RetinaNet(AnchorDetector):
     ) -> Self:
         """A RetinaNet with the weights of torchvision's `retinanet_resnet50_fpn`, without torch.
 
-        The network is torchvision's: P6 from P5, anchors of rounded sizes centred at multiples of
-        floored strides, and, for files whose batch-norm statistics were frozen (they hold no
-        `num_batches_tracked`), epsilon 0 and statistics that stay. Images are resized as this model
-        says (`image_size`, `resize_mode`), not to torchvision's 800 pixels at least.
+        The network is torchvision's: P6 comes from P5, and anchors have rounded sizes and centres
+        at multiples of floored strides. A file without `num_batches_tracked` was trained with
+        frozen batch-norm statistics; then epsilon is 0 and the statistics stay frozen. Images are
+        resized as this model says (`image_size`, `resize_mode`), not to at least 800 pixels as in
+        torchvision.
 
         Args:
-            path: a file of `torch.save` (zip or legacy form) or `.safetensors`, of a state dict; or
-                "coco" to fetch torchvision's own.
-            num_classes, class_names: the classes to train. Default: the file's own, without
-                background; COCO's 80 names for 91 classes. Names that the file knows keep its
-                predictions; with other classes the predictions start anew.
+            path: a state dict, as a file of `torch.save` (zip or legacy format) or a `.safetensors`
+                file; or "coco" to fetch torchvision's own.
+            num_classes, class_names: the classes to train. Default: those of the file, without
+                background; for 91 classes, COCO's 80 names. Classes whose names are in the file
+                keep their predictions; other classes start from random weights.
             **kwargs: further arguments of the constructor: `image_size`, `resize_mode`, `dtype` ….
 
         Returns:
-            `RetinaNet`; `model.load_report` says what was loaded, skipped and why, and missing.
+            `RetinaNet`. `model.load_report` says which variables were loaded, which were skipped
+            and why, and which are missing.
+
+        Raises:
+            DataError: the file is missing, damaged, or of another network.
         """
         path = coco_retinanet("resnet50") if path == "coco" else path
         values = read_torch_file(path)
@@ -231,20 +240,25 @@ class RetinaNet(AnchorDetector):
         class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A RetinaNet with the weights of the TensorFlow Model Garden's, from its checkpoint.
+        """A RetinaNet with the weights of a checkpoint of the TensorFlow Model Garden.
 
-        The network is the Garden's: TensorFlow's padding, batch normalisation (epsilon 1e-3) in the
-        pyramid and, per level, in the towers.
+        The network is the Garden's: TensorFlow's padding, and batch normalisation (epsilon 1e-3) in
+        the pyramid and, per level, in the towers.
 
         Args:
-            path: prefix of a TensorFlow checkpoint, the path without `.index`, or the run's folder.
+            path: prefix of a TensorFlow checkpoint (the path without `.index`), or the folder of
+                the run.
             num_classes, class_names: as in `from_torchvision`.
-            **kwargs: further arguments of the constructor: `image_size`, `resize_mode`, `dtype` …;
-                `anchor_scale`, `num_octaves` and `aspect_ratios` (in the checkpoint's order) where
-                they were not the Garden's own.
+            **kwargs: further arguments of the constructor: `image_size`, `resize_mode`, `dtype` ….
+                Also `anchor_scale`, `num_octaves` and `aspect_ratios` (in the checkpoint's order),
+                if the checkpoint was not trained with the Garden's defaults.
 
         Returns:
-            `RetinaNet`; `model.load_report` says what was loaded, skipped and why, and missing.
+            `RetinaNet`. `model.load_report` says which variables were loaded, which were skipped
+            and why, and which are missing.
+
+        Raises:
+            DataError: the checkpoint is missing, damaged, or of another network.
         """
         names = ("anchor_scale", "num_octaves", "aspect_ratios")
         anchors = {name: kwargs.pop(name) for name in names if name in kwargs}
@@ -254,8 +268,14 @@ class RetinaNet(AnchorDetector):
         return model
 
     @classmethod
-    def _like(cls, found, num_classes, class_names, kwargs):
-        """The network that a file of weights asks for, with the user's classes if given."""
+    def _like(
+        cls,
+        found: RetinaNetArguments,
+        num_classes: int | None,
+        class_names: Sequence[str] | None,
+        kwargs: dict[str, Any],
+    ) -> Self:
+        """The network that fits a file of weights, with the user's classes if they are given."""
         if num_classes is None and class_names is None:
             class_names = found.class_names
         padding = found.padding
@@ -295,7 +315,15 @@ class RetinaNet(AnchorDetector):
             return cls(num_classes=num_classes, class_names=class_names, **parts, **kwargs)
 
 
-def _head(num_anchors, channels, repeats, norm, name, outputs, prior=None):
+def _head(
+    num_anchors: int,
+    channels: int,
+    repeats: int,
+    norm: str | None,
+    name: str,
+    outputs: int,
+    prior: float | None = None,
+) -> ConvHead:
     return ConvHead(
         outputs, num_anchors, channels, repeats, prior_probability=prior, norm=norm, name=name
     )

@@ -1,42 +1,45 @@
-"""A detector as constructor arguments: copies, saved models, presets."""
+"""The part of a detector that is rebuilt from arguments: copies, saved models, presets."""
 
 import os
 from typing import Any, Self
 
 import keras
 
-from keras_det.models.arguments import capturing, deserialized, serialized, with_policy
+from keras_det.models.arguments import Arguments, capturing, deserialized, serialized, with_policy
 from keras_det.models.presets import from_preset, save_to_preset
 from keras_det.quantization.rounding import add_rounding
+from keras_det.types import Config, ImageSize
 
 
 class SavedDetector(keras.Model):
-    """A functional model that can be made again from the arguments of its constructor.
+    """A functional model that can be rebuilt from the arguments of its constructor.
 
-    Every subclass' `__init__` keeps the arguments of its call, whatever they are: those that are
-    numbers, text, lists, or objects with `get_config`. A subclass with arguments of its own needs
-    no `get_config`.
+    The arguments of every subclass' `__init__` are recorded when it is called. They may be numbers,
+    text, lists, or objects with `get_config`. So a subclass with arguments of its own needs no
+    `get_config`.
     """
 
-    # Arguments that a copy or a loaded model does not take again: they only fill it with weights.
+    # Arguments that only fill the model with weights: a copy or a loaded model does not need them.
     NOT_SAVED: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = capturing(cls.__init__)  # type: ignore[method-assign]
+            changed: Any = cls
+            changed.__init__ = capturing(changed.__init__)
 
     @property
     def quantization_aware(self) -> bool:
-        """Whether it rounds to 8 bits while it computes: made by `models.quantize_aware`."""
+        """Whether it is a model of `keras_det.models.quantize_aware`, which rounds to 8 bits."""
         return bool(getattr(self, "roundings", ()))
 
     def with_changes(self, **changes: Any) -> Self:
-        """A copy with the same weights and other constructor arguments.
+        """Returns a copy with the same weights and other constructor arguments.
 
         Args:
-            **changes: arguments of the constructor that do not change the shape of a weight, e.g.
-                `image_size=(320, 416)` or `dtype="float32"` for an export after mixed precision.
+            **changes: constructor arguments that do not change the shape of a weight, e.g.
+                `image_size=(320, 416)`, or `dtype="float32"` to export a model that was trained in
+                mixed precision.
         """
         config = self.get_config()
         if "dtype" in changes:
@@ -45,8 +48,8 @@ class SavedDetector(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
-    def with_image_size(self, image_size: int | tuple[int, int]) -> Self:
-        """A copy with the same weights for another input size, an int or (height, width)."""
+    def with_image_size(self, image_size: ImageSize) -> Self:
+        """Returns a copy with the same weights for another input size: int or (height, width)."""
         return self.with_changes(image_size=image_size)
 
     def save_to_preset(
@@ -55,37 +58,37 @@ class SavedDetector(keras.Model):
         *,
         source: str | None = None,
         license: str | None = None,
-        metrics: dict | str | os.PathLike | None = None,
+        metrics: dict[str, Any] | str | os.PathLike | None = None,
     ) -> None:
-        """Writes the model as a folder to publish, in the form KerasHub's presets have.
+        """Writes the model as a folder for publication, in the format of KerasHub's presets.
 
         The folder holds `config.json` (the constructor's arguments: class names, image size,
         resizing, parts …), `model.weights.h5`, `metadata.json` and the model card `README.md`. The
-        optimizer's state is not in it; `model.save("x.keras")` keeps that.
+        state of the optimizer is not saved; `model.save("x.keras")` saves it.
 
         Args:
-            preset_dir: a folder that does not exist yet, or an empty one. Interrupted, nothing is
-                left there.
-            source: str or None. Where the weights come from: an address, the data they were
-                trained on.
+            preset_dir: a folder that does not exist yet or is empty. If writing is interrupted,
+                nothing is left there.
+            source: str or None. Where the weights come from: an address, or the training data.
             license: str or None. Licence of the weights, e.g. "apache-2.0".
-            metrics: what was measured: dict from `keras_det.training.evaluate`, or the path of a
-                `metrics.json`. None: the card says "not measured".
+            metrics: dict from `keras_det.training.evaluate`, or the path of a `metrics.json`. None:
+                the card says "not measured".
 
         Raises:
-            DataError: there is something at `preset_dir`, or `metrics` cannot be read.
+            DataError: the folder holds something already, or `metrics` cannot be read.
         """
         save_to_preset(self, preset_dir, source=source, license=license, metrics=metrics)
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike) -> Self:
-        """Loads what `save_to_preset` wrote: a model of this class, `Detector` for any.
+        """Loads a preset that `save_to_preset` wrote.
 
-        For another input size or precision see `with_changes`.
+        The preset must hold a model of this class; `Detector.from_preset` loads any detector. For
+        another input size or precision see `with_changes`.
 
         Args:
-            preset: the folder, or "hf://owner/name" on Hugging Face, for which the package
-                huggingface_hub must be installed.
+            preset: the folder, or "hf://owner/name" on Hugging Face. The latter needs the package
+                huggingface_hub.
 
         Raises:
             DataError: a file is missing or damaged (SHA-256), the preset holds a model of another
@@ -94,27 +97,28 @@ class SavedDetector(keras.Model):
         return from_preset(cls, preset)
 
     def _keep(self, **resolved: Any) -> None:
-        """Keeps what was made of arguments, in place of what was given, for `get_config`.
+        """Replaces arguments by what was computed from them, for `get_config`.
 
-        A name that is no argument of the model's own constructor is left out.
+        Args:
+            **resolved: the values by name. A name that the constructor does not accept is ignored.
         """
-        captured = self.__dict__["_captured"]
+        captured: Arguments = self.__dict__["_captured"]
         if "_arguments" not in self.__dict__:
-            # From here on a part may be frozen or filled with weights, which is saved elsewhere.
-            # Past Keras' own attributes, which would take the lists for lists of layers.
+            # Serialised now: later a part may be frozen or filled with weights, which are saved
+            # elsewhere. Not by `setattr`: Keras would track the lists as lists of layers.
             replaced = ("num_classes",) if captured.accepts("class_names") else ()
             left_out = {*self.NOT_SAVED, *replaced}
             self.__dict__["_arguments"] = serialized(captured.without(left_out))
-            captured.values.clear()  # What the model was filled from is not kept in memory.
+            captured.values.clear()  # Frees what the model was filled from.
         known = {name: value for name, value in resolved.items() if captured.accepts(name)}
         self._arguments.update(serialized(known))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         rounding = {"quantization_aware": True} if self.quantization_aware else {}
         return {**self._arguments, **rounding}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Self:
+    def from_config(cls, config: Config, custom_objects: dict[str, Any] | None = None) -> Self:
         config = dict(config)
         rounding = config.pop("quantization_aware", False)
         model = cls(**deserialized(config, custom_objects))

@@ -7,11 +7,12 @@ import keras
 
 from keras_det.keras_private import adam_slots
 from keras_det.optimizers.kernel_decay import KernelDecay
+from keras_det.types import TFTensor
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class AdamW(KernelDecay, keras.optimizers.AdamW):
-    """Keras' AdamW (https://arxiv.org/abs/1711.05101) that decays kernels only.
+    """Keras' AdamW (https://arxiv.org/abs/1711.05101) with weight decay on kernels only.
 
     Args: those of `keras.optimizers.AdamW`.
     """
@@ -25,7 +26,7 @@ class AdamW(KernelDecay, keras.optimizers.AdamW):
         step = tf.cast(self.iterations.value + 1, tf.float32)
         powers = [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
 
-        def update(variable, gradient):
+        def update(variable: Any, gradient: TFTensor) -> None:
             momentum, velocity = adam_slots(self, variable)
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,

@@ -1,4 +1,4 @@
-"""SGD for detectors, as the original EfficientDet was trained."""
+"""SGD for detectors, as used to train the original EfficientDet."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,35 +9,39 @@ from keras import ops
 
 from keras_det.keras_private import decays, momentum_slot
 from keras_det.optimizers.kernel_decay import KernelDecay
+from keras_det.types import TFTensor
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class SGD(KernelDecay, keras.optimizers.SGD):
-    """Keras' SGD with momentum that decays kernels only, as the original EfficientDet trains.
+    """Keras' SGD with the weight decay and the clipping of the original EfficientDet.
 
-    Beside Keras' arguments, each off by default:
+    Weight decay acts on kernels only. Three steps are added, each off by default:
 
         g_i = gradient_i + kernel_l2 * w_i                      for kernels
         g_i = g_i * min(1, tensor_clipnorm / |g_i|)             each tensor by itself
         g   = g * min(1, global_clipnorm / |g|)                 all together
 
-    and then Keras' step, velocity = momentum * velocity - rate * g. The first line is the slope of
-    `kernel_l2 / 2 * (sum of squares of all kernels)`, which the original adds to its loss; here it
-    is part of the step only, and the logged losses are without it. Keras' `weight_decay` acts on
-    the weights past momentum and clipping: at momentum 0.9 it decays ten times less for one rate.
+    Then follows Keras' step, velocity = momentum * velocity - rate * g. The first line is the slope
+    of `kernel_l2 / 2 * (sum of squares of all kernels)`. The original adds this term to its loss;
+    here it is part of the step only, and the logged losses do not contain it. Keras' `weight_decay`
+    is different: it acts on the weights directly, without momentum and clipping. At momentum 0.9 it
+    decays ten times less for the same rate.
 
-    The original's fusion weights are scalars, a tensor each: of our vectors every element is
-    clipped by itself.
+    In the original each fusion weight is a scalar tensor of its own. Here they are vectors, so each
+    element of them is clipped by itself.
 
     Args:
         *args: those of `keras.optimizers.SGD`.
         kernel_l2: float >= 0. Decay of kernels, not of biases, normalisation and fusion weights.
-        tensor_clipnorm: float > 0 or None. Largest norm of one tensor's gradient. Keras' `clipnorm`
-            does not combine with `global_clipnorm`; this one does and comes first.
+        tensor_clipnorm: float > 0 or None. Largest norm of the gradient of one tensor. Keras'
+            `clipnorm` cannot be combined with `global_clipnorm`; this argument can, and is applied
+            first.
         ema_warmup: bool. With `use_ema`, the decay at step t = 0, 1 … is
-            `min(ema_momentum, (1 + t) / (10 + t))`, so that an average over thousands of steps does
-            not hold on to the start. As in Keras the first step copies the weights; the original
-            takes 0.1 of the weights before it, of which a ten-millionth is left after 20 steps.
+            `min(ema_momentum, (1 + t) / (10 + t))`. So an average over thousands of steps soon
+            forgets the initial weights. As in Keras the first step copies the weights. The original
+            keeps 0.1 of the weights before that step; a ten-millionth of them is left after 20
+            steps.
         **kwargs: those of `keras.optimizers.SGD`.
     """
 
@@ -62,7 +66,7 @@ class SGD(KernelDecay, keras.optimizers.SGD):
             )
         if tensor_clipnorm is not None and (self.clipnorm or self.clipvalue):
             raise ValueError(
-                "`tensor_clipnorm` combines with `global_clipnorm` only. Received: "
+                "`tensor_clipnorm` can be combined with `global_clipnorm` only. Received: "
                 f"clipnorm={self.clipnorm!r}, clipvalue={self.clipvalue!r}. Leave them out."
             )
         self.kernel_l2 = kernel_l2
@@ -81,8 +85,8 @@ class SGD(KernelDecay, keras.optimizers.SGD):
         for i, variable in enumerate(variables):
             if variable.name == "fusion_weights":
                 grads[i] = ops.clip(grads[i], -limit, limit)
-                limits[i] *= variable.shape[0] ** 0.5  # the most that this vector can reach now
-        # One norm per tensor serves both limits.
+                limits[i] *= variable.shape[0] ** 0.5  # the largest norm left after this clipping
+        # Both limits use the same norm of each tensor.
         norms = ops.sqrt(ops.stack([ops.sum(ops.square(g)) for g in grads]))
         factors = limits / ops.maximum(norms, limits)
         if self.global_clipnorm:
@@ -111,7 +115,7 @@ class SGD(KernelDecay, keras.optimizers.SGD):
 
         rate = tf.cast(learning_rate, tf.float32)
 
-        def update(variable, gradient):
+        def update(variable: Any, gradient: TFTensor) -> None:
             tf.raw_ops.ResourceApplyKerasMomentum(
                 var=variable.handle,
                 accum=momentum_slot(self, variable).handle,

@@ -8,8 +8,8 @@ def warmup_cosine(
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up to `learning_rate`, then half a cosine down to 0 at the last step.
 
-    The original EfficientDet's cosine reaches 0 one warm-up early and rises again at the end
-    (its step is not shifted); this one does not.
+    The original EfficientDet does not shift its cosine by the warm-up: it reaches 0 one warm-up
+    early and rises again at the end. This one does not.
 
     Args:
         learning_rate: the peak.

@@ -6,13 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_det.types import Tensor
+
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up to a rate that is divided by ten at given steps.
+    """A linear warm-up, then a constant rate that is divided by ten at given steps.
 
-    RetinaNet section 4.1 (https://arxiv.org/abs/1708.02002): 0.01, divided by 10 at 60k and at
-    80k of 90k steps. The warm-up is detectron2's, from a thousandth of the rate.
+    RetinaNet section 4.1 (https://arxiv.org/abs/1708.02002): a rate of 0.01, divided by 10 at 60k
+    and at 80k of 90k steps. The warm-up is detectron2's and starts at a thousandth of the rate.
 
     Args:
         learning_rate: rate between the warm-up and the first drop.
@@ -25,7 +27,7 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
         self.drops = list(drops)
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         rate = ops.convert_to_tensor(self.learning_rate, "float32")
         for drop in self.drops:

@@ -1,3 +1,3 @@
-"""What a detector costs to run."""
+"""How much computation a detector needs."""
 
 from keras_det.profiling.multiply_adds import multiply_adds as multiply_adds

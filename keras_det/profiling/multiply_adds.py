@@ -1,6 +1,7 @@
-"""How much a detector computes for one image, counted as EfficientDet's tables count it."""
+"""Multiply-adds of a detector for one image, counted as in EfficientDet's tables."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,24 +18,26 @@ from keras_det.layers.weighted_fusion import WeightedFusion
 def multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of one forward pass on one image of the model's size.
 
-    EfficientDet's tables halve what TensorFlow's profiler counts as float operations: two for each
-    product of a convolution, one for each other addition, multiplication and pooled pixel. Batch
-    normalisation is fused and counts nothing, as do ReLU and sigmoid; x * sigmoid(1 * x) counts
-    two. The same is counted here from the shapes that each layer sees, on every backend, as often
-    as a layer is called: a head that is shared over levels counts on each of them. Arithmetic
-    outside such layers is left out (activations inside heads and BiFPN nodes, plain sums of a
-    BiFPN), 0.5% at most in the published models.
+    EfficientDet's tables give half of the float operations that TensorFlow's profiler counts. The
+    profiler counts two for each product of a convolution, and one for each other addition,
+    multiplication and pooled pixel. Batch normalisation is fused and counts nothing; ReLU and
+    sigmoid count nothing either; x * sigmoid(1 * x) counts two.
+
+    Here the same operations are counted from the shapes that each layer sees, on every backend.
+    Each call of a layer counts: a head that is shared over levels counts once per level. Arithmetic
+    outside the counted layers is ignored: activations inside heads and BiFPN nodes, and the plain
+    sums of a BiFPN. In the published models that is 0.5% at most.
 
     Args:
         model: a detector, with any backbone of convolutions or dense layers.
 
     Returns:
-        int.
+        int, the number of multiply-adds.
     """
     total = 0
 
-    def counting(layer, infer):
-        def run(inputs, *args, **kwargs):
+    def counting(layer: keras.Layer, infer: Callable) -> Callable:
+        def run(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal total
             outputs = infer(inputs, *args, **kwargs)
             total += float_operations(layer, inputs, outputs)
@@ -42,8 +45,8 @@ def multiply_adds(model: keras.Model) -> int:
 
         return run
 
-    # Keras infers the shapes of a functional model layer by layer, without a trace, which takes
-    # ten times as long. A layer made of layers would infer its own at once: here it calls them.
+    # Keras infers the shapes of a functional model layer by layer, ten times as fast as by tracing.
+    # A layer that holds layers would infer its shape as a whole. Its `call` visits each of them.
     layers, specs = all_layers(model), {}
     for layer in layers:
         if isinstance(layer, COUNTED):
@@ -59,8 +62,8 @@ def float_operations(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
     """Float operations of one call of a layer of `COUNTED`, as TensorFlow's profiler counts them.
 
     Args:
-        layer: a layer.
-        inputs: what it was called on, a tensor or a list, with static shapes.
+        layer: the layer.
+        inputs: its inputs, a tensor or a list of tensors, with static shapes.
         outputs: the tensor that it returned.
     """
     elements = math.prod(outputs.shape)
@@ -72,7 +75,7 @@ def float_operations(layer: keras.Layer, inputs: Any, outputs: Any) -> int:
         return math.prod(layer.pool_size) * elements
     if isinstance(layer, keras.layers.GlobalAveragePooling2D):
         return math.prod(inputs.shape)
-    # x * sigmoid(1 * x): the profiler sees both products.
+    # x * sigmoid(1 * x): the profiler counts both products.
     count = 2 * elements if layer.activation is keras.activations.silu else 0
     if isinstance(layer, keras.layers.Activation):
         return count

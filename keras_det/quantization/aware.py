@@ -1,4 +1,4 @@
-"""Quantisation-aware training: a detector that rounds as its int8 file will."""
+"""Quantisation-aware training: a detector that rounds like its int8 export."""
 
 from typing import TypeVar
 
@@ -6,22 +6,24 @@ import keras
 
 from keras_det.quantization.rounding import add_rounding
 
-# A class of detectors. `keras_det.models` stands on this module, not the other way round.
+# A detector. `keras_det.models` imports this module, so its classes cannot be named here.
 Model = TypeVar("Model", bound=keras.Model)
 
 
 def quantize_aware(model: Model) -> Model:
-    """A copy of a detector that computes with numbers rounded to 8 bits, to be trained further.
+    """A copy of a detector that computes with numbers rounded to 8 bits, for further training.
 
-    For a model that loses too much in int8: some epochs with a tenth of the learning rate let the
-    weights make up for the rounding. The kernels of all convolutions are rounded per channel, and
-    their inputs, the summands of residual connections and feature fusions, and the predictions per
-    tensor; heads that are shared over levels keep a range for each. Batch normalisation is frozen:
-    with the statistics of each batch it would undo the scale that the rounding depends on, and the
-    file holds the frozen ones, folded into the kernels.
+    Use it for a model that loses too much accuracy in int8: a few epochs with a tenth of the
+    learning rate adapt the weights to the rounding.
 
-    Train it with `compile` and `fit` like any detector, save and load it like any; exports write
-    the network without the rounding, and `export.tflite(…, quantize="int8")` rounds it for good.
+    The kernels of all convolutions are rounded per channel. Their inputs, the summands of residual
+    connections and feature fusions, and the predictions are rounded per tensor; heads that are
+    shared over levels keep one range per level. Batch normalisation is frozen. With the statistics
+    of each batch it would undo the scale that the rounding depends on, and the exported file holds
+    the frozen statistics, folded into the kernels.
+
+    Compile, train, save and load the copy like any detector. Exports write the network without the
+    rounding layers; `export.tflite(…, quantize="int8")` then quantises it.
 
     Args:
         model: a detector.
@@ -37,7 +39,7 @@ def quantize_aware(model: Model) -> Model:
 
 
 def without_rounding(model: Model) -> Model:
-    """A copy of a detector of `quantize_aware` that computes as before; others as they are."""
+    """A copy without rounding of a detector from `quantize_aware`; other detectors as they are."""
     if not model.quantization_aware:
         return model
     config = {**model.get_config()}

@@ -1,4 +1,6 @@
-"""Layers that round while they compute, as the int8 file of their network will."""
+"""Makes the layers of a network round their numbers like its int8 export."""
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -8,20 +10,21 @@ from keras_det.keras_private import all_layers, replace_call
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.fake_quantization import FakeQuantize, fake_quantized_kernel
 from keras_det.layers.resample import ResampleToLevel
+from keras_det.types import Tensor
 
-# Layers whose inputs are added up: each is a tensor of its own in the file.
+# Layers that add up their inputs. Each input is a tensor of its own in the exported file.
 SUMS = (keras.layers.Add,)
 
 
 def add_rounding(model: keras.Model) -> list[FakeQuantize]:
-    """Makes a model round while it computes.
+    """Changes a model in place so that it rounds its numbers to 8 bits.
 
     Args:
-        model: built, of images of one size. Its batch normalisation is frozen, its convolutions and
-            sums are changed in place.
+        model: a built model for images of one size. Its batch normalisation is frozen; its
+            convolutions and sums are changed in place.
 
     Returns:
-        The layers that round, in the order in which the network meets them.
+        The layers that round, in the order of the network.
     """
     roundings = _Roundings()
     for layer in all_layers(model):
@@ -37,30 +40,32 @@ def add_rounding(model: keras.Model) -> list[FakeQuantize]:
             replace_call(layer, _summed(layer, roundings))
         elif isinstance(layer, ResampleToLevel):
             replace_call(layer, _rounded_output(layer, roundings))
-    # Once through the network: every place where a number is rounded gets its range.
+    # One pass through the network creates the range of every place where numbers are rounded.
     model(np.zeros((1, *model.input_shape[1:]), "float32"), training=False)
     roundings.complete = True
     return roundings.layers
 
 
 class _Roundings:
-    """The `FakeQuantize` of each place, made when a number first gets there.
+    """The `FakeQuantize` of each place, created when a tensor first reaches it.
 
-    A place is a layer, which of its tensors, and its size: the heads see each level with a size of
-    its own, and the file has a tensor for each.
+    A place is a layer, one of its tensors, and the size of that tensor. The size matters because a
+    shared head sees each level at another size, and the exported file has a tensor for each.
     """
 
-    def __init__(self):
-        self.layers, self.places, self.complete = [], {}, False
+    def __init__(self) -> None:
+        self.layers: list[FakeQuantize] = []
+        self.places: dict[tuple, FakeQuantize] = {}
+        self.complete = False
 
-    def __call__(self, layer, which, x):
+    def __call__(self, layer: keras.Layer, which: str | int, x: Tensor) -> Tensor:
         place = (id(layer), which, tuple(x.shape[1:3]))
         if place not in self.places:
             if self.complete:
                 raise ValueError(
                     "A model of keras_det.models.quantize_aware must be called with images of its "
-                    f"own size. Received: a map of {tuple(x.shape)} in {layer.path}. Change the "
-                    "size with model.with_image_size(…)."
+                    f"own size. Received: a map of {tuple(x.shape)} in {layer.path}. Resize the "
+                    "images, or change the model's size with model.with_image_size(…)."
                 )
             rounding = FakeQuantize(name=f"rounding_{len(self.layers)}")
             rounding.build(x.shape)
@@ -69,18 +74,18 @@ class _Roundings:
         return self.places[place](x)
 
 
-def _convolution(layer, roundings):
+def _convolution(layer: keras.Layer, roundings: _Roundings) -> Callable[..., Tensor]:
     convolve = layer.convolution_op
 
-    def rounded(inputs, kernel):
+    def rounded(inputs: Tensor, kernel: Tensor) -> Tensor:
         kernel = ops.cast(fake_quantized_kernel(kernel, -1), kernel.dtype)
         return convolve(roundings(layer, "input", inputs), kernel)
 
     return rounded
 
 
-def _depthwise(layer, roundings):
-    def call(inputs):
+def _depthwise(layer: keras.Layer, roundings: _Roundings) -> Callable[..., Tensor]:
+    def call(inputs: Tensor) -> Tensor:
         x = roundings(layer, "input", inputs)
         x = _depthwise_convolution(layer, x, layer.kernel)
         return _finished(layer, x)
@@ -88,8 +93,8 @@ def _depthwise(layer, roundings):
     return call
 
 
-def _separable(layer, roundings):
-    def call(inputs):
+def _separable(layer: keras.Layer, roundings: _Roundings) -> Callable[..., Tensor]:
+    def call(inputs: Tensor) -> Tensor:
         x = roundings(layer, "input", inputs)
         x = _depthwise_convolution(layer, x, layer.depthwise_kernel)
         x = roundings(layer, "between", x)
@@ -101,7 +106,7 @@ def _separable(layer, roundings):
     return call
 
 
-def _depthwise_convolution(layer, x, kernel):
+def _depthwise_convolution(layer: keras.Layer, x: Tensor, kernel: Tensor) -> Tensor:
     kernel = fake_quantized_kernel(kernel, (-2, -1))
     return ops.depthwise_conv(
         x,
@@ -113,25 +118,26 @@ def _depthwise_convolution(layer, x, kernel):
     )
 
 
-def _finished(layer, x):
+def _finished(layer: keras.Layer, x: Tensor) -> Tensor:
+    """Adds the bias and applies the activation."""
     if layer.use_bias:
         x = x + ops.cast(layer.bias, x.dtype)
     return x if layer.activation is None else layer.activation(x)
 
 
-def _summed(layer, roundings):
+def _summed(layer: keras.Layer, roundings: _Roundings) -> Callable[..., Tensor]:
     add = layer.call
 
-    def call(inputs):
+    def call(inputs: list[Tensor]) -> Tensor:
         return add([roundings(layer, i, x) for i, x in enumerate(inputs)])
 
     return call
 
 
-def _rounded_output(layer, roundings):
+def _rounded_output(layer: keras.Layer, roundings: _Roundings) -> Callable[..., Tensor]:
     resample = layer.call
 
-    def call(inputs, training=None):
+    def call(inputs: list[Tensor], training: bool | None = None) -> Tensor:
         return roundings(layer, "output", resample(inputs, training=training))
 
     return call

@@ -1,7 +1,7 @@
 """Opens exported files and detects with them: TFLite, SavedModel and ONNX.
 
-`load_exported` is the door. A TFLite file needs the package ai-edge-litert, an ONNX file
-onnxruntime, a SavedModel TensorFlow; for the first two, neither Keras nor TensorFlow is imported.
+Start with `load_exported`. A TFLite file needs the package ai-edge-litert, an ONNX file
+onnxruntime, a SavedModel TensorFlow. For TFLite and ONNX neither Keras nor TensorFlow is imported.
 """
 
 from keras_det.runtime.exported import ExportedDetector as ExportedDetector

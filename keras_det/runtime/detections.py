@@ -1,4 +1,4 @@
-"""Detections as arrays: trimmed, in pixels of the original image, out of MediaPipe's convention."""
+"""Detections as arrays: without empty slots, in original pixels, from MediaPipe's convention."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from keras_det.data.resize import Transform
 
-# Outputs of TFLite's operator for detections in its order, in which MediaPipe and TFLite's task
-# library read them.
+# Outputs of TFLite_Detection_PostProcess, in the order of the operator. MediaPipe and TFLite's task
+# library expect them in this order.
 OPERATOR_OUTPUTS = ("locations", "classes", "scores", "num_detections")
 
 
 def trim(detections: dict) -> dict:
-    """The filled slots of the first image of a batch of detections."""
+    """Returns the detections of the first image of a batch, without empty slots."""
     count = int(detections["num_detections"][0])
     return {name: detections[name][0, :count] for name in ("boxes", "scores", "labels")}
 
 
 def in_original_pixels(detections: dict, transform: Transform, shape: Sequence[int]) -> dict:
-    """Detections of the network's input in pixels of the original image, clipped to it.
+    """Converts boxes from pixels of the network's input to the original image, and clips them.
 
     Args:
         detections: `boxes` `(…, n, 4)`; other keys stay as they are.
@@ -31,9 +31,9 @@ def in_original_pixels(detections: dict, transform: Transform, shape: Sequence[i
 
 
 def as_detections(found: dict, image_size: Sequence[int]) -> dict:
-    """Outputs in the operator's convention as detections: pixels, integers, -1 in empty slots.
+    """Converts the operator's outputs to detections: pixels, integers, -1 in empty slots.
 
-    The operator leaves in empty slots what was in memory.
+    The operator does not set empty slots: they hold whatever was in memory.
 
     Args:
         found: arrays by the names of `OPERATOR_OUTPUTS`.

@@ -18,16 +18,17 @@ PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "onnxruntime")
 
 
 class EngineCache:
-    """What is kept of the engines of one model.
+    """Converted networks and measured times of one model.
 
-    It holds for this file, these versions and this computer; where one differs everything is made
-    again. A folder that cannot be written is not needed: then nothing is remembered.
+    They are valid for one model file, one set of package versions and one computer. If one of
+    these changes, everything is converted and measured again. If the folder cannot be written,
+    nothing is stored, and `note` says why.
 
     Args:
         path: of the model; the folder is `<file>.engines/` beside it.
 
     Attributes:
-        note: why nothing was kept; empty where it was.
+        note: why nothing was stored; empty if it was.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -46,17 +47,17 @@ class EngineCache:
             self.content = {"valid_for": valid_for, "networks": {}, "milliseconds": {}}
 
     def milliseconds(self, engines: Iterable[str]) -> dict[str, float]:
-        """Times per image of these engines; empty where they were not measured."""
+        """Returns the times per image of these engines; empty if they were not measured."""
         known = set(engines)
         return {k: v for k, v in self.content["milliseconds"].items() if k in known}
 
     @property
     def date(self) -> str:
-        """Day on which the times were measured, ISO."""
+        """The day on which the times were measured, ISO 8601."""
         return self.content["date"]
 
     def network(self, engine: str) -> bytes | None:
-        """A converted network, None where there is none or the file was changed."""
+        """Returns a stored network, or None if there is none or its file was changed."""
         try:
             content = (self.folder / FILES[engine]).read_bytes()
         except OSError:
@@ -65,12 +66,12 @@ class EngineCache:
         return content if self.content["networks"].get(engine) == digest else None
 
     def add(self, engine: str, content: bytes) -> None:
-        """Keeps a converted network."""
+        """Stores a converted network."""
         self.content["networks"][engine] = hashlib.sha256(content).hexdigest()
         self._write(FILES[engine], content)
 
     def remember(self, times: dict[str, float]) -> None:
-        """Keeps measured times."""
+        """Stores measured times."""
         self.content["milliseconds"] = {name: round(value, 1) for name, value in times.items()}
         self.content["date"] = datetime.date.today().isoformat()
         self._write()
@@ -82,7 +83,7 @@ class EngineCache:
                 write_whole(self.folder / name, content)
             write_json(self.state, self.content)
         except OSError as error:
-            self.note = f", not kept: {error.strerror}: {self.folder}"
+            self.note = f", not stored: {error.strerror}: {self.folder}"
 
 
 def _versions() -> dict[str, str]:

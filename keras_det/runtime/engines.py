@@ -1,4 +1,4 @@
-"""Which engine computes the network of a Keras detector: Keras, LiteRT or ONNX Runtime."""
+"""Chooses the engine for the network of a Keras detector: Keras, LiteRT or ONNX Runtime."""
 
 import importlib.util
 import pathlib
@@ -19,26 +19,26 @@ from keras_det.runtime.running import Image, RunningDetector, for_each
 if TYPE_CHECKING:
     from keras_det.models import Detector
 
-# What an engine runs needs, and what converting to it needs beside TensorFlow.
+# Packages that an engine and the conversion to it need, beside TensorFlow.
 NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
-# Lite0 at 320: converting to both engines and checking takes 25 s of processor time, an image 65 ms
-# by Keras and 38 ms by LiteRT.
+# Lite0 at 320: converting to both engines and checking takes 25 s of processor time. An image takes
+# 65 ms with Keras and 38 ms with LiteRT.
 MIN_IMAGES = 1000
 CALLS = 5
 
-# From a detector and an engine's name to the content of a file that gives the raw outputs, checked
-# against the detector: `keras_det.export.engine_networks.network_for`. It is handed in, because
-# this floor knows nothing of exporting.
+# Function from a detector and the name of an engine to the content of a file that returns the raw
+# outputs, checked against the detector: `keras_det.export.engine_networks.network_for`. It is an
+# argument, because this package must not import `keras_det.export`.
 Convert = Callable[["Detector", str], bytes]
 
 
 class EngineDetector(RunningDetector):
-    """A detector whose network an engine computes; its own decoder makes detections of it.
+    """A Keras detector whose network another engine computes. The Keras model decodes.
 
     Args:
-        model: the detector in Keras.
+        model: the Keras detector.
         engine: "litert" or "onnx".
-        content: a file in that engine's format which gives the raw outputs.
+        content: a file in the format of that engine, which returns the raw outputs.
     """
 
     def __init__(self, model: "Detector", engine: str, content: bytes):
@@ -47,9 +47,30 @@ class EngineDetector(RunningDetector):
         self.network = network_runner(engine, content)
         self._decoders: dict[str, Any] = {}
 
-    def detect(self, images: Image | Sequence[Image], **settings: Any) -> dict | list[dict]:
-        """As `Detector.detect`, with the same settings of the decoder."""
-        self.check_threshold(settings.get("score_threshold"))
+    def detect(
+        self,
+        images: Image | Sequence[Image],
+        *,
+        score_threshold: float | None = None,
+        **settings: Any,
+    ) -> dict | list[dict]:
+        """Finds objects in images of any size.
+
+        Args:
+            images, score_threshold: see `RunningDetector.detect`.
+            **settings: of the model's decoder, as for `Detector.detect`.
+
+        Raises:
+            TypeError: the decoder has no such setting, or a setting is of the wrong type.
+            DataError, ValueError: see `RunningDetector.detect`.
+        """
+        from keras_det.decode.settings import check_names
+
+        own = ("images", "score_threshold")
+        check_names("detect", settings, self.model.decoder_settings, own)
+        self.check_threshold(score_threshold)
+        if score_threshold is not None:
+            settings["score_threshold"] = score_threshold
         return for_each(images, lambda image: self._detect_with(image, settings))
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
@@ -76,7 +97,12 @@ class EngineDetector(RunningDetector):
 
 
 def network_runner(engine: str, content: bytes) -> Callable[[np.ndarray], dict]:
-    """Function from uint8 `(1, height, width, 3)` to the raw outputs that a file gives."""
+    """Returns a function from uint8 `(1, height, width, 3)` to the raw outputs of a file.
+
+    Args:
+        engine: "litert" or "onnx".
+        content: of the file.
+    """
     if engine == "litert":
         interpreter = litert_interpreter("a network")
         return LiteModel(content, interpreter=interpreter, threads=cores()).run
@@ -84,7 +110,7 @@ def network_runner(engine: str, content: bytes) -> Callable[[np.ndarray], dict]:
 
 
 def installed() -> list[str]:
-    """The engines beside Keras whose packages are there."""
+    """Returns the engines, without Keras, whose packages are installed."""
     found = importlib.util.find_spec
     return [name for name, needs in NEEDS.items() if all(found(each) for each in needs)]
 
@@ -96,19 +122,19 @@ def with_engine(
     num_images: int,
     convert: Convert,
 ) -> "tuple[Detector | RunningDetector, str]":
-    """What detects as `detector` does, by an engine, and a sentence on which one it is and why.
+    """Returns a detector that runs with an engine, and a sentence that names the engine and why.
 
     Args:
         detector: a Keras detector, or one of `load_exported`.
         engine: "auto", "keras", "litert" or "onnx".
-        path: the file that the detector was loaded from; converted networks go to a folder
+        path: the file of the detector. Converted networks are stored in the folder
             `<file>.engines/` beside it.
-        num_images: how many images there are to go through.
-        convert: makes the network's file for an engine and checks it.
+        num_images: number of images to detect in.
+        convert: converts the network for an engine and checks it.
 
     Raises:
-        DataError: the engine is not installed or disagrees with Keras, or `detector` is an exported
-            file, whose format says its engine.
+        DataError: the engine is not installed or disagrees with Keras; or `detector` is an exported
+            file, and its format needs another engine.
     """
     own = getattr(detector, "engine", None)
     if own is not None:
@@ -130,22 +156,22 @@ def with_engine(
 
 
 def _reason_for_keras(path: pathlib.Path, num_images: int) -> str | None:
-    """Why Keras is the right engine without measuring; None where it should be measured."""
+    """Returns why Keras is the right engine without a measurement; None if engines are measured."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        return "others are converted to with KERAS_BACKEND=tensorflow"
+        return "conversion to other engines needs KERAS_BACKEND=tensorflow"
     import tensorflow as tf
 
     if tf.config.list_logical_devices("GPU"):
-        return "it has a GPU, the others run on the processor"
+        return "it uses the GPU, other engines run on the processor"
     others = installed()
     if not others:
-        return f"no other is installed: {install_hint('edge')}"
+        return f"no other engine is installed: {install_hint('edge')}"
     if num_images < MIN_IMAGES and not EngineCache(path).milliseconds(others):
         return (
-            f"converting to another pays from {MIN_IMAGES} images on; the engine {others[0]} can "
-            "be chosen now"
+            f"converting to another engine saves time from {MIN_IMAGES} images on; the engine "
+            f"{others[0]} can be chosen now"
         )
     return None
 
@@ -153,7 +179,10 @@ def _reason_for_keras(path: pathlib.Path, num_images: int) -> str | None:
 def _fastest(
     path: pathlib.Path, detector: "Detector", convert: Convert
 ) -> "tuple[Detector | RunningDetector, str]":
-    """The engine that was, or is now, measured as the fastest one on this computer."""
+    """Returns a detector with the fastest engine on this computer, and a sentence with the times.
+
+    The times are measured once and stored.
+    """
     cache, known = EngineCache(path), ("keras", *installed())
     made: dict[str, Any] = {"keras": detector}
     if not cache.milliseconds(known):
@@ -172,7 +201,7 @@ def _fastest(
 
 
 def milliseconds(detector: Any) -> float:
-    """Median time of one drawn image, after two that do not count."""
+    """Returns the median time of one synthetic image, after two calls that do not count."""
     from keras_det.data import drawn_images
 
     (image,) = drawn_images(1, 512, seed=0)
@@ -187,12 +216,12 @@ def milliseconds(detector: Any) -> float:
 def _detector(
     cache: EngineCache, detector: "Detector", engine: str, convert: Convert
 ) -> EngineDetector:
-    """`EngineDetector` of a Keras model; a network that was converted before is taken as it is."""
+    """Returns the `EngineDetector` of a Keras model, with a stored network if there is one."""
     if engine not in installed():
         hint = install_hint("edge") if engine == "litert" else install_hint("onnx")
         raise DataError(
             f"The engine {engine} needs the packages {', '.join(NEEDS[engine])}. Received: an "
-            f"environment without them all. Install them with {hint}."
+            f"environment without all of them. Install them with {hint}."
         )
     content = cache.network(engine)
     if content is None:

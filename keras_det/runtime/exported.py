@@ -1,9 +1,10 @@
-"""`load_exported`: an exported file as a detector."""
+"""`load_exported`: opens an exported file as a detector."""
 
 import json
 import os
 import pathlib
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -14,27 +15,27 @@ from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import TAIL_SUFFIX, LiteModel, tail_of
 from keras_det.runtime.onnx_model import OnnxModel
 from keras_det.runtime.pixels import as_shown
-from keras_det.runtime.running import RunningDetector, named
+from keras_det.runtime.running import Runner, RunningDetector, named
 from keras_det.runtime.saved_model import LABELS, SavedModel
 
 SUFFIXES = (".tflite", ".onnx")
 NO_BOXES = (
-    "A {kind} file must give boxes. Received: {path}, which gives raw outputs. Export it with "
-    'postprocess="{postprocess}".'
+    "A {kind} file must return boxes. Received: {path}, which returns raw outputs. Export the "
+    'model with postprocess="{postprocess}".'
 )
 
 
 class ExportedDetector(RunningDetector):
-    """A detector in an exported file, with the `detect` of a Keras detector.
+    """A detector in an exported file, with the method `detect` of a Keras detector.
 
-    `load_exported` makes them.
+    `load_exported` returns one.
 
     Attributes:
         path: the file or folder.
-        engine: what runs it: "litert", "onnx" or "tensorflow".
+        engine: the library that runs it: "litert", "onnx" or "tensorflow".
         class_names: index k means `class_names[k]`.
         image_size: (height, width) of the network's input in pixels.
-        score_threshold: what the decoder in the file leaves out; None where it is not known.
+        score_threshold: threshold of the decoder in the file; None if it is not known.
     """
 
     def __init__(
@@ -62,28 +63,20 @@ class ExportedDetector(RunningDetector):
             return
         if score_threshold < self.score_threshold:
             raise ValueError(
-                f"`score_threshold` must be at least {self.score_threshold:g}, that of the decoder "
-                f"inside the file. Received: {score_threshold:g} for {self.path}. Leave it out for "
-                "all that the file finds."
+                f"`score_threshold` must be at least {self.score_threshold:g}, the threshold of "
+                f"the decoder in the file. Received: {score_threshold:g} for {self.path}. Leave "
+                "`score_threshold` out to get all detections of the file."
             )
 
 
-class Runner(Protocol):
-    """What runs a network of one input size: `LiteModel` or `OnnxModel`."""
-
-    channels: int
-
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
-
-
 class FileDetector(ExportedDetector):
-    """A file whose network takes images of one size, which are resized before it.
+    """A TFLite or ONNX file. Its network has one input size, and images are resized to it here.
 
     Args:
         path: of the file.
         engine: "litert" or "onnx".
-        runner: what runs it.
-        facts: `class_names`, `preprocessing` and `decoding`, as certificates hold them.
+        runner: runs the file.
+        facts: `class_names`, `preprocessing` and `decoding`, as in a certificate.
 
     Raises:
         KeyError, TypeError, ValueError: facts are missing or wrong.
@@ -111,7 +104,7 @@ class FileDetector(ExportedDetector):
 
 
 class FolderDetector(ExportedDetector):
-    """A SavedModel, which resizes images itself."""
+    """A SavedModel. It resizes images itself."""
 
     engine = "tensorflow"
 
@@ -136,31 +129,32 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
 
         keras_det.load_exported("model.tflite").detect("photo.jpg", score_threshold=0.3)
 
-    Images are read and resized, and boxes are given, as `Detector.detect` does it; the decoder is
-    the one inside the file. A `.tflite` file must lie beside its `.certificate.json`, and one
-    exported with postprocess="split" beside its tail.
+    Images are read and resized as in `Detector.detect`, and the result has the same form. The
+    decoder is the one in the file. A `.tflite` file needs its `.certificate.json` in the same
+    folder, and after postprocess="split" also its `.tail.tflite`.
 
     Args:
         path: a `.tflite` or `.onnx` file, or the folder of a SavedModel, written by
             `keras_det.export`.
 
     Raises:
-        DataError: there is no such file, it is damaged or gives raw outputs, or what must lie
-            beside it is missing; or the package that runs it is not installed.
+        DataError: there is no such file; it is damaged or returns raw outputs; a file that it
+            needs is missing; or the package that runs it is not installed.
     """
     path = pathlib.Path(path)
     if not path.exists():
         near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
-            f"An exported file must exist. Received: {path}.{suggest(path.name, near)} Write one "
-            "with keras_det.export or `keras-det export`."
+            f"An exported file must exist. Received: {path}.{suggest(path.name, near)} Export a "
+            "model with keras_det.export or `keras-det export`."
         )
     if path.is_dir():
         return _open_saved_model(path)
     if path.name.endswith(TAIL_SUFFIX):
         raise DataError(
-            f"The second file of a split export is opened with its first. Received: {path}. Give "
-            f"{path.name.removesuffix(TAIL_SUFFIX)}, beside which it lies."
+            "The second file of a split export cannot be opened alone. Received: "
+            f"{path}. Give {path.name.removesuffix(TAIL_SUFFIX)}, the first file, in the same "
+            "folder."
         )
     if path.suffix == ".tflite":
         return _open_tflite(path)
@@ -168,8 +162,8 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
         return _open_onnx(path)
     keras = ' Open it with keras_det.load_model("…").' if path.suffix == ".keras" else ""
     raise DataError(
-        f"An exported file must be a {' or '.join(SUFFIXES)} file or a SavedModel's folder. "
-        f"Received: {path}.{keras or ' Write one with keras_det.export.'}"
+        f"An exported file must be a {' or '.join(SUFFIXES)} file or the folder of a SavedModel. "
+        f"Received: {path}.{keras or ' Export a model with keras_det.export.'}"
     )
 
 
@@ -185,11 +179,12 @@ def _open_tflite(path: pathlib.Path) -> ExportedDetector:
         detector = FileDetector(path, "litert", runner, facts)
     except DataError:
         raise
-    # A damaged file is a ValueError or a RuntimeError of the interpreter.
+    # The interpreter raises ValueError or RuntimeError for a damaged file.
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"A .tflite file must be whole and lie beside {certificate.name}. Received: "
-            f"{path} ({error}). Export it again with `keras-det export`."
+            f"A .tflite file and {certificate.name} must lie in one folder, both undamaged. "
+            f"Received: {path} ({error}). Copy the certificate there, or export the model again "
+            "with `keras-det export`."
         ) from error
     _check_boxes(runner.runners[-1].get_output_details(), ".tflite", path, "builtin")
     return detector
@@ -199,8 +194,8 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
     tail = tail_of(path)
     if not tail.exists():
         raise DataError(
-            f'A file exported with postprocess="split" must lie beside its second file. Received: '
-            f"{path}, without {tail.name}. Copy that file there too."
+            'The two files of an export with postprocess="split" must lie in one folder. '
+            f"Received: {path}, without {tail.name}. Copy that file there too."
         )
     return tail
 
@@ -211,8 +206,8 @@ def _open_onnx(path: pathlib.Path) -> ExportedDetector:
         detector = FileDetector(path, "onnx", runner, runner.properties())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
-            "An .onnx file must hold the properties class_names and preprocessing. Received: "
-            f"{path} ({error}). Give one that `keras-det export` wrote."
+            "An .onnx file must have the properties class_names, preprocessing and decoding. "
+            f"Received: {path} ({error}). Give a file that `keras-det export` wrote."
         ) from error
     _check_boxes(runner.names, ".onnx", path, "nms")
     return detector
@@ -221,14 +216,14 @@ def _open_onnx(path: pathlib.Path) -> ExportedDetector:
 def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
     if not (folder / "saved_model.pb").is_file():
         raise DataError(
-            f"A SavedModel's folder must hold saved_model.pb. Received: {folder}. Give the folder "
-            'that keras_det.export.saved_model wrote, "served/1" and not "served".'
+            f"The folder of a SavedModel must contain saved_model.pb. Received: {folder}. Give the "
+            'folder that keras_det.export.saved_model wrote: "served/1", not "served".'
         )
     model, labels = SavedModel(folder), folder / LABELS
     if not {"images", "raw"} <= set(model.signatures) or not labels.is_file():
         raise DataError(
             "A SavedModel must have the signatures `images` and `raw`, and assets/labels.txt. "
-            f"Received: {folder}. Give one that `keras-det export` wrote."
+            f"Received: {folder}. Give a SavedModel that `keras-det export` wrote."
         )
     shape = model.signatures["raw"].structured_input_signature[1]["images"].shape
     names = labels.read_text(encoding="utf-8").splitlines()
@@ -238,7 +233,7 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
 
 
 def _threshold_beside(folder: pathlib.Path) -> float | None:
-    """The score threshold that a certificate knows; a SavedModel also runs without one."""
+    """Returns the score threshold of the certificate; None without one, which is optional here."""
     try:
         text = folder.with_name(f"{folder.name}.certificate.json").read_text(encoding="utf-8")
         return float(json.loads(text)["decoding"]["score_threshold"])
@@ -246,6 +241,6 @@ def _threshold_beside(folder: pathlib.Path) -> float | None:
         return None
 
 
-def _check_boxes(outputs, kind: str, path: pathlib.Path, postprocess: str) -> None:
+def _check_boxes(outputs: Collection[str], kind: str, path: pathlib.Path, postprocess: str) -> None:
     if not {"boxes", "locations"} & set(outputs):
         raise DataError(NO_BOXES.format(kind=kind, path=path, postprocess=postprocess))

@@ -1,4 +1,4 @@
-"""The libraries that run exported files, and how many cores they may use."""
+"""The libraries that run exported files, and the number of cores for them."""
 
 import importlib.metadata
 import os
@@ -8,16 +8,16 @@ from keras_det.errors import DataError, install_hint
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """Returns how many processor cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def litert_interpreter(what: object) -> type:
-    """LiteRT's interpreter class.
+    """Returns LiteRT's interpreter class.
 
     Args:
-        what: that needs it, for the error.
+        what: the file that needs it, for the error message.
 
     Raises:
         DataError: ai-edge-litert is not installed.
@@ -26,18 +26,18 @@ def litert_interpreter(what: object) -> type:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise DataError(
-            f"A .tflite file needs the package ai-edge-litert. Received: {what}, without it. "
-            f"Install it with {install_hint('edge')}."
+            f"A .tflite file needs the package ai-edge-litert. Received: {what}, without that "
+            f"package. Install it with {install_hint('edge')}."
         ) from None
     return Interpreter
 
 
 def any_interpreter() -> tuple[type, dict[str, str], list[str]]:
-    """LiteRT's interpreter class, or TensorFlow's where LiteRT is not installed.
+    """Returns LiteRT's interpreter class, or TensorFlow's if LiteRT is not installed.
 
     Returns:
-        `(class, versions, notes)`: the library's version under "interpreter", and a note where it
-        is not the library that phones have.
+        `(class, versions, notes)`: the library's version under "interpreter", and a note if it is
+        not LiteRT, the library of phones.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -45,7 +45,7 @@ def any_interpreter() -> tuple[type, dict[str, str], list[str]]:
         import tensorflow as tf
 
         note = (
-            "run with TensorFlow's own TFLite interpreter, which computes some convolutions with "
+            "run with TensorFlow's TFLite interpreter, which computes some convolutions with "
             "stride 4 wrongly: install ai-edge-litert"
         )
         return tf.lite.Interpreter, {"interpreter": f"tensorflow {tf.__version__}"}, [note]
@@ -54,11 +54,11 @@ def any_interpreter() -> tuple[type, dict[str, str], list[str]]:
 
 
 def onnx_session(model: str | os.PathLike | bytes, threads: int | None = None) -> Any:
-    """An ONNX Runtime session on the processor.
+    """Opens an ONNX file in ONNX Runtime, on the processor.
 
     Args:
         model: path of a file, or its content.
-        threads: int, or None for ONNX Runtime's own choice.
+        threads: int, or None for ONNX Runtime's default.
 
     Raises:
         DataError: onnxruntime is not installed, or the file is damaged.
@@ -68,8 +68,8 @@ def onnx_session(model: str | os.PathLike | bytes, threads: int | None = None) -
         import onnxruntime
     except ImportError:
         raise DataError(
-            f"An .onnx file needs the package onnxruntime. Received: {what}, without it. Install "
-            f"it with {install_hint('onnx')}."
+            f"An .onnx file needs the package onnxruntime. Received: {what}, without that "
+            f"package. Install it with {install_hint('onnx')}."
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -77,8 +77,8 @@ def onnx_session(model: str | os.PathLike | bytes, threads: int | None = None) -
     content = model if isinstance(model, bytes) else os.fspath(model)
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own kinds, one for each reason
+    except Exception as error:  # a class of its own for each reason
         raise DataError(
-            f"An .onnx file must be whole. Received: {what} ({error}). Export it again with "
-            "`keras-det export`."
+            f"An .onnx file must be complete and undamaged. Received: {what} ({error}). Export it "
+            "again with `keras-det export`."
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 from keras_det.runtime.libraries import onnx_session
 
 INPUT = "images"
-# What our files say about themselves, as JSON.
+# Metadata properties of our files; each holds JSON.
 PROPERTIES = ("class_names", "preprocessing", "decoding")
 
 
@@ -17,7 +17,7 @@ class OnnxModel:
 
     Args:
         model: path of the file, or its content.
-        threads: int, or None for ONNX Runtime's own choice.
+        threads: int, or None for ONNX Runtime's default.
 
     Raises:
         DataError: the file is damaged, or onnxruntime is not installed.
@@ -30,20 +30,24 @@ class OnnxModel:
         self.names = [output.name for output in self.session.get_outputs()]
 
     def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs; ONNX files have one signature without a name."""
+        """Returns the names of the outputs. An ONNX file has one signature, without a name."""
         return {"main": sorted(self.names)}
 
     def properties(self) -> dict:
-        """What the file says about itself, by the names of `PROPERTIES`.
+        """Returns the metadata of the file by the names of `PROPERTIES`.
 
         Raises:
             KeyError: a property is missing.
-            ValueError: a property is no JSON.
+            ValueError: a property is not JSON.
         """
         written = self.session.get_modelmeta().custom_metadata_map
         return {name: json.loads(written[name]) for name in PROPERTIES}
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Raw outputs, or detections in pixels of the input, of uint8 `(n, height, width, 3)`."""
+        """Runs the file on images, uint8 `(n, height, width, 3)`.
+
+        Returns:
+            Raw outputs, or detections in pixels of the input.
+        """
         found = self.session.run(self.names, {INPUT: pixels})
         return dict(zip(self.names, found, strict=True))

@@ -1,4 +1,4 @@
-"""Images as a network takes them: grey ones, and the colour of the padding."""
+"""Pixels of the network's input: grey images, and the colour of the padding."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,10 @@ import numpy as np
 
 
 def as_grey(image: np.ndarray) -> np.ndarray:
-    """uint8 `(height, width, 1)` of RGB: ITU-R BT.601's luma, 0.299 R + 0.587 G + 0.114 B.
+    """Converts RGB to grey, uint8 `(height, width, 1)`.
 
-    It is the Y of a JPEG and of most cameras' YUV.
+    Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B: the Y of a JPEG and of the YUV
+    of most cameras.
     """
     from PIL import Image
 
@@ -16,16 +17,17 @@ def as_grey(image: np.ndarray) -> np.ndarray:
 
 
 def as_shown(image: np.ndarray, channels: int) -> np.ndarray:
-    """RGB as it is; with one channel its grey, three times."""
+    """Returns RGB images unchanged; for a network with one channel, the grey value three times."""
     return image if channels == 3 else np.repeat(as_grey(image), 3, axis=-1)
 
 
 def fill_for(color: Sequence[float], channels: int = 3) -> tuple:
-    """What surrounds a letterboxed image, one number per channel of RGB.
+    """Returns the padding colour of letterboxed images, one number per channel of RGB.
 
     Args:
         color: the model's padding colour, RGB, 0..255.
-        channels: 3, or 1 where the network takes grey images: their mean, three times.
+        channels: 3, or 1 for a network that takes grey images. Then it is the rounded mean of the
+            colour, three times.
     """
     color = tuple(color)
     return color if channels == 3 else (round(sum(color) / 3),) * 3

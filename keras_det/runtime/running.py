@@ -1,9 +1,9 @@
-"""What everything that detects without a Keras model has in common: `detect`."""
+"""The base class of detectors without a Keras network, with their method `detect`."""
 
 import abc
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,11 +12,21 @@ from keras_det.data.image import as_image
 Image = np.ndarray | str | os.PathLike | bytes
 
 
+class Runner(Protocol):
+    """Runs a network with one input size: `LiteModel` or `OnnxModel`."""
+
+    channels: int
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
+
+    def outputs(self) -> dict[str, list[str]]: ...
+
+
 class RunningDetector(abc.ABC):
     """Detects with a file, as `Detector.detect` does with a Keras model.
 
     Attributes:
-        engine: what computes the network: "litert", "onnx", "tensorflow".
+        engine: the library that computes the network: "litert", "onnx" or "tensorflow".
         class_names: index k means `class_names[k]`.
         image_size: (height, width) of the network's input in pixels.
     """
@@ -33,50 +43,58 @@ class RunningDetector(abc.ABC):
         Args:
             images: one image or a list: uint8 array `(height, width, 3)` RGB, a path, or the
                 encoded bytes of an image; or a batch as one array `(n, height, width, 3)`.
-            score_threshold: 0..1; detections score above it. Default: that of the decoder.
+            score_threshold: 0..1; only detections with a higher score are returned. Default: the
+                threshold of the decoder.
 
         Returns:
             dict (a list of dicts for a list or batch) with `boxes` float32 `(n, 4)` xyxy in pixels
             of the original image, `scores` float32 `(n,)` from high to low, `labels` int32 `(n,)`,
-            `num_detections` n, and `class_names`: the name of each detection.
+            `num_detections` n, and `class_names`: the class name of each detection.
 
         Raises:
             DataError: an image does not decode.
-            ValueError: an array is no uint8 RGB image, or `score_threshold` is out of range.
+            ValueError: an array is not a uint8 RGB image, or `score_threshold` is out of range.
         """
         self.check_threshold(score_threshold)
         return for_each(images, lambda image: self._detect(image, score_threshold))
 
     def check_threshold(self, score_threshold: float | None) -> None:
-        """ValueError where it is no score; subclasses may know a lower limit."""
+        """Raises ValueError if a threshold is out of range. Subclasses may narrow the range."""
         if score_threshold is not None and not 0 <= score_threshold <= 1:
             raise ValueError(
-                f"`score_threshold` must lie in 0..1. Received: {score_threshold!r}. Scores are "
-                "probabilities: 0.3 shows what is likely, 0.001 nearly everything."
+                f"`score_threshold` must lie in 0..1. Received: {score_threshold!r}. With 0.3 only "
+                "confident detections remain, with 0.001 nearly all."
             )
 
     @abc.abstractmethod
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
-        """`detect` of one uint8 image."""
+        """Detects in one uint8 image; see `detect`."""
 
 
 def for_each(
     images: Image | Sequence[Image], detect: Callable[[np.ndarray], dict]
 ) -> dict | list[dict]:
-    """What `detect` finds in one image, or a list of it for a list or a batch."""
-    is_batch = isinstance(images, np.ndarray) and images.ndim == 4
-    if is_batch or isinstance(images, list | tuple):
+    """Calls `detect` on one image, or on each image of a list or a batch."""
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        images = list(images)
+    if isinstance(images, list | tuple):
         return [detect(checked(image)) for image in images]
     return detect(checked(images))
 
 
 def checked(image: Any) -> np.ndarray:
-    """uint8 `(height, width, 3)` of an `Image`."""
+    """Returns the pixels of an `Image`, uint8 `(height, width, 3)`.
+
+    Raises:
+        DataError: the image does not decode.
+        ValueError: an array has another shape or type.
+    """
     pixels = as_image(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
         raise ValueError(
             "An image must be uint8 (height, width, 3), RGB. Received: "
-            f"{pixels.dtype} {pixels.shape}. Read files with keras_det.data.read_image."
+            f"{pixels.dtype} {pixels.shape}. Give the path of the image file, or read it with "
+            "keras_det.data.read_image."
         )
     return pixels
 
@@ -84,12 +102,12 @@ def checked(image: Any) -> np.ndarray:
 def named(
     detections: dict, class_names: Sequence[str], score_threshold: float | None = None
 ) -> dict:
-    """Trimmed detections of one image as `Detector.detect` gives them.
+    """Converts the detections of one image to the result of `Detector.detect`.
 
     Args:
-        detections: `boxes` `(n, 4)`, `scores` `(n,)`, `labels` `(n,)`.
+        detections: `boxes` `(n, 4)`, `scores` `(n,)`, `labels` `(n,)`, without empty slots.
         class_names: of the model.
-        score_threshold: what scores at most so much is left out. Default: nothing.
+        score_threshold: only detections with a higher score are kept. Default: all.
     """
     scores = detections["scores"]
     keep = np.ones(len(scores), bool) if score_threshold is None else scores > score_threshold

@@ -11,7 +11,7 @@ LABELS = pathlib.PurePosixPath("assets", "labels.txt")
 
 
 class SavedModel:
-    """A SavedModel, through its signatures.
+    """A SavedModel and its signatures.
 
     Args:
         folder: of the SavedModel.
@@ -27,23 +27,31 @@ class SavedModel:
         import tensorflow as tf
 
         try:
-            # The signatures are only valid while what was loaded lives.
+            # The signatures are only valid as long as the loaded object exists.
             self.loaded = tf.saved_model.load(str(folder))
-        except Exception as error:  # several kinds, some of them of other libraries
+        except Exception as error:  # of several classes, some of other libraries
             raise DataError(
-                f"A SavedModel must be whole. Received: {folder} ({error}). Export it again with "
-                "`keras-det export`."
+                f"A SavedModel must be complete and undamaged. Received: {folder} ({error}). "
+                "Export it again with `keras-det export`."
             ) from error
         self.signatures: dict[str, Any] = self.loaded.signatures
 
     def outputs(self) -> dict[str, list[str]]:
-        """Names of the outputs by signature."""
+        """Returns the names of the outputs by signature."""
         return {
             name: sorted(function.structured_outputs) for name, function in self.signatures.items()
         }
 
     def run(self, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
-        """Outputs of a signature as arrays."""
+        """Runs a signature.
+
+        Args:
+            signature: its name.
+            **inputs: arrays or tensors by the names of its inputs.
+
+        Returns:
+            Its outputs as arrays by name.
+        """
         import tensorflow as tf
 
         tensors = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}

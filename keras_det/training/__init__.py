@@ -1,4 +1,4 @@
-"""Recipes, callbacks, evaluation, and the training that fills a run folder."""
+"""Training: recipes, callbacks, evaluation, and whole runs with their folder."""
 
 from keras_det.training.averaging import averaged_weights as averaged_weights
 from keras_det.training.callbacks import EvaluateAP as EvaluateAP

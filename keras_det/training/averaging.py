@@ -1,19 +1,27 @@
-"""Puts the moving average of the weights into the model for a while."""
+"""Swaps the moving average of the weights into a model for some time."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
 
 from keras_det.keras_private import optimized_variables
 
 
 @contextlib.contextmanager
-def averaged_weights(model):
-    """Inside, the model's trainable weights are the optimizer's moving averages; afterwards not.
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Inside the context, the trainable weights are the moving averages that the optimizer keeps.
 
-    Does nothing where the optimizer keeps no average, or has not taken a step. Batch-normalisation
-    statistics are not averaged; they are moving averages themselves.
+    Afterwards the model has its own weights again. Nothing happens where the optimizer keeps no
+    average or has not taken a step. Batch-normalisation statistics are not averaged: they are
+    moving averages themselves.
+
+    Args:
+        model: a model, compiled or not.
     """
-    optimizer = getattr(model, "optimizer", None)
-    # Under mixed_float16 Keras puts the one that keeps the average into a LossScaleOptimizer.
+    optimizer: Any = getattr(model, "optimizer", None)
+    # Under mixed_float16 Keras wraps the optimizer with the average in a LossScaleOptimizer.
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
         yield

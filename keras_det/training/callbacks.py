@@ -1,4 +1,4 @@
-"""What happens between the epochs: average precision, checkpoints, the progress line."""
+"""Callbacks of a training: average precision, checkpoints, history, the progress line."""
 
 import csv
 import io
@@ -7,11 +7,13 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import Any, Unpack
+from typing import Any, TextIO, TypeAlias, Unpack
 
 import keras
 import numpy as np
 
+from keras_det.data.dataset import Dataset
+from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import (
     ALL_SETTINGS,
     DecoderSettings,
@@ -20,33 +22,42 @@ from keras_det.decode.settings import (
 )
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
+from keras_det.models.detector import Detector
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
+
+Logs: TypeAlias = dict[str, Any] | None
 
 
 class EvaluateAP(keras.callbacks.Callback):
     """Adds `val_AP`, `val_AP50`, `val_AP75` to the logs of an epoch.
 
-    Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`: they
-    see the numbers of the same epoch. Measured with the averaged weights where the optimizer keeps
-    an average (`use_ema`), which are what `fit` leaves in the model.
+    Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`, so that
+    they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
+    (`use_ema`), AP is measured with the averaged weights. `fit` leaves these in the model at its
+    end.
 
     Args:
-        dataset: `keras_det.data.Dataset` (or a `Pipeline`, whose data set is taken).
+        dataset: `keras_det.data.Dataset`, or a `Pipeline` for its data set.
         batch_size: images per call.
-        every: measure after every this many epochs and after the last one. In the epochs between,
-            the logs repeat the last numbers (0 before the first).
-        **settings: of the decoder, as of `keras_det.training.evaluate`.
+        every: epochs between two measurements. AP is also measured after the last epoch. The logs
+            of the epochs between repeat the last numbers (0 before the first measurement).
+        **settings: settings of the decoder, as in `keras_det.training.evaluate`.
+
+    Raises:
+        TypeError: a setting has no such name; at the start of a training, also where the model's
+            decoder has no such setting.
+        ValueError: `batch_size` or `every` is not a whole number of at least 1.
     """
 
     @takes_settings(ALL_SETTINGS)
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset | Pipeline,
         batch_size: int = 8,
         every: int = 1,
         **settings: Unpack[DecoderSettings],
-    ):
+    ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("every", every)):
             if isinstance(value, bool) or int(value) != value or value < 1:
@@ -54,20 +65,20 @@ class EvaluateAP(keras.callbacks.Callback):
                     f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}. "
                     "Leave it out for the default."
                 )
-        self.dataset = getattr(dataset, "dataset", dataset)
+        self.dataset = dataset.dataset if isinstance(dataset, Pipeline) else dataset
         self.batch_size = batch_size
         self.every = every
         self.settings = settings
         self.metrics: dict | None = None
 
-    def on_train_begin(self, logs=None):
-        # Before the first epoch rather than after it.
+    def on_train_begin(self, logs: Logs = None) -> None:
+        # A wrong setting must fail here, not after the first epoch.
         accepted = getattr(self.model, "detect_settings", ALL_SETTINGS)
         check_names("EvaluateAP", self.settings, accepted)
         if self.settings:
             self.model.detect_function(**self.settings)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         last = epoch + 1 == self.params.get("epochs")
         if last or (epoch + 1) % self.every == 0:
             with averaged_weights(self.model):
@@ -78,21 +89,23 @@ class EvaluateAP(keras.callbacks.Callback):
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Writes the (averaged) model with the highest value of a log so far.
+    """Saves the model when a logged value is higher than ever before, with averaged weights.
 
     Args:
-        path: `.keras` file, replaced as a whole.
-        monitor: name of a log of every epoch, higher is better.
-        best: the highest value so far, of a run that is resumed.
+        path: the `.keras` file. It is never left half written.
+        monitor: name of a value that is logged after every epoch; higher is better.
+        best: for a resumed run, the highest value so far.
     """
 
-    def __init__(self, path, monitor="val_AP", best=-np.inf):
+    def __init__(
+        self, path: str | os.PathLike, monitor: str = "val_AP", best: float = -np.inf
+    ) -> None:
         super().__init__()
         self.path = pathlib.Path(path)
         self.monitor = monitor
         self.best = best
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
         if self.monitor not in logs:
             raise ValueError(
@@ -107,17 +120,18 @@ class SaveBest(keras.callbacks.Callback):
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes model, optimizer and epoch after each epoch, so that a run can be resumed.
+    """Saves the model with its optimizer after each epoch, so that a run can be resumed.
 
     Args:
-        folder: gets `epoch_<number>.keras`; the one before is deleted once the new one is whole.
+        folder: where `epoch_<number>.keras` is written. The file of the epoch before is deleted
+            when the new one is complete.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike) -> None:
         super().__init__()
         self.folder = pathlib.Path(folder)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"epoch_{epoch + 1:04d}.keras"
         save_whole(self.model, path)
@@ -127,21 +141,22 @@ class SaveState(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Writes the logs of every epoch to a CSV file, replaced as a whole.
+    """Writes the logs of every epoch to a CSV file, which is never left half written.
 
-    Rows of epochs that are trained again, after a resume, are written anew.
+    After a resume, the rows of epochs that are trained again are replaced.
 
     Args:
-        path: the file; its rows of earlier epochs are kept.
+        path: the file. Its rows of earlier epochs are kept.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         super().__init__()
         self.path = pathlib.Path(path)
         self.rows = read_history(self.path)
 
-    def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **{k: f"{float(v):.6g}" for k, v in (logs or {}).items()}}
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        row = {"epoch": str(epoch + 1)}
+        row |= {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
         self.rows = [kept for kept in self.rows if int(kept["epoch"]) <= epoch] + [row]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=list(row), restval="", extrasaction="ignore")
@@ -150,56 +165,57 @@ class History(keras.callbacks.Callback):
         write_whole(self.path, text.getvalue().encode())
 
 
-def read_history(path):
-    """The rows of a `history.csv` as dicts of text; none where there is no file."""
+def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Returns the rows of a `history.csv` as dicts of text; an empty list without a file."""
     if not pathlib.Path(path).is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def newest_state(folder):
-    """Returns `(path, epochs done)` of the last state in a folder, `(None, 0)` where none is."""
+def newest_state(folder: str | os.PathLike) -> tuple[pathlib.Path | None, int]:
+    """Returns `(path, epochs done)` of the newest state in a folder, `(None, 0)` without one."""
     paths = sorted(pathlib.Path(folder).glob("epoch_*.keras"))
     return (paths[-1], int(paths[-1].stem.split("_")[1])) if paths else (None, 0)
 
 
-def save_whole(model, path):
-    """Saves a `.keras` so that the file is whole or not there, whatever interrupts."""
+def save_whole(model: keras.Model, path: str | os.PathLike) -> None:
+    """Saves a `.keras` file completely or not at all, even when it is interrupted."""
     partial = pathlib.Path(path).with_name(f".{pathlib.Path(path).stem}.partial.keras")
     model.save(partial)
     os.replace(partial, path)
 
 
-def save_averaged(model, path):
+def save_averaged(model: Detector, path: str | os.PathLike) -> None:
     """Saves the model with the averaged weights and without the optimizer."""
     with averaged_weights(model):
         save_whole(model.with_changes(), path)
 
 
 class EpochSeeds(keras.callbacks.Callback):
-    """Seeds drop-connect anew each epoch, so that a resumed run draws what a whole one would.
+    """Seeds the random generators of the layers at each epoch (drop-connect uses them).
 
-    Keras does not save where its random generators stand.
+    So a resumed run has the same random numbers as an uninterrupted one. Keras does not save the
+    state of its random generators.
 
     Args:
-        seed: of the run.
+        seed: the seed of the run.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         states = [v for v in self.model.variables if v.name == "seed_generator_state"]
         for i, state in enumerate(states):
             state.assign(np.array([self.seed * 100_003 + i, epoch * 1_000_003], state.dtype))
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops with a clear error when the loss is no longer a number."""
+    """Stops the training with a DataError when the loss is no longer finite."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if logs and not np.isfinite(logs.get("loss", 0.0)):
             raise DataError(
                 f"The loss must stay finite. Received: {logs['loss']} at step {batch + 1} of the "
@@ -207,17 +223,21 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-def clock(seconds):
+def clock(seconds: float) -> str:
     """Seconds as `m:ss` or `h:mm:ss`."""
-    minutes, seconds = divmod(int(seconds), 60)
+    minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Progress(keras.callbacks.Callback):
-    """One line for the whole training: epoch, step, losses, time left.
+    """Shows epoch, step, losses and the time left in one line.
 
-    On a terminal the line is rewritten several times a second; elsewhere one line per epoch.
+    On a terminal the line is rewritten several times a second. Elsewhere one line is written per
+    epoch.
+
+    Args:
+        stream: where to write. Default: standard error.
     """
 
     SHOWN = (
@@ -231,33 +251,33 @@ class Progress(keras.callbacks.Callback):
         "val_AP50",
     )
 
-    def __init__(self, stream=None):
+    def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.started = self.shown = 0.0
-        self.first_step = None
+        self.first_step: int | None = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         now = time.monotonic()
         step = self.epoch * (self.params.get("steps") or 0) + batch + 1
-        if self.first_step is None:  # the first step compiles: it would spoil the estimate
+        if self.first_step is None:  # The first step compiles: it would spoil the estimate.
             self.first_step, self.started = step, now
         if self.live and now - self.shown > 0.2:
             self.shown = now
             self._write(self._line(self.epoch, batch + 1, step, now, logs), "\r")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         steps = self.params.get("steps") or 0
         now = time.monotonic()
         self._write(self._line(epoch, steps, (epoch + 1) * steps, now, logs), "\n")
 
-    def _line(self, epoch, step_of_epoch, step, now, logs):
-        epochs, steps = self.params.get("epochs"), self.params.get("steps") or 0
-        numbers = "  ".join(f"{k} {logs[k]:.3f}" for k in self.SHOWN if k in (logs or {}))
+    def _line(self, epoch: int, step_of_epoch: int, step: int, now: float, logs: Logs) -> str:
+        logs, epochs, steps = logs or {}, self.params.get("epochs"), self.params.get("steps") or 0
+        numbers = "  ".join(f"{k} {logs[k]:.3f}" for k in self.SHOWN if k in logs)
         line = f"epoch {epoch + 1}/{epochs}  step {step_of_epoch}/{steps}  {numbers}"
         done = step - (self.first_step or step)
         if done > 0:
@@ -265,7 +285,7 @@ class Progress(keras.callbacks.Callback):
             line += f"  {clock(left)} left"
         return line
 
-    def _write(self, line, end):
+    def _write(self, line: str, end: str) -> None:
         if self.live:
             line = line[: shutil.get_terminal_size().columns - 1]
             line = f"\r{line}\x1b[K"

@@ -9,11 +9,12 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
 from keras_det.metrics.coco import coco_metrics
+from keras_det.models.detector import Detector
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def detect_dataset(
-    model: Any,
+    model: Detector,
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
@@ -24,15 +25,15 @@ def detect_dataset(
     Args:
         model: a detector.
         dataset: `keras_det.data.Dataset`.
-        batch_size: images per call; the last batch is filled up, so that nothing recompiles.
-        on_batch: called with the number of images done and the number in all.
+        batch_size: images per call. The last batch is filled up, so that nothing is compiled again.
+        on_batch: function called with the number of images done and the total number.
         **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
-            `max_detections`, `class_agnostic`; `candidates` of models with anchors; `corner_top_k`,
-            `embedding_threshold`, `peak_window`, `flip` of CornerNet. As of `Detector.detect`.
+            `max_detections`, `class_agnostic`; for models with anchors `candidates`; for CornerNet
+            `corner_top_k`, `embedding_threshold`, `peak_window`, `flip`. See `Detector.detect`.
 
     Returns:
-        `(indices, detections)`: the images that decoded, and for each a dict `boxes` xyxy in
-        pixels of the original image, `scores`, `labels`.
+        `(indices, detections)`: the indices of the images that could be decoded, and for each of
+        them a dict of `boxes` xyxy in pixels of the original image, `scores`, `labels`.
     """
     function = model.detect_function(**settings)
     indices, detections = [], []
@@ -52,23 +53,26 @@ def detect_dataset(
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def evaluate(
-    model: Any,
+    model: Detector,
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
     **settings: Unpack[DecoderSettings],
-) -> dict:
-    """COCO's twelve numbers and the AP of each class.
+) -> dict[str, Any]:
+    """Computes COCO's twelve metrics and the AP of each class.
 
     Args:
         model: a detector with the data set's classes.
         dataset: `keras_det.data.Dataset`.
         batch_size: images per call.
-        on_batch: called with the number of images done and the number in all.
-        **settings: as of `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
+        on_batch: function called with the number of images done and the total number.
+        **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Returns:
         dict "AP", "AP50", "AP75", … (0..1, NaN where undefined) and "AP_per_class".
+
+    Raises:
+        ValueError: the data set does not have the model's classes, in the model's order.
     """
     model.check_dataset(dataset)
     indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)

@@ -1,16 +1,22 @@
-"""Optimizers with their schedules: how to train, as one object for `model.compile`."""
+"""Training recipes: an optimizer with its schedule, for `model.compile`."""
+
+from collections.abc import Callable
 
 import keras
 
-from keras_det.models import Detector
+from keras_det.models.detector import Detector
 from keras_det.optimizers import AdamW, warmup_cosine
 
 
 def average_momentum(steps: int, longest: float = 0.9998) -> float:
     """Decay of the moving average of the weights: a window of a twentieth of the training.
 
-    The published 0.9998 averages over 5,000 steps; in a training of 2,000 that would still hold the
-    random start.
+    The published 0.9998 averages over 5,000 steps. In a training of 2,000 steps such an average
+    would still contain the initial random weights.
+
+    Args:
+        steps: optimizer steps of the whole training.
+        longest: largest decay.
     """
     return min(longest, 1.0 - 20.0 / max(steps, 40))
 
@@ -23,7 +29,7 @@ def adamw(
     weight_decay: float = 0.02,
     averaged: bool = True,
 ) -> keras.optimizers.Optimizer:
-    """The recipe for one's own data, from tens to thousands of images.
+    """The recipe for your own data, from tens to thousands of images.
 
     AdamW with warm-up over the first twentieth of the steps, cosine decay to 0, gradients clipped
     to a global norm of 10, and a moving average of the weights (swapped in for evaluation and at
@@ -33,10 +39,10 @@ def adamw(
         model: the detector; its losses are the published ones.
         batch_size: images per step.
         steps: optimizer steps of the whole training.
-        learning_rate: peak rate. Default: 2e-3 at 8 images per step, with the square root of the
-            batch size.
-        weight_decay: decoupled decay, multiplied with the rate.
-        averaged: keep the moving average.
+        learning_rate: peak rate. Default: 2e-3 at 8 images per step, scaled with the square root of
+            the batch size.
+        weight_decay: decoupled decay, multiplied by the rate.
+        averaged: bool. False keeps no moving average.
     """
     if learning_rate is None:
         learning_rate = 2e-3 * (batch_size / 8.0) ** 0.5
@@ -53,15 +59,15 @@ def adamw(
 def published(
     model: Detector, batch_size: int, steps: int, warmup_steps: int | None = None
 ) -> keras.optimizers.Optimizer:
-    """The optimizer that the model's paper trained with, for long trainings from ImageNet weights.
+    """The optimizer of the model's paper, for long trainings from ImageNet weights.
 
-    Each model declares its own: the `published_optimizer` of `EfficientDet`, of `RetinaNet` and of
-    `CornerNet` says what it is and where it differs from the original code. A class of your own may
-    define one.
+    Each model declares its own: `published_optimizer` of `EfficientDet`, `RetinaNet` and
+    `CornerNet` describes it and says where it differs from the original code. A model class of your
+    own may define one.
 
-    The squares of kernels are part of the optimizer's step (`kernel_l2` of
-    `keras_det.optimizers.SGD`): the gradient is the published one, while `loss` in the logs
-    is class loss + box loss.
+    The squares of the kernels are part of the optimizer's step (`kernel_l2` of
+    `keras_det.optimizers.SGD`). So the gradient is the published one, while `loss` in the logs is
+    class loss + box loss.
 
     With few images, or from random weights, use `adamw`.
 
@@ -77,4 +83,7 @@ def published(
     return model.published_optimizer(batch_size, steps, warmup_steps)
 
 
-RECIPES = {"adamw": adamw, "published": published}
+RECIPES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adamw": adamw,
+    "published": published,
+}

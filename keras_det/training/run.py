@@ -1,26 +1,45 @@
-"""A whole training: from two data sets to a run folder."""
+"""A whole training run, from two data sets to a run folder."""
 
 import json
+import os
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from keras_det.data.dataset import Dataset
 from keras_det.data.image import read_image
 from keras_det.data.pipeline import Pipeline
-from keras_det.errors import DataError
+from keras_det.errors import DataError, suggest
 from keras_det.files import plain, write_json, write_whole
 from keras_det.metrics.coco import format_metrics
-from keras_det.models import build_model, load_model
+from keras_det.models import Detector, build_model, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
-from keras_det.training import callbacks as steps_between
+from keras_det.training.callbacks import (
+    EpochSeeds,
+    EvaluateAP,
+    History,
+    Progress,
+    SaveBest,
+    SaveState,
+    StopOnNaN,
+    clock,
+    newest_state,
+    read_history,
+    save_averaged,
+)
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES
+from keras_det.types import ImageSize
+
+Say: TypeAlias = Callable[[str], object]
 
 MAX_PICTURES = 8
 PICTURE_THRESHOLD = 0.3
-# What --resume must not change: another value is another training.
+# A resumed run must have the same values: other values would be another training.
 FIXED = (
     "model",
     "model_arguments",
@@ -35,57 +54,58 @@ FIXED = (
 
 
 def train(
-    model,
-    training_set,
-    validation_set,
-    out,
+    model: str | Detector,
+    training_set: Dataset,
+    validation_set: Dataset | None,
+    out: str | os.PathLike,
     *,
     epochs: int = 50,
     batch_size: int = 8,
-    image_size=None,
+    image_size: ImageSize | None = None,
     resize_mode: str | None = None,
     augment: str = "ssj",
     recipe: str = "adamw",
     learning_rate: float | None = None,
-    weights=None,
-    model_arguments: dict | None = None,
+    weights: str | os.PathLike | None = None,
+    model_arguments: dict[str, Any] | None = None,
     seed: int = 0,
     evaluate_every: int = 1,
     resume: bool = False,
-    say=print,
-) -> dict:
+    say: Say = print,
+) -> dict[str, Any]:
     """Trains a detector and fills a run folder.
 
     The folder gets `best.keras` (highest `val_AP` so far), `last.keras` (averaged weights),
-    `checkpoints/` (what `resume` goes on from), `history.csv`, `recipe.json`, `class_names.txt`,
-    `metrics.json` (of `last.keras` on the validation set) and `pictures/`.
+    `checkpoints/` (the state that `resume` continues from), `history.csv`, `recipe.json`,
+    `class_names.txt`, `metrics.json` (of `last.keras` on the validation set) and `pictures/`.
 
     Args:
-        model: a name of `keras_det.models.MODEL_NAMES`, or a detector of your own.
-        training_set, validation_set: `keras_det.data.Dataset`; the second may be None: nothing is
-            measured then and there is no `best.keras`.
-        out: the folder; must not hold anything unless `resume`.
+        model: a name from `keras_det.models.MODEL_NAMES`, or a detector of your own.
+        training_set, validation_set: `keras_det.data.Dataset`. The second may be None: then nothing
+            is measured and there is no `best.keras`.
+        out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set.
         batch_size: images per step.
-        image_size: int or (height, width), of a model given by name; default its published size.
-        resize_mode: "letterbox", "stretch" or "mediapipe", of a model given by name. None:
+        image_size: int or (height, width), for a model given by name. Default: its published size.
+        resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
         augment: "none", "flip", "ssj" or "lsj".
-        recipe: "adamw" for one's own data, "published" for a long training from ImageNet weights.
-        learning_rate: peak rate of "adamw"; default by the batch size.
-        weights: "imagenet", "coco", or a path: `.keras`, `.weights.h5`, a public checkpoint of the
-            same model; classes of the same name keep their predictions.
+        recipe: "adamw" for your own data, "published" for a long training from ImageNet weights.
+        learning_rate: peak rate of "adamw". Default: depends on the batch size.
+        weights: "imagenet", "coco", or the path of a `.keras` file, a `.weights.h5` file or a
+            public checkpoint of the same model. Classes of the same name keep their predictions.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
-        seed: of the weights, the order and the augmentation.
+        seed: seed of the random weights, the order of the images and the augmentation.
         evaluate_every: epochs between measurements on the validation set.
-        resume: go on from the last finished epoch; a finished run only measures and draws again.
-        say: called with lines of text.
+        resume: True continues from the last finished epoch. For a finished run it only measures
+            and draws again.
+        say: function that gets the lines of text to show.
 
     Returns:
-        COCO's numbers of `last.keras` on the validation set, `{}` without one.
+        COCO's metrics of `last.keras` on the validation set, `{}` without one.
 
     Raises:
-        DataError: wrong input; nothing is written then.
+        DataError: wrong input. Nothing is written then.
     """
     out = pathlib.Path(out)
     _check_used(model, image_size, resize_mode, model_arguments, validation_set, evaluate_every)
@@ -124,13 +144,19 @@ def train(
     )
     started = time.monotonic()
     _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
-    say(f"Trained for {steps_between.clock(time.monotonic() - started)}.")
+    say(f"Trained for {clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, batch_size, say)
 
 
-def _settings(model, training_set, validation_set, resize_mode, **given) -> dict:
-    """What `recipe.json` keeps of a run."""
-    # Of a model of one's own, what it was built with.
+def _settings(
+    model: str | Detector,
+    training_set: Dataset,
+    validation_set: Dataset | None,
+    resize_mode: str | None,
+    **given: Any,
+) -> dict[str, Any]:
+    """The settings of a run, for `recipe.json`."""
+    # A detector of the user's own knows its resize mode.
     own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
     return {
         "model": model if isinstance(model, str) else model.name,
@@ -143,26 +169,36 @@ def _settings(model, training_set, validation_set, resize_mode, **given) -> dict
     }
 
 
-def _check_recipe(recipe, learning_rate):
-    """DataError for an unknown recipe, or a rate for one that has its own."""
-    if recipe not in RECIPES or (learning_rate is not None and recipe != "adamw"):
+def _check_recipe(recipe: str, learning_rate: float | None) -> None:
+    """Raises a DataError for an unknown recipe, or for a rate where the recipe has its own."""
+    if recipe not in RECIPES:
         raise DataError(
-            f"The recipe must be one of {', '.join(RECIPES)}, the second with its own rate. "
-            f"Received: recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or "
-            "take adamw."
+            f"The recipe must be one of {', '.join(RECIPES)}. Received: recipe={recipe!r}."
+            f"{suggest(recipe, RECIPES)} Choose adamw for your own data."
+        )
+    if learning_rate is not None and recipe != "adamw":
+        raise DataError(
+            "`learning_rate` is for the recipe adamw: the others have their own rate. Received: "
+            f"recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or choose "
+            "adamw."
         )
 
 
 def _check_used(
-    model, image_size, resize_mode, model_arguments, validation_set, evaluate_every
+    model: str | Detector,
+    image_size: ImageSize | None,
+    resize_mode: str | None,
+    model_arguments: dict[str, Any] | None,
+    validation_set: Dataset | None,
+    evaluate_every: int,
 ) -> None:
-    """DataError where an argument would change nothing."""
-    of_names = {
+    """Raises a DataError for an argument that would have no effect."""
+    for_names = {
         "image_size": image_size,
         "resize_mode": resize_mode,
         "model_arguments": model_arguments or None,
     }
-    for name, value in of_names.items():
+    for name, value in for_names.items():
         if value is not None and not isinstance(model, str):
             raise DataError(
                 f"`{name}` must be left out for a model that is built already. Received: "
@@ -171,23 +207,29 @@ def _check_used(
     if validation_set is None and evaluate_every != 1:
         raise DataError(
             "`evaluate_every` must be left out without a validation set: nothing is measured. "
-            f"Received: {evaluate_every}. Give a validation set, or leave it out."
+            f"Received: {evaluate_every}. Leave it out, or give a validation set."
         )
 
 
-def _check_frozen(settings, weights):
-    """DataError where parts with random weights would stay as they are."""
+def _check_frozen(settings: dict[str, Any], weights: str | os.PathLike | None) -> None:
+    """Raises a DataError where frozen layers would keep random weights."""
     arguments = settings["model_arguments"]
     frozen, given = arguments.get("freeze", "none"), weights or arguments.get("backbone_weights")
     if frozen != "none" and not given:
         raise DataError(
-            f"Parts that do not learn must have learnt before. Received: freeze={frozen!r} without "
+            f"Frozen layers must have trained weights. Received: freeze={frozen!r} without "
             "weights. Give the weights to start from, or freeze nothing."
         )
 
 
-def _model_to_train(model, state, weights, settings, say):
-    """The last state of the run, or the named or given model with the weights to start from."""
+def _model_to_train(
+    model: str | Detector,
+    state: pathlib.Path | None,
+    weights: str | os.PathLike | None,
+    settings: dict[str, Any],
+    say: Say,
+) -> Detector:
+    """Returns the model of the newest state, or the named or given one with its start weights."""
     if state is not None:
         return load_model(state)
     if isinstance(model, str):
@@ -201,36 +243,50 @@ def _model_to_train(model, state, weights, settings, say):
     return model
 
 
-def _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say):
+def _fit(
+    model: Detector,
+    pipeline: Pipeline,
+    validation_set: Dataset | None,
+    out: pathlib.Path,
+    epochs: int,
+    epochs_done: int,
+    evaluate_every: int,
+    say: Say,
+) -> None:
     if epochs_done >= epochs:
         say(f"All {epochs} epochs are done already.")
         return
-    watchers = [steps_between.StopOnNaN(), steps_between.EpochSeeds(pipeline.seed)]
+    callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
     if validation_set is not None:
-        watchers += [
-            steps_between.EvaluateAP(validation_set, pipeline.batch_size, evaluate_every),
-            steps_between.SaveBest(out / "best.keras", best=_best_so_far(out)),
+        callbacks += [
+            EvaluateAP(validation_set, pipeline.batch_size, evaluate_every),
+            SaveBest(out / "best.keras", best=_best_so_far(out)),
         ]
-    watchers += [
-        steps_between.History(out / "history.csv"),
-        # After the history: a row without a state would be written twice by a resumed run.
-        steps_between.SaveState(out / "checkpoints"),
-        steps_between.Progress(),
+    callbacks += [
+        History(out / "history.csv"),
+        # After `History`: a run interrupted between them trains that epoch again, and its row is
+        # replaced.
+        SaveState(out / "checkpoints"),
+        Progress(),
     ]
     try:
-        model.fit(pipeline, initial_epoch=epochs_done, epochs=epochs, verbose=0, callbacks=watchers)
+        model.fit(
+            pipeline, initial_epoch=epochs_done, epochs=epochs, verbose=0, callbacks=callbacks
+        )
     except KeyboardInterrupt:
-        say(f"\nInterrupted. Go on with --resume --out {out}")
+        say(f"\nInterrupted. Continue with --resume --out {out}")
         raise
 
 
-def _state(out, settings, resume):
-    """The state to go on from and its epochs; `(None, 0)` for a new run."""
+def _state(
+    out: pathlib.Path, settings: dict[str, Any], resume: bool
+) -> tuple[pathlib.Path | None, int]:
+    """Returns the state to continue from and its number of epochs; `(None, 0)` for a new run."""
     if not resume:
         if out.exists() and (out.is_file() or any(out.iterdir())):
             raise DataError(
                 f"The output folder must be new or empty. Received: {out}. Choose another one, or "
-                "go on with the run in it with --resume."
+                "continue the run in it with --resume."
             )
         return None, 0
     try:
@@ -238,27 +294,41 @@ def _state(out, settings, resume):
     except (OSError, ValueError):
         raise DataError(
             f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
-            "anew without --resume."
+            "a new run without --resume."
         ) from None
     for name in FIXED:
         if name in before and before[name] != plain(settings[name]):
             raise DataError(
                 f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, the "
-                f"run has {before[name]!r}. Give the same settings as before, or start anew."
+                f"run has {before[name]!r}. Give the same settings as before, or start a new run "
+                "in another folder."
             )
-    return steps_between.newest_state(out / "checkpoints")
+    return newest_state(out / "checkpoints")
 
 
-def _best_so_far(out):
-    """The highest val_AP of a history, of a run that goes on."""
-    rows = steps_between.read_history(out / "history.csv")
+def _best_so_far(out: pathlib.Path) -> float:
+    """The highest val_AP in the history of a run that is resumed."""
+    rows = read_history(out / "history.csv")
     values = [float(row["val_AP"]) for row in rows if row.get("val_AP")]
     return max(values, default=-np.inf) if (out / "best.keras").exists() else -np.inf
 
 
-def finish(model, validation_set, out, batch_size, say) -> dict:
-    """Saves `last.keras` (averaged by the end of `fit`), measures it, draws pictures."""
-    steps_between.save_averaged(model, out / "last.keras")
+def finish(
+    model: Detector, validation_set: Dataset | None, out: pathlib.Path, batch_size: int, say: Say
+) -> dict[str, Any]:
+    """Saves `last.keras` with averaged weights, measures it and draws pictures.
+
+    Args:
+        model: the trained detector.
+        validation_set: the data to measure and draw, or None.
+        out: the run folder.
+        batch_size: images per call.
+        say: function that gets the lines of text to show.
+
+    Returns:
+        COCO's metrics, `{}` without a validation set.
+    """
+    save_averaged(model, out / "last.keras")
     model = load_model(out / "last.keras")
     if validation_set is None:
         write_json(out / "metrics.json", {})
@@ -270,8 +340,8 @@ def finish(model, validation_set, out, batch_size, say) -> dict:
     return metrics
 
 
-def _draw(model, dataset, folder):
-    """The first images, annotated on the left, as detected on the right."""
+def _draw(model: Detector, dataset: Dataset, folder: pathlib.Path) -> None:
+    """Draws the first images: the ground truth on the left, the detections on the right."""
     from PIL import Image
 
     folder.mkdir(exist_ok=True)

@@ -66,7 +66,7 @@ def test_a_typo_is_a_type_error_of_the_function_that_was_called():
         (AnchorDecoder, {"class_agnostic": "no"}, TypeError, "must be True or False"),
         (AnchorDecoder, {"score_threshold": 30}, ValueError, "must be in 0..1.*=30"),
         (AnchorDecoder, {"iou_threshold": 1.5}, ValueError, "must be in 0..1 or None"),
-        (AnchorDecoder, {"pre_nms_top_k": -1}, ValueError, "or 0 for all. Received"),
+        (AnchorDecoder, {"pre_nms_top_k": -1}, ValueError, "must be .* or 0 for all. Received"),
         (CornerDecoder, {"corner_top_k": 3.5}, TypeError, "must be an integer"),
         (CornerDecoder, {"embedding_threshold": "x"}, TypeError, "must be a number"),
         (CornerDecoder, {"peak_window": 2}, ValueError, "must be odd"),

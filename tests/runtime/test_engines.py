@@ -84,8 +84,8 @@ def test_auto_says_why_keras(model, path):
     made, sentence = with_engine(path, model, "auto", 12)
     assert made is model
     assert sentence == (
-        "Engine: keras (converting to another pays from 1000 images on; the engine litert can be "
-        "chosen now)"
+        "Engine: keras (converting to another engine saves time from 1000 images on; the engine "
+        "litert can be chosen now)"
     )
     assert [file.name for file in path.parent.iterdir()] == ["best.keras"]
 
@@ -129,14 +129,14 @@ def test_a_network_that_disagrees_is_refused(model, path, converting, networks):
 def test_a_folder_that_cannot_be_written_is_not_needed(model, path, converting):
     path.with_name("best.keras.engines").write_text("a file in its place")
     made, sentence = with_engine(path, model, "litert", 1)
-    assert isinstance(made, EngineDetector) and "not kept: File exists" in sentence
+    assert isinstance(made, EngineDetector) and "not stored: File exists" in sentence
 
 
 def test_missing_packages_are_named(model, path, monkeypatch):
     monkeypatch.setattr(engines, "installed", lambda: [])
     with pytest.raises(DataError, match=r'The engine onnx needs .*pip install -e ".*\[onnx\]"'):
         with_engine(path, model, "onnx", 1)
-    assert "no other is installed" in with_engine(path, model, "auto", 10**6)[1]
+    assert "no other engine is installed" in with_engine(path, model, "auto", 10**6)[1]
 
 
 def test_an_export_keeps_its_engine():
@@ -156,6 +156,18 @@ def test_a_batch_and_an_image_file(model, networks, tmp_path):
     assert [each["num_detections"] for each in found] == [
         each["num_detections"] for each in expected
     ]
+
+
+def test_settings_of_the_decoder_change_the_result(model, networks):
+    made = EngineDetector(model, "litert", networks["litert"])
+    (image,) = drawn_images(1, (90, 170), seed=9)
+    for settings in ({"method": "hard"}, {"max_detections": 3}, {"score_threshold": 0.2}):
+        found, expected = made.detect(image, **settings), model.detect(image, **settings)
+        assert len(found["scores"]) == len(expected["scores"]) > 0
+        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+        assert not np.array_equal(found["scores"], made.detect(image)["scores"])
+    with pytest.raises(TypeError, match=r"detect\(\) takes no argument 'metod'.*'method'"):
+        made.detect(image, metod="hard")
 
 
 def test_mixed_precision_decodes_the_same(networks):

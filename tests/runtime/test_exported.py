@@ -113,7 +113,7 @@ def test_wrong_images_and_thresholds_are_refused(exported):
         detector.detect(b"no image")
     with pytest.raises(ValueError, match="must lie in 0..1. Received: 30"):
         detector.detect(image, score_threshold=30)
-    with pytest.raises(ValueError, match="at least 0.001.*Received: 0 for .*Leave it out"):
+    with pytest.raises(ValueError, match="at least 0.001.*Received: 0 for .*Leave `score_th"):
         detector.detect(image, score_threshold=0)
 
 
@@ -156,23 +156,23 @@ def test_onnx_of_someone_else_is_refused(model, tmp_path):
     proto = onnx.load(tmp_path / "x.onnx")
     del proto.metadata_props[:]
     onnx.save(proto, tmp_path / "other.onnx")
-    with pytest.raises(DataError, match="must hold the properties class_names.*keras-det export"):
+    with pytest.raises(DataError, match="must have the properties class_names.*keras-det export"):
         keras_det.load_exported(tmp_path / "other.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(DataError, match="must be whole. Received: .*broken.onnx"):
+    with pytest.raises(DataError, match="must be complete and undamaged. Received: .*broken.onnx"):
         keras_det.load_exported(tmp_path / "broken.onnx")
 
 
 @needs_onnx
 def test_raw_onnx_is_refused(tmp_path):
     export.onnx(tiny(image_size=(64, 64)), tmp_path / "raw.onnx", postprocess="none")
-    with pytest.raises(DataError, match='must give boxes.*Export it with postprocess="nms"'):
+    with pytest.raises(DataError, match='must return boxes.*with postprocess="nms"'):
         keras_det.load_exported(tmp_path / "raw.onnx")
 
 
 def test_raw_tflite_is_refused(tmp_path):
     export.tflite(tiny(image_size=(64, 64)), tmp_path / "raw.tflite", postprocess="none")
-    with pytest.raises(DataError, match='must give boxes.*Export it with postprocess="builtin"'):
+    with pytest.raises(DataError, match='must return boxes.*with postprocess="builtin"'):
         keras_det.load_exported(tmp_path / "raw.tflite")
 
 
@@ -180,10 +180,10 @@ def test_both_files_of_a_split_export_are_needed(tmp_path):
     path = tmp_path / "x.tflite"
     export.tflite(tiny(image_size=(64, 64)), path, postprocess="split")
     tail = tmp_path / "x.tflite.tail.tflite"
-    with pytest.raises(DataError, match="opened with its first.*Give x.tflite, beside"):
+    with pytest.raises(DataError, match="cannot be opened alone.*Give x.tflite, the first"):
         keras_det.load_exported(tail)
     tail.unlink()
-    with pytest.raises(DataError, match="must lie beside its second file.*x.tflite.tail.tflite"):
+    with pytest.raises(DataError, match="must lie in one folder.*without x.tflite.tail.tflite"):
         keras_det.load_exported(path)
 
 
@@ -201,27 +201,27 @@ def test_tflite_needs_its_certificate_whole(model, tmp_path):
     content = json.loads(certificate.read_text())
     for damaged in ("", "[]", json.dumps({**content, "preprocessing": {}})):
         certificate.write_text(damaged)
-        with pytest.raises(DataError, match="lie beside x.tflite.certificate.json"):
+        with pytest.raises(DataError, match="x.tflite.certificate.json must lie in one"):
             keras_det.load_exported(path)
     certificate.unlink()
-    with pytest.raises(DataError, match="lie beside x.tflite.certificate.json"):
+    with pytest.raises(DataError, match="x.tflite.certificate.json must lie in one"):
         keras_det.load_exported(path)
     certificate.write_text(json.dumps(content))
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DataError, match="must be whole and lie beside"):
+    with pytest.raises(DataError, match="must lie in one folder, both undamaged"):
         keras_det.load_exported(path)
 
 
 def test_saved_models_of_someone_else_are_refused(model, tmp_path):
     export.saved_model(model, tmp_path / "served" / "1")
-    with pytest.raises(DataError, match='must hold saved_model.pb.*"served/1" and not "served"'):
+    with pytest.raises(DataError, match='must contain saved_model.pb.*"served/1", not "served"'):
         keras_det.load_exported(tmp_path / "served")
     (tmp_path / "served" / "1" / "assets" / "labels.txt").unlink()
     with pytest.raises(DataError, match="and assets/labels.txt. Received: "):
         keras_det.load_exported(tmp_path / "served" / "1")
     shutil.rmtree(tmp_path / "served" / "1" / "variables")
     (tmp_path / "served" / "1" / "saved_model.pb").write_bytes(b"broken")
-    with pytest.raises(DataError, match="A SavedModel must be whole. Received: "):
+    with pytest.raises(DataError, match="A SavedModel must be complete and undamaged. Received: "):
         keras_det.load_exported(tmp_path / "served" / "1")
 
 
@@ -233,7 +233,7 @@ def test_other_paths_are_refused(tmp_path):
     with pytest.raises(DataError, match="Open it with keras_det.load_model"):
         keras_det.load_exported(tmp_path / "model.keras")
     (tmp_path / "model.pth").touch()
-    with pytest.raises(DataError, match="must be a .tflite or .onnx file or a SavedModel"):
+    with pytest.raises(DataError, match="must be a .tflite or .onnx file or the folder"):
         keras_det.load_exported(tmp_path / "model.pth")
 
 

@@ -123,7 +123,7 @@ def swapped_axes(other):
     [
         (one_weight, "`class_logits` differs"),
         (wrong_mean, "standard deviations"),
-        (swapped_axes, "alone finds label"),
+        (swapped_axes, "only the (Keras model|export) finds label"),
     ],
 )
 def test_no_damaged_file_is_kept(model, tmp_path, monkeypatch, change, message):
@@ -179,9 +179,9 @@ def test_wrong_data_sets(model, labelled, tmp_path):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"score": -1.0}, "`score` must be a number of at least 0. Received: -1.0"),
-        ({"raw": "much"}, "`raw` must be a number"),
-        ({"score": None}, "judge detections together"),
+        ({"score": -1.0}, "`score` must be a finite number of at least 0. Received: -1.0"),
+        ({"raw": "much"}, "`raw` must be a finite number"),
+        ({"score": None}, "must both be numbers or both be None"),
         ({"rounding": None}, "`rounding` must be"),
     ],
 )

@@ -101,18 +101,18 @@ def test_swapped_axes_are_seen(model):
     def swap_deltas(raw):
         return {**raw, "box_deltas": raw["box_deltas"][..., [1, 0, 3, 2]]}
 
-    assert "alone finds" in checked(model, KerasArtefact(model, swap), HALF).verdict
+    assert "finds label" in checked(model, KerasArtefact(model, swap), HALF).verdict
     assert "`box_deltas`" in checked(model, KerasArtefact(model, change_raw=swap_deltas)).verdict
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda found: {k: v[1:] for k, v in found.items()}, "the Keras model alone finds"),
-        (lambda found: {**found, "labels": (found["labels"] + 1) % 3}, "alone finds"),
+        (lambda found: {k: v[1:] for k, v in found.items()}, "only the Keras model finds"),
+        (lambda found: {**found, "labels": (found["labels"] + 1) % 3}, "finds label"),
         (lambda found: {**found, "scores": found["scores"] * 0.9}, "a score differs"),
         (lambda found: {**found, "boxes": found["boxes"] + 0.6}, "a box differs by 0.6 pixels"),
-        (lambda found: {**found, "boxes": found["boxes"] * np.nan}, "alone finds"),
+        (lambda found: {**found, "boxes": found["boxes"] * np.nan}, "finds label"),
     ],
 )
 def test_damaged_detections_are_seen(model, change, message):
@@ -125,7 +125,7 @@ def test_additional_detections_are_seen(model):
         extra = {"boxes": [[5.0, 5, 60, 60]], "scores": [0.7], "labels": [2]}
         return {k: np.concatenate([np.array(extra[k], v.dtype), v]) for k, v in found.items()}
 
-    assert "the artefact alone finds label 2" in checked(model, KerasArtefact(model, add)).verdict
+    assert "only the export finds label 2" in checked(model, KerasArtefact(model, add)).verdict
 
 
 def test_outputs_without_a_number_or_without_the_image_are_seen(model):
@@ -183,7 +183,7 @@ def test_what_stands_in_for_another_order_is_within_the_budget(model, score, del
         "class_logits": raw["class_logits"] + 8 * score,
         "box_deltas": raw["box_deltas"] + np.float32(delta),
     }
-    others = list(check._in_the_order_of_the_artefact(raw, found, image, transform))
+    others = list(check._in_the_order_of_the_export((raw, found), image, transform))
     assert len(others) == alternatives
 
 
@@ -278,7 +278,7 @@ def test_one_wrong_output_among_many_is_seen(model):
         assert "`box_deltas` differs in places by" in found.verdict
 
 
-def test_drawn_images_fit_the_input(model):
+def test_synthetic_images_fit_the_input(model):
     evidence = check_images(None, model)
-    assert evidence.source == "drawn" and len(evidence) == 8
+    assert evidence.source == "synthetic" and len(evidence) == 8
     assert all(max(image.shape) == 160 and image.dtype == np.uint8 for image, _ in evidence)

@@ -35,5 +35,5 @@ def test_the_new_name_comes_first(monkeypatch):
 def test_neither_is_installed(monkeypatch):
     for package in PACKAGES:
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(DataError, match="litert-quantizer or ai-edge-quantizer.*without both"):
+    with pytest.raises(DataError, match="litert-quantizer or ai-edge-quantizer.*with neither"):
         quantizer_library()

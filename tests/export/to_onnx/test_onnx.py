@@ -1,5 +1,6 @@
 """ONNX files: run by ONNX Runtime beside the Keras model; hard NMS inside, any batch."""
 
+import dataclasses
 import json
 import sys
 
@@ -196,6 +197,14 @@ def test_a_wrong_file_is_not_kept(exported, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_det.export.to_onnx.onnx.convert", swapped)
     with pytest.raises(export.ExportError, match="`class_logits` differs by"):
         export.onnx(model, tmp_path / "wrong.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_budget_decides(exported, tmp_path):
+    narrow = dataclasses.replace(export.BUDGETS["float32"], raw=1e-12, raw_largest=1e-12)
+    narrow = dataclasses.replace(narrow, rounding=0.0)
+    with pytest.raises(export.ExportError, match="standard deviations.*Nothing was kept"):
+        export.onnx(exported[0], tmp_path / "x.onnx", budget=narrow)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -53,13 +53,13 @@ def assert_row(outputs, row, reference):
 def test_report_says_what_was_checked(exported):
     model, path, report = exported
     found = report.comparison
-    assert report.passed and found.num_images == 8 and report.image_source == "drawn"
+    assert report.passed and found.num_images == 8 and report.image_source == "synthetic"
     assert found.matched_detections == found.total_detections > 50
     assert found.box_error_max < 0.01 and found.score_error_max < 1e-5
     assert max(found.raw_error_max.values()) < 1e-4
     text = str(report)
     assert "passed: raw outputs and detections agree" in text
-    assert "8 drawn images" in text and "not real ones" in text
+    assert "images: 8 synthetic" in text and "checked on synthetic images" in text
     content = json.loads(path.with_name("1.certificate.json").read_text())
     assert content["passed"] and content["sha256"] == report.sha256
     assert content["class_names"] == model.class_names
@@ -244,7 +244,7 @@ def test_stretch_and_given_images(tmp_path):
     given = [tmp_path / "a.png", encoded(images[1]), images[1]]
     report = export.saved_model(model, tmp_path / "stretched", images=given)
     assert report.comparison.num_images == 3 and report.image_source == "given"
-    assert report.comparison.total_detections > 10 and "not real ones" not in str(report)
+    assert report.comparison.total_detections > 10 and "synthetic" not in str(report)
 
 
 def test_mixed_precision_is_exported_in_float32(tmp_path):

@@ -92,7 +92,7 @@ def test_certificate_covers_the_requests(exported, folder):
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
-    with pytest.raises(DataError, match=r"tensorflow-serving-api.*keras-det\[serving\]"):
+    with pytest.raises(DataError, match=r"tensorflow-serving-api.*pip install .*\[serving\]"):
         export.saved_model(tiny(), tmp_path / "1", warmup=8)
     assert list(tmp_path.iterdir()) == []
     assert warmup.check_warmup(0) == 0

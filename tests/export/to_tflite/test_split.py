@@ -73,7 +73,7 @@ def test_body_and_tail_find_what_the_model_finds(model, tmp_path):
     assert written["settings"]["operators"] == body
     assert "NON_MAX_SUPPRESSION_V5" in written["settings"]["tail_operators"]
     assert written["signatures"]["tail"] == ["boxes", "labels", "num_detections", "scores"]
-    assert any(note.startswith("gpu: ") for note in report.notes)
+    assert any(note.startswith("delegate gpu ") for note in report.notes)
 
 
 def test_float16(model, tmp_path):
@@ -172,8 +172,8 @@ def test_grey_images(model, tmp_path, postprocess):
     "arguments, message",
     [
         ({"channels": 2}, "`channels` must be one of 3, 1. Received: 2"),
-        ({"channels": 1, "metadata": "mediapipe"}, "MediaPipe takes images of three channels"),
-        ({"postprocess": "split", "metadata": "mediapipe"}, "describes detections, not raw"),
+        ({"channels": 1, "metadata": "mediapipe"}, "`metadata` needs channels=3"),
+        ({"postprocess": "split", "metadata": "mediapipe"}, "needs a file that returns detections"),
     ],
 )
 def test_wrong_arguments(model, tmp_path, arguments, message):

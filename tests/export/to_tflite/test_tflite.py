@@ -14,8 +14,8 @@ from keras_det.errors import DataError
 from keras_det.export.tflite_file.float16 import with_float16_kernels
 from keras_det.export.tflite_file.operators import check_operators, operator_counts
 from keras_det.export.tflite_file.outputs import hide_outputs
-from keras_det.export.to_tflite.artefacts import whole_file
 from keras_det.export.to_tflite.conversion import convert
+from keras_det.export.to_tflite.tflite import whole_file
 from keras_det.models import EfficientDet, RetinaNet
 from keras_det.runtime.detections import trim
 from tests.export.tiny import tiny
