@@ -233,6 +233,30 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize(
+    "words, name, given",
+    [
+        ("--to onnx", "model.onnx", {}),
+        ("--to onnx --postprocess none", "model_raw.onnx", {"postprocess": "none"}),
+        ("--to tflite --postprocess builtin", "model_float32.tflite", {"postprocess": "builtin"}),
+        ("--to tflite --postprocess none", "model_float32_raw.tflite", {"postprocess": "none"}),
+        (
+            "--to tflite --postprocess split --quantize float16",
+            "model_float16_split.tflite",
+            {"postprocess": "split"},
+        ),
+        ("--to tflite --metadata mediapipe --grey", "model_float32_grey_mediapipe.tflite", {}),
+        ("", "saved_model", {}),
+    ],
+)
+def test_name_and_end_of_an_export(run, calls, folder, words, name, given):
+    result = run("export", folder / "m.keras", *words.split())
+    assert result.exit_code == 0, result.output
+    ((_, arguments, settings),) = calls
+    assert arguments[1] == folder / "exports" / name
+    assert {key: settings[key] for key in settings if key == "postprocess"} == given
+
+
 @pytest.mark.parametrize("command, option", CASES)
 def test_option_changes_something(run, calls, folder, command, option):
     def observed(more):
