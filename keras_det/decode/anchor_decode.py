@@ -21,8 +21,8 @@ class AnchorDecoder(SuppressingDecoder):
     Args:
         image_size: int or (height, width), pixels of the network's input.
         method: "gaussian", "linear" or "hard"; see `NonMaxSuppression` for it and its settings.
-        iou_threshold: float or None (0.5; linear 0.3).
-        sigma: float > 0.
+        iou_threshold: float in 0..1, for "linear" and "hard". Default: 0.3 and 0.5.
+        sigma: float > 0, for "gaussian". Default: 0.5.
         score_threshold: float >= 0; detections score above it.
         pre_nms_top_k: int, candidates that enter NMS; 0 lets all in.
         max_detections: int, slots per image.
@@ -45,7 +45,7 @@ class AnchorDecoder(SuppressingDecoder):
         image_size: int | tuple[int, int],
         method: str = "gaussian",
         iou_threshold: float | None = None,
-        sigma: float = 0.5,
+        sigma: float | None = None,
         score_threshold: float = 0.001,
         pre_nms_top_k: int = 1000,
         max_detections: int = 100,
