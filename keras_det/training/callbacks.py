@@ -72,7 +72,8 @@ class EvaluateAP(keras.callbacks.Callback):
         self.metrics: dict | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        # A wrong setting must fail here, not after the first epoch.
+        # A wrong setting or data set must fail here, not after the first epoch.
+        self.model.check_dataset(self.dataset)
         accepted = getattr(self.model, "detect_settings", ALL_SETTINGS)
         check_names("EvaluateAP", self.settings, accepted)
         if self.settings:
