@@ -306,8 +306,8 @@ def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budge
         check.add(image, truth)
     if not check.num_images:
         raise DataError(
-            "At least one image of the check must decode. Received: "
-            f"{len(images)} images; {images.unread[0]}. Check the data set."
+            f"At least one image for the check must be readable. Received: {len(images)} images; "
+            f"{images.unread[0]}. Check the data set."
         )
     return check.result()
 

@@ -55,9 +55,8 @@ def calibration_pixels(
         pixels.append(resized[None, ..., :channels])
     if not pixels:
         raise DataError(
-            "At least one image of `calibration` must decode. Received: "
-            f"{len(images)} images; {notes[0] if notes else 'nothing to read'}. Give images of the "
-            "training set."
+            f"At least one image of `calibration` must be readable. Received: {len(images)} "
+            f"images; {notes[0] if notes else 'nothing to read'}. Give images of the training set."
         )
     return [*pixels, np.zeros_like(pixels[0]), np.full_like(pixels[0], 255)], notes
 

@@ -26,7 +26,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(), required=False)
-@click.option("--split", default="val", help="Part of DATA to check on.")
+@click.option("--split", default="val", help="Split of DATA to check on.")
 @click.option(
     "--to",
     "kind",
@@ -38,16 +38,14 @@ EXAMPLES = (
     "--quantize",
     type=click.Choice(QUANTIZE_CHOICES),
     default="float32",
-    help="Numbers in a TFLite file. float16: half the size; dynamic and int8: a quarter.",
+    help="Number format of a TFLite file. float16: half the size; dynamic and int8: a quarter.",
 )
 @click.option(
     "--calibrate",
     type=click.Path(),
     help="Calibration data for int8: the data set the model was trained on.",
 )
-@click.option(
-    "--calibrate-split", default="train", help="Part of the calibration data that is used."
-)
+@click.option("--calibrate-split", default="train", help="Split of the calibration data to use.")
 @click.option(
     "--postprocess",
     type=click.Choice(TFLITE_POSTPROCESS),
@@ -66,14 +64,14 @@ EXAMPLES = (
     "--iou-threshold",
     type=click.FloatRange(0, 1),
     show_default="0.5",
-    help="Of two boxes that overlap more, the better stays; for --postprocess mediapipe.",
+    help="Of two boxes with a higher overlap, the better one is kept; for --postprocess mediapipe.",
 )
 @click.option(
     "--metadata",
     type=click.Choice(METADATA_CHOICES),
-    help="Metadata with which MediaPipe's ObjectDetector opens the TFLite file.",
+    help="Add the metadata that MediaPipe's ObjectDetector needs to open the TFLite file.",
 )
-@click.option("--grey", is_flag=True, help="The TFLite file takes grey images.")
+@click.option("--grey", is_flag=True, help="Make a TFLite file that takes grey images.")
 @click.option(
     "--warmup",
     type=click.IntRange(min=0),
@@ -84,7 +82,7 @@ EXAMPLES = (
     "--max-images",
     type=click.IntRange(min=1),
     default=100,
-    help="Most images of DATA to check on, spread over the split.",
+    help="Largest number of images of DATA to check on, spread over the split.",
 )
 @click.option(
     "--out",
@@ -165,8 +163,8 @@ def check_calibration(quantize: str, calibrate: str | None) -> None:
     if (quantize == "int8") == bool(calibrate):
         return
     raise DataError(
-        "--quantize int8 and --calibrate DATA go together: it takes the training images. Received: "
-        f"--quantize {quantize}, --calibrate {calibrate}. Give both, or neither."
+        "--quantize int8 and --calibrate DATA must be given together. DATA holds the training "
+        f"images. Received: --quantize {quantize}, --calibrate {calibrate}. Give both, or neither."
     )
 
 

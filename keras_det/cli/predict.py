@@ -38,7 +38,7 @@ EXAMPLES = (
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
-    help="What runs the network of a Keras model; auto: the fastest here.",
+    help="Engine that runs the network of a Keras model; auto: the fastest on this machine.",
 )
 def predict(
     model: str,
@@ -84,7 +84,7 @@ def predict(
     for problem in failed:
         click.echo(f"Note: left out: {problem}", err=True)
     if len(failed) == len(paths):
-        raise DataError(f"At least one of the {len(paths)} images must decode. {failed[0]}")
+        raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
     write_json(folder / "detections.json", rows)
     say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
 

@@ -145,8 +145,9 @@ class AnchorGenerator(keras.layers.Layer):
             feature_sizes = [feature_sizes[f"P{level}"] for level in self.levels]
         if len(feature_sizes) != len(self.levels):
             raise ValueError(
-                f"`feature_sizes` must hold one (height, width) per level {self.levels}. "
-                f"Received: {feature_sizes}. Leave it out for the sizes of repeated halving."
+                f"`feature_sizes` must hold one (height, width) per level {self.levels}. Received: "
+                f"{feature_sizes}. Leave it out if each level has half the size of the one before "
+                "it."
             )
         stride_of: list[tuple[float, float]] = [
             (height / rows, width / columns)

@@ -109,9 +109,9 @@ class SaveBest(keras.callbacks.Callback):
         logs = logs or {}
         if self.monitor not in logs:
             raise ValueError(
-                "`monitor` must be a log of every epoch. Received: "
-                f"monitor={self.monitor!r}, logs {sorted(logs)}.{suggest(self.monitor, logs)} "
-                "Put EvaluateAP before SaveBest for val_AP."
+                "`monitor` must be in the logs of every epoch. Received: "
+                f"monitor={self.monitor!r}, logs {sorted(logs)}.{suggest(self.monitor, logs)} Put "
+                "EvaluateAP before SaveBest for val_AP."
             )
         value = logs[self.monitor]
         if value > self.best:

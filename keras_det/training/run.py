@@ -299,9 +299,9 @@ def _state(
     for name in FIXED:
         if name in before and before[name] != plain(settings[name]):
             raise DataError(
-                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, the "
-                f"run has {before[name]!r}. Give the same settings as before, or start a new run "
-                "in another folder."
+                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, but "
+                f"the run has {before[name]!r}. Give the same settings as before, or start a new "
+                "run in another folder."
             )
     return newest_state(out / "checkpoints")
 

@@ -107,7 +107,7 @@ def test_damaged_and_absent_files_are_refused_and_change_nothing(saved, tmp_path
     refuse(model, tmp_path / "absent.keras", r"must exist. Received: .*absent")
     shutil.copytree(folder / "preset", tmp_path / "preset")
     (tmp_path / "preset" / "model.weights.h5").write_bytes(b"")
-    refuse(model, tmp_path / "preset", r"must have the SHA-256 that metadata.json says")
+    refuse(model, tmp_path / "preset", r"must have the SHA-256 given in metadata.json")
 
 
 def test_lite_has_no_imagenet_weights_and_retinanet_no_coco_ones():

@@ -111,8 +111,8 @@ def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
             size = path.stat().st_size
             path.unlink()
             raise DataError(
-                f"An archive must be complete. Received: {path.name}, {size} bytes ({error}). It "
-                "was removed from the cache. Download it again."
+                f"An archive must be complete. Received: {path.name}, {size} bytes ({error}). The "
+                "archive was removed from the cache. Download it again."
             ) from error
         try:
             os.rename(files, folder)
@@ -146,9 +146,10 @@ def checkpoint_in(folder: pathlib.Path) -> pathlib.Path:
     if len(found) != 1:
         names = [str(path.relative_to(folder)) for path in files if path.is_file()]
         raise DataError(
-            "An archive must hold one checkpoint: a TensorFlow checkpoint's .index, or one file of "
-            f"{', '.join(WEIGHTS_SUFFIXES)}. Received: {names[:8]}. It was removed from the cache. "
-            "Unpack it by hand and give the path of the right file as `weights=`."
+            "An archive must hold one checkpoint: a TensorFlow checkpoint's .index, or one file "
+            f"of {', '.join(WEIGHTS_SUFFIXES)}. Received: {names[:8]}. The archive was removed "
+            "from the cache. Download and unpack it yourself, and give the path of the right file "
+            "as `weights=`."
         )
     return _complete(found[0].with_suffix("")) if indices else found[0]
 
