@@ -124,7 +124,7 @@ def hourglass(
         up to a multiple of 4, must be a multiple of the `divisor` of the `Hourglass`.
 
     Raises:
-        ValueError: `variant` is no known name and no valid `Hourglass`.
+        ValueError: `variant` is neither a known name nor a valid `Hourglass`.
     """
     row = find_hourglass(variant)
     build, width = _Builder(row, remat), row.channels[0]

@@ -105,10 +105,10 @@ def export(
 ) -> None:
     """Exports MODEL for servers or phones, or as ONNX.
 
-    MODEL is a .keras file, a run folder or a preset folder. The exported file is run beside the
-    model, on images of the data set DATA, and the average precision of both is measured. Without
-    DATA they are compared on synthetic images. The report of this check is printed, and written
-    beside the export. An export that differs too much is not kept.
+    MODEL is a .keras file, a run folder or a preset folder. The exported file and the model are run
+    on images of the data set DATA, and the average precision of both is measured. Without DATA,
+    they are compared on synthetic images. The report of this check is printed, and written beside
+    the export. An export that differs too much is not kept.
     """
     if data is None:
         refuse_useless(ctx, ("split", "max_images"), "without DATA", "give DATA")
@@ -142,7 +142,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def check_options(kind: str, given: dict[str, Any]) -> None:
-    """DataError where an option is given with a kind of export, or of end, that lacks it."""
+    """DataError if an option is given that the kind of export or of post-processing lacks."""
     for owner, defaults in OPTIONS.items():
         for name, default in defaults.items():
             if owner != kind and given[name] != default:
@@ -187,7 +187,7 @@ def check_images(detector: "Detector", data: str, split: str, max_images: int) -
 def write_export(
     detector: "Detector", target: pathlib.Path, kind: str, images: Any = None, **options: Any
 ) -> "ExportReport":
-    """Exports and checks; returns the report of the check. An export that fails it ends in 1.
+    """Exports and checks; returns the report. If the check fails, the exit code is 1.
 
     Args:
         detector: what is exported.

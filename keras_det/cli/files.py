@@ -50,7 +50,7 @@ def find_model(path: str) -> pathlib.Path:
 
 
 def load_keras_model(path: str):
-    """Loads the detector that `path` means; DataError where it is no `.keras` or preset of ours."""
+    """Loads the detector at `path`; DataError if it is not a `.keras` file or preset of ours."""
     found = find_model(path)
     if (found / PRESET).exists():
         start_keras()
@@ -100,7 +100,7 @@ def home_of(model: str) -> pathlib.Path:
 
 
 def new_folder(path: str | os.PathLike) -> pathlib.Path:
-    """Returns an output folder still to be made; DataError where it already holds something."""
+    """Returns the path of a new output folder; DataError if it already holds something."""
     folder = pathlib.Path(path)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         what = "a file" if folder.is_file() else "a folder that is not empty"

@@ -35,7 +35,7 @@ RESUMED = (
     "learning_rate",
     "seed",
 )
-# Those of them that a resumed run has used already; the rest is checked by the training.
+# Those of them that a resumed run has already used; the training run checks the others.
 OF_THE_START = ("weights", "learning_rate")
 # Options that become arguments of the model's constructor where they are given.
 MODEL_ARGUMENTS = (
@@ -211,7 +211,7 @@ def train(
 
 
 def find_weights(weights: str | None) -> str | None:
-    """What --weights means, of a run folder its model; DataError where nothing is there."""
+    """The weights that --weights means; a run folder stands for its model. DataError if missing."""
     if weights is None or weights in FETCHED or weights.startswith(HUGGING_FACE):
         return weights
     for name in RUN_MODELS:
@@ -223,7 +223,7 @@ def find_weights(weights: str | None) -> str | None:
 
 
 def check_weights(option: str, weights: str | None, advice: str = "") -> None:
-    """DataError where the weights to start from are not there."""
+    """DataError if the weights to start from do not exist."""
     # A TensorFlow checkpoint is named by the prefix of its files.
     if weights and not any(pathlib.Path(f"{weights}{x}").exists() for x in ("", ".index")):
         raise DataError(

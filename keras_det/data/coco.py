@@ -268,7 +268,7 @@ def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
 
 
 def _refuse_xyxy(raw: RawAnnotations) -> None:
-    """Raises DataError where too many boxes leave their image, as xyxy read as xywh does."""
+    """Raises DataError if too many boxes leave their image, as they do if xyxy is read as xywh."""
     limit = raw.image_sizes[raw.image_index][:, ::-1]
     outside = (raw.boxes[:, 2:] > limit + SLACK).any(axis=1)
     if len(outside) and outside.mean() > XYXY_SHARE:

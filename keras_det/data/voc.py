@@ -225,7 +225,7 @@ def _gather(
 
 
 def _refuse_xywh(raw: RawAnnotations) -> None:
-    """Raises DataError where too many boxes are inverted, as xywh read as xyxy is."""
+    """Raises DataError if too many boxes are inverted, as they are if xywh is read as xyxy."""
     inverted = np.asarray((raw.boxes[:, :2] > raw.boxes[:, 2:]).any(axis=1))
     if len(inverted) and inverted.mean() > XYWH_SHARE:
         row = int(np.flatnonzero(inverted)[0])

@@ -39,7 +39,7 @@ Say: TypeAlias = Callable[[str], object]
 
 MAX_PICTURES = 8
 PICTURE_THRESHOLD = 0.3
-# A resumed run must have the same values: other values would be another training.
+# A resumed run must have the same values: with others, it would be a different run.
 FIXED = (
     "model",
     "model_arguments",

@@ -19,7 +19,7 @@ from keras_det.errors import DataError
 TAR_SUFFIXES, ZIP_SUFFIXES = (".tar.gz", ".tgz"), (".zip",)
 ARCHIVE_SUFFIXES = TAR_SUFFIXES + ZIP_SUFFIXES
 WEIGHTS_SUFFIXES = (".h5", ".pth", ".safetensors", ".keras")
-# What a damaged or odd archive raises. Other OSErrors, such as a full disk, are not its fault.
+# What a damaged or odd archive raises. Other OSErrors, such as a full disk, have other causes.
 ARCHIVE_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
