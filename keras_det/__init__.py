@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from keras_det import models as models
     from keras_det import necks as necks
     from keras_det import optimizers as optimizers
+    from keras_det import profiling as profiling
     from keras_det import report as report
     from keras_det import runtime as runtime
     from keras_det import targets as targets
@@ -58,6 +59,7 @@ __all__ = [
     "models",
     "necks",
     "optimizers",
+    "profiling",
     "report",
     "runtime",
     "targets",

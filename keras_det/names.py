@@ -48,6 +48,8 @@ PRESET_WEIGHTS = "model.weights.h5"  # the file of weights in a preset's folder
 # ---- detection and export ----
 
 NMS_METHODS = ("gaussian", "linear", "hard")
+# The settings that only some methods have.
+NMS_METHODS_WITH = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
 QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
 TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")

@@ -1,9 +1,19 @@
 """Settings every test runs under: quiet TensorFlow, few threads, one seed."""
 
 import os
+import pathlib
 import sys
 
 import pytest
+
+# Files that take more than a minute, the longest first. One that starts last would keep one process
+# busy alone, so they start first; the others follow in their order.
+LONG_FILES = (
+    "test_readme.py",
+    "models/test_retinanet.py",
+    "test_three_commands.py",
+    "cli/test_train.py",
+)
 
 # Before the first import of Keras or TensorFlow, which read these once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -19,6 +29,13 @@ def _same_random_numbers():
     """Seeds Python, NumPy and the backend, without importing Keras where no test has."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of `LONG_FILES` first."""
+    tests = pathlib.Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import keras_det
+from tests.conftest import LONG_FILES
 from tests.helpers import ROOT
 
 yaml = pytest.importorskip("yaml", reason="needs pyyaml")
@@ -50,3 +51,7 @@ def test_the_citation_and_the_package_agree():
     assert f"version: {keras_det.__version__}\n" in citation
     assert f"url: {metadata()['url']}\n" in citation
     assert f"license: {metadata()['license']}\n" in citation
+
+
+def test_files_that_start_first_exist():
+    assert [name for name in LONG_FILES if not (ROOT / "tests" / name).is_file()] == []

@@ -6,10 +6,7 @@ from typing import Any
 import click
 
 from keras_det.errors import DataError
-from keras_det.names import NMS_METHODS
-
-# The methods that have a setting.
-OWNERS = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}
+from keras_det.names import NMS_METHODS, NMS_METHODS_WITH
 
 OPTIONS = (
     click.option(
@@ -66,7 +63,7 @@ def decoder_settings(options: dict[str, Any]) -> dict[str, Any]:
     """
     given = {name: value for name, value in options.items() if value is not None}
     method = given.get("method", "gaussian")
-    for name, methods in OWNERS.items():
+    for name, methods in NMS_METHODS_WITH.items():
         if name in given and method not in methods:
             raise DataError(
                 f"--{name.replace('_', '-')} is for --method {' or '.join(methods)}. Received: "

@@ -8,7 +8,13 @@ import click
 from keras_det.cli.command import Command, refuse_useless
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.errors import DataError
-from keras_det.names import EXPORT_FORMATS, METADATA_CHOICES, QUANTIZE_CHOICES, TFLITE_POSTPROCESS
+from keras_det.names import (
+    EXPORT_FORMATS,
+    METADATA_CHOICES,
+    ONNX_POSTPROCESS,
+    QUANTIZE_CHOICES,
+    TFLITE_POSTPROCESS,
+)
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -20,7 +26,10 @@ EXAMPLES = (
     "keras-det export run/ my_images/ --to saved_model --out served/1",
     "keras-det export run/ --to tflite --metadata mediapipe",
     "keras-det export run/ --to tflite --quantize int8 --calibrate my_images/",
+    "keras-det export run/ --to onnx --postprocess none",
 )
+# What a file can do after the network, the default first.
+POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -48,11 +57,11 @@ EXAMPLES = (
 @click.option("--calibrate-split", default="train", help="Split of the calibration data to use.")
 @click.option(
     "--postprocess",
-    type=click.Choice(TFLITE_POSTPROCESS),
-    default="builtin",
-    help="What a TFLite file does after the network. builtin: soft-NMS; mediapipe: the operator "
-    "that MediaPipe expects; split: soft-NMS in a second file, for accelerators; none: raw "
-    "outputs.",
+    type=click.Choice(list(dict.fromkeys(sum(POSTPROCESS.values(), ())))),
+    show_default=f"{TFLITE_POSTPROCESS[0]}; onnx: {ONNX_POSTPROCESS[0]}",
+    help="What a TFLite or ONNX file does after the network. builtin: soft-NMS; mediapipe: the "
+    "operator that MediaPipe expects; split: soft-NMS in a second file, for accelerators; nms: "
+    "hard NMS; none: raw outputs.",
 )
 @click.option(
     "--score-threshold",
@@ -130,7 +139,6 @@ def export(
 OPTIONS: dict[str, dict[str, Any]] = {
     "tflite": {
         "quantize": "float32",
-        "postprocess": "builtin",
         "score_threshold": None,
         "iou_threshold": None,
         "metadata": None,
@@ -150,12 +158,27 @@ def check_options(kind: str, given: dict[str, Any]) -> None:
                     f"--{name.replace('_', '-')} is for --to {owner}. Received: {given[name]} with "
                     f"{kind}. Leave it out, or choose {owner}."
                 )
+    check_postprocess(kind, given["postprocess"])
     for name in ("score_threshold", "iou_threshold"):
         if given[name] is not None and given["postprocess"] != "mediapipe":
             raise DataError(
                 f"--{name.replace('_', '-')} is for --postprocess mediapipe. Received: "
-                f"{given[name]:g} with {given['postprocess']}. Leave it out, or choose mediapipe."
+                f"{given[name]:g} with {given['postprocess'] or POSTPROCESS[kind][0]}. Leave it "
+                "out, or choose mediapipe."
             )
+
+
+def check_postprocess(kind: str, postprocess: str | None) -> None:
+    """DataError where a kind of export cannot do this after the network."""
+    if postprocess is None or postprocess in POSTPROCESS.get(kind, ()):
+        return
+    owners = [owner for owner, choices in POSTPROCESS.items() if postprocess in choices]
+    choices = POSTPROCESS.get(kind)
+    advice = f"choose one of {', '.join(choices)}" if choices else f"export --to {owners[0]}"
+    raise DataError(
+        f"--postprocess {postprocess} is for --to {' or '.join(owners)}. Received: "
+        f"--postprocess {postprocess} with {kind}. Leave it out, or {advice}."
+    )
 
 
 def check_calibration(quantize: str, calibrate: str | None) -> None:
@@ -200,6 +223,8 @@ def write_export(
 
     foreign = {name for owner in OPTIONS if owner != kind for name in OPTIONS[owner]}
     options = {name: value for name, value in options.items() if name not in foreign}
+    if options.get("postprocess") is None:  # the default of the kind
+        options.pop("postprocess", None)
     if options.pop("grey", False):
         options["channels"] = 1
     try:
@@ -211,14 +236,18 @@ def write_export(
 def export_name(
     kind: str,
     quantize: str = "float32",
-    postprocess: str = "builtin",
+    postprocess: str | None = None,
     metadata: str | None = None,
     grey: bool = False,
     **_: Any,
 ) -> str:
     """The name of an export inside `exports/`."""
-    if kind != "tflite":
-        return {"saved_model": "saved_model", "onnx": "model.onnx"}[kind]
-    end = {"builtin": metadata and "mediapipe", "none": "raw"}.get(postprocess, postprocess)
-    parts = ["model", quantize, "grey" if grey else None, end]
-    return f"{'_'.join(filter(None, parts))}.tflite"
+    if kind == "saved_model":
+        return kind
+    if postprocess is None or postprocess == POSTPROCESS[kind][0]:
+        end = metadata
+    else:
+        end = "raw" if postprocess == "none" else postprocess
+    number = quantize if kind == "tflite" else None
+    parts = ["model", number, "grey" if grey else None, end]
+    return f"{'_'.join(filter(None, parts))}.{kind}"

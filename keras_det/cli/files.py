@@ -3,6 +3,7 @@
 import os
 import pathlib
 import zipfile
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,10 @@ from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 from keras_det.names import ENGINES as ENGINES
 from keras_det.names import PRESET_WEIGHTS as PRESET
+
+if TYPE_CHECKING:
+    from keras_det.models import Detector
+    from keras_det.runtime.running import RunningDetector
 
 # What a run folder holds, the better one first.
 RUN_MODELS = ("best.keras", "last.keras")
@@ -49,7 +54,7 @@ def find_model(path: str) -> pathlib.Path:
     return given
 
 
-def load_keras_model(path: str):
+def load_keras_model(path: str) -> "Detector":
     """Loads the detector at `path`; DataError if it is not a `.keras` file or preset of ours."""
     found = find_model(path)
     if (found / PRESET).exists():
@@ -80,7 +85,7 @@ def load_keras_model(path: str):
     return model
 
 
-def load_any_model(path: str):
+def load_any_model(path: str) -> "Detector | RunningDetector":
     """Loads a `.keras` or an export: what it returns has `class_names` and `detect`."""
     found = find_model(path)
     if found.suffix == ".keras" or (found / PRESET).exists():

@@ -24,8 +24,8 @@ class AnchorDecoder(SuppressingDecoder):
         image_size: int or (height, width), pixels of the network's input.
         method: "gaussian", "linear" or "hard", with the settings that follow; see
             `NonMaxSuppression`.
-        iou_threshold: float, or None for 0.5 ("linear": 0.3).
-        sigma: float > 0.
+        iou_threshold: float in 0..1, for "linear" and "hard". Default: 0.3 and 0.5.
+        sigma: float > 0, for "gaussian". Default: 0.5.
         score_threshold: float in 0..1; the scores of detections lie above it.
         pre_nms_top_k: int, the number of candidates that enter NMS; 0 for all.
         max_detections: int, slots per image.
@@ -48,7 +48,7 @@ class AnchorDecoder(SuppressingDecoder):
         image_size: ImageSize,
         method: str = "gaussian",
         iou_threshold: float | None = None,
-        sigma: float = 0.5,
+        sigma: float | None = None,
         score_threshold: float = 0.001,
         pre_nms_top_k: int = 1000,
         max_detections: int = 100,

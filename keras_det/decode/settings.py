@@ -15,7 +15,7 @@ class SuppressionSettings(TypedDict, total=False):
 
     method: str
     iou_threshold: float | None
-    sigma: float
+    sigma: float | None
     score_threshold: float
     pre_nms_top_k: int
     max_detections: int

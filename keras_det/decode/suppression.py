@@ -23,8 +23,8 @@ class SuppressingDecoder:
         image_size: int or (height, width), pixels of the network's input.
         method: "gaussian", "linear" or "hard", with the settings that follow; see
             `NonMaxSuppression`.
-        iou_threshold: float, or None for 0.5 ("linear": 0.3).
-        sigma: float > 0.
+        iou_threshold: float in 0..1, for "linear" and "hard". Default: 0.3 and 0.5.
+        sigma: float > 0, for "gaussian". Default: 0.5.
         score_threshold: float in 0..1; the scores of detections lie above it.
         pre_nms_top_k: int, the number of candidates that enter NMS; 0 for all.
         max_detections: int, slots per image.
@@ -36,7 +36,7 @@ class SuppressingDecoder:
         image_size: ImageSize,
         method: str,
         iou_threshold: float | None,
-        sigma: float,
+        sigma: float | None,
         score_threshold: float,
         pre_nms_top_k: int,
         max_detections: int,
@@ -117,7 +117,8 @@ def check_kinds(**settings: Any) -> None:
             is_right, rule = is_bool, "True or False"
         elif name in floats:
             is_number = isinstance(value, numbers.Real) and not is_bool and math.isfinite(value)
-            is_right, rule = is_number or (name == "iou_threshold" and value is None), "a number"
+            is_default = name in ("iou_threshold", "sigma") and value is None
+            is_right, rule = is_number or is_default, "a number"
         else:
             is_right, rule = isinstance(value, numbers.Integral) and not is_bool, "an integer"
         if not is_right:

@@ -16,8 +16,8 @@ from keras_det.decode.suppression import SuppressingDecoder
 from keras_det.layers.nms import (
     at_least_one,
     check_settings,
-    default_iou_threshold,
     detections_from,
+    used_settings,
 )
 from keras_det.types import ImageSize, Tensor, TFTensor
 
@@ -34,7 +34,7 @@ def tf_non_max_suppression(
     image_size: ImageSize,
     method: str = "gaussian",
     iou_threshold: float | None = None,
-    sigma: float = 0.5,
+    sigma: float | None = None,
     score_threshold: float = 0.001,
     max_detections: int = 100,
     class_agnostic: bool = False,
@@ -68,12 +68,12 @@ def tf_non_max_suppression(
             "soft-NMS. Received: method='linear'. Use keras_det.layers.NonMaxSuppression."
         )
     check_settings(method, iou_threshold, sigma, score_threshold, max_detections)
-    if method == "gaussian":
+    overlap, sigma = used_settings(method, iou_threshold, sigma)
+    if sigma is not None:
         # LiteRT and TensorFlow agree on soft-NMS only where the threshold has no effect. The
         # operator computes exp(-iou^2 / (2 * soft_nms_sigma)).
         overlap, soft_sigma = 1.0, sigma / 2
     else:
-        overlap = default_iou_threshold(method) if iou_threshold is None else iou_threshold
         soft_sigma = 0.0
     boxes, scores, labels = at_least_one(boxes, scores, labels)
     tiles = boxes if class_agnostic else tiled(boxes, labels, image_size)

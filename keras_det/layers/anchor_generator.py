@@ -1,7 +1,7 @@
 """Anchors: the fixed reference boxes that an anchor head classifies and refines."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -17,6 +17,9 @@ def _height_and_width(image_size: ImageSize) -> Size:
             f"{image_size!r}. Give the size of the network's input in pixels."
         )
     return int(pair[0]), int(pair[1])
+
+
+ANCHOR_SCALE, NUM_OCTAVES = 4.0, 3  # of the original EfficientDet
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -36,10 +39,10 @@ class AnchorGenerator(keras.layers.Layer):
 
     Args:
         levels: ints, ascending. Pyramid levels, finest first.
-        anchor_scale: float > 0. Side of the smallest square anchor, in strides.
-        num_octaves: int >= 1. Sizes per octave ("num_scales" of the original).
+        anchor_scale: float > 0. Side of the smallest square anchor, in strides. Default: 4.0.
+        num_octaves: int >= 1. Sizes per octave ("num_scales" of the original). Default: 3.
         aspect_ratios: floats > 0, **width / height** (torchvision, detectron2: height / width).
-        sizes: None, or one tuple of sides in pixels per level, all of the same length. They replace
+        sizes: None, or one tuple of sides in pixels per level, all of the same length, instead of
             `anchor_scale` and `num_octaves`.
         offset: float. Centres lie at `(i + offset) * stride`.
         integer: bool. True floors strides to integers and rounds half sides to integers (ties to
@@ -52,13 +55,17 @@ class AnchorGenerator(keras.layers.Layer):
     Returns:
         `(num_anchors, 4)` float32 anchors, xyxy pixels, in the order level, row, column, scale,
         aspect ratio.
+
+    Raises:
+        ValueError: a value is out of its range, or `sizes` is given with `anchor_scale` or
+            `num_octaves`.
     """
 
     def __init__(
         self,
         levels: Sequence[int] = (3, 4, 5, 6, 7),
-        anchor_scale: float = 4.0,
-        num_octaves: int = 3,
+        anchor_scale: float | None = None,
+        num_octaves: int | None = None,
         aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
         sizes: Sequence[Sequence[float]] | None = None,
         offset: float = 0.5,
@@ -68,8 +75,12 @@ class AnchorGenerator(keras.layers.Layer):
         # Only the shape of the images is read, so do not cast them to half precision.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
         self.levels = tuple(levels)
-        self.anchor_scale = anchor_scale
-        self.num_octaves = num_octaves
+        if sizes is None:
+            anchor_scale = ANCHOR_SCALE if anchor_scale is None else anchor_scale
+            num_octaves = NUM_OCTAVES if num_octaves is None else num_octaves
+        # None where `sizes` are given.
+        self.anchor_scale: Any = anchor_scale
+        self.num_octaves: Any = num_octaves
         self.aspect_ratios = tuple(aspect_ratios)
         self.sizes = None if sizes is None else tuple(tuple(sides) for sides in sizes)
         self.offset = offset
@@ -82,7 +93,8 @@ class AnchorGenerator(keras.layers.Layer):
                 "`levels` must be ascending pyramid levels, finest first. Received: "
                 f"levels={self.levels!r}. Give each level once, such as (3, 4, 5, 6, 7)."
             )
-        if self.anchor_scale <= 0 or self.num_octaves < 1:
+        scale, octaves = self.anchor_scale, self.num_octaves
+        if (scale is not None and scale <= 0) or (octaves is not None and octaves < 1):
             raise ValueError(
                 "`anchor_scale` must be positive and `num_octaves` at least 1. Received: "
                 f"anchor_scale={self.anchor_scale!r}, num_octaves={self.num_octaves!r}. The "
@@ -92,6 +104,12 @@ class AnchorGenerator(keras.layers.Layer):
             raise ValueError(
                 "`aspect_ratios` must hold one or more positive numbers, width / height. Received: "
                 f"aspect_ratios={self.aspect_ratios!r}. The default is (1.0, 2.0, 0.5)."
+            )
+        if self.sizes is not None and (scale is not None or octaves is not None):
+            raise ValueError(
+                "`sizes` must stand without `anchor_scale` and `num_octaves`, which compute sizes. "
+                f"Received: sizes={self.sizes!r}, anchor_scale={scale!r}, num_octaves={octaves!r}. "
+                "Leave out `sizes`, or the other two."
             )
         if self.sizes is not None and (
             len(self.sizes) != len(self.levels)
@@ -213,3 +231,10 @@ class AnchorGenerator(keras.layers.Layer):
             "offset": self.offset,
             "integer": self.integer,
         }
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        # Earlier files hold a value for every argument; `sizes` counted.
+        given = config.get("sizes") is not None
+        unused = {"anchor_scale", "num_octaves"} if given else set()
+        return super().from_config({k: v for k, v in config.items() if k not in unused})

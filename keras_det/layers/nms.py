@@ -1,18 +1,29 @@
 """Non-maximum suppression with static shapes: hard, linear or Gaussian, per class or not."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from keras_det.boxes import PADDING_LABEL, box_areas
-from keras_det.names import NMS_METHODS
+from keras_det.names import NMS_METHODS, NMS_METHODS_WITH
 from keras_det.types import Config, Tensor
+
+DEFAULT_SIGMA = 0.5  # as in the paper of soft-NMS
 
 
 def default_iou_threshold(method: str) -> float:
     """Returns 0.5, or 0.3 for linear soft-NMS, as in its paper."""
     return 0.3 if method == "linear" else 0.5
+
+
+def used_settings(
+    method: str, iou_threshold: float | None, sigma: float | None
+) -> tuple[float | None, float | None]:
+    """`iou_threshold` and `sigma` with their defaults; None where the method does not use it."""
+    if method == "gaussian":
+        return None, DEFAULT_SIGMA if sigma is None else sigma
+    return default_iou_threshold(method) if iou_threshold is None else iou_threshold, None
 
 
 def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
@@ -92,8 +103,8 @@ class NonMaxSuppression(keras.layers.Layer):
 
     Args:
         method: "gaussian", "linear" or "hard".
-        iou_threshold: float in 0..1, not used by "gaussian". None: 0.5, for "linear" 0.3.
-        sigma: float > 0, width of the Gaussian; used by "gaussian" only.
+        iou_threshold: float in 0..1, for "linear" and "hard". Default: 0.3 and 0.5.
+        sigma: float > 0, width of the Gaussian, for "gaussian". Default: 0.5.
         score_threshold: float >= 0. Only candidates with a (rescored) score above it are kept.
         max_detections: int >= 1, slots per image.
         class_agnostic: bool. True lets boxes of different classes suppress each other.
@@ -107,13 +118,16 @@ class NonMaxSuppression(keras.layers.Layer):
         dict: `boxes` `(batch, max_detections, 4)` float32, `scores` float32 (rescored, highest
         first), `labels` int32, `num_detections` `(batch,)` int32. Empty slots: box 0, score 0,
         label -1.
+
+    Raises:
+        ValueError: a setting is out of its range, or is given with a method that does not use it.
     """
 
     def __init__(
         self,
         method: str = "gaussian",
         iou_threshold: float | None = None,
-        sigma: float = 0.5,
+        sigma: float | None = None,
         score_threshold: float = 0.001,
         max_detections: int = 100,
         class_agnostic: bool = False,
@@ -123,8 +137,7 @@ class NonMaxSuppression(keras.layers.Layer):
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
         check_settings(method, iou_threshold, sigma, score_threshold, max_detections)
         self.method = method
-        self.iou_threshold = iou_threshold
-        self.sigma = sigma
+        self.iou_threshold, self.sigma = used_settings(method, iou_threshold, sigma)
         self.score_threshold = score_threshold
         self.max_detections = max_detections
         self.class_agnostic = class_agnostic
@@ -162,12 +175,10 @@ class NonMaxSuppression(keras.layers.Layer):
 
     def _decay(self, iou: Tensor) -> Tensor:
         """The factor that rescores a candidate with this IoU."""
-        if self.method == "gaussian":
+        if self.sigma is not None:
             return ops.exp(ops.square(iou) * (-1.0 / self.sigma))
-        threshold = self.iou_threshold
-        threshold = default_iou_threshold(self.method) if threshold is None else threshold
         weight = 1.0 - iou if self.method == "linear" else 0.0
-        return ops.where(iou > threshold, weight, 1.0)
+        return ops.where(iou > self.iou_threshold, weight, 1.0)
 
     def compute_output_spec(
         self, boxes: Tensor, scores: Tensor, labels: Tensor
@@ -191,18 +202,26 @@ class NonMaxSuppression(keras.layers.Layer):
             "class_agnostic": self.class_agnostic,
         }
 
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        # Files of release 0.1.0 hold a value for every setting, used or not.
+        method = config.get("method", "gaussian")
+        unused = {name for name, methods in NMS_METHODS_WITH.items() if method not in methods}
+        return super().from_config({k: v for k, v in config.items() if k not in unused})
+
 
 def check_settings(
     method: str,
     iou_threshold: float | None,
-    sigma: float,
+    sigma: float | None,
     score_threshold: float,
     max_detections: int,
 ) -> None:
     """Checks the settings of `NonMaxSuppression`, in its units and ranges.
 
     Raises:
-        ValueError: a setting is out of its range; the message names it.
+        ValueError: a setting is out of its range, or the method does not use it; the message names
+            it.
     """
     if method not in NMS_METHODS:
         raise ValueError(
@@ -211,7 +230,10 @@ def check_settings(
         )
     ranges = {
         "iou_threshold": (iou_threshold is None or 0 <= iou_threshold <= 1, "in 0..1 or None"),
-        "sigma": (sigma > 0, 'above 0 (method="hard" is the limit of small values)'),
+        "sigma": (
+            sigma is None or sigma > 0,
+            'above 0 (method="hard" is the limit of small values)',
+        ),
         "score_threshold": (score_threshold >= 0, "at least 0: empty slots have score 0"),
         "max_detections": (max_detections >= 1, "at least 1"),
     }
@@ -221,6 +243,13 @@ def check_settings(
             raise ValueError(
                 f"`{name}` must be {rule}. Received: {name}={received[name]!r}. Leave it out for "
                 "the default."
+            )
+    for name, methods in NMS_METHODS_WITH.items():
+        if received[name] is not None and method not in methods:
+            raise ValueError(
+                f"`{name}` is for method={' or '.join(map(repr, methods))}. Received: "
+                f"{name}={received[name]!r}, method={method!r}. Leave it out, or choose another "
+                "method."
             )
 
 

@@ -1,7 +1,7 @@
 """The learnable weighted sum of feature maps in a BiFPN node."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -10,6 +10,7 @@ from keras_det.errors import suggest
 from keras_det.types import Config, Shape, Tensor
 
 METHODS = ("fast", "softmax")
+EPSILON = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -26,8 +27,8 @@ class WeightedFusion(keras.layers.Layer):
     "fast", a weight at or below zero drops its input and gets no gradient. "softmax" drops none.
 
     Args:
-        epsilon: float > 0. Keeps the division of "fast" finite when every weight is zero or below;
-            not used by "softmax".
+        epsilon: float > 0, for "fast". Keeps the division finite when every weight is zero or
+            below. Default: 0.0001.
         method: "fast" or "softmax". The paper found similar results, and "fast" to be faster.
 
     Call arguments:
@@ -35,16 +36,24 @@ class WeightedFusion(keras.layers.Layer):
 
     Returns:
         Tensor `(batch, height, width, channels)`, in the compute dtype.
+
+    Raises:
+        ValueError: `method` is unknown, or `epsilon` is given with "softmax".
     """
 
-    def __init__(self, epsilon: float = 1e-4, method: str = "fast", **kwargs: Any) -> None:
+    def __init__(self, epsilon: float | None = None, method: str = "fast", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if method not in METHODS:
             raise ValueError(
                 f"`method` must be one of {METHODS}. Received: {method!r}."
                 f"{suggest(method, METHODS)} For a sum without weights use keras.layers.Add."
             )
-        self.epsilon = epsilon
+        if epsilon is not None and method != "fast":
+            raise ValueError(
+                f'`epsilon` is for method="fast". Received: epsilon={epsilon!r}, '
+                f"method={method!r}. Leave it out."
+            )
+        self.epsilon = EPSILON if epsilon is None and method == "fast" else epsilon
         self.method = method
 
     def build(self, input_shape: Sequence[Shape]) -> None:
@@ -75,3 +84,9 @@ class WeightedFusion(keras.layers.Layer):
 
     def get_config(self) -> Config:
         return {**super().get_config(), "epsilon": self.epsilon, "method": self.method}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        # Earlier files hold a value for "softmax" too, which did nothing.
+        unused = {"epsilon"} if config.get("method") == "softmax" else set()
+        return super().from_config({k: v for k, v in config.items() if k not in unused})

@@ -18,6 +18,7 @@ MANY, FEW = 65536, 8192
 # In cells: above float32 rounding, below one pixel. Without it a box as wide as the image,
 # 511 * (128 / 511) cells, may be rounded up to 129 on one backend and not on another.
 TOLERANCE = 1e-4
+MIN_OVERLAP = 0.3
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -45,13 +46,17 @@ class CornerTargets:
     only, so a box without area is drawn, with radius 0.
 
     Args:
-        min_overlap: float in (0, 1); not used where `radius` is given. The original code has 0.7;
-            its published setting is 0.3.
-        radius: int >= 0, one radius in cells for every object. None computes it per box.
+        min_overlap: float in (0, 1), where the radius is computed. Default: 0.3, the published
+            setting; the original code has 0.7.
+        radius: int >= 0, one radius in cells for every object, instead of `min_overlap`. None
+            computes it per box.
+
+    Raises:
+        ValueError: a value is out of its range, or both are given.
     """
 
-    def __init__(self, min_overlap: float = 0.3, radius: int | None = None) -> None:
-        if not 0 < min_overlap < 1:
+    def __init__(self, min_overlap: float | None = None, radius: int | None = None) -> None:
+        if min_overlap is not None and not 0 < min_overlap < 1:
             raise ValueError(
                 f"`min_overlap` must lie between 0 and 1. Received: min_overlap={min_overlap!r}. "
                 "Take 0.3, as CornerNet does."
@@ -61,7 +66,12 @@ class CornerTargets:
                 "`radius` must be None or an integer of at least 0, in cells of the heat map. "
                 f"Received: radius={radius!r}. Give None to compute it from the size of each box."
             )
-        self.min_overlap = min_overlap
+        if min_overlap is not None and radius is not None:
+            raise ValueError(
+                "`min_overlap` computes the radius, so it does nothing beside `radius`. Received: "
+                f"min_overlap={min_overlap!r}, radius={radius!r}. Leave one of them out."
+            )
+        self.min_overlap = MIN_OVERLAP if min_overlap is None and radius is None else min_overlap
         self.radius = None if radius is None else int(radius)
 
     def assign(
@@ -107,7 +117,7 @@ class CornerTargets:
 
     def _radii(self, boxes: Tensor) -> Tensor:
         """Radius in cells, `(batch, slots)` int32, of boxes in cells."""
-        if self.radius is not None:
+        if self.min_overlap is None:
             return ops.full_like(boxes[..., 0], self.radius, dtype="int32")
         sides = ops.maximum(ops.ceil(boxes[..., 2:] - boxes[..., :2] - TOLERANCE), 1.0)
         total, area = sides[..., 0] + sides[..., 1], sides[..., 0] * sides[..., 1]
@@ -124,7 +134,9 @@ class CornerTargets:
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        return cls(**config)
+        # Earlier files hold both; `radius` counted.
+        unused = {"min_overlap"} if config.get("radius") is not None else set()
+        return cls(**{k: v for k, v in config.items() if k not in unused})
 
 
 def _cells(points: Tensor, map_size: Size) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ What the library does with it is tested there.
 
 import importlib
 import json
+import pathlib
 import shutil
 
 import click
@@ -169,8 +170,9 @@ def described(value):
 def calls(monkeypatch):
     """Puts recorders in the place of what takes long; returns the list of their calls."""
     from keras_det import export, models
-    from keras_det.cli import demo, engines
+    from keras_det.cli import demo
     from keras_det.metrics import coco
+    from keras_det.runtime import engines
     from keras_det.training import run
 
     calls = []
@@ -197,10 +199,11 @@ def calls(monkeypatch):
     monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(predict, "load_any_model", lambda path: detector)
+    monkeypatch.setattr(predict, "find_model", pathlib.Path)
 
-    def with_engine(path, model, engine, count):
+    def with_engine(detector, engine, path, num_images, convert):
         calls.append(engine)
-        return model, "an engine"
+        return detector, "an engine"
 
     monkeypatch.setattr(engines, "with_engine", with_engine)
     return calls
@@ -228,6 +231,30 @@ CASES = [
     for command, options in TABLE.items()
     for option in options
 ]
+
+
+@pytest.mark.parametrize(
+    "words, name, given",
+    [
+        ("--to onnx", "model.onnx", {}),
+        ("--to onnx --postprocess none", "model_raw.onnx", {"postprocess": "none"}),
+        ("--to tflite --postprocess builtin", "model_float32.tflite", {"postprocess": "builtin"}),
+        ("--to tflite --postprocess none", "model_float32_raw.tflite", {"postprocess": "none"}),
+        (
+            "--to tflite --postprocess split --quantize float16",
+            "model_float16_split.tflite",
+            {"postprocess": "split"},
+        ),
+        ("--to tflite --metadata mediapipe --grey", "model_float32_grey_mediapipe.tflite", {}),
+        ("", "saved_model", {}),
+    ],
+)
+def test_name_and_end_of_an_export(run, calls, folder, words, name, given):
+    result = run("export", folder / "m.keras", *words.split())
+    assert result.exit_code == 0, result.output
+    ((_, arguments, settings),) = calls
+    assert arguments[1] == folder / "exports" / name
+    assert {key: settings[key] for key in settings if key == "postprocess"} == given
 
 
 @pytest.mark.parametrize("command, option", CASES)

@@ -40,6 +40,19 @@ def test_predict_says_which_engine(run, model, picture, tmp_path):
         assert ours["score"] == pytest.approx(theirs["score"], abs=2e-5)
 
 
+def test_settings_of_the_decoder_reach_an_engine(run, model, picture, tmp_path):
+    model.save(tmp_path / "best.keras")
+    given = ("--score-threshold", "0.05", "--method", "hard", "--max-detections", "1")
+    out = tmp_path / "found"
+    path = tmp_path / "best.keras"
+    result = run("predict", path, picture[1], "--engine", "litert", *given, "--out", out)
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads((out / "detections.json").read_text())
+    expected = model.detect(picture[0], method="hard", score_threshold=0.05)
+    assert expected["num_detections"] > 1
+    assert row["score"] == pytest.approx(expected["scores"][0], abs=2e-5)
+
+
 def test_predict_takes_an_onnx_file(run, model, picture, tmp_path):
     for package in ("onnx", "onnxruntime", "tf2onnx"):
         pytest.importorskip(package, reason="the extra `onnx` is not installed")

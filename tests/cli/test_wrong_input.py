@@ -151,7 +151,12 @@ def test_quantised_saved_model(refused):
     message = refused("export", "m.keras", "--quantize", "float16")
     assert "--quantize is for --to tflite" in message
     message = refused("export", "m.keras", "--postprocess", "mediapipe")
-    assert "--postprocess is for --to tflite. Received: mediapipe" in message
+    assert "--postprocess mediapipe is for --to tflite. Received: --postprocess medi" in message
+    message = refused("export", "m.keras", "--postprocess", "none")
+    assert "--postprocess none is for --to tflite or onnx. " in message
+    assert "with saved_model. Leave it out, or export --to tflite." in message
+    message = refused("export", "m.keras", "--to", "onnx", "--postprocess", "builtin")
+    assert "--postprocess builtin with onnx. Leave it out, or choose one of nms, none." in message
     message = refused("export", "m.keras", "--to", "tflite", "--warmup", "8")
     assert "--warmup is for --to saved_model. Received: 8" in message
 

@@ -20,7 +20,7 @@ def test_coco_folder_finds_splits(tmp_path):
     assert len(load(tmp_path, "val2017")) == len(load(tmp_path, "validation")) == 1
     with pytest.raises(DataError, match="Received: None. The splits are train2017, val2017"):
         load(tmp_path)
-    with pytest.raises(DataError, match="Received: 'tran'; .*Did you mean 'train2017'"):
+    with pytest.raises(DataError, match="Received: 'tran'. .*Did you mean 'train2017'"):
         load(tmp_path, "tran")
 
 

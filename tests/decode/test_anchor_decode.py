@@ -223,7 +223,7 @@ def test_half_precision_inputs_are_decoded_in_float32():
 
 
 def test_config_holds_every_setting():
-    settings = {"method": "linear", "iou_threshold": 0.4, "sigma": 0.7, "score_threshold": 0.2}
+    settings = {"method": "linear", "iou_threshold": 0.4, "sigma": None, "score_threshold": 0.2}
     settings |= {"pre_nms_top_k": 30, "max_detections": 9, "class_agnostic": True}
     settings |= {"candidates": "pairs", "image_size": (64, 32)}
     assert AnchorDecoder(**settings).get_config() == settings

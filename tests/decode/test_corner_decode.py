@@ -330,8 +330,9 @@ def test_ties_are_the_same_in_tflite():
 def test_tensorflows_operator_gives_what_the_layer_gives(method, class_agnostic):
     pytest.importorskip("tensorflow")
     raw = random_raw(seed=6)
-    settings = {**PADDED, "method": method, "class_agnostic": class_agnostic, "sigma": 0.3}
-    settings |= {"iou_threshold": 0.4, "score_threshold": 0.2, "max_detections": 30}
+    settings = {**PADDED, "method": method, "class_agnostic": class_agnostic}
+    settings |= {"sigma": 0.3} if method == "gaussian" else {"iou_threshold": 0.4}
+    settings |= {"score_threshold": 0.2, "max_detections": 30}
     found = as_numpy(TFCornerDecoder(**settings)(raw))
     expected = as_numpy(CornerDecoder(**settings)(raw))
     assert expected["num_detections"].min() > 5
@@ -356,7 +357,7 @@ def test_inference_decoder_names_what_it_knows():
 
 @pytest.mark.parametrize("decoder", [CornerDecoder, TFCornerDecoder])
 def test_config_holds_every_setting(decoder):
-    settings = {"method": "linear", "iou_threshold": 0.4, "sigma": 0.7, "score_threshold": 0.2}
+    settings = {"method": "linear", "iou_threshold": 0.4, "sigma": None, "score_threshold": 0.2}
     settings |= {"pre_nms_top_k": 30, "max_detections": 9, "class_agnostic": True}
     settings |= {"corner_top_k": 50, "embedding_threshold": 0.3, "peak_window": 5, **PADDED}
     config = decoder(**settings).get_config()

@@ -7,6 +7,7 @@ import pytest
 
 from keras_det.decode import AnchorDecoder, CornerDecoder, DecoderSettings, takes_settings
 from keras_det.decode.settings import ALL_SETTINGS, ANCHOR_SETTINGS, CORNER_SETTINGS
+from keras_det.decode.tf_nms import TFAnchorDecoder
 
 
 @takes_settings(ANCHOR_SETTINGS)
@@ -66,7 +67,9 @@ def test_a_typo_is_a_type_error_of_the_function_that_was_called():
         (AnchorDecoder, {"class_agnostic": "no"}, TypeError, "must be True or False"),
         (AnchorDecoder, {"score_threshold": 30}, ValueError, "must be in 0..1.*=30"),
         (AnchorDecoder, {"iou_threshold": 1.5}, ValueError, "must be in 0..1 or None"),
-        (AnchorDecoder, {"pre_nms_top_k": -1}, ValueError, "must be .* or 0 for all. Received"),
+        (AnchorDecoder, {"pre_nms_top_k": -1}, ValueError, "must be .*or 0 for all. Rec"),
+        (AnchorDecoder, {"iou_threshold": 0.5}, ValueError, "is for method='linear' or 'hard'"),
+        (CornerDecoder, {"iou_threshold": 0.5}, ValueError, "is for method='linear' or 'hard'"),
         (CornerDecoder, {"corner_top_k": 3.5}, TypeError, "must be an integer"),
         (CornerDecoder, {"embedding_threshold": "x"}, TypeError, "must be a number"),
         (CornerDecoder, {"peak_window": 2}, ValueError, "must be odd"),
@@ -76,6 +79,15 @@ def test_values_are_checked_where_the_decoder_is_made(decoder, settings, error, 
     (name,) = settings
     with pytest.raises(error, match=f"`{name}` {message}"):
         decoder(64, **settings)
+
+
+@pytest.mark.parametrize("decoder", [AnchorDecoder, CornerDecoder, TFAnchorDecoder])
+def test_sigma_is_for_the_gaussian(decoder):
+    with pytest.raises(ValueError, match="`sigma` is for method='gaussian'.*method='hard'"):
+        decoder(64, method="hard", sigma=0.5)
+    with pytest.raises(ValueError, match="`sigma` is for method='gaussian'.*method='linear'"):
+        decoder(64, method="linear", sigma=0.5)
+    assert decoder(64, sigma=0.7).get_config()["sigma"] == 0.7
 
 
 def test_numbers_of_numpy_are_numbers():

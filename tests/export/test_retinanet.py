@@ -6,14 +6,19 @@ import pytest
 from keras_det import export
 from keras_det.data import drawn_images
 from keras_det.models import RetinaNet
+from tests.export.tiny import small_backbone
 
 pytestmark = pytest.mark.slow
 
 
-def detector(**arguments):
-    """A RetinaNet of 16 channels whose scores and boxes differ as a trained one's do."""
+def detector(neck="fpn", **arguments):
+    """A RetinaNet of 16 channels whose scores and boxes differ as a trained one's do.
+
+    A ResNet-18 below the FPN; the other necks stand on fewer layers, which convert sooner.
+    """
+    backbone = "resnet18" if neck == "fpn" else small_backbone()
     arguments = {"num_classes": 3, "image_size": (64, 96), "neck_channels": 16, **arguments}
-    model = RetinaNet("resnet18", **arguments)
+    model = RetinaNet(backbone, neck=neck, **arguments)
     rng = np.random.default_rng(0)
     images = np.stack(drawn_images(2, model.image_size))
     for head, bias, spread in ((model.class_head, -4.0, 1.5), (model.box_head, 0.0, 0.3)):

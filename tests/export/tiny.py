@@ -39,7 +39,7 @@ class TinyDetector(AnchorDetector):
                 normalization=Normalization(
                     (120.0, 115.0, 100.0), (60.0, 58.0, 55.0), name="normalization"
                 ),
-                backbone=_backbone(image_size),
+                backbone=small_backbone(image_size),
                 neck=BiFPN(CHANNELS, 1, "fast", "relu6", max_level=max_level, name="bi_fpn"),
                 class_head=_head(len(class_names), generator, "class_head", 0.01),
                 box_head=_head(4, generator, "box_head"),
@@ -51,7 +51,8 @@ class TinyDetector(AnchorDetector):
             )
 
 
-def _backbone(image_size):
+def small_backbone(image_size=(None, None)):
+    """Five convolutions of 16 channels: strides 2 to 32, "P1" to "P5"."""
     images = keras.Input((*image_size, 3))
     x, outputs = images, {}
     for level in range(1, 6):

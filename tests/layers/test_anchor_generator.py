@@ -160,6 +160,23 @@ def test_sizes_must_fit_the_levels(sizes):
         AnchorGenerator((3, 4), sizes=sizes)
 
 
+@pytest.mark.parametrize("more", [{"anchor_scale": 4.0}, {"num_octaves": 3}])
+def test_sizes_exclude_what_computes_them(more):
+    with pytest.raises(ValueError, match="`sizes` must stand without .*Received: sizes=.*=(4.0|3)"):
+        AnchorGenerator((3, 4), sizes=((8,), (16,)), **more)
+
+
+# As release 0.1.0 stored it: a value for every argument.
+def test_a_stored_scale_beside_sizes_loads():
+    generator = AnchorGenerator((3, 4), sizes=((8,), (16,)))
+    config = generator.get_config()
+    assert config["anchor_scale"] is None and config["num_octaves"] is None
+    again = AnchorGenerator.from_config({**config, "anchor_scale": 4.0, "num_octaves": 3})
+    assert again.get_config() == config
+    defaults = AnchorGenerator().get_config()
+    assert (defaults["anchor_scale"], defaults["num_octaves"]) == (4.0, 3)
+
+
 def test_generator_with_sizes_round_trips():
     generator = AnchorGenerator((3, 4), sizes=((8, 9), (16, 18)), offset=0, integer=True)
     again = AnchorGenerator.from_config(generator.get_config())

@@ -152,7 +152,8 @@ def suppress_golden(file, **settings):
 @pytest.mark.parametrize("method", ["gaussian", "linear", "hard"])
 def test_layer_passes_the_common_check(method):
     candidates = random_candidates(seed=0, batch=2, count=7)
-    settings = {"method": method, "max_detections": 5, "iou_threshold": 0.4}
+    own = {"sigma": 0.4} if method == "gaussian" else {"iou_threshold": 0.4}
+    settings = {"method": method, "max_detections": 5, **own}
     check_layer(NonMaxSuppression, settings, candidates, output_dtype="float32", half_tolerance=0)
 
 
@@ -178,3 +179,38 @@ def test_layer_compiles_under_xla():
 def test_settings_out_of_range_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         NonMaxSuppression(**settings)
+
+
+@pytest.mark.parametrize(
+    "method, name, methods",
+    [
+        ("gaussian", "iou_threshold", "'linear' or 'hard'"),
+        ("linear", "sigma", "'gaussian'"),
+        ("hard", "sigma", "'gaussian'"),
+    ],
+)
+def test_a_setting_that_the_method_does_not_use_is_refused(method, name, methods):
+    message = f"`{name}` is for method={methods}. Received: {name}=0.5, method='{method}'."
+    with pytest.raises(ValueError, match=message):
+        NonMaxSuppression(method, **{name: 0.5})
+
+
+USED = [("gaussian", None, 0.5), ("linear", 0.3, None), ("hard", 0.5, None)]
+
+
+@pytest.mark.parametrize("method, iou_threshold, sigma", USED)
+def test_config_holds_the_values_that_are_used(method, iou_threshold, sigma):
+    config = NonMaxSuppression(method).get_config()
+    assert (config["iou_threshold"], config["sigma"]) == (iou_threshold, sigma)
+    assert NonMaxSuppression.from_config(config).get_config() == config
+
+
+# As release 0.1.0 stored it: a value for every setting.
+@pytest.mark.parametrize("method", ["gaussian", "linear", "hard"])
+def test_config_of_an_earlier_release_loads(method):
+    layer = NonMaxSuppression(method, name="nms")
+    stored = {**layer.get_config(), "iou_threshold": None, "sigma": 0.5}
+    assert NonMaxSuppression.from_config(stored).get_config() == layer.get_config()
+    stored["iou_threshold"] = 0.7
+    again = NonMaxSuppression.from_config(stored)
+    assert again.iou_threshold == (None if method == "gaussian" else 0.7)

@@ -62,6 +62,20 @@ def test_a_config_without_method_is_fast():
     assert WeightedFusion.from_config(config).method == "fast"
 
 
+def test_epsilon_is_for_fast():
+    message = "`epsilon` is for method=\"fast\". Received: epsilon=0.0001, method='softmax'"
+    with pytest.raises(ValueError, match=message):
+        WeightedFusion(epsilon=1e-4, method="softmax")
+    assert WeightedFusion().get_config()["epsilon"] == 1e-4
+
+
+def test_a_stored_epsilon_of_softmax_loads():
+    config = WeightedFusion(method="softmax").get_config()
+    assert config["epsilon"] is None
+    again = WeightedFusion.from_config({**config, "epsilon": 1e-4})
+    assert again.get_config() == config
+
+
 @pytest.mark.parametrize("method", ["fast", "softmax"])
 def test_fusion_is_a_good_layer(method):
     rng = np.random.default_rng(0)

@@ -69,6 +69,21 @@ def test_same_detections_and_converted_once(model, path, converting, engine):
     assert kept == {FILES[engine], "engines.json"}
 
 
+@pytest.mark.parametrize("engine", ["litert", "onnx"])
+def test_settings_of_the_decoder_change_the_detections(model, networks, engine):
+    made = EngineDetector(model, engine, networks[engine])
+    (image,) = drawn_images(1, (90, 170), seed=9)
+    default = made.detect(image, score_threshold=0.05)
+    for settings in ({"max_detections": 1}, {"method": "hard"}, {"sigma": 0.05}):
+        found = made.detect(image, score_threshold=0.05, **settings)
+        expected = model.detect(image, score_threshold=0.05, **settings)
+        assert found["num_detections"] == expected["num_detections"]
+        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+        assert found["scores"].tolist() != default["scores"].tolist(), settings
+    with pytest.raises(TypeError, match="takes no argument 'max_detection'"):
+        made.detect(image, max_detection=1)
+
+
 def test_another_model_or_a_changed_network_is_converted_again(model, path, converting):
     with_engine(path, model, "onnx", 1)
     network = path.with_name("best.keras.engines") / "network.onnx"

@@ -357,7 +357,19 @@ def test_saved_targets_come_back(arguments):
     config = keras.saving.serialize_keras_object(CornerTargets(**arguments))
     assert config["registered_name"] == "keras_det>CornerTargets"
     again = keras.saving.deserialize_keras_object(config)
-    assert again.get_config() == {"min_overlap": 0.3, "radius": None, **arguments}
+    min_overlap = None if "radius" in arguments else 0.3
+    assert again.get_config() == {"min_overlap": min_overlap, "radius": None, **arguments}
+
+
+def test_a_radius_and_an_overlap_exclude_each_other():
+    with pytest.raises(ValueError, match="does nothing beside `radius`. Received: min_overlap=0.3"):
+        CornerTargets(min_overlap=0.3, radius=2)
+
+
+# As release 0.1.0 stored it.
+def test_a_stored_overlap_beside_a_radius_loads():
+    again = CornerTargets.from_config({"min_overlap": 0.3, "radius": 2})
+    assert again.get_config() == {"min_overlap": None, "radius": 2}
 
 
 @pytest.mark.parametrize("min_overlap", [0.0, 1.0, -0.3, float("nan")])
