@@ -107,8 +107,8 @@ class AnchorGenerator(keras.layers.Layer):
             )
         if self.sizes is not None and (scale is not None or octaves is not None):
             raise ValueError(
-                "`sizes` must stand without `anchor_scale` and `num_octaves`, which compute sizes. "
-                f"Received: sizes={self.sizes!r}, anchor_scale={scale!r}, num_octaves={octaves!r}. "
+                "`sizes` must be given without `anchor_scale` and `num_octaves`, which compute "
+                f"sizes. Received: sizes={self.sizes!r}, anchor_scale={scale!r}, num_octaves={octaves!r}. "
                 "Leave out `sizes`, or the other two."
             )
         if self.sizes is not None and (
@@ -234,7 +234,7 @@ class AnchorGenerator(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        # Earlier files hold a value for every argument; `sizes` counted.
+        # Files of earlier versions hold every argument; they used `sizes`.
         given = config.get("sizes") is not None
         unused = {"anchor_scale", "num_octaves"} if given else set()
         return super().from_config({k: v for k, v in config.items() if k not in unused})
