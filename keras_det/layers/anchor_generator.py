@@ -108,8 +108,8 @@ class AnchorGenerator(keras.layers.Layer):
         if self.sizes is not None and (scale is not None or octaves is not None):
             raise ValueError(
                 "`sizes` must be given without `anchor_scale` and `num_octaves`, which compute "
-                f"sizes. Received: sizes={self.sizes!r}, anchor_scale={scale!r}, num_octaves={octaves!r}. "
-                "Leave out `sizes`, or the other two."
+                f"sizes. Received: sizes={self.sizes!r}, anchor_scale={scale!r}, "
+                f"num_octaves={octaves!r}. Leave out `sizes`, or the other two."
             )
         if self.sizes is not None and (
             len(self.sizes) != len(self.levels)
