@@ -52,7 +52,7 @@ format: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*
 
-# The interpreter is a link: where its Python was uninstalled, make sees no file and starts afresh.
+# The interpreter is a link: if its Python was uninstalled, make sees no file and starts again.
 $(BIN)/python:
 	python=$${PYTHON:-$$(.ci/find_python)} && "$$python" -m venv --clear $(VENV)
 

@@ -3,13 +3,13 @@
     python benchmarks/artefacts.py --peer-python peers/bin/python [--variants lite0,d0] [--keep DIR]
 
 `peer_effdet.py` and `peer_effdet_onnx.py` say how to make the peer's environment. One image,
-float32, two threads, 90 classes, random weights (those of BiFPN's nodes drawn apart, so that none
-cancel); every candidate scores above the threshold, so that NMS works as hard as it ever does.
-Engines take turns of a few calls, of which the first does not count; the ratio is the median over
-rounds of (median of a turn / median of the reference's turn in the same round): slow spells of the
-machine meet both. `--processor` takes one thread and the processor time of the process: other jobs
-on the machine hardly change that, while an engine of two threads waits for whichever is held up.
-`--keep` writes the files there, and takes those that are there already.
+float32, two threads, 90 classes, random weights (those of BiFPN's nodes differ, so that they do not
+cancel). Every candidate scores above the threshold, so NMS has the most work possible. Engines take
+turns of a few calls, of which the first does not count. The ratio is the median over rounds of
+(median of a turn / median of the reference's turn in the same round), so slow periods of the
+machine affect both. `--processor` measures the processor time of the process with one thread: other
+jobs on the machine hardly change it, while an engine with two threads waits for the slower one.
+`--keep` writes the files to a folder, and reuses those that are there already.
 """
 
 import argparse
@@ -56,14 +56,14 @@ def detector(variant):
 
 
 def write_int8(model, path):
-    """Full int8 without a layer in float: its speed, not its accuracy, which nothing judges."""
+    """Full int8, with no layer in float, to measure speed: its accuracy is not checked."""
     file = FloatFile(convert(model, dtype="float32"), model)
     pixels, _ = calibration_pixels(drawn_images(16, model.image_size, seed=1), model)
     path.write_bytes(file.int8(observed_ranges(file.content, file.tensors, file.pixels, pixels)))
 
 
 def write(model, variant, folder):
-    """Our files that are not there yet, by what they are."""
+    """Our files that do not exist yet, by kind."""
     writers = {
         "raw.onnx": lambda path: export.onnx(model, path, postprocess="none"),
         "nms.onnx": lambda path: export.onnx(model, path),

@@ -2,12 +2,12 @@
 
     python benchmarks/compare_model_garden.py --peer-python garden/bin/python
 
-How to make the peer's environment is said in `peer_model_garden.py`: it draws weights and
-batch-norm statistics, saves a checkpoint as the Garden's trainer does, and its outputs. Here the
+`peer_model_garden.py` says how to make the peer's environment. It draws weights and batch-norm
+statistics, and saves a checkpoint, as the Garden's trainer does, and the outputs. Here the
 checkpoint is loaded and outputs, anchors and decoded boxes are compared; then pairs of tensors of
-one shape are swapped in the file, which the comparison must notice. Exits with 1 where the outputs
-of a level differ by more than a thousandth of their standard deviation, where this is outside 0.3
-to 3, or where a swap goes unnoticed.
+one shape are swapped in the file, which the comparison must notice. The exit code is 1 if the
+outputs of a level differ by more than a thousandth of their standard deviation, if this deviation
+is outside 0.3 to 3, or if a swap goes unnoticed.
 """
 
 import argparse

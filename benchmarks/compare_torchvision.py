@@ -4,10 +4,11 @@
 
 The peer (`peer_torchvision_outputs.py` says how to make its environment) saves one network with
 trained batch normalisation and one with frozen statistics (epsilon 0, older names), each in both
-forms of torch's files, and its outputs for a square and another image. We load the files without
-torch. Asked of every level: standard deviation of the outputs in 0.3 … 3, difference at most 1e-3
-of it; anchors equal bit for bit. Then tensors of one shape are swapped, pair by pair, and each pair
-must fail the comparison; so must a wrong epsilon. Exits with 1 where anything is not so.
+forms of torch's files, and its outputs for a square image and one that is not square. We load the
+files without torch. For every level, the outputs must have a standard deviation in 0.3 … 3 and
+differ by at most 1e-3 of it; anchors must be equal bit for bit. Then tensors of the same shape are
+swapped, pair by pair, and the comparison must fail for each pair, and for a wrong epsilon. If any
+of this does not hold, the exit code is 1.
 """
 
 import argparse

@@ -8,7 +8,7 @@ First table: the four corner poolings of one map of 1x128x128x128, compiled, in 
 Second table: one 511x511 image through Hourglass-104 with decode, in float32 and mixed_bfloat16, as
 `detect` runs it (343.2 G multiply-adds, counted in the original). The yardstick is a plain loop of
 3x3 convolutions, 256 channels, at 128x128 and 64x64, timed between the rounds; the share says how
-much of that rate the whole network reaches. bfloat16 means something on a CPU with AMX only.
+much of that rate the whole network reaches. bfloat16 figures are meaningful only on a CPU with AMX.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""EfficientDet's forward and training step beside effdet (PyTorch), in turn, in one run.
+"""Times EfficientDet's forward pass and training step beside effdet (PyTorch), in turn.
 
     python benchmarks/efficientdet.py --peer-python peers/bin/python
 
 Every round times each case here, then in the peer's process; the table gives medians over all
-rounds and their ratio (below 1: we are faster). How to make the peer's environment is said in
-`peer_effdet.py`. Float32; the forward is the compiled network without post-processing; the step is
-`train_on_batch` with target assignment, losses, gradients and SGD with momentum.
+rounds and their ratio (below 1: we are faster). `peer_effdet.py` says how to make the peer's
+environment. All cases use float32. The forward pass is the compiled network without
+post-processing; the step is `train_on_batch` with target assignment, losses, gradients and SGD with
+momentum.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/export_latency.py
 
-Medians of one process, in turns; on a busy machine processor time says more than the clock. Random
-weights and 90 classes: every candidate scores above the threshold, so that soft-NMS works as hard
-as it ever does.
+Medians of one process, in turns; on a busy machine, processor time says more than wall time. The
+weights are random, for 90 classes: every candidate scores above the threshold, so soft-NMS has the
+most work possible.
 """
 
 import os

@@ -3,8 +3,9 @@
     python benchmarks/input_pipeline.py PATH/TO/BCCD
 
 BCCD's 640x480 JPEGs to 512x512, batch 8, for each augmentation. The variants take turns, a few
-batches each, and medians are compared, so that a slow moment of the machine hits all of them.
-Without a path, images are drawn. The exit code is 1 where LSJ falls below a third of decoding.
+batches each, and medians are compared, so that a slow moment of the machine affects all of them.
+Without a path, synthetic images are drawn. The exit code is 1 if LSJ falls below a third of the
+rate of decoding.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Whether a fine-tune shows that its checkpoint was loaded wrongly: two tensors of a shape swapped.
+"""Does fine-tuning show that its checkpoint was loaded wrongly, with two tensors swapped?
 
     python benchmarks/misload.py [PATH/TO/coco_tiny]
 
-Trains Lite0 from random weights on 80 images of COCO, which it learns by heart, and takes what it
-knows as an official checkpoint. Then fine-tunes on the same images, from the checkpoint as it is
-and with two tensors of one shape swapped: the loss on all images before the first step, and after
-ten steps, each for three orders of the images. Last, the loss at the start for pairs drawn at
-random.
+Trains Lite0 from random weights on 80 images of COCO, which it overfits, and uses the result as
+an official checkpoint. Then it fine-tunes on the same images, from the checkpoint unchanged and with
+two tensors of the same shape swapped. It reports the loss on all images before the first step and
+after ten steps, for three orders of the images. Finally, it reports the loss at the start for pairs
+drawn at random.
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
 python benchmarks/necks.py [--backbone efficientnet_b3] [--size 512] [--channels 160] [--cells 5]
 
-In the manner of table 4 of EfficientDet (arXiv 1911.09070), with equal channels for all necks and
-equal repeats for the two that are repeated; each with its own kind of convolution (BiFPN's are
-separable). Multiply-adds are counted from the shapes of the convolutions in the traced graph;
-sums, fusion weights, normalisation and pooling are not in them. Latency is the compiled neck alone,
-batch 1, float32, on random maps of the backbone's shapes; ratios are to the first row.
+As in table 4 of EfficientDet (arXiv 1911.09070), with equal channels for all necks and equal
+repeats for the two that are repeated; each with its own kind of convolution (BiFPN's are
+separable). Multiply-adds are counted from the shapes of the convolutions in the traced graph; sums,
+fusion weights, normalisation and pooling are not counted. Latency is the compiled neck alone, batch
+1, float32, on random maps of the backbone's shapes; ratios are to the first row.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the scripts that time a peer share, on both sides; a peer need not have keras_det."""
+"""Shared by the scripts that time a peer, on both sides; a peer does not need keras_det."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ LIBRARIES = []  # what is defined here lasts as long as these objects
 
 
 def measure(run, repetitions):
-    """Milliseconds of each of so many calls."""
+    """Milliseconds of each of a number of calls."""
     times = []
     for _ in range(int(repetitions)):
         start = time.perf_counter()

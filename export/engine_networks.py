@@ -53,6 +53,6 @@ def check(model: Detector, content: bytes, engine: str) -> None:
     if not errors.finite or max(largest.values()) > allowed:
         raise DataError(
             f"An engine must agree with Keras within {allowed:g} standard deviations. Received: "
-            f"{engine}, which differs by {max(largest.values()):.3g}. Use the engine keras, and "
+            f"{engine}, which differs by {max(largest.values()):.3g}. Use the Keras engine, and "
             "report the difference with the versions of the packages."
         )

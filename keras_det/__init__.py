@@ -1,8 +1,8 @@
 """Object detection for Keras 3: from your own images to a phone or a server with plain `model.fit`.
 
 Nothing heavy is imported until it is used: `import keras_det` loads neither Keras nor TensorFlow.
-A public name stands here twice, for people and for type checkers, and where it is no module a third
-time, with its home. tests/typing compares them.
+Each public name is listed here twice: for people and for type checkers. If it is not a module, it
+is listed a third time, with the module that holds it. tests/typing compares them.
 """
 
 import importlib
@@ -75,10 +75,10 @@ _HOMES = {
     "load_model": "keras_det.models",
 }
 
-if not TYPE_CHECKING:  # checkers would take every name for one that exists
+if not TYPE_CHECKING:  # else checkers would accept every name
 
     def __getattr__(name):
-        """Imports a public name at its first use (PEP 562)."""
+        """Imports a public name on first use (PEP 562)."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name in _HOMES:

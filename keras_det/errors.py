@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and helpers for what they advise."""
+"""Errors that the user can correct, and helpers for the advice in their messages."""
 
 import difflib
 import pathlib
@@ -31,9 +31,9 @@ def suggest(name: object, choices: Iterable[str]) -> str:
 def install_hint(extra: str) -> str:
     """Returns the command that installs an extra of `setup.cfg` here.
 
-    The package is on no index, so pip does not find it by its name. A checkout is installed again
-    with the extra, `pip install -e "/path/to/it[edge]"`. Beside a wheel, the packages of the extra
-    are installed by their names, `pip install "ai-edge-litert"`.
+    The package is not on an index, so pip cannot find it by its name. In a checkout, the command
+    installs it again with the extra: `pip install -e "/path/to/it[edge]"`. If a wheel is installed,
+    the command installs the packages of the extra by name: `pip install "ai-edge-litert"`.
 
     Args:
         extra: name of the extra, such as "edge".

@@ -106,7 +106,8 @@ def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, 
     final = pathlib.Path(os.path.abspath(path))
     if final.is_file() or (final.is_dir() and any(final.iterdir())) or final.is_symlink():
         raise DataError(
-            f"{rule}. Received: {path}, which holds something. Remove it, or choose another name."
+            f"{rule}. Received: {path}, which exists already. Choose another name, or move the "
+            "existing one away."
         )
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent)

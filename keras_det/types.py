@@ -1,7 +1,7 @@
-"""The words of this package's annotations for tensors, shapes, sizes and configurations.
+"""Names for the type annotations of tensors, shapes, sizes and configurations.
 
 Keras and TensorFlow ship no type information, so a type checker sees their tensors as `Any`. The
-names below say to the reader what such a value is. NumPy arrays are annotated as `np.ndarray`.
+names below tell the reader what such a value is. NumPy arrays are annotated as `np.ndarray`.
 """
 
 from typing import Any, TypeAlias

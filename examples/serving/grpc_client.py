@@ -40,7 +40,7 @@ def predict(server: str, model: str, images: list[bytes]) -> dict:
 
 
 def above(found: dict, row: int, threshold: float, names: list[str]) -> list[dict]:
-    """What was found in one image with a score above `threshold`, named where there are names."""
+    """The detections of one image with a score above `threshold`, with class names if known."""
     detections = []
     for k in range(found["num_detections"][row]):
         label, score = int(found["labels"][row, k]), float(found["scores"][row, k])

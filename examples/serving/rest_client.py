@@ -36,7 +36,7 @@ def predict(server: str, model: str, images: list[bytes]) -> list[dict]:
 
 
 def above(row: dict, threshold: float, names: list[str]) -> list[dict]:
-    """What was found with a score above `threshold`, named where there are names."""
+    """The detections with a score above `threshold`, with class names if known."""
     found = []
     for k in range(row["num_detections"]):
         label, score = row["labels"][k], row["scores"][k]

@@ -6,7 +6,7 @@ from keras_det.metrics.bootstrap import paired_bootstrap
 
 
 class AveragePrecision:
-    """Collects the detections of both in labelled images.
+    """Collects the detections of a model and of its export in labelled images.
 
     Args:
         class_names: of the model.

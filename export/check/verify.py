@@ -127,8 +127,8 @@ class Check:
 
         Only raw outputs within the budget are taken from the export. Soft-NMS takes candidates in
         the order of their scores and lowers the scores of those that overlap. If two scores are
-        closer than the budget, the export may take the other one first, and both end with other
-        scores. Of two neighbouring corners, the other one may be the peak.
+        closer than the budget, the export may take them in the other order, and both end with
+        different scores. Likewise, a neighbouring corner may become the peak.
         """
         for mixed in within_budget(self.model, *raws, self.budget):
             yield self._detections(mixed, image, transform)
@@ -306,8 +306,8 @@ def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budge
         check.add(image, truth)
     if not check.num_images:
         raise DataError(
-            "At least one image of the check must decode. Received: "
-            f"{len(images)} images; {images.unread[0]}. Check the data set."
+            f"At least one image for the check must be readable. Received: {len(images)} images; "
+            f"{images.unread[0]}. Check the data set."
         )
     return check.result()
 

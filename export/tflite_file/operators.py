@@ -40,7 +40,7 @@ def check_operators(content: bytes, custom: str | None = None) -> dict[str, int]
         )
     if custom is not None and counts.get(custom) != 1:
         raise ExportError(
-            f"The TFLite file must contain the operator {custom} once. Received: "
+            f"The TFLite file must contain the operator {custom} exactly once. Received: "
             f"{counts.get(custom, 0)} of them. Nothing was kept. Export with "
             'postprocess="builtin", and report this with the version of TensorFlow, whose '
             "converter writes the operator."

@@ -87,7 +87,7 @@ class Options:
             )
         if self.channels != 3:
             raise DataError(
-                "`metadata` needs channels=3: MediaPipe gives colour images. Received: "
+                "`metadata` needs channels=3: MediaPipe passes colour images. Received: "
                 f"metadata={self.metadata!r}, channels={self.channels}. Leave one of them out."
             )
 

@@ -92,9 +92,9 @@ def tflite(
             training set, as a `keras_det.data.Dataset` or a list of uint8 arrays, paths or bytes.
             They give the range of the activations. At most 200 evenly spread images are used.
         image_size: int or (height, width) of the network's input. Default: the model's.
-        channels: 3, or 1 for grey images `[1, height, width, 1]`, of a thermal camera or the Y of
-            YUV. The network gets the grey value in all three channels, and so does the model in
-            the check.
+        channels: 3, or 1 for grey images `[1, height, width, 1]`, of a thermal camera or the Y
+            plane of YUV. The network gets the grey value in all three channels, and so does the
+            model in the check.
         score_threshold: float >= 0, only with "mediapipe"; detections score above it. Default:
             0.001.
         iou_threshold: float in 0..1, only with "mediapipe". If two boxes overlap more, only the

@@ -57,9 +57,9 @@ def find_hourglass(variant: str | Sequence[Any]) -> Hourglass:
     row = Hourglass(*variant)
     if len(row.channels) != len(row.repeats) or len(row.channels) < 2 or row.num_stacks < 1:
         raise ValueError(
-            "An `Hourglass` must have one or more stacks, two or more sizes, and one number of "
-            f"`channels` and of `repeats` per size. Received: {row}. Compare with CornerNet's, "
-            f"{HOURGLASSES['hourglass104']}."
+            "An `Hourglass` must have one or more stacks, two or more sizes, and one value of "
+            f"`channels` and one of `repeats` per size. Received: {row}. Compare with "
+            f"CornerNet's, {HOURGLASSES['hourglass104']}."
         )
     if min(*row.channels, *row.repeats, row.stem_channels) < 1:
         raise ValueError(
@@ -124,7 +124,7 @@ def hourglass(
         up to a multiple of 4, must be a multiple of the `divisor` of the `Hourglass`.
 
     Raises:
-        ValueError: `variant` is no known name and no valid `Hourglass`.
+        ValueError: `variant` is neither a known name nor a valid `Hourglass`.
     """
     row = find_hourglass(variant)
     build, width = _Builder(row, remat), row.channels[0]

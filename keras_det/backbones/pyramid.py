@@ -49,8 +49,8 @@ def feature_pyramid(model: keras.Model, layers: dict[str, str] | None = None) ->
         raise ValueError(
             'A backbone must name its pyramid levels "P1" … "P8". Received: '
             f"{model.name!r} with {sorted(outputs) or 'one output and no `pyramid_outputs`'}. Name "
-            'the layers that end them: feature_pyramid(model, {"P3": "name of a layer", "P4": …, '
-            '"P5": …}).'
+            'the last layer of each level: feature_pyramid(model, {"P3": "name of a layer", '
+            '"P4": …, "P5": …}).'
         )
     outputs = dict(sorted(outputs.items()))
     if isinstance(model.output, dict) and list(model.output) == list(outputs):
@@ -68,6 +68,6 @@ def _layer_output(model: keras.Model, level: str, name: str) -> Tensor:
         known = [layer.name for layer in model.layers]
         raise ValueError(
             f"`layers[{level!r}]` must be the name of a layer of {model.name!r}. Received: "
-            f"{name!r}. Choose one of its {len(known)} layers; the last are {known[-5:]}, "
-            "model.summary() lists all."
+            f"{name!r}. Choose one of its {len(known)} layers; the last ones are "
+            f"{known[-5:]}. model.summary() lists all of them."
         ) from None

@@ -52,16 +52,17 @@ class Command(click.Command):
 
 
 def log_level() -> str:
-    """What of TensorFlow's C++ log is shown: errors where a GPU could be the cause, else nothing.
+    """How much of TensorFlow's C++ log is shown: errors if a GPU may be the cause, else nothing.
 
-    It writes a page of its own at start, and calls "oneDNN supports DT_INT32 only …" an error, in
-    the first step of a training in which nothing is wrong. Real ones are raised as exceptions too.
+    TensorFlow logs a page of messages at start. In the first training step it also logs "oneDNN
+    supports DT_INT32 only …" as an error, although nothing is wrong. Real errors are raised as
+    exceptions too.
     """
     return "2" if shutil.which("nvidia-smi") else "3"
 
 
 class WrongInput(click.ClickException):
-    """Shown as `Error: …`, without the usage, which was right."""
+    """Shown as `Error: …`, without the usage line, because the usage was correct."""
 
     exit_code = 2
 
@@ -86,13 +87,13 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def given_options(ctx: click.Context) -> set[str]:
-    """Names of the options that stand on the command line, whatever their value."""
+    """Names of the options that were given on the command line, whatever their value."""
     on_command_line = click.core.ParameterSource.COMMANDLINE
     return {name for name in ctx.params if ctx.get_parameter_source(name) == on_command_line}
 
 
 def refuse_useless(ctx: click.Context, names: Sequence[str], when: str, advice: str) -> None:
-    """DataError where one of the options was given, which have no effect here.
+    """DataError if one of these options was given: they have no effect here.
 
     Args:
         ctx: of the command.
@@ -111,7 +112,7 @@ def refuse_useless(ctx: click.Context, names: Sequence[str], when: str, advice: 
 
 @contextlib.contextmanager
 def user_input() -> Iterator[None]:
-    """Turns a ValueError into the user's error: around calls that check what they are given."""
+    """Turns a ValueError into a DataError, around calls that check the user's input."""
     try:
         yield
     except DataError:

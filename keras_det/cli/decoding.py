@@ -19,7 +19,7 @@ OPTIONS = (
         "--iou-threshold",
         type=click.FloatRange(0, 1),
         show_default="linear 0.3, hard 0.5",
-        help="Boxes that overlap more suppress each other; for linear and hard.",
+        help="Boxes with a higher overlap suppress each other; for linear and hard.",
     ),
     click.option(
         "--sigma",
@@ -37,7 +37,7 @@ OPTIONS = (
         "--max-detections",
         type=click.IntRange(min=1),
         show_default="100",
-        help="Most detections in an image.",
+        help="Largest number of detections in an image.",
     ),
     click.option(
         "--class-agnostic",

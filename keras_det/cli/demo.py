@@ -1,4 +1,4 @@
-"""`keras-det demo`: everything once on synthetic images, from drawing to exported files."""
+"""`keras-det demo`: runs every step once, from drawing synthetic images to exporting files."""
 
 import pathlib
 from typing import TYPE_CHECKING
@@ -67,8 +67,8 @@ def demo(
     """Trains and exports a small detector on synthetic images.
 
     Draws a data set of shapes, trains a detector on it, measures the average precision, draws what
-    the detector finds and exports it. Needs no data and no download, and takes minutes. The output
-    folder gets data/ and run/, a run folder like that of `keras-det train`.
+    the detector finds and exports it. It needs no data and no download, and takes a few minutes.
+    The output folder gets data/ and run/; run/ is a run folder like that of `keras-det train`.
     """
     check_model_name(model)
     folder = new_folder(out) if out else free_folder("runs/demo")

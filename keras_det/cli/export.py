@@ -35,7 +35,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(), required=False)
-@click.option("--split", default="val", help="Part of DATA to check on.")
+@click.option("--split", default="val", help="Split of DATA to check on.")
 @click.option(
     "--to",
     "kind",
@@ -47,16 +47,14 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
     "--quantize",
     type=click.Choice(QUANTIZE_CHOICES),
     default="float32",
-    help="Numbers in a TFLite file. float16: half the size; dynamic and int8: a quarter.",
+    help="Number format of a TFLite file. float16: half the size; dynamic and int8: a quarter.",
 )
 @click.option(
     "--calibrate",
     type=click.Path(),
     help="Calibration data for int8: the data set the model was trained on.",
 )
-@click.option(
-    "--calibrate-split", default="train", help="Part of the calibration data that is used."
-)
+@click.option("--calibrate-split", default="train", help="Split of the calibration data to use.")
 @click.option(
     "--postprocess",
     type=click.Choice(list(dict.fromkeys(sum(POSTPROCESS.values(), ())))),
@@ -75,14 +73,14 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
     "--iou-threshold",
     type=click.FloatRange(0, 1),
     show_default="0.5",
-    help="Of two boxes that overlap more, the better stays; for --postprocess mediapipe.",
+    help="Of two boxes with a higher overlap, the better one is kept; for --postprocess mediapipe.",
 )
 @click.option(
     "--metadata",
     type=click.Choice(METADATA_CHOICES),
-    help="Metadata with which MediaPipe's ObjectDetector opens the TFLite file.",
+    help="Add the metadata that MediaPipe's ObjectDetector needs to open the TFLite file.",
 )
-@click.option("--grey", is_flag=True, help="The TFLite file takes grey images.")
+@click.option("--grey", is_flag=True, help="Make a TFLite file that takes grey images.")
 @click.option(
     "--warmup",
     type=click.IntRange(min=0),
@@ -93,7 +91,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
     "--max-images",
     type=click.IntRange(min=1),
     default=100,
-    help="Most images of DATA to check on, spread over the split.",
+    help="Largest number of images of DATA to check on, spread over the split.",
 )
 @click.option(
     "--out",
@@ -116,10 +114,10 @@ def export(
 ) -> None:
     """Exports MODEL for servers or phones, or as ONNX.
 
-    MODEL is a .keras file, a run folder or a preset folder. The exported file is run beside the
-    model, on images of the data set DATA, and the average precision of both is measured. Without
-    DATA they are compared on synthetic images. The report of this check is printed, and written
-    beside the export. An export that differs too much is not kept.
+    MODEL is a .keras file, a run folder or a preset folder. The exported file and the model are run
+    on images of the data set DATA, and the average precision of both is measured. Without DATA,
+    they are compared on synthetic images. The report of this check is printed, and written beside
+    the export. An export that differs too much is not kept.
     """
     if data is None:
         refuse_useless(ctx, ("split", "max_images"), "without DATA", "give DATA")
@@ -152,7 +150,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def check_options(kind: str, given: dict[str, Any]) -> None:
-    """DataError where an option is given with a kind of export, or of end, that lacks it."""
+    """DataError if an option is given that the kind of export or of post-processing lacks."""
     for owner, defaults in OPTIONS.items():
         for name, default in defaults.items():
             if owner != kind and given[name] != default:
@@ -188,8 +186,8 @@ def check_calibration(quantize: str, calibrate: str | None) -> None:
     if (quantize == "int8") == bool(calibrate):
         return
     raise DataError(
-        "--quantize int8 and --calibrate DATA go together: it takes the training images. Received: "
-        f"--quantize {quantize}, --calibrate {calibrate}. Give both, or neither."
+        "--quantize int8 and --calibrate DATA must be given together. DATA holds the training "
+        f"images. Received: --quantize {quantize}, --calibrate {calibrate}. Give both, or neither."
     )
 
 
@@ -212,7 +210,7 @@ def check_images(detector: "Detector", data: str, split: str, max_images: int) -
 def write_export(
     detector: "Detector", target: pathlib.Path, kind: str, images: Any = None, **options: Any
 ) -> "ExportReport":
-    """Exports and checks; returns the report of the check. An export that fails it ends in 1.
+    """Exports and checks; returns the report. If the check fails, the exit code is 1.
 
     Args:
         detector: what is exported.

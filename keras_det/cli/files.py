@@ -48,14 +48,14 @@ def find_model(path: str) -> pathlib.Path:
         )
     if given.suffix not in (".keras", ".tflite", ".onnx"):
         raise DataError(
-            "MODEL must be a .keras, .tflite or .onnx file, a SavedModel, run or preset folder. "
-            f"Received: {given}. Save a model with model.save('model.keras')."
+            "MODEL must be a .keras, .tflite or .onnx file, or the folder of a SavedModel, a run "
+            f"or a preset. Received: {given}. Save a model with model.save('model.keras')."
         )
     return given
 
 
 def load_keras_model(path: str) -> "Detector":
-    """Loads the detector that `path` means; DataError where it is no `.keras` or preset of ours."""
+    """Loads the detector at `path`; DataError if it is not a `.keras` file or preset of ours."""
     found = find_model(path)
     if (found / PRESET).exists():
         start_keras()
@@ -64,13 +64,13 @@ def load_keras_model(path: str) -> "Detector":
         return Detector.from_preset(found)
     if found.suffix != ".keras":
         raise DataError(
-            f"This command needs a .keras model. Received: {found}, an exported one. Give the "
+            f"This command needs a .keras model. Received: {found}, an exported file. Give the "
             ".keras file or run folder that it was exported from."
         )
     if not zipfile.is_zipfile(found):
         raise DataError(
-            f"A .keras file must be whole. Received: {found}, which is not a Keras archive. Copy "
-            "or save it again."
+            f"A .keras file must be complete. Received: {found}, which is not a Keras archive. "
+            "Copy or save it again."
         )
     start_keras()
     from keras_det.models import load_model
@@ -105,13 +105,13 @@ def home_of(model: str) -> pathlib.Path:
 
 
 def new_folder(path: str | os.PathLike) -> pathlib.Path:
-    """Returns an output folder still to be made; DataError where it already holds something."""
+    """Returns the path of a new output folder; DataError if it already holds something."""
     folder = pathlib.Path(path)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         what = "a file" if folder.is_file() else "a folder that is not empty"
         raise DataError(
             f"--out must be a new or empty folder. Received: {folder}, {what}. Choose another "
-            "folder, or remove it."
+            "folder, or move the existing one away."
         )
     return folder
 
@@ -130,7 +130,8 @@ def refuse_existing(path: str | os.PathLike) -> pathlib.Path:
     target = pathlib.Path(path)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise DataError(
-            f"--out must not exist yet. Received: {target}. Choose another name, or remove it."
+            f"--out must not exist yet. Received: {target}. Choose another name, or move the "
+            "existing one away."
         )
     return target
 

@@ -24,8 +24,9 @@ ROW = "{:<23}{:>10}{:>12}  {:<13}{:>8}  {}"  # at most 80 columns
 def info(model: str | None) -> None:
     """Lists the models, or describes one of them.
 
-    MODEL is a name of the list, a .keras file, a run folder or a preset folder. A name means the
-    published model with the 90 classes of COCO; so do the parameters in the list, in millions.
+    MODEL is a name from the list, a .keras file, a run folder or a preset folder. A name stands for
+    the published model with the 90 classes of COCO. The list gives the parameters of these models
+    in millions.
     """
     if model is None:
         click.echo(model_table())
@@ -68,7 +69,7 @@ def table_row(name: str, size: int, backbone: str, channels: int, neck: str) -> 
 
 
 def description(detector: "Detector") -> str:
-    """Size, parameters, multiply-adds, where it looks, as lines of text."""
+    """Size, parameters, multiply-adds, and levels and anchors or maps, as lines of text."""
     from keras_det.profiling import multiply_adds
 
     height, width = detector.image_size

@@ -41,7 +41,7 @@ YOLO_SIZES = {"n": 3, "t": 3, "s": 10, "m": 25, "l": 45, "x": 70}
 
 
 def check_model_name(name: str) -> None:
-    """DataError where `name` is no model's; it says which one could be meant, or would do."""
+    """DataError if no model has this name; the message suggests a model."""
     if name not in PARAMETERS:
         raise DataError(
             f"The model must be one that `keras-det info` lists. Received: {name!r}.{_advice(name)}"
@@ -54,7 +54,7 @@ def in_millions(count: int) -> str:
 
 
 def _advice(name: str) -> str:
-    """The model that was meant by `name`, the one of its size, or the models that there are."""
+    """Advice for a wrong name: the likely model, one of similar size, or the list of families."""
     given = name.lower()
     if given.startswith("yolo"):
         return f" YOLO models are not included.{_of_size(given)} {_families()}"
@@ -128,7 +128,7 @@ def completions(words: dict[str, str], incomplete: str, or_file: bool) -> list[C
     """What a shell offers: words, and files if asked (bash: where no word fits)."""
     found = [CompletionItem(word, help=text) for word, text in words.items()]
     found = [item for item in found if item.value.startswith(incomplete)]
-    # The wish for files comes first: click's script for bash forgets what stands before it.
+    # The request for files comes first: click's script for bash drops everything before it.
     return [CompletionItem(incomplete, type="file"), *found] if or_file else found
 
 

@@ -38,7 +38,7 @@ EXAMPLES = (
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
-    help="What runs the network of a Keras model; auto: the fastest here.",
+    help="Engine that runs the network of a Keras model; auto: the fastest on this machine.",
 )
 def predict(
     model: str,
@@ -84,7 +84,7 @@ def predict(
     for problem in failed:
         click.echo(f"Note: left out: {problem}", err=True)
     if len(failed) == len(paths):
-        raise DataError(f"At least one of the {len(paths)} images must decode. {failed[0]}")
+        raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
     write_json(folder / "detections.json", rows)
     say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
 
@@ -92,7 +92,7 @@ def predict(
 def choose_engine(
     model: str, engine: str, num_images: int, settings: dict[str, Any]
 ) -> tuple[Any, str]:
-    """The detector that MODEL means, on an engine, and a sentence on which one that is."""
+    """Returns the detector of MODEL on an engine, and a sentence that names the engine."""
     from keras_det.runtime.engines import with_engine
 
     detector = load_any_model(model)
@@ -103,14 +103,14 @@ def choose_engine(
 
 
 def convert(detector: Any, engine: str) -> bytes:
-    """The network of a detector for an engine; loads what converts only where it is needed."""
+    """Converts the network of a detector for an engine; imports the converter only here."""
     from keras_det.export.engine_networks import network_for
 
     return network_for(detector, engine)
 
 
 def check_decoder_settings(opened: Any, path: str, settings: dict[str, Any]) -> None:
-    """DataError where an exported file is given settings of the decoder, which it holds itself."""
+    """DataError if decoder settings are given for an exported file, which has its own."""
     if settings and hasattr(opened, "engine"):
         option = f"--{next(iter(settings)).replace('_', '-')}"
         raise DataError(

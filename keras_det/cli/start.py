@@ -1,4 +1,4 @@
-"""Loading Keras and TensorFlow without the page that their start writes to the terminal."""
+"""Loads Keras and TensorFlow without the page of messages that they print at start."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ def start_keras() -> None:
     """Imports Keras and looks for devices; shows what was logged only where it matters.
 
     TensorFlow 2.21 logs the instruction set, missing CUDA drivers and more before any setting
-    (`TF_CPP_MIN_LOG_LEVEL`) is heard, so its C++ side is given another place to write to. Where an
+    (`TF_CPP_MIN_LOG_LEVEL`) takes effect, so the output of its C++ code is redirected. Where an
     NVIDIA driver is installed, warnings and errors come through: they say why a GPU is not used.
     """
     if "keras" in sys.modules:
@@ -37,7 +37,7 @@ def start_keras() -> None:
 
 @contextlib.contextmanager
 def _standard_error_in_a_file() -> Iterator[list[str]]:
-    """Gives a list that holds the lines written to file descriptor 2 inside, once it is over."""
+    """Context that yields a list; on exit, it holds the lines written to file descriptor 2."""
     lines: list[str] = []
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:

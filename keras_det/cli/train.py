@@ -35,7 +35,7 @@ RESUMED = (
     "learning_rate",
     "seed",
 )
-# Those of them that a resumed run has used already; the rest is checked by the training.
+# Those of them that a resumed run has already used; the training run checks the others.
 OF_THE_START = ("weights", "learning_rate")
 # Options that become arguments of the model's constructor where they are given.
 MODEL_ARGUMENTS = (
@@ -80,7 +80,7 @@ EXAMPLES = (
     "--freeze",
     type=click.Choice(FREEZE_CHOICES),
     show_default="none",
-    help="Layers to freeze; neck: backbone and neck.",
+    help="Layers to freeze; neck freezes the backbone too.",
 )
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=50, help="Passes over the training images."
@@ -129,7 +129,7 @@ EXAMPLES = (
 @click.option(
     "--backbone-weights",
     type=click.Path(),
-    help="File with weights of a ResNet, from torchvision or timm.",
+    help="File with ResNet weights from torchvision or timm.",
 )
 @click.option(
     "--remat",
@@ -150,14 +150,16 @@ EXAMPLES = (
     show_default="0.002 at 8 images per step",
     help="Highest learning rate of adamw.",
 )
-@click.option("--train-split", default="train", help="Part of DATA to train on.")
-@click.option("--val-split", default="val", help="Part of DATA to measure on.")
+@click.option("--train-split", default="train", help="Split of DATA to train on.")
+@click.option("--val-split", default="val", help="Split of DATA to measure on.")
 @click.option("--val-data", type=click.Path(), help="Data set to measure on instead of DATA.")
 @click.option("--no-val", is_flag=True, help="Train without measuring.")
 @click.option(
     "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between measurements."
 )
-@click.option("--seed", type=int, default=0, help="Seed of weights, order and augmentation.")
+@click.option(
+    "--seed", type=int, default=0, help="Random seed for weights, order and augmentation."
+)
 @click.option("--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, with its settings.")
 @click.pass_context
@@ -209,19 +211,19 @@ def train(
 
 
 def find_weights(weights: str | None) -> str | None:
-    """What --weights means, of a run folder its model; DataError where nothing is there."""
+    """The weights that --weights means; a run folder stands for its model. DataError if missing."""
     if weights is None or weights in FETCHED or weights.startswith(HUGGING_FACE):
         return weights
     for name in RUN_MODELS:
         if (pathlib.Path(weights) / name).is_file():
             return str(pathlib.Path(weights) / name)
-    words = f" The words {' and '.join(FETCHED)} fetch public ones.{suggest(weights, FETCHED)}"
+    words = f" The words {' and '.join(FETCHED)} fetch public weights.{suggest(weights, FETCHED)}"
     check_weights("--weights", weights, words)
     return weights
 
 
 def check_weights(option: str, weights: str | None, advice: str = "") -> None:
-    """DataError where the weights to start from are not there."""
+    """DataError if the weights to start from do not exist."""
     # A TensorFlow checkpoint is named by the prefix of its files.
     if weights and not any(pathlib.Path(f"{weights}{x}").exists() for x in ("", ".index")):
         raise DataError(
@@ -235,7 +237,7 @@ def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
         return new_folder(out) if out else free_folder(f"runs/{model_name}")
     if out is None or not (pathlib.Path(out) / "recipe.json").exists():
         raise DataError(
-            "--resume needs --out with the folder of a run, which holds recipe.json. Received: "
+            "--resume needs --out with the folder of a run that holds recipe.json. Received: "
             f"{out}. Check the folder, or leave out --resume to start a new run."
         )
     return pathlib.Path(out)
@@ -254,7 +256,7 @@ def settings_of_run(
         }
     except (ValueError, TypeError):
         raise DataError(
-            "recipe.json of a run to resume must be whole JSON. Received: "
+            "To resume a run, its recipe.json must be valid JSON. Received: "
             f"{folder / 'recipe.json'}. Start a new run without --resume."
         ) from None
     if known.get("image_size") is not None:
@@ -270,7 +272,7 @@ def folder_with_splits(data: str) -> str:
     """Returns DATA where it can hold a second split; DataError where it is a single file."""
     if pathlib.Path(data).is_file():
         raise DataError(
-            "A single annotation file holds no second split to measure on. Received: "
-            f"{data}. Add --val-data with another file, or --no-val."
+            f"A single annotation file has no second split to measure on. Received: {data}. Add "
+            "--val-data with another file, or --no-val."
         )
     return data

@@ -45,10 +45,10 @@ _HOMES = {
     "read_voc": "voc",
 }
 
-if not TYPE_CHECKING:  # checkers would take every name for one that exists
+if not TYPE_CHECKING:  # else checkers would accept every name
 
     def __getattr__(name):
-        """Imports a public name at its first use (PEP 562)."""
+        """Imports a public name on first use (PEP 562)."""
         if name in _HOMES:
             return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -188,8 +188,8 @@ def _gather(
         file_names = [image["file_name"] for image in images]
     except (KeyError, TypeError):
         raise DataError(
-            f"Every entry of `images` must have `id` and `file_name`. Received: {path}, where "
-            "one lacks them. Add what is missing, or export the file again."
+            f"Every entry of `images` must have `id` and `file_name`. Received: {path}, where one "
+            "entry lacks them. Add what is missing, or export the file again."
         ) from None
     image_ids = _column(annotations, "image_id", where)
     return RawAnnotations(
@@ -239,8 +239,8 @@ def _find_images(
     if images and not max(hits):
         tried = ", ".join(str(folder) for folder in folders)
         raise DataError(
-            f"The images of {path} must lie beside it or in `image_dir`. Received: no "
-            f"{first[0]!r} in {tried}. Give image_dir=, the folder that holds the images."
+            f"The images of {path} must be beside it or in `image_dir`. Received: no {first[0]!r} "
+            f"in {tried}. Give image_dir=, the folder that holds the images."
         )
     folder = folders[int(np.argmax(hits))]
     raw.image_paths = [os.path.join(folder, name) for name in raw.image_paths]
@@ -268,16 +268,16 @@ def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
 
 
 def _refuse_xyxy(raw: RawAnnotations) -> None:
-    """Raises DataError where too many boxes leave their image, as xyxy read as xywh does."""
+    """Raises DataError if too many boxes leave their image, as they do if xyxy is read as xywh."""
     limit = raw.image_sizes[raw.image_index][:, ::-1]
     outside = (raw.boxes[:, 2:] > limit + SLACK).any(axis=1)
     if len(outside) and outside.mean() > XYXY_SHARE:
         row = int(np.flatnonzero(outside)[0])
         x1, y1, x2, y2 = raw.boxes[row]
         raise DataError(
-            "`bbox` must be [x, y, width, height] in pixels. Received: "
-            f"[{x1:g}, {y1:g}, {x2 - x1:g}, {y2 - y1:g}] in {raw.where(row)}, which ends at "
-            f"({x2:g}, {y2:g}) in an image of {limit[row][0]}x{limit[row][1]}, like "
-            f"{outside.sum()} of {len(outside)} boxes: the file seems to store xyxy. Subtract x1, "
-            "y1 from x2, y2 and save it again."
+            f"`bbox` must be [x, y, width, height] in pixels. Received: [{x1:g}, {y1:g}, "
+            f"{x2 - x1:g}, {y2 - y1:g}] in {raw.where(row)}, which ends at ({x2:g}, {y2:g}) in an "
+            f"image of {limit[row][0]}x{limit[row][1]}. {outside.sum()} of {len(outside)} boxes "
+            "leave their image: the file seems to store xyxy. Subtract x1 from x2 and y1 from y2, "
+            "and save the file again."
         )

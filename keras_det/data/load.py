@@ -125,7 +125,7 @@ def _choose(
         if len(found) == 1:
             return next(iter(found.items()))
         raise DataError(
-            f"`split` must name the split of {root} to read. Received: None; there are the splits "
+            f"`split` must name the split of {root} to read. Received: None. The splits are "
             f"{names}. Give one of them."
         )
     if split in found:
@@ -139,8 +139,8 @@ def _choose(
         return near[0], found[near[0]]
     hint = " Several fit." if near else suggest(split, found)
     raise DataError(
-        f"`split` must name one of the splits of {root}. Received: {split!r}; there are the "
-        f"splits {names}.{hint} Give one of them."
+        f"`split` must name one of the splits of {root}. Received: {split!r}. The splits are "
+        f"{names}.{hint} Give one of them."
     )
 
 

@@ -210,8 +210,8 @@ class Pipeline:
         """Raises a ValueError for a use that the arguments of the pipeline forbid."""
         if training and self._asked is False:
             raise ValueError(
-                "Training must have a training stream. Received: a Pipeline with training=False. "
-                "Leave out training=False."
+                "Training needs a pipeline without training=False. Received: a Pipeline with "
+                "training=False. Leave out training=False."
             )
         augmented = self.augment != augmenting.AUGMENTS["none"]
         if not training and (self._asked or augmented):
@@ -384,7 +384,7 @@ class Pipeline:
                 self._failures[path] = reason
                 if len(self._failures) == 1:
                     warnings.warn(
-                        f"An image does not decode and is skipped: {reason} `Pipeline.failed` "
+                        f"An image cannot be decoded and is skipped: {reason} `Pipeline.failed` "
                         "lists it and any further ones.",
                         stacklevel=2,
                     )

@@ -126,8 +126,9 @@ def check_policy(policy: Mapping[str, Any]) -> tuple[str, Size]:
     mode, size = policy["mode"], policy["size"]
     if mode not in RESIZE_MODES:
         raise ValueError(
-            f"`mode` must be one of {', '.join(RESIZE_MODES)}. Received: {mode!r}."
-            f"{suggest(mode, RESIZE_MODES)} A model takes it as `resize_mode`."
+            f"`mode` must be one of {', '.join(RESIZE_MODES)}. Received: "
+            f"{mode!r}.{suggest(mode, RESIZE_MODES)} In a model, this setting is called "
+            "`resize_mode`."
         )
     height, width = (int(side) for side in size)
     if min(height, width) < 1:

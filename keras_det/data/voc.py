@@ -225,16 +225,16 @@ def _gather(
 
 
 def _refuse_xywh(raw: RawAnnotations) -> None:
-    """Raises DataError where too many boxes are inverted, as xywh read as xyxy is."""
+    """Raises DataError if too many boxes are inverted, as they are if xywh is read as xyxy."""
     inverted = np.asarray((raw.boxes[:, :2] > raw.boxes[:, 2:]).any(axis=1))
     if len(inverted) and inverted.mean() > XYWH_SHARE:
         row = int(np.flatnonzero(inverted)[0])
         values = ", ".join(f"{value:g}" for value in raw.boxes[row])
         raise DataError(
-            "A box must satisfy xmin < xmax and ymin < ymax. Received: "
-            f"[{values}] in {raw.where(row)}, like {inverted.sum()} of {len(inverted)} boxes: the "
-            "files seem to store x, y, width, height. Write xmin + width and ymin + height into "
-            "xmax and ymax."
+            f"A box must satisfy xmin < xmax and ymin < ymax. Received: [{values}] in "
+            f"{raw.where(row)}. {inverted.sum()} of {len(inverted)} boxes are like this: the files "
+            "seem to store x, y, width, height. Write xmin + width and ymin + height into xmax "
+            "and ymax."
         )
 
 
@@ -260,7 +260,7 @@ def _find_images(
     found = np.array([path is not None for path in paths], bool)
     if len(found) and not found.any():
         raise DataError(
-            f"The images of {root} must lie in JPEGImages/ or images/. Received: none for "
+            f"The images of {root} must be in JPEGImages/ or images/. Received: none for "
             f"{raw.image_ids[0]!r}. Give image_dir=, the folder that holds the images."
         )
     raw.image_paths = [path or "" for path in paths]  # those without a path are left out below

@@ -29,9 +29,9 @@ class CornerDecoder(SuppressingDecoder):
     the rank of their top-left corner, then of their bottom-right corner.
 
     Two things differ from the original. Where a map has fewer than `corner_top_k` peaks, it also
-    pairs cells that are no peaks, with a score of 0; here they are no corners. Its NMS adds one
-    pixel to each side; here sides are exact. As in `AnchorDecoder`, a candidate whose clipped box
-    is thinner than 0.01 pixel is dropped.
+    pairs cells that are not peaks, with a score of 0; here such cells are not corners. Its NMS adds
+    one pixel to each side; here sides are exact. As in `AnchorDecoder`, a candidate whose clipped
+    box is thinner than 0.01 pixel is dropped.
 
     Args:
         image_size: int or (height, width), pixels of the network's input.

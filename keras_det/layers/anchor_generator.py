@@ -107,9 +107,9 @@ class AnchorGenerator(keras.layers.Layer):
             )
         if self.sizes is not None and (scale is not None or octaves is not None):
             raise ValueError(
-                "`sizes` must stand without `anchor_scale` and `num_octaves`, which compute sizes. "
-                f"Received: sizes={self.sizes!r}, anchor_scale={scale!r}, num_octaves={octaves!r}. "
-                "Leave out `sizes`, or the other two."
+                "`sizes` must be given without `anchor_scale` and `num_octaves`, which compute "
+                f"sizes. Received: sizes={self.sizes!r}, anchor_scale={scale!r}, "
+                f"num_octaves={octaves!r}. Leave out `sizes`, or the other two."
             )
         if self.sizes is not None and (
             len(self.sizes) != len(self.levels)
@@ -163,8 +163,9 @@ class AnchorGenerator(keras.layers.Layer):
             feature_sizes = [feature_sizes[f"P{level}"] for level in self.levels]
         if len(feature_sizes) != len(self.levels):
             raise ValueError(
-                f"`feature_sizes` must hold one (height, width) per level {self.levels}. "
-                f"Received: {feature_sizes}. Leave it out for the sizes of repeated halving."
+                f"`feature_sizes` must hold one (height, width) per level {self.levels}. Received: "
+                f"{feature_sizes}. Leave it out if each level has half the size of the one before "
+                "it."
             )
         stride_of: list[tuple[float, float]] = [
             (height / rows, width / columns)
@@ -233,7 +234,7 @@ class AnchorGenerator(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        # Earlier files hold a value for every argument; `sizes` counted.
+        # Files of earlier versions hold every argument; they used `sizes`.
         given = config.get("sizes") is not None
         unused = {"anchor_scale", "num_octaves"} if given else set()
         return super().from_config({k: v for k, v in config.items() if k not in unused})

@@ -52,7 +52,7 @@ class ConvNormReLU(keras.layers.Layer):
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"`activation` must be one of {ACTIVATIONS}. Received: {activation!r}. For another "
-                "one give None and add a keras.layers.Activation behind the layer."
+                "activation, give None and add a keras.layers.Activation after the layer."
             )
         self.filters = filters
         self.kernel_size = kernel_size

@@ -87,6 +87,6 @@ class WeightedFusion(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        # Earlier files hold a value for "softmax" too, which did nothing.
+        # Files of earlier versions also hold an unused value for "softmax".
         unused = {"epsilon"} if config.get("method") == "softmax" else set()
         return super().from_config({k: v for k, v in config.items() if k not in unused})

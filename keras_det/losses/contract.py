@@ -99,6 +99,7 @@ def _check_sum(
     once, twice = float(once), float(twice)
     if not np.isclose(twice, 2.0 * once, rtol=1e-3, atol=1e-6):
         raise ValueError(
-            f"{must}. Received: {loss!r}, whose value does not double with the batch ({once:.4g}, "
-            f'then {twice:.4g}): it averages. Give it reduction="sum". {advice}'
+            f"{must}. Received: {loss!r}, whose value does not double when the batch is "
+            f"doubled ({once:.4g}, then {twice:.4g}), so it does not sum. Give it "
+            f'reduction="sum". {advice}'
         )

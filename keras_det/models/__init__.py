@@ -50,8 +50,8 @@ def build_model(name: str, **kwargs: Any) -> Detector:
     for argument in kwargs:
         if argument not in accepted:
             raise DataError(
-                f"{name} takes no {argument}. Received: {argument}={kwargs[argument]!r}. Leave it "
-                "out, or choose a model that has this argument."
+                f"{name} has no argument {argument}. Received: {argument}={kwargs[argument]!r}. "
+                "Leave it out, or choose a model that has this argument."
             )
     try:
         return builder(variant, **kwargs)

@@ -16,7 +16,7 @@ class Arguments:
 
     `type(model)(**values)` builds the model again. A constructor calls the one of its base class
     with arguments that it chooses itself; only those of the outermost constructor count. Values
-    that an inner constructor finds out, such as class names and sizes, are kept if the outermost
+    that an inner constructor determines, such as class names and sizes, are kept if the outermost
     one accepts them: by name, or through `**kwargs` if it does not choose them itself.
 
     Attributes:

@@ -241,9 +241,10 @@ def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
     """
     if not steps_per_epoch and epochs > 1 and isinstance(x, Iterator):
         raise ValueError(
-            "A generator gives its batches only once, so it can end only one epoch. Received: a "
-            f"generator, epochs={epochs}, no steps_per_epoch. Give `fit` steps_per_epoch and an "
-            "endless generator, or a tf.data.Dataset, which starts again."
+            "A generator yields its batches only once, so without steps_per_epoch it lasts for "
+            f"one epoch only. Received: a generator, epochs={epochs}, no steps_per_epoch. Give "
+            "`fit` steps_per_epoch and an endless generator, or a tf.data.Dataset, which starts "
+            "again in every epoch."
         )
     if not steps_per_epoch or not hasattr(x, "cardinality"):
         return

@@ -269,10 +269,11 @@ class CornerNet(CornerDetector):
     def _load_public(self, weights: Any, partial: bool = False) -> LoadReport:
         if weights in ("imagenet", "coco"):
             raise DataError(
-                "`weights` of a CornerNet must be a path: it was trained from random weights, and "
-                "its authors' checkpoint cannot be fetched by a program. Received: "
-                f"weights={weights!r} for {self.name}. Download the checkpoint by the link in the "
-                "README of princeton-vl/CornerNet on GitHub, and give the path of the file."
+                "`weights` of a CornerNet must be a path: it was trained without ImageNet "
+                "weights, and its authors' checkpoint cannot be downloaded automatically. "
+                f"Received: weights={weights!r} for {self.name}. Download the checkpoint from the "
+                "link in the README of princeton-vl/CornerNet on GitHub, and give the path of the "
+                "file."
             )
         return load_cornernet(self, weights, partial=partial)
 
@@ -322,7 +323,7 @@ def _check_padding(image_size: Size, divisor: int) -> None:
     if share > PADDING_ALLOWED:
         fitting = tuple(max(divisor, (side + 1) // divisor * divisor) - 1 for side in image_size)
         warnings.warn(
-            f"image_size={tuple(image_size)} is padded to {padded}: {share:.0%} more to compute. "
-            f"image_size={fitting} needs no padding.",
+            f"image_size={tuple(image_size)} is padded to {padded}, which needs {share:.0%} more "
+            f"computation. image_size={fitting} needs no padding.",
             stacklevel=4,
         )

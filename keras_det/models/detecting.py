@@ -86,8 +86,9 @@ class DetectingModel(SavedDetector):
         """Returns the given decoder, or one with these settings; ValueError if both are given."""
         if decoder is not None and settings:
             raise ValueError(
-                "A decoder holds its settings: give `decoder` or settings, not both. Received: "
-                f"{', '.join(settings)} beside a decoder. Give them to `model.decoder(…)`."
+                "A decoder has its own settings: give `decoder` or settings, not both. Received: "
+                f"{', '.join(settings)} together with a decoder. Give the settings to "
+                "`model.decoder(…)`."
             )
         return decoder or self.decoder(**settings)
 

@@ -43,8 +43,8 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
         )
     if freeze == "neck" and not hasattr(model, "neck"):
         raise ValueError(
-            f"`freeze` must name a part of the network. Received: freeze='neck', {model.name} has "
-            'none between backbone and heads. Take "backbone".'
+            f"`freeze` must name a part of the network. Received: freeze='neck' for "
+            f'{model.name}, which has no neck. Use "backbone".'
         )
     for name in ("backbone", "neck"):
         if hasattr(model, name):
@@ -108,7 +108,7 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
         other = saved if saved not in (None, model.name) else "the model that was saved"
         raise DataError(
             f"The weights must be of {model.name}, with the same parts. Received: {source}"
-            f"{known} ({_reason(error)}). Take {other}, or other weights."
+            f"{known} ({_reason(error)}). Build {other}, or give other weights."
         ) from error
 
 

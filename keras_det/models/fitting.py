@@ -42,8 +42,8 @@ class FittingModel(DetectingModel):
         if known != len(self.trainable_variables):
             raise ValueError(
                 "The model must be compiled for its trainable variables. Received: an optimizer "
-                f"for {known} variables, {len(self.trainable_variables)} trainable ones. Call "
-                "model.compile(…) after model.freeze(…)."
+                f"for {known} variables, but {len(self.trainable_variables)} trainable variables. "
+                "Call model.compile(…) again after freezing or unfreezing layers."
             )
 
     def compile(
@@ -350,7 +350,8 @@ def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
             pipeline.check()
         if WEIGHTS in str(error) and not isinstance(error, ValueError):
             raise ValueError(
-                f"{WEIGHTS}. Received: a negative one, or no number. Use 0 to ignore an image."
+                f"{WEIGHTS}. Received: a negative weight, or one that is not a number. Use 0 to "
+                "ignore an image."
             ) from error
         raise
 
@@ -376,7 +377,7 @@ def _start(
     epoch, rest = divmod(initial_epoch * steps_per_epoch, pipeline.steps_per_epoch)
     if rest:
         raise ValueError(
-            "A continued training must begin where an epoch of the pipeline does. Received: "
+            "Continued training must begin at the start of an epoch of the pipeline. Received: "
             f"initial_epoch={initial_epoch}, steps_per_epoch={steps_per_epoch}, and a pipeline of "
             f"{pipeline.steps_per_epoch} steps. Leave out steps_per_epoch."
         )

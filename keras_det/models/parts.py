@@ -96,9 +96,9 @@ def make_normalization(normalization: str | Normalization | None) -> Normalizati
         return Normalization((0.0,) * 3, (1.0,) * 3, fill_color=fill, name="normalization")
     if normalization not in NORMALIZATIONS:
         raise ValueError(
-            f"`normalization` must be one of {list(NORMALIZATIONS)}, None or a layer. "
-            f"Received: {normalization!r}.{suggest(normalization, NORMALIZATIONS)} Give what the "
-            "backbone was trained on, or None if the backbone rescales pixels itself."
+            f"`normalization` must be one of {list(NORMALIZATIONS)}, None or a layer. Received: "
+            f"{normalization!r}.{suggest(normalization, NORMALIZATIONS)} Give the normalization "
+            "that the backbone was trained with, or None if the backbone rescales pixels itself."
         )
     return Normalization(*NORMALIZATIONS[normalization], name="normalization")
 

@@ -61,8 +61,9 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
     if not (isinstance(found, type) and issubclass(found, cls)):
         name = config.get("class_name")
         raise DataError(
-            f"The preset must hold a {cls.__name__}. Received: {preset}, a {name}. Call from_preset"
-            " on that class or on keras_det.models.Detector. Import a class of your own first."
+            f"The preset must hold a {cls.__name__}. Received: {preset}, a {name}. Call "
+            "from_preset on that class or on keras_det.models.Detector. If the class is your own, "
+            "import it first."
         )
     try:
         model = keras.saving.deserialize_keras_object(config)

@@ -186,9 +186,9 @@ class RetinaNet(AnchorDetector):
             return load_keras_applications(self.backbone, imagenet_efficientnet(efficientnet))
         if weights == "coco":
             raise DataError(
-                "RetinaNet's public COCO weights are for another network: P6 from P5, other "
-                f"anchors. Received: weights='coco' for {self.name}. Build that network with "
-                'RetinaNet.from_torchvision("coco", class_names=…).'
+                "RetinaNet's public COCO weights are for a different network: its P6 is made from "
+                f"P5, and its anchors differ. Received: weights='coco' for {self.name}. Build that "
+                'network with RetinaNet.from_torchvision("coco", class_names=…).'
             )
         if str(weights).endswith((".pth", ".pt", ".safetensors")):
             return load_torchvision_retinanet(self, weights)

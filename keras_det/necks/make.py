@@ -33,7 +33,7 @@ def make_neck(
     if not isinstance(neck, keras.layers.Layer) or not hasattr(neck, "levels"):
         raise ValueError(
             f"`neck` must be one of {list(NECKS)} or a layer with a property `levels`. Received: "
-            f"{neck!r}.{suggest(neck, NECKS)} Choose a name, or hand in an instance such as "
+            f"{neck!r}.{suggest(neck, NECKS)} Choose a name, or pass an instance such as "
             "keras_det.necks.FPN(channels=128)."
         )
     if tuple(neck.levels) != tuple(range(min_level, max_level + 1)):

@@ -16,8 +16,8 @@ class KernelDecay(OptimizerStep):
 
     It stands before the Keras optimizer in the list of bases.
 
-    Keras does not save `exclude_from_weight_decay` with an optimizer: a training continued after
-    loading would decay biases and batch normalisation too. Here the rule belongs to the class.
+    Keras does not save `exclude_from_weight_decay` with an optimizer: if training continued after
+    loading, biases and batch normalisation would decay too. Here the rule belongs to the class.
 
     The update is also faster to build. Keras writes one update as some forty graph operations for
     each of several hundred variables, and most of them compute the same numbers again. Tracing and

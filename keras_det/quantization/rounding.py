@@ -64,8 +64,8 @@ class _Roundings:
             if self.complete:
                 raise ValueError(
                     "A model of keras_det.models.quantize_aware must be called with images of its "
-                    f"own size. Received: a map of {tuple(x.shape)} in {layer.path}. Resize the "
-                    "images, or change the model's size with model.with_image_size(…)."
+                    f"own size. Received: a feature map of shape {tuple(x.shape)} in {layer.path}. "
+                    "Resize the images, or change the model's size with model.with_image_size(…)."
                 )
             rounding = FakeQuantize(name=f"rounding_{len(self.layers)}")
             rounding.build(x.shape)

@@ -46,7 +46,7 @@ def draw_detections(
         uint8 `(h, w, 3)`. A label is left out where it would cover that of a higher score.
 
     Raises:
-        TypeError: `image` is no uint8 array.
+        TypeError: `image` is not a uint8 array.
         ValueError: `image` is not RGB, or boxes, labels and class names do not fit together.
     """
     boxes, labels = _boxes_and_labels(detections["boxes"], detections["labels"], class_names)
@@ -100,7 +100,7 @@ def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
         uint8 `(greatest height, sum of widths and gaps, 3)`.
 
     Raises:
-        TypeError, ValueError: a picture is no uint8 RGB array, or there is none.
+        TypeError, ValueError: a picture is not a uint8 RGB array, or there is no picture.
     """
     if not pictures:
         raise ValueError(

@@ -140,8 +140,8 @@ def with_engine(
     if own is not None:
         if engine not in ("auto", own):
             raise DataError(
-                f"An exported file has an engine already. Received: engine {engine} for {path}, "
-                f"which {own} runs. Leave the engine out, or give the .keras file."
+                f"An exported file has a fixed engine. Received: engine {engine} for {path}, which "
+                f"{own} runs. Leave the engine out, or give the .keras file."
             )
         return detector, f"Engine: {own}, the file's own"
     if engine == "auto":

@@ -182,7 +182,7 @@ def _open_tflite(path: pathlib.Path) -> ExportedDetector:
     # The interpreter raises ValueError or RuntimeError for a damaged file.
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"A .tflite file and {certificate.name} must lie in one folder, both undamaged. "
+            f"A .tflite file and {certificate.name} must be in the same folder, both undamaged. "
             f"Received: {path} ({error}). Copy the certificate there, or export the model again "
             "with `keras-det export`."
         ) from error
@@ -194,7 +194,7 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
     tail = tail_of(path)
     if not tail.exists():
         raise DataError(
-            'The two files of an export with postprocess="split" must lie in one folder. '
+            'The two files of an export with postprocess="split" must be in the same folder. '
             f"Received: {path}, without {tail.name}. Copy that file there too."
         )
     return tail

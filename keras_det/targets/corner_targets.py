@@ -68,8 +68,8 @@ class CornerTargets:
             )
         if min_overlap is not None and radius is not None:
             raise ValueError(
-                "`min_overlap` computes the radius, so it does nothing beside `radius`. Received: "
-                f"min_overlap={min_overlap!r}, radius={radius!r}. Leave one of them out."
+                "`min_overlap` and `radius` must not both be given: each sets the radius. "
+                f"Received: min_overlap={min_overlap!r}, radius={radius!r}. Leave one of them out."
             )
         self.min_overlap = MIN_OVERLAP if min_overlap is None and radius is None else min_overlap
         self.radius = None if radius is None else int(radius)
@@ -134,7 +134,7 @@ class CornerTargets:
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        # Earlier files hold both; `radius` counted.
+        # Files of earlier versions hold both; they used `radius`.
         unused = {"min_overlap"} if config.get("radius") is not None else set()
         return cls(**{k: v for k, v in config.items() if k not in unused})
 

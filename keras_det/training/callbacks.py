@@ -1,4 +1,4 @@
-"""Callbacks of a training: average precision, checkpoints, history, the progress line."""
+"""Training callbacks: average precision, checkpoints, history, the progress line."""
 
 import csv
 import io
@@ -34,19 +34,19 @@ class EvaluateAP(keras.callbacks.Callback):
 
     Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`, so that
     they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
-    (`use_ema`), AP is measured with the averaged weights. `fit` leaves these in the model at its
-    end.
+    (`use_ema`), AP is measured with the averaged weights. At the end, `fit` leaves the averaged
+    weights in the model.
 
     Args:
         dataset: `keras_det.data.Dataset`, or a `Pipeline` for its data set.
         batch_size: images per call.
         every: epochs between two measurements. AP is also measured after the last epoch. The logs
-            of the epochs between repeat the last numbers (0 before the first measurement).
+            of the epochs in between repeat the last numbers (0 before the first measurement).
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
-        TypeError: a setting has no such name; at the start of a training, also where the model's
-            decoder has no such setting.
+        TypeError: a setting does not exist; at the start of training, also if the model's decoder
+            does not have it.
         ValueError: `batch_size` or `every` is not a whole number of at least 1.
     """
 
@@ -110,9 +110,9 @@ class SaveBest(keras.callbacks.Callback):
         logs = logs or {}
         if self.monitor not in logs:
             raise ValueError(
-                "`monitor` must be a log of every epoch. Received: "
-                f"monitor={self.monitor!r}, logs {sorted(logs)}.{suggest(self.monitor, logs)} "
-                "Put EvaluateAP before SaveBest for val_AP."
+                "`monitor` must be in the logs of every epoch. Received: "
+                f"monitor={self.monitor!r}, logs {sorted(logs)}.{suggest(self.monitor, logs)} Put "
+                "EvaluateAP before SaveBest for val_AP."
             )
         value = logs[self.monitor]
         if value > self.best:

@@ -11,7 +11,7 @@ from keras_det.optimizers import AdamW, warmup_cosine
 def average_momentum(steps: int, longest: float = 0.9998) -> float:
     """Decay of the moving average of the weights: a window of a twentieth of the training.
 
-    The published 0.9998 averages over 5,000 steps. In a training of 2,000 steps such an average
+    The published 0.9998 averages over 5,000 steps. In a training run of 2,000 steps such an average
     would still contain the initial random weights.
 
     Args:
@@ -59,7 +59,7 @@ def adamw(
 def published(
     model: Detector, batch_size: int, steps: int, warmup_steps: int | None = None
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of the model's paper, for long trainings from ImageNet weights.
+    """The optimizer of the model's paper, for long training from ImageNet weights.
 
     Each model declares its own: `published_optimizer` of `EfficientDet`, `RetinaNet` and
     `CornerNet` describes it and says where it differs from the original code. A model class of your

@@ -39,7 +39,7 @@ Say: TypeAlias = Callable[[str], object]
 
 MAX_PICTURES = 8
 PICTURE_THRESHOLD = 0.3
-# A resumed run must have the same values: other values would be another training.
+# A resumed run must have the same values: with others, it would be a different run.
 FIXED = (
     "model",
     "model_arguments",
@@ -301,9 +301,9 @@ def _state(
         if name in before and before[name] != plain(settings[name]):
             longer = " with these weights (--weights)" if name == "epochs" else ""
             raise DataError(
-                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, the "
-                f"run has {before[name]!r}. Give the same settings as before, or start a new run "
-                f"in another folder{longer}."
+                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, but "
+                f"the run has {before[name]!r}. Give the same settings as before, or start a new "
+                f"run in another folder{longer}."
             )
     return newest_state(out / "checkpoints")
 

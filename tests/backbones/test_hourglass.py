@@ -80,7 +80,7 @@ def test_remat_changes_no_output():
     "variant, message",
     [
         ("hourglas104", "Did you mean 'hourglass104'"),
-        (Hourglass(1, (4, 6), (1,), 2), "one number of `channels` and of `repeats` per size"),
+        (Hourglass(1, (4, 6), (1,), 2), "one value of `channels` and one of `repeats` per size"),
         (Hourglass(0, (4, 6), (1, 1), 2), "one or more stacks"),
         (Hourglass(1, (4, 0), (1, 1), 2), "must be at least 1"),
     ],

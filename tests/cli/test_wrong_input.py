@@ -183,7 +183,7 @@ def test_file_system_errors_name_the_file(refused, tmp_path):
 def test_int8_asks_for_images(refused):
     for words in (["--quantize", "int8"], ["--quantize", "dynamic", "--calibrate", "data"]):
         message = refused("export", "m.keras", "--to", "tflite", *words)
-        assert "--quantize int8 and --calibrate DATA go together" in message
+        assert "--quantize int8 and --calibrate DATA must be given together" in message
 
 
 @pytest.mark.parametrize(

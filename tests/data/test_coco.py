@@ -114,7 +114,7 @@ def test_xyxy_instead_of_xywh(tmp_path):
     with pytest.raises(
         DataError,
         match=r"\[x, y, width, height\].*Received: \[3, 3, 7, 5\].*2 of "
-        "3 boxes: the file seems to store xyxy. Subtract",
+        "3 boxes leave their image: the file seems to store xyxy. Subtract",
     ):
         read(tmp_path, [annotation(i, 10, box) for i, box in enumerate(rows)])
 

@@ -18,9 +18,9 @@ def test_coco_folder_finds_splits(tmp_path):
     (tmp_path / "annotations" / "captions_train2017.json").write_text("{}")
     assert len(load(tmp_path, "train")) == 2 and load(tmp_path, "train").split == "train2017"
     assert len(load(tmp_path, "val2017")) == len(load(tmp_path, "validation")) == 1
-    with pytest.raises(DataError, match="Received: None; there are the splits train2017, val2017"):
+    with pytest.raises(DataError, match="Received: None. The splits are train2017, val2017"):
         load(tmp_path)
-    with pytest.raises(DataError, match="Received: 'tran'; .*Did you mean 'train2017'"):
+    with pytest.raises(DataError, match="Received: 'tran'. .*Did you mean 'train2017'"):
         load(tmp_path, "tran")
 
 

@@ -71,7 +71,7 @@ def test_xywh_instead_of_corners(tmp_path):
     with pytest.raises(
         DataError,
         match=r"xmin < xmax.*Received: \[5, 1, 3, 3\] in .*a\.xml, "
-        "object 0, like 1 of 2 boxes: the files seem to store x, y, width",
+        "object 0. 1 of 2 boxes are like this: the files seem to store x, y, width",
     ):
         read_voc(root)
 
@@ -106,7 +106,7 @@ def test_missing_images_and_annotations(tmp_path):
         dataset = read_voc(root, split="train")
     assert dataset.image_ids == ("b",) and len(dataset.labels) == 1
     (root / "JPEGImages" / "b.jpg").unlink()
-    with pytest.raises(DataError, match="must lie in JPEGImages/ or images/. Received: none for"):
+    with pytest.raises(DataError, match="must be in JPEGImages/ or images/. Received: none for"):
         read_voc(root)
 
 

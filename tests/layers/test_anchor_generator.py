@@ -162,7 +162,9 @@ def test_sizes_must_fit_the_levels(sizes):
 
 @pytest.mark.parametrize("more", [{"anchor_scale": 4.0}, {"num_octaves": 3}])
 def test_sizes_exclude_what_computes_them(more):
-    with pytest.raises(ValueError, match="`sizes` must stand without .*Received: sizes=.*=(4.0|3)"):
+    with pytest.raises(
+        ValueError, match="`sizes` must be given without .*Received: sizes=.*=(4.0|3)"
+    ):
         AnchorGenerator((3, 4), sizes=((8,), (16,)), **more)
 
 

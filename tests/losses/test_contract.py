@@ -46,9 +46,9 @@ def test_losses_of_the_right_form_pass(num_classes):
         (
             keras.losses.BinaryCrossentropy(from_logits=True),
             "corners",
-            "it averages. Give it reduc",
+            "it does not sum. Give it reduc",
         ),
-        (OneHotFocal("sum_over_batch_size"), "anchors", "it averages. Give it reduction"),
+        (OneHotFocal("sum_over_batch_size"), "anchors", "it does not sum. Give it reduction"),
         (OneHotFocal(None), "anchors", r"returns shape \(1, 4\) instead of one number"),
         (SigmoidFocalLoss(), "anchors", "fails on such a batch"),
     ],
@@ -72,7 +72,7 @@ def test_an_averaging_box_loss_is_refused():
     class Averaging(keras.losses.MeanSquaredError):
         inputs = "deltas"
 
-    with pytest.raises(ValueError, match=r"`box_loss` must be .*it averages"):
+    with pytest.raises(ValueError, match=r"`box_loss` must be .*it does not sum"):
         make_box_loss(Averaging())
     # Keras' mean over the four coordinates stays: the sum over the anchors is what counts.
     assert make_box_loss(Averaging(reduction="sum"))

@@ -287,7 +287,7 @@ def test_a_stream_of_unknown_length_that_ends_is_an_error(model):
 
     with pytest.raises(ValueError, match="must not end before .* 0 of 1 batches in epoch 2"):
         model.fit(generator(), epochs=2, steps_per_epoch=1, verbose=0)
-    with pytest.raises(ValueError, match="generator gives its batches only once.*epochs=2"):
+    with pytest.raises(ValueError, match="generator yields its batches only once.*epochs=2"):
         model.fit(generator(), epochs=2, verbose=0)
     model.fit(generator(), verbose=0)
     # An epoch that a callback ends is none that ran out.
@@ -340,7 +340,7 @@ def test_steps_of_a_pipeline_fit_the_steps_of_an_execution(shapes, shapes_model)
             shapes_model.fit(pipeline)
     finally:
         shapes_model.steps_per_execution = 1
-    with pytest.raises(ValueError, match="must begin where an epoch of the pipeline does"):
+    with pytest.raises(ValueError, match="must begin at the start of an epoch of the pipeline"):
         shapes_model.fit(pipeline, initial_epoch=1, epochs=2, steps_per_epoch=2)
     shapes_model.fit(pipeline, initial_epoch=3, epochs=4, steps_per_epoch=2, verbose=0)
     assert pipeline.first_epoch == 2

@@ -196,7 +196,7 @@ def test_damaged_weights_are_refused(copy):
     content = bytearray((copy / "model.weights.h5").read_bytes())
     content[len(content) // 2] ^= 1
     (copy / "model.weights.h5").write_bytes(content)
-    with pytest.raises(DataError, match="must have the SHA-256 that metadata.json says"):
+    with pytest.raises(DataError, match="must have the SHA-256 given in metadata.json"):
         EfficientDet.from_preset(copy)
 
 

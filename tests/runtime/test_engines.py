@@ -160,7 +160,7 @@ def test_an_export_keeps_its_engine():
 
     exported = Exported()
     assert with_engine("x", exported, "auto", 1) == (exported, "Engine: tensorflow, the file's own")
-    with pytest.raises(DataError, match="has an engine already. Received: engine onnx for x"):
+    with pytest.raises(DataError, match="has a fixed engine. Received: engine onnx for x"):
         with_engine("x", exported, "onnx", 1)
 
 

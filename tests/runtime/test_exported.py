@@ -183,7 +183,7 @@ def test_both_files_of_a_split_export_are_needed(tmp_path):
     with pytest.raises(DataError, match="cannot be opened alone.*Give x.tflite, the first"):
         keras_det.load_exported(tail)
     tail.unlink()
-    with pytest.raises(DataError, match="must lie in one folder.*without x.tflite.tail.tflite"):
+    with pytest.raises(DataError, match="must be in the same folder.*without x.tflite.tail.tflite"):
         keras_det.load_exported(path)
 
 
@@ -208,7 +208,7 @@ def test_tflite_needs_its_certificate_whole(model, tmp_path):
         keras_det.load_exported(path)
     certificate.write_text(json.dumps(content))
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DataError, match="must lie in one folder, both undamaged"):
+    with pytest.raises(DataError, match="must be in the same folder, both undamaged"):
         keras_det.load_exported(path)
 
 

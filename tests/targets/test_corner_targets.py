@@ -362,7 +362,7 @@ def test_saved_targets_come_back(arguments):
 
 
 def test_a_radius_and_an_overlap_exclude_each_other():
-    with pytest.raises(ValueError, match="does nothing beside `radius`. Received: min_overlap=0.3"):
+    with pytest.raises(ValueError, match="must not both be given: .* Received: min_overlap=0.3"):
         CornerTargets(min_overlap=0.3, radius=2)
 
 

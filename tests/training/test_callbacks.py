@@ -127,7 +127,7 @@ def test_the_best_model_is_kept_and_a_log_that_is_not_there_is_named(tmp_path, m
         best.on_epoch_end(0, {"val_AP": value, "loss": -value})
     assert len(saved) == 2 and best.best == 0.4
     other = callbacks.SaveBest(tmp_path / "best.keras", monitor="val_ap")
-    with pytest.raises(ValueError, match="`monitor` must be a log.*monitor='val_ap'"):
+    with pytest.raises(ValueError, match="`monitor` must be in the logs.*monitor='val_ap'"):
         other.on_epoch_end(0, {"val_AP": 0.5})
 
 

@@ -82,7 +82,9 @@ def test_an_interrupted_run_resumes_to_the_same_weights(run, drawn, tmp_path, mo
     expected, found = load_model(run[0] / "last.keras"), load_model(out / "last.keras")
     for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
-    with pytest.raises(DataError, match=r"keep its settings. Received: epochs=3, the run has 2"):
+    with pytest.raises(
+        DataError, match=r"keep its settings. Received: epochs=3, but the run has 2"
+    ):
         train(MODEL, *drawn, out, epochs=3, resume=True, **SETTINGS)
 
 

@@ -154,8 +154,8 @@ def _file_values(path: pathlib.Path) -> dict[str, np.ndarray]:
         ) from error
     if numbered:
         raise DataError(
-            "Weights must be in the layout in which Keras distributes them, by names of layers. "
-            f"Received: {path}, which Keras 3 wrote by numbers. Load it into "
+            "Weights must be in the layout in which Keras distributes them, stored by layer name. "
+            f"Received: {path}, in which Keras 3 stored them by number. Load it into "
             "keras.applications.EfficientNetB0(include_top=False, weights=None) with "
             "`load_weights` and give that model."
         )

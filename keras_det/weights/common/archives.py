@@ -19,7 +19,7 @@ from keras_det.errors import DataError
 TAR_SUFFIXES, ZIP_SUFFIXES = (".tar.gz", ".tgz"), (".zip",)
 ARCHIVE_SUFFIXES = TAR_SUFFIXES + ZIP_SUFFIXES
 WEIGHTS_SUFFIXES = (".h5", ".pth", ".safetensors", ".keras")
-# What a damaged or odd archive raises. Other OSErrors, such as a full disk, are not its fault.
+# What a damaged or odd archive raises. Other OSErrors, such as a full disk, have other causes.
 ARCHIVE_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -111,8 +111,8 @@ def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
             size = path.stat().st_size
             path.unlink()
             raise DataError(
-                f"An archive must be complete. Received: {path.name}, {size} bytes ({error}). It "
-                "was removed from the cache. Download it again."
+                f"An archive must be complete. Received: {path.name}, {size} bytes ({error}). The "
+                "archive was removed from the cache. Download it again."
             ) from error
         try:
             os.rename(files, folder)
@@ -146,9 +146,10 @@ def checkpoint_in(folder: pathlib.Path) -> pathlib.Path:
     if len(found) != 1:
         names = [str(path.relative_to(folder)) for path in files if path.is_file()]
         raise DataError(
-            "An archive must hold one checkpoint: a TensorFlow checkpoint's .index, or one file of "
-            f"{', '.join(WEIGHTS_SUFFIXES)}. Received: {names[:8]}. It was removed from the cache. "
-            "Unpack it by hand and give the path of the right file as `weights=`."
+            "An archive must hold one checkpoint: a TensorFlow checkpoint's .index, or one file "
+            f"of {', '.join(WEIGHTS_SUFFIXES)}. Received: {names[:8]}. The archive was removed "
+            "from the cache. Download and unpack it yourself, and give the path of the right file "
+            "as `weights=`."
         )
     return _complete(found[0].with_suffix("")) if indices else found[0]
 

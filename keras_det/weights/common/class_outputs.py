@@ -29,13 +29,13 @@ def class_outputs(
 ) -> list[int] | None:
     """The file's class output for each class of a model, None where it cannot be known.
 
-    By name where the file's classes have names. In order where the model's classes have none
-    (`class_0` …), or the file's have none, and there are as many.
+    Classes are matched by name if the file's classes have names. They are matched in order if the
+    model's classes have none (`class_0` …), or the file's have none, and the numbers are equal.
 
     Args:
         class_names: the model's classes.
         num_outputs: class outputs of the file, with background.
-        classes: the answer, where you know it. It is only checked then.
+        classes: the answer, if you know it. It is then only checked.
 
     Raises:
         DataError: `classes` does not hold one output of the file for each class.
@@ -66,7 +66,7 @@ def names_of_outputs(
 
     Args:
         num_outputs: class outputs of the file.
-        source_class_names: the answer, where you know it. It is only checked then. Default: COCO's
+        source_class_names: the answer, if you know it. It is then only checked. Default: COCO's
             names for 90 outputs, None for the ids that are not used.
 
     Raises:
@@ -92,8 +92,8 @@ def class_rows(
 ) -> list[int | None]:
     """The file's class output for each class of a model, class by class.
 
-    In order where there are as many and one side has no names (the model's are `class_0` …). By
-    name otherwise.
+    Classes are matched in order if the numbers are equal and one side has no names (the model's are
+    `class_0` …). Otherwise they are matched by name.
 
     Args:
         class_names: the model's classes.

@@ -53,10 +53,10 @@ def _download(address: str, target: pathlib.Path, file_hash: str | None) -> None
             part = keras.utils.get_file(target.name, address, cache_dir=folder, cache_subdir="")
         except Exception as error:  # get_file raises plain Exception for network errors
             raise DataError(
-                f"The file must be within reach. Received: {address} ({_reason(error)}). Without a "
+                f"The file must be reachable. Received: {address} ({_reason(error)}). Without a "
                 f"network, download the file on another machine, then set {MIRROR_VARIABLE} to its "
-                "folder. Or, for the weights of a whole detector, unpack it and give its path as "
-                "the weights."
+                "folder. Or, for the weights of a whole detector, unpack the file and give its "
+                "path as the weights."
             ) from error
         if not _fits(part, file_hash):
             raise DataError(

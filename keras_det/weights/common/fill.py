@@ -112,8 +112,8 @@ def skip_rest(
         parts = [part for part in reasons if name.startswith(part) or name.endswith(part)]
         if not parts:
             raise DataError(
-                "The weights must be those of the model's network, no more. Received: tensor "
-                f"{name!r}, for which it has no place. {advice}"
+                "The weights must contain only tensors of the model's network. Received: tensor "
+                f"{name!r}, which the network does not have. {advice}"
             )
         skipped[name] = reasons[parts[0]]
     return skipped

@@ -89,8 +89,8 @@ def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
     expected, found = metadata.get(DIGEST), file_digest(folder / WEIGHTS)
     if expected != found:
         raise DataError(
-            f"{folder / WEIGHTS} must have the SHA-256 that {METADATA} says, {expected}. "
-            f"Received: {found}. The file is damaged or was replaced. Copy or download it again."
+            f"{folder / WEIGHTS} must have the SHA-256 given in {METADATA}, {expected}. Received: "
+            f"{found}. The file is damaged or was replaced. Copy or download it again."
         )
     return config, metadata
 

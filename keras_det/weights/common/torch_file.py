@@ -100,8 +100,8 @@ class _Unpickler(pickle._Unpickler):
             return tuple
         raise DataError(
             "A weights file may hold tensors, numbers, texts, lists and dicts. Received: "
-            f"{module}.{name}, which reading would have to run. Save the weights alone: in torch, "
-            "torch.save(model.state_dict(), path)."
+            f"{module}.{name}, which would have to be executed to read the file. Save the weights "
+            "alone: in torch, torch.save(model.state_dict(), path)."
         )
 
     def persistent_load(self, identifier: Any) -> _Storage:

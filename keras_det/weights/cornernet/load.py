@@ -128,7 +128,7 @@ def _heatmap_slots(
 
 
 def _check_kind(values: NamedArrays, num_stacks: int) -> int:
-    """Class outputs of a file; DataError where it is no CornerNet's or has other hourglasses."""
+    """Class outputs of a file; DataError if it is not a CornerNet's or has other hourglasses."""
     prediction = values.get("tl_heats.0.1.weight")
     if prediction is None or prediction.ndim != 4 or "pre.0.conv.weight" not in values:
         raise DataError(

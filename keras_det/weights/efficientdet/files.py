@@ -160,7 +160,7 @@ def _checkpoint(
         seen = f"such as {names[0]!r}" if names else "in it"
         raise DataError(
             f"The weights must be those of an EfficientDet. Received: {source}, with {len(names)} "
-            f"tensors {seen}. None has a name of EfficientDet. {_KNOWN_FILES}"
+            f"tensors {seen}. None of them has a name that EfficientDet uses. {_KNOWN_FILES}"
         )
     averaged = [tensor.name for tensor in averages.values()]
     return Checkpoint(source, kind, {**plain, **averages}, averaged, skipped, unknown)

@@ -91,9 +91,9 @@ def _check_model(model: keras.Model) -> None:
         problem = f"heads with norm={model.class_head.norm!r}"
     if problem:
         raise DataError(
-            "EfficientDet's weights fill an EfficientDet as published: an EfficientNet, the neck "
-            f"BiFPN, separable heads. Received: {problem}. Build EfficientDet(variant) without "
-            "arguments that change these parts."
+            "EfficientDet's weights fit only an EfficientDet as published: an EfficientNet, the "
+            f"neck BiFPN, separable heads. Received: {problem}. Build EfficientDet(variant) "
+            "without arguments that change these parts."
         )
 
 
@@ -252,9 +252,9 @@ def _refuse_partial(
         )
     if unused:
         raise DataError(
-            f"The weights must be those of {model.name}, no more. Received: {unused[0]!r}, one of "
-            f"{len(unused)} tensors that it has no place for, in {checkpoint.source}. Build the "
-            "variant that the file belongs to, or skip them with partial=True."
+            f"The weights must contain only tensors of {model.name}. Received: {unused[0]!r}, one "
+            f"of {len(unused)} tensors that the model does not have, in {checkpoint.source}. Build "
+            "the variant that the file belongs to, or skip them with partial=True."
         )
 
 

@@ -77,7 +77,8 @@ def _neck_layers(neck: keras.layers.Layer, values: NamedArrays) -> Iterator[Path
         if len(theirs) != len(ours[kind]):
             raise DataError(
                 "The model's pyramid must have as many layers as the checkpoint's. Received: "
-                f"{len(ours[kind])} of kind {kind!r}, in the file {len(theirs)}. {_ADVICE}"
+                f"{len(ours[kind])} of kind {kind!r} in the model, {len(theirs)} in the file. "
+                f"{_ADVICE}"
             )
         yield from zip(theirs, ours[kind], strict=True)
 

@@ -172,7 +172,7 @@ def test_wrong_data_sets(model, labelled, tmp_path):
     )
     assert report.comparison.num_images == 3 and any("bad.png" in note for note in report.notes)
     nothing = dataclasses.replace(labelled, image_paths=(str(bad),) * 4)
-    with pytest.raises(DataError, match="At least one image of the check must decode"):
+    with pytest.raises(DataError, match="At least one image for the check must be readable"):
         export.tflite(model, tmp_path / "y.tflite", images=nothing)
 
 

@@ -230,7 +230,7 @@ def test_calibration_is_asked_for(tmp_path):
         export.tflite(model, tmp_path / "x.tflite", quantize="int8")
     with pytest.raises(DataError, match='`calibration` is only used with quantize="int8".*dynamic'):
         export.tflite(model, tmp_path / "x.tflite", quantize="dynamic", calibration=[])
-    with pytest.raises(DataError, match="one image of `calibration` must decode. Received: 0"):
+    with pytest.raises(DataError, match="one image of `calibration` must be readable. Received: 0"):
         export.tflite(model, tmp_path / "x.tflite", quantize="int8", calibration=[])
     assert list(tmp_path.iterdir()) == []
 

@@ -205,7 +205,9 @@ def test_only_this_operator_is_admitted_and_only_where_asked_for(model):
         check_operators(content)
     with pytest.raises(export.ExportError, match=f"only builtin operators. Received: {OPERATOR}"):
         check_operators(content, "AnotherOperator")
-    with pytest.raises(export.ExportError, match="must contain the operator .* once. Received: 0"):
+    with pytest.raises(
+        export.ExportError, match="must contain the operator .* exactly once. Received: 0"
+    ):
         check_operators(convert(model), OPERATOR)
 
 

@@ -186,7 +186,7 @@ def test_files_that_keras_writes(b0_source, b0, tmp_path):
     assert len(load_keras_applications(b0, tmp_path / "whole.h5").loaded) == 304
     b0_source.save_weights(tmp_path / "b0.weights.h5")
     with pytest.raises(
-        DataError, match=r"by names of layers\. Received: .*wrote by numbers\. Load"
+        DataError, match=r"stored by layer name\. Received: .*stored them by number\. Load"
     ):
         load_keras_applications(b0, tmp_path / "b0.weights.h5")
 
@@ -229,7 +229,10 @@ def test_a_file_that_lacks_a_tensor_changes_nothing(b0_source, b0, tmp_path):
     with h5py.File(path, "a") as file:
         file["block7a_bn/block7a_bn/gamma"] = np.ones(1152, "float32")
         file["head/head/kernel"] = np.ones(3, "float32")
-    with pytest.raises(DataError, match=r"no more\. Received: tensor 'head/kernel', for which"):
+    with pytest.raises(
+        DataError,
+        match=r"only tensors of .*Received: tensor 'head/kernel', which the network does not",
+    ):
         load_keras_applications(b0, path)
     for old, variable in zip(before, b0.weights, strict=True):
         np.testing.assert_array_equal(numpy_of(variable), old)

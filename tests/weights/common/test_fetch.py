@@ -109,7 +109,7 @@ def test_without_a_network_the_message_says_what_to_do(cache):
     with pytest.raises(DataError) as caught:
         fetch(address, name="efficientdet-d0.tar.gz", cache_dir=cache)
     message = str(caught.value)
-    assert message.startswith(f"The file must be within reach. Received: {address} (")
+    assert message.startswith(f"The file must be reachable. Received: {address} (")
     assert "Connection refused). Without" in message and message.count(address) == 1
     assert "give its path as the weights" in message and "set KERAS_DET_CHECKPOINTS" in message
     assert kept(cache) == []

@@ -127,7 +127,9 @@ def test_only_tensors_and_ordered_dicts_are_admitted(module, name, opcode, tmp_p
         named = b"\x80\x02}" + part("a") + f"c{module}\n{name}\n".encode() + b")Rs."
     else:
         named = b"\x80\x04}" + part("a") + part(module) + part(name) + b"\x93)Rs."
-    with pytest.raises(DataError, match=rf"Received: {module}\.{name}, which reading would"):
+    with pytest.raises(
+        DataError, match=rf"Received: {module}\.{name}, which would have to be executed"
+    ):
         read(tmp_path, zip_file(named))
 
 

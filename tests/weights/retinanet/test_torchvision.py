@@ -243,7 +243,11 @@ def test_a_missing_tensor_changes_nothing(model):
 @pytest.mark.parametrize(
     "name, shape, message",
     [
-        ("backbone.body.layer4.1.se.weight", (2,), r"'backbone\.body\.layer4\.1\.se.*has no place"),
+        (
+            "backbone.body.layer4.1.se.weight",
+            (2,),
+            r"'backbone\.body\.layer4\.1\.se.*does not have",
+        ),
         ("backbone.body.bn1.bias", (65,), r"must have shape \(64,\).*Received: \(65,\)"),
         (CLASS_BIAS, (818,), r"must have shape \(720,\).*Received: \(818,\)"),
         (BOX_BIAS, (), r"must have shape \(36,\).*Received: \(\)"),
