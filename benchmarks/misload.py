@@ -2,8 +2,8 @@
 
     python benchmarks/misload.py [PATH/TO/coco_tiny]
 
-Trains Lite0 from random weights on 80 images of COCO, which it overfits, and uses the result as
-an official checkpoint. Then it fine-tunes on the same images, from the checkpoint unchanged and with
+Trains Lite0 from random weights on 80 images of COCO, which it overfits, and uses the result as an
+official checkpoint. Then it fine-tunes on the same images, from the checkpoint unchanged and with
 two tensors of the same shape swapped. It reports the loss on all images before the first step and
 after ten steps, for three orders of the images. Finally, it reports the loss at the start for pairs
 drawn at random.

@@ -103,7 +103,9 @@ def test_a_source_that_lacks_a_tensor_changes_nothing(resnet18):
 
 def test_deeper_and_other_networks_are_refused(resnet18):
     for variant in ("resnet34", "resnet50"):
-        with pytest.raises(DataError, match=r"Received: tensor 'layer1\.\d.* which the network does"):
+        with pytest.raises(
+            DataError, match=r"Received: tensor 'layer1\.\d.* which the network does"
+        ):
             load_resnet(resnet18, blank(recipe.resnet_shapes(variant)))
     wrong = {**blank(recipe.resnet_shapes("resnet18")), "conv1.weight": np.zeros((64, 3, 3, 3))}
     with pytest.raises(DataError, match=r"must have shape \(7, 7, 3, 64\).*\(3, 3, 3, 64\)"):
