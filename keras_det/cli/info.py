@@ -58,7 +58,8 @@ def model_table() -> str:
         stacks = f"{hourglass.num_stacks} hourglass{'es' if hourglass.num_stacks > 1 else ''}"
         name, size = f"cornernet_{variant}", CornerNet.image_sizes[variant]
         lines.append(table_row(name, size, stacks, hourglass.channels[0], "none"))
-    return "\n".join(lines)
+    note = f"Parameters are all weights of the model, with {NUM_COCO_IDS} classes."
+    return "\n".join([*lines, note])
 
 
 def table_row(name: str, size: int, backbone: str, channels: int, neck: str) -> str:

@@ -30,16 +30,28 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
         uint8 array `(height, width, 3)`, RGB.
 
     Raises:
-        DataError: the file does not exist or does not decode.
+        DataError: the file does not exist, is a folder, or does not decode.
+        TypeError: `source` is neither a path nor bytes.
     """
     from PIL import Image
 
+    if not isinstance(source, bytes | str | os.PathLike):
+        raise TypeError(
+            "An image must be a uint8 array, a path, or the encoded bytes of an image. Received: "
+            f"{type(source).__name__}. Turn a PIL image into numpy.asarray(image.convert('RGB')), "
+            "and put several images into a list."
+        )
     name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "palette with transparency": harmless
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 return _to_rgb(image)
+    except IsADirectoryError:
+        raise DataError(
+            f"An image must be a file. Received: {name}, which is a folder. Give a list of the "
+            "files in it, or use `keras-det predict`."
+        ) from None
     except FileNotFoundError:
         raise DataError(
             f"An image must exist at the given path. Received: {name}. Correct the path, or give "

@@ -73,7 +73,20 @@ def load_model(path: str | os.PathLike) -> Detector:
     path = pathlib.Path(path)
     if not path.is_file() or path.suffix != ".keras":
         raise DataError(
-            f"A saved model must be an existing .keras file. Received: {path}. Give the file that "
-            "model.save or `keras-det train` wrote."
+            f"A saved model must be an existing .keras file. Received: {path}. {_advice(path)}"
         )
     return keras.saving.load_model(path)
+
+
+def _advice(path: pathlib.Path) -> str:
+    """What to give instead of a path that is not a `.keras` file."""
+    for name in ("best.keras", "last.keras"):
+        if (path / name).is_file():
+            return f"Give {path / name}."
+    if (path / "config.json").is_file():
+        return "Load a preset with keras_det.models.Detector.from_preset."
+    if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file():
+        return "Open an exported file with keras_det.load_exported."
+    near = os.listdir(path.parent) if path.parent.is_dir() and not path.exists() else []
+    advice = "Give the file that model.save or `keras-det train` wrote."
+    return f"{suggest(path.name, near)} {advice}".strip()

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_det.boxes import check_ground_truth
+from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import suggest
 from keras_det.types import Tensor
@@ -58,6 +59,11 @@ def check_data(name: str, x: Any, y: Any, sample_weight: Any, num_classes: int) 
     """
     if isinstance(x, Pipeline):
         return
+    if isinstance(x, Dataset):
+        raise ValueError(
+            f"A data set must be given as a pipeline, which makes batches of it. Received: {name} "
+            "as a Dataset. Give keras_det.data.Pipeline(dataset, model, batch_size=8)."
+        )
     if hasattr(x, "element_spec"):
         _check_spec(name, x.element_spec)
     elif isinstance(x, dict):

@@ -137,10 +137,10 @@ class CornerDetector(Detector):
         return self._detect(images, batch_size, {**settings, **chosen})
 
     def _detect_batch(
-        self, images: Sequence[Image], settings: Mapping[str, Any]
+        self, images: Sequence[Image], settings: Mapping[str, Any], size: int
     ) -> list[Detections]:
         if "original_size" not in settings:
-            return super()._detect_batch(images, settings)
+            return super()._detect_batch(images, settings, size)
         settings = {name: settings[name] for name in settings if name != "original_size"}
         return [self._detect_unresized(image, **settings) for image in images]
 

@@ -157,22 +157,26 @@ class DetectingModel(SavedDetector):
             images = list(images)
         single = not isinstance(images, (list, tuple))
         images = [images] if single else images
-        results = []
+        results: list[Detections] = []
         for start in range(0, len(images), batch_size):
-            results += self._detect_batch(images[start : start + batch_size], settings)
+            rows = images[start : start + batch_size]
+            # The last batch is filled up: for another batch size the model is compiled again.
+            size = batch_size if start else len(rows)
+            results += self._detect_batch(rows, settings, size)
         return results[0] if single else results
 
     def _detect_batch(
-        self, images: Sequence[Image], settings: Mapping[str, Any]
+        self, images: Sequence[Image], settings: Mapping[str, Any], size: int
     ) -> list[Detections]:
-        """The detections of images that go through the network together."""
+        """The detections of images that go through the network together, in a batch of `size`."""
         function = self.detect_function(**settings)
         pixels = [_rgb(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in pixels), strict=True
         )
-        found = function(np.stack(resized))
+        padding = [np.zeros_like(resized[0])] * (size - len(resized))
+        found = function(np.stack([*resized, *padding]))
         detections = {key: keras.ops.convert_to_numpy(value) for key, value in found.items()}
         return [
             self.to_original(i, detections, transform.inverse(), image.shape)

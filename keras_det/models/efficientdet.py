@@ -262,9 +262,10 @@ class EfficientDet(AnchorDetector):
 
 def _check_variant(variant: str) -> None:
     if variant not in VARIANTS:
+        near = suggest(str(variant).removeprefix("efficientdet_"), VARIANTS)
         raise ValueError(
             f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
-            f'{suggest(variant, VARIANTS)} "lite0" is the smallest, "d0" the first of the '
+            f'{near} "lite0" is the smallest, "d0" the first of the '
             "larger ones."
         )
 

@@ -172,7 +172,7 @@ class FittingModel(DetectingModel):
                 validation_data=validation_data,
                 # A stream has its own order; Keras warns if `shuffle` is True there.
                 shuffle=_can_shuffle(x) if shuffle is None else shuffle,
-                sample_weight=sample_weight,
+                sample_weight=_as_array(sample_weight),
                 initial_epoch=initial_epoch,
                 steps_per_epoch=steps_per_epoch,
                 validation_steps=validation_steps,
@@ -224,7 +224,7 @@ class FittingModel(DetectingModel):
                 y,
                 batch_size=batch_size,
                 verbose=verbose,
-                sample_weight=sample_weight,
+                sample_weight=_as_array(sample_weight),
                 steps=steps,
                 callbacks=callbacks,
                 return_dict=return_dict,
@@ -280,14 +280,14 @@ class FittingModel(DetectingModel):
     ) -> Any:
         """Keras' `train_on_batch`; `sample_weight` as in `fit`, `class_weight` must be None."""
         self._check_data("train_on_batch", x, y, sample_weight, class_weight, {})
-        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+        return super().train_on_batch(x, y, _as_array(sample_weight), return_dict=return_dict)
 
     def test_on_batch(
         self, x: Tensor, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Keras' `test_on_batch`; `sample_weight` as in `fit`."""
         self._check_data("test_on_batch", x, y, sample_weight, None, {})
-        return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
+        return super().test_on_batch(x, y, _as_array(sample_weight), return_dict=return_dict)
 
     def _check_data(
         self,
@@ -315,7 +315,16 @@ class FittingModel(DetectingModel):
         check_data("validation_data", x, y, weights, self.num_classes)
 
     def check_dataset(self, dataset: Dataset) -> None:
-        """Raises a ValueError unless a data set has the model's classes, in the same order."""
+        """Raises a ValueError unless a data set has the model's classes, in the same order.
+
+        Raises:
+            TypeError: `dataset` is not a `keras_det.data.Dataset`.
+        """
+        if not isinstance(dataset, Dataset):
+            raise TypeError(
+                "The data set must be a keras_det.data.Dataset. Received: "
+                f"{type(dataset).__name__}. Load it with keras_det.data.load(path, split=…)."
+            )
         if list(dataset.class_names) != self.class_names:
             raise ValueError(
                 "The data set must have the model's classes in the model's order. Received: data "
@@ -323,6 +332,12 @@ class FittingModel(DetectingModel):
                 "class_names=dataset.class_names, or load the data with "
                 "class_names=model.class_names."
             )
+
+
+def _as_array(sample_weight: Any) -> Any:
+    """Weights in a list as an array: Keras would take a list for several outputs."""
+    is_list = isinstance(sample_weight, list | tuple)
+    return np.asarray(sample_weight, "float32") if is_list else sample_weight
 
 
 @contextlib.contextmanager

@@ -43,6 +43,12 @@ from keras_det.weights.backbones.keras_applications import (
 from keras_det.weights.download import coco_retinanet, imagenet_resnet
 
 PRIOR_PROBABILITY = 0.01
+# The published anchors: arguments of the constructor that an `AnchorGenerator` replaces.
+ANCHORS: dict[str, Any] = {
+    "anchor_scale": 4.0,
+    "num_octaves": 3,
+    "aspect_ratios": (1.0, 2.0, 0.5),
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -82,10 +88,10 @@ class RetinaNet(AnchorDetector):
             to "P<min_level>" … "P<max_level>".
         neck_channels: channels of the pyramid and of the heads.
         min_level, max_level: finest and coarsest level; 2 for small objects.
-        anchor_scale: side of the smallest square anchor of a level in strides.
-        num_octaves: anchor sizes per level.
-        aspect_ratios: width / height of the anchors of a cell.
-        anchor_generator: `AnchorGenerator` for these levels, in place of the three arguments above.
+        anchor_scale: side of the smallest square anchor of a level in strides. Default: 4.
+        num_octaves: anchor sizes per level. Default: 3.
+        aspect_ratios: width / height of the anchors of a cell. Default: 1, 2, 0.5.
+        anchor_generator: `AnchorGenerator` for these levels, instead of the three arguments above.
         head_repeats: convolutions in a tower of a head.
         head_norm: normalisation in the towers: None as published, "batch" (per level) or "group".
         matcher: `AnchorTargets` or `ATSSTargets`. Default: thresholds 0.5 and 0.4.
@@ -115,9 +121,9 @@ class RetinaNet(AnchorDetector):
         neck_channels: int = 256,
         min_level: int = 3,
         max_level: int = 7,
-        anchor_scale: float = 4.0,
-        num_octaves: int = 3,
-        aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+        anchor_scale: float | None = None,
+        num_octaves: int | None = None,
+        aspect_ratios: Sequence[float] | None = None,
         anchor_generator: AnchorGenerator | None = None,
         head_repeats: int = 4,
         head_norm: str | None = None,
@@ -130,10 +136,11 @@ class RetinaNet(AnchorDetector):
     ) -> None:
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(image_size)
+        anchors = _anchor_arguments(anchor_generator, anchor_scale, num_octaves, aspect_ratios)
         with precision(dtype):
             network, trained_on = make_backbone(backbone)
             generator = anchor_generator or AnchorGenerator(
-                tuple(range(min_level, max_level + 1)), anchor_scale, num_octaves, aspect_ratios
+                tuple(range(min_level, max_level + 1)), **anchors
             )
             head = functools.partial(
                 _head, generator.num_anchors_per_cell, neck_channels, head_repeats, head_norm
@@ -156,11 +163,19 @@ class RetinaNet(AnchorDetector):
                 box_loss_weight=box_loss_weight,
                 name=name or f"retinanet_{network.name}",
             )
+        self._keep(**anchors)
         if backbone_weights is not None:
             self._report(load_resnet(self.backbone, backbone_weights))
         if weights is not None:
             self.start_from(weights)
         freeze_parts(self, freeze)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Self:
+        if config.get("anchor_generator") is not None:
+            # Version 0.1.0 also saved the arguments that the generator replaces.
+            config = {name: config[name] for name in config if name not in ANCHORS}
+        return super().from_config(config, custom_objects)
 
     def _load_public(self, weights: Any) -> LoadReport:
         if weights == "imagenet":
@@ -260,8 +275,7 @@ class RetinaNet(AnchorDetector):
         Raises:
             DataError: the checkpoint is missing, damaged, or of another network.
         """
-        names = ("anchor_scale", "num_octaves", "aspect_ratios")
-        anchors = {name: kwargs.pop(name) for name in names if name in kwargs}
+        anchors = {name: kwargs.pop(name) for name in ANCHORS if name in kwargs}
         found = model_garden_arguments(path, **anchors)
         model = cls._like(found, num_classes, class_names, kwargs)
         model._report(load_model_garden(model, path, aspect_ratios=found.aspect_ratios))
@@ -313,6 +327,21 @@ class RetinaNet(AnchorDetector):
                 ),
             }
             return cls(num_classes=num_classes, class_names=class_names, **parts, **kwargs)
+
+
+def _anchor_arguments(generator: AnchorGenerator | None, *given: Any) -> dict[str, Any]:
+    """The arguments of `ANCHORS`, with the published value for None; empty beside a generator."""
+    if generator is None:
+        pairs = zip(ANCHORS.items(), given, strict=True)
+        return {name: default if value is None else value for (name, default), value in pairs}
+    for name, value in zip(ANCHORS, given, strict=True):
+        if value is not None:
+            raise ValueError(
+                f"`{name}` must be left out beside `anchor_generator`, which has its own. "
+                f"Received: {name}={value!r} and an AnchorGenerator. Give it to the "
+                "AnchorGenerator, or leave out `anchor_generator`."
+            )
+    return {}
 
 
 def _head(

@@ -53,7 +53,7 @@ class EngineDetector(RunningDetector):
         *,
         score_threshold: float | None = None,
         **settings: Any,
-    ) -> dict | list[dict]:
+    ) -> Any:
         """Finds objects in images of any size.
 
         Args:

@@ -3,7 +3,7 @@
 import abc
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -35,9 +35,22 @@ class RunningDetector(abc.ABC):
     class_names: list[str]
     image_size: tuple[int, int]
 
+    @overload
+    def detect(
+        self, images: str | os.PathLike | bytes, *, score_threshold: float | None = None
+    ) -> dict[str, Any]: ...
+    @overload
+    def detect(
+        self,
+        images: list[Any] | tuple[Any, ...],
+        *,
+        score_threshold: float | None = None,
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    def detect(self, images: np.ndarray, *, score_threshold: float | None = None) -> Any: ...
     def detect(
         self, images: Image | Sequence[Image], *, score_threshold: float | None = None
-    ) -> dict | list[dict]:
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """Finds objects in images of any size.
 
         Args:

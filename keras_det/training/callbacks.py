@@ -72,11 +72,12 @@ class EvaluateAP(keras.callbacks.Callback):
         self.metrics: dict | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        # A wrong setting must fail here, not after the first epoch.
+        # A wrong setting or data set must fail here, not after the first epoch.
         accepted = getattr(self.model, "detect_settings", ALL_SETTINGS)
         check_names("EvaluateAP", self.settings, accepted)
         if self.settings:
             self.model.detect_function(**self.settings)
+        self.model.check_dataset(self.dataset)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         last = epoch + 1 == self.params.get("epochs")

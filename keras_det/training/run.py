@@ -140,7 +140,8 @@ def train(
     write_whole(out / "class_names.txt", "".join(f"{n}\n" for n in model.class_names).encode())
     say(
         f"{model.name} at {model.image_size[0]}x{model.image_size[1]}, {len(training_set)} images, "
-        f"{epochs} epochs of {pipeline.steps_per_epoch} steps. The first step compiles the model."
+        f"{_counted(epochs, 'epoch')} of {_counted(pipeline.steps_per_epoch, 'step')}. "
+        "The first step compiles the model."
     )
     started = time.monotonic()
     _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
@@ -254,7 +255,7 @@ def _fit(
     say: Say,
 ) -> None:
     if epochs_done >= epochs:
-        say(f"All {epochs} epochs are done already.")
+        say(f"The run is finished. It has trained {_counted(epochs, 'epoch')}.")
         return
     callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
     if validation_set is not None:
@@ -298,12 +299,17 @@ def _state(
         ) from None
     for name in FIXED:
         if name in before and before[name] != plain(settings[name]):
+            longer = " with these weights (--weights)" if name == "epochs" else ""
             raise DataError(
                 f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, but "
                 f"the run has {before[name]!r}. Give the same settings as before, or start a new "
-                "run in another folder."
+                f"run in another folder{longer}."
             )
     return newest_state(out / "checkpoints")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _best_so_far(out: pathlib.Path) -> float:

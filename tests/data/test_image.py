@@ -69,3 +69,12 @@ def test_wrong_input(tmp_path):
     (tmp_path / "y.jpg").write_bytes(b"abc")
     with pytest.raises(DataError, match="names no size must be readable. Received: .*y.jpg"):
         read_size(tmp_path / "y.jpg")
+
+
+def test_other_objects_and_folders_are_refused_with_advice(tmp_path):
+    with pytest.raises(TypeError, match=r"Received: Image\. Turn a PIL image into numpy.asarray"):
+        read_image(Image.new("RGB", (2, 2)))
+    with pytest.raises(TypeError, match="Received: generator.*into a list"):
+        read_image(path for path in tmp_path.iterdir())
+    with pytest.raises(DataError, match="must be a file. Received: .* is a folder"):
+        read_image(tmp_path)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from keras_det.data import Pipeline, draw_shapes_dataset, load
-from keras_det.models import build_model
+from keras_det.errors import DataError
+from keras_det.models import build_model, load_model
+from keras_det.training import EvaluateAP
 from tests.export.tiny import tiny
 
 RNG = np.random.default_rng(0)
@@ -387,3 +389,62 @@ def test_a_typo_is_named_by_the_method_that_was_called(model, name):
 def test_models_of_other_packages_get_a_start():
     with pytest.raises(ValueError, match="'yolov8n'.* Start with 'efficientdet_lite0'"):
         build_model("yolov8n")
+
+
+def test_data_sets_are_refused_before_work_with_advice(shapes, shapes_model, tmp_path):
+    train, _ = shapes
+    with pytest.raises(ValueError, match=r"given as a pipeline.*x as a Dataset.*Pipeline\("):
+        shapes_model.fit(train)
+    with pytest.raises(TypeError, match="keras_det.data.Dataset. Received: str. Load it with"):
+        shapes_model.check_dataset("my_images")
+    seen = Seen()
+    draw_shapes_dataset(tmp_path, num_train=2, num_val=1, image_size=64, seed=0)
+    other = load(tmp_path, split="val", class_names=[*reversed(train.class_names)])
+    callbacks = [seen, EvaluateAP(other)]
+    with pytest.raises(ValueError, match="the model's classes in the model's order"):
+        shapes_model.fit(Pipeline(train, shapes_model, 2), verbose=0, callbacks=callbacks)
+    assert not seen.train
+
+
+def test_weights_in_a_list_are_those_of_an_array(model):
+    weights = [2.0, 0.0, 1.0, 1.0, 1.0]
+    arguments = {"batch_size": 5, "verbose": 0, "return_dict": True}
+    found = model.evaluate(IMAGES, TARGETS, sample_weight=weights, **arguments)
+    expected = model.evaluate(IMAGES, TARGETS, sample_weight=np.float32(weights), **arguments)
+    assert found == expected != model.evaluate(IMAGES, TARGETS, **arguments)
+
+
+# Another batch size would compile the network again.
+def test_the_last_batch_of_detect_is_filled_up(monkeypatch):
+    model, sizes = tiny(image_size=(64, 64)), []
+    function = model.detect_function()
+
+    def noted(images):
+        sizes.append(len(images))
+        return function(images)
+
+    monkeypatch.setattr(type(model), "detect_function", lambda self, **settings: noted)
+    found = model.detect(list(IMAGES), batch_size=2)
+    assert sizes == [2, 2, 2]
+    monkeypatch.undo()
+    for each, image in zip(found, IMAGES, strict=True):
+        np.testing.assert_allclose(each["scores"], model.detect(image)["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, advice",
+    [
+        ("run", "Give .*best.keras"),
+        ("model.tflite", "Open an exported file with keras_det.load_exported"),
+        ("preset", "Load a preset with keras_det.models.Detector.from_preset"),
+        ("modle.keras", "Did you mean 'model.keras'"),
+    ],
+)
+def test_what_load_model_cannot_load_is_named(tmp_path, name, advice):
+    for folder, file in (("run", "best.keras"), ("preset", "config.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    for file in ("model.tflite", "model.keras"):
+        (tmp_path / file).touch()
+    with pytest.raises(DataError, match=rf"must be an existing .keras file.*{advice}"):
+        load_model(tmp_path / name)

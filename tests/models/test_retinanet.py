@@ -8,6 +8,7 @@ from keras_det import losses, necks
 from keras_det.backbones import feature_pyramid, resnet
 from keras_det.boxes import decode_deltas
 from keras_det.data import Pipeline, draw_shapes_dataset, load
+from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import EfficientDet, RetinaNet, build_model, load_model
 from keras_det.targets import AnchorTargets, ATSSTargets
 from keras_det.training import evaluate
@@ -111,6 +112,22 @@ def test_losses_equal_numpys(untrained):
     np.testing.assert_allclose(found["class_loss"], class_loss / positives, rtol=1e-4)
     np.testing.assert_allclose(found["box_loss"], box_loss / positives, rtol=1e-4)
     np.testing.assert_allclose(found["positives_per_image"], positives / 2)
+
+
+def test_an_anchor_generator_replaces_the_arguments_of_anchors():
+    generator = AnchorGenerator((3, 4, 5), 2.0, 1, (1.0,))
+    levels = {"min_level": 3, "max_level": 5, "num_classes": 1, "image_size": 64}
+    for given in ({"anchor_scale": 2.0}, {"num_octaves": 1}, {"aspect_ratios": (1.0,)}):
+        with pytest.raises(ValueError, match=f"`{next(iter(given))}` must be left out beside"):
+            RetinaNet("resnet18", anchor_generator=generator, **given, **levels)
+    model = RetinaNet("resnet18", anchor_generator=generator, neck_channels=8, **levels)
+    # Files of version 0.1.0 also hold the published values.
+    config = {**model.get_config(), "anchor_scale": 4.0, "num_octaves": 3}
+    again = RetinaNet.from_config({**config, "aspect_ratios": [1.0, 2.0, 0.5]})
+    np.testing.assert_array_equal(again.anchors, model.anchors)
+    plain = RetinaNet("resnet18", num_octaves=2, neck_channels=8, **levels).get_config()
+    assert [plain[name] for name in ("anchor_scale", "num_octaves")] == [4.0, 2]
+    assert list(plain["aspect_ratios"]) == [1.0, 2.0, 0.5]
 
 
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])

@@ -80,7 +80,7 @@ def test_settings_of_the_decoder_change_the_detections(model, networks, engine):
         assert found["num_detections"] == expected["num_detections"]
         np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
         assert found["scores"].tolist() != default["scores"].tolist(), settings
-    with pytest.raises(TypeError, match="takes no argument 'max_detection'"):
+    with pytest.raises(TypeError, match=r"detect\(\) takes no argument 'max_detection'"):
         made.detect(image, max_detection=1)
 
 
@@ -171,18 +171,6 @@ def test_a_batch_and_an_image_file(model, networks, tmp_path):
     assert [each["num_detections"] for each in found] == [
         each["num_detections"] for each in expected
     ]
-
-
-def test_settings_of_the_decoder_change_the_result(model, networks):
-    made = EngineDetector(model, "litert", networks["litert"])
-    (image,) = drawn_images(1, (90, 170), seed=9)
-    for settings in ({"method": "hard"}, {"max_detections": 3}, {"score_threshold": 0.2}):
-        found, expected = made.detect(image, **settings), model.detect(image, **settings)
-        assert len(found["scores"]) == len(expected["scores"]) > 0
-        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
-        assert not np.array_equal(found["scores"], made.detect(image)["scores"])
-    with pytest.raises(TypeError, match=r"detect\(\) takes no argument 'metod'.*'method'"):
-        made.detect(image, metod="hard")
 
 
 def test_mixed_precision_decodes_the_same(networks):
