@@ -51,7 +51,7 @@ def test_staging_leaves_the_final_file_alone(tmp_path):
     assert (tmp_path / "new" / "out.bin").read_bytes() == b"x"
     assert os.listdir(tmp_path / "new") == ["out.bin"]
     with (
-        pytest.raises(DataError, match="It must be new. Received: .*out.bin, which holds somethi"),
+        pytest.raises(DataError, match="It must be new. Received: .*out.bin, which exists alrea"),
         files.staging(tmp_path / "new" / "out.bin", "It must be new"),
     ):
         pass

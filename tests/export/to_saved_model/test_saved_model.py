@@ -255,7 +255,9 @@ def test_mixed_precision_is_exported_in_float32(tmp_path):
 
 def test_existing_artefact_is_not_overwritten(exported):
     model, path, _ = exported
-    with pytest.raises(DataError, match="must not exist yet.*Remove it, or choose another name"):
+    with pytest.raises(
+        DataError, match="must not exist yet.*Choose another name, or move the existing"
+    ):
         export.saved_model(model, path)
 
 
