@@ -8,6 +8,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from keras_det.data.image import as_image
+from keras_det.errors import DataError
 
 Image = np.ndarray | str | os.PathLike | bytes
 
@@ -16,6 +17,9 @@ class Runner(Protocol):
     """Runs a network with one input size: `LiteModel` or `OnnxModel`."""
 
     channels: int
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
 
@@ -113,7 +117,10 @@ def checked(image: Any) -> np.ndarray:
 
 
 def named(
-    detections: dict, class_names: Sequence[str], score_threshold: float | None = None
+    detections: dict,
+    class_names: Sequence[str],
+    score_threshold: float | None = None,
+    source: object = "a model",
 ) -> dict:
     """Converts the detections of one image to the result of `Detector.detect`.
 
@@ -121,10 +128,21 @@ def named(
         detections: `boxes` `(n, 4)`, `scores` `(n,)`, `labels` `(n,)`, without empty slots.
         class_names: of the model.
         score_threshold: only detections with a higher score are kept. Default: all.
+        source: what found them, for the message.
+
+    Raises:
+        DataError: a label has no class name.
     """
     scores = detections["scores"]
     keep = np.ones(len(scores), bool) if score_threshold is None else scores > score_threshold
     labels = detections["labels"][keep].astype("int32")
+    unknown = labels[(labels < 0) | (labels >= len(class_names))]
+    if unknown.size:
+        raise DataError(
+            f"Labels must lie in 0..{len(class_names) - 1}: there are {len(class_names)} class "
+            f"names. Received: label {unknown[0]} from {source}. Export the model again with "
+            "`keras-det export`, and keep its files together."
+        )
     return {
         "boxes": detections["boxes"][keep].astype("float32"),
         "scores": scores[keep].astype("float32"),

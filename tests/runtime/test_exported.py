@@ -1,5 +1,6 @@
 """`keras_det.load_exported`: exported files find what the Keras detector finds."""
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -208,6 +209,10 @@ def test_tflite_needs_its_certificate_whole(model, tmp_path):
         keras_det.load_exported(path)
     certificate.write_text(json.dumps(content))
     path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match="must have the SHA-256 that its certificate states"):
+        keras_det.load_exported(path)
+    content["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    certificate.write_text(json.dumps(content))
     with pytest.raises(DataError, match="must lie in one folder, both undamaged"):
         keras_det.load_exported(path)
 
@@ -216,7 +221,14 @@ def test_saved_models_of_someone_else_are_refused(model, tmp_path):
     export.saved_model(model, tmp_path / "served" / "1")
     with pytest.raises(DataError, match='must contain saved_model.pb.*"served/1", not "served"'):
         keras_det.load_exported(tmp_path / "served")
-    (tmp_path / "served" / "1" / "assets" / "labels.txt").unlink()
+    labels = tmp_path / "served" / "1" / "assets" / "labels.txt"
+    labels.write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match="must be UTF-8 text. Received: .*labels.txt"):
+        keras_det.load_exported(tmp_path / "served" / "1")
+    labels.write_bytes(b"")
+    with pytest.raises(DataError, match="at least one str. Received: .* in .*labels.txt"):
+        keras_det.load_exported(tmp_path / "served" / "1")
+    labels.unlink()
     with pytest.raises(DataError, match="and assets/labels.txt. Received: "):
         keras_det.load_exported(tmp_path / "served" / "1")
     shutil.rmtree(tmp_path / "served" / "1" / "variables")
