@@ -52,9 +52,8 @@ def test_detections_score_above_the_threshold(threshold, names):
 
 @pytest.mark.parametrize("threshold", ["a", True, [0.3], np.True_])
 def test_a_threshold_is_a_number(threshold):
-    with pytest.raises(
-        TypeError, match=r"`score_threshold` must be a number in 0\.\.1.*Received: "
-    ):
+    message = r"`score_threshold` must be a number in 0\.\.1.*Received: "
+    with pytest.raises(TypeError, match=message):
         Finder().detect([], score_threshold=threshold)
     assert Finder().detect([], score_threshold=np.float32(0.5)) == []
 
@@ -78,7 +77,6 @@ def test_help_shows_the_arguments_of_detect():
     assert list(parameters) == ["self", "images", "score_threshold"]
 
 
-# A batch of one too, and before any resizing.
 @pytest.mark.parametrize("shape", [(0, 6, 3), (4, 0, 3), (1, 0, 6, 3)])
 def test_an_image_without_pixels_is_refused(shape):
     message = re.escape(f"1 pixel wide. Received: an array of shape {shape[-3:]}. Leave")
