@@ -187,6 +187,15 @@ def resize_pixels(
     return (mixed + np.float32(0.5)).astype(np.uint8)
 
 
+def check_sides(image: np.ndarray) -> None:
+    """Raises ValueError for an image `(height, width, …)` with a side of 0."""
+    if 0 in image.shape[:2]:
+        raise ValueError(
+            "An image must be at least 1 pixel high and 1 pixel wide. Received: an array of shape "
+            f"{image.shape}. Leave this image out, or correct how it is read or cropped."
+        )
+
+
 def resize_image(
     image: np.ndarray, policy: Mapping[str, Any], fill: Sequence[float] | float = 0
 ) -> tuple[np.ndarray, Transform]:
@@ -201,7 +210,7 @@ def resize_image(
         `(uint8 image of the policy's size, Transform from original pixels to pixels of the input)`.
 
     Raises:
-        ValueError: the image or the policy is wrong.
+        ValueError: the image or the policy is wrong, or the image has a side of 0.
     """
     mode, size = check_policy(policy)
     image = np.asarray(image)
@@ -210,6 +219,7 @@ def resize_image(
             "`image` must be uint8 (height, width, 3), RGB. Received: "
             f"{image.dtype} {image.shape}. Read files with keras_det.data.read_image."
         )
+    check_sides(image)
     height, width = image.shape[:2]
     scaled_height, scaled_width = resized_size(height, width, size, mode)
     canvas = np.empty((*size, 3), np.uint8)

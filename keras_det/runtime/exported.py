@@ -11,6 +11,13 @@ import numpy as np
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError, suggest
 from keras_det.runtime.detections import in_original_pixels, trim
+from keras_det.runtime.facts import (
+    check_digest,
+    checked_mode,
+    checked_names,
+    checked_size,
+    checked_threshold,
+)
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import TAIL_SUFFIX, LiteModel, tail_of
 from keras_det.runtime.onnx_model import OnnxModel
@@ -79,20 +86,21 @@ class FileDetector(ExportedDetector):
         facts: `class_names`, `preprocessing` and `decoding`, as in a certificate.
 
     Raises:
-        KeyError, TypeError, ValueError: facts are missing or wrong.
+        DataError: a fact is wrong, or the network's input has another size.
+        AttributeError, KeyError, TypeError: facts are missing.
     """
 
     def __init__(self, path: pathlib.Path, engine: str, runner: Runner, facts: dict[str, Any]):
         preprocessing = facts["preprocessing"]
-        height, width = preprocessing["image_size"]
         super().__init__(
             path,
-            facts["class_names"],
-            (height, width),
-            facts["decoding"].get("score_threshold"),
+            checked_names(facts["class_names"], path),
+            checked_size(preprocessing["image_size"], runner.image_size, path),
+            checked_threshold(facts["decoding"].get("score_threshold"), path),
         )
         self.engine, self.runner = engine, runner
-        self.resize_policy = {"mode": preprocessing["resize_mode"], "size": self.image_size}
+        mode = checked_mode(preprocessing["resize_mode"], path)
+        self.resize_policy = {"mode": mode, "size": self.image_size}
         self.fill_color = tuple(preprocessing["fill_color"])
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
@@ -100,7 +108,7 @@ class FileDetector(ExportedDetector):
         pixels, transform = resize_image(shown, self.resize_policy, self.fill_color)
         found = trim(self.runner.run(pixels[None]))
         found = in_original_pixels(found, transform, image.shape)
-        return named(found, self.class_names, score_threshold)
+        return named(found, self.class_names, score_threshold, self.path)
 
 
 class FolderDetector(ExportedDetector):
@@ -121,7 +129,7 @@ class FolderDetector(ExportedDetector):
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
         found = trim(self.model.run("images", images=image[None]))
-        return named(found, self.class_names, score_threshold)
+        return named(found, self.class_names, score_threshold, self.path)
 
 
 def load_exported(path: str | os.PathLike) -> ExportedDetector:
@@ -139,7 +147,8 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
 
     Raises:
         DataError: there is no such file; it is damaged or returns raw outputs; a file that it
-            needs is missing; or the package that runs it is not installed.
+            needs is missing; a `.tflite` file is not the one that its certificate describes; what
+            the file says about itself is wrong; or the package that runs it is not installed.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -172,9 +181,12 @@ def _open_tflite(path: pathlib.Path) -> ExportedDetector:
     certificate = path.with_name(f"{path.name}.certificate.json")
     try:
         facts = json.loads(certificate.read_text(encoding="utf-8"))
-        files = [path]
-        if facts["settings"]["postprocess"] == "split":
+        files, settings = [path], facts["settings"]
+        check_digest(path, facts["sha256"], certificate.name)
+        if settings["postprocess"] == "split":
             files.append(_tail_beside(path))
+            if "tail_sha256" in settings:
+                check_digest(files[1], settings["tail_sha256"], certificate.name)
         runner = LiteModel(*files, interpreter=interpreter, threads=cores())
         detector = FileDetector(path, "litert", runner, facts)
     except DataError:
@@ -204,6 +216,8 @@ def _open_onnx(path: pathlib.Path) -> ExportedDetector:
     runner = OnnxModel(path, cores())
     try:
         detector = FileDetector(path, "onnx", runner, runner.properties())
+    except DataError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             "An .onnx file must have the properties class_names, preprocessing and decoding. "
@@ -225,18 +239,31 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
             "A SavedModel must have the signatures `images` and `raw`, and assets/labels.txt. "
             f"Received: {folder}. Give a SavedModel that `keras-det export` wrote."
         )
-    shape = model.signatures["raw"].structured_input_signature[1]["images"].shape
-    names = labels.read_text(encoding="utf-8").splitlines()
+    size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
     return FolderDetector(
-        folder, model, names, (int(shape[1]), int(shape[2])), _threshold_beside(folder)
+        folder,
+        model,
+        _names_in(labels),
+        checked_size(size, size, folder),
+        checked_threshold(_threshold_beside(folder), folder),
     )
 
 
-def _threshold_beside(folder: pathlib.Path) -> float | None:
+def _names_in(labels: pathlib.Path) -> list[str]:
+    try:
+        return checked_names(labels.read_text(encoding="utf-8").splitlines(), labels)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"The file of class names must be UTF-8 text. Received: {labels} ({error}). Export "
+            "the model again with `keras-det export`."
+        ) from error
+
+
+def _threshold_beside(folder: pathlib.Path) -> Any:
     """Returns the score threshold of the certificate; None without one, which is optional here."""
     try:
         text = folder.with_name(f"{folder.name}.certificate.json").read_text(encoding="utf-8")
-        return float(json.loads(text)["decoding"]["score_threshold"])
+        return json.loads(text)["decoding"]["score_threshold"]
     except (OSError, KeyError, TypeError, ValueError):
         return None
 

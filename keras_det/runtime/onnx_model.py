@@ -29,6 +29,19 @@ class OnnxModel:
         self.session = onnx_session(model, threads)
         self.names = [output.name for output in self.session.get_outputs()]
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input.
+
+        Raises:
+            ValueError: the file has no input `images` of four dimensions.
+        """
+        shapes = {given.name: given.shape for given in self.session.get_inputs()}
+        if len(shapes.get(INPUT, ())) != 4:
+            raise ValueError(f"its inputs are {shapes}, not `{INPUT}` of four dimensions")
+        _, height, width, _ = shapes[INPUT]
+        return height, width
+
     def outputs(self) -> dict[str, list[str]]:
         """Returns the names of the outputs. An ONNX file has one signature, without a name."""
         return {"main": sorted(self.names)}

@@ -1,13 +1,18 @@
 """The base class of detectors without a Keras network, with their method `detect`."""
 
 import abc
+import functools
+import inspect
+import numbers
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
 from keras_det.data.image import as_image
+from keras_det.data.resize import check_sides
+from keras_det.errors import DataError, suggest
 
 Image = np.ndarray | str | os.PathLike | bytes
 
@@ -17,9 +22,39 @@ class Runner(Protocol):
 
     channels: int
 
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]: ...
 
     def outputs(self) -> dict[str, list[str]]: ...
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def without_settings(function: Function) -> Function:
+    """Decorator for `detect` of an exported file: a setting of the decoder is a TypeError.
+
+    The signature stays as it is.
+    """
+    known = list(inspect.signature(function).parameters)[1:]
+
+    @functools.wraps(function)
+    def checked_call(*args: Any, **given: Any) -> Any:
+        for name, value in given.items():
+            if name not in known:
+                nearest = suggest(name, known)
+                advice = nearest or " Leave it out, or detect with the Keras model."
+                raise TypeError(
+                    f"{function.__name__}() got an unexpected keyword argument {name!r}: an "
+                    "exported file has its own decoder; only `score_threshold` can be given. "
+                    f"Received: {name}={value!r:.80}.{advice}"
+                )
+        return function(*args, **given)
+
+    decorated: Any = checked_call
+    return decorated
 
 
 class RunningDetector(abc.ABC):
@@ -48,6 +83,7 @@ class RunningDetector(abc.ABC):
     ) -> list[dict[str, Any]]: ...
     @overload
     def detect(self, images: np.ndarray, *, score_threshold: float | None = None) -> Any: ...
+    @without_settings
     def detect(
         self, images: Image | Sequence[Image], *, score_threshold: float | None = None
     ) -> dict[str, Any] | list[dict[str, Any]]:
@@ -66,14 +102,23 @@ class RunningDetector(abc.ABC):
 
         Raises:
             DataError: an image does not decode.
-            ValueError: an array is not a uint8 RGB image, or `score_threshold` is out of range.
+            TypeError: `score_threshold` is not a number, or another setting is given.
+            ValueError: an array is not a uint8 RGB image or has a side of 0, or `score_threshold`
+                is out of range.
         """
         self.check_threshold(score_threshold)
         return for_each(images, lambda image: self._detect(image, score_threshold))
 
     def check_threshold(self, score_threshold: float | None) -> None:
-        """Raises ValueError if a threshold is out of range. Subclasses may narrow the range."""
-        if score_threshold is not None and not 0 <= score_threshold <= 1:
+        """Raises TypeError or ValueError for a wrong threshold. Subclasses may narrow the range."""
+        if score_threshold is None:
+            return
+        if isinstance(score_threshold, bool) or not isinstance(score_threshold, numbers.Real):
+            raise TypeError(
+                "`score_threshold` must be a number in 0..1, or None. Received: "
+                f"{score_threshold!r:.80}. Give 0.3 for confident detections only."
+            )
+        if not 0 <= score_threshold <= 1:
             raise ValueError(
                 f"`score_threshold` must lie in 0..1. Received: {score_threshold!r}. With 0.3 only "
                 "confident detections remain, with 0.001 nearly all."
@@ -100,7 +145,7 @@ def checked(image: Any) -> np.ndarray:
 
     Raises:
         DataError: the image does not decode.
-        ValueError: an array has another shape or type.
+        ValueError: an array has another shape or type, or a side of 0.
     """
     pixels = as_image(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
@@ -109,11 +154,15 @@ def checked(image: Any) -> np.ndarray:
             f"{pixels.dtype} {pixels.shape}. Give the path of the image file, or read it with "
             "keras_det.data.read_image."
         )
+    check_sides(pixels)
     return pixels
 
 
 def named(
-    detections: dict, class_names: Sequence[str], score_threshold: float | None = None
+    detections: dict,
+    class_names: Sequence[str],
+    score_threshold: float | None = None,
+    source: object = "a model",
 ) -> dict:
     """Converts the detections of one image to the result of `Detector.detect`.
 
@@ -121,10 +170,21 @@ def named(
         detections: `boxes` `(n, 4)`, `scores` `(n,)`, `labels` `(n,)`, without empty slots.
         class_names: of the model.
         score_threshold: only detections with a higher score are kept. Default: all.
+        source: what found them, for the message.
+
+    Raises:
+        DataError: a label has no class name.
     """
     scores = detections["scores"]
     keep = np.ones(len(scores), bool) if score_threshold is None else scores > score_threshold
     labels = detections["labels"][keep].astype("int32")
+    unknown = labels[(labels < 0) | (labels >= len(class_names))]
+    if unknown.size:
+        raise DataError(
+            f"Labels must lie in 0..{len(class_names) - 1}: there are {len(class_names)} class "
+            f"names. Received: label {unknown[0]} from {source}. Export the model again with "
+            "`keras-det export`, and keep its files together."
+        )
     return {
         "boxes": detections["boxes"][keep].astype("float32"),
         "scores": scores[keep].astype("float32"),

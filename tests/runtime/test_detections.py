@@ -1,9 +1,13 @@
 """Arrays of detections, without any file."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 
-from keras_det.data.resize import letterbox
+from keras_det.data.resize import letterbox, resize_image
+from keras_det.names import RESIZE_MODES
 from keras_det.runtime.detections import in_original_pixels, trim
 from keras_det.runtime.libraries import cores
 from keras_det.runtime.pixels import fill_for
@@ -44,6 +48,48 @@ def test_detections_score_above_the_threshold(threshold, names):
     image = np.zeros((4, 6, 3), np.uint8)
     found = Finder().detect(image, score_threshold=threshold)
     assert found["class_names"] == names and found["boxes"].shape == (len(names), 4)
+
+
+@pytest.mark.parametrize("threshold", ["a", True, [0.3], np.True_])
+def test_a_threshold_is_a_number(threshold):
+    message = r"`score_threshold` must be a number in 0\.\.1.*Received: "
+    with pytest.raises(TypeError, match=message):
+        Finder().detect([], score_threshold=threshold)
+    assert Finder().detect([], score_threshold=np.float32(0.5)) == []
+
+
+@pytest.mark.parametrize(
+    "setting, hint",
+    [
+        ({"method": "hard"}, "Received: method='hard'. Leave it out"),
+        ({"batch_size": 4}, "Received: batch_size=4. Leave it out"),
+        ({"score_treshold": 0.3}, "Received: score_treshold=0.3. Did you mean 'score_threshold'?"),
+    ],
+)
+def test_a_file_takes_no_settings_of_the_decoder(setting, hint):
+    message = "an exported file has its own decoder; only `score_threshold` can be given. "
+    with pytest.raises(TypeError, match=re.escape(message + hint)):
+        Finder().detect([], **setting)
+
+
+def test_help_shows_the_arguments_of_detect():
+    parameters = inspect.signature(RunningDetector.detect).parameters
+    assert list(parameters) == ["self", "images", "score_threshold"]
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 3), (4, 0, 3), (1, 0, 6, 3)])
+def test_an_image_without_pixels_is_refused(shape):
+    message = re.escape(f"1 pixel wide. Received: an array of shape {shape[-3:]}. Leave")
+    with pytest.raises(ValueError, match=message):
+        Finder().detect(np.zeros(shape, np.uint8))
+
+
+# What a Keras detector and the engines resize with.
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("shape", [(0, 6, 3), (4, 0, 3)])
+def test_an_image_without_pixels_is_not_resized(mode, shape):
+    with pytest.raises(ValueError, match="at least 1 pixel high and 1 pixel wide"):
+        resize_image(np.zeros(shape, np.uint8), {"mode": mode, "size": (8, 8)})
 
 
 # 100 x 200 into 50 x 50: a quarter of the size; x 20 -> 80, y 70 -> clipped to the height, 100.

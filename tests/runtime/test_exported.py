@@ -1,5 +1,6 @@
 """`keras_det.load_exported`: exported files find what the Keras detector finds."""
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -102,13 +103,20 @@ def test_takes_what_detect_takes(exported, stretched, tmp_path):
     assert detector.detect([]) == []
 
 
-def test_wrong_images_and_thresholds_are_refused(exported):
+def test_wrong_images_and_thresholds_are_refused(exported, stretched):
     detector = keras_det.load_exported(exported[0])
     image = np.zeros((20, 30, 3), np.uint8)
     with pytest.raises(ValueError, match=r"must be uint8.*Received: float32 \(20, 30, 3\)"):
         detector.detect(image.astype("float32"))
     with pytest.raises(ValueError, match=r"must be uint8.*Received: uint8 \(20, 30\)"):
         detector.detect(image[..., 0])
+    for each in (detector, stretched):
+        with pytest.raises(ValueError, match=r"at least 1 pixel high.*shape \(0, 30, 3\)"):
+            each.detect(image[:0])
+    with pytest.raises(TypeError, match="has its own decoder.*Received: method='hard'"):
+        detector.detect(image, method="hard")
+    with pytest.raises(TypeError, match="must be a number in 0..1, or None. Received: 'a'"):
+        detector.detect(image, score_threshold="a")
     with pytest.raises(DataError, match="does not decode"):
         detector.detect(b"no image")
     with pytest.raises(ValueError, match="must lie in 0..1. Received: 30"):
@@ -208,6 +216,10 @@ def test_tflite_needs_its_certificate_whole(model, tmp_path):
         keras_det.load_exported(path)
     certificate.write_text(json.dumps(content))
     path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match="must have the SHA-256 that its certificate states"):
+        keras_det.load_exported(path)
+    content["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    certificate.write_text(json.dumps(content))
     with pytest.raises(DataError, match="must be in the same folder, both undamaged"):
         keras_det.load_exported(path)
 
@@ -216,7 +228,23 @@ def test_saved_models_of_someone_else_are_refused(model, tmp_path):
     export.saved_model(model, tmp_path / "served" / "1")
     with pytest.raises(DataError, match='must contain saved_model.pb.*"served/1", not "served"'):
         keras_det.load_exported(tmp_path / "served")
-    (tmp_path / "served" / "1" / "assets" / "labels.txt").unlink()
+    certificate = tmp_path / "served" / "1.certificate.json"
+    content = json.loads(certificate.read_text())
+    threshold = content["decoding"]["score_threshold"]
+    content["decoding"]["score_threshold"] = "a"
+    certificate.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="must be a number in 0..1, or null. Received: 'a' in "):
+        keras_det.load_exported(tmp_path / "served" / "1")
+    content["decoding"]["score_threshold"] = threshold
+    certificate.write_text(json.dumps(content))
+    labels = tmp_path / "served" / "1" / "assets" / "labels.txt"
+    labels.write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match="must be UTF-8 text. Received: .*labels.txt"):
+        keras_det.load_exported(tmp_path / "served" / "1")
+    labels.write_bytes(b"")
+    with pytest.raises(DataError, match="at least one str. Received: .* in .*labels.txt"):
+        keras_det.load_exported(tmp_path / "served" / "1")
+    labels.unlink()
     with pytest.raises(DataError, match="and assets/labels.txt. Received: "):
         keras_det.load_exported(tmp_path / "served" / "1")
     shutil.rmtree(tmp_path / "served" / "1" / "variables")
