@@ -20,6 +20,7 @@ from keras_det.losses.corner import CornerFocalLoss, offset_loss, pull_push
 from keras_det.models.corner_detector import CornerDetector
 from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
+    check_bools,
     check_class_names,
     check_image_size,
     make_normalization,
@@ -111,6 +112,7 @@ class CornerNet(CornerDetector):
         dtype: str | None = None,
         name: str | None = None,
     ) -> None:
+        check_bools(corner_pooling=corner_pooling, remat=remat)
         row = find_hourglass(variant)
         class_names = check_class_names(num_classes, class_names)
         named = variant if isinstance(variant, str) else "hourglass"

@@ -62,6 +62,16 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
     return names
 
 
+def check_bools(**values: Any) -> None:
+    """Raises a TypeError for a value that is not True or False; the names are the arguments'."""
+    for name, value in values.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(
+                f"`{name}` must be True or False. Received: {name}={value!r}. Leave it out for the "
+                "default."
+            )
+
+
 @contextlib.contextmanager
 def precision(dtype: str | None) -> Iterator[keras.DTypePolicy]:
     """Inside the context, new layers get this dtype policy; None keeps the current one.
