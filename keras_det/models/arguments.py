@@ -148,26 +148,26 @@ def _plain(name: str, value: Any) -> Any:
         return {key: _plain(name, each) for key, each in value.items()}
     if isinstance(value, np.generic):
         return _plain(name, value.item())
-    known = isinstance(value, np.ndarray) or hasattr(value, "get_config") or _is_function(value)
-    if known and not isinstance(value, type):
-        try:
+    known = isinstance(value, np.ndarray) or hasattr(value, "get_config")
+    try:
+        if known and not isinstance(value, type):
             return keras.saving.serialize_keras_object(value)
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise TypeError(_cannot_be_saved(name, value)) from error
-    raise TypeError(_cannot_be_saved(name, value))
+        if inspect.isfunction(value) and value.__name__ != "<lambda>":
+            config = keras.saving.serialize_keras_object(value)
+            keras.saving.deserialize_keras_object(config)  # Is it found again by its name?
+            return config
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise _cannot_be_saved(name, value) from error
+    raise _cannot_be_saved(name, value)
 
 
-def _is_function(value: Any) -> bool:
-    """Whether it is a function that Keras finds again by its name."""
-    return inspect.isfunction(value) and value.__name__ != "<lambda>"
-
-
-def _cannot_be_saved(name: str, value: Any) -> str:
-    return (
+def _cannot_be_saved(name: str, value: Any) -> TypeError:
+    return TypeError(
         f"`{name}` must be a value that a model file can hold: a number, text, None, an object "
-        "with `get_config`, or a list, tuple or dict of these whose keys are text. Received: "
-        f"{value!r}. Give the class `get_config`, or name an argument that only fills the model "
-        "with weights in `NOT_SAVED`."
+        "with `get_config`, a function registered with keras.saving.register_keras_serializable, "
+        "or a list, tuple or dict of these whose keys are text. Received: "
+        f"{value!r}. Give such a value; if the argument only fills the model with weights, name it "
+        "in `NOT_SAVED` of the model's class."
     )
 
 

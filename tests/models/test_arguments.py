@@ -154,8 +154,23 @@ def test_objects_inside_lists_and_dicts_come_back_as_objects(tmp_path):
         np.testing.assert_array_equal(found["c"], [0, 1, 2])
 
 
+@keras.saving.register_keras_serializable(package="keras_det_tests")
+def registered(x):
+    return x
+
+
+def unregistered(x):
+    return x
+
+
+def test_a_registered_function_comes_back():
+    model = Nested([registered], num_classes=2)
+    assert model.with_changes().__dict__["given"][0] == [registered]
+
+
 @pytest.mark.parametrize(
-    "value", [object(), [object()], {"a": {1, 2}}, {1: "ant"}, lambda x: x, Normalization, b"x"]
+    "value",
+    [object(), [object()], {"a": {1, 2}}, {1: "ant"}, lambda x: x, unregistered, Normalization],
 )
 def test_a_value_that_cannot_be_saved_is_refused_when_it_is_given(value):
     with pytest.raises(TypeError, match="`part` must be a value that a model file.*Received: "):

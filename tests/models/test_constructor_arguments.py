@@ -5,6 +5,7 @@ import pytest
 
 from keras_det.backbones import Hourglass
 from keras_det.models import CornerNet, EfficientDet, RetinaNet
+from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.parts import check_class_names, check_image_size
 from keras_det.targets import ATSSTargets
 
@@ -20,6 +21,15 @@ def retinanet(**arguments):
 def cornernet(**arguments):
     small = Hourglass(1, (4, 4), (1, 1), 4)
     return CornerNet(small, **{"num_classes": 2, "image_size": 47, **arguments})
+
+
+def anchor_detector(**arguments):
+    """The base class of the first two, without any part: the checks come before the network."""
+    parts = ("normalization", "backbone", "neck", "class_head", "box_head", "anchor_generator")
+    parts += ("resize_mode", "class_loss", "box_loss", "box_loss_weight")
+    del arguments["num_classes"]
+    given = {"image_size": (32, 32), "class_names": ["ant"], **dict.fromkeys(parts), **arguments}
+    return AnchorDetector(**given)
 
 
 MODELS = (efficientdet, retinanet, cornernet)
@@ -48,15 +58,20 @@ RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
             TypeError,
             r"method `assign`. Received: matcher='atss'. Give keras_det.targets.ATSSTargets\(\)",
             {"matcher": "atss"},
-            MODELS[:2],
+            (anchor_detector,),
         ),
-        (TypeError, "`assign`. Received: matcher=0", {"matcher": 0}, MODELS[:2]),
-        (TypeError, "`assign`. Received: matcher=<class", {"matcher": ATSSTargets}, MODELS[:2]),
+        (TypeError, "`assign`. Received: matcher=0", {"matcher": 0}, MODELS[1:2]),
+        (
+            TypeError,
+            "`assign`. Received: matcher=<class",
+            {"matcher": ATSSTargets},
+            (anchor_detector,),
+        ),
         (TypeError, "`assign`. Received: targets=3", {"targets": 3}, MODELS[2:]),
         *(
             (ValueError, f"`{name}` {WEIGHT}{name}={value!r}", {name: value}, models)
             for name, models in {
-                "box_loss_weight": MODELS[:2],
+                "box_loss_weight": (anchor_detector,),
                 "pull_weight": MODELS[2:],
                 "push_weight": MODELS[2:],
                 "offset_weight": MODELS[2:],
