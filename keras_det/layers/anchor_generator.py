@@ -1,5 +1,7 @@
 """Anchors: the fixed reference boxes that an anchor head classifies and refines."""
 
+import math
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -17,6 +19,17 @@ def _height_and_width(image_size: ImageSize) -> Size:
             f"{image_size!r}. Give the size of the network's input in pixels."
         )
     return int(pair[0]), int(pair[1])
+
+
+def _as_tuple(values: Any) -> Any:
+    """A collection as a tuple; anything else unchanged, for the check to refuse."""
+    return tuple(values) if isinstance(values, Iterable) else values
+
+
+def _is_positive(value: object) -> bool:
+    """Whether it is a finite number above 0; a bool is none."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]
 
 
 ANCHOR_SCALE, NUM_OCTAVES = 4.0, 3  # of the original EfficientDet
@@ -74,33 +87,38 @@ class AnchorGenerator(keras.layers.Layer):
     ) -> None:
         # Only the shape of the images is read, so do not cast them to half precision.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
-        self.levels = tuple(levels)
+        self.levels: tuple[int, ...] = _as_tuple(levels)
         if sizes is None:
             anchor_scale = ANCHOR_SCALE if anchor_scale is None else anchor_scale
             num_octaves = NUM_OCTAVES if num_octaves is None else num_octaves
         # None where `sizes` are given.
         self.anchor_scale: Any = anchor_scale
         self.num_octaves: Any = num_octaves
-        self.aspect_ratios = tuple(aspect_ratios)
+        self.aspect_ratios: tuple[float, ...] = _as_tuple(aspect_ratios)
         self.sizes = None if sizes is None else tuple(tuple(sides) for sides in sizes)
         self.offset = offset
         self.integer = integer
         self._check()
 
     def _check(self) -> None:
-        if not self.levels or list(self.levels) != sorted(set(self.levels)):
+        is_tuple = isinstance(self.levels, tuple) and len(self.levels) > 0
+        whole = is_tuple and all(isinstance(level, numbers.Integral) for level in self.levels)
+        if not whole or list(self.levels) != sorted(set(self.levels)):
             raise ValueError(
                 "`levels` must be ascending pyramid levels, finest first. Received: "
                 f"levels={self.levels!r}. Give each level once, such as (3, 4, 5, 6, 7)."
             )
         scale, octaves = self.anchor_scale, self.num_octaves
-        if (scale is not None and scale <= 0) or (octaves is not None and octaves < 1):
+        whole = _is_positive(octaves) and isinstance(octaves, numbers.Integral)
+        if not (scale is None or _is_positive(scale)) or not (octaves is None or whole):
             raise ValueError(
-                "`anchor_scale` must be positive and `num_octaves` at least 1. Received: "
+                "`anchor_scale` must be positive and `num_octaves` at least 1, a whole number. "
+                "Received: "
                 f"anchor_scale={self.anchor_scale!r}, num_octaves={self.num_octaves!r}. The "
                 "original EfficientDet uses 4.0 and 3."
             )
-        if not self.aspect_ratios or min(self.aspect_ratios) <= 0:
+        ratios = self.aspect_ratios if isinstance(self.aspect_ratios, tuple) else ()
+        if not ratios or not all(map(_is_positive, ratios)):
             raise ValueError(
                 "`aspect_ratios` must hold one or more positive numbers, width / height. Received: "
                 f"aspect_ratios={self.aspect_ratios!r}. The default is (1.0, 2.0, 0.5)."

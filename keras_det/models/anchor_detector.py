@@ -15,6 +15,7 @@ from keras_det.layers.replicas import sum_over_replicas
 from keras_det.losses.box_regression import make_box_loss
 from keras_det.losses.contract import check_class_loss
 from keras_det.models.detector import Detector
+from keras_det.models.parts import check_assigns, check_loss_weights
 from keras_det.targets import AnchorTargets, ATSSTargets
 from keras_det.types import Size, Tensor
 
@@ -64,6 +65,8 @@ class AnchorDetector(Detector):
         extra_positives: float = 0.0,
         name: str | None = None,
     ) -> None:
+        check_assigns("matcher", matcher, "keras_det.targets.ATSSTargets()")
+        check_loss_weights(box_loss_weight=box_loss_weight)
         images = keras.Input((*image_size, 3), name="images")
         features = backbone(normalization(images))
         finest = anchor_generator.levels[0]
@@ -79,7 +82,7 @@ class AnchorDetector(Detector):
         self.anchors = anchor_generator.anchors(image_size, sizes)
         cells = [height * width for height, width in sizes]
         self.level_sizes = tuple(n * anchor_generator.num_anchors_per_cell for n in cells)
-        self.matcher = matcher or AnchorTargets()
+        self.matcher = AnchorTargets() if matcher is None else matcher
         self.class_loss = check_class_loss(class_loss, self.num_classes)
         self.box_loss = make_box_loss(box_loss)
         self.box_loss_weight = box_loss_weight

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 Kind = inspect.Parameter
 NAMED = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
@@ -127,26 +128,68 @@ def _flat(bound: inspect.BoundArguments, signature: inspect.Signature) -> dict[s
 
 
 def serialized(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments as plain values: objects become configs, tuples become lists."""
-    return {name: _plain(value) for name, value in arguments.items()}
+    """Constructor arguments as plain values: objects become configs, tuples become lists.
+
+    Lists, tuples and dicts may hold objects too, at any depth.
+
+    Raises:
+        TypeError: a value cannot be saved.
+    """
+    return {name: _plain(name, value) for name, value in arguments.items()}
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "get_config"):
-        return keras.saving.serialize_keras_object(value)
+def _plain(name: str, value: Any) -> Any:
+    """A value as what a JSON file can hold; `name` is the argument that it belongs to."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return value
+        return [_plain(name, each) for each in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(name, each) for key, each in value.items()}
+    if isinstance(value, np.generic):
+        return _plain(name, value.item())
+    known = isinstance(value, np.ndarray) or hasattr(value, "get_config")
+    try:
+        if known and not isinstance(value, type):
+            return keras.saving.serialize_keras_object(value)
+        if inspect.isfunction(value) and value.__name__ != "<lambda>":
+            config = keras.saving.serialize_keras_object(value)
+            keras.saving.deserialize_keras_object(config)  # Is it found again by its name?
+            return config
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise _cannot_be_saved(name, value) from error
+    raise _cannot_be_saved(name, value)
+
+
+def _cannot_be_saved(name: str, value: Any) -> TypeError:
+    return TypeError(
+        f"`{name}` must be a value that a model file can hold: a number, text, None, an object "
+        "with `get_config`, a function registered with keras.saving.register_keras_serializable, "
+        "or a list, tuple or dict of these whose keys are text. Received: "
+        f"{value!r}. Give such a value; if the argument only fills the model with weights, name it "
+        "in `NOT_SAVED` of the model's class."
+    )
 
 
 def deserialized(config: dict[str, Any], custom_objects: dict | None = None) -> dict[str, Any]:
     """The inverse of `serialized`: it creates new parts, with new weights."""
-    return {
-        name: keras.saving.deserialize_keras_object(value, custom_objects)
-        if isinstance(value, dict) and "class_name" in value
-        else value
-        for name, value in config.items()
-    }
+    return {name: _restored(value, custom_objects) for name, value in config.items()}
+
+
+def _restored(value: Any, custom_objects: dict | None) -> Any:
+    if isinstance(value, list):
+        return [_restored(each, custom_objects) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if _is_object(value):
+        return keras.saving.deserialize_keras_object(value, custom_objects)
+    return {key: _restored(each, custom_objects) for key, each in value.items()}
+
+
+def _is_object(value: dict[str, Any]) -> bool:
+    """Whether a dict is what Keras writes for an object or an array, not a dict of the user."""
+    is_array = value.keys() == {"class_name", "config"} and value["class_name"] == "__numpy__"
+    return is_array or {"module", "class_name", "config"} <= value.keys()
 
 
 def with_policy(config: Any, old: str, new: str) -> Any:

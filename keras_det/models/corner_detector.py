@@ -6,13 +6,13 @@ from typing import Any, Unpack, overload
 import numpy as np
 from keras import ops
 
-from keras_det.data.image import as_image
 from keras_det.decode import CornerDecoder, TFCornerDecoder, inference_decoder, takes_settings
 from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
 from keras_det.layers.center_padding import padded_size
 from keras_det.models.compiled import compiled
-from keras_det.models.detecting import Detections, Image, ImageFile, Images
+from keras_det.models.detecting import Detections, Image, ImageFile, Images, rgb
 from keras_det.models.detector import Detector
+from keras_det.models.parts import check_bools
 from keras_det.types import Size, Tensor
 
 DETECT_SETTINGS = {**CORNER_SETTINGS, "flip": False}
@@ -76,6 +76,7 @@ class CornerDetector(Detector):
 
     detect_function = takes_settings(DETECT_SETTINGS)(Detector.detect_function)
     predict = takes_settings(CORNER_SETTINGS)(Detector.predict)
+    predict_on_batch = takes_settings(CORNER_SETTINGS)(Detector.predict_on_batch)
 
     # Each detector has the settings of its own decoder: this one has no `candidates`.
     @overload  # type: ignore[override]
@@ -131,7 +132,12 @@ class CornerDetector(Detector):
 
         Returns:
             As for the other detectors: a dict, or a list of dicts, in pixels of the original image.
+
+        Raises:
+            TypeError: a setting does not exist or has the wrong type.
+            ValueError: a setting is out of its range, or an array is not an RGB image in uint8.
         """
+        check_bools(flip=flip, original_size=original_size)
         chosen = {"flip": flip, "original_size": original_size}
         chosen = {name: True for name, value in chosen.items() if value}
         return self._detect(images, batch_size, {**settings, **chosen})
@@ -146,7 +152,7 @@ class CornerDetector(Detector):
 
     def _detect_unresized(self, image: Image, flip: bool = False, **settings: Any) -> Detections:
         """The detections of one image that is padded but not resized."""
-        pixels = as_image(image)
+        pixels = rgb(image)
         size = (pixels.shape[0], pixels.shape[1])
         views = np.stack([pixels, pixels[:, ::-1]] if flip else [pixels])
         if self._padded_network is None:
@@ -161,6 +167,7 @@ class CornerDetector(Detector):
     def _compiled_detection(
         self, flip: bool = False, **settings: Any
     ) -> Callable[[Tensor], dict[str, Tensor]]:
+        check_bools(flip=flip)
         if not flip:
             return super()._compiled_detection(**settings)
         decoder = self.decoder(**settings)

@@ -20,8 +20,11 @@ from keras_det.losses.corner import CornerFocalLoss, offset_loss, pull_push
 from keras_det.models.corner_detector import CornerDetector
 from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
+    check_assigns,
+    check_bools,
     check_class_names,
     check_image_size,
+    check_loss_weights,
     make_normalization,
     precision,
 )
@@ -111,10 +114,17 @@ class CornerNet(CornerDetector):
         dtype: str | None = None,
         name: str | None = None,
     ) -> None:
+        check_loss_weights(
+            pull_weight=pull_weight, push_weight=push_weight, offset_weight=offset_weight
+        )
+        check_assigns("targets", targets, "keras_det.targets.CornerTargets()")
+        check_bools(corner_pooling=corner_pooling, remat=remat)
         row = find_hourglass(variant)
         class_names = check_class_names(num_classes, class_names)
         named = variant if isinstance(variant, str) else "hourglass"
-        image_size = check_image_size(image_size or IMAGE_SIZES.get(named, 511))
+        image_size = check_image_size(
+            IMAGE_SIZES.get(named, 511) if image_size is None else image_size
+        )
         _check_padding(image_size, row.divisor)
         with precision(dtype):
             padding = CenterPadding(row.divisor, name="padding")
@@ -135,7 +145,7 @@ class CornerNet(CornerDetector):
         self.variant = variant
         self.padding, self.normalization = padding, normalization_layer
         self.backbone, self.heads = backbone, heads
-        self.targets = targets or CornerTargets()
+        self.targets = CornerTargets() if targets is None else targets
         self.class_loss = check_class_loss(
             class_loss or CornerFocalLoss(), self.num_classes, "corners"
         )

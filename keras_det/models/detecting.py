@@ -105,6 +105,21 @@ class DetectingModel(SavedDetector):
             self._predicting = (key, self.decoder(**settings))
             self.predict_function = None
 
+    @takes_settings(ANCHOR_SETTINGS, "decoder_settings")
+    def predict_on_batch(self, x: Tensor, **settings: Unpack[DecoderSettings]) -> dict[str, Any]:
+        """Keras' `predict_on_batch`: the detections of one batch, with settings of its own.
+
+        Args:
+            x: images of the network's size, `(batch, height, width, 3)`.
+            **settings: settings of the decoder, as in `decode`. Those of earlier calls do not
+                count.
+
+        Returns:
+            dict of NumPy arrays, with the keys and shapes that `decode` returns.
+        """
+        self._predict_with(settings)
+        return super().predict_on_batch(x)
+
     @overload
     def detect(
         self, images: ImageFile, batch_size: int = 8, **settings: Unpack[DecoderSettings]
@@ -170,7 +185,7 @@ class DetectingModel(SavedDetector):
     ) -> list[Detections]:
         """The detections of images that go through the network together, in a batch of `size`."""
         function = self.detect_function(**settings)
-        pixels = [_rgb(image) for image in images]
+        pixels = [rgb(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in pixels), strict=True
@@ -238,13 +253,19 @@ class DetectingModel(SavedDetector):
         }
 
 
-def _rgb(image: Image) -> np.ndarray:
-    """The pixels of an image; ValueError for an array of another shape."""
+def rgb(image: Image) -> np.ndarray:
+    """The pixels of an image; ValueError for an array of another shape or dtype."""
     pixels = as_image(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3:
         raise ValueError(
             "An image as an array must have the shape (height, width, 3), RGB; a batch (images, "
             f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three "
             "channels; drop an alpha channel."
+        )
+    if pixels.dtype != np.uint8:
+        raise ValueError(
+            "An image as an array must be uint8, with values in 0..255. Received: "
+            f'{pixels.dtype} {pixels.shape}. Convert it with `astype("uint8")`; multiply values '
+            "in 0..1 by 255 first."
         )
     return pixels

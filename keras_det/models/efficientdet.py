@@ -17,6 +17,8 @@ from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
     check_class_names,
     check_image_size,
+    check_levels,
+    is_number,
     make_normalization,
     precision,
 )
@@ -146,9 +148,11 @@ class EfficientDet(AnchorDetector):
         _check_variant(variant)
         row = VARIANTS[variant]
         class_names = check_class_names(num_classes, class_names)
-        image_size = check_image_size(image_size or row.image_size)
+        image_size = check_image_size(row.image_size if image_size is None else image_size)
         max_level = row.max_level if max_level is None else max_level
-        anchor_scale = row.anchor_scale if anchor_scale is None else float(anchor_scale)
+        check_levels(min_level, max_level)
+        _check_drop_connect_rate(drop_connect_rate)
+        anchor_scale = row.anchor_scale if anchor_scale is None else anchor_scale
         if box_loss_weight is None:
             box_loss_weight = BOX_LOSS_WEIGHT if box_loss == "huber" else 1.0
         with precision(dtype):
@@ -170,7 +174,11 @@ class EfficientDet(AnchorDetector):
                 **_parts(row, len(class_names), image_size, generator, drop_connect_rate),
             )
         self.variant = variant
-        self._keep(max_level=max_level, anchor_scale=anchor_scale, box_loss_weight=box_loss_weight)
+        self._keep(
+            max_level=max_level,
+            anchor_scale=float(anchor_scale),
+            box_loss_weight=box_loss_weight,
+        )
         if weights is not None:
             self.start_from(weights)
         freeze_parts(self, freeze)
@@ -267,6 +275,14 @@ def _check_variant(variant: str) -> None:
             f"`variant` must be one of {list(VARIANTS)}. Received: {variant!r}."
             f'{near} "lite0" is the smallest, "d0" the first of the '
             "larger ones."
+        )
+
+
+def _check_drop_connect_rate(rate: float | None) -> None:
+    if rate is not None and not (is_number(rate) and 0 <= rate < 1):
+        raise ValueError(
+            "`drop_connect_rate` must be a number in [0, 1), or None. Received: "
+            f"drop_connect_rate={rate!r}. Leave it out for the published rate; 0 switches it off."
         )
 
 

@@ -1,7 +1,9 @@
 """Checks and builds the constructor arguments of the detectors."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,8 +35,9 @@ NORMALIZATIONS: dict[str, tuple[Sequence[float], Sequence[float], str]] = {
 def check_image_size(image_size: ImageSize) -> Size:
     """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
     given: Any = image_size
-    size = (given, given) if np.isscalar(given) else tuple(given)
-    if len(size) != 2 or any(int(side) != side or side < MIN_IMAGE_SIZE for side in size):
+    size = tuple(given) if isinstance(given, (list, tuple, np.ndarray)) else (given, given)
+    whole = [is_number(side) and side == int(side) for side in size]
+    if len(size) != 2 or not all(whole) or min(size) < MIN_IMAGE_SIZE:
         raise ValueError(
             f"`image_size` must be an int or (height, width), each a whole number of at least "
             f"{MIN_IMAGE_SIZE} pixels. Received: {image_size!r}. The published sizes are between "
@@ -44,11 +47,29 @@ def check_image_size(image_size: ImageSize) -> Size:
 
 
 def check_class_names(num_classes: int | None, class_names: Sequence[str] | None) -> list[str]:
-    """Returns the class names, by default `class_0` …; ValueError if the two contradict."""
+    """Returns the class names, by default `class_0` ….
+
+    Raises:
+        TypeError: `class_names` is not a list of names, or `num_classes` not an int.
+        ValueError: the two contradict, or a name occurs twice.
+    """
     if num_classes is None and class_names is None:
         raise ValueError(
             "`num_classes` or `class_names` must be given. Received: neither. Give the names of "
             "the classes or their number, without background."
+        )
+    if num_classes is not None and not is_whole(num_classes):
+        raise TypeError(
+            f"`num_classes` must be an int. Received: num_classes={num_classes!r}. Give the number "
+            "of classes without background, or `class_names`."
+        )
+    # A set has another order in every process, and a dict gives its keys.
+    unordered = isinstance(class_names, (str, bytes, set, frozenset, Mapping))
+    if unordered or not isinstance(class_names, (Iterable, type(None))):
+        raise TypeError(
+            "`class_names` must be a list of names, in the order of their labels. Received: "
+            f'{class_names!r}. Write one class as ["cat"]; for others give a list such as '
+            '["cat", "dog"].'
         )
     if class_names is None:
         class_names = [f"class_{i}" for i in range(int(num_classes or 0))]
@@ -59,7 +80,70 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
             f"Received: num_classes={num_classes}, {len(names)} names. Give only one of the two; "
             "background is not a class."
         )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"`class_names` must hold each name once. Received: {', '.join(map(repr, twice))} more "
+            "than once. Give every class a name of its own."
+        )
     return names
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite real number, of Python or NumPy; a bool is none."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer, of Python or NumPy; a bool is none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_loss_weights(**values: Any) -> None:
+    """Raises a ValueError for a weight of a loss that is not a finite number of at least 0."""
+    for name, value in values.items():
+        if not is_number(value) or value < 0:
+            raise ValueError(
+                f"`{name}` must be a finite number of at least 0. Received: {name}={value!r}. "
+                "Leave it out for the default; 0 switches that loss off."
+            )
+
+
+def check_levels(min_level: Any, max_level: Any) -> None:
+    """Raises a ValueError unless the levels of the pyramid are integers in ascending order."""
+    if not (is_whole(min_level) and is_whole(max_level) and 1 <= min_level <= max_level):
+        raise ValueError(
+            "`min_level` and `max_level` must be whole numbers of at least 1, the first not above "
+            f"the second. Received: min_level={min_level!r}, max_level={max_level!r}. Leave them "
+            "out for the published pyramid, such as 3 to 7."
+        )
+
+
+def check_assigns(name: str, value: Any, example: str) -> None:
+    """Raises a TypeError for a part that must assign targets and has no method `assign`.
+
+    Args:
+        name: the argument's name.
+        value: the part; None, the default, is right too.
+        example: an expression that gives a right value, for the message.
+    """
+    is_object = not isinstance(value, type) and callable(getattr(value, "assign", None))
+    if value is not None and not is_object:
+        raise TypeError(
+            f"`{name}` must be an object with a method `assign`. Received: {name}={value!r}. Give "
+            f"{example}, or leave it out for the default."
+        )
+
+
+def check_bools(**values: Any) -> None:
+    """Raises a TypeError for a value that is not True or False; the names are the arguments'."""
+    for name, value in values.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(
+                f"`{name}` must be True or False. Received: {name}={value!r}. Leave it out for the "
+                "default."
+            )
 
 
 @contextlib.contextmanager

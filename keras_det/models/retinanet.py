@@ -18,6 +18,7 @@ from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
     check_class_names,
     check_image_size,
+    check_levels,
     make_backbone,
     make_normalization,
     precision,
@@ -136,6 +137,7 @@ class RetinaNet(AnchorDetector):
     ) -> None:
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(image_size)
+        check_levels(min_level, max_level)
         anchors = _anchor_arguments(anchor_generator, anchor_scale, num_octaves, aspect_ratios)
         with precision(dtype):
             network, trained_on = make_backbone(backbone)
@@ -157,7 +159,7 @@ class RetinaNet(AnchorDetector):
                 class_head=head("class_head", len(class_names), PRIOR_PROBABILITY),
                 box_head=head("box_head", 4),
                 anchor_generator=generator,
-                matcher=matcher or AnchorTargets(0.5, 0.4),
+                matcher=AnchorTargets(0.5, 0.4) if matcher is None else matcher,
                 class_loss=class_loss or SparseSigmoidFocalLoss(alpha=0.25, gamma=2.0),
                 box_loss=make_box_loss(box_loss),
                 box_loss_weight=box_loss_weight,

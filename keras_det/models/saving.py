@@ -15,8 +15,8 @@ class SavedDetector(keras.Model):
     """A functional model that can be rebuilt from the arguments of its constructor.
 
     The arguments of every subclass' `__init__` are recorded when it is called. They may be numbers,
-    text, lists, or objects with `get_config`. So a subclass with arguments of its own needs no
-    `get_config`.
+    text, objects with `get_config`, and lists, tuples or dicts of these; tuples come back as lists.
+    So a subclass with arguments of its own needs no `get_config`.
     """
 
     # Arguments that only fill the model with weights: a copy or a loaded model does not need them.

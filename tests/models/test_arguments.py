@@ -56,6 +56,15 @@ class Deep(Derived):
         super().__init__(extra=7, image_size=(6, 6), **kwargs)
 
 
+@keras.saving.register_keras_serializable(package="keras_det_tests")
+class Nested(Small):
+    """Takes lists and dicts that hold objects."""
+
+    def __init__(self, parts=(), named=None, **kwargs):
+        super().__init__(**kwargs)
+        self.__dict__["given"] = (parts, named)
+
+
 class Closed(Small):
     """Takes nothing but its own arguments."""
 
@@ -123,6 +132,49 @@ def test_resolved_values_of_foreign_names_are_left_out():
     model = Closed(["a"])
     model._keep(freeze="backbone", scale=3.0)
     assert model.get_config() == {"kinds": ["a"], "scale": 3.0}
+
+
+def test_objects_inside_lists_and_dicts_come_back_as_objects(tmp_path):
+    def layer(mean):
+        return Normalization((mean,) * 3, (2.0,) * 3)
+
+    parts = (layer(1.0), [layer(2.0), "text"], {"class_name": "cat"}, np.float32(0.5))
+    named = {"a": layer(3.0), "b": {"config": 1, "class_name": "dog"}, "c": np.arange(3)}
+    model = Nested(parts, named, num_classes=2)
+    model.save(tmp_path / "nested.keras")
+    loaded = load_model(tmp_path / "nested.keras")
+    for copy in (loaded, model.with_changes(), model.with_changes(parts=parts, named=named)):
+        assert copy.get_config() == model.get_config()
+        (first, (second, text), plain, half), found = copy.__dict__["given"]
+        objects = [first, second, found["a"]]
+        assert [type(each) for each in objects] == [Normalization] * 3
+        assert [each.get_config()["mean"][0] for each in objects] == [1.0, 2.0, 3.0]
+        assert (text, plain, half) == ("text", {"class_name": "cat"}, 0.5)
+        assert found["b"] == {"config": 1, "class_name": "dog"}
+        np.testing.assert_array_equal(found["c"], [0, 1, 2])
+
+
+@keras.saving.register_keras_serializable(package="keras_det_tests")
+def registered(x):
+    return x
+
+
+def unregistered(x):
+    return x
+
+
+def test_a_registered_function_comes_back():
+    model = Nested([registered], num_classes=2)
+    assert model.with_changes().__dict__["given"][0] == [registered]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), [object()], {"a": {1, 2}}, {1: "ant"}, lambda x: x, unregistered, Normalization],
+)
+def test_a_value_that_cannot_be_saved_is_refused_when_it_is_given(value):
+    with pytest.raises(TypeError, match="`part` must be a value that a model file.*Received: "):
+        Small(2, part=value)
 
 
 @pytest.mark.parametrize(

@@ -293,3 +293,43 @@ def test_settings_are_its_own_and_named(model):
             getattr(model, name)(*([] if name == "decoder" else [images]), flip=True)
     with pytest.raises(ValueError, match="A batch must be"):
         model.fit(images, {**targets, "boxes": targets["boxes"][:, :1]})
+
+
+# All routes refuse the same images: also the one without resizing.
+@pytest.mark.parametrize("original_size", [False, True])
+@pytest.mark.parametrize(
+    "pixels, message",
+    [
+        (np.ones((40, 50, 3), "float32"), "must be uint8.*Received: float32"),
+        (np.ones((40, 50), "uint8"), r"must have the shape.*Received: \(40, 50\)"),
+        (np.ones((40, 50, 4), "uint8"), r"must have the shape.*Received: \(40, 50, 4\)"),
+    ],
+)
+def test_every_route_refuses_the_same_images(model, pixels, message, original_size):
+    with pytest.raises(ValueError, match=message):
+        model.detect(pixels, original_size=original_size)
+
+
+@pytest.mark.parametrize("name", ["flip", "original_size", "remat"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_switches_must_be_bools(model, name, value):
+    with pytest.raises(
+        TypeError, match=f"`{name}` must be True or False. Received: {name}={value!r}"
+    ):
+        if name == "remat":
+            build(remat=value)
+        else:
+            model.detect(np.zeros((40, 50, 3), "uint8"), **{name: value})
+
+
+def test_predict_on_batch_has_settings_of_its_own(model):
+    images, _ = batch()
+    expected = model.predict(images, verbose=0)
+    assert expected["num_detections"].max() > 0
+    assert model.predict(images, verbose=0, score_threshold=0.99)["num_detections"].max() == 0
+    found = model.predict_on_batch(images)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4)
+    assert model.predict_on_batch(images, max_detections=3)["scores"].shape == (2, 3)
+    with pytest.raises(TypeError, match=r"^predict_on_batch\(\) takes no argument 'candidates'"):
+        model.predict_on_batch(images, candidates="anchors")
