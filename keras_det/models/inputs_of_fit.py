@@ -99,7 +99,7 @@ def check_images(name: str, x: Any, model: keras.Model) -> None:
                 f"`{name}` must have at least one batch. Received: an empty tf.data.Dataset. Check "
                 "its filters, and `drop_remainder` of `.batch`."
             )
-    elif isinstance(x, (list, tuple, dict)) and keras.tree.flatten(x) != [x]:
+    elif isinstance(x, (list, tuple, dict)):
         arrays = keras.tree.flatten(x)
         if len(arrays) != 1:
             raise ValueError(
