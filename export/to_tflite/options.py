@@ -1,7 +1,9 @@
 """The options of `export.tflite`, and which of them exclude each other."""
 
 import dataclasses
+import numbers
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from keras_det.errors import DataError, suggest
@@ -30,11 +32,12 @@ class Options:
     calibration: Any
     score_threshold: float | None
     iou_threshold: float | None
+    on_progress: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         _check_choice("quantize", self.quantize, QUANTIZE_CHOICES)
         _check_choice("postprocess", self.postprocess, TFLITE_POSTPROCESS)
-        _check_choice("channels", self.channels, CHANNELS)
+        self._check_channels()
         self._check_thresholds()
         self._check_metadata()
         self._check_calibration()
@@ -64,6 +67,14 @@ class Options:
                 f'{type(model).__name__}. Export it with postprocess="builtin".'
             )
         return (model, notes) if self.metadata is None else _as_mediapipe_resizes(model, notes)
+
+    def _check_channels(self) -> None:
+        is_whole = isinstance(self.channels, numbers.Integral)
+        if not is_whole or isinstance(self.channels, bool) or self.channels not in CHANNELS:
+            raise ValueError(
+                f"`channels` must be one of 3, 1. Received: {self.channels!r}. A whole number is "
+                "needed: channels=3 for colour images, channels=1 for grey ones."
+            )
 
     def _check_thresholds(self) -> None:
         thresholds = ("score_threshold", "iou_threshold")
@@ -106,6 +117,12 @@ class Options:
                 '`calibration` is only used with quantize="int8". Received: '
                 f"quantize={self.quantize!r}. Leave `calibration` out, or export with "
                 'quantize="int8".'
+            )
+        if self.quantize != "int8" and self.on_progress is not None:
+            raise DataError(
+                '`on_progress` is only used with quantize="int8": other exports report no '
+                f"progress. Received: quantize={self.quantize!r}. Leave `on_progress` out, or "
+                'export with quantize="int8".'
             )
 
 

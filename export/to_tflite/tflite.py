@@ -107,7 +107,7 @@ def tflite(
             and 1e-3 in score; 1 pixel and 1e-2 for float16; 0.004 of average precision with 8
             bits. An "int8" export keeps layers in float32 until it is within the budget, at most a
             quarter of the layers.
-        on_progress: called with a sentence about the progress of "int8".
+        on_progress: called with a sentence about the progress; only for "int8".
 
     Returns:
         The report of the check, also written to `<path>.certificate.json`.
@@ -124,7 +124,14 @@ def tflite(
             stretches images.
     """
     options = Options(
-        quantize, postprocess, metadata, channels, calibration, score_threshold, iou_threshold
+        quantize=quantize,
+        postprocess=postprocess,
+        metadata=metadata,
+        channels=channels,
+        calibration=calibration,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        on_progress=on_progress,
     )
     budget = check_budget(budget, quantize)
     model, notes = options.prepared(model, image_size)

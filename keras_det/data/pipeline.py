@@ -12,10 +12,12 @@ from keras_det.data import augment as augmenting
 from keras_det.data.dataset import Dataset
 from keras_det.data.decoding import decode_planned
 from keras_det.data.pipeline_arguments import (
+    bool_or_none,
     fill_of,
     policy_of,
     target_rows,
     weights_of,
+    whole_number,
     why_unread,
 )
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
@@ -73,6 +75,7 @@ class Pipeline:
             every image counts once.
 
     Raises:
+        TypeError: an argument is no whole number, or no bool, where it must be one.
         ValueError: an argument has a wrong value, or arguments contradict each other.
         DataError: the data set holds no image.
     """
@@ -91,17 +94,16 @@ class Pipeline:
         sample_weight: np.ndarray | Sequence[float] | None = None,
     ) -> None:
         self.dataset = dataset
-        self.batch_size = int(batch_size)
+        self.batch_size = whole_number("batch_size", batch_size)
         self.augment = augmenting.get_augment(augment)
-        self.training = (augment is not None) if training is None else bool(training)
-        self._asked = training
-        self.seed = int(seed)
-        self.max_boxes = int(max_boxes)
+        self._asked = bool_or_none("training", training)
+        self.training = (augment is not None) if self._asked is None else self._asked
+        self.seed = whole_number("seed", seed, None)
+        self.max_boxes = whole_number("max_boxes", max_boxes)
         self.mode, self.size = check_policy(policy_of(model_or_size))
         self.fill = fill_of(fill, model_or_size)
-        self.num_parallel_calls = (
-            (os.cpu_count() or 1) if num_parallel_calls is None else int(num_parallel_calls)
-        )
+        calls = (os.cpu_count() or 1) if num_parallel_calls is None else num_parallel_calls
+        self.num_parallel_calls = whole_number("num_parallel_calls", calls)
         self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
         self.first_epoch = 0
         self.error: DataError | None = None
@@ -111,12 +113,6 @@ class Pipeline:
         self._rows = target_rows(dataset, self.max_boxes)
 
     def _check(self) -> None:
-        for name in ("batch_size", "max_boxes", "num_parallel_calls"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. Received: {getattr(self, name)}. Give a "
-                    "positive integer."
-                )
         if not len(self.dataset):
             raise DataError(
                 f"A data set must hold at least one image. Received: {self.dataset.summary} "

@@ -1,5 +1,6 @@
 """Arguments of a `Pipeline`: size, padding colour, weights. Also why an image is broken."""
 
+import numbers
 import warnings
 from typing import Any, NamedTuple
 
@@ -41,13 +42,48 @@ def target_rows(dataset: Dataset, max_boxes: int) -> TargetRows:
     return TargetRows(dataset.boxes[kept], dataset.labels[kept], splits, crowded)
 
 
+def whole_number(name: str, value: Any, least: int | None = 1) -> int:
+    """Returns an argument as an int.
+
+    Args:
+        name: name of the argument, for messages.
+        value: the argument.
+        least: the smallest value that is allowed; None for any.
+
+    Raises:
+        TypeError: it is no whole number. `True` and `2.0` are none.
+        ValueError: it is below `least`.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(
+            f"`{name}` must be a whole number. Received: {name}={value!r}. Give an integer, such "
+            "as 8."
+        )
+    if least is not None and value < least:
+        raise ValueError(
+            f"`{name}` must be at least {least}. Received: {int(value)}. Give a "
+            f"{'positive ' if least == 1 else 'larger '}integer."
+        )
+    return int(value)
+
+
+def bool_or_none(name: str, value: Any) -> bool | None:
+    """Returns an argument that is True, False or None; TypeError for anything else."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return None if value is None else bool(value)
+    raise TypeError(
+        f"`{name}` must be True, False or None. Received: {name}={value!r}. Leave it out for None."
+    )
+
+
 def policy_of(model_or_size: Any) -> dict[str, Any]:
     """The resize policy of a model, or of letterboxing to a size; ValueError for anything else."""
     policy = getattr(model_or_size, "resize_policy", None)
     if policy is not None:
         return policy
     try:
-        size = tuple(int(side) for side in np.broadcast_to(model_or_size, (2,)))
+        sides = np.broadcast_to(model_or_size, (2,))
+        size = tuple(whole_number("size", side, None) for side in sides)
     except (TypeError, ValueError):
         raise ValueError(
             "`model_or_size` must be a detector, an integer or (height, width). Received: "

@@ -115,7 +115,8 @@ def _check_spec(name: str, spec: Any) -> None:
     check_targets(spec[1])
     if len(spec) == 3:
         rank = getattr(getattr(spec[2], "shape", None), "rank", 1)
-        if isinstance(spec[2], (dict, tuple, list)) or rank not in (None, 1):
+        is_text = getattr(getattr(spec[2], "dtype", None), "name", "") == "string"
+        if isinstance(spec[2], (dict, tuple, list)) or rank not in (None, 1) or is_text:
             raise ValueError(f"{WEIGHTS}. Received: {spec[2]}. Give one weight for each image.")
 
 
@@ -143,7 +144,8 @@ def _check_arrays(targets: dict[str, Any], num_classes: int) -> None:
 def check_weights(sample_weight: Any, num_images: int) -> None:
     """Raises a ValueError if weights are not one finite number >= 0 for each image."""
     try:
-        values = np.asarray(sample_weight, "float64")
+        numeric = np.asarray(sample_weight).dtype.kind not in "OSUcMm"
+        values = np.asarray(sample_weight, "float64") if numeric else np.empty((0, 0))
     except (TypeError, ValueError):
         values = np.empty((0, 0))
     if values.shape != (num_images,):
@@ -160,20 +162,25 @@ def check_weights(sample_weight: Any, num_images: int) -> None:
         )
 
 
-def weights_of_batch(sample_weight: Tensor | dict[str, Tensor]) -> Tensor:
+def weights_of_batch(sample_weight: Tensor | dict[str, Tensor], labels: Tensor) -> Tensor:
     """The weights of a batch as `(batch,)` float32, checked as far as possible in a graph.
 
     Args:
         sample_weight: `(batch,)`, or a dict with the keys of the targets: Keras passes such a dict
             if `sample_weight` was an array.
+        labels: `(batch, max_boxes)`, the labels of the batch.
 
     Raises:
-        ValueError: the weights have another shape. Under TensorFlow, a negative weight raises
-            TensorFlow's own error when the graph runs.
+        ValueError: the weights have another shape, or are no numbers. Under TensorFlow, a negative
+            weight, or another number of weights, raises TensorFlow's own error when the graph runs.
     """
     if isinstance(sample_weight, dict):
         sample_weight = sample_weight["labels"]
-    weights = keras.ops.cast(keras.ops.convert_to_tensor(sample_weight), "float32")
+    weights = keras.ops.convert_to_tensor(sample_weight)
+    dtype = keras.backend.standardize_dtype(weights.dtype)
+    if dtype.startswith(("string", "complex")):
+        raise ValueError(f"{WEIGHTS}. Received: weights of type {dtype}. Give floats.")
+    weights = keras.ops.cast(weights, "float32")
     if len(weights.shape) == 2 and weights.shape[1] == 1:  # Keras adds an axis to some weights.
         weights = weights[:, 0]
     if len(weights.shape) != 1:
@@ -181,10 +188,20 @@ def weights_of_batch(sample_weight: Tensor | dict[str, Tensor]) -> Tensor:
             f"{WEIGHTS}. Received: shape {tuple(weights.shape)}. Give one weight for each image."
         )
     if keras.backend.backend() != "tensorflow":
+        if weights.shape[0] != labels.shape[0]:
+            raise ValueError(
+                f"{WEIGHTS}. Received: {weights.shape[0]} weights for {labels.shape[0]} images. "
+                "Give one weight for each image."
+            )
         return weights
     import tensorflow as tf
 
-    with tf.control_dependencies([tf.debugging.assert_non_negative(weights, WEIGHTS)]):
+    checks = [
+        tf.debugging.assert_equal(tf.shape(weights)[0], tf.shape(labels)[0], WEIGHTS),
+        tf.debugging.assert_non_negative(weights, WEIGHTS),
+        tf.debugging.assert_less(weights, float("inf"), WEIGHTS),
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.identity(weights)
 
 
@@ -259,11 +276,14 @@ def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
 
 
 class WholeEpochs(keras.callbacks.Callback):
-    """Raises a ValueError if the stream ends before the epoch; Keras would log losses of 0."""
+    """Raises a ValueError if the stream ends before the epoch; Keras would log losses of 0.
+
+    Also if `evaluate`, `predict` or validation get no batch at all.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps = 0
+        self.steps = self.tested = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps = 0
@@ -280,9 +300,35 @@ class WholeEpochs(keras.callbacks.Callback):
                 "use an endless generator, or train on a keras_det.data.Pipeline."
             )
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.tested = 0
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.tested += 1
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        _check_some(self.tested)
+
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.tested = 0
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.tested += 1
+
+    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
+        _check_some(self.tested)
+
+
+def _check_some(num_batches: int) -> None:
+    if not num_batches:
+        raise ValueError(
+            "A stream must give at least one batch. Received: none. Make a new one if it is a "
+            "generator that was used before; otherwise check its filters and `drop_remainder`."
+        )
+
 
 def with_whole_epochs(callbacks: Any, model: keras.Model) -> Any:
-    """The callbacks of `fit`, with `WholeEpochs` before them.
+    """The callbacks of `fit`, `evaluate` or `predict`, with `WholeEpochs` before them.
 
     Args:
         callbacks: None, a callback, a list of them, or a `keras.callbacks.CallbackList`.

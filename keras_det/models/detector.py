@@ -33,6 +33,8 @@ class Detector(FittingModel):
         self._trackers = {
             name: keras.metrics.Mean(name=name) for name in (*self.LOSSES, "positives_per_image")
         }
+        # Not by `setattr`: files of models without regularisers shall hold no such metric.
+        self.__dict__["_penalty"] = keras.metrics.Mean(name="regularization_loss")
 
     def _report(self, report: LoadReport) -> None:
         # Not by `setattr`: Keras would track its lists as lists of layers.
@@ -80,7 +82,15 @@ class Detector(FittingModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [*super().metrics, *self._trackers.values()]
+        penalty = [self._penalty] if self._is_regularized() else []
+        return [*super().metrics, *self._trackers.values(), *penalty]
+
+    def _is_regularized(self) -> bool:
+        """Whether a trainable variable, or the output of a layer, has a regulariser."""
+        return any(variable.regularizer is not None for variable in self.trainable_weights) or any(
+            getattr(layer, "activity_regularizer", None) is not None
+            for layer in self._flatten_layers()
+        )
 
     def losses_of(
         self, targets: dict[str, Tensor], raw: dict[str, Any], sample_weight: Tensor | None = None
@@ -100,7 +110,7 @@ class Detector(FittingModel):
         if sample_weight is None:
             parts = self.losses_of(y, y_pred)
         else:
-            sample_weight = weights_of_batch(sample_weight)
+            sample_weight = weights_of_batch(sample_weight, y["labels"])
             parts = self.losses_of(y, y_pred, sample_weight)
         images = keras.ops.cast(keras.ops.shape(y["labels"])[0], "float32")
         replicas = num_replicas()
@@ -113,9 +123,11 @@ class Detector(FittingModel):
                 counted = images if sample_weight is None else keras.ops.sum(sample_weight)
                 tracker.update_state(parts[name], sample_weight=counted)
         total = sum(parts[name] for name in self.LOSSES)
-        for regularizer in self.losses:
-            total = total + keras.ops.cast(regularizer, total.dtype) / replicas
-        return total
+        if not self.losses:
+            return total
+        penalty = sum(keras.ops.cast(value, total.dtype) for value in self.losses)
+        self._penalty.update_state(penalty, sample_weight=images)
+        return total + penalty / replicas
 
     def class_variables(self) -> list[keras.Variable]:
         """Variables whose last axis has an output per class, or one per anchor and class."""

@@ -23,6 +23,17 @@ from keras_det.models.arguments_of_fit import (
     with_whole_epochs,
 )
 from keras_det.models.detecting import DetectingModel
+from keras_det.models.inputs_of_fit import (
+    alone,
+    as_array,
+    can_shuffle,
+    check_batch,
+    check_compiling,
+    check_images,
+    check_numbers,
+    check_validating,
+    start,
+)
 from keras_det.optimizers import AdamW
 from keras_det.types import Config, Tensor
 
@@ -74,7 +85,9 @@ class FittingModel(DetectingModel):
                 for every new shape.
 
         Raises:
-            ValueError: a loss or metrics are given. The message says where to give them.
+            TypeError: the optimizer is None, or `steps_per_execution` is not whole.
+            ValueError: a loss or metrics are given, and the message says where to give them; or
+                `steps_per_execution` is below 1.
         """
         given = {
             "loss": loss,
@@ -83,6 +96,7 @@ class FittingModel(DetectingModel):
             "weighted_metrics": weighted_metrics,
         }
         check_compile(given)
+        check_compiling(optimizer, steps_per_execution)
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
         if jit_compile is None:
@@ -133,7 +147,8 @@ class FittingModel(DetectingModel):
                 `(images, targets, sample_weight)`.
             sample_weight: `(images,)`, at least 0, for arrays. An image of weight w counts like w
                 copies of it, both in the losses and in the number of positives that they are
-                divided by. Weight 0 ignores an image.
+                divided by. Weight 0 ignores an image. Of a stream, the values of weights are
+                checked under TensorFlow only.
             class_weight: must be None. Use `class_loss=SparseSigmoidFocalLoss(class_weights=…)` in
                 the constructor.
             batch_size, shuffle, validation_split, validation_batch_size: for arrays only.
@@ -141,20 +156,27 @@ class FittingModel(DetectingModel):
             epochs, verbose, callbacks, validation_steps, validation_freq: as in Keras.
 
         Raises:
-            ValueError: an argument does not fit the data, the batches have another form, or the
-                stream ends too early.
+            TypeError: a number of images, batches or epochs is not whole.
+            ValueError: an argument does not fit the data or would be ignored, images have another
+                size than the network's input, the batches have another form, or the stream ends
+                too early.
             DataError: too many images of a pipeline cannot be read.
         """
         self._check_compiled()
+        x = alone(x)
+        check_numbers(epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch)
         for_arrays = {"y": y, "batch_size": batch_size, "shuffle": shuffle}
         for_arrays |= {"sample_weight": sample_weight}
         for_arrays |= {"validation_split": validation_split or None}
         self._check_data("fit", x, y, sample_weight, class_weight, for_arrays)
+        sizes = {"validation_steps": validation_steps}
+        sizes |= {"validation_batch_size": validation_batch_size}
+        check_validating(validation_split, validation_data, validation_freq, **sizes)
         self._check_validation(validation_data, validation_batch_size)
         pipelines = [each for each in (x, validation_data) if isinstance(each, Pipeline)]
         if isinstance(x, Pipeline):
             steps_per_epoch = steps_per_epoch or x.steps_per_epoch
-            _start(x, initial_epoch, steps_per_epoch, self.steps_per_execution)
+            start(x, initial_epoch, steps_per_epoch, self.steps_per_execution)
             x = x.as_tf_dataset(training=True)
         if isinstance(validation_data, Pipeline):
             validation_steps = validation_steps or validation_data.batches_per_pass
@@ -171,8 +193,8 @@ class FittingModel(DetectingModel):
                 validation_split=validation_split or 0.0,
                 validation_data=validation_data,
                 # A stream has its own order; Keras warns if `shuffle` is True there.
-                shuffle=_can_shuffle(x) if shuffle is None else shuffle,
-                sample_weight=_as_array(sample_weight),
+                shuffle=can_shuffle(x) if shuffle is None else shuffle,
+                sample_weight=as_array(sample_weight),
                 initial_epoch=initial_epoch,
                 steps_per_epoch=steps_per_epoch,
                 validation_steps=validation_steps,
@@ -195,7 +217,8 @@ class FittingModel(DetectingModel):
         """Keras' `evaluate`: the losses. For average precision see `keras_det.training.evaluate`.
 
         Each loss is the mean over the batches, weighted by their number of images, as Keras
-        computes `loss`. The parts add up to `loss`. `positives_per_image` is the mean over the
+        computes `loss`. The parts add up to `loss`; one of them is `regularization_loss` where the
+        model has regularisers. `positives_per_image` is the mean over the
         images.
 
         Args:
@@ -208,11 +231,15 @@ class FittingModel(DetectingModel):
             As in Keras: a list of numbers, or a dict with `return_dict=True`.
 
         Raises:
-            ValueError: an argument does not fit the data, or the batches have another form.
+            TypeError: a number of images or batches is not whole.
+            ValueError: an argument does not fit the data, images have another size, the batches
+                have another form, or there are none.
             DataError: too many images of a pipeline cannot be read.
         """
         pipelines = [x] if isinstance(x, Pipeline) else []
         if not kwargs:  # `fit` checks before Keras calls this for validation.
+            x, callbacks = alone(x), with_whole_epochs(callbacks, self)
+            check_numbers(steps=steps)
             for_arrays = {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
             self._check_data("evaluate", x, y, sample_weight, None, for_arrays)
         if pipelines:
@@ -224,7 +251,7 @@ class FittingModel(DetectingModel):
                 y,
                 batch_size=batch_size,
                 verbose=verbose,
-                sample_weight=_as_array(sample_weight),
+                sample_weight=as_array(sample_weight),
                 steps=steps,
                 callbacks=callbacks,
                 return_dict=return_dict,
@@ -252,8 +279,15 @@ class FittingModel(DetectingModel):
 
         Returns:
             dict of NumPy arrays, with the keys and shapes that `decode` returns.
+
+        Raises:
+            TypeError: a number of images or batches is not whole.
+            ValueError: images have another size than the network's input, or there are none.
         """
+        check_numbers(batch_size=batch_size, steps=steps)
         check_stream("predict", x, {"batch_size": batch_size})
+        check_images("x", x, self)
+        callbacks = with_whole_epochs(callbacks, self)
         self._predict_with(settings)
         pipelines = [x] if isinstance(x, Pipeline) else []
         if pipelines:
@@ -265,10 +299,16 @@ class FittingModel(DetectingModel):
             )
 
     def train_step(self, *inputs: Any) -> Any:
+        check_batch("x", inputs[-1], self)
         return super().train_step(*with_open_batch(inputs))
 
     def test_step(self, *inputs: Any) -> Any:
+        check_batch("x", inputs[-1], self)
         return super().test_step(*with_open_batch(inputs))
+
+    def predict_step(self, *inputs: Any) -> Any:
+        check_batch("x", inputs[-1], self)
+        return super().predict_step(*inputs)
 
     def train_on_batch(
         self,
@@ -280,14 +320,14 @@ class FittingModel(DetectingModel):
     ) -> Any:
         """Keras' `train_on_batch`; `sample_weight` as in `fit`, `class_weight` must be None."""
         self._check_data("train_on_batch", x, y, sample_weight, class_weight, {})
-        return super().train_on_batch(x, y, _as_array(sample_weight), return_dict=return_dict)
+        return super().train_on_batch(x, y, as_array(sample_weight), return_dict=return_dict)
 
     def test_on_batch(
         self, x: Tensor, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Keras' `test_on_batch`; `sample_weight` as in `fit`."""
         self._check_data("test_on_batch", x, y, sample_weight, None, {})
-        return super().test_on_batch(x, y, _as_array(sample_weight), return_dict=return_dict)
+        return super().test_on_batch(x, y, as_array(sample_weight), return_dict=return_dict)
 
     def _check_data(
         self,
@@ -302,8 +342,10 @@ class FittingModel(DetectingModel):
             raise ValueError(CLASS_WEIGHT.format(value=class_weight))
         if isinstance(x, Pipeline):
             self.check_dataset(x.dataset)
+        check_numbers(batch_size=for_arrays.get("batch_size"))
         check_stream(function, x, for_arrays)
-        check_data("x", x, y, sample_weight, self.num_classes)
+        check_data("x", alone(x), y, sample_weight, self.num_classes)
+        check_images("x", alone(x), self)
 
     def _check_validation(self, data: Any, batch_size: int | None) -> None:
         if isinstance(data, Pipeline):
@@ -312,7 +354,9 @@ class FittingModel(DetectingModel):
         x, y, weights = (
             (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
         )
+        x = alone(x)
         check_data("validation_data", x, y, weights, self.num_classes)
+        check_images("validation_data", x, self)
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises a ValueError unless a data set has the model's classes, in the same order.
@@ -334,12 +378,6 @@ class FittingModel(DetectingModel):
             )
 
 
-def _as_array(sample_weight: Any) -> Any:
-    """Weights in a list as an array: Keras would take a list for several outputs."""
-    is_list = isinstance(sample_weight, list | tuple)
-    return np.asarray(sample_weight, "float32") if is_list else sample_weight
-
-
 @contextlib.contextmanager
 def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
     """Raises errors in the data as they are; TensorFlow hides them in an error of its own."""
@@ -350,35 +388,7 @@ def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
             pipeline.check()
         if WEIGHTS in str(error) and not isinstance(error, ValueError):
             raise ValueError(
-                f"{WEIGHTS}. Received: a negative weight, or one that is not a number. Use 0 to "
-                "ignore an image."
+                f"{WEIGHTS}. Received: a negative weight, one that is not finite, or another number "
+                "of weights than of images. Use 0 to ignore an image."
             ) from error
         raise
-
-
-def _can_shuffle(x: Any) -> bool:
-    """Whether Keras can shuffle the data: arrays, or the batches of a finite PyDataset."""
-    if isinstance(x, keras.utils.PyDataset):
-        return x.num_batches is not None
-    return hasattr(x, "shape")
-
-
-def _start(
-    pipeline: Pipeline, initial_epoch: int, steps_per_epoch: int, steps_per_execution: int
-) -> None:
-    """Moves the training stream of a pipeline to the beginning of `initial_epoch`."""
-    if steps_per_epoch % steps_per_execution:
-        raise ValueError(
-            "`steps_per_epoch` must be a multiple of compile's `steps_per_execution`: otherwise "
-            "Keras takes more batches than an epoch has. Received: steps_per_epoch="
-            f"{steps_per_epoch}, steps_per_execution={steps_per_execution}. Give `fit` such a "
-            "steps_per_epoch, or compile with steps_per_execution=1."
-        )
-    epoch, rest = divmod(initial_epoch * steps_per_epoch, pipeline.steps_per_epoch)
-    if rest:
-        raise ValueError(
-            "Continued training must begin at the start of an epoch of the pipeline. Received: "
-            f"initial_epoch={initial_epoch}, steps_per_epoch={steps_per_epoch}, and a pipeline of "
-            f"{pipeline.steps_per_epoch} steps. Leave out steps_per_epoch."
-        )
-    pipeline.start(epoch)

@@ -259,6 +259,32 @@ def test_wrong_arguments(tmp_path):
         Pipeline(dataset.select([]), 16)
 
 
+@pytest.mark.parametrize(
+    "arguments, rule",
+    [
+        *(({name: 2.7}, "a whole number") for name in ("batch_size", "max_boxes", "seed")),
+        ({"num_parallel_calls": 1.5}, "a whole number"),
+        ({"batch_size": True}, "a whole number"),
+        ({"batch_size": "8"}, "a whole number"),
+        ({"training": "no"}, "True, False or None"),
+        ({"training": 1}, "True, False or None"),
+    ],
+)
+def test_arguments_are_not_rounded_nor_taken_for_true(tmp_path, arguments, rule):
+    (name,) = arguments
+    with pytest.raises(TypeError, match=f"`{name}` must be {rule}. Received: {name}="):
+        Pipeline(make_dataset(tmp_path, 1), 16, **arguments)
+
+
+def test_numpy_integers_are_whole_numbers(tmp_path):
+    dataset = make_dataset(tmp_path, 1)
+    pipeline = Pipeline(dataset, np.int64(16), np.int32(2), seed=-1, training=np.False_)
+    assert (pipeline.size, pipeline.batch_size, pipeline.seed) == ((16, 16), 2, -1)
+    assert pipeline.training is False
+    with pytest.raises(ValueError, match=r"detector, an integer or \(height, width\).*16.5"):
+        Pipeline(dataset, 16.5)
+
+
 def order(dataset):
     return [int(i) for _, targets, *_ in dataset for i in targets["image_index"]]
 

@@ -99,6 +99,23 @@ def test_parts_and_regularisers_add_up_to_the_loss_in_training_too():
     for prefix in ("", "val_"):
         loss, *parts = (logs[prefix + name][0] for name in ("loss", *PARTS))
         assert loss == pytest.approx(sum(parts) + penalty, rel=1e-5) and penalty > 0.01 * loss
+        assert logs[f"{prefix}regularization_loss"] == [pytest.approx(penalty, rel=1e-5)]
+    kernel.trainable = False  # then Keras adds no penalty
+    assert set(model.evaluate(stream(), verbose=0, return_dict=True)) == {
+        "loss", *PARTS, "positives_per_image"
+    }  # fmt: skip
+
+
+def test_the_penalty_of_a_compiled_model_is_logged_and_kept_out_of_its_files(tmp_path):
+    model = tiny(image_size=(64, 64))
+    model.class_head.prediction.pointwise_kernel.regularizer = keras.regularizers.L2(1e-3)
+    model.compile(keras.optimizers.SGD(1e-3))
+    logs = model.fit(stream(4, 2), verbose=0).history
+    parts = [logs[name][0] for name in (*PARTS, "regularization_loss")]
+    assert logs["loss"][0] == pytest.approx(sum(parts), rel=1e-5) and min(parts) > 0
+    model.save(tmp_path / "model.keras")
+    again = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(IMAGES)["class_logits"], again(IMAGES)["class_logits"])
 
 
 @pytest.mark.parametrize(
