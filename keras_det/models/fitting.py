@@ -388,7 +388,7 @@ def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
             pipeline.check()
         if WEIGHTS in str(error) and not isinstance(error, ValueError):
             raise ValueError(
-                f"{WEIGHTS}. Received: a negative weight, one that is not finite, or another number "
-                "of weights than of images. Use 0 to ignore an image."
+                f"{WEIGHTS}. Received: a negative weight, one that is not finite, or a number of "
+                "weights that is not that of the images. Use 0 to ignore an image."
             ) from error
         raise

@@ -189,7 +189,7 @@ def start(
     epoch, rest = divmod(initial_epoch * steps_per_epoch, pipeline.steps_per_epoch)
     if rest:
         raise ValueError(
-            "A continued training must begin where an epoch of the pipeline does. Received: "
+            "Continued training must begin at the start of an epoch of the pipeline. Received: "
             f"initial_epoch={initial_epoch}, steps_per_epoch={steps_per_epoch}, and a pipeline of "
             f"{pipeline.steps_per_epoch} steps. Leave out steps_per_epoch."
         )
