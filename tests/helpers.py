@@ -56,6 +56,13 @@ def d0_checkpoint():
     return folder / "model"
 
 
+def quantizer_or_skip():
+    """Skips the test, or the file, if no package that writes 8-bit files is installed."""
+    packages = ("litert_quantizer", "ai_edge_quantizer")
+    if not any(map(importlib.util.find_spec, packages)):
+        pytest.skip("the extra `quantize` is not installed", allow_module_level=True)
+
+
 WITHOUT_TENSORFLOW = """
 import sys
 for name in ("tensorflow", "tensorflow_cpu"):

@@ -18,7 +18,7 @@ OPTIONS = {
     ("train", "recipe"): names.RECIPE_NAMES,
     ("export", "kind"): names.EXPORT_FORMATS,
     ("export", "quantize"): names.QUANTIZE_CHOICES,
-    ("export", "postprocess"): names.TFLITE_POSTPROCESS,
+    ("export", "postprocess"): (*names.TFLITE_POSTPROCESS, "nms"),
     ("export", "metadata"): names.METADATA_CHOICES,
     ("predict", "engine"): names.ENGINES,
 }

@@ -25,8 +25,8 @@ def info(model: str | None) -> None:
     """Lists the models, or describes one of them.
 
     MODEL is a name from the list, a .keras file, a run folder or a preset folder. A name stands for
-    the published model with the 90 classes of COCO. The list gives the parameters of these models
-    in millions.
+    the published model with the 90 classes of COCO. The list gives all parameters of these models,
+    trainable or not, in millions.
     """
     if model is None:
         click.echo(model_table())
@@ -58,8 +58,7 @@ def model_table() -> str:
         stacks = f"{hourglass.num_stacks} hourglass{'es' if hourglass.num_stacks > 1 else ''}"
         name, size = f"cornernet_{variant}", CornerNet.image_sizes[variant]
         lines.append(table_row(name, size, stacks, hourglass.channels[0], "none"))
-    note = f"Parameters are all weights of the model, with {NUM_COCO_IDS} classes."
-    return "\n".join([*lines, note])
+    return "\n".join(lines)
 
 
 def table_row(name: str, size: int, backbone: str, channels: int, neck: str) -> str:

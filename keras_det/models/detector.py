@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import keras
 
+from keras_det.keras_private import all_layers
 from keras_det.layers.replicas import num_replicas
 from keras_det.models.arguments_of_fit import check_targets, weights_of_batch
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
@@ -88,8 +89,7 @@ class Detector(FittingModel):
     def _is_regularized(self) -> bool:
         """Whether a trainable variable, or the output of a layer, has a regulariser."""
         return any(variable.regularizer is not None for variable in self.trainable_weights) or any(
-            getattr(layer, "activity_regularizer", None) is not None
-            for layer in self._flatten_layers()
+            getattr(layer, "activity_regularizer", None) is not None for layer in all_layers(self)
         )
 
     def losses_of(

@@ -6,6 +6,7 @@ from keras_det import export
 from keras_det.export.int8.float_file import FloatFile
 from keras_det.export.to_tflite import tflite as module
 from keras_det.runtime.running import RunningDetector
+from tests.helpers import quantizer_or_skip
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_an_unknown_name_is_an_error_of_detect():
 @pytest.mark.slow
 def test_ranges_come_from_the_calibration_images(tmp_path, monkeypatch):
     """Other images, other ranges; the number of images is in the report."""
-    pytest.importorskip("ai_edge_quantizer", reason="the extra `quantize` is not installed")
+    quantizer_or_skip()
     import numpy as np
 
     from tests.export.tiny import tiny

@@ -20,9 +20,9 @@ from keras_det.export.to_tflite.conversion import convert
 from keras_det.export.to_tflite.decoders import make_decoder
 from keras_det.models import quantize_aware
 from tests.export.tiny import tiny
+from tests.helpers import quantizer_or_skip
 
-REASON = "ai-edge-quantizer is not installed: pip install .[quantize]"
-pytest.importorskip("ai_edge_quantizer", reason=REASON)
+quantizer_or_skip()
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
 SIZE = (64, 96)

@@ -17,6 +17,7 @@ from keras_det.models import CornerNet
 from keras_det.runtime import load_exported
 from keras_det.runtime.pixels import as_grey
 from tests.export.tiny import tiny
+from tests.helpers import quantizer_or_skip
 
 pytestmark = pytest.mark.slow
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
@@ -84,7 +85,7 @@ def test_float16(model, tmp_path):
 
 
 def test_int8_body_ends_in_eight_bits(model, tmp_path):
-    pytest.importorskip("ai_edge_quantizer")
+    quantizer_or_skip()
     path = tmp_path / "x.tflite"
     budget = export.Budget(None, None, 1.0, None, rounding=2.0**-7)
     report = export.tflite(
