@@ -49,8 +49,10 @@ def install_hint(extra: str) -> str:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:  # copied, not installed
         return f'pip install -e ".[{extra}]" in a checkout of keras_det'
-    marker = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
+    # Build backends write "keras_hub" as "keras-hub" (PEP 685).
+    name = re.escape(extra).replace("_", "[-_.]")
+    marker = re.compile(rf"""extra\s*==\s*['"]{name}['"]""")
     needed = [line.split(";")[0].strip() for line in lines if marker.search(line)]
     if not needed:
         raise ValueError(f"`extra` must be an extra of {DISTRIBUTION}. Received: {extra!r}.")
-    return " ".join(["pip install", *(f'"{name}"' for name in needed)])
+    return " ".join(["pip install", *(f'"{each}"' for each in needed)])

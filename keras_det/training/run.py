@@ -255,7 +255,7 @@ def _fit(
     say: Say,
 ) -> None:
     if epochs_done >= epochs:
-        say(f"The run is finished. It has trained {_counted(epochs, 'epoch')}.")
+        say(f"The run is done already: it has trained {_counted(epochs, 'epoch')}.")
         return
     callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
     if validation_set is not None:

@@ -209,10 +209,10 @@ def test_tflite_needs_its_certificate_whole(model, tmp_path):
     content = json.loads(certificate.read_text())
     for damaged in ("", "[]", json.dumps({**content, "preprocessing": {}})):
         certificate.write_text(damaged)
-        with pytest.raises(DataError, match="x.tflite.certificate.json must lie in one"):
+        with pytest.raises(DataError, match="x.tflite.certificate.json must be in the same folder"):
             keras_det.load_exported(path)
     certificate.unlink()
-    with pytest.raises(DataError, match="x.tflite.certificate.json must lie in one"):
+    with pytest.raises(DataError, match="x.tflite.certificate.json must be in the same folder"):
         keras_det.load_exported(path)
     certificate.write_text(json.dumps(content))
     path.write_bytes(path.read_bytes()[:2000])
