@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
-    from keras_det.data.coco import read_coco as read_coco
     from keras_det.data.dataset import Dataset as Dataset
+    from keras_det.data.formats.coco import read_coco as read_coco
+    from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.image import read_image as read_image
     from keras_det.data.pipeline import Pipeline as Pipeline
     from keras_det.data.resize import Transform as Transform
     from keras_det.data.sample import Sample as Sample
     from keras_det.data.shapes import draw_shapes_dataset as draw_shapes_dataset
     from keras_det.data.shapes import drawn_images as drawn_images
-    from keras_det.data.voc import read_voc as read_voc
 
 __all__ = [
     "AUGMENTS",
@@ -40,9 +40,9 @@ _HOMES = {
     "Transform": "resize",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
-    "read_coco": "coco",
+    "read_coco": "formats.coco",
     "read_image": "image",
-    "read_voc": "voc",
+    "read_voc": "formats.voc",
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name

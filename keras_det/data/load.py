@@ -3,18 +3,16 @@
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from keras_det.data.coco import read_coco
+from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.voc import annotation_folder, read_voc
+from keras_det.data.formats import FORMATS
+from keras_det.data.raw import Format, Layout, options_of
 from keras_det.errors import DataError, suggest
 
 SYNONYMS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
-LAYOUTS = (
-    "COCO (annotations/instances_train.json beside the folder train/, or _annotations.coco.json "
-    "inside it) or Pascal VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/train.txt)"
-)
 
 
 def load(
@@ -49,99 +47,62 @@ def load(
             f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give a COCO "
             ".json file or the folder of a data set."
         )
+    options = options_of(class_names, image_dir)
+    found, layout = recognise(path)
     if path.is_file():
-        if path.suffix.lower() != ".json":
-            raise DataError(
-                f"An annotation file must be COCO .json. Received: {path}. Give a .json file, or "
-                f"a folder laid out as {LAYOUTS}."
-            )
-        name = split or _split_of(path)
-        return read_coco(path, split=name, class_names=class_names, image_dir=image_dir)
-    root = _descend(path)
-    found = coco_splits(root)
-    if found:
-        name, file = _choose(found, split, root)
-        return read_coco(
-            file, split=name, name=root.name, class_names=class_names, image_dir=image_dir
+        source = layout.everything
+        return assemble(found.read(source._replace(split=split or source.split), options), options)
+    return assemble(found.read(_choose(layout, split), options), options)
+
+
+def recognise(path: pathlib.Path) -> tuple[Format, Layout]:
+    """Returns the format of a file or folder and what it holds; DataError where it has none."""
+    root = _descend(path) if path.is_dir() else path
+    for each in FORMATS:
+        layout = each.find(root)
+        if layout is not None:
+            return each, layout
+    known = " or ".join(f"{each.title} ({each.tree})" for each in FORMATS)
+    if path.is_file():
+        raise DataError(
+            f"An annotation file must be COCO .json. Received: {path}. Give a .json file, or "
+            f"a folder laid out as {known}."
         )
-    if annotation_folder(root):
-        return read_voc(root, split=split, class_names=class_names, image_dir=image_dir)
     raise DataError(
-        f"A data set must be laid out as {LAYOUTS}. Received: {path}, which holds "
+        f"A data set must be laid out as {known}. Received: {path}, which holds "
         f"{_listing(path)}. Give the folder above or below, or convert the annotations."
     )
 
 
-def coco_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns `{split: annotation file}` of a folder in COCO's layout, else an empty dict.
-
-    Raises:
-        DataError: `annotations/` holds only files of other kinds, such as captions.
-    """
-    found = {}
-    for folder in (root / "annotations", root):
-        for prefix in ("image_info_", "instances_"):
-            for file in sorted(folder.glob(f"{prefix}*.json")):
-                found[file.stem.removeprefix(prefix)] = file
-    for file in sorted(root.glob("*/_annotations.coco.json")):
-        found.setdefault(file.parent.name, file)
-    if not found:
-        files = [file for file in sorted(root.glob("*.json")) if not _is_other(file.name)]
-        found = {_split_of(file) or file.stem: file for file in files}
-    if not found and (root / "annotations").is_dir():
-        files = sorted((root / "annotations").glob("*.json"))
-        _refuse_others(root, files)
-    return found
-
-
-def _is_other(name: str) -> bool:
-    return name.startswith(("captions_", "person_keypoints_", "panoptic_", "stuff_"))
-
-
-def _refuse_others(root: pathlib.Path, files: Sequence[pathlib.Path]) -> None:
-    if files:
-        names = ", ".join(file.name for file in files[:5])
-        raise DataError(
-            f"{root / 'annotations'} must hold instances_*.json. Received: {names}. Rename the "
-            "file with the boxes to instances_<split>.json, or give its path. Captions and "
-            "panoptic files hold no boxes."
-        )
-
-
-def _split_of(file: pathlib.Path) -> str | None:
-    """The split in the name of a file: `instances_val2017.json` -> "val2017"."""
-    if file.name == "_annotations.coco.json":
-        return file.parent.name
-    match = re.match(r"(?:instances|image_info|person_keypoints|captions)_(.+)$", file.stem)
-    return match.group(1) if match else None
-
-
-def _choose(
-    found: dict[str, pathlib.Path], split: str | None, root: pathlib.Path
-) -> tuple[str, pathlib.Path]:
-    """The split with the wanted name, or the one that clearly is meant, and its file."""
+def _choose(layout: Layout, split: str | None) -> Any:
+    """The source of the split with the wanted name, or of the one that clearly is meant."""
+    found, root = layout.splits, layout.root
     names = ", ".join(sorted(found))
     if split is None:
+        if layout.everything is not None:
+            return layout.everything
         if len(found) == 1:
-            return next(iter(found.items()))
+            return next(iter(found.values()))
         raise DataError(
             f"`split` must name the split of {root} to read. Received: None. The splits are "
             f"{names}. Give one of them."
         )
     if split in found:
-        return split, found[split]
-    wanted = SYNONYMS.get(split, split)
-    # "train" finds train2017; "valid" finds val.
-    near = [
-        name for name in found if SYNONYMS.get(_bare(name), _bare(name)) == wanted and name != split
-    ]
+        return found[split]
+    near = _near(found, split)
     if len(near) == 1:
-        return near[0], found[near[0]]
+        return found[near[0]]
     hint = " Several fit." if near else suggest(split, found)
     raise DataError(
         f"`split` must name one of the splits of {root}. Received: {split!r}. The splits are "
         f"{names}.{hint} Give one of them."
     )
+
+
+def _near(found: Mapping[str, Any], split: str) -> list[str]:
+    """Names of the splits that are meant: "train" finds train2017, "valid" finds val."""
+    wanted = SYNONYMS.get(split, split)
+    return [name for name in found if SYNONYMS.get(_bare(name), _bare(name)) == wanted]
 
 
 def _bare(name: str) -> str:
@@ -152,17 +113,20 @@ def _bare(name: str) -> str:
 def _descend(path: pathlib.Path) -> pathlib.Path:
     """Descends through folders that hold only one folder, such as VOCdevkit/VOC2012."""
     for _ in range(3):
-        inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-        if len(inside) != 1 or not inside[0].is_dir() or annotation_folder(path):
-            return path
-        if inside[0].name == "annotations":
+        inside = [entry for entry in path.iterdir() if not _is_hidden(entry.name)]
+        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() == "annotations":
             return path
         path = inside[0]
     return path
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def _listing(path: pathlib.Path) -> str:
-    names = sorted(entry.name for entry in path.iterdir())
+    names: Iterable[str] = sorted(entry.name for entry in path.iterdir())
+    names = list(names)
     if not names:
         return "nothing"
     return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")

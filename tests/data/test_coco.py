@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_det.data.coco import read_coco
+from keras_det.data.formats.coco import read_coco
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco
 

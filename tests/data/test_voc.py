@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from keras_det.data.voc import read_voc
+from keras_det.data.formats.voc import read_voc
 from keras_det.errors import DataError
 from tests.data.builders import write_voc
 

@@ -3,29 +3,17 @@
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_det.data.annotations import (
-    RawAnnotations,
-    find_files,
-    finish,
-    keep_images,
-    keep_rows,
-    pick_classes,
-    unknown_class,
-)
+from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import read_size
+from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
-# A file is refused where more than this share of its boxes leaves the image at the right or the
-# bottom. In a file that stores xyxy instead of xywh it is about 0.7.
-XYXY_SHARE = 0.3
-SLACK = 1.0  # pixels; files round to hundredths or to whole pixels
 KINDS = {
     "caption": ("captions of images", "instances_*.json of the same split"),
     "segments_info": ("a panoptic segmentation", "instances_*.json of the same split"),
@@ -63,28 +51,38 @@ def read_coco(
         DataError: the file, its content or its images are missing or wrong.
     """
     path = pathlib.Path(path)
+    raw = read(Source(path, name, split), options_of(class_names, image_dir))
+    return assemble(raw, options_of(class_names, image_dir))
+
+
+class Source(NamedTuple):
+    """One annotation file, the name of its data set and of its split; None where not known."""
+
+    path: pathlib.Path
+    name: str | None
+    split: str | None
+
+
+def read(source: Source, options: ReadOptions) -> RawAnnotations:
+    """Reads one annotation file; see `read_coco`."""
+    path, name, split = source
     content = _load_json(path)
     images, annotations = content["images"], content.get("annotations") or []
     categories = _check_categories(content.get("categories") or [], path)
-    found = {category: number for number, category in categories.items()}
-    names, ids, label_of = pick_classes(found, class_names, str(path))
-    raw = _gather(path, images, annotations)
+    raw = _gather(path, images, annotations, categories)
     category = _column(annotations, "category_id", raw.where)
-    label = {i: label_of.get(c, -1) for i, c in categories.items()}
-    raw.labels = np.array([label.get(i, -2) for i in category], np.int64)
+    label = {number: i for i, number in enumerate(categories)}
+    raw.labels = np.array([label.get(i, -1) for i in category], np.int64)
     if (raw.labels < 0).any():
         row = int(np.flatnonzero(raw.labels < 0)[0])
-        if raw.labels[row] == -1:
-            raise unknown_class(categories[category[row]], raw.where(row), names)
         raise DataError(
             f"Every `category_id` must be listed in `categories`. Received: {category[row]} in "
             f"{raw.where(row)}. Add the category to the file or remove the annotation."
         )
-    _drop_unknown_images(raw)
-    _find_images(raw, images, path, image_dir, split)
-    _refuse_xyxy(raw)
-    name = name or (path.parent.parent if path.parent.name == "annotations" else path.parent).name
-    return finish(raw, class_names=names, category_ids=ids, name=name, split=split)
+    parent = path.parent.parent if path.parent.name == "annotations" else path.parent
+    raw.name, raw.split = name or parent.name, split
+    raw.folders = _image_folders(path, split)
+    return raw
 
 
 def _load_json(path: pathlib.Path) -> dict[str, Any]:
@@ -157,7 +155,7 @@ def _column(
 
 
 def _boxes(annotations: Sequence[dict[str, Any]], where: Callable[[int], str]) -> np.ndarray:
-    """The boxes of all annotations, `(n, 4)` xyxy pixels."""
+    """The boxes of all annotations, `(n, 4)` xywh pixels."""
     column = _column(annotations, "bbox", where)
     try:
         boxes = np.array(column, np.float64).reshape(-1, 4)
@@ -169,12 +167,14 @@ def _boxes(annotations: Sequence[dict[str, Any]], where: Callable[[int], str]) -
             "`bbox` must be four numbers [x, y, width, height]. Received: "
             f"{column[row]} in {where(row)}. Correct or remove the annotation."
         ) from None
-    boxes[:, 2:] += boxes[:, :2]
     return boxes
 
 
 def _gather(
-    path: pathlib.Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
+    path: pathlib.Path,
+    images: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
+    categories: dict[int, str],
 ) -> RawAnnotations:
     """The columns of the file as arrays, with file names for paths and all labels 0."""
 
@@ -193,7 +193,14 @@ def _gather(
         ) from None
     image_ids = _column(annotations, "image_id", where)
     return RawAnnotations(
-        image_paths=file_names,
+        source=str(path),
+        name="",
+        split=None,
+        class_names=list(categories.values()),
+        category_ids=list(categories),
+        folders=[],
+        box_format="xywh",
+        image_names=file_names,
         image_ids=[image["id"] for image in images],
         image_sizes=np.array(
             [(image.get("height") or 0, image.get("width") or 0) for image in images], np.int64
@@ -204,7 +211,6 @@ def _gather(
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
         area=np.array([a.get("area") for a in annotations], np.float64),
         where=where,
-        notes=[],
     )
 
 
@@ -213,47 +219,6 @@ def _is_box(box: Any) -> bool:
         return np.array(box, np.float64).shape == (4,)
     except (ValueError, TypeError):
         return False
-
-
-def _drop_unknown_images(raw: RawAnnotations) -> None:
-    lost = np.flatnonzero(raw.image_index < 0)
-    if len(lost):
-        raw.notes.append(
-            f"{len(lost)} annotations left out: their image_id is not in `images` (first: "
-            f"{raw.where(int(lost[0]))})."
-        )
-        keep_rows(raw, raw.image_index >= 0)
-
-
-def _find_images(
-    raw: RawAnnotations,
-    images: list[dict[str, Any]],
-    path: pathlib.Path,
-    image_dir: str | os.PathLike | None,
-    split: str | None,
-) -> None:
-    """Turns file names into paths, and leaves out missing images with a note."""
-    folders = [pathlib.Path(image_dir)] if image_dir else _image_folders(path, split)
-    first = [str(image["file_name"]) for image in islice(images, 20)]
-    hits = [sum((folder / name).is_file() for name in first) for folder in folders]
-    if images and not max(hits):
-        tried = ", ".join(str(folder) for folder in folders)
-        raise DataError(
-            f"The images of {path} must be beside it or in `image_dir`. Received: no {first[0]!r} "
-            f"in {tried}. Give image_dir=, the folder that holds the images."
-        )
-    folder = folders[int(np.argmax(hits))]
-    raw.image_paths = [os.path.join(folder, name) for name in raw.image_paths]
-    found = find_files(raw.image_paths)
-    if not found.all():
-        lost = np.flatnonzero(~found)
-        raw.notes.append(
-            f"{len(lost)} of {len(found)} images left out: no such file (first: "
-            f"{raw.image_paths[lost[0]]})."
-        )
-        keep_images(raw, found)
-    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
-        raw.image_sizes[i] = read_size(raw.image_paths[i])
 
 
 def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
@@ -267,17 +232,71 @@ def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
     return folders
 
 
-def _refuse_xyxy(raw: RawAnnotations) -> None:
-    """Raises DataError if too many boxes leave their image, as they do if xyxy is read as xywh."""
-    limit = raw.image_sizes[raw.image_index][:, ::-1]
-    outside = (raw.boxes[:, 2:] > limit + SLACK).any(axis=1)
-    if len(outside) and outside.mean() > XYXY_SHARE:
-        row = int(np.flatnonzero(outside)[0])
-        x1, y1, x2, y2 = raw.boxes[row]
+def coco_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns `{split: annotation file}` of a folder in COCO's layout, else an empty dict.
+
+    Raises:
+        DataError: `annotations/` holds only files of other kinds, such as captions.
+    """
+    found = {}
+    for folder in (root / "annotations", root):
+        for prefix in ("image_info_", "instances_"):
+            for file in sorted(folder.glob(f"{prefix}*.json")):
+                found[file.stem.removeprefix(prefix)] = file
+    for file in sorted(root.glob("*/_annotations.coco.json")):
+        found.setdefault(file.parent.name, file)
+    if not found:
+        files = [file for file in sorted(root.glob("*.json")) if not _is_other(file.name)]
+        found = {_split_of(file) or file.stem: file for file in files}
+    if not found and (root / "annotations").is_dir():
+        files = sorted((root / "annotations").glob("*.json"))
+        _refuse_others(root, files)
+    return found
+
+
+def _is_other(name: str) -> bool:
+    return name.startswith(("captions_", "person_keypoints_", "panoptic_", "stuff_"))
+
+
+def _refuse_others(root: pathlib.Path, files: Sequence[pathlib.Path]) -> None:
+    if files:
+        names = ", ".join(file.name for file in files[:5])
         raise DataError(
-            f"`bbox` must be [x, y, width, height] in pixels. Received: [{x1:g}, {y1:g}, "
-            f"{x2 - x1:g}, {y2 - y1:g}] in {raw.where(row)}, which ends at ({x2:g}, {y2:g}) in an "
-            f"image of {limit[row][0]}x{limit[row][1]}. {outside.sum()} of {len(outside)} boxes "
-            "leave their image: the file seems to store xyxy. Subtract x1 from x2 and y1 from y2, "
-            "and save the file again."
+            f"{root / 'annotations'} must hold instances_*.json. Received: {names}. Rename the "
+            "file with the boxes to instances_<split>.json, or give its path. Captions and "
+            "panoptic files hold no boxes."
         )
+
+
+def _split_of(file: pathlib.Path) -> str | None:
+    """The split in the name of a file: `instances_val2017.json` -> "val2017"."""
+    if file.name == "_annotations.coco.json":
+        return file.parent.name
+    match = re.match(r"(?:instances|image_info|person_keypoints|captions)_(.+)$", file.stem)
+    return match.group(1) if match else None
+
+
+def find(path: pathlib.Path) -> Layout | None:
+    """The splits of a folder in COCO's layout, or a COCO file as the only one."""
+    if path.is_file():
+        if path.suffix.lower() != ".json":
+            return None
+        return Layout(path, {}, Source(path, None, _split_of(path)))
+    found = {name: Source(file, path.name, name) for name, file in coco_splits(path).items()}
+    return Layout(path, found) if found else None
+
+
+def resembles(path: pathlib.Path) -> str | None:
+    """What a folder lacks to be COCO's."""
+    return None
+
+
+FORMAT = Format(
+    name="coco",
+    title="COCO",
+    tree="annotations/instances_train.json beside the folder train/, or _annotations.coco.json "
+    "inside it",
+    find=find,
+    read=read,
+    resembles=resembles,
+)

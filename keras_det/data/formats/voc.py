@@ -8,15 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_det.data.annotations import (
-    RawAnnotations,
-    finish,
-    keep_images,
-    pick_classes,
-    unknown_class,
-)
+from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import IMAGE_SUFFIXES, read_size
+from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError, suggest
 from keras_det.types import Size
 
@@ -79,7 +73,20 @@ def read_voc(
     Raises:
         DataError: the folder, an annotation, the split or the images are missing or wrong.
     """
-    root = pathlib.Path(path)
+    options = options_of(class_names, image_dir)
+    return assemble(read(Source(pathlib.Path(path), split), options), options)
+
+
+class Source(NamedTuple):
+    """A folder and the name of its split; None reads every annotated image."""
+
+    root: pathlib.Path
+    split: str | None
+
+
+def read(source: Source, options: ReadOptions) -> RawAnnotations:
+    """Reads one split of a folder; see `read_voc`."""
+    root, split = source
     folder = annotation_folder(root)
     if folder is None:
         raise DataError(
@@ -88,22 +95,22 @@ def read_voc(
         )
     files = sorted(folder.glob("*.xml"), key=lambda file: file.stem)
     parsed = {file.stem: _parse(file) for file in files}
-    if class_names is None:
-        class_names = _class_file(root) or sorted(
-            {found.name for file in parsed.values() for found in file.objects}
-        )
-    names, _, label_of = pick_classes({}, class_names, str(root))
+    names = _class_file(root) or sorted(
+        {found.name for file in parsed.values() for found in file.objects}
+    )
+    if options.class_names is not None:
+        names = list(options.class_names)
     lowest = min((min(o.xmin, o.ymin) for file in parsed.values() for o in file.objects), default=1)
     first_pixel = 1.0 if lowest >= 1 else 0.0
     stems = list(parsed) if split is None else _read_split(root, split, set(names))
-    raw = _gather(folder, stems, parsed, label_of, names)
+    raw = _gather(folder, stems, parsed, names)
+    raw.source, raw.name, raw.split = str(root), root.name, split
+    raw.folders = [root / sub for sub in IMAGE_FOLDERS]
     _refuse_xywh(raw)
     empty = (raw.boxes[:, :2] >= raw.boxes[:, 2:]).any(axis=1)
     raw.boxes[:, :2] -= first_pixel
-    raw.boxes[empty] = 0.0  # no area: `finish` drops them with a note
-    _find_images(raw, root, image_dir, parsed)
-    ids = tuple(range(len(names)))
-    return finish(raw, class_names=names, category_ids=ids, name=root.name, split=split)
+    raw.boxes[empty] = 0.0  # no area: they are dropped with a note
+    return raw
 
 
 def annotation_folder(root: pathlib.Path) -> pathlib.Path | None:
@@ -188,10 +195,11 @@ def _gather(
     folder: pathlib.Path,
     stems: list[str],
     parsed: Mapping[str, _File],
-    label_of: Mapping[str, int],
     names: Sequence[str],
 ) -> RawAnnotations:
     """The objects of the split as arrays, with file stems for paths."""
+    names = [*names, *sorted({o.name for f in parsed.values() for o in f.objects} - set(names))]
+    label_of = {name: label for label, name in enumerate(names)}
     missing = [stem for stem in stems if stem not in parsed]
     notes = []
     if missing and len(missing) < len(stems):
@@ -203,13 +211,18 @@ def _gather(
     rows, origin = [], []
     for i, stem in enumerate(stems):
         for k, (name, *rest) in enumerate(parsed[stem].objects if stem in parsed else ()):
-            if name not in label_of:
-                raise unknown_class(name, f"{folder / stem}.xml, object {k}", names)
             rows.append((i, label_of[name], *rest))
             origin.append((stem, k))
     table = np.array(rows, np.float64).reshape(-1, 7)
     return RawAnnotations(
-        image_paths=list(stems),
+        source="",
+        name="",
+        split=None,
+        class_names=names,
+        category_ids=list(range(len(names))),
+        folders=[],
+        image_names=list(stems),
+        other_names=[parsed[stem].image_name if stem in parsed else "" for stem in stems],
         image_ids=list(stems),
         image_sizes=np.array(
             [parsed[stem].size if stem in parsed else (0, 0) for stem in stems], np.int64
@@ -238,38 +251,24 @@ def _refuse_xywh(raw: RawAnnotations) -> None:
         )
 
 
-def _find_images(
-    raw: RawAnnotations,
-    root: pathlib.Path,
-    image_dir: str | os.PathLike | None,
-    parsed: Mapping[str, _File],
-) -> None:
-    """Turns stems into paths: by stem in the image folders, else by the annotation's file name."""
-    folders = [pathlib.Path(image_dir)] if image_dir else [root / sub for sub in IMAGE_FOLDERS]
-    by_stem: dict[str, str] = {}
-    by_name: dict[str, str] = {}
-    for folder in folders:
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if file.suffix.lower() in IMAGE_SUFFIXES:
-                by_stem.setdefault(file.stem, str(file))
-                by_name.setdefault(file.name, str(file))
-    paths = [
-        by_stem.get(stem) or by_name.get(parsed[stem].image_name if stem in parsed else "")
-        for stem in raw.image_paths
-    ]
-    found = np.array([path is not None for path in paths], bool)
-    if len(found) and not found.any():
-        raise DataError(
-            f"The images of {root} must be in JPEGImages/ or images/. Received: none for "
-            f"{raw.image_ids[0]!r}. Give image_dir=, the folder that holds the images."
-        )
-    raw.image_paths = [path or "" for path in paths]  # those without a path are left out below
-    if not found.all():
-        lost = int(np.flatnonzero(~found)[0])
-        raw.notes.append(
-            f"{(~found).sum()} of {len(found)} images left out: no such file (first: "
-            f"{raw.image_ids[lost]})."
-        )
-        keep_images(raw, found)
-    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
-        raw.image_sizes[i] = read_size(raw.image_paths[i])
+def find(path: pathlib.Path) -> Layout | None:
+    """The splits of a folder in the layout of Pascal VOC."""
+    if not path.is_dir() or annotation_folder(path) is None:
+        return None
+    splits = {name: Source(path, name) for name in split_names(path)}
+    return Layout(path, splits, Source(path, None))
+
+
+def resembles(path: pathlib.Path) -> str | None:
+    """What a folder lacks to be Pascal VOC's."""
+    return None
+
+
+FORMAT = Format(
+    name="voc",
+    title="Pascal VOC",
+    tree="Annotations/*.xml, JPEGImages/, ImageSets/Main/train.txt",
+    find=find,
+    read=read,
+    resembles=resembles,
+)

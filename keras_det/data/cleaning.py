@@ -1,0 +1,39 @@
+"""Cleans boxes: clips them to their images and drops those without an area."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+# In pixels. A box that leaves its image by no more than this is clipped without a note: COCO's own
+# files round to hundredths, and drawing tools are one pixel off at the border.
+SILENT_CLIP = 1.0
+
+
+def clean_boxes(
+    boxes: np.ndarray, sizes: np.ndarray, where: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Clips boxes to their images and marks those with an area left.
+
+    Args:
+        boxes: `(n, 4)` xyxy pixels.
+        sizes: `(n, 2)`, (height, width) of each box's image in pixels.
+        where: `where(row) -> str`, the file and index of a box, for the notes.
+
+    Returns:
+        `(clipped boxes (n, 4), mask of boxes to keep (n,), notes)`; boxes not kept are 0.
+    """
+    limit = np.asarray(sizes, np.float64).reshape(-1, 2)[:, [1, 0, 1, 0]]
+    clipped = np.clip(boxes, 0.0, limit)
+    with np.errstate(invalid="ignore"):
+        keep = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+        moved = keep & (np.abs(clipped - boxes).max(axis=1, initial=0.0) > SILENT_CLIP)
+    notes = []
+    for mask, text in (
+        (~keep, "dropped: zero area or outside the image"),
+        (moved, "clipped to the image"),
+    ):
+        rows = np.flatnonzero(mask)
+        if len(rows):
+            few = f"{len(rows)} of {len(boxes)} boxes {text}"
+            notes.append(f"{few} (first: {where(int(rows[0]))}).")
+    return np.where(keep[:, None], clipped, 0.0), keep, notes
