@@ -1,0 +1,1 @@
+"""Examines data sets and runs: what is wrong, how much it harms, what to do."""
