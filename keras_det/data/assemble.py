@@ -60,13 +60,15 @@ def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
     )
     if raw.notes:
         title = f"{raw.name} {raw.split}" if raw.split else raw.name
-        warnings.warn(f"{title}: {listed(raw.notes)}", stacklevel=_level_of_user())
+        warnings.warn(listed(title, raw.notes), stacklevel=_level_of_user())
     return dataset
 
 
-def listed(notes: Sequence[str]) -> str:
-    """One note as it is; several as lines that start with "- "."""
-    return notes[0] if len(notes) == 1 else "".join(f"\n- {note}" for note in notes)
+def listed(title: str, notes: Sequence[str]) -> str:
+    """One note after its title; several on lines that start with "- "."""
+    if len(notes) == 1:
+        return f"{title}: {notes[0]}"
+    return "\n- ".join([f"{title}:", *notes])
 
 
 def _level_of_user() -> int:
@@ -82,18 +84,16 @@ def _drop_unknown_images(raw: RawAnnotations) -> None:
     lost = np.flatnonzero(raw.image_index < 0)
     if not len(lost):
         return
-    row = int(lost[0])
-    named = "" if raw.image_of is None else f", which names image {raw.image_of(row)!r}"
+    first = raw.where(int(lost[0]))
     if len(lost) == len(raw.image_index):
         known = f"the first image is {raw.image_ids[0]!r}" if raw.image_ids else "none is listed"
         raise DataError(
             "Annotations must name images that are listed. Received: none of "
-            f"{len(lost)} does in {raw.source}; {known}, the first annotation is {raw.where(row)}"
-            f"{named}. Export the annotations and the list of images together, with the same ids."
+            f"{len(lost)} does in {raw.source}; {known}, the first annotation is {first}. Export "
+            "annotations and images together, with the same ids or names."
         )
     raw.notes.append(
-        f"{len(lost)} annotations left out: their image is not listed (first: "
-        f"{raw.where(row)}{named})."
+        f"{len(lost)} annotations left out: their image is not listed (first: {first})."
     )
     raw.keep_rows(raw.image_index >= 0)
 

@@ -74,9 +74,11 @@ def drop_repeated_objects(raw: RawAnnotations, class_names: tuple[str, ...]) -> 
     again = pairs[:, same_class]
     if again.shape[1]:
         one, other = again[:, again[1].argmin()].tolist()
+        where, same = raw.where(other), raw.where(one)
+        same = same.removeprefix(where.rpartition(", ")[0] + ", ")  # the file is named once
         raw.notes.append(
             f"{again.shape[1]} of {len(raw.labels)} objects left out: the same image, class and "
-            f"box as another (first: {raw.where(other)}, as {raw.where(one)})."
+            f"box as another (first: {where}, as {same})."
         )
         keep = np.ones(len(raw.labels), bool)
         keep[again[1]] = False

@@ -68,7 +68,6 @@ class RawAnnotations:
         notes: what the reader has left out so far.
         dummy_classes: classes that only group others and have no object in any split, such as the
             first category that Roboflow writes into COCO files. They are left out.
-        image_of: `image_of(row)`, what the record of an object names as its image; or None.
     """
 
     source: str
@@ -90,7 +89,6 @@ class RawAnnotations:
     other_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
     dummy_classes: list[str] = field(default_factory=list)
-    image_of: Callable[[int], Any] | None = None
 
     def keep_rows(self, keep: np.ndarray) -> None:
         """Keeps the objects where the mask is True; `where` still names records of the file."""
@@ -98,8 +96,6 @@ class RawAnnotations:
         for name in ("image_index", "boxes", "labels", "crowd", "area"):
             setattr(self, name, getattr(self, name)[rows])
         self.where = lambda row: where(int(rows[row]))
-        if (image_of := self.image_of) is not None:
-            self.image_of = lambda row: image_of(int(rows[row]))
 
     def keep_images(self, keep: np.ndarray) -> None:
         """Keeps the images where the mask is True, and their objects."""

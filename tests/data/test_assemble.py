@@ -40,7 +40,7 @@ def test_one_warning_holds_all_notes_one_a_line(tmp_path):
     raw.notes.append("From the reader.")
     dataset, caught = assembled(raw)
     assert len(caught) == 1 and len(dataset.notes) == 3
-    assert caught[0] == "zoo: " + "".join(f"\n- {note}" for note in dataset.notes)
+    assert caught[0] == "zoo:" + "".join(f"\n- {note}" for note in dataset.notes)
     assert caught[0].split("\n- ")[1:3] == [
         "From the reader.",
         "1 of 3 boxes dropped: zero area or outside the image (first: labels.txt, line 2).",
@@ -86,16 +86,14 @@ def test_no_box_with_an_area_is_left(tmp_path):
 
 def test_objects_of_images_that_are_not_listed(tmp_path):
     rows = [(-1, 0, 1, 1, 2, 2), (0, 1, 1, 1, 2, 2)]
-    raw = raw_with_images(tmp_path, rows, image_of=lambda row: f"id {row}")
-    with pytest.warns(
-        UserWarning, match="1 annotations left out.*line 0, which names image 'id 0'"
-    ):
+    raw = raw_with_images(tmp_path, rows)
+    with pytest.warns(UserWarning, match="1 annotations left out: their image.*line 0"):
         assert assemble(raw, ReadOptions()).labels.tolist() == [1]
-    raw = raw_with_images(tmp_path, rows[:1], image_of=lambda row: "7", image_ids=[7, 8])
+    raw = raw_with_images(tmp_path, rows[:1], image_ids=[7, 8])
     with pytest.raises(
         DataError,
         match="none of 1 does in labels.txt; the first image is 7, the first annotation is "
-        "labels.txt, line 0, which names image '7'",
+        "labels.txt, line 0",
     ):
         assemble(raw, ReadOptions())
 

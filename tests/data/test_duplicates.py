@@ -22,7 +22,7 @@ def test_the_same_object_twice():
     assert kept == [0, 1, 2, 5]
     assert notes == [
         "2 of 6 objects left out: the same image, class and box as another (first: labels.txt, "
-        "line 3, as labels.txt, line 1)."
+        "line 3, as line 1)."
     ]
 
 
