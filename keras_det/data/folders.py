@@ -19,7 +19,7 @@ OTHER_PICTURES = re.compile(
 
 
 class Folder:
-    """One folder. What a Mac adds to zip files (`__MACOSX`, `._x.jpg`) is not seen.
+    """One folder. Files that a Mac adds to it (`._x.jpg`) are not seen.
 
     Args:
         path: of the folder; one that does not exist is empty.
@@ -39,7 +39,7 @@ class Folder:
                     if entry.is_file():
                         if name[:2] != "._":
                             self.files.add(name)
-                    elif name != "__MACOSX" and entry.is_dir():
+                    elif entry.is_dir():
                         self.sub_folders.add(name)
         except (OSError, ValueError):  # it does not exist, or no folder can have this name
             pass

@@ -72,9 +72,14 @@ def same_stem(name: str) -> str:
     return same_letters(stem(name))
 
 
+def has_prefix(name: str) -> bool:
+    """Whether a name starts as Label Studio's do: "0a1b2c3d-"."""
+    return UPLOAD.match(name) is not None
+
+
 def without_prefix(name: str) -> str:
     """One form for names with and without the prefix of Label Studio."""
-    return same_letters(UPLOAD.sub("", name, count=1) if UPLOAD.match(name) else name)
+    return same_letters(UPLOAD.sub("", name, count=1))
 
 
 def shown(name: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from keras_det.data.folders import OTHER_PICTURES, Folder, TooManyFiles
 from keras_det.data.image_names import (
-    UPLOAD,
     clean_path,
+    has_prefix,
     is_relative,
     same_letters,
     same_stem,
@@ -103,8 +103,7 @@ class Search:
         """The folders that a path such as "images/" means."""
         if head not in self._at_head:
             if os.path.isabs(head):
-                inside = [os.path.abspath(folder.prefix) for folder in self.folders]
-                far = self.only_here and not os.path.abspath(head).startswith(tuple(inside))
+                far = self.only_here and not any(_is_in(head, f.path) for f in self.folders)
                 found = [] if far else [Folder(head)]
             else:
                 found = [at for folder in self.folders if (at := folder.below(head)) is not None]
@@ -163,7 +162,10 @@ class Search:
             for _, folder in folders:
                 if form is same_stem and folder.has_twins:
                     continue
-                files = [folder.prefix + each for each in folder.alike(form, base)]
+                alike = folder.alike(form, base)
+                if form is without_prefix:  # one of both names has it, not another one
+                    alike = [each for each in alike if has_prefix(each) != has_prefix(base)]
+                files = [folder.prefix + each for each in alike]
                 if free := [file for file in files if file not in self._taken]:
                     return free, how
         return [], ""
@@ -183,12 +185,11 @@ class Search:
         self, lost: list[int], names: Sequence[str], other_names: Sequence[str] | None
     ) -> None:
         """Looks for base names in all folders below the listed ones."""
-        forms = (same_letters, without_prefix)
         wanted = {
             i: [
-                (path, form(path.rpartition("/")[2]))
+                (path, key)
                 for path in map(clean_path, (names[i], other_names[i] if other_names else ""))
-                for form in forms
+                for key in _keys(path.rpartition("/")[2])
             ]
             for i in lost
         }
@@ -209,7 +210,7 @@ class Search:
                         key = same_letters(name)
                         if key in wanted:
                             files[key].append((path + name, folder.prefix + name))
-                        if UPLOAD.match(key) and (key := UPLOAD.sub("", key, count=1)) in wanted:
+                        if has_prefix(key) and (key := "/" + without_prefix(key)) in wanted:
                             files[key].append((path + name, folder.prefix + name))
             except TooManyFiles:
                 self.too_large = top.path
@@ -254,11 +255,24 @@ class Search:
                     self.unclear[i] = f"{both} fit {path}"
 
 
+def _keys(base: str) -> list[str]:
+    """What to look up for a base name; "/" in front means a file with Label Studio's prefix."""
+    name = same_letters(base)
+    return [name, without_prefix(name) if has_prefix(name) else f"/{name}"]
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return os.path.join(os.path.abspath(path), "").startswith(
+        os.path.join(os.path.abspath(folder), "")
+    )
+
+
 def outermost(folders: Iterable[Folder]) -> list[Folder]:
-    """The existing folders that lie in none of the others."""
+    """The existing folders that lie in none of the others; never the root of all files."""
     found: dict[str, Folder] = {}
     pairs = [(os.path.join(os.path.realpath(f.path), ""), f) for f in folders]
     for real, folder in sorted(pairs, key=lambda pair: len(pair[0])):
-        if not real.startswith(tuple(found)) and os.path.isdir(real):
+        is_root = os.path.dirname(os.path.realpath(folder.path)) == os.path.realpath(folder.path)
+        if not is_root and not real.startswith(tuple(found)) and os.path.isdir(real):
             found[real] = folder
     return list(found.values())

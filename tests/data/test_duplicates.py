@@ -61,6 +61,9 @@ def test_an_image_listed_twice():
     assert join_images(raw, ["d/a.jpg", "d/b.jpg", "d/a.jpg"]) == ["d/a.jpg", "d/b.jpg"]
     assert raw.image_ids == [5, 6] and raw.image_index.tolist() == [0, 1, 0]
     assert raw.image_sizes.tolist() == [[6, 8], [6, 8]]
+    unknown = raw_of(["a.jpg", "a.jpg"])
+    unknown.image_sizes[1] = 0
+    assert join_images(unknown, ["a.jpg"] * 2) == ["a.jpg"]
     assert raw.notes == [
         "1 of 3 images listed again: their objects are joined (first: d/a.jpg, images 5 and 7)."
     ]

@@ -5,10 +5,14 @@ import pytest
 
 from keras_det.data import folders as folders_module
 from keras_det.data.find_images import find_images
+from keras_det.data.folders import Folder
 from keras_det.data.image_names import clean_path
+from keras_det.data.image_search import outermost
 from keras_det.data.raw import ReadOptions
 from keras_det.errors import DataError
 from tests.data.raw_annotations import raw_of
+
+ROOT = Folder(os.sep)
 
 
 def touch(root, *paths):
@@ -117,6 +121,8 @@ def test_names_that_fit_two_files(tmp_path):
     assert paths == good and len(notes) == 1
     assert "1 of 21 images left out: unclear names (first: 'a.jpg' fits" in notes[0]
     assert str(tmp_path / "x/a.jpg") in notes[0] and str(tmp_path / "y/a.jpg") in notes[0]
+    with pytest.raises(DataError, match="must fit one file.*1 of 1 unclear"):
+        find(tmp_path, ["a.jpg"])
     with pytest.raises(DataError, match="must fit one file.*2 of 22 unclear.*image_dir="):
         find(tmp_path, [*good, "a.jpg", "b"])
     assert find(tmp_path, ["b"], other_names=["b.png"]) == (["b.png"], [])
@@ -147,6 +153,12 @@ def test_second_names(tmp_path):
     assert paths == ["c.jpg", "b.jpg"] and "(first: 'd'" in notes[0]
 
 
+def test_another_prefix_of_label_studio_means_another_image(tmp_path):
+    touch(tmp_path, "1111aaaa-1.jpg", "sub/2222bbbb-1.jpg", "3.jpg", "sub/4444dddd-4.jpg")
+    paths, _ = find(tmp_path, ["99999999-1.jpg", "0000aaaa-3.jpg", "4.jpg", "1111aaaa-1.jpg"])
+    assert paths == ["3.jpg", "sub/4444dddd-4.jpg", "1111aaaa-1.jpg"]
+
+
 def test_more_than_half_missing_is_a_note(tmp_path):
     touch(tmp_path, *(f"{i}.jpg" for i in range(20, 25)))
     paths, notes = find(tmp_path, [f"{i}.jpg" for i in range(25)])
@@ -173,10 +185,12 @@ def test_no_image_at_all(tmp_path):
 
 
 def test_image_dir_is_the_only_place(tmp_path):
-    touch(tmp_path, "old/a.jpg", "new/x/a.jpg", "new/b.jpg")
+    touch(tmp_path, "old/a.jpg", "new/x/a.jpg", "new/b.jpg", "newer/a.jpg")
     absolute = [str(tmp_path / "old" / "a.jpg"), str(tmp_path / "new" / "b.jpg")]
     paths, notes = find(tmp_path, absolute, ["old"], image_dir=tmp_path / "new")
     assert paths == ["new/x/a.jpg", "new/b.jpg"] and "in a sub-folder" in notes[0]
+    paths, _ = find(tmp_path, [str(tmp_path / "newer/a.jpg")], image_dir=tmp_path / "new")
+    assert paths == ["new/x/a.jpg"]
     with pytest.raises(DataError, match=r"must be an existing.*does not exist\. Did you mean 'new"):
         find(tmp_path, absolute, image_dir=tmp_path / "news")
     with pytest.raises(DataError, match="b.jpg, which is a file"):
@@ -188,6 +202,12 @@ def test_large_folders_are_not_searched(tmp_path, monkeypatch):
     monkeypatch.setattr(folders_module, "MAX_FILES", 3)
     paths, notes = find(tmp_path, ["a.jpg", "b.jpg"])
     assert paths == ["a.jpg"] and "holds too many files: its sub-folders were not" in notes[0]
+
+
+def test_the_root_of_all_files_is_not_searched(tmp_path):
+    touch(tmp_path, "set/x/a.jpg")
+    top = outermost([Folder(str(tmp_path / each)) for each in ("set", "set/x", "none")] + [ROOT])
+    assert [os.path.relpath(folder.path, tmp_path) for folder in top] == ["set"]
 
 
 def test_links_to_folders_above_end(tmp_path):
