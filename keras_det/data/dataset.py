@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from keras_det.errors import DataError
 class Dataset:
     """Images and their objects: immutable, indexable, fast with 100,000 images and more.
 
-    `dataset[i]` is a `Sample`. The objects of image i are the rows
-    `row_splits[i]:row_splits[i + 1]` of `boxes`, `labels`, `crowd` and `area`.
+    `dataset[i]` is a `Sample`, `dataset[:10]` a data set of the first ten images. The objects of
+    image i are the rows `row_splits[i]:row_splits[i + 1]` of `boxes`, `labels`, `crowd` and `area`.
 
     Attributes:
         image_paths: tuple of str, one per image.
@@ -110,7 +110,15 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.image_paths)
 
-    def __getitem__(self, index: int) -> Sample:
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Dataset": ...
+
+    def __getitem__(self, index: int | slice) -> "Sample | Dataset":
+        if isinstance(index, slice):
+            return self.select(range(*index.indices(len(self))))
         index = int(_indices([index], len(self))[0])
         height, width = self.image_sizes[index].tolist()
         rows = slice(self.row_splits[index], self.row_splits[index + 1])

@@ -65,14 +65,14 @@ class Folder:
         """Names of its image files, sorted."""
         return sorted(name for name in self.files if name.lower().endswith(IMAGE_SUFFIXES))
 
-    def alike(self, form: Callable[[str], str], name: str) -> list[str]:
-        """Names of its image files that are one with `name` in the given form."""
+    def alike(self, form: Callable[[str], str], key: str) -> list[str]:
+        """Names of its image files for which `form(name)` is `key`."""
         if form not in self._indices:
             index = defaultdict(list)
             for each in self.images:
                 index[form(each)].append(each)
             self._indices[form] = dict(index)
-        return self._indices[form].get(form(name), [])
+        return self._indices[form].get(key, [])
 
     @functools.cached_property
     def has_twins(self) -> bool:

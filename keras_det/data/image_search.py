@@ -159,10 +159,11 @@ class Search:
             if base in folder.files and (whole and sure or file not in self._taken):
                 return [file], PATH if whole and sure else BASE_NAME
         for form, how in FORMS:
+            key = form(base)
             for _, folder in folders:
                 if form is same_stem and folder.has_twins:
                     continue
-                alike = folder.alike(form, base)
+                alike = folder.alike(form, key)
                 if form is without_prefix:  # one of both names has it, not another one
                     alike = [each for each in alike if has_prefix(each) != has_prefix(base)]
                 files = [folder.prefix + each for each in alike]
@@ -203,6 +204,7 @@ class Search:
     def _below(self, wanted: set[str]) -> dict[str, list[tuple[str, str]]]:
         """Image files below the folders by the form of their names: `(relative, whole path)`."""
         files: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        by_stem = any(key.startswith("//") for key in wanted)
         for top in outermost(self.folders):
             try:
                 for path, folder in top.walk(self._leave_out):
@@ -211,6 +213,8 @@ class Search:
                         if key in wanted:
                             files[key].append((path + name, folder.prefix + name))
                         if has_prefix(key) and (key := "/" + without_prefix(key)) in wanted:
+                            files[key].append((path + name, folder.prefix + name))
+                        if by_stem and (key := "//" + same_stem(name)) in wanted:
                             files[key].append((path + name, folder.prefix + name))
             except TooManyFiles:
                 self.too_large = top.path
@@ -256,8 +260,13 @@ class Search:
 
 
 def _keys(base: str) -> list[str]:
-    """What to look up for a base name; "/" in front means a file with Label Studio's prefix."""
+    """What to look up for a base name.
+
+    "/" in front means a file with Label Studio's prefix, "//" one with any suffix.
+    """
     name = same_letters(base)
+    if base and stem(base) == base:
+        return [f"//{name}"]
     return [name, without_prefix(name) if has_prefix(name) else f"/{name}"]
 
 

@@ -73,6 +73,7 @@ def test_select_takes_any_order_repeats_and_the_end():
     np.testing.assert_array_equal(chosen.row_splits, [0, 3, 3, 4, 5, 7])
     assert chosen.labels.tolist() == [0, 0, 0, 1, 1, 0, 0] and chosen.boxes.shape == (7, 4)
     assert chosen.category_ids == ("x1", 9) and chosen.notes == ("note.",) and chosen.name == "zoo"
+    assert dataset[:2].image_paths == ("a", "b") and dataset[::-2].image_paths == ("d", "b")
     empty = dataset.select([])
     assert len(empty) == 0 and empty.boxes.shape == (0, 4) and empty.num_classes == 2
     with pytest.raises(IndexError, match=r"\[-4, 3\]. Received: 4. Count images"):

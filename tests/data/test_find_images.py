@@ -83,6 +83,7 @@ def test_names_without_suffix_find_images_only(tmp_path):
         ("/upload/0a1b2c3d-a.jpg", "a.jpg", "without Label Studio's prefix"),
         ("a.jpg", "0a1b2c3d-a.jpg", "without Label Studio's prefix"),
         ("a.jpg", "deep/er/A.jpg", "by their base name in a sub-folder"),
+        ("a", "deep/er/A.png", "by their base name in a sub-folder"),
         ("0a1b2c3d-a.jpg", "deep/er/a.jpg", "by their base name in a sub-folder"),
     ],
 )
