@@ -164,14 +164,14 @@ def _reason_for_keras(path: pathlib.Path, num_images: int) -> str | None:
     import tensorflow as tf
 
     if tf.config.list_logical_devices("GPU"):
-        return "it uses the GPU, other engines run on the processor"
+        return "Keras uses the GPU; the other engines run on the CPU"
     others = installed()
     if not others:
         return f"no other engine is installed: {install_hint('edge')}"
     if num_images < MIN_IMAGES and not EngineCache(path).milliseconds(others):
         return (
-            f"converting to another engine saves time from {MIN_IMAGES} images on; the engine "
-            f"{others[0]} can be chosen now"
+            f"converting to another engine saves time from {MIN_IMAGES} images on; to convert "
+            f"now, use --engine {others[0]}"
         )
     return None
 
