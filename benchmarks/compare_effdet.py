@@ -1,4 +1,4 @@
-"""effdet's EfficientDets beside ours with the same weights: outputs of every level, anchors.
+"""Compares effdet's EfficientDets with ours on the same weights: outputs of each level, anchors.
 
     python benchmarks/compare_effdet.py --peer-python peers/bin/python
 
@@ -160,7 +160,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True, help="Python with torch and effdet")
     parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
-    parser.add_argument("--random", type=int, default=5, help="swaps drawn beside the named ones")
+    parser.add_argument("--random", type=int, default=5, help="random swaps after the named ones")
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

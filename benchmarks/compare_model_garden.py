@@ -1,4 +1,4 @@
-"""RetinaNet.from_model_garden beside the Model Garden's own network, with random weights.
+"""Compares RetinaNet.from_model_garden with the Garden's own network, with random weights.
 
     python benchmarks/compare_model_garden.py --peer-python garden/bin/python
 

@@ -19,7 +19,7 @@ from keras_det.runtime.running import Image, RunningDetector, for_each
 if TYPE_CHECKING:
     from keras_det.models import Detector
 
-# Packages that an engine and the conversion to it need, beside TensorFlow.
+# Packages that an engine and the conversion to it need, besides TensorFlow.
 NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
 # Lite0 at 320: converting to both engines and checking takes 25 s of processor time. An image takes
 # 65 ms with Keras and 38 ms with LiteRT.
