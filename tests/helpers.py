@@ -29,7 +29,7 @@ def golden(name):
 
 
 def data_set(name):
-    """Folder of a small data set: "bccd" (a dozen photographs, VOC) or "drawn" (a dozen, COCO)."""
+    """Folder of a small data set: "bccd" (12 photos, VOC) or "drawn" (12 synthetic, COCO)."""
     return GOLDEN / "data_sets" / name
 
 

@@ -240,8 +240,8 @@ class Check:
         ]
         if self.reordered:
             notes.append(
-                f"in {self.reordered} of {len(self.matchings)} comparisons NMS met scores closer "
-                "than the budget in another order: Keras decoded in the order of the export there"
+                f"in {self.reordered} of {len(self.matchings)} comparisons, the export and Keras "
+                "rank nearly equal scores differently; there, Keras decoded in the export's order"
             )
         return notes
 

@@ -82,9 +82,9 @@ def tflite(
         model: a detector. One of mixed precision is exported in float32.
         path: a file that does not exist yet.
         quantize: number format. "float32". "float16": half the size; kernels are rounded, biases
-            and arithmetic stay float32. "dynamic": a quarter of the size; kernels have 8 bits, and
-            the runtime rounds activations. "int8": as small; the network computes with integers,
-            decoding and NMS with floats. The last two need the extra `quantize`.
+            and arithmetic stay float32. "dynamic": a quarter to a third of the size; kernels have 8
+            bits, and the runtime rounds activations. "int8": as small; the network computes with
+            integers, decoding and NMS with floats. The last two need the extra `quantize`.
         postprocess: "builtin"; "mediapipe", for detectors with anchors; "split"; or "none" for the
             raw outputs of the model: `class_logits` and `box_deltas` of an anchor detector, the six
             kinds of maps of a CornerNet.

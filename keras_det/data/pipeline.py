@@ -75,7 +75,7 @@ class Pipeline:
             every image counts once.
 
     Raises:
-        TypeError: an argument is no whole number, or no bool, where it must be one.
+        TypeError: an argument that must be a whole number or a bool is not.
         ValueError: an argument has a wrong value, or arguments contradict each other.
         DataError: the data set holds no image.
     """

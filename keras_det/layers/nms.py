@@ -225,7 +225,7 @@ def check_settings(
     """
     if method not in NMS_METHODS:
         raise ValueError(
-            f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Take "hard" for '
+            f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Use "hard" for '
             "the classic non-maximum suppression."
         )
     ranges = {

@@ -171,7 +171,7 @@ def weights_of_batch(sample_weight: Tensor | dict[str, Tensor], labels: Tensor) 
         labels: `(batch, max_boxes)`, the labels of the batch.
 
     Raises:
-        ValueError: the weights have another shape, or are no numbers. Under TensorFlow, a negative
+        ValueError: the weights have another shape, or are not numbers. Under TensorFlow, a negative
             weight, or another number of weights, raises TensorFlow's own error when the graph runs.
     """
     if isinstance(sample_weight, dict):

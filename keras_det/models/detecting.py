@@ -258,13 +258,13 @@ def rgb(image: Image) -> np.ndarray:
     pixels = as_image(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3:
         raise ValueError(
-            "An image as an array must have the shape (height, width, 3), RGB; a batch (images, "
+            "An image given as an array must have shape (height, width, 3), RGB; a batch (images, "
             f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three "
             "channels; drop an alpha channel."
         )
     if pixels.dtype != np.uint8:
         raise ValueError(
-            "An image as an array must be uint8, with values in 0..255. Received: "
+            "An image given as an array must be uint8, with values in 0..255. Received: "
             f'{pixels.dtype} {pixels.shape}. Convert it with `astype("uint8")`; multiply values '
             "in 0..1 by 255 first."
         )

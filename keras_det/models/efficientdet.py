@@ -189,7 +189,7 @@ class EfficientDet(AnchorDetector):
             if backbone.startswith("lite"):
                 raise DataError(
                     "ImageNet weights of keras.applications are for EfficientNet-B0 to B7. "
-                    f"Received: weights='imagenet' for {self.name}. Take weights=\"coco\", or "
+                    f"Received: weights='imagenet' for {self.name}. Use weights=\"coco\", or "
                     "build one of D0 to D7x."
                 )
             return load_keras_applications(self.backbone, imagenet_efficientnet(backbone))

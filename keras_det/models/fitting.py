@@ -388,7 +388,7 @@ def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
             pipeline.check()
         if WEIGHTS in str(error) and not isinstance(error, ValueError):
             raise ValueError(
-                f"{WEIGHTS}. Received: a negative weight, one that is not finite, or a number of "
-                "weights that is not that of the images. Use 0 to ignore an image."
+                f"{WEIGHTS}. Received: a weight that is negative or not finite, or more or fewer "
+                "weights than images. Use 0 to ignore an image."
             ) from error
         raise

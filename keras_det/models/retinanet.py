@@ -332,14 +332,14 @@ class RetinaNet(AnchorDetector):
 
 
 def _anchor_arguments(generator: AnchorGenerator | None, *given: Any) -> dict[str, Any]:
-    """The arguments of `ANCHORS`, with the published value for None; empty beside a generator."""
+    """The arguments of `ANCHORS`, with the published value for None; empty with a generator."""
     if generator is None:
         pairs = zip(ANCHORS.items(), given, strict=True)
         return {name: default if value is None else value for (name, default), value in pairs}
     for name, value in zip(ANCHORS, given, strict=True):
         if value is not None:
             raise ValueError(
-                f"`{name}` must be left out beside `anchor_generator`, which has its own. "
+                f"`{name}` must not be given with `anchor_generator`, which has its own. "
                 f"Received: {name}={value!r} and an AnchorGenerator. Give it to the "
                 "AnchorGenerator, or leave out `anchor_generator`."
             )

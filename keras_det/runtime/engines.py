@@ -19,7 +19,7 @@ from keras_det.runtime.running import Image, RunningDetector, for_each
 if TYPE_CHECKING:
     from keras_det.models import Detector
 
-# Packages that an engine and the conversion to it need, beside TensorFlow.
+# Packages that an engine and the conversion to it need, besides TensorFlow.
 NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
 # Lite0 at 320: converting to both engines and checking takes 25 s of processor time. An image takes
 # 65 ms with Keras and 38 ms with LiteRT.
@@ -164,14 +164,14 @@ def _reason_for_keras(path: pathlib.Path, num_images: int) -> str | None:
     import tensorflow as tf
 
     if tf.config.list_logical_devices("GPU"):
-        return "it uses the GPU, other engines run on the processor"
+        return "Keras uses the GPU; the other engines run on the CPU"
     others = installed()
     if not others:
         return f"no other engine is installed: {install_hint('edge')}"
     if num_images < MIN_IMAGES and not EngineCache(path).milliseconds(others):
         return (
-            f"converting to another engine saves time from {MIN_IMAGES} images on; the engine "
-            f"{others[0]} can be chosen now"
+            f"converting to another engine saves time from {MIN_IMAGES} images on; to convert "
+            f"now, use --engine {others[0]}"
         )
     return None
 

@@ -96,9 +96,9 @@ def train(
             public checkpoint of the same model. Classes of the same name keep their predictions.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: seed of the random weights, the order of the images and the augmentation.
-        evaluate_every: epochs between measurements on the validation set.
-        resume: True continues from the last finished epoch. For a finished run it only measures
-            and draws again.
+        evaluate_every: epochs between evaluations on the validation set.
+        resume: True continues from the last finished epoch. For a finished run it only evaluates
+            and draws pictures again.
         say: function that gets the lines of text to show.
 
     Returns:

@@ -39,7 +39,7 @@ def numpy_of(variable):
 
 
 def application(variant, size=(64, 64), **kwargs):
-    """keras.applications' EfficientNet with drawn statistics, gammas, betas and biases."""
+    """keras.applications' EfficientNet with random statistics, gammas, betas and biases."""
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
     model = build(include_top=False, weights=None, input_shape=(*size, 3), **kwargs)
     rng = np.random.default_rng(0)
