@@ -85,7 +85,9 @@ class Detector(FittingModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [*super().metrics, *self._trackers.values(), self._penalty]
+        known = super().metrics  # Keras finds some of the others by itself.
+        own = (*self._trackers.values(), self._penalty)
+        return [*known, *(each for each in own if each not in known)]
 
     def get_metrics_result(self) -> dict[str, Any]:
         # Without a penalty the logs hold none.

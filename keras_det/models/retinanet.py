@@ -140,10 +140,11 @@ class RetinaNet(AnchorDetector):
         check_levels(min_level, max_level)
         anchors = _anchor_arguments(anchor_generator, anchor_scale, num_octaves, aspect_ratios)
         with precision(dtype):
-            network, trained_on = make_backbone(backbone)
+            # First, so that wrong anchors are refused before the backbone is built.
             generator = anchor_generator or AnchorGenerator(
                 tuple(range(min_level, max_level + 1)), **anchors
             )
+            network, trained_on = make_backbone(backbone)
             head = functools.partial(
                 _head, generator.num_anchors_per_cell, neck_channels, head_repeats, head_norm
             )

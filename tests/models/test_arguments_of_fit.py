@@ -139,19 +139,17 @@ def with_loss(only_in_training=False):
     return RetinaNet(model, 3, image_size=64, neck_channels=8, head_repeats=1, normalization="tf")
 
 
-@pytest.mark.parametrize("eager, only_in_training", [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize("eager, only_in_training", [(False, False), (True, True)])
 def test_losses_that_layers_add_are_a_part(eager, only_in_training):
     model = with_loss(only_in_training)
-    model.compile(keras.optimizers.SGD(0.0), run_eagerly=eager, steps_per_execution=2 - eager)
-    arguments = {"x": stream(4, 2), "verbose": 0}
-    for _ in range(2):  # The second call traces nothing.
-        logs = model.fit(**arguments, validation_data=stream(4, 2), epochs=2).history
-        for prefix, added in (("", 0.75), ("val_", 0.0 if only_in_training else 0.25)):
-            for epoch in range(2):
-                loss, *parts = (logs[prefix + name][epoch] for name in ("loss", *PARTS))
-                assert logs[f"{prefix}regularization_loss"][epoch] == pytest.approx(added)
-                assert loss == pytest.approx(sum(parts) + added, rel=1e-5)
-    listed = model.evaluate(**arguments)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=eager)
+    logs = model.fit(stream(2), epochs=2, verbose=0, validation_data=stream(2)).history
+    for prefix, added in (("", 0.75), ("val_", 0.0 if only_in_training else 0.25)):
+        for epoch in range(2):
+            loss, *parts = (logs[prefix + name][epoch] for name in ("loss", *PARTS))
+            assert logs[f"{prefix}regularization_loss"][epoch] == pytest.approx(added)
+            assert loss == pytest.approx(sum(parts) + added, rel=1e-5)
+    listed = model.evaluate(stream(2), verbose=0)
     assert len(listed) == 1 + len(PARTS) + 2 and listed[-1] == pytest.approx(added)
 
 

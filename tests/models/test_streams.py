@@ -19,7 +19,7 @@ WRONG = [
     (np.int64([[0], [-2], [1], [2]]), None, LABELS.format(-2)),
     (np.uint8([[0], [1], [1], [255]]), np.ones(4), LABELS.format(255)),
     (np.float32([[0], [np.nan], [1], [2]]), None, LABELS.format("nan")),
-    (np.int32(RIGHT), [1, 1, 1, -1], WEIGHTS.format("-1")),
+    (np.int32(RIGHT), [1, 1, 1, -1], WEIGHTS.format(r"-1(\.0)?")),
     (np.int32(RIGHT), [1, 1, 1, np.nan], WEIGHTS.format("nan")),
     (np.int32(RIGHT), [1, np.inf, 1, 1], WEIGHTS.format("inf")),
 ]
@@ -94,12 +94,13 @@ def test_a_dataset_keeps_its_spec_and_length():
         assert int(checked.cardinality()) == int(each.cardinality())
 
 
-def test_a_py_dataset_keeps_its_settings_and_its_epochs(model):
+def test_a_py_dataset_keeps_its_settings_and_its_epochs():
     plain = Batches(np.int32(RIGHT), None)
     checked = checked_stream(plain, 3)
     assert (checked.workers, checked.max_queue_size, checked.use_multiprocessing) == (2, 3, False)
-    model.fit(plain, epochs=2, verbose=0)
-    assert plain.epochs.count("end") == 2 and plain.epochs.count("begin") == 2
+    checked.on_epoch_begin()
+    checked.on_epoch_end()
+    assert plain.epochs == ["begin", "end"]
 
 
 @pytest.mark.parametrize("make", [dataset, generator, Batches])
