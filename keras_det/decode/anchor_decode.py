@@ -5,7 +5,7 @@ from keras import ops
 from keras_det.boxes import decode_deltas
 from keras_det.decode.suppression import SuppressingDecoder, best_pairs
 from keras_det.layers.nms import first_of_highest, gather_rows
-from keras_det.types import Config, ImageSize, Tensor
+from keras_det.types import Config, ImageSize, NMSMethod, Tensor
 
 CANDIDATES = ("best_class", "pairs")
 
@@ -46,7 +46,7 @@ class AnchorDecoder(SuppressingDecoder):
     def __init__(
         self,
         image_size: ImageSize,
-        method: str = "gaussian",
+        method: NMSMethod | str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float | None = None,
         score_threshold: float = 0.001,

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_det.decode.suppression import SuppressingDecoder, as_pair, best_pairs, check_kinds
 from keras_det.layers.nms import gather_rows
-from keras_det.types import Config, ImageSize, Size, Tensor
+from keras_det.types import Config, ImageSize, NMSMethod, Size, Tensor
 
 # A logit whose sigmoid is 0. It is finite, so that no later arithmetic makes it NaN.
 NO_PEAK = -1e9
@@ -65,7 +65,7 @@ class CornerDecoder(SuppressingDecoder):
         self,
         image_size: ImageSize,
         padded_size: ImageSize | None = None,
-        method: str = "gaussian",
+        method: NMSMethod | str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float | None = None,
         score_threshold: float = 0.001,

@@ -8,12 +8,13 @@ from typing import Any, TypedDict, TypeVar
 from keras_det.decode.anchor_decode import AnchorDecoder
 from keras_det.decode.corner_decode import CornerDecoder
 from keras_det.errors import suggest
+from keras_det.types import NMSMethod
 
 
 class SuppressionSettings(TypedDict, total=False):
     """Settings that every decoder has; see `keras_det.decode.AnchorDecoder`."""
 
-    method: str
+    method: NMSMethod | str
     iou_threshold: float | None
     sigma: float | None
     score_threshold: float

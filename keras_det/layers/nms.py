@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_det.boxes import PADDING_LABEL, box_areas
 from keras_det.names import NMS_METHODS, NMS_METHODS_WITH
-from keras_det.types import Config, Tensor
+from keras_det.types import Config, NMSMethod, Tensor
 
 DEFAULT_SIGMA = 0.5  # as in the paper of soft-NMS
 
@@ -125,7 +125,7 @@ class NonMaxSuppression(keras.layers.Layer):
 
     def __init__(
         self,
-        method: str = "gaussian",
+        method: NMSMethod | str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float | None = None,
         score_threshold: float = 0.001,

@@ -10,10 +10,10 @@ from keras_det.decode import CornerDecoder, TFCornerDecoder, inference_decoder, 
 from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
 from keras_det.layers.center_padding import padded_size
 from keras_det.models.compiled import compiled
-from keras_det.models.detecting import Detections, Image, ImageFile, Images, rgb
+from keras_det.models.detecting import rgb
 from keras_det.models.detector import Detector
 from keras_det.models.parts import check_bools
-from keras_det.types import Size, Tensor
+from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
 
 DETECT_SETTINGS = {**CORNER_SETTINGS, "flip": False}
 
@@ -82,7 +82,7 @@ class CornerDetector(Detector):
     @overload  # type: ignore[override]
     def detect(
         self,
-        images: ImageFile,
+        images: OneImage,
         batch_size: int = 8,
         flip: bool = False,
         original_size: bool = False,
@@ -128,7 +128,9 @@ class CornerDetector(Detector):
                 network is compiled once for each padded size.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `corner_top_k`, `embedding_threshold`, `peak_window`.
+                `corner_top_k`, `embedding_threshold`, `peak_window`. The first call with a new set
+                of settings, or a new number of images in a batch, compiles the network. That takes
+                seconds.
 
         Returns:
             As for the other detectors: a dict, or a list of dicts, in pixels of the original image.

@@ -1,8 +1,7 @@
 """The part of a detector that detects: decoding, and boxes in pixels of the original image."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias, Unpack, overload
+from typing import Any, ClassVar, Unpack, overload
 
 import keras
 import numpy as np
@@ -13,16 +12,7 @@ from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_se
 from keras_det.models.compiled import compiled
 from keras_det.models.saving import SavedDetector
 from keras_det.names import RESIZE_MODES
-from keras_det.types import Size, Tensor
-
-# An image: pixels `(height, width, 3)` uint8 RGB, a path, or the encoded bytes of a file.
-Image: TypeAlias = np.ndarray | str | os.PathLike | bytes
-# An image file, as a path or as bytes. (An array may be one image or a batch.)
-ImageFile: TypeAlias = str | os.PathLike | bytes
-# Several images.
-Images: TypeAlias = list[Any] | tuple[Any, ...]
-# The objects found in one image, as `DetectingModel.detect` describes them.
-Detections: TypeAlias = dict[str, Any]
+from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
 
 
 class DetectingModel(SavedDetector):
@@ -122,7 +112,7 @@ class DetectingModel(SavedDetector):
 
     @overload
     def detect(
-        self, images: ImageFile, batch_size: int = 8, **settings: Unpack[DecoderSettings]
+        self, images: OneImage, batch_size: int = 8, **settings: Unpack[DecoderSettings]
     ) -> Detections: ...
     @overload
     def detect(
@@ -148,13 +138,15 @@ class DetectingModel(SavedDetector):
             batch_size: images that go through the network together.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `candidates`.
+                `candidates`. The first call with a new set of settings, or a new number of images
+                in a batch, compiles the network. That takes seconds.
 
         Returns:
-            dict with `boxes` float32 `(n, 4)` xyxy in pixels of the original image, `scores`
-            float32 `(n,)` from high to low, `labels` int32 `(n,)`, `num_detections` n, and
-            `class_names`, the class of each detection. A list or a batch of images gives a list of
-            such dicts.
+            `keras_det.types.Detections`, a dict with `boxes` float32 `(n, 4)` xyxy in pixels of the
+            original image, `scores` float32 `(n,)` from high to low, `labels` int32 `(n,)`,
+            `num_detections` n, and `class_names`, the class of each detection. A list or a batch of
+            images gives a list of such dicts. Type checkers do not see whether a plain
+            `np.ndarray` is one image or a batch: annotate the result there.
 
         Raises:
             TypeError: a setting does not exist or has the wrong type.

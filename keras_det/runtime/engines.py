@@ -14,7 +14,8 @@ from keras_det.runtime.engine_cache import EngineCache
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import LiteModel
 from keras_det.runtime.onnx_model import OnnxModel
-from keras_det.runtime.running import Image, RunningDetector, for_each
+from keras_det.runtime.running import RunningDetector, for_each
+from keras_det.types import Detections, Image
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
@@ -73,11 +74,11 @@ class EngineDetector(RunningDetector):
             settings["score_threshold"] = score_threshold
         return for_each(images, lambda image: self._detect_with(image, settings))
 
-    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         given = {} if score_threshold is None else {"score_threshold": score_threshold}
         return self._detect_with(image, given)
 
-    def _detect_with(self, image: np.ndarray, settings: dict[str, Any]) -> dict:
+    def _detect_with(self, image: np.ndarray, settings: dict[str, Any]) -> Detections:
         from keras_det.data.resize import resize_image
 
         fill = self.model.normalization.fill_color

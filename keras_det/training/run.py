@@ -33,7 +33,7 @@ from keras_det.training.callbacks import (
 )
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES
-from keras_det.types import ImageSize
+from keras_det.types import AugmentName, ImageSize
 
 Say: TypeAlias = Callable[[str], object]
 
@@ -63,7 +63,7 @@ def train(
     batch_size: int = 8,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
-    augment: str = "ssj",
+    augment: AugmentName | str = "ssj",
     recipe: str = "adamw",
     learning_rate: float | None = None,
     weights: str | os.PathLike | None = None,
