@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_det.data.image import Image
 from keras_det.errors import DataError, install_hint
 from keras_det.runtime.engine_cache import EngineCache
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import LiteModel
 from keras_det.runtime.onnx_model import OnnxModel
-from keras_det.runtime.running import Image, RunningDetector, for_each
+from keras_det.runtime.running import RunningDetector, for_each
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
