@@ -229,8 +229,13 @@ def check_settings(
         ValueError: a setting is out of its range, or the method does not use it; the message names
             it.
     """
-    received = dict(locals())
-    check_kinds(**{name: value for name, value in received.items() if name != "method"})
+    received = {  # not locals(): in a tf.function, they hold more
+        "iou_threshold": iou_threshold,
+        "sigma": sigma,
+        "score_threshold": score_threshold,
+        "max_detections": max_detections,
+    }
+    check_kinds(**received)
     if method not in NMS_METHODS:
         raise ValueError(
             f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Take "hard" for '
