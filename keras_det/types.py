@@ -40,8 +40,10 @@ Config: TypeAlias = dict[str, Any]
 # Arrays with one image, `(height, width, 3)`, and with a batch of them.
 OneArray: TypeAlias = np.ndarray[tuple[int, int, int], Any]
 BatchArray: TypeAlias = np.ndarray[tuple[int, int, int, int], Any]
+# The path of an image file, or its encoded bytes.
+ImageFile: TypeAlias = str | os.PathLike | bytes
 # An image: pixels `(height, width, 3)` uint8 RGB, a path, or the encoded bytes of a file.
-Image: TypeAlias = np.ndarray | str | os.PathLike | bytes
+Image: TypeAlias = np.ndarray | ImageFile
 # What type checkers know to be one image, or several. Most arrays they do not know: see `detect`.
 OneImage: TypeAlias = str | os.PathLike | bytes | OneArray
 Images: TypeAlias = list[Any] | tuple[Any, ...] | BatchArray

@@ -87,6 +87,19 @@ def run_on_jax(script, *arguments):
     assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
 
 
+def sum_and_gradient(function, start):
+    """The sum of `function(start)` and its gradient, None if none flows; needs TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.GradientTape needs the TensorFlow backend")
+    import tensorflow as tf
+
+    start = tf.constant(start)
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        total = tf.reduce_sum(function(start))
+    return total, tape.gradient(total, start)
+
+
 def painted_iou(augment, seed, height=96, width=128):
     """IoU of the returned box with the painted pixels it should enclose.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_det.data.dataset import Dataset
+from keras_det.data.image import read_size
 from keras_det.errors import DataError, suggest
 
 # In pixels. A box that leaves its image by no more than this is clipped without a note: COCO's own
@@ -128,6 +129,24 @@ def keep_images(raw: RawAnnotations, keep: np.ndarray) -> None:
     raw.image_sizes = raw.image_sizes[keep]
     raw.image_paths = [path for path, kept in zip(raw.image_paths, keep, strict=True) if kept]
     raw.image_ids = [number for number, kept in zip(raw.image_ids, keep, strict=True) if kept]
+
+
+def keep_found(raw: RawAnnotations, found: np.ndarray, names: Sequence[object]) -> None:
+    """Leaves out missing images with a note, and reads the sizes that the annotations do not give.
+
+    Args:
+        raw: annotations with the paths of the images.
+        found: bool mask of the images that exist.
+        names: of all images, for the note.
+    """
+    if not found.all():
+        lost = np.flatnonzero(~found)
+        raw.notes.append(
+            f"{len(lost)} of {len(found)} images left out: no such file (first: {names[lost[0]]})."
+        )
+        keep_images(raw, found)
+    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
+        raw.image_sizes[i] = read_size(raw.image_paths[i])
 
 
 def find_files(paths: Sequence[str]) -> np.ndarray:

@@ -13,13 +13,12 @@ from keras_det.data.annotations import (
     RawAnnotations,
     find_files,
     finish,
-    keep_images,
+    keep_found,
     keep_rows,
     pick_classes,
     unknown_class,
 )
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import read_size
 from keras_det.errors import DataError
 
 # A file is refused where more than this share of its boxes leaves the image at the right or the
@@ -244,16 +243,7 @@ def _find_images(
         )
     folder = folders[int(np.argmax(hits))]
     raw.image_paths = [os.path.join(folder, name) for name in raw.image_paths]
-    found = find_files(raw.image_paths)
-    if not found.all():
-        lost = np.flatnonzero(~found)
-        raw.notes.append(
-            f"{len(lost)} of {len(found)} images left out: no such file (first: "
-            f"{raw.image_paths[lost[0]]})."
-        )
-        keep_images(raw, found)
-    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
-        raw.image_sizes[i] = read_size(raw.image_paths[i])
+    keep_found(raw, find_files(raw.image_paths), raw.image_paths)
 
 
 def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:

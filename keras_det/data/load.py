@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from keras_det.data.coco import read_coco
 from keras_det.data.dataset import Dataset
 from keras_det.data.voc import annotation_folder, read_voc
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError, suggest, suggest_path
 
 SYNONYMS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 LAYOUTS = (
@@ -44,9 +44,8 @@ def load(
     """
     path = pathlib.Path(path)
     if not path.exists():
-        near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
-            f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give a COCO "
+            f"The data set must exist. Received: {path}.{suggest_path(path)} Give a COCO "
             ".json file or the folder of a data set."
         )
     if path.is_file():

@@ -11,12 +11,12 @@ import numpy as np
 from keras_det.data.annotations import (
     RawAnnotations,
     finish,
-    keep_images,
+    keep_found,
     pick_classes,
     unknown_class,
 )
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import IMAGE_SUFFIXES, read_size
+from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.errors import DataError, suggest
 from keras_det.types import Size
 
@@ -264,12 +264,4 @@ def _find_images(
             f"{raw.image_ids[0]!r}. Give image_dir=, the folder that holds the images."
         )
     raw.image_paths = [path or "" for path in paths]  # those without a path are left out below
-    if not found.all():
-        lost = int(np.flatnonzero(~found)[0])
-        raw.notes.append(
-            f"{(~found).sum()} of {len(found)} images left out: no such file (first: "
-            f"{raw.image_ids[lost]})."
-        )
-        keep_images(raw, found)
-    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
-        raw.image_sizes[i] = read_size(raw.image_paths[i])
+    keep_found(raw, found, raw.image_ids)

@@ -6,11 +6,11 @@ from typing import Any, Unpack, overload
 import numpy as np
 from keras import ops
 
+from keras_det.data.image import rgb_pixels
 from keras_det.decode import CornerDecoder, TFCornerDecoder, inference_decoder, takes_settings
 from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
 from keras_det.layers.center_padding import padded_size
 from keras_det.models.compiled import compiled
-from keras_det.models.detecting import rgb
 from keras_det.models.detector import Detector
 from keras_det.models.parts import check_bools
 from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
@@ -154,7 +154,7 @@ class CornerDetector(Detector):
 
     def _detect_unresized(self, image: Image, flip: bool = False, **settings: Any) -> Detections:
         """The detections of one image that is padded but not resized."""
-        pixels = rgb(image)
+        pixels = rgb_pixels(image)
         size = (pixels.shape[0], pixels.shape[1])
         views = np.stack([pixels, pixels[:, ::-1]] if flip else [pixels])
         if self._padded_network is None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack, overload
 import keras
 import numpy as np
 
-from keras_det.data.image import as_image
+from keras_det.data.image import rgb_pixels
 from keras_det.data.resize import Transform, resize_image
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
 from keras_det.models.compiled import compiled
@@ -177,7 +177,7 @@ class DetectingModel(SavedDetector):
     ) -> list[Detections]:
         """The detections of images that go through the network together, in a batch of `size`."""
         function = self.detect_function(**settings)
-        pixels = [rgb(image) for image in images]
+        pixels = [rgb_pixels(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in pixels), strict=True
@@ -243,21 +243,3 @@ class DetectingModel(SavedDetector):
             "num_detections": count,
             "class_names": [self.class_names[label] for label in labels],
         }
-
-
-def rgb(image: Image) -> np.ndarray:
-    """The pixels of an image; ValueError for an array of another shape or dtype."""
-    pixels = as_image(image)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ValueError(
-            "An image given as an array must have shape (height, width, 3), RGB; a batch (images, "
-            f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three "
-            "channels; drop an alpha channel."
-        )
-    if pixels.dtype != np.uint8:
-        raise ValueError(
-            "An image given as an array must be uint8, with values in 0..255. Received: "
-            f'{pixels.dtype} {pixels.shape}. Convert it with `astype("uint8")`; multiply values '
-            "in 0..1 by 255 first."
-        )
-    return pixels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.resize import resize_image
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError, suggest_path
 from keras_det.runtime.detections import in_original_pixels, trim
 from keras_det.runtime.facts import (
     check_digest,
@@ -153,9 +153,8 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
     """
     path = pathlib.Path(path)
     if not path.exists():
-        near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
-            f"An exported file must exist. Received: {path}.{suggest(path.name, near)} Export a "
+            f"An exported file must exist. Received: {path}.{suggest_path(path)} Export a "
             "model with keras_det.export or `keras-det export`."
         )
     if path.is_dir():

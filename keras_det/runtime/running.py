@@ -9,8 +9,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
-from keras_det.data.image import as_image
-from keras_det.data.resize import check_sides
+from keras_det.data.image import rgb_pixels
 from keras_det.errors import DataError, suggest
 from keras_det.types import Detections, Image, Images, OneImage
 
@@ -130,26 +129,8 @@ def for_each(
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
     if isinstance(images, list | tuple):
-        return [detect(checked(image)) for image in images]
-    return detect(checked(images))
-
-
-def checked(image: Any) -> np.ndarray:
-    """Returns the pixels of an `Image`, uint8 `(height, width, 3)`.
-
-    Raises:
-        DataError: the image does not decode.
-        ValueError: an array has another shape or type, or a side of 0.
-    """
-    pixels = as_image(image)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(
-            "An image must be uint8 (height, width, 3), RGB. Received: "
-            f"{pixels.dtype} {pixels.shape}. Give the path of the image file, or read it with "
-            "keras_det.data.read_image."
-        )
-    check_sides(pixels)
-    return pixels
+        return [detect(rgb_pixels(image)) for image in images]
+    return detect(rgb_pixels(images))
 
 
 def named(

@@ -53,6 +53,24 @@ def test_a_typo_is_a_type_error_of_the_function_that_was_called():
         find(1, score_treshold=0.3)
     with pytest.raises(TypeError, match=r"Did you mean 'batch_size'\?"):
         find(1, batchsize=3)
+    with pytest.raises(TypeError, match=r"Received: colour=3\. The settings of this"):
+        find(1, colour=3)  # no name is near
+
+
+@pytest.mark.parametrize(
+    "settings, name, owner",
+    [
+        (CORNER_SETTINGS, "candidates", "Detectors with anchors have it"),
+        (ANCHOR_SETTINGS, "corner_top_k", "CornerNet has it"),
+        (CORNER_SETTINGS, "flip", "CornerNet.detect has it"),
+    ],
+)
+def test_a_setting_of_other_detectors_is_no_typo(settings, name, owner):
+    function = takes_settings(settings)(find)
+    names = ", ".join(settings)
+    message = rf"Received: {name}=1\. {owner}\. The settings .* decoder are {names}\.$"
+    with pytest.raises(TypeError, match=message):
+        function(1, **{name: 1})
 
 
 @pytest.mark.parametrize(
