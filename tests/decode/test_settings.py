@@ -8,6 +8,7 @@ import pytest
 from keras_det.decode import AnchorDecoder, CornerDecoder, DecoderSettings, takes_settings
 from keras_det.decode.settings import ALL_SETTINGS, ANCHOR_SETTINGS, CORNER_SETTINGS
 from keras_det.decode.tf_nms import TFAnchorDecoder
+from keras_det.types import NMSMethod
 
 
 @takes_settings(ANCHOR_SETTINGS)
@@ -29,7 +30,7 @@ def test_the_signature_shows_the_settings_with_defaults():
     parameters = inspect.signature(find).parameters
     assert list(parameters) == ["images", "batch_size", *ANCHOR_SETTINGS]
     assert parameters["max_detections"].default == 100
-    assert parameters["method"].annotation in (str, "str") and find.__doc__ == "Finds."
+    assert parameters["method"].annotation == NMSMethod | str and find.__doc__ == "Finds."
 
 
 def test_decorated_again_it_takes_other_settings():
