@@ -1,4 +1,4 @@
-"""Times our exported files beside effdet's network in ONNX Runtime, in turns in one process.
+"""Times our exported files against effdet's network in ONNX Runtime, in turns in one process.
 
     python benchmarks/artefacts.py --peer-python peers/bin/python [--variants lite0,d0] [--keep DIR]
 

@@ -1,16 +1,16 @@
-"""effdet's EfficientDets beside ours with the same weights: outputs of every level, anchors.
+"""Compares effdet's EfficientDets with ours on the same weights: outputs of each level, anchors.
 
     python benchmarks/compare_effdet.py --peer-python peers/bin/python
 
-The peer (`peer_effdet.py` says how to make its environment) draws weights and statistics of D0, D3
-and Lite0 and saves them as .pth and .safetensors; we load both (the second needs the safetensors
-package), without torch. The comparison starts from the normalised image: effdet normalises Lite's
-images with mean and deviation 0.5 outside the network, the original with 127 and 128. For every
-level, the outputs must have a standard deviation in 0.3 … 3 and differ by at most 1e-3 of it.
-Anchors must be within 0.001 pixels of those that effdet makes with the original's aspect ratios 1,
-2, 0.5; its own settings round the sides sqrt(2) and sqrt(1 / 2) to 1.4 and 0.7, which makes long
-anchors 1% smaller. Then tensors of the same shape are swapped, pair by pair, and the comparison
-must fail for each pair. If any of this does not hold, the exit code is 1.
+The peer makes random weights and statistics for D0, D3 and Lite0 (`peer_effdet.py` says how to make
+its environment). It saves them as .pth and .safetensors; we load both (the second needs the
+safetensors package), without torch. The comparison starts from the normalised image: effdet
+normalises Lite's images with mean and deviation 0.5 outside the network, the original with 127 and
+128. For every level, the outputs must have a standard deviation in 0.3 … 3 and differ by at most
+1e-3 of it. Anchors must be within 0.001 pixels of those that effdet makes with the original's
+aspect ratios 1, 2, 0.5; its own settings round the sides sqrt(2) and sqrt(1 / 2) to 1.4 and 0.7,
+which makes long anchors 1% smaller. Then tensors of the same shape are swapped, pair by pair, and
+the comparison must fail for each pair. If any of this does not hold, the exit code is 1.
 """
 
 import argparse
@@ -160,7 +160,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True, help="Python with torch and effdet")
     parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
-    parser.add_argument("--random", type=int, default=5, help="swaps drawn beside the named ones")
+    parser.add_argument("--random", type=int, default=5, help="random swaps after the named ones")
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

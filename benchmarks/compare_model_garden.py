@@ -1,13 +1,13 @@
-"""RetinaNet.from_model_garden beside the TensorFlow Model Garden's own network, on drawn weights.
+"""Compares RetinaNet.from_model_garden with the Garden's own network, with random weights.
 
     python benchmarks/compare_model_garden.py --peer-python garden/bin/python
 
-`peer_model_garden.py` says how to make the peer's environment. It draws weights and batch-norm
-statistics, and saves a checkpoint, as the Garden's trainer does, and the outputs. Here the
-checkpoint is loaded and outputs, anchors and decoded boxes are compared; then pairs of tensors of
-one shape are swapped in the file, which the comparison must notice. The exit code is 1 if the
-outputs of a level differ by more than a thousandth of their standard deviation, if this deviation
-is outside 0.3 to 3, or if a swap goes unnoticed.
+`peer_model_garden.py` says how to make the peer's environment. It makes random weights and
+batch-norm statistics. It saves them as a checkpoint, as the Garden's trainer does, and the outputs.
+Here the checkpoint is loaded, and outputs, anchors and decoded boxes are compared. Then pairs of
+tensors of one shape are swapped in the file, which the comparison must notice. The exit code is 1
+if the outputs of a level differ by more than a thousandth of their standard deviation, if this
+deviation is outside 0.3 to 3, or if a swap goes unnoticed.
 """
 
 import argparse

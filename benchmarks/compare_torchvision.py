@@ -1,4 +1,4 @@
-"""torchvision's RetinaNet-50 beside ours with the same weights: outputs, anchors, boxes.
+"""Compares torchvision's RetinaNet-50 with ours, given the same weights: outputs, anchors, boxes.
 
     python benchmarks/compare_torchvision.py --peer-python peers/bin/python
 
@@ -161,7 +161,7 @@ def compare(folder, num_random):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", required=True, help="Python with torch and torchvision")
-    parser.add_argument("--random", type=int, default=5, help="swaps drawn beside the five named")
+    parser.add_argument("--random", type=int, default=5, help="random swaps after the named ones")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sizes = ["{}x{}".format(*size) for size in SIZES]

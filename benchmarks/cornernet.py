@@ -1,4 +1,4 @@
-"""CornerNet: corner pooling beside PyTorch's, the network beside this machine's convolutions.
+"""CornerNet: corner pooling against PyTorch's, the network against plain convolutions.
 
     python benchmarks/cornernet.py --torch peers/bin/python
 

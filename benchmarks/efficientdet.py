@@ -1,4 +1,4 @@
-"""Times EfficientDet's forward pass and training step beside effdet (PyTorch), in turn.
+"""Times EfficientDet's forward pass and training step against effdet (PyTorch), in turn.
 
     python benchmarks/efficientdet.py --peer-python peers/bin/python
 

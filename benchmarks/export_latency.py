@@ -1,4 +1,4 @@
-"""Times the exports of Lite0 at 320 beside the Keras model: one image, two threads.
+"""Times the exports of Lite0 at 320 against the Keras model: one image, two threads.
 
     python benchmarks/export_latency.py
 

@@ -4,7 +4,7 @@
 
 BCCD's 640x480 JPEGs to 512x512, batch 8, for each augmentation. The variants take turns, a few
 batches each, and medians are compared, so that a slow moment of the machine affects all of them.
-Without a path, synthetic images are drawn. The exit code is 1 if LSJ falls below a third of the
+Without a path, synthetic images are used. The exit code is 1 if LSJ falls below a third of the
 rate of decoding.
 """
 
@@ -71,7 +71,7 @@ def rate(iterator, steps, batch_size):
 def parse_arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="?", help="folder of BCCD; none: drawn images")
+    parser.add_argument("data", nargs="?", help="folder of BCCD. Default: synthetic images")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)

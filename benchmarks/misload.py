@@ -98,7 +98,7 @@ class FineTune:
 
     Args:
         dataset: to train and measure on.
-        steps: of a fine-tune.
+        steps: of fine-tuning.
         seeds: of the orders of the images.
     """
 
@@ -209,7 +209,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", help="folder of coco_tiny")
     parser.add_argument("--training-steps", type=int, default=300, help="behind the checkpoint")
-    parser.add_argument("--steps", type=int, default=10, help="of a fine-tune")
+    parser.add_argument("--steps", type=int, default=10, help="steps of fine-tuning")
     parser.add_argument("--seeds", type=int, default=3, help="orders of the images")
     parser.add_argument("--draws", type=int, default=40, help="pairs at random")
     arguments = parser.parse_args()

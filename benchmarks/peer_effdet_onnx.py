@@ -1,6 +1,6 @@
 """Writes effdet's networks as ONNX for `benchmarks/artefacts.py`; run by it with the peer's Python.
 
-    pip install onnx onnxscript      # beside what peer_effdet.py says
+    pip install onnx onnxscript      # in addition to what peer_effdet.py says
 
 Arguments: a folder, then variants as `lite0:320`. Torch's exporter (dynamo), opset 18, batch 1,
 90 classes, random weights, 3 x size x size float input already normalised; outputs per level, as

@@ -1,8 +1,8 @@
 """effdet's side of `benchmarks/compare_effdet.py`, run by it with the peer's Python.
 
-The environment is that of `peer_effdet.py`. `peer_effdet_outputs.py FOLDER SIZE VARIANTS…` draws
-the weights of each `tf_efficientdet_<variant>`, scales them so that the outputs of every level have
-a standard deviation in 0.3 … 3, and writes `<variant>.pth`, `<variant>.safetensors` and
+The environment is that of `peer_effdet.py`. `peer_effdet_outputs.py FOLDER SIZE VARIANTS…` makes
+random weights for each `tf_efficientdet_<variant>`, scales them so that the outputs of every level
+have a standard deviation in 0.3 … 3, and writes `<variant>.pth`, `<variant>.safetensors` and
 `<variant>.npz`: the normalised images, class and box outputs of each level, anchors with the
 original's aspect ratios and with effdet's own.
 """
@@ -23,7 +23,7 @@ ASPECT_RATIOS = (1.0, 2.0, 0.5)
 
 
 def draw(model, random):
-    """Draws every tensor: kernels by their fan-in, all else so that no two are alike."""
+    """Fills every tensor at random: kernels by their fan-in, all else so that no two are alike."""
     for name, value in model.state_dict().items():
         if value.dtype != torch.float32:
             continue

@@ -1,4 +1,4 @@
-"""Draws weights for the TensorFlow Model Garden's RetinaNet and saves checkpoint and outputs.
+"""Gives the Model Garden's RetinaNet random weights, and saves a checkpoint and the outputs.
 
 Run by `benchmarks/compare_model_garden.py` with the peer's Python:
 

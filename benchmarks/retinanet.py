@@ -1,4 +1,4 @@
-"""RetinaNet-R50 beside torchvision's and keras-hub's, in turn, in one run; and in bfloat16.
+"""Times RetinaNet-R50 against torchvision's and keras-hub's, in turn; and in bfloat16.
 
     python benchmarks/retinanet.py --torchvision peers/bin/python --keras-hub hub/bin/python
 
@@ -88,7 +88,7 @@ def main():
     print(f"{'case':<44}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}")
     for name, peer in CASES:
         if pythons[peer] is None:
-            print(f"{name} beside {peer}: no Python given for it")
+            print(f"{name} against {peer}: no Python given for it")
             continue
         run, mine, theirs = ours(name), [], []
         script, as_forward = f"peer_{peer}.py", name.replace("exported", "forward")

@@ -3,7 +3,7 @@
     python benchmarks/targets.py
 
 49,104 anchors (EfficientDet-D0 at 512), 100 slots, batch 8; medians of one process, in turns.
-ATSSTargets, other rules, with 9 cells of 9 anchors per level as candidates, is timed beside them.
+ATSSTargets, other rules, with 9 cells of 9 anchors per level as candidates, is timed too.
 """
 
 import platform

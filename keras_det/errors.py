@@ -1,6 +1,7 @@
 """Errors that the user can correct, and helpers for the advice in their messages."""
 
 import difflib
+import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -18,14 +19,19 @@ class DataError(ValueError):
 
 
 def suggest(name: object, choices: Iterable[str]) -> str:
-    """Returns `" Did you mean 'x'?"` for the choice nearest to `name`, or an empty string.
+    """Returns `" Did you mean 'x'?"` for the choice nearest to `name`, "" if none is near.
 
     Args:
         name: what was asked for; anything, compared as text.
         choices: the names that exist.
     """
-    near = difflib.get_close_matches(str(name).lower(), [str(c) for c in choices], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), [str(c) for c in choices], n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def suggest_path(path: pathlib.Path) -> str:
+    """Returns `suggest` for a path that does not exist, among the names in the same folder."""
+    return suggest(path.name, os.listdir(path.parent) if path.parent.is_dir() else [])
 
 
 def install_hint(extra: str) -> str:

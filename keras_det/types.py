@@ -1,10 +1,13 @@
-"""Names for the type annotations of tensors, shapes, sizes and configurations.
+"""Names for the type annotations of tensors, shapes, sizes, configurations and detections.
 
 Keras and TensorFlow ship no type information, so a type checker sees their tensors as `Any`. The
 names below tell the reader what such a value is. NumPy arrays are annotated as `np.ndarray`.
 """
 
-from typing import Any, TypeAlias
+import os
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import numpy as np
 
 # A tensor of the Keras backend: eager, inside a graph or symbolic (`keras.KerasTensor`).
 # `keras.ops` takes NumPy arrays in its place.
@@ -31,3 +34,48 @@ ImageSize: TypeAlias = int | Size
 Features: TypeAlias = dict[str, Tensor]
 # What `get_config` returns and `from_config` takes: constructor arguments by name.
 Config: TypeAlias = dict[str, Any]
+
+# ---- what `detect` takes and returns ----
+
+# Arrays with one image, `(height, width, 3)`, and with a batch of them.
+OneArray: TypeAlias = np.ndarray[tuple[int, int, int], Any]
+BatchArray: TypeAlias = np.ndarray[tuple[int, int, int, int], Any]
+# The path of an image file, or its encoded bytes.
+ImageFile: TypeAlias = str | os.PathLike | bytes
+# An image: pixels `(height, width, 3)` uint8 RGB, a path, or the encoded bytes of a file.
+Image: TypeAlias = np.ndarray | ImageFile
+# What type checkers know to be one image, or several. Most arrays they do not know: see `detect`.
+OneImage: TypeAlias = str | os.PathLike | bytes | OneArray
+Images: TypeAlias = list[Any] | tuple[Any, ...] | BatchArray
+
+
+class Detections(TypedDict):
+    """The objects found in one image: what `detect` returns. It has no empty slots.
+
+    Attributes:
+        boxes: float32 `(n, 4)`, xyxy in pixels of the original image.
+        scores: float32 `(n,)` in 0..1, from high to low.
+        labels: int32 `(n,)`, 0-based.
+        num_detections: n.
+        class_names: the class of each detection.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    num_detections: int
+    class_names: list[str]
+
+
+# ---- words for arguments; tests/test_names.py compares them with the tables ----
+
+# Arguments are annotated as one of these `| str`: editors complete the words, and a variable of
+# the type `str` is accepted too.
+NMSMethod: TypeAlias = Literal["gaussian", "linear", "hard"]
+AugmentName: TypeAlias = Literal["none", "flip", "ssj", "lsj"]
+EfficientDetVariant: TypeAlias = Literal[
+    "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d7x",
+    "lite0", "lite1", "lite2", "lite3", "lite3x", "lite4",
+]  # fmt: skip
+RetinaNetBackbone: TypeAlias = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+CornerNetVariant: TypeAlias = Literal["hourglass104", "hourglass52", "tiny"]

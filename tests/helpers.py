@@ -29,7 +29,7 @@ def golden(name):
 
 
 def data_set(name):
-    """Folder of a small data set: "bccd" (a dozen photographs, VOC) or "drawn" (a dozen, COCO)."""
+    """Folder of a small data set: "bccd" (12 photos, VOC) or "drawn" (12 synthetic, COCO)."""
     return GOLDEN / "data_sets" / name
 
 
@@ -85,6 +85,19 @@ def run_on_jax(script, *arguments):
         text=True,
     )
     assert "without TensorFlow" in done.stdout, done.stderr[-3000:]
+
+
+def sum_and_gradient(function, start):
+    """The sum of `function(start)` and its gradient, None if none flows; needs TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.GradientTape needs the TensorFlow backend")
+    import tensorflow as tf
+
+    start = tf.constant(start)
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        total = tf.reduce_sum(function(start))
+    return total, tape.gradient(total, start)
 
 
 def painted_iou(augment, seed, height=96, width=128):

@@ -6,9 +6,17 @@ import subprocess
 import pytest
 
 from keras_det import errors
-from keras_det.errors import install_hint
+from keras_det.errors import install_hint, suggest, suggest_path
 from tests.built import build, copied_checkout, environment_with
 from tests.helpers import ROOT
+
+
+def test_only_near_names_are_suggested(tmp_path):
+    assert suggest("batchsize", ["images", "batch_size"]) == " Did you mean 'batch_size'?"
+    assert suggest("candidates", ["images", "method"]) == ""
+    (tmp_path / "model.keras").touch()
+    assert suggest_path(tmp_path / "modle.keras") == " Did you mean 'model.keras'?"
+    assert suggest_path(tmp_path / "none" / "model.keras") == ""
 
 
 def test_a_checkout_is_installed_again_with_the_extra():

@@ -78,6 +78,35 @@ def test_choices_are_those_of_the_tables():
     assert names.RECIPE_NAMES == tuple(recipes.RECIPES)
 
 
+def test_words_for_type_checkers_are_the_shared_choices():
+    from typing import get_args, get_type_hints
+
+    from keras_det import data, decode, layers, models, types
+    from keras_det.decode.settings import DecoderSettings
+
+    tables = {
+        types.NMSMethod: names.NMS_METHODS,
+        types.AugmentName: names.AUGMENT_NAMES,
+        types.EfficientDetVariant: names.EFFICIENTDETS,
+        types.RetinaNetBackbone: names.RETINANETS,
+        types.CornerNetVariant: names.CORNERNETS,
+    }
+    for words, table in tables.items():
+        assert get_args(words) == table
+    # Where they are arguments, a plain `str` is accepted too.
+    arguments = [
+        (types.NMSMethod, get_type_hints(DecoderSettings)["method"]),
+        *((types.NMSMethod, each.__init__.__annotations__["method"])
+          for each in (decode.AnchorDecoder, decode.CornerDecoder, layers.nms.NonMaxSuppression)),
+        (types.AugmentName, data.Pipeline.__init__.__annotations__["augment"]),
+        (types.EfficientDetVariant, models.EfficientDet.__init__.__annotations__["variant"]),
+        (types.RetinaNetBackbone, models.RetinaNet.__init__.__annotations__["backbone"]),
+        (types.CornerNetVariant, models.CornerNet.__init__.__annotations__["variant"]),
+    ]  # fmt: skip
+    for words, annotation in arguments:
+        assert {words, str} <= set(get_args(annotation))
+
+
 @pytest.mark.parametrize("command, option", OPTIONS)
 def test_the_command_line_offers_the_shared_choices(command, option):
     from keras_det.cli import main

@@ -37,8 +37,8 @@ class Budget:
                 continue
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(
-                    f"`{name}` must be a finite number of at least 0. Received: {value!r}. Take a "
-                    "budget of keras_det.export.BUDGETS and change it with dataclasses.replace."
+                    f"`{name}` must be a finite number of at least 0. Received: {value!r}. Start "
+                    "from one of keras_det.export.BUDGETS, and change it with dataclasses.replace."
                 )
         if (self.box_pixels is None) != (self.score is None):
             raise ValueError(

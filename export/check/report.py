@@ -33,8 +33,8 @@ class Comparison:
             all signatures.
         matched_detections: those with a partner of the same label and IoU >= 0.9.
         excused_detections: unmatched ones whose score is within the budget of the threshold.
-        reordered: comparisons in which NMS met scores in another order, all within the budget of
-            each other. There the Keras model decoded in the order of the export.
+        reordered: comparisons in which the export and Keras rank nearly equal scores (within the
+            budget) differently. There the Keras model decoded in the export's order.
         box_error_max, box_error_mean: in pixels of the network's input.
         score_error_max: in 0..1.
         raw_error: per raw output, the difference that one value in a thousand exceeds, in standard

@@ -1,8 +1,8 @@
 """Runs an export and its Keras model on the same images and measures the differences."""
 
 import time
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -114,6 +114,7 @@ class Check:
         """Returns the detections of the Keras model, in the pixels of the export's boxes."""
         detections = to_numpy(self.model.decode(raw, self.decoder))
         slots = detections["scores"].shape[1]
+        trimmed: Mapping[str, Any]
         if self.artefact.in_original_pixels:
             trimmed = self.model.to_original(0, detections, transform.inverse(), image.shape)
         else:
@@ -240,8 +241,8 @@ class Check:
         ]
         if self.reordered:
             notes.append(
-                f"in {self.reordered} of {len(self.matchings)} comparisons NMS met scores closer "
-                "than the budget in another order: Keras decoded in the order of the export there"
+                f"in {self.reordered} of {len(self.matchings)} comparisons, the export and Keras "
+                "rank nearly equal scores differently; there, Keras decoded in the export's order"
             )
         return notes
 

@@ -68,8 +68,8 @@ class Choice:
         return (
             "An int8 file must be within the budget with at most "
             f"{_most(len(self.sensitivity))} of {len(self.sensitivity)} layers in float32. "
-            f"Received: {'; '.join(self.tried)}. Nothing was kept. Give more and more varied "
-            "training images as `calibration`; or train some more epochs with "
+            f"Received: {'; '.join(self.tried)}. Nothing was kept. Give `calibration` more "
+            "training images, of more kinds; or train for some more epochs with "
             "keras_det.models.quantize_aware(model) and export that model; or use "
             'quantize="float16".'
         )

@@ -72,8 +72,8 @@ class Options:
         is_whole = isinstance(self.channels, numbers.Integral)
         if not is_whole or isinstance(self.channels, bool) or self.channels not in CHANNELS:
             raise ValueError(
-                f"`channels` must be one of 3, 1. Received: {self.channels!r}. A whole number is "
-                "needed: channels=3 for colour images, channels=1 for grey ones."
+                f"`channels` must be the integer 3 or 1. Received: {self.channels!r}. Use "
+                "channels=3 for colour images, channels=1 for grey ones."
             )
 
     def _check_thresholds(self) -> None:
@@ -140,8 +140,8 @@ def _as_mediapipe_resizes(model: Detector, notes: list[str]) -> tuple[Detector, 
     if mode == "mediapipe":
         return model, notes
     note = (
-        "compared on images resized like MediaPipe, without half-pixel sampling; the model was "
-        "trained with it"
+        "compared on images resized as in MediaPipe; unlike in training, pixels are not sampled at "
+        "half-pixel centres"
     )
     if mode == "letterbox":
         note = (

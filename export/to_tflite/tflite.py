@@ -82,9 +82,9 @@ def tflite(
         model: a detector. One of mixed precision is exported in float32.
         path: a file that does not exist yet.
         quantize: number format. "float32". "float16": half the size; kernels are rounded, biases
-            and arithmetic stay float32. "dynamic": a quarter of the size; kernels have 8 bits, and
-            the runtime rounds activations. "int8": as small; the network computes with integers,
-            decoding and NMS with floats. The last two need the extra `quantize`.
+            and arithmetic stay float32. "dynamic": a quarter to a third of the size; kernels have 8
+            bits, and the runtime rounds activations. "int8": as small; the network computes with
+            integers, decoding and NMS with floats. The last two need the extra `quantize`.
         postprocess: "builtin"; "mediapipe", for detectors with anchors; "split"; or "none" for the
             raw outputs of the model: `class_logits` and `box_deltas` of an anchor detector, the six
             kinds of maps of a CornerNet.
@@ -138,7 +138,7 @@ def tflite(
     pictures = check_images(images, model, channels)
     decoder = make_decoder(model, postprocess, metadata, score_threshold, iou_threshold)
     with staging(path, NEW) as (final, artefact):
-        network = _network(model, decoder, options, pictures, budget, on_progress)
+        network = _network(model, decoder, options, pictures, budget)
         if postprocess == "split":
             file = _split(model, network.content)
         else:
@@ -207,11 +207,10 @@ def _network(
     options: Options,
     pictures: Evidence,
     budget: Budget,
-    on_progress: Callable[[str], None] | None,
 ) -> _Network:
     """Converts the model to float32, and then to the number format of the options."""
     if options.quantize == "int8":
-        return _int8_network(model, decoder, options, pictures, budget, on_progress)
+        return _int8_network(model, decoder, options, pictures, budget)
     content = convert(model, decoder, options.input_dtype, options.channels)
     if options.quantize == "float16":
         content = with_float16_kernels(content)
@@ -226,7 +225,6 @@ def _int8_network(
     options: Options,
     pictures: Evidence,
     budget: Budget,
-    on_progress: Callable[[str], None] | None,
 ) -> _Network:
     """Converts the model to int8, with as few layers in float32 as the budget allows."""
     pixels, left_out = calibration_pixels(options.calibration, model, options.channels)
@@ -235,7 +233,7 @@ def _int8_network(
     def check(content: bytes) -> Comparison:
         return compare(model, whole_file(model, content, content, decoder), pictures, budget)
 
-    choice = choose_int8(FloatFile(content, model), pixels, check, budget, on_progress)
+    choice = choose_int8(FloatFile(content, model), pixels, check, budget, options.on_progress)
     settings = {**choice.settings(), "calibration_images": len(pixels)}
     return _Network(choice.content, settings, (*left_out, *choice.notes()), choice.refusal())
 

@@ -37,7 +37,7 @@ class Command(click.Command):
                 is_flag=True,
                 expose_value=False,
                 callback=lambda ctx, _, value: ctx.meta.update({"debug": value}),
-                help="Show where an error came from.",
+                help="Show the traceback of an error.",
                 show_default=False,
             )
         )

@@ -47,13 +47,13 @@ EXAMPLES = (
     "--train-images",
     type=click.IntRange(min=1),
     default=NUM_TRAIN,
-    help="Images to draw for training.",
+    help="Synthetic images for training.",
 )
 @click.option(
     "--val-images",
     type=click.IntRange(min=1),
     default=NUM_VAL,
-    help="Images to draw for validation.",
+    help="Synthetic images for validation.",
 )
 @click.option("--out", type=click.Path(), show_default="runs/demo", help="New or empty folder.")
 def demo(
@@ -66,15 +66,16 @@ def demo(
 ) -> None:
     """Trains and exports a small detector on synthetic images.
 
-    Draws a data set of shapes, trains a detector on it, measures the average precision, draws what
-    the detector finds and exports it. It needs no data and no download, and takes a few minutes.
-    The output folder gets data/ and run/; run/ is a run folder like that of `keras-det train`.
+    Draws images of shapes, trains a detector on them, measures its average precision, writes
+    pictures of what it finds, and exports it. It needs no data and no download, and takes a few
+    minutes. The output folder gets data/ and run/; run/ is a run folder like that of `keras-det
+    train`.
     """
     check_model_name(model)
     folder = new_folder(out) if out else free_folder("runs/demo")
     folder.mkdir(parents=True, exist_ok=True)
     data, run = folder / "data", folder / "run"
-    click.echo(f"Drawing {train_images} + {val_images} images")
+    click.echo(f"Drawing {train_images} + {val_images} synthetic images")
     training_set, validation_set = draw(data, train_images, val_images, max(image_size))
     start_keras()
     from keras_det.models import load_model

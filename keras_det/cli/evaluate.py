@@ -24,7 +24,7 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path())
-@click.option("--split", default="val", help="Split of DATA to measure on.")
+@click.option("--split", default="val", help="Split of DATA to evaluate on.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
 @click.option(
     "--score-threshold",

@@ -47,7 +47,8 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
     "--quantize",
     type=click.Choice(QUANTIZE_CHOICES),
     default="float32",
-    help="Number format of a TFLite file. float16: half the size; dynamic and int8: a quarter.",
+    help="Number format of a TFLite file. float16: half the size; dynamic and int8: a quarter to a "
+    "third.",
 )
 @click.option(
     "--calibrate",

@@ -9,7 +9,7 @@ import click
 
 from keras_det.cli.command import user_input
 from keras_det.cli.start import start_keras
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError, suggest_path
 from keras_det.names import ENGINES as ENGINES
 from keras_det.names import PRESET_WEIGHTS as PRESET
 
@@ -30,9 +30,8 @@ def find_model(path: str) -> pathlib.Path:
     """
     given = pathlib.Path(path)
     if not given.exists():
-        near = os.listdir(given.parent) if given.parent.is_dir() else []
         raise DataError(
-            f"MODEL must exist. Received: {given}.{suggest(given.name, near)} Give a .keras file "
+            f"MODEL must exist. Received: {given}.{suggest_path(given)} Give a .keras file "
             "or the run folder of `keras-det train`."
         )
     if given.is_dir():

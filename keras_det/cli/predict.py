@@ -86,6 +86,8 @@ def predict(
     if len(failed) == len(paths):
         raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
     write_json(folder / "detections.json", rows)
+    if not rows:
+        click.echo(nothing_found(detector, score_threshold))
     say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
 
 
@@ -130,6 +132,18 @@ def detect_and_draw(
     found = detector.detect(image, **settings)
     picture = draw_detections(image, found, detector.class_names, settings["score_threshold"])
     return picture, found
+
+
+def nothing_found(detector: Any, score_threshold: float) -> str:
+    """A sentence with the threshold above which there are no detections, and how to lower it."""
+    # An exported file keeps only what its own decoder has found.
+    lowest = getattr(detector, "score_threshold", None) or 0.0
+    if score_threshold <= lowest:
+        advice = "This is the lowest threshold that the model takes."
+    else:
+        example = max(score_threshold / 10, lowest)
+        advice = f"Lower it with --score-threshold, for example to {example:g}."
+    return f"No objects: no score is above the threshold, {score_threshold:g}. {advice}"
 
 
 def find_images(given: Iterable[str]) -> list[pathlib.Path]:

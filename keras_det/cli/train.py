@@ -106,7 +106,12 @@ EXAMPLES = (
     help="Random changes of the images: none, horizontal flips, or small-scale or large-scale "
     "jitter with flips.",
 )
-@click.option("--neck", type=click.Choice(NECK_NAMES), show_default="the model's", help="Neck.")
+@click.option(
+    "--neck",
+    type=click.Choice(NECK_NAMES),
+    show_default="the model's",
+    help="Neck between the backbone and the heads.",
+)
 @click.option(
     "--min-level",
     type=int,
@@ -137,7 +142,9 @@ EXAMPLES = (
     default=None,
     help="Recompute activations to save memory, for CornerNet.",
 )
-@click.option("--dtype", type=click.Choice(DTYPES), show_default="float32", help="Precision.")
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), show_default="float32", help="Precision of training."
+)
 @click.option(
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
@@ -151,11 +158,11 @@ EXAMPLES = (
     help="Highest learning rate of adamw.",
 )
 @click.option("--train-split", default="train", help="Split of DATA to train on.")
-@click.option("--val-split", default="val", help="Split of DATA to measure on.")
-@click.option("--val-data", type=click.Path(), help="Data set to measure on instead of DATA.")
-@click.option("--no-val", is_flag=True, help="Train without measuring.")
+@click.option("--val-split", default="val", help="Split of DATA to evaluate on.")
+@click.option("--val-data", type=click.Path(), help="Data set to evaluate on instead of DATA.")
+@click.option("--no-val", is_flag=True, help="Train without evaluating.")
 @click.option(
-    "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between measurements."
+    "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between evaluations."
 )
 @click.option(
     "--seed", type=int, default=0, help="Random seed for weights, order and augmentation."
@@ -256,7 +263,7 @@ def settings_of_run(
         }
     except (ValueError, TypeError):
         raise DataError(
-            "To resume a run, its recipe.json must be valid JSON. Received: "
+            "The recipe.json of a run to resume must be valid JSON. Received: "
             f"{folder / 'recipe.json'}. Start a new run without --resume."
         ) from None
     if known.get("image_size") is not None:
@@ -272,7 +279,7 @@ def folder_with_splits(data: str) -> str:
     """Returns DATA where it can hold a second split; DataError where it is a single file."""
     if pathlib.Path(data).is_file():
         raise DataError(
-            f"A single annotation file has no second split to measure on. Received: {data}. Add "
+            f"A single annotation file has no second split to evaluate on. Received: {data}. Add "
             "--val-data with another file, or --no-val."
         )
     return data

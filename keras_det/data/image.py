@@ -3,19 +3,21 @@
 import io
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_det.errors import DataError
+from keras_det.types import Image, ImageFile
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import PIL.Image
+
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
-def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
+def read_image(source: ImageFile) -> np.ndarray:
     """Decodes an image to uint8 RGB.
 
     The EXIF orientation is not applied. `tf.io.decode_image` and the annotation files of COCO and
@@ -33,7 +35,7 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
         DataError: the file does not exist, is a folder, or does not decode.
         TypeError: `source` is neither a path nor bytes.
     """
-    from PIL import Image
+    import PIL.Image
 
     if not isinstance(source, bytes | str | os.PathLike):
         raise TypeError(
@@ -42,10 +44,11 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
             "and put several images into a list."
         )
     name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "palette with transparency": harmless
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with PIL.Image.open(file) as image:
                 return _to_rgb(image)
     except IsADirectoryError:
         raise DataError(
@@ -57,16 +60,51 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
             f"An image must exist at the given path. Received: {name}. Correct the path, or give "
             "the encoded bytes of the image."
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise DataError(
             "An image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF file. "
             f"Received: {name}, which does not decode ({error}). Replace the file or leave it out."
         ) from error
 
 
-def as_image(image: np.ndarray | str | os.PathLike | bytes) -> np.ndarray:
+def as_image(image: Image) -> np.ndarray:
     """Returns an array unchanged, and reads anything else with `read_image`."""
     return image if isinstance(image, np.ndarray) else read_image(image)
+
+
+def rgb_pixels(image: Any) -> np.ndarray:
+    """Returns the pixels of an `Image`, uint8 `(height, width, 3)`.
+
+    Raises:
+        DataError: the image does not decode.
+        TypeError: `image` is not an array, a path or bytes.
+        ValueError: an array has another shape or type, or a side of 0.
+    """
+    pixels = as_image(image)
+    check_rgb(pixels)
+    return pixels
+
+
+def check_rgb(pixels: np.ndarray) -> None:
+    """Raises ValueError for an array that is not a uint8 RGB image, or has a side of 0."""
+    if pixels.ndim != 3 or pixels.shape[-1] != 3:
+        raise ValueError(
+            "An image as an array must have the shape (height, width, 3), RGB. Received: "
+            f"{pixels.dtype} {pixels.shape}. Repeat a grey image over three channels; drop an "
+            "alpha channel; put the channels last. keras_det.data.read_image returns this shape "
+            "for every file."
+        )
+    if pixels.dtype != np.uint8:
+        raise ValueError(
+            "An image as an array must be uint8, with values in 0..255. Received: "
+            f'{pixels.dtype} {pixels.shape}. Convert it with `astype("uint8")`; multiply values '
+            "in 0..1 by 255 first."
+        )
+    if 0 in pixels.shape:
+        raise ValueError(
+            "An image must be at least 1 pixel high and 1 pixel wide. Received: an array of shape "
+            f"{pixels.shape}. Leave this image out, or correct how it is read or cropped."
+        )
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -75,12 +113,12 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         DataError: the file does not exist or has no readable header.
     """
-    from PIL import Image
+    import PIL.Image
 
     try:
-        with Image.open(path) as image:
+        with PIL.Image.open(path) as image:
             return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise DataError(
             "An image whose annotation names no size must be readable. "
             f"Received: {os.fspath(path)} ({error}). Write the size into the annotation, or "
@@ -88,7 +126,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
         ) from error
 
 
-def _to_rgb(image: "Image.Image") -> np.ndarray:
+def _to_rgb(image: "PIL.Image.Image") -> np.ndarray:
     if image.mode.startswith("I;16"):  # Pillow's own conversion saturates at 255
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)

@@ -23,7 +23,7 @@ from keras_det.data.pipeline_arguments import (
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
-from keras_det.types import TFTensor
+from keras_det.types import AugmentName, TFTensor
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,7 +75,7 @@ class Pipeline:
             every image counts once.
 
     Raises:
-        TypeError: an argument is no whole number, or no bool, where it must be one.
+        TypeError: an argument that must be a whole number or a bool is not.
         ValueError: an argument has a wrong value, or arguments contradict each other.
         DataError: the data set holds no image.
     """
@@ -85,7 +85,7 @@ class Pipeline:
         dataset: Dataset,
         model_or_size: Any,
         batch_size: int = 8,
-        augment: str | augmenting.Augment | None = None,
+        augment: AugmentName | str | augmenting.Augment | None = None,
         seed: int = 0,
         training: bool | None = None,
         max_boxes: int = 100,

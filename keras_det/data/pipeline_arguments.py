@@ -51,7 +51,7 @@ def whole_number(name: str, value: Any, least: int | None = 1) -> int:
         least: the smallest value that is allowed; None for any.
 
     Raises:
-        TypeError: it is no whole number. `True` and `2.0` are none.
+        TypeError: it is not a whole number. `True` and `2.0` do not count as whole numbers.
         ValueError: it is below `least`.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from keras_det.data.image import check_rgb
 from keras_det.errors import suggest
 from keras_det.names import RESIZE_MODES
 from keras_det.types import Size, TFTensor
@@ -187,15 +188,6 @@ def resize_pixels(
     return (mixed + np.float32(0.5)).astype(np.uint8)
 
 
-def check_sides(image: np.ndarray) -> None:
-    """Raises ValueError for an image `(height, width, …)` with a side of 0."""
-    if 0 in image.shape[:2]:
-        raise ValueError(
-            "An image must be at least 1 pixel high and 1 pixel wide. Received: an array of shape "
-            f"{image.shape}. Leave this image out, or correct how it is read or cropped."
-        )
-
-
 def resize_image(
     image: np.ndarray, policy: Mapping[str, Any], fill: Sequence[float] | float = 0
 ) -> tuple[np.ndarray, Transform]:
@@ -214,12 +206,7 @@ def resize_image(
     """
     mode, size = check_policy(policy)
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            "`image` must be uint8 (height, width, 3), RGB. Received: "
-            f"{image.dtype} {image.shape}. Read files with keras_det.data.read_image."
-        )
-    check_sides(image)
+    check_rgb(image)
     height, width = image.shape[:2]
     scaled_height, scaled_width = resized_size(height, width, size, mode)
     canvas = np.empty((*size, 3), np.uint8)

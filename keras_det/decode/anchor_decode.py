@@ -4,8 +4,8 @@ from keras import ops
 
 from keras_det.boxes import decode_deltas
 from keras_det.decode.suppression import SuppressingDecoder, best_pairs
-from keras_det.layers.nms import first_of_highest, gather_rows
-from keras_det.types import Config, ImageSize, Tensor
+from keras_det.layers.nms import NonMaxSuppression, first_of_highest, gather_rows
+from keras_det.types import Config, ImageSize, NMSMethod, Tensor
 
 CANDIDATES = ("best_class", "pairs")
 
@@ -46,7 +46,7 @@ class AnchorDecoder(SuppressingDecoder):
     def __init__(
         self,
         image_size: ImageSize,
-        method: str = "gaussian",
+        method: NMSMethod | str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float | None = None,
         score_threshold: float = 0.001,
@@ -60,16 +60,10 @@ class AnchorDecoder(SuppressingDecoder):
                 f"`candidates` must be one of {CANDIDATES}. Received: candidates={candidates!r}. "
                 'Leave it out for the default, "best_class".'
             )
-        super().__init__(
-            image_size,
-            method,
-            iou_threshold,
-            sigma,
-            score_threshold,
-            pre_nms_top_k,
-            max_detections,
-            class_agnostic,
+        nms = NonMaxSuppression(
+            method, iou_threshold, sigma, score_threshold, max_detections, class_agnostic
         )
+        super().__init__(image_size, pre_nms_top_k, nms)
         self.candidates = candidates
 
     def __call__(

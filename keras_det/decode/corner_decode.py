@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from keras import ops
 
-from keras_det.decode.suppression import SuppressingDecoder, as_pair, best_pairs, check_kinds
-from keras_det.layers.nms import gather_rows
-from keras_det.types import Config, ImageSize, Size, Tensor
+from keras_det.decode.suppression import SuppressingDecoder, as_pair, best_pairs
+from keras_det.layers.nms import NonMaxSuppression, check_kinds, gather_rows
+from keras_det.types import Config, ImageSize, NMSMethod, Size, Tensor
 
 # A logit whose sigmoid is 0. It is finite, so that no later arithmetic makes it NaN.
 NO_PEAK = -1e9
@@ -65,7 +65,7 @@ class CornerDecoder(SuppressingDecoder):
         self,
         image_size: ImageSize,
         padded_size: ImageSize | None = None,
-        method: str = "gaussian",
+        method: NMSMethod | str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float | None = None,
         score_threshold: float = 0.001,
@@ -76,16 +76,10 @@ class CornerDecoder(SuppressingDecoder):
         embedding_threshold: float = 0.5,
         peak_window: int = 3,
     ) -> None:
-        super().__init__(
-            image_size,
-            method,
-            iou_threshold,
-            sigma,
-            score_threshold,
-            pre_nms_top_k,
-            max_detections,
-            class_agnostic,
+        nms = NonMaxSuppression(
+            method, iou_threshold, sigma, score_threshold, max_detections, class_agnostic
         )
+        super().__init__(image_size, pre_nms_top_k, nms)
         self.padded_size = padded_size
         self.corner_top_k = corner_top_k
         self.embedding_threshold = embedding_threshold

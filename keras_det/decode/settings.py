@@ -8,12 +8,13 @@ from typing import Any, TypedDict, TypeVar
 from keras_det.decode.anchor_decode import AnchorDecoder
 from keras_det.decode.corner_decode import CornerDecoder
 from keras_det.errors import suggest
+from keras_det.types import NMSMethod
 
 
 class SuppressionSettings(TypedDict, total=False):
     """Settings that every decoder has; see `keras_det.decode.AnchorDecoder`."""
 
-    method: str
+    method: NMSMethod | str
     iou_threshold: float | None
     sigma: float | None
     score_threshold: float
@@ -57,6 +58,12 @@ def _settings_of(decoder: type) -> dict[str, Any]:
 ANCHOR_SETTINGS = _settings_of(AnchorDecoder)
 CORNER_SETTINGS = _settings_of(CornerDecoder)
 ALL_SETTINGS = {**ANCHOR_SETTINGS, **CORNER_SETTINGS, "flip": False}
+# Who has a setting that not every decoder has, for messages.
+OWNERS = {
+    **dict.fromkeys(ANCHOR_SETTINGS.keys() - CORNER_SETTINGS, "Detectors with anchors have"),
+    **dict.fromkeys(CORNER_SETTINGS.keys() - ANCHOR_SETTINGS, "CornerNet has"),
+    "flip": "CornerNet.detect has",
+}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -110,7 +117,9 @@ def takes_settings(
 def check_names(
     function: str, given: Mapping[str, object], accepted: Iterable[str], others: Iterable[str] = ()
 ) -> None:
-    """Raises a TypeError for a setting that is not accepted, and names the nearest one.
+    """Raises a TypeError for a setting that is not accepted.
+
+    The message says which detectors have the setting. If none has, it names the nearest one.
 
     Args:
         function: name of the function that was called, for the message.
@@ -120,8 +129,10 @@ def check_names(
     """
     for name, value in given.items():
         if name not in accepted:
+            owner = OWNERS.get(name)
+            advice = f" {owner} it." if owner else suggest(name, [*others, *accepted])
             raise TypeError(
                 f"{function}() takes no argument {name!r}. Received: {name}={value!r}."
-                f"{suggest(name, [*others, *accepted])} The settings of this model's decoder are "
+                f"{advice} The settings of this model's decoder are "
                 f"{', '.join(accepted)}."
             )

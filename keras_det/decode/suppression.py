@@ -1,14 +1,9 @@
 """What all decoders share: their settings, the choice of the best pairs, and suppression."""
 
-import math
-import numbers
-from typing import Any
-
-import numpy as np
 from keras import ops
 
 from keras_det.boxes import clip_boxes
-from keras_det.layers.nms import NonMaxSuppression, gather_rows
+from keras_det.layers.nms import NonMaxSuppression, check_kinds, gather_rows
 from keras_det.types import Config, ImageSize, Size, Tensor
 
 # In pixels. A box without area after clipping overlaps nothing, not even itself, so LiteRT's
@@ -21,40 +16,17 @@ class SuppressingDecoder:
 
     Args:
         image_size: int or (height, width), pixels of the network's input.
-        method: "gaussian", "linear" or "hard", with the settings that follow; see
-            `NonMaxSuppression`.
-        iou_threshold: float in 0..1, for "linear" and "hard". Default: 0.3 and 0.5.
-        sigma: float > 0, for "gaussian". Default: 0.5.
-        score_threshold: float in 0..1; the scores of detections lie above it.
         pre_nms_top_k: int, the number of candidates that enter NMS; 0 for all.
-        max_detections: int, slots per image.
-        class_agnostic: bool. True lets boxes of different classes suppress one another.
+        nms: removes the duplicates.
     """
 
-    def __init__(
-        self,
-        image_size: ImageSize,
-        method: str,
-        iou_threshold: float | None,
-        sigma: float | None,
-        score_threshold: float,
-        pre_nms_top_k: int,
-        max_detections: int,
-        class_agnostic: bool,
-    ) -> None:
-        check_kinds(
-            iou_threshold=iou_threshold,
-            sigma=sigma,
-            score_threshold=score_threshold,
-            pre_nms_top_k=pre_nms_top_k,
-            max_detections=max_detections,
-            class_agnostic=class_agnostic,
-        )
-        if score_threshold > 1:
+    def __init__(self, image_size: ImageSize, pre_nms_top_k: int, nms: NonMaxSuppression) -> None:
+        check_kinds(pre_nms_top_k=pre_nms_top_k)
+        if nms.score_threshold > 1:
             raise ValueError(
                 "`score_threshold` must be in 0..1, as scores are. Received: "
-                f"score_threshold={score_threshold!r}. The default is 0.001. For pictures, 0.3 is "
-                "usual."
+                f"score_threshold={nms.score_threshold!r}. The default is 0.001. For pictures, 0.3 "
+                "is usual."
             )
         if pre_nms_top_k < 0:
             raise ValueError(
@@ -63,10 +35,7 @@ class SuppressingDecoder:
             )
         self.image_size = image_size
         self.pre_nms_top_k = pre_nms_top_k
-        # The layer checks the other settings and keeps them.
-        self.nms = NonMaxSuppression(
-            method, iou_threshold, sigma, score_threshold, max_detections, class_agnostic
-        )
+        self.nms = nms
 
     @property
     def height_and_width(self) -> Size:
@@ -102,30 +71,6 @@ class SuppressingDecoder:
             "pre_nms_top_k": self.pre_nms_top_k,
             **self.nms_settings(),
         }
-
-
-def check_kinds(**settings: Any) -> None:
-    """Raises a TypeError for a setting that is not the integer, number or bool it must be.
-
-    Args:
-        **settings: names and values. The decoders check the ranges.
-    """
-    floats = ("iou_threshold", "sigma", "score_threshold", "embedding_threshold")
-    for name, value in settings.items():
-        is_bool = isinstance(value, (bool, np.bool_))
-        if name == "class_agnostic":
-            is_right, rule = is_bool, "True or False"
-        elif name in floats:
-            is_number = isinstance(value, numbers.Real) and not is_bool and math.isfinite(value)
-            is_default = name in ("iou_threshold", "sigma") and value is None
-            is_right, rule = is_number or is_default, "a number"
-        else:
-            is_right, rule = isinstance(value, numbers.Integral) and not is_bool, "an integer"
-        if not is_right:
-            raise TypeError(
-                f"`{name}` must be {rule}. Received: {name}={value!r}. Leave it out for the "
-                "default."
-            )
 
 
 def as_pair(size: ImageSize) -> Size:

@@ -19,7 +19,7 @@ from keras_det.layers.nms import (
     detections_from,
     used_settings,
 )
-from keras_det.types import ImageSize, Tensor, TFTensor
+from keras_det.types import ImageSize, NMSMethod, Tensor, TFTensor
 
 # Each class gets a tile of a grid, so that boxes of different classes do not overlap. The grid has
 # two axes to keep offsets small, and with them rounding: 90 classes on one axis would cost a digit.
@@ -32,7 +32,7 @@ def tf_non_max_suppression(
     labels: Tensor,
     *,
     image_size: ImageSize,
-    method: str = "gaussian",
+    method: NMSMethod | str = "gaussian",
     iou_threshold: float | None = None,
     sigma: float | None = None,
     score_threshold: float = 0.001,

@@ -41,7 +41,7 @@ class _AnchorHead(keras.layers.Layer):
         if norm not in NORMS:
             raise ValueError(
                 f"`norm` must be one of {NORMS}. Received: {norm!r}.{suggest(norm, HEAD_NORMS)} "
-                'Take None for RetinaNet as published, "group" where batches are small.'
+                'Use None for RetinaNet as published, "group" where batches are small.'
             )
         self.outputs_per_anchor = outputs_per_anchor
         self.num_anchors = num_anchors

@@ -27,7 +27,7 @@ def _as_tuple(values: Any) -> Any:
 
 
 def _is_positive(value: object) -> bool:
-    """Whether it is a finite number above 0; a bool is none."""
+    """Whether it is a finite number above 0; a bool does not count."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_real and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]
 

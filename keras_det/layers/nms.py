@@ -1,13 +1,16 @@
 """Non-maximum suppression with static shapes: hard, linear or Gaussian, per class or not."""
 
+import math
+import numbers
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_det.boxes import PADDING_LABEL, box_areas
 from keras_det.names import NMS_METHODS, NMS_METHODS_WITH
-from keras_det.types import Config, Tensor
+from keras_det.types import Config, NMSMethod, Tensor
 
 DEFAULT_SIGMA = 0.5  # as in the paper of soft-NMS
 
@@ -120,12 +123,13 @@ class NonMaxSuppression(keras.layers.Layer):
         label -1.
 
     Raises:
+        TypeError: a setting has the wrong type.
         ValueError: a setting is out of its range, or is given with a method that does not use it.
     """
 
     def __init__(
         self,
-        method: str = "gaussian",
+        method: NMSMethod | str = "gaussian",
         iou_threshold: float | None = None,
         sigma: float | None = None,
         score_threshold: float = 0.001,
@@ -135,6 +139,7 @@ class NonMaxSuppression(keras.layers.Layer):
     ) -> None:
         # Autocasting would round pixels to half precision.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
+        check_kinds(class_agnostic=class_agnostic)
         check_settings(method, iou_threshold, sigma, score_threshold, max_detections)
         self.method = method
         self.iou_threshold, self.sigma = used_settings(method, iou_threshold, sigma)
@@ -220,12 +225,20 @@ def check_settings(
     """Checks the settings of `NonMaxSuppression`, in its units and ranges.
 
     Raises:
+        TypeError: a setting has the wrong type.
         ValueError: a setting is out of its range, or the method does not use it; the message names
             it.
     """
+    received = {  # not locals(): in a tf.function, they hold more
+        "iou_threshold": iou_threshold,
+        "sigma": sigma,
+        "score_threshold": score_threshold,
+        "max_detections": max_detections,
+    }
+    check_kinds(**received)
     if method not in NMS_METHODS:
         raise ValueError(
-            f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Take "hard" for '
+            f'`method` must be one of {NMS_METHODS}. Received: method={method!r}. Use "hard" for '
             "the classic non-maximum suppression."
         )
     ranges = {
@@ -237,7 +250,6 @@ def check_settings(
         "score_threshold": (score_threshold >= 0, "at least 0: empty slots have score 0"),
         "max_detections": (max_detections >= 1, "at least 1"),
     }
-    received = dict(locals())
     for name, (is_right, rule) in ranges.items():
         if not is_right:
             raise ValueError(
@@ -250,6 +262,30 @@ def check_settings(
                 f"`{name}` is for method={' or '.join(map(repr, methods))}. Received: "
                 f"{name}={received[name]!r}, method={method!r}. Leave it out, or choose another "
                 "method."
+            )
+
+
+def check_kinds(**settings: Any) -> None:
+    """Raises a TypeError for a setting that is not the integer, number or bool it must be.
+
+    Args:
+        **settings: names and values. Their ranges are checked elsewhere.
+    """
+    floats = ("iou_threshold", "sigma", "score_threshold", "embedding_threshold")
+    for name, value in settings.items():
+        is_bool = isinstance(value, (bool, np.bool_))
+        if name == "class_agnostic":
+            is_right, rule = is_bool, "True or False"
+        elif name in floats:
+            is_number = isinstance(value, numbers.Real) and not is_bool and math.isfinite(value)
+            is_default = name in ("iou_threshold", "sigma") and value is None
+            is_right, rule = is_number or is_default, "a number"
+        else:
+            is_right, rule = isinstance(value, numbers.Integral) and not is_bool, "an integer"
+        if not is_right:
+            raise TypeError(
+                f"`{name}` must be {rule}. Received: {name}={value!r}. Leave it out for the "
+                "default."
             )
 
 

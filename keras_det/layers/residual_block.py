@@ -21,6 +21,12 @@ def norm_as_in_torch(dtype: DType, name: str) -> BatchNorm:
     return BatchNorm(momentum=0.9, epsilon=1e-5, dtype=dtype, name=name)
 
 
+def strided_shape(input_shape: Shape, strides: int, filters: int) -> Shape:
+    """The shape after a convolution that pads: each side divided by `strides`, rounded up."""
+    sides = (None if side is None else -(-side // strides) for side in input_shape[1:3])
+    return (input_shape[0], *sides, filters)
+
+
 @keras.saving.register_keras_serializable(package="keras_det")
 class ConvNormReLU(keras.layers.Layer):
     """A convolution without bias, batch normalisation, ReLU (`convolution` of the original).
@@ -85,8 +91,7 @@ class ConvNormReLU(keras.layers.Layer):
         return keras.ops.relu(x) if self.activation == "relu" else x
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])
-        return (input_shape[0], *sides, self.filters)
+        return strided_shape(input_shape, self.strides, self.filters)
 
     def get_config(self) -> Config:
         return {
@@ -148,8 +153,7 @@ class ResidualBlock(keras.layers.Layer):
         return run(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])
-        return (input_shape[0], *sides, self.filters)
+        return strided_shape(input_shape, self.strides, self.filters)
 
     def get_config(self) -> Config:
         return {

@@ -143,6 +143,6 @@ def make_box_loss(loss: str | keras.losses.Loss) -> keras.losses.Loss:
         return check_box_loss(loss)
     raise ValueError(
         f"A box loss must be one of {sorted(BOX_LOSSES)}, or a loss whose attribute `inputs` is "
-        f'"deltas" or "boxes". Received: {loss!r}. Take a name from the list. In a loss class of '
+        f'"deltas" or "boxes". Received: {loss!r}. Use a name from the list. In a loss class of '
         "your own, set `inputs` to what it compares."
     )

@@ -41,7 +41,7 @@ def check_class_loss(
         f"`class_loss` must be a keras.losses.Loss of {what}, that sums "
         f'(reduction="sum") and takes a `sample_weight` of shape {shape}'
     )
-    advice = f"Take keras_det.losses.{ours}, or write a loss of that form."
+    advice = f"Use keras_det.losses.{ours}, or write a loss of that form."
     _check_sum(loss, labels, logits, must, advice)
     return loss
 
@@ -62,7 +62,7 @@ def check_box_loss(loss: keras.losses.Loss) -> keras.losses.Loss:
         "`box_loss` must be a keras.losses.Loss of two arrays (batch, anchors, 4) that sums "
         '(reduction="sum") and takes a `sample_weight` of shape (batch, anchors)'
     )
-    advice = "Take one of keras_det.losses.BOX_LOSSES, or write a loss of that form."
+    advice = "Use one of keras_det.losses.BOX_LOSSES, or write a loss of that form."
     _check_sum(loss, first, first + np.array([0.5, -0.25, 0.5, 1.0], "float32"), must, advice)
     return loss
 

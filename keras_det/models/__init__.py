@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError, suggest, suggest_path
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
@@ -87,6 +87,5 @@ def _advice(path: pathlib.Path) -> str:
         return "Load a preset with keras_det.models.Detector.from_preset."
     if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file():
         return "Open an exported file with keras_det.load_exported."
-    near = os.listdir(path.parent) if path.parent.is_dir() and not path.exists() else []
-    advice = "Give the file that model.save or `keras-det train` wrote."
-    return f"{suggest(path.name, near)} {advice}".strip()
+    near = "" if path.exists() else suggest_path(path)
+    return f"{near} Give the file that model.save or `keras-det train` wrote.".strip()

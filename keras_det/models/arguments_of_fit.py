@@ -171,7 +171,7 @@ def weights_of_batch(sample_weight: Tensor | dict[str, Tensor], labels: Tensor) 
         labels: `(batch, max_boxes)`, the labels of the batch.
 
     Raises:
-        ValueError: the weights have another shape, or are no numbers. Under TensorFlow, a negative
+        ValueError: the weights have another shape, or are not numbers. Under TensorFlow, a negative
             weight, or another number of weights, raises TensorFlow's own error when the graph runs.
     """
     if isinstance(sample_weight, dict):
@@ -309,14 +309,9 @@ class WholeEpochs(keras.callbacks.Callback):
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         _check_some(self.tested)
 
-    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.tested = 0
-
-    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.tested += 1
-
-    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
-        _check_some(self.tested)
+    on_predict_begin = on_test_begin
+    on_predict_batch_end = on_test_batch_end
+    on_predict_end = on_test_end
 
 
 def _check_some(num_batches: int) -> None:

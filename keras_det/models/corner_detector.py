@@ -6,14 +6,14 @@ from typing import Any, Unpack, overload
 import numpy as np
 from keras import ops
 
+from keras_det.data.image import rgb_pixels
 from keras_det.decode import CornerDecoder, TFCornerDecoder, inference_decoder, takes_settings
 from keras_det.decode.settings import CORNER_SETTINGS, CornerSettings
 from keras_det.layers.center_padding import padded_size
 from keras_det.models.compiled import compiled
-from keras_det.models.detecting import Detections, Image, ImageFile, Images, rgb
 from keras_det.models.detector import Detector
 from keras_det.models.parts import check_bools
-from keras_det.types import Size, Tensor
+from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
 
 DETECT_SETTINGS = {**CORNER_SETTINGS, "flip": False}
 
@@ -82,7 +82,7 @@ class CornerDetector(Detector):
     @overload  # type: ignore[override]
     def detect(
         self,
-        images: ImageFile,
+        images: OneImage,
         batch_size: int = 8,
         flip: bool = False,
         original_size: bool = False,
@@ -128,7 +128,9 @@ class CornerDetector(Detector):
                 network is compiled once for each padded size.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `corner_top_k`, `embedding_threshold`, `peak_window`.
+                `corner_top_k`, `embedding_threshold`, `peak_window`. The first call with a new set
+                of settings, or a new number of images in a batch, compiles the network. That takes
+                seconds.
 
         Returns:
             As for the other detectors: a dict, or a list of dicts, in pixels of the original image.
@@ -152,7 +154,7 @@ class CornerDetector(Detector):
 
     def _detect_unresized(self, image: Image, flip: bool = False, **settings: Any) -> Detections:
         """The detections of one image that is padded but not resized."""
-        pixels = rgb(image)
+        pixels = rgb_pixels(image)
         size = (pixels.shape[0], pixels.shape[1])
         views = np.stack([pixels, pixels[:, ::-1]] if flip else [pixels])
         if self._padded_network is None:

@@ -30,7 +30,7 @@ from keras_det.models.parts import (
 )
 from keras_det.optimizers import AdamW, WarmupThenDrops
 from keras_det.targets.corner_targets import CornerTargets
-from keras_det.types import ImageSize, Size, Tensor
+from keras_det.types import CornerNetVariant, ImageSize, Size, Tensor
 from keras_det.weights import LoadReport
 from keras_det.weights.common.coco_classes import COCO_CLASSES
 from keras_det.weights.cornernet.load import load_cornernet
@@ -96,7 +96,7 @@ class CornerNet(CornerDetector):
 
     def __init__(
         self,
-        variant: str | Hourglass | Sequence[Any] = "hourglass104",
+        variant: CornerNetVariant | str | Hourglass | Sequence[Any] = "hourglass104",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         image_size: ImageSize | None = None,

@@ -1,28 +1,18 @@
 """The part of a detector that detects: decoding, and boxes in pixels of the original image."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias, Unpack, overload
+from typing import Any, ClassVar, Unpack, overload
 
 import keras
 import numpy as np
 
-from keras_det.data.image import as_image
+from keras_det.data.image import rgb_pixels
 from keras_det.data.resize import Transform, resize_image
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
 from keras_det.models.compiled import compiled
 from keras_det.models.saving import SavedDetector
 from keras_det.names import RESIZE_MODES
-from keras_det.types import Size, Tensor
-
-# An image: pixels `(height, width, 3)` uint8 RGB, a path, or the encoded bytes of a file.
-Image: TypeAlias = np.ndarray | str | os.PathLike | bytes
-# An image file, as a path or as bytes. (An array may be one image or a batch.)
-ImageFile: TypeAlias = str | os.PathLike | bytes
-# Several images.
-Images: TypeAlias = list[Any] | tuple[Any, ...]
-# The objects found in one image, as `DetectingModel.detect` describes them.
-Detections: TypeAlias = dict[str, Any]
+from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
 
 
 class DetectingModel(SavedDetector):
@@ -122,7 +112,7 @@ class DetectingModel(SavedDetector):
 
     @overload
     def detect(
-        self, images: ImageFile, batch_size: int = 8, **settings: Unpack[DecoderSettings]
+        self, images: OneImage, batch_size: int = 8, **settings: Unpack[DecoderSettings]
     ) -> Detections: ...
     @overload
     def detect(
@@ -148,13 +138,15 @@ class DetectingModel(SavedDetector):
             batch_size: images that go through the network together.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `candidates`.
+                `candidates`. The first call with a new set of settings, or a new number of images
+                in a batch, compiles the network. That takes seconds.
 
         Returns:
-            dict with `boxes` float32 `(n, 4)` xyxy in pixels of the original image, `scores`
-            float32 `(n,)` from high to low, `labels` int32 `(n,)`, `num_detections` n, and
-            `class_names`, the class of each detection. A list or a batch of images gives a list of
-            such dicts.
+            `keras_det.types.Detections`, a dict with `boxes` float32 `(n, 4)` xyxy in pixels of the
+            original image, `scores` float32 `(n,)` from high to low, `labels` int32 `(n,)`,
+            `num_detections` n, and `class_names`, the class of each detection. A list or a batch of
+            images gives a list of such dicts. Type checkers do not see whether a plain
+            `np.ndarray` is one image or a batch: annotate the result there.
 
         Raises:
             TypeError: a setting does not exist or has the wrong type.
@@ -185,7 +177,7 @@ class DetectingModel(SavedDetector):
     ) -> list[Detections]:
         """The detections of images that go through the network together, in a batch of `size`."""
         function = self.detect_function(**settings)
-        pixels = [rgb(image) for image in images]
+        pixels = [rgb_pixels(image) for image in images]
         fill = self.normalization.fill_color
         resized, transforms = zip(
             *(resize_image(image, self.resize_policy, fill) for image in pixels), strict=True
@@ -251,21 +243,3 @@ class DetectingModel(SavedDetector):
             "num_detections": count,
             "class_names": [self.class_names[label] for label in labels],
         }
-
-
-def rgb(image: Image) -> np.ndarray:
-    """The pixels of an image; ValueError for an array of another shape or dtype."""
-    pixels = as_image(image)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ValueError(
-            "An image as an array must have the shape (height, width, 3), RGB; a batch (images, "
-            f"height, width, 3). Received: {pixels.shape}. Repeat a grey image over three "
-            "channels; drop an alpha channel."
-        )
-    if pixels.dtype != np.uint8:
-        raise ValueError(
-            "An image as an array must be uint8, with values in 0..255. Received: "
-            f'{pixels.dtype} {pixels.shape}. Convert it with `astype("uint8")`; multiply values '
-            "in 0..1 by 255 first."
-        )
-    return pixels

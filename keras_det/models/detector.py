@@ -36,6 +36,8 @@ class Detector(FittingModel):
         }
         # Not by `setattr`: files of models without regularisers shall hold no such metric.
         self.__dict__["_penalty"] = keras.metrics.Mean(name="regularization_loss")
+        # Whether layers add losses of their own: known when a loss is computed, not before.
+        self.__dict__["_adds_losses"] = False
 
     def _report(self, report: LoadReport) -> None:
         # Not by `setattr`: Keras would track its lists as lists of layers.
@@ -83,8 +85,16 @@ class Detector(FittingModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        penalty = [self._penalty] if self._is_regularized() else []
-        return [*super().metrics, *self._trackers.values(), *penalty]
+        known = super().metrics  # Keras finds some of the others by itself.
+        own = (*self._trackers.values(), self._penalty)
+        return [*known, *(each for each in own if each not in known)]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        # Without a penalty the logs hold none.
+        results = super().get_metrics_result()
+        if not (self._adds_losses or self._is_regularized()):
+            results.pop(self._penalty.name)
+        return results
 
     def _is_regularized(self) -> bool:
         """Whether a trainable variable, or the output of a layer, has a regulariser."""
@@ -125,6 +135,8 @@ class Detector(FittingModel):
         total = sum(parts[name] for name in self.LOSSES)
         if not self.losses:
             return total
+        if not self._is_regularized():
+            self.__dict__["_adds_losses"] = True
         penalty = sum(keras.ops.cast(value, total.dtype) for value in self.losses)
         self._penalty.update_state(penalty, sample_weight=images)
         return total + penalty / replicas

@@ -26,7 +26,7 @@ from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
 from keras_det.optimizers import SGD, warmup_cosine
 from keras_det.targets import AnchorTargets, ATSSTargets
-from keras_det.types import ImageSize, Size
+from keras_det.types import EfficientDetVariant, ImageSize, Size
 from keras_det.weights import LoadReport, load_efficientdet
 from keras_det.weights.backbones.keras_applications import (
     imagenet_efficientnet,
@@ -123,7 +123,7 @@ class EfficientDet(AnchorDetector):
 
     def __init__(
         self,
-        variant: str,
+        variant: EfficientDetVariant | str,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         image_size: ImageSize | None = None,
@@ -189,7 +189,7 @@ class EfficientDet(AnchorDetector):
             if backbone.startswith("lite"):
                 raise DataError(
                     "ImageNet weights of keras.applications are for EfficientNet-B0 to B7. "
-                    f"Received: weights='imagenet' for {self.name}. Take weights=\"coco\", or "
+                    f"Received: weights='imagenet' for {self.name}. Use weights=\"coco\", or "
                     "build one of D0 to D7x."
                 )
             return load_keras_applications(self.backbone, imagenet_efficientnet(backbone))

@@ -1,7 +1,5 @@
 """The part of a detector that has Keras' `compile`, `fit`, `evaluate` and `predict`."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Unpack
 
 import keras
@@ -14,7 +12,6 @@ from keras_det.keras_private import optimized_variables
 from keras_det.models.arguments_of_fit import (
     CLASS_WEIGHT,
     NOT_COMPILED,
-    WEIGHTS,
     check_compile,
     check_data,
     check_length,
@@ -34,6 +31,7 @@ from keras_det.models.inputs_of_fit import (
     check_validating,
     start,
 )
+from keras_det.models.streams import checked_stream, own_errors
 from keras_det.optimizers import AdamW
 from keras_det.types import Config, Tensor
 
@@ -144,11 +142,11 @@ class FittingModel(DetectingModel):
 
         Args:
             x, y: a pipeline; or images and a dict of targets; or a stream of `(images, targets)` or
-                `(images, targets, sample_weight)`.
+                `(images, targets, sample_weight)`. Labels and weights are checked, also in every
+                batch of a `tf.data.Dataset`, a generator and a PyDataset.
             sample_weight: `(images,)`, at least 0, for arrays. An image of weight w counts like w
                 copies of it, both in the losses and in the number of positives that they are
-                divided by. Weight 0 ignores an image. Of a stream, the values of weights are
-                checked under TensorFlow only.
+                divided by. Weight 0 ignores an image.
             class_weight: must be None. Use `class_loss=SparseSigmoidFocalLoss(class_weights=…)` in
                 the constructor.
             batch_size, shuffle, validation_split, validation_batch_size: for arrays only.
@@ -158,8 +156,8 @@ class FittingModel(DetectingModel):
         Raises:
             TypeError: a number of images, batches or epochs is not whole.
             ValueError: an argument does not fit the data or would be ignored, images have another
-                size than the network's input, the batches have another form, or the stream ends
-                too early.
+                size than the network's input, the batches have another form, a label or a weight
+                is out of its range, or the stream ends too early.
             DataError: too many images of a pipeline cannot be read.
         """
         self._check_compiled()
@@ -174,6 +172,8 @@ class FittingModel(DetectingModel):
         check_validating(validation_split, validation_data, validation_freq, **sizes)
         self._check_validation(validation_data, validation_batch_size)
         pipelines = [each for each in (x, validation_data) if isinstance(each, Pipeline)]
+        x = checked_stream(x, self.num_classes)
+        validation_data = checked_stream(validation_data, self.num_classes)
         if isinstance(x, Pipeline):
             steps_per_epoch = steps_per_epoch or x.steps_per_epoch
             start(x, initial_epoch, steps_per_epoch, self.steps_per_execution)
@@ -182,7 +182,7 @@ class FittingModel(DetectingModel):
             validation_steps = validation_steps or validation_data.batches_per_pass
             validation_data = validation_data.as_tf_dataset(training=False)
         check_length(x, steps_per_epoch, epochs - initial_epoch)
-        with _own_errors(*pipelines):
+        with own_errors(*pipelines):
             return super().fit(
                 x,
                 y,
@@ -218,8 +218,8 @@ class FittingModel(DetectingModel):
 
         Each loss is the mean over the batches, weighted by their number of images, as Keras
         computes `loss`. The parts add up to `loss`; one of them is `regularization_loss` where the
-        model has regularisers. `positives_per_image` is the mean over the
-        images.
+        model has regularisers, or a layer that calls `add_loss`. `positives_per_image` is the mean
+        over the images.
 
         Args:
             x, y, sample_weight: as in `fit`. A pipeline gives one pass, in order.
@@ -233,7 +233,7 @@ class FittingModel(DetectingModel):
         Raises:
             TypeError: a number of images or batches is not whole.
             ValueError: an argument does not fit the data, images have another size, the batches
-                have another form, or there are none.
+                have another form, a label or a weight is out of its range, or there are none.
             DataError: too many images of a pipeline cannot be read.
         """
         pipelines = [x] if isinstance(x, Pipeline) else []
@@ -242,10 +242,11 @@ class FittingModel(DetectingModel):
             check_numbers(steps=steps)
             for_arrays = {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
             self._check_data("evaluate", x, y, sample_weight, None, for_arrays)
+            x = checked_stream(x, self.num_classes)
         if pipelines:
             steps = steps or x.batches_per_pass
             x = x.as_tf_dataset(training=False)
-        with _own_errors(*pipelines):
+        with own_errors(*pipelines):
             return super().evaluate(
                 x,
                 y,
@@ -293,7 +294,7 @@ class FittingModel(DetectingModel):
         if pipelines:
             steps = steps or x.batches_per_pass
             x = x.as_tf_dataset(training=False)
-        with _own_errors(*pipelines):
+        with own_errors(*pipelines):
             return super().predict(
                 x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
             )
@@ -376,19 +377,3 @@ class FittingModel(DetectingModel):
                 "class_names=dataset.class_names, or load the data with "
                 "class_names=model.class_names."
             )
-
-
-@contextlib.contextmanager
-def _own_errors(*pipelines: Pipeline) -> Iterator[None]:
-    """Raises errors in the data as they are; TensorFlow hides them in an error of its own."""
-    try:
-        yield
-    except Exception as error:
-        for pipeline in pipelines:
-            pipeline.check()
-        if WEIGHTS in str(error) and not isinstance(error, ValueError):
-            raise ValueError(
-                f"{WEIGHTS}. Received: a negative weight, one that is not finite, or a number of "
-                "weights that is not that of the images. Use 0 to ignore an image."
-            ) from error
-        raise

@@ -122,7 +122,7 @@ def _check_pipeline(name: str, pipeline: Pipeline, policy: dict[str, Any]) -> No
     if received != expected:
         raise ValueError(
             "A pipeline must resize images as the model does. Received: "
-            f"{name} with mode {received[0]!r} and size {received[1]}, a model with mode "
+            f"{name} with mode {received[0]!r} and size {received[1]}, but a model with mode "
             f"{expected[0]!r} and size {expected[1]}. Give Pipeline the model instead of a size: "
             "Pipeline(dataset, model, batch_size=8)."
         )

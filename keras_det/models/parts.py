@@ -68,7 +68,7 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
     if unordered or not isinstance(class_names, (Iterable, type(None))):
         raise TypeError(
             "`class_names` must be a list of names, in the order of their labels. Received: "
-            f'{class_names!r}. Write one class as ["cat"]; for others give a list such as '
+            f'{class_names!r}. Write a single class as ["cat"], several as '
             '["cat", "dog"].'
         )
     if class_names is None:
@@ -90,13 +90,13 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite real number, of Python or NumPy; a bool is none."""
+    """Whether it is a finite real number, of Python or NumPy; a bool does not count."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_real and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def is_whole(value: object) -> bool:
-    """Whether it is an integer, of Python or NumPy; a bool is none."""
+    """Whether it is an integer, of Python or NumPy; a bool does not count."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

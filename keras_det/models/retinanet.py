@@ -26,7 +26,7 @@ from keras_det.models.parts import (
 from keras_det.necks import FPN, make_neck
 from keras_det.optimizers import SGD, WarmupThenDrops
 from keras_det.targets import AnchorTargets, ATSSTargets
-from keras_det.types import ImageSize
+from keras_det.types import ImageSize, RetinaNetBackbone
 from keras_det.weights import (
     LoadReport,
     RetinaNetArguments,
@@ -109,7 +109,7 @@ class RetinaNet(AnchorDetector):
 
     def __init__(
         self,
-        backbone: str | keras.Model = "resnet50",
+        backbone: RetinaNetBackbone | str | keras.Model = "resnet50",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         image_size: ImageSize = 640,
@@ -140,10 +140,11 @@ class RetinaNet(AnchorDetector):
         check_levels(min_level, max_level)
         anchors = _anchor_arguments(anchor_generator, anchor_scale, num_octaves, aspect_ratios)
         with precision(dtype):
-            network, trained_on = make_backbone(backbone)
+            # First, so that wrong anchors are refused before the backbone is built.
             generator = anchor_generator or AnchorGenerator(
                 tuple(range(min_level, max_level + 1)), **anchors
             )
+            network, trained_on = make_backbone(backbone)
             head = functools.partial(
                 _head, generator.num_anchors_per_cell, neck_channels, head_repeats, head_norm
             )
@@ -332,14 +333,14 @@ class RetinaNet(AnchorDetector):
 
 
 def _anchor_arguments(generator: AnchorGenerator | None, *given: Any) -> dict[str, Any]:
-    """The arguments of `ANCHORS`, with the published value for None; empty beside a generator."""
+    """The arguments of `ANCHORS`, with the published value for None; empty with a generator."""
     if generator is None:
         pairs = zip(ANCHORS.items(), given, strict=True)
         return {name: default if value is None else value for (name, default), value in pairs}
     for name, value in zip(ANCHORS, given, strict=True):
         if value is not None:
             raise ValueError(
-                f"`{name}` must be left out beside `anchor_generator`, which has its own. "
+                f"`{name}` must not be given with `anchor_generator`, which has its own. "
                 f"Received: {name}={value!r} and an AnchorGenerator. Give it to the "
                 "AnchorGenerator, or leave out `anchor_generator`."
             )

@@ -158,7 +158,7 @@ class BiFPN(PyramidNeck):
         if fusion not in FUSIONS:
             raise ValueError(
                 f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}."
-                f'{suggest(fusion, FUSIONS)} Take "fast", EfficientDet\'s default, if in doubt.'
+                f'{suggest(fusion, FUSIONS)} Use "fast", EfficientDet\'s default, if in doubt.'
             )
         if min_level == max_level:
             raise ValueError(

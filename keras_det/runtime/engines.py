@@ -14,12 +14,13 @@ from keras_det.runtime.engine_cache import EngineCache
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import LiteModel
 from keras_det.runtime.onnx_model import OnnxModel
-from keras_det.runtime.running import Image, RunningDetector, for_each
+from keras_det.runtime.running import RunningDetector, for_each
+from keras_det.types import Detections, Image
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
 
-# Packages that an engine and the conversion to it need, beside TensorFlow.
+# Packages that an engine and the conversion to it need, besides TensorFlow.
 NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
 # Lite0 at 320: converting to both engines and checking takes 25 s of processor time. An image takes
 # 65 ms with Keras and 38 ms with LiteRT.
@@ -73,11 +74,11 @@ class EngineDetector(RunningDetector):
             settings["score_threshold"] = score_threshold
         return for_each(images, lambda image: self._detect_with(image, settings))
 
-    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         given = {} if score_threshold is None else {"score_threshold": score_threshold}
         return self._detect_with(image, given)
 
-    def _detect_with(self, image: np.ndarray, settings: dict[str, Any]) -> dict:
+    def _detect_with(self, image: np.ndarray, settings: dict[str, Any]) -> Detections:
         from keras_det.data.resize import resize_image
 
         fill = self.model.normalization.fill_color
@@ -164,14 +165,14 @@ def _reason_for_keras(path: pathlib.Path, num_images: int) -> str | None:
     import tensorflow as tf
 
     if tf.config.list_logical_devices("GPU"):
-        return "it uses the GPU, other engines run on the processor"
+        return "Keras uses the GPU; the other engines run on the CPU"
     others = installed()
     if not others:
         return f"no other engine is installed: {install_hint('edge')}"
     if num_images < MIN_IMAGES and not EngineCache(path).milliseconds(others):
         return (
-            f"converting to another engine saves time from {MIN_IMAGES} images on; the engine "
-            f"{others[0]} can be chosen now"
+            f"converting to another engine saves time from {MIN_IMAGES} images on; to convert "
+            f"now, use --engine {others[0]}"
         )
     return None
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.resize import resize_image
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError, suggest_path
 from keras_det.runtime.detections import in_original_pixels, trim
 from keras_det.runtime.facts import (
     check_digest,
@@ -24,6 +24,7 @@ from keras_det.runtime.onnx_model import OnnxModel
 from keras_det.runtime.pixels import as_shown
 from keras_det.runtime.running import Runner, RunningDetector, named
 from keras_det.runtime.saved_model import LABELS, SavedModel
+from keras_det.types import Detections
 
 SUFFIXES = (".tflite", ".onnx")
 NO_BOXES = (
@@ -103,7 +104,7 @@ class FileDetector(ExportedDetector):
         self.resize_policy = {"mode": mode, "size": self.image_size}
         self.fill_color = tuple(preprocessing["fill_color"])
 
-    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         shown = as_shown(image, self.runner.channels)
         pixels, transform = resize_image(shown, self.resize_policy, self.fill_color)
         found = trim(self.runner.run(pixels[None]))
@@ -127,7 +128,7 @@ class FolderDetector(ExportedDetector):
         super().__init__(path, class_names, image_size, score_threshold)
         self.model = model
 
-    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         found = trim(self.model.run("images", images=image[None]))
         return named(found, self.class_names, score_threshold, self.path)
 
@@ -152,9 +153,8 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
     """
     path = pathlib.Path(path)
     if not path.exists():
-        near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
-            f"An exported file must exist. Received: {path}.{suggest(path.name, near)} Export a "
+            f"An exported file must exist. Received: {path}.{suggest_path(path)} Export a "
             "model with keras_det.export or `keras-det export`."
         )
     if path.is_dir():

@@ -4,17 +4,14 @@ import abc
 import functools
 import inspect
 import numbers
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 
-from keras_det.data.image import as_image
-from keras_det.data.resize import check_sides
+from keras_det.data.image import rgb_pixels
 from keras_det.errors import DataError, suggest
-
-Image = np.ndarray | str | os.PathLike | bytes
+from keras_det.types import Detections, Image, Images, OneImage
 
 
 class Runner(Protocol):
@@ -71,22 +68,17 @@ class RunningDetector(abc.ABC):
     image_size: tuple[int, int]
 
     @overload
-    def detect(
-        self, images: str | os.PathLike | bytes, *, score_threshold: float | None = None
-    ) -> dict[str, Any]: ...
+    def detect(self, images: OneImage, *, score_threshold: float | None = None) -> Detections: ...
     @overload
     def detect(
-        self,
-        images: list[Any] | tuple[Any, ...],
-        *,
-        score_threshold: float | None = None,
-    ) -> list[dict[str, Any]]: ...
+        self, images: Images, *, score_threshold: float | None = None
+    ) -> list[Detections]: ...
     @overload
     def detect(self, images: np.ndarray, *, score_threshold: float | None = None) -> Any: ...
     @without_settings
     def detect(
         self, images: Image | Sequence[Image], *, score_threshold: float | None = None
-    ) -> dict[str, Any] | list[dict[str, Any]]:
+    ) -> Detections | list[Detections]:
         """Finds objects in images of any size.
 
         Args:
@@ -96,9 +88,10 @@ class RunningDetector(abc.ABC):
                 threshold of the decoder.
 
         Returns:
-            dict (a list of dicts for a list or batch) with `boxes` float32 `(n, 4)` xyxy in pixels
-            of the original image, `scores` float32 `(n,)` from high to low, `labels` int32 `(n,)`,
-            `num_detections` n, and `class_names`: the class name of each detection.
+            `keras_det.types.Detections` (a list of them for a list or batch): a dict with `boxes`
+            float32 `(n, 4)` xyxy in pixels of the original image, `scores` float32 `(n,)` from high
+            to low, `labels` int32 `(n,)`, `num_detections` n, and `class_names`: the class name of
+            each detection.
 
         Raises:
             DataError: an image does not decode.
@@ -125,37 +118,19 @@ class RunningDetector(abc.ABC):
             )
 
     @abc.abstractmethod
-    def _detect(self, image: np.ndarray, score_threshold: float | None) -> dict:
+    def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         """Detects in one uint8 image; see `detect`."""
 
 
 def for_each(
-    images: Image | Sequence[Image], detect: Callable[[np.ndarray], dict]
-) -> dict | list[dict]:
+    images: Image | Sequence[Image], detect: Callable[[np.ndarray], Detections]
+) -> Detections | list[Detections]:
     """Calls `detect` on one image, or on each image of a list or a batch."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
     if isinstance(images, list | tuple):
-        return [detect(checked(image)) for image in images]
-    return detect(checked(images))
-
-
-def checked(image: Any) -> np.ndarray:
-    """Returns the pixels of an `Image`, uint8 `(height, width, 3)`.
-
-    Raises:
-        DataError: the image does not decode.
-        ValueError: an array has another shape or type, or a side of 0.
-    """
-    pixels = as_image(image)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(
-            "An image must be uint8 (height, width, 3), RGB. Received: "
-            f"{pixels.dtype} {pixels.shape}. Give the path of the image file, or read it with "
-            "keras_det.data.read_image."
-        )
-    check_sides(pixels)
-    return pixels
+        return [detect(rgb_pixels(image)) for image in images]
+    return detect(rgb_pixels(images))
 
 
 def named(
@@ -163,7 +138,7 @@ def named(
     class_names: Sequence[str],
     score_threshold: float | None = None,
     source: object = "a model",
-) -> dict:
+) -> Detections:
     """Converts the detections of one image to the result of `Detector.detect`.
 
     Args:

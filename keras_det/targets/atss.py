@@ -50,7 +50,7 @@ class ATSSTargets(Matcher):
         if num_candidates < 1 or num_candidates != int(num_candidates):
             raise ValueError(
                 "`num_candidates` must be an integer of at least 1. Received: "
-                f"num_candidates={num_candidates!r}. Take 9 per level, as the paper does."
+                f"num_candidates={num_candidates!r}. Use 9 per level, as the paper does."
             )
         self.num_candidates = int(num_candidates)
 

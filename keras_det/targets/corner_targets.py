@@ -59,7 +59,7 @@ class CornerTargets:
         if min_overlap is not None and not 0 < min_overlap < 1:
             raise ValueError(
                 f"`min_overlap` must lie between 0 and 1. Received: min_overlap={min_overlap!r}. "
-                "Take 0.3, as CornerNet does."
+                "Use 0.3, as CornerNet does."
             )
         if radius is not None and (radius < 0 or radius != int(radius)):
             raise ValueError(

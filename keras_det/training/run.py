@@ -33,7 +33,7 @@ from keras_det.training.callbacks import (
 )
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES
-from keras_det.types import ImageSize
+from keras_det.types import AugmentName, ImageSize
 
 Say: TypeAlias = Callable[[str], object]
 
@@ -63,7 +63,7 @@ def train(
     batch_size: int = 8,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
-    augment: str = "ssj",
+    augment: AugmentName | str = "ssj",
     recipe: str = "adamw",
     learning_rate: float | None = None,
     weights: str | os.PathLike | None = None,
@@ -96,9 +96,9 @@ def train(
             public checkpoint of the same model. Classes of the same name keep their predictions.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: seed of the random weights, the order of the images and the augmentation.
-        evaluate_every: epochs between measurements on the validation set.
-        resume: True continues from the last finished epoch. For a finished run it only measures
-            and draws again.
+        evaluate_every: epochs between evaluations on the validation set.
+        resume: True continues from the last finished epoch. For a finished run it only evaluates
+            and draws pictures again.
         say: function that gets the lines of text to show.
 
     Returns:

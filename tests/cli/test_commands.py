@@ -69,6 +69,7 @@ def test_predict_writes_pictures_and_coco_results(run, finder, coco, tmp_path):
     result = run("predict", "m.keras", coco / "train", coco / "val" / "a.png", "--out", out)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == f"Objects: 2, images: 2, results: {out}"
+    assert "No objects" not in result.stdout
     assert sorted(os.listdir(out)) == ["a-2.png", "a.png", "detections.json"]
     rows = json.loads((out / "detections.json").read_text())
     assert rows[0] == {
@@ -80,6 +81,29 @@ def test_predict_writes_pictures_and_coco_results(run, finder, coco, tmp_path):
         "score": 0.75,
     }
     assert rows[1]["image_id"] == 1
+
+
+@pytest.mark.parametrize(
+    "given, of_the_file, line",
+    [
+        ([], None, "threshold, 0.3. Lower it with --score-threshold, for example to 0.03."),
+        ([0.5], 0.1, "threshold, 0.5. Lower it with --score-threshold, for example to 0.1."),
+        ([0.1], 0.1, "threshold, 0.1. This is the lowest threshold that the model takes."),
+    ],
+)
+def test_predict_says_how_to_find_more(
+    run, finder, coco, tmp_path, monkeypatch, given, of_the_file, line
+):
+    found = {name: np.zeros((0, 4), "float32") for name in ("boxes", "scores", "labels")}
+    found.update(num_detections=0, class_names=[])
+    monkeypatch.setattr(Finder, "detect", lambda *_, **settings: found)
+    monkeypatch.setattr(Finder, "score_threshold", of_the_file, raising=False)
+    options = [part for value in given for part in ("--score-threshold", value)]
+    result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found", *options)
+    assert result.exit_code == 0, result.output
+    *_, said, last = result.stdout.splitlines()
+    assert said == f"No objects: no score is above the {line}"
+    assert last.startswith("Objects: 0, images: 1, results: ")
 
 
 def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_det.data import read_image
-from keras_det.data.image import read_size
+from keras_det.data.image import read_size, rgb_pixels
 from keras_det.errors import DataError
 
 
@@ -78,3 +78,28 @@ def test_other_objects_and_folders_are_refused_with_advice(tmp_path):
         read_image(path for path in tmp_path.iterdir())
     with pytest.raises(DataError, match="must be a file. Received: .* is a folder"):
         read_image(tmp_path)
+
+
+def test_pixels_of_an_array_and_of_a_file(tmp_path):
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert rgb_pixels(pixels) is pixels
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(rgb_pixels(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, message",
+    [
+        (
+            (4, 4),
+            "uint8",
+            r"the shape \(height, .*Received: uint8 \(4, 4\).*Repeat a grey",
+        ),
+        ((3, 4, 4), "uint8", r"Received: uint8 \(3, 4, 4\).*put the channels last"),
+        ((4, 4, 3), "float32", r"must be uint8.*Received: float32 \(4, 4, 3\).*by 255 first"),
+        ((0, 4, 3), "uint8", r"at least 1 pixel high.*Received: .*\(0, 4, 3\)"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(shape, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        rgb_pixels(np.zeros(shape, dtype))

@@ -8,6 +8,7 @@ import pytest
 from keras_det.decode import AnchorDecoder, CornerDecoder, DecoderSettings, takes_settings
 from keras_det.decode.settings import ALL_SETTINGS, ANCHOR_SETTINGS, CORNER_SETTINGS
 from keras_det.decode.tf_nms import TFAnchorDecoder
+from keras_det.types import NMSMethod
 
 
 @takes_settings(ANCHOR_SETTINGS)
@@ -29,7 +30,7 @@ def test_the_signature_shows_the_settings_with_defaults():
     parameters = inspect.signature(find).parameters
     assert list(parameters) == ["images", "batch_size", *ANCHOR_SETTINGS]
     assert parameters["max_detections"].default == 100
-    assert parameters["method"].annotation in (str, "str") and find.__doc__ == "Finds."
+    assert parameters["method"].annotation == NMSMethod | str and find.__doc__ == "Finds."
 
 
 def test_decorated_again_it_takes_other_settings():
@@ -53,6 +54,24 @@ def test_a_typo_is_a_type_error_of_the_function_that_was_called():
         find(1, score_treshold=0.3)
     with pytest.raises(TypeError, match=r"Did you mean 'batch_size'\?"):
         find(1, batchsize=3)
+    with pytest.raises(TypeError, match=r"Received: colour=3\. The settings of this"):
+        find(1, colour=3)  # no name is near
+
+
+@pytest.mark.parametrize(
+    "settings, name, owner",
+    [
+        (CORNER_SETTINGS, "candidates", "Detectors with anchors have it"),
+        (ANCHOR_SETTINGS, "corner_top_k", "CornerNet has it"),
+        (CORNER_SETTINGS, "flip", "CornerNet.detect has it"),
+    ],
+)
+def test_a_setting_of_other_detectors_is_no_typo(settings, name, owner):
+    function = takes_settings(settings)(find)
+    names = ", ".join(settings)
+    message = rf"Received: {name}=1\. {owner}\. The settings .* decoder are {names}\.$"
+    with pytest.raises(TypeError, match=message):
+        function(1, **{name: 1})
 
 
 @pytest.mark.parametrize(

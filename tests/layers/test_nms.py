@@ -182,6 +182,19 @@ def test_settings_out_of_range_are_named(settings, message):
 
 
 @pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"max_detections": 2.5}, "`max_detections` must be an integer. Received: max_.*=2.5"),
+        ({"sigma": "wide"}, "`sigma` must be a number. Received: sigma='wide'"),
+        ({"class_agnostic": "no"}, "`class_agnostic` must be True or False. Received: "),
+    ],
+)
+def test_settings_of_the_wrong_type_are_named(settings, message):
+    with pytest.raises(TypeError, match=message):
+        NonMaxSuppression(**settings)
+
+
+@pytest.mark.parametrize(
     "method, name, methods",
     [
         ("gaussian", "iou_threshold", "'linear' or 'hard'"),

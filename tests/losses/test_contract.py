@@ -59,7 +59,7 @@ def test_other_losses_are_refused_with_the_form(loss, model, message):
 
 
 def test_what_is_no_loss_is_a_type_error():
-    with pytest.raises(TypeError, match="`class_loss` must be .* Received: 'mse'. Take keras_det"):
+    with pytest.raises(TypeError, match="`class_loss` must be .* Received: 'mse'. Use keras_det"):
         check_class_loss("mse", 3)
 
 

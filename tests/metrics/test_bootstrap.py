@@ -1,4 +1,4 @@
-"""Resampled AP must be what pycocotools finds on the drawn images written out."""
+"""Resampled AP must be what pycocotools finds on the resampled images written out."""
 
 import numpy as np
 import pytest

@@ -8,9 +8,9 @@ import pytest
 
 from keras_det.data import Pipeline, draw_shapes_dataset, load
 from keras_det.errors import DataError
-from keras_det.models import build_model, load_model
+from keras_det.models import RetinaNet, build_model, load_model
 from keras_det.training import EvaluateAP
-from tests.export.tiny import tiny
+from tests.export.tiny import small_backbone, tiny
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 64, 64, 3)).astype("uint8")
@@ -116,6 +116,41 @@ def test_the_penalty_of_a_compiled_model_is_logged_and_kept_out_of_its_files(tmp
     model.save(tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(model(IMAGES)["class_logits"], again(IMAGES)["class_logits"])
+
+
+@keras.saving.register_keras_serializable(package="keras_det_tests")
+class WithLoss(keras.layers.Layer):
+    """Adds 0.25 to the loss, and 0.5 more in training."""
+
+    def call(self, inputs, training=False):
+        self.add_loss(keras.ops.convert_to_tensor(0.75 if training else 0.25))
+        return inputs
+
+
+def with_loss(only_in_training=False):
+    """A detector with a layer that calls `add_loss`."""
+    layer, backbone = WithLoss(), small_backbone((64, 64))
+    if only_in_training:
+        layer.call = lambda inputs, training=False: (
+            WithLoss.call(layer, inputs, training) if training else inputs
+        )
+    levels = {name: layer(x) if name == "P5" else x for name, x in backbone.output.items()}
+    model = keras.Model(backbone.input, levels)
+    return RetinaNet(model, 3, image_size=64, neck_channels=8, head_repeats=1, normalization="tf")
+
+
+@pytest.mark.parametrize("eager, only_in_training", [(False, False), (True, True)])
+def test_losses_that_layers_add_are_a_part(eager, only_in_training):
+    model = with_loss(only_in_training)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=eager)
+    logs = model.fit(stream(2), epochs=2, verbose=0, validation_data=stream(2)).history
+    for prefix, added in (("", 0.75), ("val_", 0.0 if only_in_training else 0.25)):
+        for epoch in range(2):
+            loss, *parts = (logs[prefix + name][epoch] for name in ("loss", *PARTS))
+            assert logs[f"{prefix}regularization_loss"][epoch] == pytest.approx(added)
+            assert loss == pytest.approx(sum(parts) + added, rel=1e-5)
+    listed = model.evaluate(stream(2), verbose=0)
+    assert len(listed) == 1 + len(PARTS) + 2 and listed[-1] == pytest.approx(added)
 
 
 @pytest.mark.parametrize(

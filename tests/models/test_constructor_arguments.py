@@ -1,5 +1,7 @@
 """Wrong arguments of the constructors are refused before the network is built."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -8,14 +10,21 @@ from keras_det.models import CornerNet, EfficientDet, RetinaNet
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.parts import check_class_names, check_image_size
 from keras_det.targets import ATSSTargets
+from tests.export.tiny import small_backbone
 
 
 def efficientdet(**arguments):
     return EfficientDet("lite0", **{"num_classes": 2, "image_size": 32, **arguments})
 
 
+@functools.cache
+def backbone():
+    """Few layers, built once."""
+    return small_backbone()
+
+
 def retinanet(**arguments):
-    return RetinaNet("resnet18", **{"num_classes": 2, "image_size": 32, **arguments})
+    return RetinaNet(backbone(), **{"num_classes": 2, "image_size": 32, **arguments})
 
 
 def cornernet(**arguments):

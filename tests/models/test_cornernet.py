@@ -301,8 +301,9 @@ def test_settings_are_its_own_and_named(model):
     "pixels, message",
     [
         (np.ones((40, 50, 3), "float32"), "must be uint8.*Received: float32"),
-        (np.ones((40, 50), "uint8"), r"must have the shape.*Received: \(40, 50\)"),
-        (np.ones((40, 50, 4), "uint8"), r"must have the shape.*Received: \(40, 50, 4\)"),
+        (np.ones((40, 50), "uint8"), r"must have the shape.*Received: uint8 \(40, 50\)"),
+        (np.ones((40, 0, 3), "uint8"), r"at least 1 pixel high.*shape \(40, 0, 3\)"),
+        (np.ones((40, 50, 4), "uint8"), r"must have the shape.*Received: uint8 \(40, 50, 4\)"),
     ],
 )
 def test_every_route_refuses_the_same_images(model, pixels, message, original_size):
@@ -333,3 +334,9 @@ def test_predict_on_batch_has_settings_of_its_own(model):
     assert model.predict_on_batch(images, max_detections=3)["scores"].shape == (2, 3)
     with pytest.raises(TypeError, match=r"^predict_on_batch\(\) takes no argument 'candidates'"):
         model.predict_on_batch(images, candidates="anchors")
+
+
+def test_detect_names_the_settings_that_a_cornernet_has(model):
+    with pytest.raises(TypeError, match="Received: candidates='pairs'.*, corner_top_k, ") as raised:
+        model.detect(np.zeros((40, 50, 3), "uint8"), candidates="pairs")
+    assert "Did you mean" not in str(raised.value)

@@ -19,7 +19,7 @@ def lite0(**arguments):
 
 
 def drawn(model):
-    """The same with every variable drawn, so that no two places hold the same numbers."""
+    """The same with random variables, so that no two places hold the same numbers."""
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(0.5, 1.5, w.shape).astype("float32") for w in model.weights])
     return model

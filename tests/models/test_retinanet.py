@@ -118,7 +118,7 @@ def test_an_anchor_generator_replaces_the_arguments_of_anchors():
     generator = AnchorGenerator((3, 4, 5), 2.0, 1, (1.0,))
     levels = {"min_level": 3, "max_level": 5, "num_classes": 1, "image_size": 64}
     for given in ({"anchor_scale": 2.0}, {"num_octaves": 1}, {"aspect_ratios": (1.0,)}):
-        with pytest.raises(ValueError, match=f"`{next(iter(given))}` must be left out beside"):
+        with pytest.raises(ValueError, match=f"`{next(iter(given))}` must not be given"):
             RetinaNet("resnet18", anchor_generator=generator, **given, **levels)
     model = RetinaNet("resnet18", anchor_generator=generator, neck_channels=8, **levels)
     # Files of version 0.1.0 also hold the published values.

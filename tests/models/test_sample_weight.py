@@ -139,5 +139,7 @@ def test_wrong_weights_of_a_stream_are_refused():
 
     with pytest.raises(ValueError, match="`sample_weight` must hold one .* Received: TensorSpec"):
         model.fit(stream(np.ones((3, 2))))
-    with pytest.raises(ValueError, match="`sample_weight` must hold one .* a negative weight"):
+    with pytest.raises(
+        ValueError, match="`sample_weight` must hold one .* Received: -1 at index 2"
+    ):
         model.evaluate(stream([1, 1, -1]), verbose=0)

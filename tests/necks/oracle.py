@@ -85,7 +85,7 @@ class Weights:
 
 
 def randomize(layer, seed=0):
-    """Draws every weight anew: kernels that keep the scale, biases and statistics off 0 and 1."""
+    """Makes every weight random: kernels that keep the scale, biases and statistics off 0 and 1."""
     rng = np.random.default_rng(seed)
     for weight in layer.weights:
         shape = tuple(weight.shape)

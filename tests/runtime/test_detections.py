@@ -62,6 +62,7 @@ def test_a_threshold_is_a_number(threshold):
     "setting, hint",
     [
         ({"method": "hard"}, "Received: method='hard'. Leave it out"),
+        ({"candidates": "pairs"}, "Received: candidates='pairs'. Leave it out"),
         ({"batch_size": 4}, "Received: batch_size=4. Leave it out"),
         ({"score_treshold": 0.3}, "Received: score_treshold=0.3. Did you mean 'score_threshold'?"),
     ],

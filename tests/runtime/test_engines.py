@@ -99,8 +99,8 @@ def test_auto_says_why_keras(model, path):
     made, sentence = with_engine(path, model, "auto", 12)
     assert made is model
     assert sentence == (
-        "Engine: keras (converting to another engine saves time from 1000 images on; the engine "
-        "litert can be chosen now)"
+        "Engine: keras (converting to another engine saves time from 1000 images on; to convert "
+        "now, use --engine litert)"
     )
     assert [file.name for file in path.parent.iterdir()] == ["best.keras"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det.targets import CornerTargets, corner_targets
-from tests.helpers import golden, run_on_jax
+from tests.helpers import golden, run_on_jax, sum_and_gradient
 
 CORNERS = ("top_left", "bottom_right")
 
@@ -340,16 +340,12 @@ def test_a_label_beyond_the_classes_is_on_no_map():
 
 
 def test_targets_pass_no_gradient():
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.GradientTape needs the TensorFlow backend")
-    import tensorflow as tf
+    def targets(boxes):
+        found = CornerTargets().assign(boxes, np.array([[0]]), (16, 16), (16, 16), 1)
+        return found["top_left_offsets"]
 
-    boxes = tf.constant([[[1.3, 1.0, 11.0, 10.0]]])
-    with tf.GradientTape() as tape:
-        tape.watch(boxes)
-        targets = CornerTargets().assign(boxes, np.array([[0]]), (16, 16), (16, 16), 1)
-        total = tf.reduce_sum(targets["top_left_offsets"])
-    assert tape.gradient(total, boxes) is None
+    total, gradient = sum_and_gradient(targets, [[[1.3, 1.0, 11.0, 10.0]]])
+    assert total != 0 and gradient is None
 
 
 @pytest.mark.parametrize("arguments", [{}, {"min_overlap": 0.7}, {"radius": 2}])

@@ -1,4 +1,4 @@
-"""A whole run on drawn shapes: the folder, resuming, and what is refused."""
+"""A whole run on synthetic images: the folder, resuming, and what is refused."""
 
 import csv
 import json

@@ -101,7 +101,7 @@ def _source_variant(values: NamedArrays, what: str) -> str:
     if "stem_conv/kernel" not in values or variant is None:
         raise DataError(
             "Weights must come from EfficientNetB0 to B7 of keras.applications. Received: "
-            f"{what}, {len(values)} tensors that are not of these (first: "
+            f"{what}, {len(values)} tensors that do not belong to such a network (first: "
             f"{next(iter(values), 'none')!r}). Use, for example, "
             'keras.applications.EfficientNetB0(include_top=False, weights="imagenet").'
         )
@@ -168,7 +168,7 @@ def _reasons(values: NamedArrays) -> dict[str, str]:
     scaling = _SCALING
     if means and not np.allclose(255 * np.ravel(means[0]), IMAGENET_MEAN, atol=0.255):
         scaling = (
-            "the detector scales pixels before the backbone, by other numbers than this network, "
+            "the detector scales pixels before the backbone, with other numbers than this network, "
             f"which subtracts {np.ravel(means[0]).tolist()} from pixels / 255"
         )
     return {"top_": _TOP, "predictions/": _TOP, "normalization": scaling}

@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from keras_det.errors import DataError, install_hint, suggest
+from keras_det.errors import DataError, install_hint, suggest_path
 from keras_det.files import file_digest, staging, write_json, write_whole
 from keras_det.names import HUGGING_FACE
 from keras_det.names import PRESET_WEIGHTS as WEIGHTS
@@ -39,10 +39,9 @@ def preset_folder(preset: str | os.PathLike) -> pathlib.Path:
     else:
         folder = pathlib.Path(preset)
     if not folder.is_dir():
-        near = os.listdir(folder.parent) if folder.parent.is_dir() else []
         raise DataError(
             f"A preset must be an existing folder or hf://owner/name. Received: {preset}."
-            f"{suggest(folder.name, near)} Write one with model.save_to_preset(folder)."
+            f"{suggest_path(folder)} Write one with model.save_to_preset(folder)."
         )
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:

@@ -99,7 +99,7 @@ class _Unpickler(pickle._Unpickler):
         if (module, name) == ("torch", "Size"):
             return tuple
         raise DataError(
-            "A weights file may hold tensors, numbers, texts, lists and dicts. Received: "
+            "A weights file may hold only tensors, numbers, strings, lists and dicts. Received: "
             f"{module}.{name}, which would have to be executed to read the file. Save the weights "
             "alone: in torch, torch.save(model.state_dict(), path)."
         )

@@ -81,7 +81,7 @@ def checkpoint_info(source: CheckpointSource, variants: Mapping[str, Any]) -> Ch
 
 
 def _check_model(model: keras.Model) -> None:
-    """Raises DataError where the model is no EfficientDet as published."""
+    """Raises DataError where the model is not an EfficientDet as published."""
     neck, problem = model.neck, None
     if not hasattr(neck, "wiring"):
         problem = f"the neck {type(neck).__name__}"

@@ -1,4 +1,4 @@
-"""Drawn images as files."""
+"""Synthetic images as files."""
 
 import io
 
@@ -16,7 +16,7 @@ def encoded(image, kind="png", **options):
 
 
 def with_transparency(image, seed=0):
-    """RGBA: the image with a drawn fourth channel, which says nothing about its colours."""
+    """RGBA: the image with a synthetic fourth channel, which says nothing about its colours."""
     alpha = np.random.default_rng(seed).integers(0, 2, image.shape[:2], np.uint8) * 200
     return np.dstack([image, alpha])
 

@@ -21,7 +21,7 @@ def test_progress_is_of_int8_only():
 
 @pytest.mark.parametrize("channels", ["3", 3.0, True, 2, None])
 def test_channels_are_a_whole_number(channels):
-    message = "`channels` must be one of 3, 1. Received: .*A whole number is needed: channels=3"
+    message = "`channels` must be the integer 3 or 1. Received: .*Use channels=3"
     with pytest.raises(ValueError, match=message):
         options(channels=channels)
     assert options(channels=1).channels == 1

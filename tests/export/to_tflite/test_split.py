@@ -172,7 +172,7 @@ def test_grey_images(model, tmp_path, postprocess):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"channels": 2}, "`channels` must be one of 3, 1. Received: 2"),
+        ({"channels": 2}, "`channels` must be the integer 3 or 1. Received: 2"),
         ({"channels": 1, "metadata": "mediapipe"}, "`metadata` needs channels=3"),
         ({"postprocess": "split", "metadata": "mediapipe"}, "needs a file that returns detections"),
     ],

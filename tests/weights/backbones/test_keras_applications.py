@@ -39,7 +39,7 @@ def numpy_of(variable):
 
 
 def application(variant, size=(64, 64), **kwargs):
-    """keras.applications' EfficientNet with drawn statistics, gammas, betas and biases."""
+    """keras.applications' EfficientNet with random statistics, gammas, betas and biases."""
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
     model = build(include_top=False, weights=None, input_shape=(*size, 3), **kwargs)
     rng = np.random.default_rng(0)
@@ -292,7 +292,7 @@ def test_the_file_is_checked_by_keras_md5(tmp_path, monkeypatch):
 
 
 def test_unknown_variants_and_lites_have_no_address():
-    with pytest.raises(DataError, match=r"b0, b1, .* b7\. Received: 'b8'\. Did you mean"):
+    with pytest.raises(DataError, match=r"b0, b1, .* b7\. Received: 'b8'\. Choose a name"):
         imagenet_efficientnet("b8")
     with pytest.raises(DataError, match=r"not of Lite.*Received: 'lite0'\. Start a Lite from"):
         imagenet_efficientnet("lite0")

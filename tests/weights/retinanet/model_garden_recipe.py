@@ -1,4 +1,4 @@
-"""Weights that both sides can draw: the Model Garden's RetinaNet by names and shapes, NumPy alone.
+"""Random weights for the Model Garden's RetinaNet, by names and shapes; both sides use this file.
 
 Written without a look at our importer: names, shapes and numbering are checked against the Garden's
 own checkpoint by `benchmarks/peer_model_garden.py`, which imports this file.

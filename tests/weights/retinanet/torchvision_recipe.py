@@ -1,4 +1,4 @@
-"""Weights that both sides can draw: torchvision's RetinaNet by names and shapes, NumPy alone.
+"""Random weights for torchvision's RetinaNet, by names and shapes; both sides use this file.
 
 Written without a look at our importer: names, shapes and the order of tensors are checked against
 torchvision itself by `benchmarks/peer_torchvision.py`, which imports this file under torch.
