@@ -153,29 +153,45 @@ def _lookup(keys: Sequence[Key], table: dict[Key, int]) -> np.ndarray:
 
 def _join_images(columns: Columns, path: pathlib.Path) -> np.ndarray:
     """Returns the image of each object; images that are listed twice become one."""
-    keys, names, ids = columns.image_keys, columns.image_names, columns.image_ids
+    keys = columns.image_keys
     index = {key: i for i, key in reversed(list(enumerate(keys)))}
     if len(index) < len(keys):
-        twice = [i for i, key in enumerate(keys) if index[key] != i]
-        for i in twice:
-            first = index[keys[i]]
-            if names[first].replace("\\", "/") != names[i].replace("\\", "/"):
-                raise DataError(
-                    f"Two images must not share an id (1 and '1' are the same). Received: id "
-                    f"{ids[first]!r} of {names[first]!r} and id {ids[i]!r} of {names[i]!r} in "
-                    f"{path}. Give each image its own id, in `images` and in its annotations."
-                )
-        columns.notes.append(
-            f"{len(twice)} images are listed more than once, with the same id and file (first: "
-            f"{names[twice[0]]}, id {ids[twice[0]]!r})."
-        )
-        kept = sorted(index.values())
-        for field in ("image_keys", "image_ids", "image_names"):
-            column = getattr(columns, field)
-            setattr(columns, field, [column[i] for i in kept])
-        columns.image_sizes = columns.image_sizes[kept]
+        _merge_images(columns, index, path)
         index = {key: i for i, key in enumerate(columns.image_keys)}
+    names = columns.image_names
+    if len(set(names)) < len(names):
+        last = {name: i for i, name in enumerate(names)}
+        twice = [i for i, name in enumerate(names) if last[name] != i]
+        first, second = twice[0], last[names[twice[0]]]
+        columns.notes.append(
+            f"{len(twice)} files are listed again under another id, each with the objects of that "
+            f"id alone (first: {names[first]!r}, ids {columns.image_ids[first]!r} and "
+            f"{columns.image_ids[second]!r})."
+        )
     return _lookup(columns.image_of, index)
+
+
+def _merge_images(columns: Columns, index: dict[Key, int], path: pathlib.Path) -> None:
+    """Keeps the first of the images with one id; DataError where they are different files."""
+    keys, names, ids = columns.image_keys, columns.image_names, columns.image_ids
+    twice = [i for i, key in enumerate(keys) if index[key] != i]
+    for i in twice:
+        first = index[keys[i]]
+        if names[first].replace("\\", "/") != names[i].replace("\\", "/"):
+            raise DataError(
+                "Two images must not share an id (1 and '1' are the same). Received: id "
+                f"{ids[first]!r} of {names[first]!r} and id {ids[i]!r} of {names[i]!r} in {path}. "
+                "Give each image its own id, in `images` and in its annotations."
+            )
+    columns.notes.append(
+        f"{len(twice)} images are listed more than once, with the same id and file (first: "
+        f"{names[twice[0]]!r}, id {ids[twice[0]]!r})."
+    )
+    kept = sorted(index.values())
+    columns.image_keys = [keys[i] for i in kept]
+    columns.image_ids = [ids[i] for i in kept]
+    columns.image_names = [names[i] for i in kept]
+    columns.image_sizes = columns.image_sizes[kept]
 
 
 def _unknown_category(

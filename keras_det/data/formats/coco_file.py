@@ -104,7 +104,7 @@ def open_file(path: pathlib.Path) -> Columns | Records:
     Raises:
         DataError: the file is damaged or of another kind.
     """
-    data = _read(path)
+    data: bytes | bytearray = _read(path)
     try:
         try:
             columns = _columns(msgspec.json.decode(data, type=_Content))
@@ -126,7 +126,11 @@ def open_file(path: pathlib.Path) -> Columns | Records:
 def read_categories(path: pathlib.Path) -> Any:
     """Reads only the categories of a COCO file; None where it holds none or is damaged."""
     try:
-        return msgspec.json.decode(_read(path), type=_Categories).categories
+        data = _read(path)
+        try:
+            return msgspec.json.decode(data, type=_Categories).categories
+        except msgspec.DecodeError:
+            return msgspec.json.decode(_mark_nan(data), type=_Categories).categories
     except (DataError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
         return None
 
@@ -269,11 +273,10 @@ def show_nan(text: str) -> str:
 
 def _mark_nan(data: bytes | bytearray) -> bytes | bytearray:
     """Turns NaN, Infinity and -Infinity into texts that begin with `MARK`."""
-    found = NAN.search(data)
-    if found is None:
+    if b"NaN" not in data and b"Infinity" not in data:
         return data
     marked = bytearray(data)
-    for match in NAN.finditer(data, found.start()):
+    for match in NAN.finditer(data):
         marked[match.start() : match.end()] = MARKS[match[0]]
     return marked
 
@@ -308,7 +311,9 @@ def damage(path: pathlib.Path, data: bytes | bytearray, error: Exception) -> Dat
         return _invalid(f"{path}, which does not fit into memory", "Split the file.")
     if isinstance(error, UnicodeDecodeError):
         return _undecodable(path, data)
-    unclear = any(word in str(error) for word in ("truncated", "hex", "surrogate", "utf-16"))
+    unclear = b"\\u" in data and any(
+        word in str(error) for word in ("truncated", "hex", "surrogate", "utf-16")
+    )
     surrogate = LONE_SURROGATE.search(data) if unclear else None
     if surrogate:
         found = f"half a character, {surrogate[0][:6].decode()}"

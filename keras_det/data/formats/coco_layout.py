@@ -1,5 +1,6 @@
 """Where COCO files and their images lie in the folder of a data set."""
 
+import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
@@ -7,15 +8,16 @@ from collections.abc import Iterable, Iterator
 from keras_det.data.formats.coco_kind import KINDS, kind_of
 
 # Folders of annotation files and of images, in lower case.
-ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "anns", "jsons", "json", "coco")
+ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "anns", "ann")
 IMAGE_FOLDERS = ("images", "data", "image", "imgs", "img", "jpegimages")
-# More files than this in one folder are one file for each image, which COCO never has.
+# More files than this in one folder are one file for each image, which COCO never has; so many
+# folders are not splits.
 MANY = 40
 # Files of the COCO project that hold other things than all objects.
 OTHERS = ("captions_", "person_keypoints_", "panoptic_", "stuff_")
 PREFIXES = re.compile(r"(?:instances|image_info|person_keypoints|captions)_(.+)$")
 SPLIT = re.compile(
-    r"(?:^|[-_. ])((?:train|training|trainval|val|valid|validation|minival|test|testing|test-dev)"
+    r"(?:^|[-_. ])((?:train|training|trainval|val|valid|validation|minival|test-dev|test|testing)"
     r"(?:[-_]?\d+)?)(?=$|[-_. ])",
     re.IGNORECASE,
 )
@@ -61,8 +63,9 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 def _json_files(folder: pathlib.Path) -> list[pathlib.Path]:
     try:
-        names = (each for each in folder.iterdir() if not each.name.startswith("."))
-        return sorted(each for each in names if each.suffix.lower() == ".json" and each.is_file())
+        names = [name for name in os.listdir(folder) if name.lower().endswith(".json")]
+        files = [folder / name for name in sorted(names) if not name.startswith(".")]
+        return [file for file in files if file.is_file()]
     except OSError:
         return []
 
@@ -88,7 +91,8 @@ def _in_folders_of_splits(
 ) -> dict[str, pathlib.Path]:
     """One COCO file of any name in the folder of each split, or in its annotations/."""
     found = {}
-    for folder in inside:
+    inside = list(inside)
+    for folder in inside if len(inside) <= MANY else []:
         if folder.name.lower() in (*ANNOTATION_FOLDERS, *IMAGE_FOLDERS):
             continue
         places = [folder, *(folder / name for name in ANNOTATION_FOLDERS)]
@@ -144,8 +148,9 @@ def image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
     ]
     found += [root / sub for root in roots for sub in ("images", "data", "")]
     found += [root / sub for root in roots for sub in IMAGE_FOLDERS[2:]]
-    if not own:  # annotations/train/x.json beside images/train/, or train/x.json beside images/
-        above = folder.parent
-        found += [above / "images" / folder.name, above.parent / "images" / folder.name]
-        found += [above.parent / folder.name, above / "images"]
+    above = folder.parent
+    if above.name.lower() in ANNOTATION_FOLDERS:  # annotations/train/x.json
+        found += [above.parent / "images" / folder.name, above.parent / folder.name]
+    elif not own:  # train/x.json beside images/
+        found += [above / "images" / folder.name, above / "images"]
     return list(dict.fromkeys(found))
