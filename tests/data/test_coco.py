@@ -73,6 +73,11 @@ def test_unknown_category(tmp_path):
         read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 9)])
 
 
+def test_name_of_a_category_instead_of_its_id(tmp_path):
+    with pytest.raises(DataError, match=r"its name 'cat' in .*\[0\].* Write the id 7"):
+        read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], "cat")])
+
+
 def test_unknown_image_is_left_out_and_named(tmp_path):
     with pytest.warns(UserWarning, match=r"1 annotations left out.*annotations\[0\]"):
         dataset = read(tmp_path, [annotation(1, 99, [1, 1, 2, 2]), annotation(2, 11, [0, 0, 2, 2])])

@@ -42,7 +42,7 @@ KINDS = [
     ("coco", {"annotations": CONTENT["annotations"], "images": CONTENT["images"]}),
     ("coco", {"info": {"description": "shapes"}, "images": [], "categories": []}),
     ("other", {"name": "x"}),
-    ("other", 3),
+    ("no_json", 3),
     ("other", []),
     ("other", {}),
 ]
@@ -73,7 +73,8 @@ def test_kind_of_a_large_file(tmp_path):
 
 def test_kind_of_what_is_no_text(tmp_path):
     (tmp_path / "a.json").write_bytes(bytes(range(256)) * 1000)
-    assert kind_of(tmp_path / "a.json") == "other" == kind_of(tmp_path) == kind_of(tmp_path / "no")
+    assert kind_of(tmp_path / "a.json") == "no_json"
+    assert kind_of(tmp_path) == "other" == kind_of(tmp_path / "no")
 
 
 # Annotation files, images, and the splits that are found.
@@ -152,6 +153,8 @@ def test_resembles_names_what_holds_no_boxes(tmp_path):
     assert resembles(tmp_path) is None
     write(tmp_path / "annotations" / "captions_train.json", CAPTIONS)
     assert "annotations/captions_train.json, which holds captions" in resembles(tmp_path)
+    (tmp_path / "annotations" / "captions_train.json").write_text("")
+    assert resembles(tmp_path) == "has annotations/captions_train.json, which is empty or no JSON"
 
 
 def test_images_of_another_split_are_not_taken(tmp_path):

@@ -87,7 +87,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     label = {key: i for i, key in enumerate(categories)}
     labels = _lookup(columns.category_of, label)
     if (labels < 0).any():
-        raise _unknown_category(columns, labels, where)
+        raise _unknown_category(columns, categories, labels, where)
     names = list(categories.values())
     ids: list[Any] = list(categories)
     if splits and options.class_names is None:
@@ -195,12 +195,21 @@ def _merge_images(columns: Columns, index: dict[Key, int], path: pathlib.Path) -
 
 
 def _unknown_category(
-    columns: Columns, labels: np.ndarray, where: Callable[[int], str]
+    columns: Columns,
+    categories: dict[Key, str],
+    labels: np.ndarray,
+    where: Callable[[int], str],
 ) -> DataError:
     lost = np.flatnonzero(labels < 0)
     row = int(lost[0])
     key = columns.category_of[row]
     same = sum(columns.category_of[i] == key for i in lost)
+    if key in categories.values():
+        number = next(i for i, name in categories.items() if name == key)
+        return DataError(
+            f"`category_id` must be the id of a category. Received: its name {key!r} in "
+            f"{where(row)}. Write the id {number!r}, or make the name the `id` in `categories`."
+        )
     return DataError(
         f"Every `category_id` must be listed in `categories`. Received: {key!r} in {where(row)}, "
         f"one of {same} annotations with it. Add the category to the file, or remove the "
@@ -254,8 +263,10 @@ def resembles(path: pathlib.Path) -> str | None:
     if not path.is_dir():
         return None
     for file, kind in other_files(path):
+        named = file.relative_to(path).as_posix()
+        if kind == "no_json":
+            return f"has {named}, which is empty or no JSON"
         if kind not in READ_ELSEWHERE:
-            named = file.relative_to(path).as_posix()
             return f"has {named}, which holds {KINDS[kind].what}; no instances_*.json with boxes"
     return None
 
@@ -264,7 +275,7 @@ FORMAT = Format(
     name="coco",
     title="COCO",
     tree="annotations/instances_train.json beside the folder train/, or _annotations.coco.json "
-    "inside it",
+    "inside it, or a COCO .json beside its images",
     find=find,
     read=read,
     resembles=resembles,

@@ -38,13 +38,17 @@ KINDS = {
         "a list of detection results",
         "Give the file of annotations, such as instances_val2017.json.",
     ),
-    "labelme": Kind("LabelMe's annotation of one image", "Give the folder that holds it."),
+    "labelme": Kind(
+        "LabelMe's annotation of one image",
+        "Read its folder with `keras_det.data.load` (--format labelme).",
+    ),
     "label_studio": Kind(
         "Label Studio's own JSON",
-        "Give it as Label Studio's format (--format label_studio), or export the project as COCO.",
+        "Read it with `keras_det.data.load` (--format label_studio), or export it as COCO.",
     ),
     "createml": Kind(
-        "annotations for Create ML", "Give the folder that holds it (--format createml)."
+        "annotations for Create ML",
+        "Read its folder with `keras_det.data.load` (--format createml).",
     ),
     "via": Kind(
         "annotations of the VGG Image Annotator (VIA)", "Export them there as COCO format."
@@ -59,7 +63,7 @@ def read_text(data: bytes) -> str:
 
 
 def kind_of(path: pathlib.Path) -> str:
-    """Returns "coco", a key of `KINDS`, or "other"; the latter for files that cannot be read."""
+    """Returns "coco", a key of `KINDS`, "no_json", or "other", also where it cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(PART)
@@ -69,6 +73,8 @@ def kind_of(path: pathlib.Path) -> str:
         return "other"
     start = read_text(head)
     text = start + (tail.decode("utf-8", errors="replace") if tail else "")
+    if start.lstrip()[:1] not in ("{", "["):
+        return "no_json"
     root, keys = _first_keys(start)
     return _kind_of_list(keys, text) if root == "[" else _kind_of_object(keys, text)
 

@@ -129,7 +129,7 @@ def other_files(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
     for folder in [*places, root]:
         for file in _json_files(folder)[:MANY]:
             kind = kind_of(file)
-            if kind in KINDS:
+            if kind in KINDS or kind == "no_json":
                 yield file, kind
 
 

@@ -16,6 +16,7 @@ from keras_det.errors import DataError
 
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 NUMBER = re.compile(r"[-+]?(\d{1,30}(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?")
+SEVERAL = re.compile(r"[-+.\deE,\s\[\]()]{1,200}")
 CROWD = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -241,7 +242,9 @@ def _id(annotation: _Annotation, field: str) -> Key:
 
 
 def _box(value: Any) -> list[float] | None:
-    """Four numbers; None where there is no box."""
+    """Four numbers, also in one text such as "[1, 2, 3, 4]"; None where there is no box."""
+    if isinstance(value, str) and SEVERAL.fullmatch(value):
+        value = re.findall(r"[^\s,\[\]()]+", value)
     if value is None or (isinstance(value, (list, str)) and len(value) == 0):
         return None
     nested = isinstance(value, list) and len(value) == 1 and isinstance(value[0], list)
