@@ -96,6 +96,11 @@ LAYOUTS = {
     "labels/": (["labels/my_train.json"], "images/train/a0.png", ["train"]),
     "one folder, two files": (["train.json", "val.json"], "images/a0.png", ["train", "val"]),
     "LVIS": (["lvis_v1_train.json"], "train/a0.png", ["train"]),
+    "COCO, unpacked into a folder": (
+        ["annotations_trainval2017/annotations/instances_val2017.json"],
+        "val2017/a0.png",
+        ["val2017"],
+    ),
     "key points": (["annotations/person_keypoints_val2017.json"], "val2017/a0.png", ["val2017"]),
 }
 

@@ -43,6 +43,8 @@ def coco_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns `{split: annotation file}` of a folder, empty where it holds no COCO file."""
     inside = _folders(root)
     places = [folder for folder in inside if folder.name.lower() in ANNOTATION_FOLDERS]
+    # COCO's archives unpack into annotations/, some programs make annotations_trainval2017/ of it.
+    places += [each / "annotations" for each in inside if each.name.startswith("annotations_")]
     return (
         _named_as_in_coco([*places, root])
         or _in_folders_of_splits(root, inside)
@@ -140,6 +142,8 @@ def image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
     parts = [part for part in dict.fromkeys((last, split, split_of(path))) if part]
     own = folder.name.lower() in ANNOTATION_FOLDERS
     roots = [folder.parent, folder] if own else [folder]
+    if own and folder.parent.name.startswith("annotations_"):
+        roots.insert(0, folder.parent.parent)
     found = [
         root / sub
         for root in roots
