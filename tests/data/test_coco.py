@@ -73,6 +73,11 @@ def test_unknown_category(tmp_path):
         read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 9)])
 
 
+def test_name_of_a_category_instead_of_its_id(tmp_path):
+    with pytest.raises(DataError, match=r"its name 'cat' in .*\[0\].* Write the id 7"):
+        read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], "cat")])
+
+
 def test_unknown_image_is_left_out_and_named(tmp_path):
     with pytest.warns(UserWarning, match=r"1 annotations left out.*annotations\[0\]"):
         dataset = read(tmp_path, [annotation(1, 99, [1, 1, 2, 2]), annotation(2, 11, [0, 0, 2, 2])])
@@ -109,51 +114,82 @@ def test_size_is_read_from_the_image_where_the_file_names_none(tmp_path):
     assert read_coco(path)[0].original_size == (6, 8)
 
 
-def test_xyxy_instead_of_xywh(tmp_path):
-    rows = [[3, 3, 7, 5], [4, 2, 8, 6], [0, 0, 2, 2]]
-    with pytest.raises(
-        DataError,
-        match=r"\[x, y, width, height\].*Received: \[3, 3, 7, 5\].*2 of "
-        "3 boxes leave their image: the file seems to store xyxy. Subtract",
-    ):
-        read(tmp_path, [annotation(i, 10, box) for i, box in enumerate(rows)])
-
-
-def test_bbox_that_is_not_four_numbers(tmp_path):
-    with pytest.raises(DataError, match=r"four numbers.*Received: \[1, 2\] in .*annotations\[1\]"):
-        read(tmp_path, [annotation(1, 10, [1, 1, 2, 2]), annotation(2, 10, [1, 2])])
-
-
-def test_annotation_without_bbox(tmp_path):
-    row = annotation(1, 10, None)
-    del row["bbox"]
-    with pytest.raises(DataError, match=r"must have `bbox`. Received: none in .*annotations\[0\]"):
-        read(tmp_path, [row])
-
-
 def test_two_categories_of_one_name(tmp_path):
     content = coco_content()
     content["categories"].append({"id": 8, "name": "cat"})
-    with pytest.raises(DataError, match=r"differ in id and name. Received: categories\[2\]"):
+    with pytest.raises(DataError, match=r"Received: 'cat' with the ids 7 and 8, categories\[2\]"):
         read_coco(write_coco(tmp_path, content))
 
 
+def test_two_categories_of_one_id(tmp_path):
+    content = coco_content()
+    content["categories"].append({"id": "7", "name": "bird"})
+    with pytest.raises(DataError, match=r"id 7 for 'cat' and for 'bird', categories\[2\]"):
+        read_coco(write_coco(tmp_path, content))
+
+
+def test_category_listed_again_is_one(tmp_path):
+    content = coco_content()
+    content["categories"].append({"id": 7, "name": "cat"})
+    with pytest.warns(UserWarning, match=r"Class 'cat' \(id 7\) is listed more than once"):
+        dataset = read_coco(write_coco(tmp_path, content))
+    assert dataset.class_names == ("dog", "cat")
+
+
 @pytest.mark.parametrize(
-    "text, match",
-    [
-        ("{", "must be valid JSON"),
-        ("[1, 2]", "a list of 2 entries, which is the form of detection results"),
-        ('{"a": 1}', r"must be an object with `images`.*Received: .*\['a'\]"),
-        ("3", "must be an object with `images`.*Received: .*int"),
-        ('{"images": [], "annotations": [{"caption": "x"}]}', "which holds captions of images"),
-        ('{"images": [{"id": 1}], "annotations": []}', "must have `id` and `file_name`"),
-    ],
+    "category", [{"id": 8}, {"name": "x"}, {"id": 8, "name": ""}, {"id": [], "name": "x"}, 3, None]
 )
-def test_json_that_is_not_coco(tmp_path, text, match):
-    path = tmp_path / "x.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match=match):
+def test_category_without_id_or_name(tmp_path, category):
+    content = coco_content()
+    content["categories"].append(category)
+    with pytest.raises(DataError, match=r"`categories\[2\]` must have an `id`, .* and a `name`"):
+        read_coco(write_coco(tmp_path, content))
+
+
+def test_missing_categories_name_the_ids(tmp_path):
+    content = coco_content([annotation(1, 10, [1, 1, 2, 2], 7), annotation(2, 10, [1, 1, 2, 2], 3)])
+    path = write_coco(tmp_path, content)
+    del content["categories"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r'the ids 3, 7. Add `"categories": \[\{"id": 3, "name"'):
         read_coco(path)
+
+
+def test_group_of_all_other_classes_is_named(tmp_path):
+    # As Roboflow writes it: class 0 is the project, and the supercategory of the classes.
+    content = coco_content([annotation(1, 10, [1, 1, 2, 2], 7)])
+    for category in content["categories"]:
+        category["supercategory"] = "animals"
+    content["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
+    with pytest.warns(UserWarning, match=r"'animals' \(id 0\) has no objects .* class_names="):
+        assert read_coco(write_coco(tmp_path, content)).num_classes == 3
+    content["annotations"][0]["category_id"] = 0
+    assert not read_coco(write_coco(tmp_path, content)).notes
+
+
+def test_images_of_one_id(tmp_path):
+    content = coco_content([annotation(1, 10, [1, 1, 2, 2])])
+    content["images"].append(dict(content["images"][0]))
+    with pytest.warns(UserWarning, match=r"1 images are listed more than once.*'a0\.png', id 10"):
+        dataset = read_coco(write_coco(tmp_path, content))
+    assert dataset.image_ids == (10, 11) and len(dataset[0].labels) == 1
+    content["images"][2]["file_name"] = "a1.png"
+    with pytest.raises(DataError, match=r"id 10 of 'a0\.png' and id 10 of 'a1\.png' in"):
+        read_coco(write_coco(tmp_path, content))
+
+
+def test_file_under_two_ids_is_named(tmp_path):
+    content = coco_content([annotation(1, 10, [1, 1, 2, 2])])
+    content["images"][1]["file_name"] = "a0.png"
+    with pytest.warns(UserWarning, match=r"1 files .* another id.*'a0\.png', ids 10 and 11"):
+        assert len(read_coco(write_coco(tmp_path, content))) == 2
+
+
+def test_no_annotation_fits_an_image(tmp_path):
+    with pytest.raises(
+        DataError, match=r"Received: 99 in .*annotations\[0\].* have the ids 10, 11"
+    ):
+        read(tmp_path, [annotation(1, 99, [1, 1, 2, 2])])
 
 
 def test_name_and_split_are_kept(tmp_path):

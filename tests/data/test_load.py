@@ -83,7 +83,7 @@ def test_captions_are_refused_by_name(tmp_path):
         DataError, match="captions_val2017.json, which holds captions of images. Give instances"
     ):
         load(path)
-    with pytest.raises(DataError, match=r"must hold instances_\*.json. Received: captions_val2017"):
+    with pytest.raises(DataError, match="laid out as COCO"):
         load(tmp_path, "val")
 
 

@@ -1,24 +1,30 @@
 """Reads COCO's JSON annotations: instances, key points (their boxes), image lists."""
 
-import json
 import os
 import pathlib
-import re
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
+from keras_det.data.formats.coco_categories import all_categories, check_categories
+from keras_det.data.formats.coco_file import Columns, Key, Records, damage, open_file
+from keras_det.data.formats.coco_kind import KINDS, READ_ELSEWHERE, kind_of
+from keras_det.data.formats.coco_layout import (
+    ANNOTATION_FOLDERS,
+    coco_splits,
+    image_folders,
+    names_a_split,
+    other_files,
+    split_of,
+)
+from keras_det.data.formats.coco_records import read_records
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
-
-KINDS = {
-    "caption": ("captions of images", "instances_*.json of the same split"),
-    "segments_info": ("a panoptic segmentation", "instances_*.json of the same split"),
-    "question": ("questions about images", "instances_*.json of the same split"),
-}
 
 
 def read_coco(
@@ -34,7 +40,7 @@ def read_coco(
     Category ids may start anywhere and have gaps. Categories sorted by id become labels 0..K-1, and
     `Dataset.category_ids` keeps the ids. `iscrowd` becomes `crowd`. `area` is the annotation's (of
     the mask). Of a key-point file only the boxes are read. An image list (`image_info_*.json`)
-    gives images without objects.
+    gives images without objects. An annotation without `bbox` gets the box of its `segmentation`.
 
     Args:
         path: the `.json` file.
@@ -56,238 +62,212 @@ def read_coco(
 
 
 class Source(NamedTuple):
-    """One annotation file, the name of its data set and of its split; None where not known."""
+    """One annotation file.
+
+    Attributes:
+        path: the file.
+        name: of its data set; None where not known.
+        split: None where not known.
+        splits: the files of all splits of the data set, which share one list of classes.
+    """
 
     path: pathlib.Path
     name: str | None
     split: str | None
+    splits: tuple[pathlib.Path, ...] = ()
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads one annotation file; see `read_coco`."""
-    path, name, split = source
-    content = _load_json(path)
-    images, annotations = content["images"], content.get("annotations") or []
-    categories = _check_categories(content.get("categories") or [], path)
-    raw = _gather(path, images, annotations, categories)
-    category = _column(annotations, "category_id", raw.where)
-    label = {number: i for i, number in enumerate(categories)}
-    raw.labels = np.array([label.get(i, -1) for i in category], np.int64)
-    if (raw.labels < 0).any():
-        row = int(np.flatnonzero(raw.labels < 0)[0])
-        raise DataError(
-            f"Every `category_id` must be listed in `categories`. Received: {category[row]} in "
-            f"{raw.where(row)}. Add the category to the file or remove the annotation."
-        )
-    parent = path.parent.parent if path.parent.name == "annotations" else path.parent
-    raw.name, raw.split = name or parent.name, split
-    raw.folders = _image_folders(path, split)
+    path, name, split, splits = source
+    columns = _open(path)
+    image_index = _join_images(columns, path)
+    where = _where(path, columns)
+    categories = check_categories(columns, path)
+    label = {key: i for i, key in enumerate(categories)}
+    labels = _lookup(columns.category_of, label)
+    if (labels < 0).any():
+        raise _unknown_category(columns, categories, labels, where)
+    names = list(categories.values())
+    ids: list[Any] = list(categories)
+    if splits and options.class_names is None:
+        names, ids, new = all_categories(categories, path, splits)
+        labels = new[labels] if len(new) else labels
+    parent = path.parent
+    parent = parent.parent if parent.name.lower() in ANNOTATION_FOLDERS else parent
+    raw = RawAnnotations(
+        source=str(path),
+        name=name or parent.name,
+        split=split,
+        class_names=names,
+        category_ids=ids,
+        image_names=columns.image_names,
+        image_ids=columns.image_ids,
+        image_sizes=columns.image_sizes,
+        image_index=image_index,
+        boxes=columns.boxes,
+        labels=labels,
+        crowd=columns.crowd,
+        area=columns.area,
+        where=where,
+        folders=image_folders(path, split),
+        box_format="xywh",
+        notes=columns.notes,
+    )
+    _drop_objects_of_lost_images(raw, columns)
+    _check_join(raw, columns)
     return raw
 
 
-def _load_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads the file and refuses what is not a COCO file with boxes."""
+def _open(path: pathlib.Path) -> Columns:
+    """The columns of the file, with NaN for areas that are not positive."""
+    opened = open_file(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except FileNotFoundError:
-        raise DataError(
-            f"The annotation file must exist. Received: {path}. Correct the path."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"A COCO annotation file must be valid JSON. Received: {path} ({error}). Download or "
-            "export it again."
-        ) from error
-    if isinstance(content, list):
-        raise DataError(
-            "A COCO annotation file must be an object with `images`, `annotations` and "
-            f"`categories`. Received: {path}, a list of {len(content)} entries, which is the form "
-            "of detection results. Give the file of annotations, such as instances_val2017.json."
+        columns = opened if isinstance(opened, Columns) else read_records(opened, path)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
+        data = opened.data if isinstance(opened, Records) else b""
+        raise damage(path, data, error) from error
+    zero = np.flatnonzero(columns.area <= 0)
+    if len(zero):
+        first = _where(path, columns)(int(zero[0]))
+        columns.notes.append(
+            f"{len(zero)} areas are 0 or less: that of the box is taken (first: {first})."
         )
-    annotations = (content.get("annotations") or []) if isinstance(content, dict) else []
-    first = annotations[0] if isinstance(annotations, list) and annotations else {}
-    for key, (what, instead) in KINDS.items():
-        if key in first and "bbox" not in first:
-            raise DataError(
-                "Annotations for detection must hold boxes (`bbox`). Received: "
-                f"{path}, which holds {what}. Give {instead}."
-            )
-    keys = sorted(content) if isinstance(content, dict) else type(content).__name__
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise DataError(
-            "A COCO annotation file must be an object with `images`, `annotations` and "
-            f"`categories`. Received: {path} with {keys}. Export the annotations as COCO JSON."
-        )
-    return content
+        columns.area[zero] = np.nan
+    return columns
 
 
-def _check_categories(categories: list[dict[str, Any]], path: pathlib.Path) -> dict[int, str]:
-    """Returns `{id: name}` sorted by id."""
-    found: dict[int, str] = {}
-    for i, category in enumerate(categories):
-        if "id" not in category or "name" not in category:
-            raise DataError(
-                f"`categories[{i}]` must have `id` and `name`. Received: {category} in {path}. "
-                "Add what is missing, or export the file again."
-            )
-        if category["id"] in found or category["name"] in found.values():
-            raise DataError(
-                "Categories must differ in id and name. Received: "
-                f"categories[{i}]={category} a second time in {path}. Rename or remove it."
-            )
-        found[category["id"]] = str(category["name"])
-    return dict(sorted(found.items()))
-
-
-def _column(
-    annotations: Sequence[dict[str, Any]], key: str, where: Callable[[int], str]
-) -> list[Any]:
-    """The value of `key` of every annotation."""
-    try:
-        return [annotation[key] for annotation in annotations]
-    except KeyError:
-        row = next(i for i, annotation in enumerate(annotations) if key not in annotation)
-        raise DataError(
-            f"Every annotation must have `{key}`. Received: none in {where(row)}. Add it, or "
-            "remove this annotation."
-        ) from None
-
-
-def _boxes(annotations: Sequence[dict[str, Any]], where: Callable[[int], str]) -> np.ndarray:
-    """The boxes of all annotations, `(n, 4)` xywh pixels."""
-    column = _column(annotations, "bbox", where)
-    try:
-        boxes = np.array(column, np.float64).reshape(-1, 4)
-        if len(boxes) != len(annotations):
-            raise ValueError
-    except (ValueError, TypeError):
-        row = next(i for i, box in enumerate(column) if not _is_box(box))
-        raise DataError(
-            "`bbox` must be four numbers [x, y, width, height]. Received: "
-            f"{column[row]} in {where(row)}. Correct or remove the annotation."
-        ) from None
-    return boxes
-
-
-def _gather(
-    path: pathlib.Path,
-    images: list[dict[str, Any]],
-    annotations: list[dict[str, Any]],
-    categories: dict[int, str],
-) -> RawAnnotations:
-    """The columns of the file as arrays, with file names for paths and all labels 0."""
-
+def _where(path: pathlib.Path, columns: Columns) -> Callable[[int], str]:
     def where(row: int) -> str:
-        number = annotations[row].get("id")
-        return f"{path}, annotations[{row}]" + ("" if number is None else f" (id {number})")
+        place = row if columns.rows is None else columns.rows[row]
+        number = columns.object_ids[row]
+        return f"{path}, annotations[{place}]" + ("" if number is None else f" (id {number})")
 
-    boxes = _boxes(annotations, where)
-    try:
-        index_of = {image["id"]: i for i, image in enumerate(images)}
-        file_names = [image["file_name"] for image in images]
-    except (KeyError, TypeError):
-        raise DataError(
-            f"Every entry of `images` must have `id` and `file_name`. Received: {path}, where one "
-            "entry lacks them. Add what is missing, or export the file again."
-        ) from None
-    image_ids = _column(annotations, "image_id", where)
-    return RawAnnotations(
-        source=str(path),
-        name="",
-        split=None,
-        class_names=list(categories.values()),
-        category_ids=list(categories),
-        folders=[],
-        box_format="xywh",
-        image_names=file_names,
-        image_ids=[image["id"] for image in images],
-        image_sizes=np.array(
-            [(image.get("height") or 0, image.get("width") or 0) for image in images], np.int64
-        ).reshape(-1, 2),
-        image_index=np.array([index_of.get(i, -1) for i in image_ids], np.int64),
-        boxes=boxes,
-        labels=np.zeros(len(annotations), np.int64),
-        crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
-        area=np.array([a.get("area") for a in annotations], np.float64),
-        where=where,
+    return where
+
+
+def _lookup(keys: Sequence[Key], table: dict[Key, int]) -> np.ndarray:
+    """The number of each key, -1 where it has none."""
+    return np.fromiter(map(table.get, keys, repeat(-1)), np.int64, len(keys))
+
+
+def _join_images(columns: Columns, path: pathlib.Path) -> np.ndarray:
+    """Returns the image of each object; images that are listed twice become one."""
+    keys = columns.image_keys
+    index = {key: i for i, key in reversed(list(enumerate(keys)))}
+    if len(index) < len(keys):
+        _merge_images(columns, index, path)
+        index = {key: i for i, key in enumerate(columns.image_keys)}
+    names = columns.image_names
+    if len(set(names)) < len(names):
+        last = {name: i for i, name in enumerate(names)}
+        twice = [i for i, name in enumerate(names) if last[name] != i]
+        first, second = twice[0], last[names[twice[0]]]
+        columns.notes.append(
+            f"{len(twice)} files are listed again under another id, each with the objects of that "
+            f"id alone (first: {names[first]!r}, ids {columns.image_ids[first]!r} and "
+            f"{columns.image_ids[second]!r})."
+        )
+    return _lookup(columns.image_of, index)
+
+
+def _merge_images(columns: Columns, index: dict[Key, int], path: pathlib.Path) -> None:
+    """Keeps the first of the images with one id; DataError where they are different files."""
+    keys, names, ids = columns.image_keys, columns.image_names, columns.image_ids
+    twice = [i for i, key in enumerate(keys) if index[key] != i]
+    for i in twice:
+        first = index[keys[i]]
+        if names[first].replace("\\", "/") != names[i].replace("\\", "/"):
+            raise DataError(
+                "Two images must not share an id (1 and '1' are the same). Received: id "
+                f"{ids[first]!r} of {names[first]!r} and id {ids[i]!r} of {names[i]!r} in {path}. "
+                "Give each image its own id, in `images` and in its annotations."
+            )
+    columns.notes.append(
+        f"{len(twice)} images are listed more than once, with the same id and file (first: "
+        f"{names[twice[0]]!r}, id {ids[twice[0]]!r})."
+    )
+    kept = sorted(index.values())
+    columns.image_keys = [keys[i] for i in kept]
+    columns.image_ids = [ids[i] for i in kept]
+    columns.image_names = [names[i] for i in kept]
+    columns.image_sizes = columns.image_sizes[kept]
+
+
+def _unknown_category(
+    columns: Columns,
+    categories: dict[Key, str],
+    labels: np.ndarray,
+    where: Callable[[int], str],
+) -> DataError:
+    lost = np.flatnonzero(labels < 0)
+    row = int(lost[0])
+    key = columns.category_of[row]
+    same = sum(columns.category_of[i] == key for i in lost)
+    if key in categories.values():
+        number = next(i for i, name in categories.items() if name == key)
+        return DataError(
+            f"`category_id` must be the id of a category. Received: its name {key!r} in "
+            f"{where(row)}. Write the id {number!r}, or make the name the `id` in `categories`."
+        )
+    return DataError(
+        f"Every `category_id` must be listed in `categories`. Received: {key!r} in {where(row)}, "
+        f"one of {same} annotations with it. Add the category to the file, or remove the "
+        "annotations."
     )
 
 
-def _is_box(box: Any) -> bool:
-    try:
-        return np.array(box, np.float64).shape == (4,)
-    except (ValueError, TypeError):
-        return False
+def _drop_objects_of_lost_images(raw: RawAnnotations, columns: Columns) -> None:
+    if not columns.lost_images:
+        return
+    listed = raw.image_index >= 0
+    lost = np.array([key in columns.lost_images for key in columns.image_of], bool) & ~listed
+    if lost.any():
+        first = raw.where(int(np.flatnonzero(lost)[0]))
+        raw.notes.append(
+            f"{int(lost.sum())} annotations left out: the entry of their image is unreadable "
+            f"(first: {first})."
+        )
+        raw.keep_rows(~lost)
 
 
-def _image_folders(path: pathlib.Path, split: str | None) -> list[pathlib.Path]:
-    """Folders in which the images of `path` may lie, the most likely first."""
-    stem = path.stem.split("_")[-1]
-    parts = [part for part in dict.fromkeys((stem, split)) if part]
-    roots = [path.parent.parent, path.parent] if path.parent.name == "annotations" else []
-    roots = list(dict.fromkeys([*roots, path.parent]))
-    folders = [root / sub for root in roots for part in parts for sub in (part, f"images/{part}")]
-    folders += [root / sub for root in roots for sub in ("images", "")]
-    return folders
-
-
-def coco_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns `{split: annotation file}` of a folder in COCO's layout, else an empty dict.
-
-    Raises:
-        DataError: `annotations/` holds only files of other kinds, such as captions.
-    """
-    found = {}
-    for folder in (root / "annotations", root):
-        for prefix in ("image_info_", "instances_"):
-            for file in sorted(folder.glob(f"{prefix}*.json")):
-                found[file.stem.removeprefix(prefix)] = file
-    for file in sorted(root.glob("*/_annotations.coco.json")):
-        found.setdefault(file.parent.name, file)
-    if not found:
-        files = [file for file in sorted(root.glob("*.json")) if not _is_other(file.name)]
-        found = {_split_of(file) or file.stem: file for file in files}
-    if not found and (root / "annotations").is_dir():
-        files = sorted((root / "annotations").glob("*.json"))
-        _refuse_others(root, files)
-    return found
-
-
-def _is_other(name: str) -> bool:
-    return name.startswith(("captions_", "person_keypoints_", "panoptic_", "stuff_"))
-
-
-def _refuse_others(root: pathlib.Path, files: Sequence[pathlib.Path]) -> None:
-    if files:
-        names = ", ".join(file.name for file in files[:5])
+def _check_join(raw: RawAnnotations, columns: Columns) -> None:
+    """Refuses a file in which no object belongs to a listed image."""
+    if len(raw.labels) and (raw.image_index < 0).all():
+        listed = ", ".join(repr(key) for key in columns.image_ids[:3]) or "none"
         raise DataError(
-            f"{root / 'annotations'} must hold instances_*.json. Received: {names}. Rename the "
-            "file with the boxes to instances_<split>.json, or give its path. Captions and "
-            "panoptic files hold no boxes."
+            "`image_id` of an annotation must be the `id` of an entry of `images`. Received: "
+            f"{columns.image_of[0]!r} in {raw.where(0)}, and no annotation fits an image; the "
+            f"first images have the ids {listed}. Export images and annotations together."
         )
 
 
-def _split_of(file: pathlib.Path) -> str | None:
-    """The split in the name of a file: `instances_val2017.json` -> "val2017"."""
-    if file.name == "_annotations.coco.json":
-        return file.parent.name
-    match = re.match(r"(?:instances|image_info|person_keypoints|captions)_(.+)$", file.stem)
-    return match.group(1) if match else None
-
-
 def find(path: pathlib.Path) -> Layout | None:
-    """The splits of a folder in COCO's layout, or a COCO file as the only one."""
+    """The splits of a folder in COCO's layouts, or a COCO file as the only one."""
     if path.is_file():
-        if path.suffix.lower() != ".json":
+        if path.suffix.lower() != ".json" or kind_of(path) in READ_ELSEWHERE:
             return None
-        return Layout(path, {}, Source(path, None, _split_of(path)))
-    found = {name: Source(file, path.name, name) for name, file in coco_splits(path).items()}
-    return Layout(path, found) if found else None
+        return Layout(path, {}, Source(path, None, split_of(path)))
+    files = coco_splits(path)
+    if not files:
+        return None
+    every = tuple(files.values()) if len(files) > 1 else ()
+    found = {name: Source(file, path.name, name, every) for name, file in files.items()}
+    only = next(iter(found)) if len(found) == 1 else ""
+    whole = found[only] if only and not names_a_split(only) else None
+    return Layout(path, found, whole)
 
 
 def resembles(path: pathlib.Path) -> str | None:
-    """What a folder lacks to be COCO's."""
+    """What a folder has that is COCO's, but holds no boxes."""
+    if not path.is_dir():
+        return None
+    for file, kind in other_files(path):
+        named = file.relative_to(path).as_posix()
+        if kind == "no_json":
+            return f"has {named}, which is empty or no JSON"
+        if kind not in READ_ELSEWHERE:
+            return f"has {named}, which holds {KINDS[kind].what}; no instances_*.json with boxes"
     return None
 
 
@@ -295,7 +275,7 @@ FORMAT = Format(
     name="coco",
     title="COCO",
     tree="annotations/instances_train.json beside the folder train/, or _annotations.coco.json "
-    "inside it",
+    "inside it, or a COCO .json beside its images",
     find=find,
     read=read,
     resembles=resembles,
