@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_det.data.assemble import assemble
+from keras_det.data.box_formats import corners
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.voc_boxes import first_pixel, sort_corners
 from keras_det.data.formats.voc_layout import (
@@ -140,7 +141,8 @@ def _to_pixels(table: Table, options: ReadOptions) -> list[str]:
     pixel: float | None = options.voc_first_pixel
     if pixel is None:
         rows = np.flatnonzero(~empty)
-        pixel, more = first_pixel(boxes[rows], sizes[rows], lambda row: table.where(int(rows[row])))
+        shown = corners(boxes[rows], form, sizes[rows])
+        pixel, more = first_pixel(shown, sizes[rows], lambda row: table.where(int(rows[row])))
         notes = [*notes, *more]
     boxes = boxes.copy()
     boxes[:, :2] -= pixel
@@ -220,7 +222,10 @@ def _place(raw: RawAnnotations, root: str, parts: Sequence[Part], entries: Seque
         homes[part.prefix] = os.path.relpath(home, root)
     raw.folders = [pathlib.Path(root)]
     raw.image_names = [os.path.join(homes[entry.prefix], entry.key) for entry in entries]
-    raw.other_names = [os.path.join(homes[entry.prefix], entry.image_name) for entry in entries]
+    raw.other_names = [
+        os.path.join(homes[entry.prefix], entry.image_name) if entry.image_name else ""
+        for entry in entries
+    ]
 
 
 def find(path: pathlib.Path) -> Layout | None:

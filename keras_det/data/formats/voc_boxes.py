@@ -10,6 +10,8 @@ from keras_det.errors import DataError
 FEW = 5
 # A few boxes that start at 0 are slips where so many times more boxes touch 1 or the far border.
 SLIP = 3
+# So are a single one among ten, and less than this share of many.
+TEN, LEAST = 10, 0.01
 # In files that store xywh more than half of the boxes have xmax < xmin or ymax < ymin.
 XYWH_SHARE = 0.1
 # A reading of the boxes holds where this share of them lies inside the images.
@@ -22,15 +24,16 @@ def first_pixel(
     """Decides whether the boxes of a data set count pixels from 0 or from 1.
 
     Counted from 1, boxes at the border have xmin = 1 and xmax = width; counted from 0, xmin = 0 and
-    xmax = width or width - 1. Whatever is not shown by the boxes is read as Pascal VOC has it, from
-    1. The rule, by numbers of boxes of the whole data set:
+    xmax = width or width - 1. What the boxes do not show is read as Pascal VOC has it, from 1. The
+    rule, by numbers of boxes of the whole data set:
 
     - No box starts at 0 (xmin or ymin below 1): from 1. Except: five boxes or more end at
       width - 1 or height - 1, three times as many as one pixel before, while none ends at width or
       height and none starts at 1: from 0.
-    - One to four start at 0: from 1 if three times as many boxes start at 1 or end at width or
-      height, then the few are slips; else from 0.
-    - Five or more start at 0: from 1 if more boxes start at 1; else from 0.
+    - One to four start at 0: from 0. Except: it is a single one of ten or more, or they are less
+      than 1% of the boxes, or three times as many start at 1 or end at width or height. Then they
+      are slips, and all is read from 1.
+    - Five or more start at 0: from 0, unless more boxes start at 1.
 
     Args:
         boxes: `(n, 4)` corners as written, xmin < xmax and ymin < ymax.
@@ -56,21 +59,29 @@ def first_pixel(
         if none_at_end and not ones and last >= max(FEW, SLIP * before_last):
             return 0.0, [
                 f"Pixels are counted from 0: {last} boxes end at the last pixel counted so, none "
-                "at the width or height of its image (voc_first_pixel=1 reads them from 1)."
+                f"at the width or height of its image. {_other_way(1)}"
             ]
         return 1.0, []
-    slips = ones + far >= SLIP * zeros if zeros < FEW else ones > zeros
-    first = where(int(np.flatnonzero(at_zero)[0]))
+    count, first = len(boxes), where(int(np.flatnonzero(at_zero)[0]))
+    if zeros < FEW:
+        single = zeros == 1 and count >= TEN
+        slips = single or zeros < LEAST * count or ones + far >= SLIP * zeros
+    else:
+        slips = ones > zeros
     if slips:
         return 1.0, [
-            f"Pixels are counted from 1: {ones} boxes start at 1 and {far} end at the width or "
-            f"height of their images; {zeros} that start at 0 are clipped (first: {first}; "
-            "voc_first_pixel=0 or --voc-first-pixel 0 reads all from 0)."
+            f"Pixels are counted from 1, as Pascal VOC does: {zeros} of {count} boxes start at 0 "
+            f"and are clipped (first: {first}), {ones} start at 1, {far} end at the width or "
+            f"height of their images. {_other_way(0)}"
         ]
     return 0.0, [
-        f"Pixels are counted from 0: {zeros} of {len(boxes)} boxes start at 0 (first: {first}; "
-        "voc_first_pixel=1 or --voc-first-pixel 1 reads all from 1)."
+        f"Pixels are counted from 0: {zeros} of {count} boxes start at 0 (first: {first}). "
+        f"{_other_way(1)}"
     ]
+
+
+def _other_way(pixel: int) -> str:
+    return f"To count from {pixel}, give voc_first_pixel={pixel} (--voc-first-pixel {pixel})."
 
 
 def sort_corners(
@@ -145,6 +156,12 @@ def _refuse(
         f"read as x, y, width, height, {xywh} of {count} lie inside their images, as exchanged "
         f"corners {corners}"
     )
+    if xywh >= FITS * count and count < FEW:
+        raise DataError(
+            f"{start}: the files seem to store x, y, width, height, or their corners are exchanged "
+            f"({shares}). Compare one with its image. For x, y, width, height give "
+            'box_format="xywh" (--box-format xywh); else exchange the corners in the files.'
+        )
     if xywh >= FITS * count:
         raise DataError(
             f"{start}: the files seem to store x, y, width, height ({shares}). Give "

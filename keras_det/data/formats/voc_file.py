@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # An annotation has a few kilobytes. Nothing larger is taken into memory.
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 8 * 2**20
 CHUNK = 2**16
 # No image has more pixels on a side; no box lies further out.
 MAX_SIDE = 10**6
@@ -33,6 +33,8 @@ MARKS = (
     (b"<\x00", "utf-16-le"),
     (b"\x00<", "utf-16-be"),
 )
+# Codecs of Python that no XML file is written in.
+NO_CHARACTER_SETS = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
 DECLARED = re.compile(rb"<\?xml[^>]*?\bencoding\s*=\s*[\"']\s*([^\"'>]*?)\s*[\"']")
 
 
@@ -122,10 +124,12 @@ def _parse(data: bytes) -> ElementTree.Element:
             raise UnreadableError("The file must define no entities. Received: <!ENTITY …>")
         return ElementTree.fromstring(data.lstrip())
     try:
+        if codecs.lookup(encoding).name in NO_CHARACTER_SETS:
+            raise LookupError
         text = data.decode(encoding).lstrip("\ufeff\r\n\t ")
     except LookupError:
         raise UnreadableError(
-            f"The encoding must be one that Python knows. Received: encoding={short(encoding)}"
+            f"The encoding must be a known one. Received: encoding={short(encoding)}"
         ) from None
     except (UnicodeError, ValueError) as error:
         raise UnreadableError(

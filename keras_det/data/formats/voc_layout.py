@@ -68,8 +68,13 @@ def content(folder: str) -> Content:
 def xml_files(folder: str) -> list[tuple[str, str]]:
     """`(name without suffix, path)` of the XML files in a folder and below it, sorted."""
     found = []
-    for above, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+    seen = set()
+    for above, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(above)
+        folders[:] = [] if place in seen else [name for name in folders if not _is_hidden(name)]
+        if place in seen:  # a link to a folder above
+            continue
+        seen.add(place)
         inside = os.path.relpath(above, folder).replace(os.sep, "/")
         prefix = "" if inside == "." else inside + "/"
         for name in files:
@@ -174,9 +179,10 @@ def _image_folders(root: str, annotations: str, inside: Content) -> tuple[str, .
     found = [path.rstrip(os.sep) or os.sep for path in found]
     if annotations == root:  # XML files beside the images, or the folder Annotations/ itself
         found.insert(0, root)
-        beside = os.path.dirname(os.path.abspath(root))
+        beside, own = os.path.split(os.path.abspath(root))
         names = content(beside).folders
-        found += [os.path.join(beside, names[name]) for name in IMAGE_FOLDERS if name in names]
+        above = [os.path.join(beside, names[name]) for name in IMAGE_FOLDERS if name in names]
+        found += [os.path.join(folder, own) for folder in above] + above
     return tuple(dict.fromkeys([*found, annotations]))
 
 
@@ -263,24 +269,18 @@ def what_is_missing(root: str) -> str | None:
             return "is the annotation of one image; give the folder that holds it"
         return None
     inside = content(root)
-    if "annotations" in inside.folders and kind_of(root) == "":
-        if {"jpegimages", "imagesets"} & set(inside.folders):
-            return f"has {inside.folders['annotations']}/ but no *.xml in it"
-        return None
-    for name in ("jpegimages", "imagesets"):
-        if name in inside.folders:
-            return f"has {inside.folders[name]}/ but no Annotations/*.xml"
+    if kind_of(root) == "other":
+        path = next(_first_xml(root, 1))
+        shown = os.path.relpath(path, root)
+        return f"has {shown}, which starts with <{root_of(path)}>, not with <annotation>"
+    known = {"jpegimages", "imagesets"} & set(inside.folders)
+    if known and "annotations" in inside.folders:
+        return f"has {inside.folders['annotations']}/ but no *.xml in it"
+    if known:
+        return f"has {inside.folders[max(known)]}/ but no Annotations/*.xml"
     if os.path.basename(os.path.abspath(root)).lower() == "jpegimages":
         return "holds images without annotations; give the folder above, with Annotations/"
-    return _other_xml(root)
-
-
-def _other_xml(root: str) -> str | None:
-    if kind_of(root) != "other":
-        return None
-    path = next(_first_xml(root, 1))
-    shown = os.path.relpath(path, root)
-    return f"has {shown}, which starts with <{root_of(path)}>, not with <annotation>"
+    return None
 
 
 def has_images(folder: str) -> bool:

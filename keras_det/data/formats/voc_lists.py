@@ -74,6 +74,11 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
         broken: names of annotations that exist and cannot be read; they are passed over.
     """
     lines = read_lines(path)
+    if not lines:
+        raise DataError(
+            f"A list must name at least one image. Received: {path}, which is empty. Write the "
+            "names of its images into it, or remove it."
+        )
     found: dict[str, int] = {}
     missing: list[str] = []
     loose: dict[str, str | None] = {}
@@ -101,10 +106,11 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
             "Write the names of the XML files into it, or remove the list: then every annotated "
             "image is read."
         )
-    if not lines:
+    if not found and not missing:
         raise DataError(
-            f"A list must name at least one image. Received: {path}, which is empty. Write the "
-            "names of its images into it, or remove it."
+            f"A list must name at least one readable annotation. Received: {path}, where all "
+            f"{len(lines)} are unreadable; first: {lines[0]!r}. Correct these XML files, or list "
+            "others."
         )
     return Listed(list(found), list(dict.fromkeys(missing)), notes)
 
