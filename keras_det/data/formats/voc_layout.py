@@ -102,12 +102,12 @@ def find_parts(root: str) -> list[Part]:
 def _inner(root: str, name: str, depth: int = 1) -> list[Part]:
     """The parts of data sets in a sub-folder, such as VOC2007 in VOCdevkit."""
     path = os.path.join(root, name)
-    inside = content(path)
-    folder = _annotation_folder(path, inside)
+    below = _xml_and_folders(path)[1]
+    folder = _annotation_folder(path, Content({each.lower(): each for each in below}, {}))
     if folder is not None:
-        found = _by_sub_folder(path, folder, inside)
+        found = _by_sub_folder(path, folder, content(path))
     else:
-        below = sorted(inside.folders.values())[:MANY] if depth else []
+        below = below[:MANY] if depth else []
         found = [part for each in below for part in _inner(path, each, depth - 1)]
     return [part._replace(prefix=f"{name}/{part.prefix}") for part in found]
 
@@ -132,8 +132,8 @@ def _annotation_folder(root: str, inside: Content) -> str | None:
             kind = kind_of(folder)
             if kind == "voc":
                 return folder
-            if kind == "unreadable" and unreadable is None:
-                unreadable = folder
+            if kind == "unreadable" and name.startswith("annotation"):
+                unreadable = unreadable or folder
     return unreadable
 
 
@@ -251,15 +251,30 @@ def _first_xml(folder: str, count: int) -> Iterator[str]:
     listed = 0
     while waiting and count > 0 and listed < MANY:
         above, depth = waiting.pop(0)
-        inside = content(above)
         listed += 1
-        names = sorted(name for name in inside.files.values() if name[-4:].lower() == ".xml")
+        names, below = _xml_and_folders(above)
         for name in names[:count]:
             yield os.path.join(above, name)
         count -= len(names)
         if depth < DEPTH:
-            below = sorted(inside.folders.values())
             waiting += [(os.path.join(above, name), depth + 1) for name in below]
+
+
+def _xml_and_folders(folder: str) -> tuple[list[str], list[str]]:
+    """Names of the XML files and of the sub-folders, sorted."""
+    names, below = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[-4:].lower() == ".xml":
+                    if not _is_hidden(name):
+                        names.append(name)
+                elif entry.is_dir() and not _is_hidden(name):
+                    below.append(name)
+    except OSError:
+        pass
+    return sorted(names), sorted(below)
 
 
 def what_is_missing(root: str) -> str | None:
