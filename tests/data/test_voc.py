@@ -94,7 +94,8 @@ def test_unreadable_files_are_left_out_or_too_many(tmp_path, text, match):
     root = write_voc(tmp_path, {"a": [CAT]}, {"train": ["a", "b"]})
     (root / "Annotations" / "b.xml").write_text(text)
     with pytest.warns(UserWarning, match=rf"1 of 2 annotation files left out.*b\.xml: .*{match}"):
-        assert read_voc(root, split="train").image_ids == ("a",)
+        dataset = read_voc(root, split="train")
+    assert dataset.image_ids == ("a",) and "no annotation" not in dataset.summary
     (root / "Annotations" / "c.xml").write_text(text)
     with pytest.raises(DataError, match=rf"Received: 2 of 3 in .*b\.xml: .*{match}"):
         read_voc(root)
@@ -145,8 +146,12 @@ def test_objects_without_a_box_or_with_a_bad_one(tmp_path):
     ):
         dataset = read_voc(root)
     assert len(dataset) == 3 and len(dataset.labels) == 40
-    for file in ("a", "b"):
-        (root / "Annotations" / f"{file}.xml").unlink()
+    (root / "Annotations" / "a.xml").unlink()
+    (root / "Annotations" / "c.xml").rename(root / "c.txt")
+    with pytest.raises(DataError, match=r"none of 1 in .*b\.xml, object 0: .*ymin='1,5'"):
+        read_voc(root)
+    (root / "Annotations" / "b.xml").unlink()
+    (root / "c.txt").rename(root / "Annotations" / "c.xml")
     with pytest.raises(DataError, match=r"none of 2 objects in .* has one; first: .*c\.xml"):
         read_voc(root)
 

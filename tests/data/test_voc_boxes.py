@@ -92,6 +92,14 @@ def test_other_box_formats(tmp_path, form, expected):
     assert raw.boxes.tolist() == [expected]
 
 
+def test_first_pixel_of_xywh(tmp_path):
+    # x + width reaches the width 8 three times: the box at 0 is a slip.
+    objects = [("cat", 0, 2, 4, 3, 0)] + [("cat", 4, 2, 4, 3, 0)] * 3
+    root = write_voc(tmp_path, {"a": objects})
+    raw = read(find(root).everything, ReadOptions(box_format="xywh"))
+    assert raw.boxes.tolist() == [[-1, 1, 4, 3]] + [[3, 1, 4, 3]] * 3
+
+
 def sort(rows, size=(HEIGHT, WIDTH)):
     boxes = np.array(rows, np.float64)
     return sort_corners(boxes, np.array([size] * len(rows)), "box {}".format)

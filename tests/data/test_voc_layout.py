@@ -60,7 +60,7 @@ ONE_SET = {
 @pytest.mark.parametrize("name", ONE_SET)
 def test_one_set(tmp_path, name):
     xml, image = ONE_SET[name]
-    tree = {xml: [CAT], image: None, "__MACOSX/._a.xml": "x", "code/readme.md": "x"}
+    tree = {xml: [CAT], image: None, "__MACOSX/b.xml": [CAT], "code/readme.md": "x"}
     write(tmp_path, {**tree, xml.replace("a.", "._a."): "x"})
     paths, ids, classes = summary(tmp_path)
     assert paths == [image] and classes == ["cat"]
@@ -129,11 +129,11 @@ def test_lists_beside_the_folders(tmp_path):
 
 
 def test_links(tmp_path):
-    write(tmp_path / "store", {"day/a.xml": [CAT], "day/a.jpg": None})
+    write(tmp_path / "store", {"day/a.xml": [CAT], "day/a.jpg": None, "b.xml": [], "b.jpg": None})
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "Annotations").symlink_to(tmp_path / "store")
     (tmp_path / "store" / "day" / "loop").symlink_to(tmp_path / "store")
-    assert summary(tmp_path / "set")[1] == ["day/a"]
+    assert summary(tmp_path / "set")[1] == ["b", "day/a"]
 
 
 def test_two_years_are_read_together(tmp_path):
@@ -146,6 +146,8 @@ def test_two_years_are_read_together(tmp_path):
         ["cat", "dog"],
     )
     assert summary(tmp_path, "test")[:2] == (["VOC2007/JPEGImages/b.jpg"], ["b"])
+    (tmp_path / "VOC2012" / "class_names.txt").write_text("dog\ncat\n")
+    assert summary(tmp_path)[2] == ["dog", "cat"]
 
 
 def test_rows_follow_the_list(tmp_path):

@@ -15,7 +15,6 @@ from keras_det.errors import DataError, suggest
 CLASS_FILES = ("class_names.txt", "classes.txt", "labels.txt", "label_list.txt", "labelmap.txt")
 # The last column of lists of one class: 1 the image shows it, -1 it does not, 0 only difficult.
 COLUMN = re.compile(r"^(.*\S)\s+(?:-1|\+?1|0)$")
-PAIR = re.compile(r"^.*\.\w{3,4}\s+(\S.*\.xml)$", re.IGNORECASE)
 BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -66,7 +65,8 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
     """Reads the list of a split.
 
     A line is the name of an annotation or of its image: with or without suffix, blanks, folders.
-    Behind it may stand the column of a list of one class, or the path of the annotation.
+    Behind it may stand the column of a list of one class, or the path of the annotation, in whose
+    end it is then found.
 
     Args:
         path: the list.
@@ -118,10 +118,9 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
 def forms(line: str) -> Iterator[str]:
     """The names that a line may mean, the most literal first."""
     yield from _stems(line)
-    for pattern in (PAIR, COLUMN):
-        match = pattern.match(line)
-        if match:
-            yield from _stems(match.group(1))
+    match = COLUMN.match(line)
+    if match:
+        yield from _stems(match.group(1))
 
 
 def _stems(text: str) -> Iterator[str]:
