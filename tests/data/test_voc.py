@@ -110,8 +110,8 @@ def test_missing_images_and_annotations(tmp_path):
     (root / "JPEGImages" / "a.jpg").unlink()
     with pytest.warns(
         UserWarning,
-        match=r"1 images of the split left out: no annotation.*c\.xml.*"
-        "1 of 2 images left out: no such file",
+        match=r"(?s)1 images of the split left out: no annotation.*c\.xml.*"
+        r"1 of 2 images left out: no such file",
     ):
         dataset = read_voc(root, split="train")
     assert dataset.image_ids == ("b",) and len(dataset.labels) == 1
@@ -135,13 +135,16 @@ def test_image_dir(tmp_path):
 
 
 def test_objects_without_a_box_or_with_a_bad_one(tmp_path):
-    root = write_voc(tmp_path, {"a": [CAT] * 40, "b": [("cat", 2, "1,5", 4, 5, 0)], "c": []})
+    good = [
+        ("cat", x, y, right, 5, 0) for x in range(2, 7) for y in range(1, 5) for right in (7, 8)
+    ]
+    root = write_voc(tmp_path, {"a": good, "b": [("cat", 2, "1,5", 4, 5, 0)], "c": []})
     (root / "Annotations" / "c.xml").write_text(
         "<annotation><object/><object><name>cat</name><bndbox/></object></annotation>"
     )
     with pytest.warns(
         UserWarning,
-        match=r"1 of 43 objects left out: unreadable.*b\.xml, object 0.*ymin='1,5'.*"
+        match=r"(?s)1 of 43 objects left out: unreadable.*b\.xml, object 0.*ymin='1,5'.*"
         r"2 objects left out: they have no <bndbox> \(first: .*c\.xml, object 0\)",
     ):
         dataset = read_voc(root)
@@ -188,7 +191,7 @@ def test_labelmap_of_cvat(tmp_path):
 
 
 def test_two_boxes_of_one_object(tmp_path):
-    root = write_voc(tmp_path, {"a": [CAT, CAT]})
+    root = write_voc(tmp_path, {"a": [CAT, ("cat", 3, 1, 4, 5, 0)]})
     file = root / "Annotations" / "a.xml"
     file.write_text(file.read_text().replace("</object><object><name>cat</name>", ""))
     with pytest.warns(UserWarning, match="2 objects are one of several <bndbox> in an <object>"):
@@ -196,6 +199,9 @@ def test_two_boxes_of_one_object(tmp_path):
 
 
 def test_unclear_difficult_is_told(tmp_path):
-    root = write_voc(tmp_path, {"a": [(*CAT[:5], "maybe"), (*CAT[:5], "yes"), (*CAT[:5], "False")]})
+    words = ("maybe", "yes", "False")
+    root = write_voc(
+        tmp_path, {"a": [("cat", 2, 1, 4 + i, 5, text) for i, text in enumerate(words)]}
+    )
     with pytest.warns(UserWarning, match=r"1 objects are read as not difficult.*'maybe'.*object 0"):
         assert read_voc(root).crowd.tolist() == [False, True, False]
