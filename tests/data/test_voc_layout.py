@@ -136,6 +136,13 @@ def test_links(tmp_path):
     assert summary(tmp_path / "set")[1] == ["b", "day/a"]
 
 
+@pytest.mark.parametrize("folder", ["ImageSets", "ImageSets/Segmentation", "imagesets/main"])
+def test_lists_in_other_folders(tmp_path, folder):
+    root = write_voc(tmp_path, {"a": [CAT], "b": [CAT]})
+    write(root, {f"{folder}/val.txt": "b\n"})
+    assert summary(root, "val")[1] == ["b"]
+
+
 def test_two_years_are_read_together(tmp_path):
     for year, objects in (("VOC2007", [CAT]), ("VOC2012", [DOG])):
         write_voc(tmp_path / year, {"a": objects}, {"train": ["a"]})
@@ -157,6 +164,24 @@ def test_rows_follow_the_list(tmp_path):
     assert [raw.class_names[label] for label in raw.labels] == ["dog", "cat", "dog"]
     np.testing.assert_array_equal(raw.boxes, [[0, 0, 8, 6], [1, 0, 4, 5], [0, 0, 8, 6]])
     assert raw.where(2).endswith("a.xml, object 1") and raw.other_names == ["x", "x"]
+
+
+def test_images_without_annotation_are_counted(tmp_path):
+    tree = {"Annotations/a.xml": [CAT], "Annotations/b.jpg.xml": [CAT], "Annotations/e.xml": "x"}
+    tree |= {f"JPEGImages/{name}.jpg": None for name in ("A", "b", "c", "d", "e", "sub/f")}
+    root = write(tmp_path, {**tree, "ImageSets/Main/train.txt": "a\n"})
+    layout = find(root)
+    notes = read(layout.everything, ReadOptions()).notes
+    assert "2 images are not read: they have no XML file (first:" in notes[-1]
+    assert notes[-1].endswith("c.jpg).")
+    for source, options in (
+        (layout.splits["train"], ReadOptions()),
+        (layout.everything, ReadOptions(image_dir=tmp_path)),
+    ):
+        assert "XML file (" not in " ".join(read(source, options).notes)
+    write(tmp_path / "set", {"train/a.xml": [CAT], "train/g.jpg": None, "val/b.xml": [CAT]})
+    assert "1 images" in read(find(tmp_path / "set").splits["train"], ReadOptions()).notes[-1]
+    assert not read(find(tmp_path / "set").splits["val"], ReadOptions()).notes
 
 
 NOT_VOC = {

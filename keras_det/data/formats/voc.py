@@ -15,10 +15,11 @@ from keras_det.data.formats.voc_layout import (
     Part,
     content,
     find_parts,
-    has_images,
+    image_home,
+    images_in,
     what_is_missing,
 )
-from keras_det.data.formats.voc_lists import read_class_names, read_list
+from keras_det.data.formats.voc_lists import fold, read_class_names, read_list, without_suffix
 from keras_det.data.formats.voc_table import Entry, Table, read_table
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError, suggest
@@ -114,6 +115,8 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     parts = [source.parts[i] for i in chosen] or list(source.parts)
     _place(raw, root, parts, entries)
     raw.notes = [*notes, *more, *listed]
+    if options.image_dir is None:
+        raw.notes += _without_annotation(source, table)
     return raw
 
 
@@ -218,14 +221,32 @@ def _place(raw: RawAnnotations, root: str, parts: Sequence[Part], entries: Seque
         return
     homes = {}
     for part in parts:
-        home = next((folder for folder in part.images if has_images(folder)), part.images[0])
-        homes[part.prefix] = os.path.relpath(home, root)
+        homes[part.prefix] = os.path.relpath(image_home(part), root)
     raw.folders = [pathlib.Path(root)]
     raw.image_names = [os.path.join(homes[entry.prefix], entry.key) for entry in entries]
     raw.other_names = [
         os.path.join(homes[entry.prefix], entry.image_name) if entry.image_name else ""
         for entry in entries
     ]
+
+
+def _without_annotation(source: Source, table: Table) -> list[str]:
+    """A note on images that lie beside the annotated ones, where no list chooses them."""
+    lost: list[str] = []
+    for number, part in enumerate(source.parts):
+        if source.split not in (None, part.split):
+            continue
+        mine = [entry for entry in table.entries if entry.part == number]
+        names = [entry.key for entry in mine] + list(table.broken[number])
+        names += [without_suffix(entry.image_name.replace("\\", "/")) for entry in mine]
+        known = {fold(name.rpartition("/")[2]) for name in names}
+        known |= {without_suffix(name) for name in known}
+        home = image_home(part)
+        images = [name for name in images_in(home) if fold(without_suffix(name)) not in known]
+        lost += [os.path.join(home, name) for name in images]
+    if not lost:
+        return []
+    return [f"{len(lost)} images are not read: they have no XML file (first: {lost[0]})."]
 
 
 def find(path: pathlib.Path) -> Layout | None:

@@ -193,7 +193,8 @@ def _lists(root: str, folder: str, inside: Content) -> dict[str, str]:
     if sets is not None:
         sets = os.path.join(root, sets)
         below = content(sets)
-        found = _texts(os.path.join(sets, below.folders.get("main", "Main"))) or _texts(sets)
+        for name in ("main", "", "segmentation"):
+            found = found or _texts(os.path.join(sets, below.folders.get(name, name)))
     found = found or {name: path for name, path in _texts(root).items() if SPLIT.fullmatch(name)}
     doubtful = [name for name in found if "_" in name]
     classes = _some_classes(folder) if doubtful else set()
@@ -298,16 +299,26 @@ def what_is_missing(root: str) -> str | None:
     return None
 
 
-def has_images(folder: str) -> bool:
-    """Whether a folder holds an image, itself or in a sub-folder of it."""
-    inside = content(folder)
-    if any(name.endswith(IMAGE_SUFFIXES) for name in inside.files):
+def image_home(part: Part) -> str:
+    """The folder of a part's images: the first that holds an image, itself or one below it."""
+    return next((folder for folder in part.images if _has_images(folder)), part.images[0])
+
+
+def _has_images(folder: str) -> bool:
+    if images_in(folder):
         return True
-    return any(
-        name.endswith(IMAGE_SUFFIXES)
-        for below in sorted(inside.folders.values())[:20]
-        for name in content(os.path.join(folder, below)).files
-    )
+    below = _xml_and_folders(folder)[1][:LOOKED_AT]
+    return any(images_in(os.path.join(folder, name)) for name in below)
+
+
+def images_in(folder: str) -> list[str]:
+    """Names of the images in a folder, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES)]
+    except OSError:
+        return []
+    return sorted(name for name in names if not _is_hidden(name))
 
 
 def _is_hidden(name: str) -> bool:

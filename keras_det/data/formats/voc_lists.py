@@ -147,7 +147,7 @@ def _loose(keys: Collection[str]) -> dict[str, str | None]:
     """Simplified names to keys; None where a simplified name fits several keys."""
     found: dict[str, str | None] = {}
     for key in keys:
-        whole = _fold(without_suffix(key))
+        whole = fold(without_suffix(key))
         # "/name" stands for a name without its folder.
         for simple in {whole, "/" + whole.rpartition("/")[2]}:
             found[simple] = key if found.get(simple, key) == key else None
@@ -156,7 +156,7 @@ def _loose(keys: Collection[str]) -> dict[str, str | None]:
 
 def _alike(form: str) -> Iterator[str]:
     """Simplified names under which a line's name may be found."""
-    name = _fold(form)
+    name = fold(form)
     yield name
     while "/" in name:  # /home/me/VOC2007/JPEGImages/a means a
         name = name.partition("/")[2]
@@ -165,7 +165,8 @@ def _alike(form: str) -> Iterator[str]:
         yield "/" + name
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """A name without its upper case and with its accents encoded in one way."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
