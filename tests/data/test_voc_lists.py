@@ -79,9 +79,16 @@ def test_other_encodings_are_refused(tmp_path, content):
 
 
 def test_names_listed_twice_or_without_annotation(tmp_path):
-    found = listed(tmp_path, "img0\nimg0.jpg\nnone 1\nimg1\nnone -1\nother/img1\n", broken=["img1"])
+    found = listed(tmp_path, "img0\nimg0.jpg\nnone\nimg1\nnone.png\nother/img1\n", broken=["img1"])
     assert found.keys == ["img0"] and found.missing == ["none"]
     assert "1 images are listed more than once in" in found.notes[0] and "img0" in found.notes[0]
+
+
+def test_a_column_is_one_only_if_all_lines_have_it(tmp_path):
+    found = listed(tmp_path, "img0 1\nimg1 -1\nnone 0\n")
+    assert found.keys == ["img0", "img1"] and found.missing == ["none"]
+    found = listed(tmp_path, "img0\nimg1 1\n")  # perhaps the image "img1 1"
+    assert found.keys == ["img0"] and found.missing == ["img1 1"]
 
 
 def test_folder_of_a_listed_name_is_not_exchanged(tmp_path):
@@ -95,7 +102,8 @@ def test_lists_that_name_nothing(tmp_path):
     with pytest.raises(DataError, match=r"at least one image. Received: .*train.txt, which is emp"):
         listed(tmp_path, "\n \n")
     with pytest.raises(
-        DataError, match=r"none of 2 names has one; first: 'imgO.jpg'. Did you mean 'img[01]'"
+        DataError,
+        match=r"none of 2 names has a readable one; first: 'imgO.jpg'. Did you mean 'img[01]'",
     ):
         listed(tmp_path, "imgO.jpg\nimg9\n")
     with pytest.raises(DataError, match=r"all 1 are unreadable; first: 'img0'"):

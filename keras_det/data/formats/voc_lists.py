@@ -65,8 +65,8 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
     """Reads the list of a split.
 
     A line is the name of an annotation or of its image: with or without suffix, blanks, folders.
-    Behind it may stand the column of a list of one class, or the path of the annotation, in whose
-    end it is then found.
+    Behind it may stand the path of the annotation, in whose end it is then found, or, in all lines,
+    the column of a list of one class.
 
     Args:
         path: the list.
@@ -79,17 +79,19 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
             f"A list must name at least one image. Received: {path}, which is empty. Write the "
             "names of its images into it, or remove it."
         )
+    columns = all(COLUMN.match(line) for line in lines)
     found: dict[str, int] = {}
     missing: list[str] = []
     loose: dict[str, str | None] = {}
     for line in lines:
-        key = next((form for form in forms(line) if form in keys or form in broken), None)
+        names = list(_forms(line, columns))
+        key = next((name for name in names if name in keys or name in broken), None)
         if key is None:
             loose = loose or _loose([*keys, *broken])
-            known = (loose.get(alike) for form in forms(line) for alike in _alike(form))
-            key = next((name for name in known if name is not None), None)
+            known = (loose.get(alike) for name in names for alike in _alike(name))
+            key = next((each for each in known if each is not None), None)
         if key is None:
-            missing.append(next(iter(forms(COLUMN.sub(r"\1", line)))))
+            missing.append(next(_stems(COLUMN.sub(r"\1", line) if columns else line)))
         elif key not in broken:
             found[key] = found.get(key, 0) + 1
     twice = [key for key, count in found.items() if count > 1]
@@ -99,28 +101,32 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
             f"{len(twice)} images are listed more than once in {path} and read once (first: "
             f"{twice[0]})."
         )
-    if missing and not found:
-        raise DataError(
-            f"A list must name images that have an annotation. Received: {path}, where none of "
-            f"{len(lines)} names has one; first: {lines[0]!r}.{suggest(missing[0], list(keys))} "
-            "Write the names of the XML files into it, or remove the list: then every annotated "
-            "image is read."
-        )
-    if not found and not missing:
-        raise DataError(
-            f"A list must name at least one readable annotation. Received: {path}, where all "
-            f"{len(lines)} are unreadable; first: {lines[0]!r}. Correct these XML files, or list "
-            "others."
-        )
+    if not found:
+        raise _useless(path, lines, missing, keys)
     return Listed(list(found), list(dict.fromkeys(missing)), notes)
 
 
-def forms(line: str) -> Iterator[str]:
+def _useless(path: str, lines: list[str], missing: list[str], keys: Collection[str]) -> DataError:
+    """Makes the error for a list that names no annotation that can be read."""
+    if missing:
+        return DataError(
+            f"A list must name images that have an annotation. Received: {path}, where none of "
+            f"{len(lines)} names has a readable one; first: {lines[0]!r}."
+            f"{suggest(missing[0], list(keys))} Write the names of the XML files into it, or "
+            "remove the list: then every annotated image is read."
+        )
+    return DataError(
+        f"A list must name at least one readable annotation. Received: {path}, where all "
+        f"{len(lines)} are unreadable; first: {lines[0]!r}. Correct these XML files, or list "
+        "others."
+    )
+
+
+def _forms(line: str, columns: bool) -> Iterator[str]:
     """The names that a line may mean, the most literal first."""
     yield from _stems(line)
-    match = COLUMN.match(line)
-    if match:
-        yield from _stems(match.group(1))
+    if columns:
+        yield from _stems(COLUMN.sub(r"\1", line))
 
 
 def _stems(text: str) -> Iterator[str]:
