@@ -32,6 +32,7 @@ class Dataset:
         name: str. The source's name, for messages.
         split: str or None. The split that was read.
         notes: tuple of str. What the reader changed or left out.
+        stored_pixels: bool. As of `Sample`, for all images.
 
     Raises:
         DataError: lengths differ, or a label is out of range.
@@ -50,6 +51,7 @@ class Dataset:
     name: str = "dataset"
     split: str | None = None
     notes: tuple[str, ...] = ()
+    stored_pixels: bool = False
 
     def __post_init__(self) -> None:
         dtypes: dict[str, type[np.generic]] = {
@@ -81,7 +83,7 @@ class Dataset:
         Args:
             samples: `Sample`s with an `image_path`.
             class_names: label k means `class_names[k]`.
-            **fields: `category_ids`, `name`, `split`, `notes`, as of `Dataset`.
+            **fields: `category_ids`, `name`, `split`, `notes`, `stored_pixels`, as of `Dataset`.
 
         Raises:
             DataError: a sample has no `image_path`, or a label is out of range.
@@ -126,6 +128,7 @@ class Dataset:
             area=self.area[rows],
             original_size=(height, width),
             image_id=self.image_ids[index],
+            stored_pixels=self.stored_pixels,
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -136,7 +139,11 @@ class Dataset:
         fields = {"name": self.name, "split": self.split, "notes": self.notes}
         samples = [self[i] for i in indices]
         return Dataset.from_samples(
-            samples, self.class_names, category_ids=self.category_ids, **fields
+            samples,
+            self.class_names,
+            category_ids=self.category_ids,
+            stored_pixels=self.stored_pixels,
+            **fields,
         )
 
     def ground_truth(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from keras_det.data import read_image
 from keras_det.data.augment import Plan, way_back
-from keras_det.data.decoding import decode_jpeg_window, decode_planned
+from keras_det.data.decoding import Annotated, decode_jpeg_window, decode_planned
 
 
 def encoded(kind="JPEG", height=45, width=61):
@@ -34,7 +34,7 @@ def test_pixels_equal_read_image(kind):
         assert max_ratio == (4 if kind == "JPEG" else 1)
         return Plan(*(tf.constant(v) for v in (1, 3, 2, 7, 9, 7, 9, False)))
 
-    window, _ = decode_planned(contents, plan, whole=False)
+    window, _ = decode_planned(contents, plan, False, Annotated(tf.constant([45, 61])))
     np.testing.assert_array_equal(window, read_image(contents)[3:10, 2:11])
 
 
