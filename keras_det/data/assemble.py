@@ -52,6 +52,7 @@ def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
         name=raw.name,
         split=raw.split,
         notes=tuple(notes),
+        stored_pixels=raw.stored_pixels,
     )
     if notes:
         warnings.warn(f"{raw.name}: {' '.join(notes)}", stacklevel=4)

@@ -24,12 +24,13 @@ JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
 class Annotated(NamedTuple):
     """What the annotation says about an image, and the limit of its pixels.
 
-    `size`: int32 `(2,)`, (height, width); 0 if unknown. `stored_pixels`: whether labels were drawn
-    on the stored pixels where the size cannot tell. `max_pixels`: larger images are refused.
+    `size`: int32 `(2,)`, (height, width); 0 if unknown. `stored_pixels`: bool scalar, whether
+    labels were drawn on the stored pixels where the size cannot tell. `max_pixels`: int, larger
+    images are refused.
     """
 
     size: TFTensor
-    stored_pixels: bool = False
+    stored_pixels: TFTensor | bool = False
     max_pixels: int = MAX_PIXELS
 
 
@@ -98,14 +99,14 @@ def decode_with_pillow(contents: TFTensor, annotated: Annotated) -> TFTensor:
     """Decodes an image that is neither JPEG nor PNG, as its labels were drawn."""
     import tensorflow as tf
 
-    stored_pixels, max_pixels = annotated.stored_pixels, annotated.max_pixels
+    size, stored_pixels, max_pixels = annotated
 
-    def read(encoded: TFTensor, size: TFTensor) -> np.ndarray:
+    def read(encoded: TFTensor, size: TFTensor, stored: TFTensor) -> np.ndarray:
         height, width = size.numpy().tolist()
-        return read_annotated(encoded.numpy(), (height, width), stored_pixels, max_pixels)
+        return read_annotated(encoded.numpy(), (height, width), bool(stored), max_pixels)
 
     # Not numpy_function: run eagerly, it strips zero bytes from the end of the file.
-    pixels = tf.py_function(read, [contents, annotated.size], tf.uint8)
+    pixels = tf.py_function(read, [contents, size, stored_pixels], tf.uint8)
     return tf.ensure_shape(pixels, (None, None, 3))
 
 

@@ -128,7 +128,7 @@ def is_one_of(value: TFTensor, values: Sequence[int]) -> TFTensor:
 
 
 def stays_stored(
-    stored: TFTensor, orientation: TFTensor, annotated: TFTensor, undecided: bool
+    stored: TFTensor, orientation: TFTensor, annotated: TFTensor, undecided: TFTensor | bool
 ) -> TFTensor:
     """As `orientation.stays_stored`; sizes are int32 `(2,)`, (height, width)."""
     import tensorflow as tf

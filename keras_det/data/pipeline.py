@@ -326,7 +326,7 @@ class Pipeline:
                 shape, self.size, self.mode, self.augment, draws, max_ratio
             ),
             not self.augment.jitters,
-            Annotated(tables["sizes"][index], self.dataset.stored_pixels, self.max_pixels),
+            Annotated(tables["sizes"][index], tables["stored"][index], self.max_pixels),
         )
         half_pixel = self.mode != "mediapipe"
         image = tf_resize_pixels(pixels, plan.height, plan.width, half_pixel)
@@ -377,6 +377,7 @@ class Pipeline:
                 ),
                 "paths": tf.constant(self.dataset.image_paths),
                 "sizes": tf.constant(self.dataset.image_sizes, tf.int32),
+                "stored": tf.constant(self.dataset.stored_pixels, tf.bool),
                 "boxes": tf.constant(boxes),
                 "labels": tf.constant(labels),
                 "row_splits": tf.constant(row_splits),

@@ -66,6 +66,8 @@ class RawAnnotations:
             "yxyx", or with "rel_" in front, then in shares of the image.
         other_names: a second file name per image, tried where the first is not found; or None.
         notes: what the reader has left out so far.
+        stored_pixels: whether labels were drawn on the stored pixels of images whose size does not
+            tell; `check_sizes` decides.
     """
 
     source: str
@@ -86,6 +88,7 @@ class RawAnnotations:
     box_format: str = "xyxy"
     other_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    stored_pixels: bool = False
 
     def keep_rows(self, keep: np.ndarray) -> None:
         """Keeps the objects where the mask is True; `where` still names records of the file."""
