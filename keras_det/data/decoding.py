@@ -7,8 +7,10 @@ import numpy as np
 
 from keras_det.data.augment import JPEG_RATIOS, Plan, crop_window
 from keras_det.data.image import JPEG_END, JPEG_ENDS, MAX_PIXELS, read_annotated
-from keras_det.data.orientation import PNG_START
+from keras_det.data.orientation import JPEG_START, PNG_START
 from keras_det.data.orientation_graph import (
+    JFIF,
+    TABLES,
     exif_orientation,
     numbers_at,
     starts_with,
@@ -155,27 +157,23 @@ def decode_planned(
     """
     import tensorflow as tf
 
-    jpeg = tf.io.is_jpeg(contents)
-    stored = refuse_huge(header_size(contents), annotated.max_pixels)
-    orientation = _to_apply(contents, stored, annotated)
-    direct = jpeg & tf.equal(orientation, 1) & ~lacks_end(contents)
+    def plain() -> tuple[TFTensor, ...]:
+        return nothing(), tf.image.extract_jpeg_shape(contents)[:2], tf.constant(True)
 
-    def png_or_pillow() -> TFTensor:
-        return tf.cond(
-            is_png(contents),
-            lambda: turned(tf.io.decode_png(contents, channels=3), orientation),
-            lambda: decode_with_pillow(contents, annotated),
+    def nothing() -> TFTensor:
+        return tf.zeros((0, 0, 3), tf.uint8)
+
+    def other() -> tuple[TFTensor, ...]:
+        stored = refuse_huge(header_size(contents), annotated.max_pixels)
+        orientation = _to_apply(contents, stored, annotated)
+        direct = tf.io.is_jpeg(contents) & tf.equal(orientation, 1) & ~lacks_end(contents)
+        pixels = tf.cond(
+            direct, nothing, lambda: _decode_other(contents, stored, orientation, annotated)
         )
+        return pixels, tf.where(direct, stored, tf.shape(pixels)[:2]), direct
 
-    def other() -> TFTensor:
-        with tf.control_dependencies([stored]):
-            return tf.cond(
-                jpeg, lambda: turned(decode_whole_jpeg(contents), orientation), png_or_pillow
-            )
-
-    pixels = tf.cond(direct, lambda: tf.zeros((0, 0, 3), tf.uint8), other)
-    shape = tf.cond(direct, lambda: stored, lambda: tf.shape(pixels)[:2])
-    shape = _as_annotated(shape, annotated.size)
+    pixels, shape, direct = tf.cond(_is_plain_jpeg(contents), plain, other)
+    shape = refuse_huge(_as_annotated(shape, annotated.size), annotated.max_pixels)
     plan = make_plan(shape, tf.where(direct, JPEG_RATIOS[-1], 1))
     window = tf.cond(
         direct,
@@ -185,22 +183,51 @@ def decode_planned(
     return tf.ensure_shape(window, (None, None, 3)), plan
 
 
+def _is_plain_jpeg(contents: TFTensor) -> TFTensor:
+    """Whether a JPEG has its end marker and no EXIF: most have tables right after JFIF's header.
+
+    Other files must be searched, which takes longer. Fewer than 22 bytes are an error.
+    """
+    import tensorflow as tf
+
+    start = tf.equal(tf.strings.substr(contents, 0, 11), JPEG_START[:2] + JFIF)
+    tables = tf.equal(tf.strings.substr(contents, 20, 2), TABLES)
+    return start & tables & ~lacks_end(contents)
+
+
+def _decode_other(
+    contents: TFTensor, stored: TFTensor, orientation: TFTensor, annotated: Annotated
+) -> TFTensor:
+    """Decodes an image whole, and turns it by this orientation (Pillow: by its own)."""
+    import tensorflow as tf
+
+    def png_or_pillow() -> TFTensor:
+        return tf.cond(
+            is_png(contents),
+            lambda: turned(tf.io.decode_png(contents, channels=3), orientation),
+            lambda: decode_with_pillow(contents, annotated),
+        )
+
+    with tf.control_dependencies([stored]):  # checked before
+        return tf.cond(
+            tf.io.is_jpeg(contents),
+            lambda: turned(decode_whole_jpeg(contents), orientation),
+            png_or_pillow,
+        )
+
+
 def _to_apply(contents: TFTensor, stored: TFTensor, annotated: Annotated) -> TFTensor:
     """The orientation by which a JPEG or PNG is turned; 1 where its stored pixels are used."""
     import tensorflow as tf
 
     orientation = exif_orientation(contents)
-
-    def apply() -> TFTensor:
-        keep = stays_stored(stored, orientation, annotated.size, annotated.stored_pixels)
-        return tf.where(keep, 1, orientation)
-
-    return tf.cond(tf.equal(orientation, 1), lambda: orientation, apply)
+    keep = stays_stored(stored, orientation, annotated.size, annotated.stored_pixels)
+    return tf.where(keep, 1, orientation)
 
 
 def _as_annotated(shape: TFTensor, size: TFTensor) -> TFTensor:
     """Returns the shape of an image; an error where its annotation names another one."""
     import tensorflow as tf
 
-    equal = tf.reduce_all(tf.equal(shape, size)) | tf.reduce_any(size <= 0)
+    equal = tf.reduce_all(tf.equal(shape, size) | (size <= 0))
     return checked(shape, equal, "another size than annotated")
