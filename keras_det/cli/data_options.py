@@ -125,7 +125,8 @@ def check_classes(dataset: "Dataset", data: str, names: list[str] | None, **read
         warnings.simplefilter("ignore")
         known = load_train_and_val(data, with_val=False, **reading).train.class_names
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+    near = suggest(missing[0], known)
     raise DataError(
-        f"--classes must name classes of DATA. Received: {missing[0]!r}.{suggest(missing[0], known)}"
-        f" The classes are {shown}."
+        f"--classes must name classes of DATA. Received: {missing[0]!r}.{near} The classes are "
+        f"{shown}."
     )

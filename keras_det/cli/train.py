@@ -157,6 +157,7 @@ EXAMPLES = (
 @reading_options
 @click.option(
     "--classes",
+    type=click.Path(),  # completes files
     metavar="A,B,C",
     show_default="all",
     help="Classes to learn, in the order of their labels; or a file with one name per line.",

@@ -25,6 +25,8 @@ ENOUGH = 0.9
 NEARLY_ALL = 0.98
 # … and the format's own share is below this one, or at least so many boxes do not fit.
 TOO_FEW, SOME = 0.7, 5
+# A format given by the caller is kept while this share fits and no other reading is better.
+LEAST_GIVEN = 0.5
 # Boxes are wrong if most of them cover a smaller share of their images.
 SMALLEST = 1e-6
 # In smaller images, a box of whole numbers within 0..1 may be one pixel.
@@ -191,7 +193,7 @@ def _is_refused(found: Judgement, given: bool) -> bool:
     bad = int((found.used & ~found.fitting).sum()) if found.own else int(found.used.sum())
     if _better(found) or found.swapped >= NEARLY_ALL:
         return found.own < TOO_FEW or (bad >= SOME and not given)
-    return bad >= SOME and (not given or found.own < 0.5)
+    return bad >= SOME and (not given or found.own < LEAST_GIVEN)
 
 
 def _complaint(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarray) -> str:
@@ -232,34 +234,40 @@ def _percent(share: float) -> str:
 
 def _advice(form: str, found: Judgement) -> str:
     """What to do next; a reading is advised only if it alone explains the boxes."""
-    keep = f'box_format="{form}" (--box-format {form})'
+    better = _better(found)
+    meanings = ", ".join(f"{name} [{NUMBERS[name.removeprefix('rel_')]}]" for name in better)
     if found.swapped >= NEARLY_ALL:
+        other = (
+            f" If the boxes are {meanings} instead, give box_format= (--box-format)."
+            if better
+            else ""
+        )
         return (
             f"With width and height exchanged, {_percent(found.swapped)} fit as {form}: the sizes "
-            "are exchanged in the annotations, or the images were turned after annotating. Compare "
-            "width and height in the file with an image, and correct the sizes or turn the images."
+            "may be exchanged in the annotations, or the images were turned after annotating. "
+            "Compare width and height in the annotations, and one box, with an image. Correct the "
+            f"sizes, or turn the images back.{other}"
         )
-    better = _better(found)
     if len(better) == 1:
         name = better[0]
-        numbers = NUMBERS[name.removeprefix("rel_")]
+        shares = " as shares of the image" if name.startswith("rel_") else " in pixels"
         return (
-            f"The boxes seem to be [{numbers}]: give box_format={name!r} (--box-format {name})."
-        ).replace("'", '"')
+            f"The boxes seem to be [{NUMBERS[name.removeprefix('rel_')]}]{shares}: give "
+            f'box_format="{name}" (--box-format {name}).'
+        )
     if better:
-        meanings = ", ".join(f"{name} [{NUMBERS[name.removeprefix('rel_')]}]" for name in better)
         return (
             f"Several readings fit: {meanings}. Compare one box with its image, and give the right "
             f'one, such as box_format="{better[0]}" (--box-format {better[0]}).'
         )
-    return (
+    keep = f'box_format="{form}" (--box-format {form})'
+    text = (
         "No reading fits. Check that the annotations belong to these images and that the images "
-        f"were not resized or cut after annotating. {keep} keeps this reading and cuts or drops "
-        "what leaves the image."
-        if found.own >= 0.5
-        else "No reading fits. Check that the annotations belong to these images and that the "
-        "images were not resized or cut after annotating."
+        "were not resized or cut after annotating."
     )
+    if found.own >= LEAST_GIVEN:
+        text += f" {keep} keeps this reading and cuts or drops what leaves the image."
+    return text
 
 
 def _doubts(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarray) -> list[str]:

@@ -144,9 +144,8 @@ def _assign(
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     items = rank[groups]  # groups by their place in the order
-    keys, counts = np.unique(
-        np.stack([items[pairs[:, 0]], pairs[:, 1]], 1), axis=0, return_counts=1
-    )
+    keys = np.stack([items[pairs[:, 0]], pairs[:, 1]], axis=1)
+    keys, counts = np.unique(keys, axis=0, return_counts=True)
     parts = _Parts(sizes[order], keys, counts, fraction)
     parts.assign()
     parts.mend()
@@ -199,8 +198,7 @@ class _Parts:
         starts = np.searchsorted(self.labels[by_label], np.arange(len(left) + 1))
         while (left > 0).any():
             label = int(np.argmin(np.where(left > 0, left, np.iinfo(np.int64).max)))
-            for row in by_label[starts[label] : starts[label + 1]]:
-                group = int(self.groups_of_row[row])
+            for group in self.groups_of_row[by_label[starts[label] : starts[label + 1]]].tolist():
                 if self.part[group] < 0:
                     self._give(group, self._choose(self.wanted[:, label]))
                     left[self.labels[self.rows[group] : self.rows[group + 1]]] -= 1
@@ -230,10 +228,10 @@ class _Parts:
             np.add.at(have[part], self.labels[self.part[self.groups_of_row] == part], 1)
         for part in (1, 0):
             for label in np.flatnonzero((have[part] == 0) & (self.num_groups > 1)):
-                for group in self.groups_of_row[self.labels == label][::-1]:
+                for group in self.groups_of_row[self.labels == label][::-1].tolist():
                     mine = self.labels[self.rows[group] : self.rows[group + 1]]
                     if (have[1 - part, mine] > 1).all():
-                        self._give(int(group), part)
+                        self._give(group, part)
                         have[part, mine] += 1
                         have[1 - part, mine] -= 1
                         break
