@@ -150,8 +150,9 @@ def load_train_and_val(
     if not with_val or val_name is None:
         source = _source_to_part(layout, train_split)
         if not with_val:
-            without = "" if layout.splits else f"{layout.root} has no splits: all images train."
-            return TrainAndVal(_read(found, source, options), None, None, without)
+            train = _read(found, source, options)
+            what = f"{_lack(layout)}: all {len(train)} images are for training."
+            return TrainAndVal(train, None, None, what if _is_whole(layout) else "")
         fraction = FRACTION if split_by is None else split_by
         train, val = _parted(found, layout, train_split, options, fraction, seed)
         return TrainAndVal(train, val, fraction, _sentence(layout, train, val, fraction))
@@ -202,16 +203,24 @@ def _is_whole(layout: Layout) -> bool:
 
 def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> str:
     """What is said about a split that was made: why, counts, classes that one part lacks."""
-    what = "no split for validation" if layout.splits else "no splits"
     text = (
-        f"{layout.root} has {what}: {len(train)} images are for training, {len(val)} are held out "
-        f"for validation (--split-by {fraction:g})."
+        f"{_lack(layout)}: {len(train)} images are for training, {len(val)} are held out for "
+        f"validation (--split-by {fraction:g})."
     )
     lost = [name for name, count in val.class_counts.items() if not count]
     if lost and len(lost) < val.num_classes:
         shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
         text += f" Classes without an image among those held out: {shown}."
     return text
+
+
+def _lack(layout: Layout) -> str:
+    """Why there is nothing to measure on: the beginning of a sentence."""
+    if not layout.splits:
+        return f"{layout.root} has no splits"
+    if _is_whole(layout):
+        return f"{layout.root} has only the split {next(iter(layout.splits))}"
+    return f"{layout.root} has no split for validation"
 
 
 def _options(
