@@ -127,12 +127,19 @@ def _hints(root: pathlib.Path, formats: Sequence[Format]) -> Iterator[str]:
         missing = each.resembles(root)
         if missing is not None:
             yield f"It resembles {each.title}: {missing.rstrip('.')}."
-    for entry in sorted(root.iterdir())[:20]:
-        if entry.is_dir() and not _is_beside(entry):
-            for each in formats:
-                if _is_found(each, entry):
-                    yield f"{entry.name}/ in it is in the format {each.title}: give {entry}."
-                    return
+    below = [e for e in sorted(root.iterdir())[:20] if e.is_dir() and not _is_beside(e)]
+    for each in formats:
+        found = [entry for entry in below if _is_found(each, entry)]
+        if len(found) == 1:
+            yield f"{found[0].name}/ in it is in the format {each.title}: give {found[0]}."
+        if len(found) > 1:
+            names = ", ".join(f"{entry.name}/" for entry in found)
+            yield (
+                f"Its folders {names} are data sets in the format {each.title}: give one of them, "
+                "and another one for validation with --val-data."
+            )
+        if found:
+            return
     for each in formats:
         if _is_found(each, root.absolute().parent):
             yield f"The folder above is in the format {each.title}: give {root.absolute().parent}."

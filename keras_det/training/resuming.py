@@ -35,8 +35,8 @@ def state_of(
             )
         return None, 0
     try:
-        before = json.loads((out / "recipe.json").read_text())
-    except (OSError, ValueError):
+        before = dict(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         raise DataError(
             f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
             "a new run without --resume."

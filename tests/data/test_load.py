@@ -151,6 +151,14 @@ def test_the_folder_above_or_below_is_named(tmp_path):
         load(tmp_path / "set" / "train2017")
 
 
+def test_several_folders_below_are_named(tmp_path):
+    for name in ("a", "b"):
+        write_coco(tmp_path / name, coco_content())
+    match = "Its folders a/, b/ are data sets in the format COCO: give one.*--val-data"
+    with pytest.raises(DataError, match=match):
+        load(tmp_path)
+
+
 def test_two_formats_in_one_folder(tmp_path):
     write_coco(tmp_path, coco_content(num_images=1), "train")
     write_voc(tmp_path, {"b": [("cat", 2, 1, 4, 5, 0)], "c": []})
