@@ -177,7 +177,10 @@ EXAMPLES = (
     "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between measurements."
 )
 @click.option(
-    "--seed", type=int, default=0, help="Random seed for weights, order and augmentation."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Random seed for weights, order and augmentation.",
 )
 @click.option("--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, with its settings.")

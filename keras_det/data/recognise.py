@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 from keras_det.data.formats import FORMATS
@@ -14,6 +15,12 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 BESIDE = ("readme", "licen", "copying", "thumbs.db", "desktop.ini")
 TEXTS = (".txt", ".md", ".pdf", ".html", ".rtf", ".docx")
 MAX_DEPTH = 5
+# Folders that lie inside a data set: the folder above may be meant.
+INNER = re.compile(
+    r"(train|val|valid|validation|test|images?|jpegimages|labels?|annotations?|xmls?|imagesets|main"
+    r"|data)([-_]?\d{4})?$",
+    re.I,
+)
 # The files of the first format include those of the others, so both are found in one folder.
 CONTAINS = {"tfds": ("tfrecord",), "hugging_face": ("csv",)}
 DOCS = "docs/data.md shows how each format is laid out."
@@ -140,7 +147,7 @@ def _hints(root: pathlib.Path, formats: Sequence[Format]) -> Iterator[str]:
             )
         if found:
             return
-    for each in formats:
+    for each in formats if INNER.match(root.absolute().name) else ():
         if _is_found(each, root.absolute().parent):
             yield f"The folder above is in the format {each.title}: give {root.absolute().parent}."
             return

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from keras_det.data import load, split
+from keras_det.data import load, recognise, split
+from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
 from tests.helpers import data_set
@@ -135,26 +136,42 @@ def test_the_only_folder_is_entered_whatever_lies_beside_it(tmp_path):
             (folder / name).write_text("x")
         (folder / "__MACOSX").mkdir()
     assert len(load(tmp_path)) == 2
-    (tmp_path / "more").mkdir()
-    with pytest.raises(DataError, match="Received"):
-        load(tmp_path)
 
 
-def test_the_folder_above_or_below_is_named(tmp_path):
-    write_coco(tmp_path / "set", coco_content())
-    (tmp_path / "other").mkdir()
-    match = f"set/ in it is in the format COCO: give {tmp_path / 'set'}"
+def format_of(name, found):
+    """A format without annotations, for what is said about folders."""
+    return Format(name, name.upper(), "", found, lambda *_: None, lambda path: None)
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    """The only format is that of folders with a file named "marked"."""
+
+    def found(path):
+        return Layout(path, {}, path) if (path / "marked").is_file() else None
+
+    monkeypatch.setattr(recognise, "FORMATS", (format_of("x", found),))
+
+
+def test_the_folder_above_or_below_is_named(tmp_path, marked):
+    for name in ("set/train", "set/more", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "set" / "marked").touch()
+    match = f"set/ in it is in the format X: give {tmp_path / 'set'}"
     with pytest.raises(DataError, match=match):
         load(tmp_path)
-    match = f"The folder above is in the format COCO: give {tmp_path / 'set'}"
+    match = f"The folder above is in the format X: give {tmp_path / 'set'}"
     with pytest.raises(DataError, match=match):
-        load(tmp_path / "set" / "train2017")
+        load(tmp_path / "set" / "train")
+    with pytest.raises(DataError, match="which holds nothing. Check the folder"):
+        load(tmp_path / "set" / "more")
 
 
-def test_several_folders_below_are_named(tmp_path):
+def test_several_folders_below_are_named(tmp_path, marked):
     for name in ("a", "b"):
-        write_coco(tmp_path / name, coco_content())
-    match = "Its folders a/, b/ are data sets in the format COCO: give one.*--val-data"
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "marked").touch()
+    match = "Its folders a/, b/ are data sets in the format X: give one.*--val-data"
     with pytest.raises(DataError, match=match):
         load(tmp_path)
 
@@ -172,23 +189,15 @@ def test_two_formats_in_one_folder(tmp_path):
 
 
 def test_a_format_that_includes_another_one(tmp_path, monkeypatch):
-    from keras_det.data import recognise
-    from keras_det.data.raw import Format, Layout
-
-    def made(name):
-        return Format(name, name, "", lambda path: Layout(path, {}, name), None, None)
-
-    monkeypatch.setattr(recognise, "FORMATS", (made("tfrecord"), made("tfds")))
+    formats = [format_of(n, lambda path: Layout(path, {}, path)) for n in ("tfrecord", "tfds")]
+    monkeypatch.setattr(recognise, "FORMATS", formats)
     assert recognise.recognise(tmp_path)[0].name == "tfds"
 
 
 def test_what_a_folder_resembles_is_said(tmp_path, monkeypatch):
-    from keras_det.data import recognise
-    from keras_det.data.raw import Format
-
-    made = Format("x", "X", "", lambda path: None, None, lambda path: "has no data.x.")
-    monkeypatch.setattr(recognise, "FORMATS", (made,))
-    with pytest.raises(DataError, match=r"It resembles X: has no data.x. docs/data.md"):
+    made = format_of("x", lambda path: None)
+    monkeypatch.setattr(recognise, "FORMATS", (made._replace(resembles=lambda _: "has no y."),))
+    with pytest.raises(DataError, match=r"It resembles X: has no y. docs/data.md"):
         load(tmp_path)
 
 
