@@ -151,7 +151,7 @@ def load_train_and_val(
         source = _source_to_part(layout, train_split)
         if not with_val:
             train = _read(found, source, options)
-            what = f"{_lack(layout)}: all {len(train)} images are for training."
+            what = f"{_lack(layout)}: all {len(train)} images for training."
             return TrainAndVal(train, None, None, what if _is_whole(layout) else "")
         fraction = FRACTION if split_by is None else split_by
         train, val = _parted(found, layout, train_split, options, fraction, seed)
@@ -204,8 +204,8 @@ def _is_whole(layout: Layout) -> bool:
 def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> str:
     """What is said about a split that was made: why, counts, classes that one part lacks."""
     text = (
-        f"{_lack(layout)}: {len(train)} images are for training, {len(val)} are held out for "
-        f"validation (--split-by {fraction:g})."
+        f"{_lack(layout)}: {len(train)} images for training, {len(val)} held out for validation "
+        f"(--split-by {fraction:g})."
     )
     lost = [name for name, count in val.class_counts.items() if not count]
     if lost and len(lost) < val.num_classes:

@@ -41,7 +41,10 @@ def recognise(path: pathlib.Path, name: str | None = None) -> tuple[Format, Layo
     """
     formats = FORMATS if name is None else (_format(name),)
     refusal = None
-    for root in _levels(path):
+    levels = list(_levels(path))
+    # The deepest folder first, except those that lie inside a data set, such as train/.
+    inner = [root for root in levels[1:] if INNER.match(root.name)]
+    for root in [*(root for root in levels[::-1] if root not in inner), *inner]:
         found = []
         for each in formats:
             try:

@@ -92,8 +92,8 @@ def test_without_validation_images_of_train_are_held_out_and_test_is_left_alone(
     result = run("train", tmp_path / "set", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert (
-        f"{tmp_path / 'set'} has no split for validation: 16 images are for training, 4 are held "
-        "out for validation (--split-by 0.8)." in result.stdout
+        f"{tmp_path / 'set'} has no split for validation: 16 images for training, 4 held out for "
+        "validation (--split-by 0.8)." in result.stdout
     )
     assert (len(asked["train"]), len(asked["val"])) == (16, 4)
     assert not any(name.startswith("a9") for name in stems(asked["train"]) | stems(asked["val"]))
@@ -121,7 +121,7 @@ def test_data_without_splits_is_split_and_evaluated_on_the_same_images(
     data, out = write(tmp_path / "set"), tmp_path / "run"
     result = run("train", data, "--out", out)
     assert result.exit_code == 0, result.output
-    assert ": 8 images are for training, 2 are held out for validation" in result.stdout
+    assert ": 8 images for training, 2 held out for validation" in result.stdout
     held_out = stems(asked["val"])
     assert len(held_out) == 2 and not held_out & stems(asked["train"])
     for words in ((), ("--split", "val"), ("--split-by", "0.8")):
@@ -177,7 +177,7 @@ def test_resume_keeps_what_was_chosen(run, refused, asked, tmp_path):
 def test_a_run_without_validation_goes_on_with_all_images(run, asked, tmp_path):
     data, out = flat_coco(tmp_path / "set"), tmp_path / "run"
     result = run("train", data, "--out", out, "--no-val")
-    assert "all 20 images are for training." in result.stdout
+    assert "all 20 images for training." in result.stdout
     assert len(asked["train"]) == 20 and asked["val"] is None
     assert run("train", data, "--out", out, "--resume").exit_code == 0
     assert len(asked["train"]) == 20 and asked["val"] is None

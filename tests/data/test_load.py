@@ -167,6 +167,17 @@ def test_the_folder_above_or_below_is_named(tmp_path, marked):
         load(tmp_path / "set" / "more")
 
 
+def test_the_deepest_folder_counts_except_those_inside_a_data_set(tmp_path, monkeypatch):
+    formats = [format_of("x", lambda path: Layout(path, {}, path))]
+    monkeypatch.setattr(recognise, "FORMATS", formats)
+    (tmp_path / "VOCdevkit" / "VOC2012" / "Annotations").mkdir(parents=True)
+    assert recognise.recognise(tmp_path)[1].root == tmp_path / "VOCdevkit" / "VOC2012"
+    (tmp_path / "VOCdevkit").rename(tmp_path / "train")
+    assert recognise.recognise(tmp_path / "train")[1].root == tmp_path / "train" / "VOC2012"
+    (tmp_path / "train" / "VOC2012").rename(tmp_path / "train" / "images")
+    assert recognise.recognise(tmp_path)[1].root == tmp_path
+
+
 def test_several_folders_below_are_named(tmp_path, marked):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
