@@ -178,8 +178,17 @@ def _held_out(
     """The images that a run has held out, or all where DATA is other data than the run's."""
     from keras_det.data.load import load_to_measure, load_train_and_val
 
-    train_split = note.get("train_split") if is_own else None
-    found = load_train_and_val(data, train_split, split_by=note["split_by"], **reading)
+    as_before = dict(reading)
+    if "classes" in note:  # they take part in the making of the split
+        as_before |= {"class_names": note["classes"], "drop_other_classes": True}
+    try:
+        found = load_train_and_val(
+            data, note.get("train_split"), split_by=note["split_by"], **as_before
+        )
+    except DataError:
+        if is_own:
+            raise
+        return load_to_measure(data, None, default=split, **reading)  # other data, other splits
     if found.val is not None and is_held_out(found, note):
         if split == "train":
             return found.train, ""

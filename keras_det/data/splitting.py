@@ -42,8 +42,8 @@ def split(dataset: Dataset, fraction: float = FRACTION, seed: int = 0) -> tuple[
       images hold images of one size only, and at least half of the classes lie in two or more of
       them (folders of classes are no videos).
 
-    The same file names, classes and seed give the same split, in whatever order and folder the
-    images are.
+    The same file names, classes and seed give the same split, in whatever order the images and the
+    classes are, and in whatever folder.
 
     Args:
         dataset: `keras_det.data.Dataset`.
@@ -67,7 +67,10 @@ def validation_mask(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
     check_fraction(fraction)
     names = names_in_folder(dataset.image_paths)
     image_of_row = np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))
-    pairs = np.unique(np.stack([image_of_row, dataset.labels], axis=1), axis=0)
+    # By the names of the classes: the order that a caller gives them changes nothing.
+    rank = np.argsort(np.argsort(np.array(dataset.class_names, str), kind="stable"), kind="stable")
+    labels = rank[dataset.labels] if len(rank) else dataset.labels
+    pairs = np.unique(np.stack([image_of_row, labels], axis=1), axis=0)
     groups = groups_of(names, dataset.image_sizes, pairs)
     return _assign(names, groups, pairs, fraction, seed)
 

@@ -137,13 +137,23 @@ def test_data_without_splits_is_split_and_evaluated_on_the_same_images(
     assert stems(asked["val"]) == held_out, "the seed of the training is not that of the split"
 
 
-def test_other_data_than_the_runs_is_measured_whole_and_said(run, asked, measured, tmp_path):
+def test_other_data_than_the_runs_is_measured_whole_and_said(
+    run, refused, asked, measured, tmp_path
+):
     run("train", flat_coco(tmp_path / "set"), "--out", tmp_path / "run")
     other = tmp_path / "other"
     flat_coco(other, 6)
     result = run("evaluate", tmp_path / "run", other, "--out", tmp_path / "m.json")
     assert result.exit_code == 0, result.output
     assert len(measured[-1]) == 6 and "all 6 images are taken." in result.stdout
+    write_coco(tmp_path / "tests", content(3), "test")
+    words = ("evaluate", tmp_path / "run", tmp_path / "tests", "--out", tmp_path / "m.json")
+    message = refused(*words)
+    assert "Received: 'val'. The split is test. Give one of them." in message
+    assert run(*words, "--split", "test").exit_code == 0 and len(measured[-1]) == 3
+    flat_coco(tmp_path / "one", 1)
+    assert run(*words[:2], tmp_path / "one", *words[3:]).exit_code == 0
+    assert len(measured[-1]) == 1
 
 
 def test_data_that_has_changed_is_refused(run, refused, asked, measured, tmp_path):
@@ -261,9 +271,9 @@ def test_calibration_takes_the_images_that_were_trained_on(run, asked, monkeypat
     from keras_det.cli import export as export_command
 
     data, out, calls = flat_coco(tmp_path / "set"), tmp_path / "run", []
-    run("train", data, "--out", out)
+    run("train", data, "--out", out, "--classes", "cat,dog")
     train, val = stems(asked["train"]), stems(asked["val"])
-    model = types.SimpleNamespace(class_names=["dog", "cat"])
+    model = types.SimpleNamespace(class_names=["cat", "dog"])
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: model)
     monkeypatch.setattr(export, "tflite", lambda *_, **settings: calls.append(settings))
     words = ("--to", "tflite", "--quantize", "int8", "--calibrate", data)

@@ -127,6 +127,11 @@ def test_same_names_and_seed_give_the_same_split():
     np.random.default_rng(0).shuffle(shuffled)
     assert names(split(dataset_of(dict(shuffled)), 0.8, 3)[1]) == before, "another order"
     assert names(split(dataset_of(images, "/else/where"), 0.8, 3)[1]) == before, "moved"
+    whole = dataset_of(images)
+    order = np.random.default_rng(1).permutation(whole.num_classes)
+    classes = [whole.class_names[i] for i in np.argsort(order)]
+    other = dataclasses.replace(whole, labels=order[whole.labels], class_names=classes)
+    assert names(split(other, 0.8, 3)[1]) == before, "another order of the classes"
     assert names(split(dataset_of(images), 0.8, 4)[1]) != before, "another seed"
 
 
