@@ -114,6 +114,16 @@ def test_size_is_read_from_the_image_where_the_file_names_none(tmp_path):
     assert read_coco(path)[0].original_size == (6, 8)
 
 
+def test_xyxy_instead_of_xywh(tmp_path):
+    rows = [[3, 3, 7, 5], [4, 2, 8, 6], [0, 0, 2, 2]]
+    with pytest.raises(
+        DataError,
+        match=r"\[x, y, width, height\] in pixels.*Received: \[3, 3, 7, 5\] in .*annotations\[0\].*"
+        r"2 of 3 boxes do not fit their image.*xywh 33%, xyxy 100%.*--box-format xyxy",
+    ):
+        read(tmp_path, [annotation(i, 10, box) for i, box in enumerate(rows)])
+
+
 def test_two_categories_of_one_name(tmp_path):
     content = coco_content()
     content["categories"].append({"id": 8, "name": "cat"})
