@@ -91,6 +91,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
         where=lambda row: f"{paths[labels.file[row]]}, line {labels.line[row]}",
         folders=[source.root],
         box_format=BOX_FORMAT,
+        other_names=pairs.other_names if any(pairs.other_names) else None,
         notes=[
             *source.notes,
             *classes.notes,

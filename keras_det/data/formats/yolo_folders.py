@@ -70,7 +70,7 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
 
 
 def text_files(folder: str) -> dict[str, str]:
-    """`{stem: name}` of the .txt files in a folder, without those that hold no labels."""
+    """`{stem: name}` of the .txt files in a folder, also of those that hold no labels."""
     found = {}
     try:
         with os.scandir(folder) as entries:
@@ -80,7 +80,7 @@ def text_files(folder: str) -> dict[str, str]:
                     found[name[:-4]] = name
     except OSError:
         return {}
-    return {stem: name for stem, name in found.items() if name.lower() not in NO_LABELS}
+    return found
 
 
 def label_folders(folder: str, near: bool = True) -> list[str]:
@@ -119,7 +119,8 @@ def has_images(folder: str | pathlib.Path) -> bool:
 
 def looks_like_labels(folder: str) -> bool:
     """Whether a folder holds .txt files with lines of YOLO. In `labels` they may be empty."""
-    names = sorted(text_files(folder).values())[:LOOKED_AT]
+    names = [name for name in text_files(folder).values() if name.lower() not in NO_LABELS]
+    names = sorted(names)[:LOOKED_AT]
     empty = 0
     for name in names:
         lines = start_of(os.path.join(folder, name)).split("\n")

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from keras_det.data.formats.yolo_folders import Folders, label_folders, text_files
+from keras_det.data.formats.yolo_folders import NO_LABELS, Folders, label_folders, text_files
 from keras_det.data.formats.yolo_layout import Entry, Source, list_entries
 
 
@@ -15,6 +15,7 @@ class Pairs(NamedTuple):
 
     Attributes:
         names: of the images, relative to the root of the data set, with "/".
+        other_names: names relative to the folder of the split, where no image was looked for.
         labels: the file of labels of each image; None where it has none.
         looked_in: folders where labels were looked for.
         found_in: folders in which labels were found.
@@ -22,6 +23,7 @@ class Pairs(NamedTuple):
     """
 
     names: list[str]
+    other_names: list[str]
     labels: list[str | None]
     looked_in: list[str]
     found_in: list[str]
@@ -58,6 +60,7 @@ class _Pairing:
     def __init__(self, root: str) -> None:
         self.root = root
         self.label_of: dict[str, str | None] = {}
+        self.other_names: dict[str, str] = {}
         self.texts: dict[str, dict[str, str]] = {}
         self.looked: dict[str, None] = {}
         self.found: dict[str, None] = {}
@@ -82,7 +85,10 @@ class _Pairing:
         images = {} if only_labels else Folders(top).images
         if not any(images.values()):
             for folder, stem, path in self._labels_below(top):
-                self._add(self._head(folder) + stem, path)
+                name = self._head(folder) + stem
+                inside = os.path.relpath(os.path.join(folder, stem), top)
+                self.other_names.setdefault(name, inside.replace("\\", "/"))
+                self._add(name, path)
             return
         for folder, names in images.items():
             if not names:
@@ -100,7 +106,9 @@ class _Pairing:
     def result(self) -> Pairs:
         """Everything that was added, with notes."""
         names, labels = list(self.label_of), list(self.label_of.values())
-        return Pairs(names, labels, list(self.looked), list(self.found), self._notes(names, labels))
+        others = [self.other_names.get(name, "") for name in names]
+        notes = self._notes(names, labels)
+        return Pairs(names, others, labels, list(self.looked), list(self.found), notes)
 
     def _notes(self, names: list[str], labels: list[str | None]) -> list[str]:
         notes = []
@@ -148,6 +156,11 @@ class _Pairing:
             self.texts[folder] = text_files(folder)
         return self.texts[folder]
 
+    def _labels_in(self, folder: str) -> dict[str, str]:
+        """The .txt files of a folder, without those that usually hold no labels."""
+        texts = self._texts(folder).items()
+        return {stem: text for stem, text in texts if text.lower() not in NO_LABELS}
+
     def _match(self, folder: str, names: list[str]) -> dict[str, str]:
         """`{name of the image: path of its labels}`, from the first folder that has any."""
         for place in label_folders(folder):
@@ -187,7 +200,8 @@ class _Pairing:
         places = {os.path.dirname(path) for path in matched.values()} & own
         used = set(matched.values())
         for place in places:
-            paths = (os.path.join(place, text) for text in self._texts(place).values())
+            texts = self._labels_in(place).values()
+            paths = (os.path.join(place, text) for text in texts)
             self.orphans += sorted(path for path in paths if path not in used)
 
     def _labels_below(self, top: str) -> Iterator[tuple[str, str, str]]:
@@ -198,7 +212,7 @@ class _Pairing:
                 (os.path.join(top, inside) if inside != "." else top, stem, os.path.join(at, text))
                 for at in sorted(Folders(place).images)
                 for inside in [os.path.relpath(at, place)]
-                for stem, text in sorted(self._texts(at).items())
+                for stem, text in sorted(self._labels_in(at).items())
             ]
             if files:
                 self.found[place] = None
