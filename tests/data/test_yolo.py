@@ -386,3 +386,17 @@ def test_boxes_agree_with_globox(tmp_path):
         sample = slice(*dataset.row_splits[i : i + 2])
         boxes = [box.ltrb for box in theirs[pathlib.Path(path).name].boxes]
         np.testing.assert_allclose(dataset.boxes[sample], boxes, atol=1e-3)
+
+
+def test_boxes_agree_with_labelformat(tmp_path):
+    formats = pytest.importorskip("labelformat.formats")
+    root = write(tmp_path, LAYOUTS["roboflow"])
+    write(root, {"train/labels/a.txt": "1 0.25 0.5 0.125 0.25\n0 0.7 0.3 0.2 0.1\n"})
+    (root / "data.yaml").write_text("train: train/images\nval: valid/images\nnames: [cat, dog]\n")
+    theirs = formats.YOLOv8ObjectDetectionInput(root / "data.yaml", "train").get_labels()
+    objects = [each for label in theirs for each in label.objects]
+    dataset = load(root, "train")
+    np.testing.assert_allclose(
+        dataset.boxes, [(o.box.xmin, o.box.ymin, o.box.xmax, o.box.ymax) for o in objects]
+    )
+    assert [dataset.class_names[k] for k in dataset.labels] == [o.category.name for o in objects]

@@ -68,8 +68,8 @@ def _values(table: Table) -> dict[str, str]:
     if place is None:
         return {}
     values: dict[str, None] = {}
-    for rows, _ in parts(table, BadRecords("rows", "")):
-        values.update(dict.fromkeys(row[place].strip() for row in rows))
+    for part in parts(table, BadRecords("rows", "")):
+        values.update(dict.fromkeys(row[place].strip() for row in part.rows))
     if len(values) > LOOKED_AT:  # no split, but something else
         return {}
     order = list(ROLES)

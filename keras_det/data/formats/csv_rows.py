@@ -82,7 +82,7 @@ def open_table(path: Path) -> Table | None:
 def first_rows(path: Path, delimiter: str, count: int = LOOKED_AT) -> list[list[str]]:
     """The first rows of a file; none where it is no CSV file."""
     try:
-        with _open(path) as file:
+        with _open(path, errors="replace") as file:
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             rows = []
             for row in reader:
@@ -95,16 +95,30 @@ def first_rows(path: Path, delimiter: str, count: int = LOOKED_AT) -> list[list[
         return []
 
 
-def _open(path: Path) -> TextIO:
+def _open(path: Path, errors: str = "strict") -> TextIO:
     with open(path, "rb") as file:
         start = file.read(4)
     encoding = next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")
-    return open(path, encoding=encoding, newline="")
+    return open(path, encoding=encoding, errors=errors, newline="")
 
 
-def parts(table: Table, bad: BadRecords) -> Iterator[tuple[list[list[str]], list[int]]]:
-    """Yields lists of rows of equal length, and their line numbers."""
-    width = 0
+class Part(NamedTuple):
+    """Some rows of a file, all of one length.
+
+    Attributes:
+        rows: the cells.
+        lines: the line of each row.
+        total: number of rows, bad ones included.
+    """
+
+    rows: list[list[str]]
+    lines: list[int]
+    total: int
+
+
+def parts(table: Table, bad: BadRecords) -> Iterator[Part]:
+    """Yields the rows of a file; rows of another length are bad."""
+    width, total = 0, 0
     rows: list[list[str]] = []
     lines: list[int] = []
     for line, row in _rows(table):
@@ -114,22 +128,30 @@ def parts(table: Table, bad: BadRecords) -> Iterator[tuple[list[list[str]], list
             width = len(row)
             if table.columns.has_header:
                 continue
+        total += 1
         if len(row) != width:
-            row = row[:width] + [""] * (width - len(row)) if not any(row[width:]) else row
-            needed = (table.columns.image, table.columns.label or 0, *table.columns.box)
-            if len(row) != width or not all(row[i].strip() for i in needed):
-                bad.add(
-                    f"{table.path}, line {line}",
-                    f"a row must have {width} columns. Received: {len(row)}",
-                )
+            cut = _of_length(row, width, table.columns)
+            if cut is None:
+                reason = f"a row must have {width} columns. Received: {len(row)}"
+                bad.add(f"{table.path}, line {line}", reason)
                 continue
+            row = cut
         rows.append(row)
         lines.append(line)
         if len(rows) == PART:
-            yield rows, lines
-            rows, lines = [], []
-    if rows:
-        yield rows, lines
+            yield Part(rows, lines, total)
+            rows, lines, total = [], [], 0
+    if total:
+        yield Part(rows, lines, total)
+
+
+def _of_length(row: list[str], width: int, columns: Columns) -> list[str] | None:
+    """A row without empty cells too many, or with those that are missing; None where it is bad."""
+    if len(row) > width:
+        return None if any(row[width:]) else row[:width]
+    row = row + [""] * (width - len(row))
+    needed = (columns.image, *columns.box, *(() if columns.label is None else (columns.label,)))
+    return row if all(row[place].strip() for place in needed) else None
 
 
 def _rows(table: Table) -> Iterator[tuple[int, list[str]]]:
@@ -197,7 +219,8 @@ def read_rows(source: Source, tables: Sequence[Table], split: str | None, bad: B
     """
     found = Rows()
     for number, table in enumerate(tables):
-        for rows, lines in parts(table, bad):
+        for rows, lines, total in parts(table, bad):
+            found.total += total
             place = table.columns.split
             if split is not None and place is not None:
                 keep = [source.split_of.get(row[place].strip()) == split for row in rows]
@@ -229,7 +252,6 @@ def _add(
     """Adds a part of a file to the columns."""
     columns = table.columns
     cells = list(zip(*rows, strict=True))
-    found.total += len(rows)
     boxes, empty = _boxes(cells, columns)
     names = [name.strip() for name in cells[columns.image]]
     labels = [""] * len(rows)
