@@ -37,12 +37,12 @@ def read(root):
 
 @pytest.mark.parametrize("key", ["image", "imagefilename"])
 def test_boxes_are_centres_in_pixels(tmp_path, key):
-    content = [entry(box(), box("ant"), key=key), entry(image="b.jpg", key=key)]
+    content = [entry(box(), box("ant", x=3), key=key), entry(image="b.jpg", key=key)]
     root = write(tmp_path, content, "labels.json", ("a.jpg", "b.jpg"))
     for path in (root, root / "labels.json"):
         dataset = read_createml(path)
         assert dataset.class_names == ("ant", "cat") and dataset.labels.tolist() == [1, 0]
-        np.testing.assert_allclose(dataset.boxes, [[2, 1, 6, 4]] * 2)
+        np.testing.assert_allclose(dataset.boxes, [[2, 1, 6, 4], [1, 1, 5, 4]])
         assert len(dataset) == 2 and dataset.notes == ()
 
 

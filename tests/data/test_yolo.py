@@ -293,12 +293,12 @@ def test_a_bad_line_is_left_out_and_many_are_an_error(tmp_path, line, match):
     "yaml, match",
     [
         ("names: [cat\ntrain: x", r"valid YAML. Received: .*data.yaml, line 2, column 6"),
-        ("names: 3\ntrain: images", "`names` of .* must be a list of names.*Received: 3"),
+        ("names: 3\ntrain: images", "`names` of .* must be a list of names.*Received: '3'"),
         ("names: {a: b}\ntrain: images", "`names` of .* must be a list of names"),
         ("nc: many\ntrain: images", "`nc` of .* the number of classes. Received: 'many'"),
         ("names: [a]\ntrain: {x: y}", "`train` of .* must be a folder"),
         ("names: [a]\ntrain: imgs/t\nval: imgs/v", r"train: imgs/t, val: imgs/v; none exists in"),
-        ("names: [a]\nkpt_shape: 3\ntrain: images", "`kpt_shape` of .*Received: 3"),
+        ("names: [a]\nkpt_shape: 3\ntrain: images", "`kpt_shape` of .*Received: '3'"),
         ("names: [a]\ntrain: /p/images\nval: /q/images", "for both, only .*images is similar"),
         ("names: " + "[" * 3000, "valid YAML"),
     ],
@@ -328,6 +328,23 @@ def test_other_folders_are_not_yolo(tmp_path):
     assert (
         yolo.find(write(tmp_path / "x", {"Annotations/a.xml": "<a/>", "readme.txt": "x"})) is None
     )
+
+
+def test_resembles_names_the_line(tmp_path):
+    one(tmp_path, "cat .5 .5 .5 .5", None)
+    assert yolo.find(tmp_path) is None
+    assert "begins with 'cat .5 .5 .5 .5'; a line must be `class cx" in yolo.resembles(tmp_path)
+    write(tmp_path / "x", {"labels/a.txt": CAT})
+    assert yolo.resembles(tmp_path / "x").startswith("labels/ holds YOLO's .txt files")
+
+
+def test_a_small_yaml_that_would_become_enormous(tmp_path):
+    lines = [f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12)]
+    text = "\n".join(["a0: &a0 [x]", *lines, "names: *a12", "train: images"])
+    with pytest.raises(
+        DataError, match=r"must be a list of names .*Received: \[\[\[...\], \[...\]"
+    ):
+        yolo.find(one(tmp_path, CAT, text))
 
 
 def test_many_files_in_parts(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.formats.plain_text import read_json, start_of
+from keras_det.data.formats.plain_text import read_json, short, start_of
 from keras_det.data.formats.split_names import ROLES, layout_of, role_of, source_of
 from keras_det.data.raw import BadRecords, Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
@@ -153,7 +153,7 @@ def _read_files(source: Source, files: Sequence[pathlib.Path], bad: BadRecords) 
             count += 1
             if name is None:
                 bad.add(
-                    f"{file}, image {i}", f"`image` must be a file name. Received: {_cut(entry)}"
+                    f"{file}, image {i}", f"`image` must be a file name. Received: {short(entry)}"
                 )
                 continue
             image = images.setdefault(head + name, len(images))
@@ -161,7 +161,7 @@ def _read_files(source: Source, files: Sequence[pathlib.Path], bad: BadRecords) 
             if not isinstance(annotations, list):
                 bad.add(
                     f"{file}, image {i}",
-                    f"`annotations` must be a list. Received: {_cut(annotations)}",
+                    f"`annotations` must be a list. Received: {short(annotations)}",
                 )
                 continue
             for k, each in enumerate(annotations):
@@ -179,13 +179,8 @@ def _read_files(source: Source, files: Sequence[pathlib.Path], bad: BadRecords) 
 def _no_list(file: pathlib.Path, content: Any) -> DataError:
     return DataError(
         "A CreateML file must hold a list of images. Received: "
-        f"{_cut(content)} in {file}. Export the annotations as CreateML JSON."
+        f"{short(content)} in {file}. Export the annotations as CreateML JSON."
     )
-
-
-def _cut(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + " …"
 
 
 def _image_name(entry: Any) -> str | None:
@@ -208,17 +203,17 @@ def _annotations(entry: dict[str, Any]) -> Any:
 def _object(entry: Any) -> tuple[str, list[float]] | str | None:
     """The label and the box of an annotation; what is wrong with it; None where it has no box."""
     if not isinstance(entry, dict):
-        return f"an annotation must have `label` and `coordinates`. Received: {_cut(entry)}"
+        return f"an annotation must have `label` and `coordinates`. Received: {short(entry)}"
     label = entry.get("label")
     if isinstance(label, int) and not isinstance(label, bool):
         label = str(label)
     if not isinstance(label, str):
-        return f"`label` must be a name. Received: {_cut(label)}"
+        return f"`label` must be a name. Received: {short(label)}"
     coordinates = entry.get("coordinates")
     if coordinates is None or coordinates == {} or coordinates == []:
         return None
     if not isinstance(coordinates, dict):
-        return f"`coordinates` must hold x, y, width, height. Received: {_cut(coordinates)}"
+        return f"`coordinates` must hold x, y, width, height. Received: {short(coordinates)}"
     box = []
     for key in NUMBERS:
         value = coordinates.get(key)
@@ -227,7 +222,7 @@ def _object(entry: Any) -> tuple[str, list[float]] | str | None:
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not abs(number) < MAX_NUMBER:
-            return f"`coordinates.{key}` must be a number. Received: {_cut(value)}"
+            return f"`coordinates.{key}` must be a number. Received: {short(value)}"
         box.append(number)
     return label, box
 

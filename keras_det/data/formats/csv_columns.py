@@ -27,7 +27,7 @@ CROWD = ("isgroupof", "iscrowd", "crowd", "difficult", "isdifficult")
 SPLIT = ("split", "set", "subset", "partition", "mlusage", "usage", "dataset")
 # Columns that may be beside the others in a file of one class.
 HARMLESS = {"source", "area", "id", "index", "unnamed", "", "annotationid", "confidence", "score"}
-PREFIX = re.compile(r"^(bbox|box|bndbox|boundingbox|rect)(?=[a-z])")
+PREFIX = re.compile(r"^(bbox|box|bndbox|boundingbox|rect|roi)(?=[a-z])")
 NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
 NEEDED = (
     "the image (such as filename), the class (such as class) and the box (such as xmin, ymin, "
@@ -72,7 +72,7 @@ def understand(rows: Sequence[Sequence[str]]) -> Columns | None:
     if not rows:
         return None
     first = [cell.strip() for cell in rows[0]]
-    if any(NUMBER.fullmatch(cell) for cell in first) or not first[0]:
+    if any(NUMBER.fullmatch(cell) for cell in first):
         return _without_header([[cell.strip() for cell in row] for row in rows])
     return _by_names(first) or _without_header([[cell.strip() for cell in row] for row in rows])
 

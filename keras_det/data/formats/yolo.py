@@ -147,10 +147,8 @@ def _classes(source: Source, pairs: Pairs, labels: Labels) -> Classes:
             f"{source.root}. Add classes.txt with one name a line."
         )
     last = int(found.max())
-    note = (
-        f"No names of classes (data.yaml, classes.txt, obj.names) in {source.root}: they are "
-        f"called 0 to {last}."
-    )
+    called = f"they are called 0 to {last}" if last else "the only one is called 0"
+    note = f"No names of classes (data.yaml, classes.txt, obj.names) in {source.root}: {called}."
     return Classes({i: str(i) for i in range(last + 1)}, str(source.root), [note])
 
 

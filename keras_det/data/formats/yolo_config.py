@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from keras_det.data.formats.plain_text import read_text, start_of
+from keras_det.data.formats.plain_text import read_text, short, start_of
 from keras_det.errors import DataError
 
 # Where names of classes lie, the most telling first.
@@ -165,7 +165,7 @@ def _names(value: Any, path: pathlib.Path) -> dict[int, str] | None:
             return beside[1]
     raise DataError(
         f"`names` of {path} must be a list of names or a dict of class id and name. Received: "
-        f"{str(value)[:60]}. Write them as `names: [cat, dog]`."
+        f"{short(value)}. Write them as `names: [cat, dog]`."
     )
 
 
@@ -189,7 +189,7 @@ def _key_points(value: Any, path: pathlib.Path) -> tuple[int, int] | None:
         return int(numbers[0][:6]), int(numbers[1])
     raise DataError(
         f"`kpt_shape` of {path} must be [number of key points, 2 or 3]. Received: "
-        f"{str(value)[:40]}. Correct it, or leave it out if there are no key points."
+        f"{short(value)}. Correct it, or leave it out if there are no key points."
     )
 
 
@@ -209,7 +209,7 @@ def _splits(content: Mapping[Any, Any], path: pathlib.Path) -> dict[str, list[st
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise DataError(
                 f"`{name}` of {path} must be a folder, a list of folders or a .txt file. Received: "
-                f"{str(value)[:60]}. Write it as `{name}: images/{name}`."
+                f"{short(value)}. Write it as `{name}: images/{name}`."
             )
         places = [text for each in value if (text := _text(each)) is not None]
         if places:

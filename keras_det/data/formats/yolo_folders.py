@@ -10,6 +10,7 @@ from keras_det.data.image import IMAGE_SUFFIXES
 # Folders of images beside which YOLO looks for a folder `labels`.
 IMAGE_FOLDERS = ("images", "JPEGImages", "Images", "image", "imgs", "img")
 LABEL_FOLDERS = ("labels", "Labels", "label")
+OTHER_FOLDERS = ("annotations", "Annotations", "txt")
 # Text files beside images that hold no labels.
 NO_LABELS = {name.lower() for name in CLASS_FILES} | {
     *(f"{stem}.txt" for stem in ("train", "val", "valid", "test", "trainval", "images", "readme")),
@@ -100,7 +101,7 @@ def label_folders(folder: str, near: bool = True) -> list[str]:
     if near:
         above, name = os.path.split(folder)
         found += [folder]
-        for each in LABEL_FOLDERS:
+        for each in (*LABEL_FOLDERS, *OTHER_FOLDERS):
             found += [os.path.join(folder, each), os.path.join(above, each, name)]
             found += [os.path.join(above, each)]
     return list(dict.fromkeys(found))

@@ -18,8 +18,10 @@ from keras_det.data.formats.yolo_folders import (
     Folders,
     has_images,
     image_folders,
+    is_label_line,
     label_folders,
     looks_like_labels,
+    text_files,
 )
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.raw import Layout
@@ -107,6 +109,9 @@ def _whole(root: pathlib.Path, splits: dict[str, tuple[Entry, ...]]) -> tuple[En
     for folder in image_folders(root):
         return (Entry("folder", folder),)
     if has_images(root) or any(map(looks_like_labels, (str(root), str(root / "labels")))):
+        return (Entry("folder", str(root)),)
+    inside = (entry.path for entry in os.scandir(root) if entry.name[:1] != "." and entry.is_dir())
+    if any(has_images(folder) and looks_like_labels(folder) for folder in sorted(inside)[:20]):
         return (Entry("folder", str(root)),)
     return ()
 
@@ -312,4 +317,23 @@ def resembles(path: pathlib.Path) -> str | None:
     for folder in (path, path / "labels", path / "labels" / "train", path / "train" / "labels"):
         if folder.is_dir() and looks_like_labels(str(folder)):
             return f"{folder.name}/ holds YOLO's .txt files, but there are no images beside it"
+    for folder in [*image_folders(path), str(path)]:
+        stems = {os.path.splitext(name)[0] for name in Folders(folder).images[folder]}
+        for place in label_folders(folder) if stems else ():
+            for stem, name in sorted(text_files(place).items()):
+                if stem in stems:
+                    return _wrong_line(os.path.join(place, name))
     return None
+
+
+def _wrong_line(path: str) -> str | None:
+    """What is wrong with the first line of a file that has the name of an image."""
+    lines = (line.strip() for line in start_of(path).splitlines())
+    line = next((line for line in lines if line), "")
+    # Captions of images are .txt files of their names, too.
+    if not is_label_line(f"0 {line.partition(' ')[2]}"):
+        return None
+    return (
+        f"{path} has the name of an image, but begins with {line[:60]!r}; a line must be "
+        "`class cx cy w h`, the class as a number from 0"
+    )
