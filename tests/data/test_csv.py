@@ -106,6 +106,14 @@ def test_open_images(tmp_path):
     np.testing.assert_allclose(dataset.boxes, [[2, 0, 6, 6], [0, 0, 4, 6]])
 
 
+def test_groups_and_sizes_as_written(tmp_path):
+    head = "filename,class,xmin,ymin,xmax,ymax,width,height,iscrowd\n"
+    rows = "a,cat,2,1,6,4,8.0,6,TRUE\na,cat,2,1,6,4,9,9,0\nb,cat,2,1,6,4,x,6,1\n"
+    raw = read(write(tmp_path, {"a.csv": head + rows}))
+    assert raw.crowd.tolist() == [True, False, True]
+    assert raw.image_sizes.tolist() == [[6, 8], [0, 0]]  # the first row counts; x is no number
+
+
 def test_roboflow_splits_share_one_class_order_and_keep_images_apart(tmp_path):
     files = {
         "train/a.jpg": None,

@@ -229,6 +229,14 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
     assert len(dataset) == 3 and len(dataset.labels) == 1
 
 
+def test_an_image_that_is_listed_twice_counts_once(tmp_path):
+    root = write(tmp_path, LAYOUTS["lists"])
+    write(root, {"train2017.txt": "\ufeffimages/a.jpg\r\n\r\n./images/a.jpg\r\n'images/c.jpg'\n"})
+    raw = yolo.read(yolo.find(root).splits["train2017"], options_of())
+    assert raw.image_names == ["images/a.jpg", "images/c.jpg"] and len(raw.labels) == 1
+    assert raw.notes[-1] == "1 images are listed more than once: each counts once."
+
+
 def test_names_in_another_form(tmp_path):
     root = write(
         tmp_path, {"images/a\u0308.jpg": None, "labels/\u00e4.txt": CAT, "data.yaml": NAMES}

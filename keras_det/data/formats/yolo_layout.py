@@ -317,9 +317,9 @@ def resembles(path: pathlib.Path) -> str | None:
     for folder in (path, path / "labels", path / "labels" / "train", path / "train" / "labels"):
         if folder.is_dir() and looks_like_labels(str(folder)):
             return f"{folder.name}/ holds YOLO's .txt files, but there are no images beside it"
-    for folder in [*image_folders(path), str(path)]:
-        stems = {os.path.splitext(name)[0] for name in Folders(folder).images[folder]}
-        for place in label_folders(folder) if stems else ():
+    for images in [*image_folders(path), str(path)]:
+        stems = {os.path.splitext(name)[0] for name in Folders(images).images[images]}
+        for place in label_folders(images) if stems else ():
             for stem, name in sorted(text_files(place).items()):
                 if stem in stems:
                     return _wrong_line(os.path.join(place, name))

@@ -3,6 +3,7 @@
 import glob
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -98,10 +99,9 @@ class _Pairing:
             for name in names:
                 self._add(head + name, matched.get(name))
             self._note_orphans(folder, matched)
-            stems = [os.path.splitext(name)[0] for name in names]
-            if len(set(stems)) < len(stems):
-                twins = [a for a, b in zip(stems, stems[1:], strict=False) if a == b]
-                self.twins += [head + stem for stem in twins]
+            stems = Counter(map(_stem, names))
+            if len(stems) < len(names):
+                self.twins += [head + stem for stem, count in stems.items() if count > 1]
 
     def result(self) -> Pairs:
         """Everything that was added, with notes."""
@@ -130,8 +130,8 @@ class _Pairing:
             )
         if self.twins:
             notes.append(
-                f"{len(self.twins)} .txt files belong to two images each, which differ in their "
-                f"suffix only (first: {self.twins[0]})."
+                f"{len(self.twins)} .txt files belong to several images each, which differ in "
+                f"their suffix only (first: {self.twins[0]})."
             )
         if self.repeated:
             notes.append(f"{self.repeated} images are listed more than once: each counts once.")
@@ -169,7 +169,7 @@ class _Pairing:
             if not texts:
                 continue
             head = os.path.join(place, "")
-            stems = ((name, texts.get(os.path.splitext(name)[0])) for name in names)
+            stems = ((name, texts.get(_stem(name))) for name in names)
             found = {name: head + text for name, text in stems if text is not None}
             if len(found) < len(names):
                 self._match_otherwise(names, texts, head, found)
@@ -186,7 +186,7 @@ class _Pairing:
         free = {_form(stem): head + text for stem, text in texts.items()}
         for name in names:
             if name not in found:
-                for form in (_form(os.path.splitext(name)[0]), _form(name)):
+                for form in (_form(_stem(name)), _form(name)):
                     path = free.get(form)
                     if path is not None and path not in taken:
                         found[name] = path
@@ -197,11 +197,11 @@ class _Pairing:
     def _note_orphans(self, folder: str, matched: dict[str, str]) -> None:
         """Finds the files in the folder of the labels that belong to no image."""
         own = {folder, *label_folders(folder, near=False)}
-        places = {os.path.dirname(path) for path in matched.values()} & own
+        places = {os.path.dirname(path) for path in list(matched.values())[:1]} & own
         used = set(matched.values())
         for place in places:
             texts = self._labels_in(place).values()
-            paths = (os.path.join(place, text) for text in texts)
+            paths = (os.path.join(place, "") + text for text in texts)
             self.orphans += sorted(path for path in paths if path not in used)
 
     def _labels_below(self, top: str) -> Iterator[tuple[str, str, str]]:
@@ -218,6 +218,11 @@ class _Pairing:
                 self.found[place] = None
                 yield from files
                 return
+
+
+def _stem(name: str) -> str:
+    """The name of an image without its suffix."""
+    return name.rpartition(".")[0] or name
 
 
 def _form(name: str) -> str:
