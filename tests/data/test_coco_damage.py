@@ -147,7 +147,9 @@ def damaged(seed):
 def accounted(dataset):
     """Objects, images and areas that the notes say were left out."""
     notes = " ".join(dataset.notes)
-    left_out = re.findall(r"(\d+) (?:of \d+ )?(annotations left out|boxes dropped)", notes)
+    left_out = re.findall(
+        r"(\d+) (?:of \d+ )?((?:annotations|objects) left out|boxes dropped)", notes
+    )
     images = re.findall(r"(\d+) of \d+ images left out|(\d+) images are listed", notes)
     return sum(int(n) for n, _ in left_out), sum(int(a or b) for a, b in images)
 

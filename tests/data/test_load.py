@@ -84,7 +84,7 @@ def test_captions_are_refused_by_name(tmp_path):
         DataError, match="captions_val2017.json, which holds captions of images. Give instances"
     ):
         load(path)
-    with pytest.raises(DataError, match="laid out as COCO"):
+    with pytest.raises(DataError, match="must be in one of the formats COCO.*has captions_val"):
         load(tmp_path, "val")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.formats.coco_categories import all_categories, check_categories
+from keras_det.data.formats.coco_categories import all_categories, check_categories, dummy_classes
 from keras_det.data.formats.coco_file import Columns, Key, Records, damage, open_file
 from keras_det.data.formats.coco_kind import KINDS, READ_ELSEWHERE, kind_of
 from keras_det.data.formats.coco_layout import (
@@ -113,6 +113,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
         folders=image_folders(path, split),
         box_format="xywh",
         notes=columns.notes,
+        dummy_classes=dummy_classes(columns),
     )
     _drop_objects_of_lost_images(raw, columns)
     _check_join(raw, columns)
@@ -158,16 +159,6 @@ def _join_images(columns: Columns, path: pathlib.Path) -> np.ndarray:
     if len(index) < len(keys):
         _merge_images(columns, index, path)
         index = {key: i for i, key in enumerate(columns.image_keys)}
-    names = columns.image_names
-    if len(set(names)) < len(names):
-        last = {name: i for i, name in enumerate(names)}
-        twice = [i for i, name in enumerate(names) if last[name] != i]
-        first, second = twice[0], last[names[twice[0]]]
-        columns.notes.append(
-            f"{len(twice)} files are listed again under another id, each with the objects of that "
-            f"id alone (first: {names[first]!r}, ids {columns.image_ids[first]!r} and "
-            f"{columns.image_ids[second]!r})."
-        )
     return _lookup(columns.image_of, index)
 
 

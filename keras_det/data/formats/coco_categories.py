@@ -45,7 +45,6 @@ def check_categories(columns: Columns, path: pathlib.Path) -> dict[Key, str]:
                 "give both one id, in the annotations too."
             )
         found[key], ids[name] = name, key
-    columns.notes += _roof(columns, path)
     return dict(sorted(found.items(), key=lambda item: _order(item[0])))
 
 
@@ -78,8 +77,8 @@ def _no_categories(columns: Columns, path: pathlib.Path) -> DataError:
     )
 
 
-def _roof(columns: Columns, path: pathlib.Path) -> list[str]:
-    """A note where the first class is only the group of all the others, as Roboflow writes it."""
+def dummy_classes(columns: Columns) -> list[str]:
+    """The first class if it has no object and only groups all others, as Roboflow writes it."""
     categories = columns.categories or []
     if len(categories) < 2:
         return []
@@ -87,11 +86,7 @@ def _roof(columns: Columns, path: pathlib.Path) -> list[str]:
     key, name = key_of(first["id"]), first["name"]
     if any(other.get("supercategory") != name for other in others) or key in columns.category_of:
         return []
-    return [
-        f"Class {name!r} (id {key!r}) has no objects in {path} and is only the group "
-        "(`supercategory`) of the others. Name the others as class_names= (--classes) to leave it "
-        "out."
-    ]
+    return [name]
 
 
 def all_categories(
