@@ -4,10 +4,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from keras_det.data.arrays import from_arrays as from_arrays
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
+    from keras_det.data.formats.cvat import read_cvat as read_cvat
+    from keras_det.data.formats.label_studio import read_label_studio as read_label_studio
+    from keras_det.data.formats.labelme import read_labelme as read_labelme
     from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.image import read_image as read_image
     from keras_det.data.pipeline import Pipeline as Pipeline
@@ -25,9 +29,13 @@ __all__ = [
     "Transform",
     "draw_shapes_dataset",
     "drawn_images",
+    "from_arrays",
     "load",
     "read_coco",
+    "read_cvat",
     "read_image",
+    "read_label_studio",
+    "read_labelme",
     "read_voc",
 ]
 # The module of this folder in which a name lives.
@@ -40,8 +48,12 @@ _HOMES = {
     "Transform": "resize",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
+    "from_arrays": "arrays",
     "read_coco": "formats.coco",
+    "read_cvat": "formats.cvat",
     "read_image": "image",
+    "read_label_studio": "formats.label_studio",
+    "read_labelme": "formats.labelme",
     "read_voc": "formats.voc",
 }
 
