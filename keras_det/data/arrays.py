@@ -130,10 +130,11 @@ def _is_many(image: Any) -> bool:
 
 
 def _length(value: Any) -> int:
-    try:
-        return len(value)
-    except TypeError:
-        return int(np.shape(value)[0]) if np.ndim(value) else -1
+    """The number of rows; of ragged tensors, too, which have no `len`."""
+    shape = getattr(value, "shape", None)
+    if shape is not None and len(shape):
+        return int(shape[0])
+    return len(value) if isinstance(value, Sequence) else -1
 
 
 def _row(item: tuple[Any, Any, Any], i: int, store: "_Store") -> _Row:

@@ -17,7 +17,7 @@ from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, opti
 
 FOLDERS = ("annotations", "Annotations", "labels")
 IMAGE_FOLDERS = ("images", "Images", "data", "img", "frames", "")
-MAX_FILES = 50  # of a folder, that are looked at
+TRIED = 50  # files of a folder, that are looked at
 
 
 def read_cvat(
@@ -85,7 +85,8 @@ class _Classes:
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads one split of a data set; see `read_cvat`."""
     root, split, parts = source
-    wanted, others, classes = Shapes(str(root)), Shapes(str(root)), _Classes()
+    one = parts[0].file if len(parts) == 1 else root
+    wanted, others, classes = Shapes(one, root.name), Shapes(one, root.name), _Classes()
     for part in parts:
         prefix = _prefix(part.file.parent, root, options) if len(parts) > 1 else ""
         _read_file(part, split, prefix, (wanted, others), classes, options)
@@ -180,8 +181,10 @@ def find(path: pathlib.Path) -> Layout | None:
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    some = sorted(each for each in folder.iterdir() if each.suffix.lower() == ".xml")
-    return [file for file in some[:MAX_FILES] if is_cvat(file)]
+    files = sorted(each for each in folder.iterdir() if each.suffix.lower() == ".xml")
+    if not any(is_cvat(file) for file in files[:TRIED]):
+        return []
+    return [file for file in files if is_cvat(file)]
 
 
 def _layout(path: pathlib.Path, root: pathlib.Path, parts: tuple[Part, ...]) -> Layout:

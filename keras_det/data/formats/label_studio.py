@@ -28,11 +28,12 @@ from keras_det.errors import DataError
 FOLDERS = ("annotations", "labels", "result", "results")
 IMAGE_FOLDERS = ("", "images", "upload", "uploads", "media", "img", "data")
 START = 1 << 16
-MAX_FILES = 50  # of a folder, that are looked at
+TRIED = 50  # files of a folder, that are looked at
 OWN_KEY = re.compile(
     r'"(completed_by|was_cancelled|original_width|annotation_id|completions|to_name|result'
     r'|rectanglelabels|polygonlabels|file_upload|total_annotations)"\s*:'
 )
+DATA_KEY = re.compile(r'"data"\s*:\s*\{')
 TASK_KEY = re.compile(r'"(annotations|completions|predictions)"\s*:')
 
 
@@ -102,7 +103,8 @@ PREDICTED = "tasks left out: they have only predictions, which are no ground tru
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads the files of one split; see `read_label_studio`."""
     root, split, files, others = source
-    wanted, unwanted = Shapes(str(root)), Shapes(str(root))
+    name = files[0].parent.name if root.is_file() else root.name
+    wanted, unwanted = Shapes(root, name), Shapes(root, name)
     counts = _Counts()
     for file in files:
         _read_file(file, wanted, counts)
@@ -217,8 +219,10 @@ def is_label_studio(path: str | os.PathLike) -> bool:
     text = start_of(path, START).lstrip("\ufeff \t\r\n")
     if not text.startswith(("[", "{")) or '"coordinates"' in text or '"categories"' in text:
         return False
-    whole = re.search(r'"data"\s*:\s*\{', text) is not None and TASK_KEY.search(text) is not None
-    return whole or (text.startswith("[") and OWN_KEY.search(text) is not None)
+    if DATA_KEY.search(text) and TASK_KEY.search(text):
+        return True
+    own = OWN_KEY.search(text) is not None
+    return own and (text.startswith("[") or '"task"' in text)
 
 
 def find(path: pathlib.Path) -> Layout | None:
@@ -230,11 +234,12 @@ def find(path: pathlib.Path) -> Layout | None:
     files: list[pathlib.Path] = []
     for folder in (path, *(path / name for name in FOLDERS)):
         if not files and folder.is_dir():
-            some = sorted(each for each in folder.iterdir() if each.suffix.lower() == ".json")
-            files = [each for each in some[:MAX_FILES] if is_label_studio(each)]
+            files = sorted(each for each in folder.iterdir() if each.suffix.lower() == ".json")
+            known = any(is_label_studio(each) for each in files[:TRIED])
+            files = [each for each in files if is_label_studio(each)] if known else []
     if not files:
         return None
-    if len(files) == 1:
+    if len(files) == 1 or all(start_of(each, 99).lstrip().startswith("{") for each in files):
         return Layout(path, {}, Source(path, None, tuple(files)))
     roles = [role_of(file.stem) for file in files]
     splits = {}
@@ -242,8 +247,8 @@ def find(path: pathlib.Path) -> Layout | None:
         name = role if role and roles.count(role) == 1 else file.stem
         splits[name] = Source(path, name, (file,), tuple(each for each in files if each != file))
     # Several exports of one project would give its images twice: only splits are read together.
-    known = len(set(roles)) == len(roles) and None not in roles
-    return Layout(path, splits, Source(path, None, tuple(files)) if known else None)
+    named = len(set(roles)) == len(roles) and None not in roles
+    return Layout(path, splits, Source(path, None, tuple(files)) if named else None)
 
 
 def resembles(path: pathlib.Path) -> str | None:

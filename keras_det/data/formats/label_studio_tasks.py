@@ -202,7 +202,7 @@ def box_of(result: dict[str, Any]) -> tuple[Box, str]:
     Label Studio writes percent of width and height. It turns a rectangle about its first corner,
     an ellipse about its centre, clockwise in pixels.
     """
-    value = result["value"]
+    value = result.get("value")
     if not isinstance(value, dict):
         raise ShapeError(f"`value` must be an object. Received: {value!r:.40}")
     if "points" in value:

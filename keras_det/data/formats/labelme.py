@@ -28,7 +28,7 @@ CLASS_FILES = ("labels.txt", "classes.txt", "class_names.txt")
 NO_CLASSES = ("__ignore__", "_background_")
 ROTATED = ("rotation", "oriented_rectangle", "quadrilateral")
 NO_BOX = ("point", "points", "line", "linestrip")
-EXPORT = "Export it with LabelMe's `labelme_export_json FILE.json -o FOLDER`"
+EXPORT = "export them with LabelMe's `labelme_export_json FILE.json -o FOLDER`"
 
 
 def read_labelme(
@@ -76,7 +76,8 @@ class Source(NamedTuple):
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads one split of a data set; see `read_labelme`."""
     root, split, parts = source
-    wanted, others = Shapes(str(root)), Shapes(str(root))
+    one = parts[0].files[0] if parts[0].files else ""
+    wanted, others = (Shapes(root / one, root.name) for _ in range(2))
     several = len(parts) > 1
     for part in parts:
         mine = split is None or part.split == split or not several
@@ -151,12 +152,12 @@ def _tell(
         raise DataError(
             "The images must be files beside LabelMe's files, or in image_dir= (--image-dir). "
             f"Received: {len(embedded)} images that are only inside their JSON file (`imageData`), "
-            f"first: {embedded[0]}. Give the folder of the images. If there is none: {EXPORT}."
+            f"first: {embedded[0]}. Give the folder of the images. If there is none, {EXPORT}."
         )
     if embedded:
         shapes.notes.append(
             f"{len(embedded)} images are only inside their JSON file (`imageData`), from which "
-            f"they are not read (first: {embedded[0]}). {EXPORT}."
+            f"they are not read (first: {embedded[0]}). To use them, {EXPORT}."
         )
     if renamed:
         path, image_name = renamed[0]

@@ -1,6 +1,7 @@
 """Collects the shapes that annotation tools draw: boxes, outlines, circles, masks."""
 
 import math
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -60,6 +61,8 @@ def around_ellipse(centre: tuple[float, float], radii: tuple[float, float], degr
 
 def side(value: Any) -> int:
     """A side of an image in pixels as a tool writes it; 0, not known, for anything else."""
+    if isinstance(value, bool):
+        return 0
     try:
         return int(value) if 0 < value <= MAX_SIDE else 0
     except TypeError:
@@ -74,6 +77,7 @@ class Shapes:
 
     Args:
         source: what is read, for messages.
+        name: of the data set.
 
     Attributes:
         bad_files, bad: unreadable files and shapes.
@@ -82,10 +86,10 @@ class Shapes:
         names, other_names, ids, sizes: of the images, see `add_image`.
     """
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.bad_files = BadRecords("files", source)
-        self.bad = BadRecords("shapes", source)
+    def __init__(self, source: str | os.PathLike, name: str) -> None:
+        self.source, self.name = str(source), name
+        self.bad_files = BadRecords("files", self.source)
+        self.bad = BadRecords("shapes", self.source)
         self.notes: list[str] = []
         self.twins: list[tuple[str, int]] = []
         self.names: list[str] = []
@@ -188,7 +192,7 @@ class Shapes:
         objects, places = self._objects, self._places
         return RawAnnotations(
             source=self.source,
-            name=pathlib.Path(self.source).name,
+            name=self.name,
             split=split,
             class_names=names,
             category_ids=list(range(len(names))),
