@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import reprlib
 from typing import Any
 
 from keras_det.errors import DataError
@@ -14,6 +15,8 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong = 2, 60, 20
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
@@ -72,6 +75,11 @@ def read_json(path: str | os.PathLike) -> Any:
         f"The file must be valid JSON. Received: {found}. Correct this place, or export the file "
         "again."
     )
+
+
+def short(value: Any) -> str:
+    """A value for a message. Nested and long ones are cut: aliases in YAML can be enormous."""
+    return _SHORT.repr(value)
 
 
 def start_of(path: str | os.PathLike, size: int = 4096) -> str:
