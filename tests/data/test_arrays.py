@@ -64,7 +64,8 @@ def test_columns_and_batches(paths):
     ragged = nested(np.array(paths), [[[4, 10, 40, 30]], []], [[0], []])
     assert make(columns).boxes.tolist() == boxes[:, 0].tolist()
     assert make(ragged).row_splits.tolist() == [0, 1, 1]
-    assert len(make([columns, ragged])) == 4
+    batches = [nested(paths[:1], boxes[:1], [[0]]), nested(paths[1:], boxes[1:], [[1]])]
+    assert make(batches).boxes.tolist() == boxes[:, 0].tolist()
     with pytest.raises(DataError, match="2 images, boxes of 1, classes of 2"):
         make(nested(paths, boxes[:1], [[0], [1]]))
 

@@ -124,6 +124,10 @@ def test_labels_txt_gives_the_order_without_background(tmp_path):
     dataset, notes = read(tmp_path)
     assert dataset.class_names == ("zebra", "cat", "new")
     assert "1 classes are not in" in notes and "new" in notes
+    (tmp_path / "labels.txt").rename(tmp_path / "label_names.txt")
+    write(tmp_path / "labels" / "b.json", [])
+    (tmp_path / "labels" / "classes.txt").write_text("new\ncat\n")
+    assert read(tmp_path)[0].class_names == ("new", "cat")
 
 
 @pytest.mark.parametrize("folder", ["annotations", "labels", "json"])

@@ -65,13 +65,15 @@ def outcome(read, path):
 
 def labelme_content():
     circle = test_labelme.shape("dog", [[30, 20], [33, 24]], "circle")
-    return test_labelme.content([test_labelme.CAT, circle], "a.png")
+    outline = test_labelme.shape("dog", [[1, 1], [50, 20], [30, 55]], "polygon", group_id=1)
+    return test_labelme.content([test_labelme.CAT, circle, outline], "a.png")
 
 
 def label_studio_content():
     turned = test_label_studio.rectangle("dog", 20, 20, 10, 10, 30)
-    two = [test_label_studio.rectangle(), turned]
-    return [test_label_studio.task(k, *two, image=f"{k}.png") for k in (1, 2)]
+    outline = {"points": [[1, 1], [50, 20], [30, 60]], "polygonlabels": ["cat"]}
+    regions = [test_label_studio.rectangle(), turned, test_label_studio.region(outline)]
+    return [test_label_studio.task(k, *regions, image=f"{k}.png") for k in (1, 2)]
 
 
 @pytest.fixture

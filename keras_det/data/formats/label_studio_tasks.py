@@ -1,6 +1,5 @@
 """The tasks of Label Studio's JSON, in its full and its short form (JSON-MIN)."""
 
-import math
 import re
 import urllib.parse
 from collections.abc import Iterator
@@ -243,6 +242,6 @@ def _number(value: dict[str, Any], key: str, default: float | None = None) -> fl
 
 def _point(value: Any) -> tuple[float, float]:
     good = isinstance(value, list) and len(value) == 2
-    if not good or not all(type(v) in (int, float) and math.isfinite(v) for v in value):
+    if not good or not all(type(v) in (int, float) and abs(v) < 1e9 for v in value):
         raise ShapeError(f"`points` must hold [x, y] in percent. Received: {value!r:.40}")
     return value[0], value[1]

@@ -1,5 +1,6 @@
 """Reads LabelMe: one JSON file per image, with boxes, polygons, circles and masks."""
 
+import itertools
 import math
 import os
 import pathlib
@@ -83,7 +84,9 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
         mine = split is None or part.split == split or not several
         if mine or options.class_names is None:
             _read_part(part, source, options, wanted if mine else others)
-    names, note = _class_names(root, wanted.labels | others.labels)
+    names, note = _class_names(
+        [str(root), *(part.folder for part in parts)], wanted.labels | others.labels
+    )
     wanted.notes += note
     folders = [str(root)] if several else image_folders(str(root), parts[0].folder)
     return wanted.raw(names, split, [pathlib.Path(folder) for folder in folders])
@@ -264,11 +267,11 @@ def _box(kind: str, points: list[tuple[float, float]]) -> tuple[tuple[Any, ...],
     return box, POLYGON
 
 
-def _class_names(root: pathlib.Path, found: set[str]) -> tuple[list[str], list[str]]:
+def _class_names(folders: list[str], found: set[str]) -> tuple[list[str], list[str]]:
     """The classes of the whole data set, and a note on those that labels.txt lacks."""
-    for name in CLASS_FILES:
-        file = root / name
-        if file.is_file():
+    for folder, name in itertools.product(folders, CLASS_FILES):
+        file = os.path.join(folder, name)
+        if os.path.isfile(file):
             lines = [line.strip() for line in read_text(file).splitlines()]
             listed = [line for line in lines if line and line not in NO_CLASSES]
             new = sorted(found - set(listed))

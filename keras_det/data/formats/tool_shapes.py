@@ -148,7 +148,8 @@ class Shapes:
         Raises:
             ShapeError: a coordinate is not finite, or far outside any image.
         """
-        if not all(-MAX_SIDE <= value <= MAX_SIDE for value in box):
+        x1, y1, x2, y2 = box
+        if not abs(x1) + abs(y1) + abs(x2) + abs(y2) <= 4 * MAX_SIDE:
             shown = ", ".join(f"{value:g}" for value in box)
             raise ShapeError(f"coordinates must lie in an image. Received: a box [{shown}]")
         if kind != BOX:
