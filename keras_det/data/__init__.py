@@ -4,12 +4,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from keras_det.data.arrays import from_arrays as from_arrays
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
     from keras_det.data.formats.createml import read_createml as read_createml
     from keras_det.data.formats.csv_table import read_csv as read_csv
+    from keras_det.data.formats.cvat import read_cvat as read_cvat
+    from keras_det.data.formats.label_studio import read_label_studio as read_label_studio
+    from keras_det.data.formats.labelme import read_labelme as read_labelme
     from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.formats.yolo import read_yolo as read_yolo
     from keras_det.data.image import read_image as read_image
@@ -29,11 +33,15 @@ __all__ = [
     "Transform",
     "draw_shapes_dataset",
     "drawn_images",
+    "from_arrays",
     "load",
     "read_coco",
     "read_createml",
     "read_csv",
+    "read_cvat",
     "read_image",
+    "read_label_studio",
+    "read_labelme",
     "read_voc",
     "read_yolo",
     "split",
@@ -48,10 +56,14 @@ _HOMES = {
     "Transform": "resize",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
+    "from_arrays": "arrays",
     "read_coco": "formats.coco",
     "read_createml": "formats.createml",
     "read_csv": "formats.csv_table",
+    "read_cvat": "formats.cvat",
     "read_image": "image",
+    "read_label_studio": "formats.label_studio",
+    "read_labelme": "formats.labelme",
     "read_voc": "formats.voc",
     "read_yolo": "formats.yolo",
     "split": "splitting",

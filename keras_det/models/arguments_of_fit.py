@@ -99,7 +99,9 @@ def _conversion(value: Any) -> str:
         return (
             ' This is the form of keras_cv and KerasHub: return (batch["images"], {"boxes": …, '
             '"labels": batch["bounding_boxes"]["labels"]}) from `dataset.map`, with the boxes '
-            'converted to "xyxy" (keras.utils.bounding_boxes.convert_format).'
+            'converted to "xyxy" (keras.utils.bounding_boxes.convert_format). Or make a data set '
+            "of such dictionaries with keras_det.data.from_arrays, and a Pipeline of it, which "
+            "also resizes the images to the model."
         )
     other = next((name for name in ("classes", "class_ids", "category_ids") if name in value), None)
     if other:
