@@ -113,8 +113,8 @@ def test_xyxy_instead_of_xywh(tmp_path):
     rows = [[3, 3, 7, 5], [4, 2, 8, 6], [0, 0, 2, 2]]
     with pytest.raises(
         DataError,
-        match=r"\[x, y, width, height\].*Received: \[3, 3, 7, 5\].*2 of "
-        "3 boxes leave their image: the file seems to store xyxy. Subtract",
+        match=r"\[x, y, width, height\] in pixels.*Received: \[3, 3, 7, 5\] in .*annotations\[0\].*"
+        r"2 of 3 boxes do not fit their image.*xywh 33%, xyxy 100%.*--box-format xyxy",
     ):
         read(tmp_path, [annotation(i, 10, box) for i, box in enumerate(rows)])
 
