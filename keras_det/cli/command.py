@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -83,7 +85,21 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Note: {message}", err=True)
+    click.echo(wrapped(f"Note: {message}"), err=True)
+
+
+def wrapped(text: str) -> str:
+    """Text whose long lines are broken between words on a terminal; in files it stays as it is."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(40, min(shutil.get_terminal_size().columns, 100))
+    lines = [
+        textwrap.wrap(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.splitlines()
+    ]
+    return "\n".join(part for line in lines for part in line)
 
 
 def given_options(ctx: click.Context) -> set[str]:

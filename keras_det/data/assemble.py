@@ -1,6 +1,9 @@
 """From raw annotations to a checked `Dataset`: the same steps for every format."""
 
+import pathlib
+import sys
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,9 +11,11 @@ from keras_det.data.box_formats import to_pixels
 from keras_det.data.class_names import map_classes
 from keras_det.data.cleaning import clean_boxes
 from keras_det.data.dataset import Dataset
+from keras_det.data.duplicates import drop_repeated_objects, join_images
 from keras_det.data.find_images import find_images
 from keras_det.data.image_sizes import check_sizes
 from keras_det.data.raw import RawAnnotations, ReadOptions
+from keras_det.errors import DataError
 
 
 def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
@@ -24,45 +29,101 @@ def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
         A `Dataset`.
 
     Raises:
-        DataError: a class is unknown, the images are missing, sizes or boxes contradict them.
+        DataError: a class is unknown, the images are missing, sizes or boxes contradict them, or
+            no object of several is usable.
     """
+    annotated = len(raw.labels)
     _drop_unknown_images(raw)
     names, ids = map_classes(raw, options)
-    paths = find_images(raw, options)
+    paths = join_images(raw, find_images(raw, options))
     check_sizes(raw, options, paths)
     to_pixels(raw, options)
-    boxes, keep, notes = clean_boxes(raw.boxes, raw.image_sizes[raw.image_index], raw.where)
+    _clean(raw)
+    drop_repeated_objects(raw, names)
+    _note_nothing_to_learn(raw, annotated)
     order = np.argsort(raw.image_index, kind="stable")
-    order = order[keep[order]]
-    box_areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    area = np.where(np.isnan(raw.area), box_areas, raw.area)
-    counts = np.bincount(raw.image_index[order], minlength=len(paths))
-    notes = [*raw.notes, *notes]
+    counts = np.bincount(raw.image_index, minlength=len(paths))
     dataset = Dataset(
         image_paths=tuple(paths),
         image_ids=tuple(raw.image_ids),
         image_sizes=raw.image_sizes,
-        boxes=boxes[order],
+        boxes=raw.boxes[order],
         labels=raw.labels[order],
         crowd=raw.crowd[order],
-        area=area[order],
+        area=raw.area[order],
         row_splits=np.concatenate([[0], np.cumsum(counts)]),
         class_names=names,
         category_ids=ids,
         name=raw.name,
         split=raw.split,
-        notes=tuple(notes),
+        notes=tuple(raw.notes),
     )
-    if notes:
-        warnings.warn(f"{raw.name}: {' '.join(notes)}", stacklevel=4)
+    if raw.notes:
+        title = f"{raw.name} {raw.split}" if raw.split else raw.name
+        warnings.warn(listed(title, raw.notes), stacklevel=_level_of_user())
     return dataset
+
+
+def listed(title: str, notes: Sequence[str]) -> str:
+    """One note after its title; several on lines that start with "- "."""
+    if len(notes) == 1:
+        return f"{title}: {notes[0]}"
+    return "\n- ".join([f"{title}:", *notes])
+
+
+def _level_of_user() -> int:
+    """The `stacklevel` that names the line outside the package which asked for the data set."""
+    package = str(pathlib.Path(__file__).parents[1])
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _drop_unknown_images(raw: RawAnnotations) -> None:
     lost = np.flatnonzero(raw.image_index < 0)
-    if len(lost):
-        raw.notes.append(
-            f"{len(lost)} annotations left out: their image is not listed (first: "
-            f"{raw.where(int(lost[0]))})."
+    if not len(lost):
+        return
+    first = raw.where(int(lost[0]))
+    if len(lost) == len(raw.image_index):
+        known = f"the first image is {raw.image_ids[0]!r}" if raw.image_ids else "none is listed"
+        raise DataError(
+            "Annotations must name images that are listed. Received: none of "
+            f"{len(lost)} does in {raw.source}; {known}, the first annotation is {first}. Export "
+            "annotations and images together, with the same ids or names."
         )
-        raw.keep_rows(raw.image_index >= 0)
+    raw.notes.append(
+        f"{len(lost)} annotations left out: their image is not listed (first: {first})."
+    )
+    raw.keep_rows(raw.image_index >= 0)
+
+
+def _clean(raw: RawAnnotations) -> None:
+    """Clips boxes, leaves out those without area, and completes `raw.area`."""
+    sizes = raw.image_sizes[raw.image_index]
+    raw.boxes, keep, notes = clean_boxes(raw.boxes, sizes, raw.where)
+    if len(keep) and not keep.any():
+        raise DataError(
+            "A box must have an area inside its image. Received: "
+            f"none of {len(keep)} has in {raw.source}; first: {raw.where(0)}. Correct the boxes, "
+            "or export the annotations again with boxes."
+        )
+    raw.notes += notes
+    if not keep.all():
+        raw.keep_rows(keep)
+    box_areas = (raw.boxes[:, 2] - raw.boxes[:, 0]) * (raw.boxes[:, 3] - raw.boxes[:, 1])
+    raw.area = np.where(np.isnan(raw.area), box_areas, raw.area)
+
+
+def _note_nothing_to_learn(raw: RawAnnotations, annotated: int) -> None:
+    """A note where training on this split would teach nothing, although it would run."""
+    count = len(raw.labels)
+    if not count:
+        why = "is left" if annotated else "is annotated"
+        raw.notes.append(f"No object {why}: a model learns nothing from these images.")
+    elif raw.crowd.all():
+        raw.notes.append(
+            f"Every object ({count}) is marked as crowd (COCO: `iscrowd`, Pascal VOC: "
+            "`difficult`): training leaves them out and learns nothing. CVAT marks masks so. Write "
+            "0 there if these are single objects."
+        )

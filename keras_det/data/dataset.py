@@ -1,5 +1,6 @@
 """An annotated data set in memory: arrays of annotations and paths of images, never pixels."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Dataset:
         area: float32 `(num_objects,)`, square pixels.
         row_splits: int64 `(num_images + 1,)`, first object of each image and, last, their number.
         class_names: tuple of str; label k means `class_names[k]`.
-        category_ids: tuple of int, the source's id of each class (-1: not in the source).
+        category_ids: tuple of int or str, the source's id of each class (-1: not in the source).
         name: str. The source's name, for messages.
         split: str or None. The split that was read.
         notes: tuple of str. What the reader changed or left out.
@@ -46,7 +47,7 @@ class Dataset:
     area: np.ndarray
     row_splits: np.ndarray
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...] = ()
+    category_ids: tuple[int | str, ...] = ()
     name: str = "dataset"
     split: str | None = None
     notes: tuple[str, ...] = ()
@@ -110,12 +111,7 @@ class Dataset:
         return len(self.image_paths)
 
     def __getitem__(self, index: int) -> Sample:
-        if not -len(self) <= index < len(self):
-            raise IndexError(
-                f"`index` must lie in [{-len(self)}, {len(self) - 1}]. Received: {index}. Count "
-                "images from 0, or from the end with -1, -2 …"
-            )
-        index = int(index) % len(self)
+        index = int(_indices([index], len(self))[0])
         height, width = self.image_sizes[index].tolist()
         rows = slice(self.row_splits[index], self.row_splits[index + 1])
         return Sample(
@@ -131,12 +127,30 @@ class Dataset:
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
 
-    def select(self, indices: Sequence[int]) -> "Dataset":
-        """Returns a data set of these images, in this order, with the same classes."""
-        fields = {"name": self.name, "split": self.split, "notes": self.notes}
-        samples = [self[i] for i in indices]
-        return Dataset.from_samples(
-            samples, self.class_names, category_ids=self.category_ids, **fields
+    def select(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
+        """Returns a data set of these images, in this order, with the same classes.
+
+        Args:
+            indices: of the images; -1 is the last one.
+
+        Raises:
+            IndexError: there is no such image.
+            TypeError: `indices` are not whole numbers.
+        """
+        chosen = _indices(indices, len(self))
+        counts = np.diff(self.row_splits)[chosen]
+        splits = np.concatenate([[0], np.cumsum(counts)])
+        rows = np.arange(splits[-1]) + np.repeat(self.row_splits[chosen] - splits[:-1], counts)
+        return dataclasses.replace(
+            self,
+            image_paths=tuple(self.image_paths[i] for i in chosen),
+            image_ids=tuple(self.image_ids[i] for i in chosen),
+            image_sizes=self.image_sizes[chosen],
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            crowd=self.crowd[rows],
+            area=self.area[rows],
+            row_splits=splits,
         )
 
     def ground_truth(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:
@@ -196,6 +210,24 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"<Dataset {self.summary}>"
+
+
+def _indices(indices: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
+    """Indices of images, counted from 0; IndexError where there is no such image."""
+    array = np.asarray(indices)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(
+            f"Indices of images must be whole numbers. Received: {array.dtype}. Give a list of "
+            "numbers; for a mask, np.flatnonzero(mask)."
+        )
+    array = array.astype(np.int64).reshape(-1)
+    wrong = array[(array < -length) | (array >= length)]
+    if len(wrong):
+        raise IndexError(
+            f"`index` must lie in [{-length}, {length - 1}]. Received: {wrong[0]}. Count images "
+            "from 0, or from the end with -1, -2 …"
+        )
+    return array % length if length else array
 
 
 def _joined(rows: list[np.ndarray]) -> np.ndarray:

@@ -1,20 +1,31 @@
 """Turns the file names of annotations into paths of images."""
 
+import difflib
 import os
 import pathlib
+from collections import Counter
 
 import numpy as np
 
-from keras_det.data.image import IMAGE_SUFFIXES
-from keras_det.data.raw import RawAnnotations, ReadOptions
-from keras_det.errors import DataError
+from keras_det.data.folders import TooManyFiles
+from keras_det.data.image_names import clean_path, same_letters, shown
+from keras_det.data.image_search import Search, outermost
+from keras_det.data.raw import MAX_BAD, RawAnnotations, ReadOptions
+from keras_det.errors import DataError, suggest
+
+OPTION = "image_dir= (--image-dir)"
+# Number of file names among which an error looks for the one nearest to a missing name.
+NEAREST_OF = 2000
 
 
 def find_images(raw: RawAnnotations, options: ReadOptions) -> list[str]:
     """Finds the image of each entry, and leaves out missing ones with a note.
 
-    A name is looked for in each folder as it is written, then by its stem with any suffix of an
-    image.
+    A name is looked for in each folder as it is written; a name without suffix with any suffix of
+    an image. Only what is not found so is looked for in other ways: as a path of another system or
+    a URL, by the end of the path down to the base name, in other upper or lower case, in another
+    Unicode form, with another suffix, without Label Studio's prefix, and by the base name in all
+    sub-folders. One note says which images were found in these ways.
 
     Args:
         raw: `image_names`, `other_names` and `folders` are searched; images without a file are
@@ -25,56 +36,109 @@ def find_images(raw: RawAnnotations, options: ReadOptions) -> list[str]:
         One path per remaining image.
 
     Raises:
-        DataError: no image was found.
+        DataError: no image was found, many names fit several files, or `image_dir` is no folder.
     """
-    folders = [options.image_dir] if options.image_dir else raw.folders
-    names = [raw.image_names, *([raw.other_names] if raw.other_names else [])]
-    listed = _Listing()
-    paths = [listed.find(folders, entry) for entry in zip(*names, strict=True)]
-    found = np.array([path is not None for path in paths], bool)
+    if options.image_dir is not None:
+        _check_folder(options.image_dir)
+    folders = raw.folders if options.image_dir is None else [options.image_dir]
+    search = Search(map(os.fspath, folders), options.image_dir is not None, raw.split)
+    search.run(raw.image_names, raw.other_names)
+    found = np.array([path is not None for path in search.paths], bool)
+    _note_unclear(raw, search)
     if len(found) and not found.any():
-        tried = ", ".join(str(folder) for folder in folders)
-        raise DataError(
-            f"The images of {raw.source} must be beside it or in `image_dir`. Received: no "
-            f"{raw.image_names[0]!r} in {tried}. Give image_dir=, the folder that holds the images."
-        )
+        raise _no_image(raw, search)
+    _note_missing(raw, search, found)
+    _note_how(raw, search)
     if not found.all():
-        lost = np.flatnonzero(~found)
-        raw.notes.append(
-            f"{len(lost)} of {len(found)} images left out: no such file (first: "
-            f"{os.path.join(folders[0], raw.image_names[lost[0]])})."
-        )
         raw.keep_images(found)
-    return [path for path in paths if path is not None]
+    return [path for path in search.paths if path is not None]
 
 
-class _Listing:
-    """Folders by their files; each folder is listed once, not file by file."""
+def _check_folder(folder: pathlib.Path) -> None:
+    if not folder.is_dir():
+        near = os.listdir(folder.parent) if folder.parent.is_dir() else []
+        what = "which is a file" if folder.exists() else "which does not exist"
+        raise DataError(
+            f"{OPTION} must be an existing folder. Received: {folder}, {what}."
+            f"{suggest(folder.name, near)} Correct the path."
+        )
 
-    def __init__(self) -> None:
-        self._names: dict[str, dict[str, str]] = {}
-        self._stems: dict[str, dict[str, str]] = {}
 
-    def find(self, folders: list[pathlib.Path], names: tuple[str, ...]) -> str | None:
-        """The first file of one of these names, in the order of the names, then of the folders."""
-        for name in names:
-            for stems in (False, True):
-                for folder in folders:
-                    path = self._lookup(os.path.join(folder, name), stems) if name else None
-                    if path is not None:
-                        return path
-        return None
+def _note_unclear(raw: RawAnnotations, search: Search) -> None:
+    """A note on names that fit several files; DataError where they are many."""
+    count, total = len(search.unclear), len(raw.image_names)
+    if not count:
+        return
+    first = search.unclear[min(search.unclear)]
+    if count > max(1, MAX_BAD * total) or count == total:
+        raise DataError(
+            "The name of an image must fit one file, and no other image's. Received: "
+            f"{count} of {total} unclear names in {raw.source}; first: {first}. Give "
+            f"{OPTION}, the folder of the right images, or write their paths relative to it into "
+            "the annotations."
+        )
+    raw.notes.append(f"{count} of {total} images left out: unclear names (first: {first}).")
 
-    def _lookup(self, path: str, by_stem: bool) -> str | None:
-        folder, name = os.path.split(path)
-        if folder not in self._names:
-            try:
-                files = sorted(os.listdir(folder))
-            except OSError:
-                files = []
-            images = [f for f in files if f.lower().endswith(IMAGE_SUFFIXES)]
-            self._names[folder] = {f: os.path.join(folder, f) for f in files}
-            self._stems[folder] = {
-                os.path.splitext(f)[0]: os.path.join(folder, f) for f in reversed(images)
-            }
-        return (self._stems if by_stem else self._names)[folder].get(name)
+
+def _note_missing(raw: RawAnnotations, search: Search, found: np.ndarray) -> None:
+    lost = [int(i) for i in np.flatnonzero(~found) if i not in search.unclear]
+    if not lost:
+        return
+    place = os.path.dirname(next(path for path in search.paths if path is not None))
+    note = (
+        f"{len(lost)} of {len(found)} images left out: no such file (first: "
+        f"{shown(raw.image_names[lost[0]])}; others are in {place})."
+    )
+    if 2 * len(lost) > len(found):
+        note += f" This is more than half: copy the missing images, or check {OPTION}."
+    if search.too_large:
+        note += f" {_too_large(search)}"
+    raw.notes.append(note)
+
+
+def _note_how(raw: RawAnnotations, search: Search) -> None:
+    """One note about all images that were not found by their exact names."""
+    if search.how:
+        (most, count), *others = Counter(search.how.values()).most_common()
+        ways = "; ".join([f"{count} images found {most}", *(f"{n} {how}" for how, n in others)])
+        first = min(search.how)
+        raw.notes.append(
+            f"{ways} (first: {shown(raw.image_names[first])} is {search.paths[first]})."
+        )
+
+
+def _no_image(raw: RawAnnotations, search: Search) -> DataError:
+    folders = [folder for folder in search.folders if os.path.isdir(folder.path)]
+    tried = ", ".join(folder.path for folder in (folders or search.folders)[:4])
+    tried += ", …" if len(folders or search.folders) > 4 else ""
+    if not folders:
+        tried += " (no such folders)"
+    name = raw.image_names[0]
+    near = _nearest(clean_path(name).rpartition("/")[2], search)
+    there = f"; the most similar image file is {near}" if near else ", which hold no images"
+    large = f" {_too_large(search)}" if search.too_large else ""
+    return DataError(
+        f"The images of {raw.source} must lie beside it or in {OPTION}. Received: none of "
+        f"{len(raw.image_names)}; no {shown(name)} in {tried}{there if folders else ''}.{large} "
+        f"Give the folder of the images as {OPTION}, or correct the names in the annotations."
+    )
+
+
+def _nearest(name: str, search: Search) -> str | None:
+    """The image file whose name is most like `name`, for a message; None without any image."""
+    files: dict[str, str] = {}
+    try:
+        for top in outermost(search.folders):
+            for _, folder in top.walk(lambda name: name.startswith(".")):
+                for each in folder.images:
+                    files.setdefault(same_letters(each), folder.prefix + each)
+                    if len(files) >= NEAREST_OF:
+                        raise TooManyFiles(top.path)
+    except TooManyFiles:
+        pass
+    near = difflib.get_close_matches(same_letters(name), files, n=1, cutoff=0.0)
+    return shown(files[near[0]]) if near else None
+
+
+def _too_large(search: Search) -> str:
+    return f"{search.too_large} holds too many files: its sub-folders were not searched."

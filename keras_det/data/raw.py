@@ -50,7 +50,7 @@ class RawAnnotations:
         name: name of the data set, for messages.
         split: name of the split, or None.
         class_names: the classes of the whole data set, in the format's order.
-        category_ids: the source's id of each class.
+        category_ids: the source's id of each class, a number or text.
         image_names: one file name per image, as the annotation writes it: a base name, a relative
             or absolute path, with or without suffix.
         image_ids: the source's id of each image.
@@ -66,13 +66,15 @@ class RawAnnotations:
             "yxyx", or with "rel_" in front, then in shares of the image.
         other_names: a second file name per image, tried where the first is not found; or None.
         notes: what the reader has left out so far.
+        dummy_classes: classes that only group others and have no object in any split, such as the
+            first category that Roboflow writes into COCO files. They are left out.
     """
 
     source: str
     name: str
     split: str | None
     class_names: list[str]
-    category_ids: list[int]
+    category_ids: Sequence[int | str]
     image_names: list[str]
     image_ids: list[int | str]
     image_sizes: np.ndarray
@@ -86,6 +88,7 @@ class RawAnnotations:
     box_format: str = "xyxy"
     other_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    dummy_classes: list[str] = field(default_factory=list)
 
     def keep_rows(self, keep: np.ndarray) -> None:
         """Keeps the objects where the mask is True; `where` still names records of the file."""

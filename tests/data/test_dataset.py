@@ -62,3 +62,22 @@ def test_ground_truth_of_chosen_images():
     rows = dataset.ground_truth([2, 1])
     assert [row["image_id"] for row in rows] == [2, 1] and rows[0]["labels"].tolist() == [1]
     assert rows[0]["size"] == (6, 8) and len(dataset.ground_truth()) == 3
+
+
+def test_select_takes_any_order_repeats_and_the_end():
+    samples = [sample("a", 2), sample("b", 0), sample("c", 1, 1), sample("d", 3)]
+    fields = {"category_ids": ("x1", 9), "name": "zoo", "split": "val", "notes": ("note.",)}
+    dataset = Dataset.from_samples(samples, ["x", "y"], **fields)
+    chosen = dataset.select(np.array([-1, 1, 2, 2, 0]))
+    assert chosen.image_paths == ("d", "b", "c", "c", "a") and chosen.split == "val"
+    np.testing.assert_array_equal(chosen.row_splits, [0, 3, 3, 4, 5, 7])
+    assert chosen.labels.tolist() == [0, 0, 0, 1, 1, 0, 0] and chosen.boxes.shape == (7, 4)
+    assert chosen.category_ids == ("x1", 9) and chosen.notes == ("note.",) and chosen.name == "zoo"
+    empty = dataset.select([])
+    assert len(empty) == 0 and empty.boxes.shape == (0, 4) and empty.num_classes == 2
+    with pytest.raises(IndexError, match=r"\[-4, 3\]. Received: 4. Count images"):
+        dataset.select([0, 4])
+    with pytest.raises(TypeError, match="must be whole numbers. Received: bool.*flatnonzero"):
+        dataset.select(np.array([True, False, True, False]))
+    with pytest.raises(TypeError, match="Received: float64"):
+        dataset[1.5]

@@ -100,13 +100,13 @@ def test_missing_images_and_annotations(tmp_path):
     (root / "JPEGImages" / "a.jpg").unlink()
     with pytest.warns(
         UserWarning,
-        match=r"1 images of the split left out: no annotation.*c\.xml.*"
-        "1 of 2 images left out: no such file",
+        match=r"1 images of the split left out: no annotation.*c\.xml.*\n"
+        r"- 1 of 2 images left out: no such file \(first: 'a'",
     ):
         dataset = read_voc(root, split="train")
     assert dataset.image_ids == ("b",) and len(dataset.labels) == 1
     (root / "JPEGImages" / "b.jpg").unlink()
-    with pytest.raises(DataError, match="must be in JPEGImages/ or images/. Received: none for"):
+    with pytest.raises(DataError, match="none of 2; no 'a' in .*JPEGImages, .* hold no images"):
         read_voc(root)
 
 
