@@ -123,6 +123,7 @@ def about_images(
     images: np.ndarray,
     say: Callable[[int], str] | None = None,
     total: int | None = None,
+    pictures: Sequence[int] | None = None,
 ) -> list[Finding]:
     """A finding on these images, or none if there are none.
 
@@ -133,6 +134,7 @@ def about_images(
         images: indices.
         say: what to add to the name of an example.
         total: out of how many images; None means all.
+        pictures: indices of what to show; None means `images`.
     """
     if not len(images):
         return []
@@ -149,7 +151,7 @@ def about_images(
             count=len(images),
             total=total,
             examples=tuple(examples),
-            images=tuple(int(i) for i in images[:PICTURES]),
+            images=tuple(int(i) for i in (images if pictures is None else pictures)[:PICTURES]),
         )
     ]
 

@@ -272,8 +272,7 @@ def _examine_data(
                 total=len(scan.looks),
             )
         )
-    notes = {name: each.notes for name, each in read.items()}
-    return findings + note_findings(notes, frozenset(f.code for f in findings))
+    return findings + note_findings(data, frozenset(f.code for f in findings))
 
 
 def data_facts(data: Collection) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks of the image files: what does not decode, what looks odd, what is there twice."""
+"""Checks of the image files: what does not decode, what looks odd, what is not annotated."""
 
 import os
 from collections import defaultdict
@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.doctor.collection import Collection, about_images, counted, share_of
+from keras_det.doctor.copies import check_copies
 from keras_det.doctor.finding import Finding, Harm
 from keras_det.doctor.scan import Look, Scan
 from keras_det.doctor.thresholds import limit
@@ -44,8 +45,7 @@ def check_images(data: Collection, scan: Scan) -> list[Finding]:
     found = [*_broken(data, looks), *_headers(data, looks), *_sizes(data, looks)]
     if scan.pixels:
         good = seen & np.array([look.thumbnail is not None for look in looks], bool)
-        found += [*_pixels(data, looks, good), *_copies(data, looks, good)]
-        found += _near_copies(data, looks, good)
+        found += [*_pixels(data, looks, good), *check_copies(data, looks, good)]
     return found
 
 
@@ -266,120 +266,6 @@ def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
         ),
     ):
         yield from about_images(data, code, harm, title, cure, np.flatnonzero(mask))  # type: ignore[arg-type]
-
-
-def _copies(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[Finding]:
-    """Files of the same bytes, in one split and across splits."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for i in np.flatnonzero(good).tolist():
-        groups[looks[i].digest].append(i)
-    within, across = {}, {}
-    for group in groups.values():
-        paths = {os.path.abspath(data.paths[i]): i for i in reversed(group)}
-        firsts: dict[int, int] = {}
-        for i in sorted(paths.values()):
-            split = int(data.split_of[i])
-            if split in firsts:
-                within[i] = firsts[split]
-            elif firsts:
-                across[i] = min(firsts.values())
-            firsts.setdefault(split, i)
-    yield from about_images(
-        data,
-        "images-repeated",
-        "warning",
-        "is a copy of another one of its split|are copies of others of their split",
-        "Leave out the copies. Where their boxes differ, keep the right ones.",
-        np.array(sorted(within), np.int64),
-        lambda i: f"is {data.image_name(within[i])}{_difference(data, i, within[i])}",
-    )
-    yield from leak(data, "images-in-two-splits", "is also in another split", across)
-
-
-def _difference(data: Collection, a: int, b: int) -> str:
-    """What to add where two copies of an image are annotated differently."""
-    rows = [slice(data.starts[i], data.starts[i + 1]) for i in (a, b)]
-    marks = [
-        sorted(map(tuple, np.column_stack([data.labels[r], np.rint(data.boxes[r])]).tolist()))
-        for r in rows
-    ]
-    return "" if marks[0] == marks[1] else ", with other boxes"
-
-
-def leak(data: Collection, code: str, title: str, copy_of: dict[int, int]) -> Iterator[Finding]:
-    """Findings on images that are in two splits: an error where they move the measured AP.
-
-    Args:
-        data: all splits.
-        code: of the finding.
-        title: for one image, such as "is also in another split".
-        copy_of: `{image: the equal image of another split}`.
-    """
-    rows = np.array(sorted(copy_of), np.int64)
-    splits = np.unique(data.split_of[rows]).tolist()
-    worst = max(
-        (share_of(int((data.split_of[rows] == k).sum()), int((data.split_of == k).sum()))
-         for k in splits),
-        default=0.0,
-    )  # fmt: skip
-    yield from about_images(
-        data,
-        code,
-        "error" if worst > limit("leak-share") else "warning",
-        f"{title}|{title.replace('is ', 'are ', 1)}",
-        "Keep each image in one split only. AP on images that were trained on is too high.",
-        rows,
-        lambda i: f"is {data.image_name(copy_of[i])} of {_split(data, copy_of[i])}",
-    )
-
-
-def _split(data: Collection, image: int) -> str:
-    return data.names[int(data.split_of[image])]
-
-
-def _near_copies(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[Finding]:
-    """Images that look nearly the same as one of another split."""
-    packed = np.array([look.bits for look in looks], ">u8").view(np.uint8).reshape(-1, 8)
-    signs = np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
-    found: dict[int, int] = {}
-    for split in range(1, len(data.names)):
-        mine = np.flatnonzero(good & (data.split_of == split))
-        others = np.flatnonzero(good & (data.split_of < split))
-        for a, b in _near_pairs(signs, mine, others):
-            if looks[a].digest != looks[b].digest and _alike(looks[a], looks[b]):
-                found.setdefault(a, b)
-    rows = np.array(sorted(found), np.int64)
-    yield from about_images(
-        data,
-        "images-alike-across-splits",
-        "warning",
-        "looks nearly the same as one of another split|look nearly the same as one of another "
-        "split",
-        "Look at the pairs. Keep frames of one video and copies of one photo in one split: else "
-        "the measured AP is too high.",
-        rows,
-        lambda i: f"like {data.image_name(found[i])} of {_split(data, found[i])}",
-    )
-
-
-def _near_pairs(signs: np.ndarray, mine: np.ndarray, others: np.ndarray) -> Iterator[list[int]]:
-    """Pairs whose hashes differ in few bits."""
-    if not len(mine) or not len(others):
-        return
-    step = max(1, 4_000_000 // len(others))  # pairs at a time, for the memory
-    for start in range(0, len(mine), step):
-        part = mine[start : start + step]
-        # The product of the signs of equal bits is 1, of others -1.
-        near = signs[part] @ signs[others].T >= 64 - 2 * limit("near-bits")
-        for row, column in np.argwhere(near).tolist():
-            yield [int(part[row]), int(others[column])]
-
-
-def _alike(a: Look, b: Look) -> bool:
-    if a.thumbnail is None or b.thumbnail is None or min(a.deviation, b.deviation) < 2:
-        return False
-    difference = a.thumbnail.astype(np.int16) - b.thumbnail
-    return bool(np.abs(difference).mean() < limit("near-pixels"))
 
 
 def check_folders(data: Collection) -> list[Finding]:

@@ -1,8 +1,11 @@
 """Turns what the readers note into findings."""
 
+import dataclasses
+import os
 import re
 from typing import NamedTuple
 
+from keras_det.doctor.collection import Collection
 from keras_det.doctor.finding import Finding, Harm
 
 
@@ -115,20 +118,36 @@ _COUNT = re.compile(r"\b([\d,]+)(?: of ([\d,]+))?\b")
 _FIRST = re.compile(r"\((?:the )?first:? (.*?)\)\.?$")
 
 
-def note_findings(notes: dict[str, tuple[str, ...]], seen: frozenset[str]) -> list[Finding]:
-    """One finding a note; a note that several splits share is one finding.
+def note_findings(data: Collection, seen: frozenset[str]) -> list[Finding]:
+    """One finding a note of a reader; a note that several splits share is one finding.
 
     Args:
-        notes: of each split.
+        data: all splits.
         seen: codes that checks have found already, better than the note says it.
     """
     splits: dict[str, list[str]] = {}
-    for split, each in notes.items():
-        for note in each:
+    for split, each in data.splits.items():
+        for note in each.notes:
             if not SAID_ELSEWHERE.search(note):
                 splits.setdefault(note, []).append(split)
-    found = [_finding(note, names, len(notes)) for note, names in splits.items()]
-    return [finding for finding in found if finding.code not in seen]
+    found = [_finding(note, names, len(data.splits)) for note, names in splits.items()]
+    found = [finding for finding in found if finding.code not in seen]
+    if not found:
+        return []
+    stems = {_stem(path): i for i, path in reversed(list(enumerate(data.paths)))}
+    return [_with_picture(finding, stems) for finding in found]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path.replace("\\", "/")))[0]
+
+
+def _with_picture(finding: Finding, stems: dict[str, int]) -> Finding:
+    """The finding with the image that its example names, by the name of a file in it."""
+    for word in re.split(r"[,:]\s|\s\(", " ".join(finding.examples)):
+        if (image := stems.get(_stem(word.strip("'\"")))) is not None:
+            return dataclasses.replace(finding, images=(image,))
+    return finding
 
 
 def _finding(note: str, splits: list[str], num_splits: int) -> Finding:

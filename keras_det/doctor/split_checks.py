@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_det.data.splitting import groups_of, names_in_folder
 from keras_det.doctor.collection import Collection, about_images, role
+from keras_det.doctor.copies import leak
 from keras_det.doctor.finding import Finding
-from keras_det.doctor.image_checks import leak
 from keras_det.doctor.thresholds import limit
 
 # Random splits that a real one is compared with, and the images that are drawn for them.
