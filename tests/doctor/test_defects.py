@@ -26,7 +26,9 @@ def test_good_data_gives_no_error_and_no_warning(clean):
 def test_defect_is_named(copy, clean, damage, code, harm):
     damage(copy)
     copy.save()
-    found = {finding.code: finding for finding in examine(copy.root).findings}
+    found = {}
+    for finding in examine(copy.root).findings:  # of one kind, the first is the worst
+        found.setdefault(finding.code, finding)
     assert code in found, sorted(found)
     finding = found[code]
     assert finding.harm == harm
