@@ -171,8 +171,9 @@ def _plots(report: "Report") -> str:
     sets = [each for each in report.splits.values() if len(each.labels)]
     if not sets or "classes" not in report.facts:
         return ""
-    counts = [(row["name"], sum(row["objects"].values())) for row in report.facts["classes"]]
-    counts.sort(key=lambda pair: -pair[1])
+    classes = report.facts["classes"]
+    counts = [(row["label"], row["name"], sum(row["objects"].values())) for row in classes]
+    counts.sort(key=lambda row: -row[2])
     sides, shares = [], []
     for each in sets:
         size = np.repeat(each.image_sizes, np.diff(each.row_splits), axis=0)
@@ -188,14 +189,14 @@ def _plots(report: "Report") -> str:
 {histogram(np.concatenate(shares))}"""
 
 
-def bars(rows: Sequence[tuple[str, int]]) -> str:
-    """A bar for each name, as SVG."""
-    most, height, left = max(1, *(count for _, count in rows)), 20, 170
+def bars(rows: Sequence[tuple[int, str, int]]) -> str:
+    """A bar for each class, as SVG; rows are label, name and count."""
+    most, height, left = max([1, *(count for _, _, count in rows)]), 20, 170
     parts = []
-    for k, (name, count) in enumerate(rows):
+    for k, (label, name, count) in enumerate(rows):
         shown = name if len(name) <= 24 else f"{name[:23]}…"
         width, y = 480 * count / most, k * height
-        colour = "#{:02x}{:02x}{:02x}".format(*class_colour(k))
+        colour = "#{:02x}{:02x}{:02x}".format(*class_colour(label))
         parts.append(
             f'<text x="{left - 6}" y="{y + 14}" text-anchor="end">{html.escape(shown)}</text>'
             f'<rect x="{left}" y="{y + 3}" width="{width:.1f}" height="14" fill="{colour}"/>'
