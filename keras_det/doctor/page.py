@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import read_image
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.text import verdict
 from keras_det.errors import DataError
@@ -105,7 +104,7 @@ def _drawn(dataset: Dataset, index: int, marked: Any) -> np.ndarray:
         marked = np.reshape(np.asarray(marked, np.float64), (-1, 4))
         labels = _labels_of(marked, sample.boxes, sample.labels)
         boxes = marked
-    pixels = read_image(dataset.image_paths[index])
+    pixels = sample.read()
     height, width = pixels.shape[:2]
     scale = min(1.0, PICTURE_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
