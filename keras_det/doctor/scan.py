@@ -24,6 +24,8 @@ HASH_SIDE, THUMBNAIL_SIDE, COLOUR_SIDE = 32, 16, 16
 # Images that are looked at between two reports of progress.
 BLOCK = 256
 ORIENTATION = 0x0112
+# Modes of Pillow that can be reduced as they are.
+SIMPLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 class Look(NamedTuple):
@@ -42,7 +44,7 @@ class Look(NamedTuple):
         thumbnail: uint8 `(256,)`, grey.
         mean, deviation: of the grey values, 0..255.
         sharpness: variance within blocks of 2x2 pixels, at about 128 pixels; blur takes it away.
-        colour: mean over the pixels of the largest difference between two channels.
+        colour: largest difference between two channels, over 16x16 cells of the image.
     """
 
     problem: str = ""
@@ -136,11 +138,12 @@ def look_at_pixels(path: str) -> Look:
             if image.mode in ("RGB", "L"):
                 image.draft(image.mode, (DRAFT_SIDE, DRAFT_SIDE))
             image.load()
-            if not image.mode.startswith(("I", "F")):
-                return _with_statistics(look, image)
     except Exception as error:  # Pillow raises many kinds for damaged files
         look = look._replace(problem="damaged", message=_reason(error))
-    return _as_training_reads(look, contents)
+        return _as_training_reads(look, contents)
+    if image.mode.startswith(("I", "F")):
+        return _as_training_reads(look, contents)
+    return _with_statistics(look, image)
 
 
 def _as_training_reads(look: Look, contents: bytes) -> Look:
@@ -210,13 +213,15 @@ def _with_statistics(look: Look, image: "Image.Image") -> Look:
     from PIL import Image
 
     colour = 0.0
-    if image.mode not in ("1", "L", "LA"):
+    if image.mode not in SIMPLE_MODES:
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode not in ("L", "LA"):
         small = image.reduce(max(1, min(image.size) // COLOUR_SIDE)).convert("RGB")
         values = np.asarray(small, np.int16)
-        colour = float((values.max(axis=-1) - values.min(axis=-1)).mean())
+        colour = float((values.max(axis=-1) - values.min(axis=-1)).max())
     grey = image.convert("L")
     grey = grey.reduce(max(1, max(grey.size) // STATISTICS_SIDE))
-    even = grey.crop((0, 0, max(2, grey.width // 2 * 2), max(2, grey.height // 2 * 2)))
+    even = grey.crop((0, 0, max(1, grey.width // 2 * 2), max(1, grey.height // 2 * 2)))
     half = even.reduce(2)
     square = half.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS)
     mean, deviation = _moments(even)
