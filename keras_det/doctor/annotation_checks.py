@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from keras_det.data.duplicates import FACTORS
 from keras_det.doctor.box_pairs import check_pairs
 from keras_det.doctor.collection import Collection, about_images, about_objects, share_of
 from keras_det.doctor.finding import Finding, Harm
@@ -127,9 +128,7 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
     rows = np.flatnonzero(~data.crowd & (_area(data.shares) <= limit("whole-image")))
     if not len(rows):
         return
-    rounded = np.rint(data.boxes[rows] * 10).astype(np.int64)
-    _, kind, counts = np.unique(rounded, axis=0, return_inverse=True, return_counts=True)
-    kind = kind.reshape(-1)
+    kind, counts = _kinds(data.boxes[rows])
     often = counts[kind] >= max(limit("default-box"), limit("default-share") * len(rows))
     yield from about_objects(
         data,
@@ -140,8 +139,7 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
         "Look whether a tool put a default box there. Draw the boxes, or delete them.",
         rows[often],
     )
-    sides = np.rint(data.sides[rows] * 10).astype(np.int64)
-    _, kind, counts = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
+    kind, counts = _kinds(data.sides[rows])
     most = int(np.argmax(counts))
     alone = counts[most] > limit("same-size-share") * len(rows) and not often.any()
     if len(rows) >= limit("min-objects") and alone:
@@ -152,8 +150,17 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
             "has the very same size|have the very same size",
             "If points were widened to boxes, the detector learns that size for every object. "
             "Draw boxes round the objects.",
-            rows[kind.reshape(-1) == most],
+            rows[kind == most],
         )
+
+
+def _kinds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the different rows, to a tenth of a pixel; returns the number of each and counts."""
+    whole = np.rint(values * 10).astype(np.int64).astype(np.uint64)
+    # One number for each row: sorting them is far quicker than sorting rows.
+    keys = (whole * FACTORS[: values.shape[1]]).sum(axis=1, dtype=np.uint64)
+    _, kind, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return kind.reshape(-1), counts
 
 
 def _per_image(data: Collection) -> Iterator[Finding]:

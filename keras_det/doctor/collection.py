@@ -86,9 +86,20 @@ class Collection:
         return self.boxes / size[:, [1, 0, 1, 0]]
 
     @cached_property
+    def box_sides(self) -> np.ndarray:
+        """Square root of each box's area, in shares of its image."""
+        sides = self.shares[:, 2:] - self.shares[:, :2]
+        return np.sqrt(np.maximum(sides[:, 0] * sides[:, 1], 0))
+
+    @cached_property
+    def places(self) -> list[str]:
+        """Absolute paths of the images."""
+        return [os.path.abspath(path) for path in self.paths]
+
+    @cached_property
     def folder(self) -> str:
         """The folder that holds all images."""
-        folders = {os.path.dirname(os.path.abspath(path)) for path in self.paths}
+        folders = {os.path.dirname(path) for path in self.places}
         try:
             return os.path.commonpath(folders) if folders else ""
         except ValueError:  # on two drives
@@ -101,7 +112,7 @@ class Collection:
 
     def image_name(self, image: int) -> str:
         """The file of an image, below the folder of all images."""
-        path = os.path.abspath(self.paths[image])
+        path = self.places[image]
         return os.path.relpath(path, self.folder) if self.folder else path
 
     def object_name(self, row: int) -> str:

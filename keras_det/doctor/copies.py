@@ -1,6 +1,5 @@
 """Finds images that are there twice, in one split or in two."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -30,7 +29,7 @@ def _copies(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
         groups[looks[i].digest].append(i)
     within, across = {}, {}
     for group in groups.values():
-        paths = {os.path.abspath(data.paths[i]): i for i in reversed(group)}
+        paths = {data.places[i]: i for i in reversed(group)}
         firsts: dict[int, int] = {}
         for i in sorted(paths.values()):
             split = int(data.split_of[i])

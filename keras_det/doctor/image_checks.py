@@ -28,6 +28,7 @@ FORMATS_OF = {
     ".tiff": "TIFF",
     ".avif": "AVIF",
 }
+SAY = {"missing": "no such file", "empty": "0 bytes"}
 # JPEG files of cameras with a second picture inside.
 SAME_FORMAT = {"MPO": "JPEG"}
 DEEP_MODES = ("I", "F")
@@ -68,7 +69,7 @@ def _broken(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         rows = _where(looks, lambda look, problem=problem: look.problem == problem)  # type: ignore[misc]
         cure = f"Replace the file or leave it out. {so}"
         yield from about_images(
-            data, code, harm, title, cure, rows, lambda i: looks[i].message or "0 bytes"
+            data, code, harm, title, cure, rows, lambda i: looks[i].message or SAY[looks[i].problem]
         )
     yield from about_images(
         data,
@@ -271,8 +272,8 @@ def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
 def check_folders(data: Collection) -> list[Finding]:
     """Looks for image files beside the images that no annotation mentions."""
     used: dict[str, set[str]] = defaultdict(set)
-    for path in data.paths:
-        folder, name = os.path.split(os.path.abspath(path))
+    for path in data.places:
+        folder, name = os.path.split(path)
         used[folder].add(name)
     left, total = [], 0
     for folder, names in sorted(used.items()):

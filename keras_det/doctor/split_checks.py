@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from keras_det.data.splitting import groups_of, names_in_folder
+from keras_det.data.splitting import groups_of
 from keras_det.doctor.collection import Collection, about_images, role
 from keras_det.doctor.copies import leak
 from keras_det.doctor.finding import Finding
@@ -84,8 +84,7 @@ def _in_common(data: Collection) -> Iterator[Finding]:
     by_path: dict[str, int] = {}
     by_name: dict[str, int] = {}
     same_path, same_name = {}, {}
-    for i, path in enumerate(data.paths):
-        path = os.path.abspath(path)
+    for i, path in enumerate(data.places):
         first = by_path.setdefault(path, i)
         if data.split_of[first] != data.split_of[i]:
             same_path[i] = first
@@ -107,12 +106,11 @@ def _in_common(data: Collection) -> Iterator[Finding]:
 
 def _copies(data: Collection) -> Iterator[Finding]:
     """Copies or frames of one original, by their names, in two splits."""
-    pairs = np.unique(np.stack([data.image_of, data.labels], axis=1), axis=0)
-    folders = names_in_folder(data.paths)
-    bare = [os.path.basename(name) for name in folders]
-    roboflow = [".rf." in name for name in bare]
+    names = [os.path.basename(path) for path in data.paths]
+    roboflow = [".rf." in name for name in names]
     if any(roboflow):
-        groups = groups_of(bare, data.sizes, pairs)
+        pairs = np.unique(np.stack([data.image_of, data.labels], axis=1), axis=0)
+        groups = groups_of(names, data.sizes, pairs)
         first: dict[int, int] = {}
         found = {}
         for i in np.flatnonzero(roboflow).tolist():
@@ -177,9 +175,7 @@ def _size_distance(data: Collection, one: np.ndarray, two: np.ndarray) -> float:
     """Kolmogorov-Smirnov distance between the box sizes, in shares of the image, 0..1."""
     if not len(one) or not len(two):
         return 0.0
-    sides = data.shares[:, 2:] - data.shares[:, :2]
-    size = np.sqrt(np.maximum(sides.prod(axis=1), 0))
-    a, b = np.sort(size[one]), np.sort(size[two])
+    a, b = np.sort(data.box_sides[one]), np.sort(data.box_sides[two])
     at = np.concatenate([a, b])
     below = [np.searchsorted(each, at, side="right") / len(each) for each in (a, b)]
     return float(np.abs(below[0] - below[1]).max())
@@ -228,7 +224,7 @@ def _class_shares(data: Collection, one: int, two: int) -> tuple[str, ...]:
 
 def _usual_sizes(data: Collection, one: int, two: int) -> tuple[str, ...]:
     """The usual side of a box in both splits."""
-    side = np.sqrt(np.maximum((data.shares[:, 2:] - data.shares[:, :2]).prod(axis=1), 0))
+    side = data.box_sides
     return tuple(
         f"{data.names[k]}: half of the boxes have sides below "
         f"{np.median(side[data.split_of[data.image_of] == k]):.1%} of the image"

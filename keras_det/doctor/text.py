@@ -36,7 +36,7 @@ def quick_text(report: "Report", lines: int = 5) -> str:
     """At most so many lines: the titles of errors and warnings, for the start of a training."""
     bad = [finding for finding in report.findings if finding.harm != "note"]
     shown = bad if len(bad) <= lines else bad[: lines - 1]
-    rows = [_cut(f"{finding.harm}: {finding.title}") for finding in shown]
+    rows = [_cut(finding.title, f"{finding.harm}: ") for finding in shown]
     if len(bad) > len(shown):
         rest = _in_words(bad[len(shown) :])
         rows.append(f"And {rest}: `keras-det doctor` shows them.")
@@ -131,7 +131,7 @@ def _block(finding: Finding, all: bool) -> Iterator[str]:
         if all or finding.code == "unreadable-data":
             yield from _wrapped(example, f"{INDENT}- ", f"{INDENT}  ")
         else:
-            yield _cut(f"{INDENT}- {example}")
+            yield _cut(example, f"{INDENT}- ")
     if all or finding.harm != "note":
         yield from _wrapped(f"{finding.cure} [{finding.code}]", f"{INDENT}> ", f"{INDENT}  ")
 
@@ -145,9 +145,13 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
     )
 
 
-def _cut(line: str) -> str:
-    """The line with its middle left out where it is too long: paths end with what matters."""
-    if len(line) <= WIDTH:
-        return line
-    start = 24
-    return f"{line[:start]}…{line[len(line) - WIDTH + start + 1 :]}"
+def _cut(example: str, first: str = "") -> str:
+    """One line: of a long path the beginning is left out, of a long text the end."""
+    if len(first) + len(example) > WIDTH:
+        name, colon, rest = example.partition(": ")
+        room = max(30, WIDTH - len(first) - len(colon + rest))
+        if len(name) > room:
+            name = f"…{name[len(name) - room + 1 :]}"
+        example = name + colon + rest
+    line = first + example
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
