@@ -206,7 +206,8 @@ def _read(
             try:
                 read[split or ALL] = load(data, split, **options)
             except (DataError, OSError) as error:
-                findings.append(_unreadable(str(error), split or str(data)))
+                what = f"The split {split}" if split else str(data)
+                findings.append(_unreadable(str(error), what))
     return read, facts, _once(findings)
 
 
@@ -225,14 +226,14 @@ def _wanted(
     return sorted(found, key=lambda name: order.get(role(name), len(order))) or [None]
 
 
-def _unreadable(message: str, where: str) -> Finding:
+def _unreadable(message: str, what: str) -> Finding:
     """The finding for data that cannot be read: the reader's message, cure included."""
     fact, _, rest = message.partition(" Received: ")
     return Finding(
         "unreadable-data",
         "error",
-        f"The data set cannot be read: {where}.",
-        "See the message of the reader above. Correct this, and examine the data again.",
+        f"{what} cannot be read.",
+        "The message of the reader says what to do. Examine the data again afterwards.",
         examples=(message,),
         facts={"rule": fact, "received": rest},
     )

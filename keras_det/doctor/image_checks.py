@@ -218,11 +218,11 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
 
 def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[Finding]:
     """What pixels look like: one colour, dark, bright, blurred, grey."""
-    names = ("mean", "deviation", "sharpness", "colour")
-    mean, deviation, sharpness, colour = np.array(
+    names = ("mean", "deviation", "contrast", "sharpness", "colour")
+    mean, deviation, contrast, sharpness, colour = np.array(
         [[getattr(look, name) for name in names] for look in looks]
     ).T
-    flat = good & (deviation < limit("uniform"))
+    flat = good & (deviation < limit("uniform")) & (contrast < limit("uniform-contrast"))
     lit = good & ~flat
     middle = float(np.median(sharpness[lit])) if lit.any() else 0.0
     blurred = min(limit("blurred"), limit("blurred-among") * middle)

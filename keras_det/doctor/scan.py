@@ -43,6 +43,7 @@ class Look(NamedTuple):
         bits: perceptual hash, 64 bits.
         thumbnail: uint8 `(256,)`, grey.
         mean, deviation: of the grey values, 0..255.
+        contrast: largest minus smallest grey value; small objects count too.
         sharpness: variance within blocks of 2x2 pixels, at about 128 pixels; blur takes it away.
         colour: largest difference between two channels, over 16x16 cells of the image.
     """
@@ -58,6 +59,7 @@ class Look(NamedTuple):
     thumbnail: np.ndarray | None = None
     mean: float = 128.0
     deviation: float = 64.0
+    contrast: float = 255.0
     sharpness: float = 1000.0
     colour: float = 255.0
 
@@ -220,6 +222,7 @@ def _with_statistics(look: Look, image: "Image.Image") -> Look:
         values = np.asarray(small, np.int16)
         colour = float((values.max(axis=-1) - values.min(axis=-1)).max())
     grey = image.convert("L")
+    contrast = float(np.ptp(grey.getextrema()))
     grey = grey.reduce(max(1, max(grey.size) // STATISTICS_SIDE))
     even = grey.crop((0, 0, max(1, grey.width // 2 * 2), max(1, grey.height // 2 * 2)))
     half = even.reduce(2)
@@ -230,6 +233,7 @@ def _with_statistics(look: Look, image: "Image.Image") -> Look:
         thumbnail=np.asarray(square.reduce(HASH_SIDE // THUMBNAIL_SIDE), np.uint8).reshape(-1),
         mean=mean,
         deviation=deviation,
+        contrast=contrast,
         # The variance within blocks: what is lost by halving the image.
         sharpness=max(0.0, deviation**2 - _moments(half)[1] ** 2),
         colour=colour,

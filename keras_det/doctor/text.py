@@ -141,7 +141,12 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
     if len(first) + len(text) <= WIDTH:
         return [first + text]
     return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -16,6 +16,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "huge-image": Threshold(40e6, "pixels; decoding takes about 0.3 s and objects shrink tenfold"),
     "image-aspect": Threshold(4, "longer by shorter side; letterbox leaves 3/4 of the input empty"),
     "uniform": Threshold(2, "standard deviation in 0..255; JPEG's own noise stays below"),
+    "uniform-contrast": Threshold(12, "in 0..255; a small object on an even ground has more"),
     "dark": Threshold(16, "mean in 0..255; under- and night exposures below are unreadable to us"),
     "bright": Threshold(243, "mean in 0..255; paper scans lie at 235, burnt-out images above 243"),
     "blurred": Threshold(15, "variance within 2x2 pixels at 128 pixels; 99% of COCO have over 20"),
