@@ -232,9 +232,7 @@ def check_overfit(
         dataset, model, image_size, seconds, say: as of `overfit`.
     """
     try:
-        return [
-            finding_of(overfit(dataset, model, image_size=image_size, seconds=seconds, say=say))
-        ]
+        result = overfit(dataset, model, image_size=image_size, seconds=seconds, say=say)
     except DataError as error:
         return [
             Finding(

@@ -169,6 +169,7 @@ def _settings(
         **given,
         "class_names": list(training_set.class_names),
         "training_set": training_set.summary,
+        "objects_per_class": training_set.class_counts,
         "validation_set": None if validation_set is None else validation_set.summary,
         "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
     }
