@@ -9,7 +9,7 @@ import numpy as np
 from keras_det.boxes import PADDING_LABEL
 from keras_det.data.dataset import Dataset
 from keras_det.data.vanishing import image_of_objects, input_boxes
-from keras_det.doctor.anchor_search import Proposal, propose, reached
+from keras_det.doctor.anchor_search import GOAL, Proposal, propose, reached
 from keras_det.doctor.finding import Finding, Harm
 from keras_det.layers.center_padding import padded_size
 from keras_det.models import AnchorDetector, CornerNet, Detector
@@ -23,7 +23,7 @@ MAX_SLOTS = 200
 SIZE_EDGES = (8, 16, 32, 96)
 # Share of the objects from which a finding is a note, and a warning.
 NOTE, WARNING = 0.05, 0.5
-LOST_WARNING = 0.01
+LOST_WARNING = 0.05
 SHARED_WARNING = 0.1
 
 
@@ -56,7 +56,7 @@ def _overlaps(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Find
     share = float(missed.mean())
     if share < NOTE:
         return []
-    proposal = propose(boxes, model)
+    proposals = propose(boxes, model)
     threshold = getattr(model.matcher, "matched_threshold", None)
     reach = (
         "hold the centre of no anchor"
@@ -72,14 +72,13 @@ def _overlaps(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Find
         _harm(share, WARNING),
         f"{share:.0%} of {objects} objects {reach} at {height}x{width}"
         f"{_most_in(worst)}: they are learned badly.",
-        _advice(proposal, 1 - share),
+        _advice(proposals, 1 - share),
         count,
         objects,
         facts={
             "by_size": worst,
             "by_class": _by_class(dataset.class_names, labels, missed),
-            "proposal": dict(proposal.arguments),
-            "proposal_reaches": round(proposal.reach, 4),
+            "proposals": [{**p.arguments, "reaches": round(p.reach, 4)} for p in proposals],
         },
         doc="anchors",
     )
@@ -111,18 +110,17 @@ def _by_class(names: Sequence[str], labels: np.ndarray, missed: np.ndarray) -> d
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _advice(proposal: Proposal, now: float) -> str:
+def _advice(proposals: Sequence[Proposal], now: float) -> str:
     """What to change, and what it gains."""
-    if not proposal.arguments:
+    if not proposals:
         return (
             "No anchors that were tried reach more. Cut the images into tiles, so that objects "
             "are larger in the network's input."
         )
-    text = f"{proposal.text} reaches {proposal.reach:.0%} instead of {now:.0%}."
-    if proposal.cheap is not None and proposal.cheap.arguments:
-        text += f" {proposal.cheap.text} alone: {proposal.cheap.reach:.0%}."
-    if proposal.reach < 0.99:
-        text += " For more, cut the images into tiles."
+    listed = "; ".join(f"{proposal.text}: {proposal.reach:.0%}" for proposal in proposals)
+    text = f"Anchors that reach more than the {now:.0%} of now: {listed}."
+    if proposals[-1].reach < GOAL:
+        text += " Tiles, in which objects are larger, reach still more."
     return text
 
 

@@ -18,8 +18,8 @@ MAX_OBJECTS = 3_000  # objects in the search
 SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 MORE_RATIOS = (1.0, 2.0, 0.5, 3.0, 0.33)
 SIZE_FACTORS = (1.5, 2.0, 3.0)
-# A change that gains less is not proposed.
-LEAST_GAIN = 0.02
+# A more costly change must gain so much; in a step, changes this near to the best are as good.
+LEAST_GAIN, NEARLY = 0.04, 0.01
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,11 @@ class Proposal:
 
     Attributes:
         reach: share of the objects that they reach, 0..1.
-        arguments: arguments of the model's constructor to change; empty: nothing is better.
-        cheap: the best that `anchor_scale` alone can do, where `arguments` changes more.
+        arguments: arguments of the model's constructor to change.
     """
 
     reach: float
     arguments: dict[str, Any] = field(default_factory=dict)
-    cheap: "Proposal | None" = None
 
     @property
     def text(self) -> str:
@@ -66,43 +64,46 @@ def reached(
     return best_overlaps(boxes, levels) >= threshold
 
 
-def propose(boxes: np.ndarray, model: AnchorDetector) -> Proposal:
-    """Finds the smallest change of a model with which its anchors reach 99% of the objects.
+def propose(boxes: np.ndarray, model: AnchorDetector) -> list[Proposal]:
+    """Searches changes of a model with which its anchors reach 99% of the objects.
 
     Changes are tried in the order of what they cost: the scale of the anchors, other aspect ratios,
-    more of them, a finer level, a larger image. If none reaches 99%, the best one is returned.
+    more of them, a finer level, a larger image.
 
     Args:
         boxes: `(objects, 4)`, xyxy in pixels of the model's input.
         model: the detector.
+
+    Returns:
+        Changes from cheap to costly, each of which reaches clearly more than the one before. The
+        first that reaches 99% is the last. An empty list: nothing that was tried is better.
     """
     if len(boxes) > MAX_OBJECTS:
         boxes = boxes[np.linspace(0, len(boxes) - 1, MAX_OBJECTS).astype(int)]
-    now = float(reached(boxes, model, model.anchor_generator, model.image_size).mean())
-    best, cheap = Proposal(now), Proposal(now)
-    for step, changes in enumerate(_steps(boxes, model)):
+    reach = float(reached(boxes, model, model.anchor_generator, model.image_size).mean())
+    found: list[Proposal] = []
+    for changes in _steps(boxes, model):
         tried = [_tried(boxes, model, change) for change in changes]
-        found = _choose(tried, model)
-        if step == 0 and found.reach >= now + LEAST_GAIN:
-            cheap = found
-        if found.reach >= best.reach + LEAST_GAIN or (found.reach >= GOAL > best.reach):
-            best = found
-        if best.reach >= GOAL:
+        best = _choose(tried, model) if tried else Proposal(0.0)
+        if best.reach >= reach + LEAST_GAIN or best.reach >= GOAL > reach:
+            found, reach = [*found, best], best.reach
+        if reach >= GOAL:
             break
-    if best.arguments and set(best.arguments) != {"anchor_scale"}:
-        return Proposal(best.reach, best.arguments, cheap)
-    return best
+    return found
 
 
 def _choose(tried: Sequence[Proposal], model: AnchorDetector) -> Proposal:
-    """Of those that reach the goal the one nearest to the model's scale, else the best."""
+    """The smallest change among those that reach the goal, or else nearly as much as the best."""
     scale = model.anchor_generator.anchor_scale or ANCHOR_SCALE
+    enough = min(GOAL, max(proposal.reach for proposal in tried) - NEARLY)
 
-    def key(proposal: Proposal) -> tuple[float, float]:
-        change = abs(np.log(proposal.arguments.get("anchor_scale", scale) / scale))
-        return min(round(proposal.reach, 3), GOAL), -float(change)
+    def size_of_change(proposal: Proposal) -> tuple[float, int, float]:
+        change = proposal.arguments
+        pixels = float(np.prod(change.get("image_size", (1, 1))))
+        ratio = change.get("anchor_scale", scale) / scale
+        return pixels, len(change.get("aspect_ratios", ())), abs(float(np.log(ratio)))
 
-    return max(tried, key=key)
+    return min((p for p in tried if p.reach >= enough), key=size_of_change)
 
 
 def _steps(boxes: np.ndarray, model: AnchorDetector) -> Iterator[list[dict[str, Any]]]:

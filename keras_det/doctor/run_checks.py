@@ -19,6 +19,8 @@ from keras_det.training.callbacks import read_history
 CHANGE = 0.03
 # A gain of AP in the last fifth of the epochs, and a loss of AP since the best epoch.
 GAIN, DROP = 0.01, 0.02
+# Below this AP nothing is detected yet, and the AP of single classes means nothing.
+NOTHING = 0.01
 # Fewer steps from random weights are too few to expect anything.
 FEW_STEPS = 1_000
 # Positive anchors per object below which targets are probably missing; crops take some objects.
@@ -129,19 +131,21 @@ def _note(code: str, title: str, cure: str, **more: Any) -> Finding:
     return Finding(code, more.pop("harm", "note"), title, cure, doc="runs", **more)
 
 
-def _halves(values: np.ndarray) -> tuple[float, float]:
-    """Mean of the last fifth of the values, at least one, and of as many before them."""
-    count = max(1, len(values) // 5)
-    return float(values[-count:].mean()), float(values[-2 * count : -count].mean())
-
-
 def trend(values: np.ndarray) -> str:
-    """ "falling", "flat" or "rising" at the end; "unknown" for fewer than three values."""
-    if len(values) < 3:
+    """ "falling", "flat" or "rising" at the end; "unknown" for fewer than four values.
+
+    The mean of the last fifth, at least two values, is compared with the mean of as many before. A
+    difference counts from `CHANGE` on, where it is larger than the usual step between neighbours.
+    """
+    count = max(2, len(values) // 5)
+    if len(values) < 2 * count:
         return "unknown"
-    last, before = _halves(values)
-    change = (last - before) / max(abs(before), 1e-12)
-    return "falling" if change < -CHANGE else "rising" if change > CHANGE else "flat"
+    end = values[-2 * count :]
+    before, change = float(end[:count].mean()), float(end[count:].mean() - end[:count].mean())
+    usual = float(np.abs(np.diff(end)).mean())
+    if abs(change) <= max(CHANGE * abs(before), usual):
+        return "flat"
+    return "falling" if change < 0 else "rising"
 
 
 def _of_loss(run: Run) -> Iterator[Finding]:
@@ -185,6 +189,8 @@ def _of_loss(run: Run) -> Iterator[Finding]:
         else "Nothing was learned. Check the data with keras-det doctor, and try "
         "keras-det doctor --overfit."
         if stuck
+        else "As long as AP rises too, more epochs help."
+        if kind == "falling"
         else "Nothing is to be done about it.",
         harm="warning" if worse or stuck else "note",
         facts={"first": float(first), "last": float(last), "trend": kind},
@@ -263,15 +269,14 @@ def _of_precision(run: Run) -> Iterator[Finding]:
     ap = np.nan_to_num(ap)
     best, last, epochs = int(ap.argmax()), float(ap[-1]), run.epochs
     facts = {"best_epoch": best + 1, "best": float(ap[best]), "last": last}
-    if ap[best] < 0.0005:
+    if ap[best] < NOTHING:
         few = 0 < run.steps < FEW_STEPS and not run.recipe.get("weights")
         yield _note(
             "run-ap-zero",
-            f"val_AP stayed at 0 in all {epochs} epochs."
-            if epochs > 1
-            else "val_AP is 0 after 1 epoch.",
-            f"From random weights {run.steps} steps are few: train longer, or start from public "
-            "weights (--weights)."
+            f"Almost nothing is detected: val_AP is {last:.3f} after "
+            f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} (highest: {ap[best]:.3f}).",
+            f"From random weights {run.steps} steps are few, often thousands are needed: train "
+            "longer, or start from public weights (--weights)."
             if few
             else "Check the data with keras-det doctor --model, and try keras-det doctor "
             "--overfit.",
@@ -302,7 +307,7 @@ def _of_precision(run: Run) -> Iterator[Finding]:
 
 
 def _of_classes(run: Run) -> Iterator[Finding]:
-    """Classes whose AP is 0 although others are above; those without objects are no finding."""
+    """Classes at AP 0 where others are detected; those without objects are no finding."""
     per_class = run.metrics.get("AP_per_class") or {}
     measured = {
         name: float(value)
@@ -310,7 +315,7 @@ def _of_classes(run: Run) -> Iterator[Finding]:
         if isinstance(value, (int, float)) and not math.isnan(value)
     }
     zero = [name for name, value in measured.items() if value < 0.0005]
-    if not zero or len(zero) == len(measured):
+    if not zero or sum(measured.values()) < NOTHING * len(measured):
         return
     counts = run.recipe.get("objects_per_class") or {}
     zero.sort(key=lambda name: counts.get(name, 0))

@@ -1,4 +1,4 @@
-"""Objects that become smaller than a pixel: shares, sizes and tiles by hand, against the pipeline."""
+"""Objects that become smaller than a pixel: shares, sizes and tiles by hand."""
 
 import numpy as np
 import pytest
