@@ -59,7 +59,7 @@ def _overlaps(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Find
     proposals = propose(boxes, model)
     threshold = getattr(model.matcher, "matched_threshold", None)
     reach = (
-        "hold the centre of no anchor"
+        "hold the centre of no anchor of their size"
         if threshold is None
         else f"overlap no anchor with an IoU of {threshold:g} or more"
     )

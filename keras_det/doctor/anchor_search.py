@@ -45,8 +45,8 @@ def reached(
 ) -> np.ndarray:
     """Whether anchors reach each box, as the matcher of the model asks for it.
 
-    With `AnchorTargets` an anchor must overlap it with `matched_threshold`; with `ATSSTargets` the
-    centre of an anchor must lie inside it.
+    With `AnchorTargets` an anchor must overlap it with `matched_threshold`; for `ATSSTargets` see
+    `holds_centre`.
 
     Args:
         boxes: `(objects, 4)`, xyxy in pixels of an input of `image_size`.

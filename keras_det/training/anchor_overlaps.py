@@ -75,16 +75,24 @@ def best_overlaps(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarra
 
 
 def holds_centre(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
-    """Whether the centre of any anchor lies inside each box, bool `(objects,)`; see `ATSSTargets`.
+    """Whether a centre of the level whose anchors overlap a box most lies inside the box.
+
+    `ATSSTargets` takes anchors whose centre is inside the box and that overlap it more than others
+    do; these are on that level.
 
     Args:
         boxes, levels: as of `best_overlaps`.
+
+    Returns:
+        bool `(objects,)`.
     """
     x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
-    held = np.zeros(len(x1), bool)
+    held, best = np.zeros(len(x1), bool), np.full(len(x1), -1.0)
     for level in levels:
         x, y = _nearest(level.x, (x1 + x2) / 2), _nearest(level.y, (y1 + y2) / 2)
-        held |= (x > x1) & (x < x2) & (y > y1) & (y < y2)
+        inside = (x > x1) & (x < x2) & (y > y1) & (y < y2)
+        overlap = best_overlaps(boxes, [level])
+        held, best = np.where(overlap > best, inside, held), np.maximum(best, overlap)
     return held
 
 

@@ -63,7 +63,7 @@ def quick_findings(
         The worst first, at most five; an empty list where all is well.
     """
     remarks = [*_of_targets(training_set, model, get_augment(augment))]
-    if training_set.labels.size:
+    if not training_set.crowd.all():
         remarks += _of_anchors(training_set, model)
         remarks += _of_classes(training_set, validation_set)
     if validation_set is not None:

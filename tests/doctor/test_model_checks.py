@@ -50,9 +50,9 @@ def test_boxes_beyond_the_image_cannot_score_one(model):
 def test_small_objects_are_shown(model):
     data = dataset_of([[square(10, 20, 80)], [square(5, 5, 6)]], [(240, 300)] * 2)
     (finding,) = check_sizes(data, model, AUGMENTS["none"])
-    # 6 * 128 / 300 = 2.56 pixels.
+    # 6 * 128 / 300 = 2.56 pixels, and 6 * 102 / 240 = 2.55.
     assert (finding.count, finding.total, finding.images) == (1, 2, (1,))
-    assert "1.jpg, object 0: 2.6x2.6 pixels of the input" in finding.examples
+    assert "1.jpg, object 0: 2.6x2.5 pixels of the input" in finding.examples
     np.testing.assert_array_equal(finding.boxes[0], [square(5, 5, 6)])
     assert check_sizes(good(), model, AUGMENTS["none"]) == []
 

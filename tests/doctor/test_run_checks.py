@@ -89,8 +89,8 @@ def test_learning_rate_in_effect(tmp_path):
     long = {**RECIPE, "epochs": 100, "learning_rate": 0.01}
     text = titles(tmp_path, loss=FALLING[:2], recipe=long)["run-rate"][1]
     assert text == (
-        "The learning rate rises to 0.01 in the first twentieth of the run; it is 0.004 after epoch "
-        "2 of 100."
+        "The learning rate rises to 0.01 in the first twentieth of the run; it is 0.004 after "
+        "epoch 2 of 100."
     )
     logged = titles(tmp_path, loss=[2, 1], learning_rate=[0.1, 0.05], recipe=None)["run-rate"][1]
     assert logged == "The learning rate was 0.1 at its highest and is 0.05 at the end."

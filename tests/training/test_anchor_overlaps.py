@@ -37,3 +37,6 @@ def test_centres_inside_are_found():
     levels = anchor_levels(AnchorGenerator((3,), 3.0), (32, 32))
     boxes = [[3, 3, 5, 5], [5, 5, 11, 11], [3, 5, 5, 11], [5, 5, 13, 13]]
     assert holds_centre(boxes, levels).tolist() == [True, False, False, True]
+    # P4 has a centre at 8, inside the second box, but its anchors overlap that box less than P3's.
+    levels = anchor_levels(AnchorGenerator((3, 4), 3.0), (32, 32))
+    assert holds_centre(boxes, levels).tolist() == [True, False, False, True]
