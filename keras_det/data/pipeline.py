@@ -21,6 +21,7 @@ from keras_det.data.pipeline_arguments import (
     why_unread,
 )
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
+from keras_det.data.vanishing import warn_of_vanishing
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
 from keras_det.types import TFTensor
@@ -50,6 +51,7 @@ class Pipeline:
     depends only on (seed, e), and every random choice only on (seed, e, place in the epoch).
 
     One pass gives every image once, in order; the last batch may be smaller.
+    Training warns once where more than a tenth of the objects vanish; see `find_vanishing`.
 
     Images that cannot be decoded are skipped and listed in `failed`, with one warning. More than 5%
     of an epoch raise a DataError.
@@ -106,6 +108,7 @@ class Pipeline:
         self.num_parallel_calls = whole_number("num_parallel_calls", calls)
         self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
         self.first_epoch = 0
+        self.warned = False
         self.error: DataError | None = None
         self._failures: dict[str, str] = {}
         self._epoch_failures: dict[int, set[str]] = {}
@@ -192,6 +195,7 @@ class Pipeline:
         self._check_role(training)
         tables = self._tables()
         if training:
+            self.warned = self.warned or warn_of_vanishing(self)
             epochs = tf.data.Dataset.range(self.first_epoch, np.iinfo(np.int64).max)
             stream = epochs.flat_map(lambda epoch: self._epoch(epoch, tables, True))
         else:
