@@ -6,6 +6,7 @@ from keras_det import __version__
 from keras_det.cli.command import Command
 from keras_det.cli.completion import completion
 from keras_det.cli.demo import demo
+from keras_det.cli.doctor import doctor
 from keras_det.cli.evaluate import evaluate
 from keras_det.cli.export import export
 from keras_det.cli.info import info
@@ -42,5 +43,5 @@ def main() -> None:
     """
 
 
-for command in (demo, train, evaluate, predict, export, info, completion):
+for command in (demo, doctor, train, evaluate, predict, export, info, completion):
     main.add_command(command)

@@ -22,6 +22,7 @@ from keras_det.data.pipeline_arguments import (
     why_unread,
 )
 from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
+from keras_det.data.vanishing import warn_of_vanishing
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
 from keras_det.types import AugmentName, TFTensor
@@ -48,6 +49,7 @@ class Pipeline:
     depends only on (seed, e), and every random choice only on (seed, e, place in the epoch).
 
     One pass gives every image once, in order; the last batch may be smaller.
+    Training warns once where more than a tenth of the objects vanish; see `find_vanishing`.
 
     Images are upright, or as they are stored where their labels were drawn so; see `Sample.read`.
 
@@ -110,6 +112,7 @@ class Pipeline:
         self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
         self.max_pixels = whole_number("max_pixels", max_pixels)
         self.first_epoch = 0
+        self.warned = False
         self.error: DataError | None = None
         self._failures = Failures(dataset.image_paths, self._why_unread)
         self._check()
@@ -195,6 +198,7 @@ class Pipeline:
         self._check_role(training)
         tables = self._tables()
         if training:
+            self.warned = self.warned or warn_of_vanishing(self)
             epochs = tf.data.Dataset.range(self.first_epoch, np.iinfo(np.int64).max)
             stream = epochs.flat_map(lambda epoch: self._epoch(epoch, tables, True))
         else:

@@ -23,9 +23,11 @@ class Finding:
         count: how many images, objects or files it concerns.
         total: out of how many; 0 where that has no meaning.
         examples: the first files, with the record and the value, such as "a.xml, object 3: 12x0".
-        images: indices of images of the data set that show it best, for pictures; at most 8.
+        images: indices of images of the data set that show it best, for pictures; at most 8. They
+            count from 0 in `split`; without one, through all splits in their order.
         boxes: for each of `images` the boxes `(n, 4)` to mark, xyxy pixels of the original.
         facts: numbers behind the finding, for JSON.
+        split: name of the split of `images`; "" where they count through all splits.
         doc: the section of docs/data.md that explains it, such as "box-formats".
     """
 
@@ -40,6 +42,7 @@ class Finding:
     boxes: tuple[Any, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     doc: str = ""
+    split: str = ""
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:

@@ -36,12 +36,14 @@ def test_help_lists_commands_in_the_order_of_use(run):
     result = run("--help")
     assert result.exit_code == 0
     listed = result.output.split("Commands:")[1].split()
-    places = [listed.index(name) for name in ("demo", "train", "evaluate", "predict", "export")]
+    places = [
+        listed.index(name) for name in ("demo", "doctor", "train", "evaluate", "predict", "export")
+    ]
     assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "train", "evaluate", "predict", "export", "info", "completion"]
+    "command", ["demo", "doctor", "train", "evaluate", "predict", "export", "info", "completion"]
 )
 def test_every_command_has_help_with_types_and_examples(run, command):
     output = run(command, "--help").output

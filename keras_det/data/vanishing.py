@@ -1,0 +1,265 @@
+"""Objects that become smaller than a pixel on the way to the network, from the boxes alone."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from keras_det.data.augment import AUGMENTS, MIN_VISIBLE_SIDE, Augment
+from keras_det.data.dataset import Dataset
+from keras_det.data.resize import check_policy
+from keras_det.types import Size
+
+Sides: TypeAlias = np.ndarray
+
+# A training that loses a larger share of its objects is warned of.
+MAX_LOST = 0.1
+# Share that may be lost with the image size or the tiles that a message proposes.
+ALLOWED_LOST = 0.01
+# Objects with a shorter side are hardly ever detected: half a cell of the finest usual level, P3.
+SMALL_SIDE = 4.0
+# Proposed sides are multiples of this, and an image size is proposed up to the largest.
+SIZE_STEP, LARGEST_SIZE = 32, 1536
+
+
+def input_scales(image_sizes: np.ndarray, size: Size, mode: str) -> np.ndarray:
+    """Input pixels per original pixel, as the pipeline resizes without augmentation.
+
+    Args:
+        image_sizes: int `(images, 2)`, (height, width) of the original images in pixels.
+        size: (height, width) of the network's input in pixels.
+        mode: "letterbox", "stretch" or "mediapipe".
+
+    Returns:
+        float64 `(images, 2)`, scale of x and of y.
+    """
+    mode, (full_height, full_width) = check_policy({"mode": mode, "size": size})
+    height, width = np.maximum(np.asarray(image_sizes, np.int64).reshape(-1, 2), 1).T
+    if mode == "letterbox":  # the integers of `resized_size`
+        tall = full_height * width <= full_width * height
+        across = np.maximum((2 * width * full_height + height) // (2 * height), 1)
+        down = np.maximum((2 * height * full_width + width) // (2 * width), 1)
+        new_height, new_width = (
+            np.where(tall, full_height, down),
+            np.where(tall, across, full_width),
+        )
+    else:
+        new_height, new_width = np.full_like(height, full_height), np.full_like(width, full_width)
+    return np.stack([new_width / width, new_height / height], axis=1)
+
+
+def image_of_objects(dataset: Dataset) -> np.ndarray:
+    """Index of the image of every object, int64 `(objects,)`."""
+    return np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))
+
+
+def input_boxes(dataset: Dataset, size: Size, mode: str) -> np.ndarray:
+    """The boxes of all objects in pixels of the network's input, without augmentation.
+
+    Args:
+        dataset: `Dataset`.
+        size, mode: as of `input_scales`.
+
+    Returns:
+        float64 `(objects, 4)`, xyxy.
+    """
+    scales = input_scales(dataset.image_sizes, size, mode)[image_of_objects(dataset)]
+    return dataset.boxes * np.tile(scales, (1, 2))
+
+
+def lost_shares(sides: Sides, augment: Augment) -> np.ndarray:
+    """Share of the draws of the augmentation in which an object is below a pixel.
+
+    With scale jitter `augment.stays` drops such an object; the network then learns it as
+    background. The scale is drawn uniformly from `augment.scale`. Objects that the random window
+    leaves out do not count: they are not in the picture.
+
+    Args:
+        sides: `(objects,)`, the shorter side of every object after resizing, input pixels.
+        augment: the augmentation.
+
+    Returns:
+        float64 `(objects,)` in 0..1.
+    """
+    low, high = augment.scale
+    with np.errstate(divide="ignore"):
+        vanishing = MIN_VISIBLE_SIDE / np.maximum(np.asarray(sides, np.float64), 0.0)
+    if low == high:
+        return (vanishing > low).astype(np.float64)
+    return np.clip((vanishing - low) / (high - low), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Vanishing:
+    """How many objects of a data set become too small for the network's input.
+
+    Attributes:
+        objects: number of objects that should become targets: all without crowd.
+        below_pixel: of these, with a side below one pixel after resizing.
+        small: with a side of at least one pixel, but below `SMALL_SIDE`.
+        lost: number that an epoch loses on average by resizing and augmentation together.
+        size: (height, width) of the network's input.
+        augment: the augmentation.
+        needed_size: (height, width) at which at most `ALLOWED_LOST` is lost. None: no reasonable
+            size is enough, or nothing is lost.
+        tile: side in original pixels of square tiles that have the same effect. None: as above.
+        milder: name of an augmentation that shrinks less and loses at most `ALLOWED_LOST`, or None.
+    """
+
+    objects: int
+    below_pixel: int
+    small: int
+    lost: float
+    size: Size
+    augment: Augment
+    needed_size: Size | None = None
+    tile: int | None = None
+    milder: str | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of the objects that an epoch loses, 0..1."""
+        return self.lost / self.objects if self.objects else 0.0
+
+    @property
+    def title(self) -> str:
+        """How many objects vanish, and what that means, in one sentence."""
+        height, width = self.size
+        if not self.augment.jitters:
+            return (
+                f"{self.below_pixel} of {self.objects} objects are smaller than 1 pixel in an "
+                f"input of {height}x{width}: nothing of them can be learned."
+            )
+        low, high = self.augment.scale
+        return (
+            f"{_percent(self.share)} of {self.objects} objects are smaller than 1 pixel in an "
+            f"input of {height}x{width} with scale jitter {low:g} to {high:g}: they are left out "
+            "and learned as background."
+        )
+
+    @property
+    def cure(self) -> str:
+        """What to change, in one sentence."""
+        ways = []
+        if self.milder is not None:
+            ways.append(f'use augment="{self.milder}" (--augment {self.milder})')
+        if self.needed_size is not None:
+            height, width = self.needed_size
+            ways.append(f"raise the image size to {height}x{width} (--image-size {height}x{width})")
+        if self.tile is not None:
+            ways.append(f"cut the images into tiles of at most {self.tile} pixels")
+        if not ways:
+            ways.append("check the boxes: they are too small in the images themselves")
+        text = ", or ".join(ways)
+        return f"{text[0].upper()}{text[1:]}."
+
+
+def find_vanishing(
+    dataset: Dataset, size: Size, mode: str, augment: Augment = AUGMENTS["none"]
+) -> Vanishing:
+    """Computes what resizing and augmentation make too small, for all objects without crowd.
+
+    Args:
+        dataset: `Dataset`.
+        size: (height, width) of the network's input in pixels.
+        mode: "letterbox", "stretch" or "mediapipe".
+        augment: the augmentation of the training.
+    """
+    kept = ~dataset.crowd
+    size = (int(size[0]), int(size[1]))
+    sides = _shorter(input_boxes(dataset, size, mode)[kept])
+    lost = float(lost_shares(sides, augment).sum())
+    below = int((sides < MIN_VISIBLE_SIDE).sum())
+    small = int((sides < SMALL_SIDE).sum()) - below
+    found = Vanishing(len(sides), below, small, lost, size, augment)
+    if found.share <= ALLOWED_LOST:
+        return found
+    original = _shorter(dataset.boxes[kept].astype(np.float64))
+    return Vanishing(
+        **{name: getattr(found, name) for name in ("objects", "below_pixel", "small", "lost")},
+        size=size,
+        augment=augment,
+        needed_size=_needed_size(sides, augment, size),
+        tile=_tile(original, augment, size),
+        milder=_milder(sides, augment),
+    )
+
+
+def target_warnings(vanishing: Vanishing) -> list[str]:
+    """Sentences for a training whose targets are empty or mostly vanish; often none."""
+    if not vanishing.objects:
+        return [
+            "The training data hold no object to learn: the images have none, or only crowd "
+            "objects. Check the annotations, the split and the class names."
+        ]
+    if vanishing.share > MAX_LOST:
+        return [f"{vanishing.title} {vanishing.cure}"]
+    return []
+
+
+def warn_of_vanishing(pipeline: Any) -> bool:
+    """Warns of a pipeline whose training stream has no targets, or loses many of them.
+
+    Args:
+        pipeline: `Pipeline`.
+
+    Returns:
+        True, so that the caller knows that it is done.
+    """
+    found = find_vanishing(pipeline.dataset, pipeline.size, pipeline.mode, pipeline.augment)
+    for line in target_warnings(found):
+        warnings.warn(line, stacklevel=4)
+    return True
+
+
+def _shorter(boxes: np.ndarray) -> Sides:
+    return np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+
+
+def _percent(share: float) -> str:
+    """A share in words: never 0% or 100% where some or not all are meant."""
+    if 0 < share < 0.01:
+        return "Less than 1%"
+    return "Nearly all" if 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def _factor(sides: Sides, augment: Augment) -> float:
+    """Smallest factor on the sides with which at most `ALLOWED_LOST` is lost; inf if none is."""
+    low, high = 0.0, 1.0
+    while lost_shares(sides * high, augment).mean() > ALLOWED_LOST:
+        low, high = high, 2 * high
+        if high > 1e4:
+            return float("inf")
+    for _ in range(20):
+        middle = (low + high) / 2
+        if lost_shares(sides * middle, augment).mean() > ALLOWED_LOST:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _needed_size(sides: Sides, augment: Augment, size: Size) -> Size | None:
+    factor = _factor(sides, augment)
+    if factor * max(size) > LARGEST_SIZE:
+        return None
+    height, width = (int(-(-side * factor // SIZE_STEP)) * SIZE_STEP for side in size)
+    return height, width
+
+
+def _tile(original: Sides, augment: Augment, size: Size) -> int | None:
+    """Side of square tiles; None where they would have to be enlarged to the network's input."""
+    tile = min(size) / _factor(original, augment)
+    return int(tile) if tile >= min(size) else None
+
+
+def _milder(sides: Sides, augment: Augment) -> str | None:
+    names: Sequence[str] = ("ssj", "flip") if augment.jitters else ()
+    for name in names:
+        other = AUGMENTS[name]
+        gentler = other.scale[0] > augment.scale[0]
+        if gentler and lost_shares(sides, other).mean() <= ALLOWED_LOST:
+            return name
+    return None

@@ -1,0 +1,111 @@
+"""Checks of pairs of boxes in one image: the same object annotated twice."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_det.doctor.collection import Collection, about_objects, share_of
+from keras_det.doctor.finding import Finding
+from keras_det.doctor.thresholds import limit
+
+# Pairs that are compared at a time, for the memory.
+PAIRS = 2_000_000
+# Larger images are not compared: 1,000 objects make 500,000 pairs.
+MAX_OBJECTS = 1000
+
+
+def check_pairs(data: Collection) -> Iterator[Finding]:
+    """Boxes that are there twice, with one class or two, and boxes inside each other."""
+    pairs = {"same": [], "classes": [], "overlap": [], "nested": []}  # type: dict[str, list[np.ndarray]]
+    for a, b in _neighbours(data):
+        iou = _iou(data.boxes[a], data.boxes[b])
+        equal = data.labels[a] == data.labels[b]
+        exact = np.abs(data.boxes[a] - data.boxes[b]).max(axis=1) < 0.01
+        agree = np.abs(data.boxes[a] - data.boxes[b]) <= limit("nested-sides")
+        second = np.stack([b, a], axis=1)
+        pairs["same"].append(second[equal & exact])
+        pairs["classes"].append(second[~equal & (iou > limit("same-box"))])
+        pairs["overlap"].append(second[equal & ~exact & (iou > limit("overlap"))])
+        nested = equal & (iou <= limit("overlap")) & (agree.sum(axis=1) >= 3)
+        pairs["nested"].append(second[nested & (iou > 0)])
+    joined = {
+        key: np.concatenate(each) if each else np.zeros((0, 2), np.int64)
+        for key, each in pairs.items()
+    }
+    yield from _findings(data, joined)
+
+
+def _findings(data: Collection, pairs: dict[str, np.ndarray]) -> Iterator[Finding]:
+    many = share_of(len(pairs["overlap"]), len(data.labels)) > limit("overlap-share")
+    for key, code, harm, title, cure in (
+        (
+            "same",
+            "boxes-repeated",
+            "warning",
+            "is annotated twice|are annotated twice",
+            "Delete one of the two.",
+        ),
+        (
+            "classes",
+            "boxes-two-classes",
+            "warning",
+            "has the box of an object of another class|have the box of an object of another class",
+            "Decide for one class. If both are right, keep them: each class is learned by itself.",
+        ),
+        (
+            "overlap",
+            "boxes-overlap",
+            "warning" if many else "note",
+            "covers nearly the same area as another one of its class|cover nearly the same area "
+            "as another one of their class",
+            "Look whether an object was annotated twice, and delete one box. Suppression finds "
+            "only one of two such objects.",
+        ),
+        (
+            "nested",
+            "boxes-nested",
+            "note",
+            "shares three sides with another one of its class|share three sides with another one "
+            "of their class",
+            "Look whether a part was annotated beside the whole, and keep one of them.",
+        ),
+    ):
+        first = dict(pairs[key][:, ::1][::-1].tolist())
+        rows = np.array(sorted(first), np.int64)
+        yield from about_objects(
+            data,
+            code,
+            harm,  # type: ignore[arg-type]
+            title,
+            cure,
+            rows,
+            lambda row, first=first: f"and {_short(data, first[row])}",  # type: ignore[misc]
+        )
+
+
+def _short(data: Collection, row: int) -> str:
+    width, height = data.sides[row]
+    number = row - int(data.starts[data.image_of[row]])
+    return f"object {number}, {data.class_names[data.labels[row]]} {width:.4g}x{height:.4g}"
+
+
+def _neighbours(data: Collection) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows, first and second, of objects of one image; crowd left out."""
+    rows = np.flatnonzero(~data.crowd)
+    counts = np.bincount(data.image_of[rows], minlength=len(data.counts))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    for count in np.unique(counts[(counts > 1) & (counts <= MAX_OBJECTS)]).tolist():
+        first, second = np.triu_indices(count, 1)
+        images = np.flatnonzero(counts == count)
+        step = max(1, PAIRS // len(first))
+        for begin in range(0, len(images), step):
+            at = starts[images[begin : begin + step]][:, None]
+            yield rows[(at + first).reshape(-1)], rows[(at + second).reshape(-1)]
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of boxes in pairs."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    inter = np.maximum(sides, 0).prod(axis=1)
+    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - inter
+    return np.asarray(inter / np.maximum(union, 1e-9))

@@ -1,0 +1,303 @@
+"""Checks of the image files: what does not decode, what looks odd, what is not annotated."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.doctor.collection import Collection, about_images, counted, share_of
+from keras_det.doctor.copies import check_copies
+from keras_det.doctor.finding import Finding, Harm
+from keras_det.doctor.scan import Look, Scan
+from keras_det.doctor.thresholds import limit
+
+# Training skips images that do not decode, up to this share of an epoch.
+MAX_BROKEN = 0.05
+FORMATS_OF = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jfif": "JPEG",
+    ".jpe": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+}
+SAY = {"missing": "no such file", "empty": "0 bytes"}
+# JPEG files of cameras with a second picture inside.
+SAME_FORMAT = {"MPO": "JPEG"}
+DEEP_MODES = ("I", "F")
+
+
+def check_images(data: Collection, scan: Scan) -> list[Finding]:
+    """Checks what the scan saw.
+
+    Args:
+        data: all splits.
+        scan: the looks at `data.paths`.
+    """
+    looks = [Look() if look is None else look for look in scan.looks]
+    seen = np.array([look is not None for look in scan.looks], bool)
+    found = [*_broken(data, looks), *_headers(data, looks), *_sizes(data, looks)]
+    if scan.pixels:
+        good = seen & np.array([look.thumbnail is not None for look in looks], bool)
+        found += [*_pixels(data, looks, good), *check_copies(data, looks, good)]
+    return found
+
+
+def _where(looks: list[Look], test: Callable[[Look], bool]) -> np.ndarray:
+    return np.array([i for i, look in enumerate(looks) if test(look)], np.int64)
+
+
+def _broken(data: Collection, looks: list[Look]) -> Iterator[Finding]:
+    """Files that cannot be read, or not wholly."""
+    broken = _where(looks, lambda look: look.problem not in ("", "ends-early"))
+    many = share_of(len(broken), len(looks)) > MAX_BROKEN
+    harm: Harm = "error" if many else "warning"
+    so = "Training refuses so many broken images." if many else "Training skips such images."
+    for problem, code, title in (
+        ("missing", "images-missing", "cannot be opened"),
+        ("empty", "images-empty-file", "is an empty file|are empty files"),
+        ("unreadable", "images-unreadable", "does not decode|do not decode"),
+        ("truncated", "images-truncated", "is cut off|are cut off"),
+    ):
+        rows = _where(looks, lambda look, problem=problem: look.problem == problem)  # type: ignore[misc]
+        cure = f"Replace the file or leave it out. {so}"
+        yield from about_images(
+            data, code, harm, title, cure, rows, lambda i: looks[i].message or SAY[looks[i].problem]
+        )
+    yield from about_images(
+        data,
+        "images-end-early",
+        "note",
+        "lacks its last bytes, but has all its pixels|lack their last bytes, but have all their "
+        "pixels",
+        "Nothing must be done here. Other programs may refuse such a file: save it again.",
+        _where(looks, lambda look: look.problem == "ends-early"),
+    )
+
+
+def _headers(data: Collection, looks: list[Look]) -> Iterator[Finding]:
+    """What headers say: content and suffix, depth, transparency, orientation."""
+
+    def other_content(i: int) -> str:
+        return f"is {looks[i].format}"
+
+    suffixes = [os.path.splitext(path)[1].lower() for path in data.paths]
+    wrong = [
+        i
+        for i, (look, suffix) in enumerate(zip(looks, suffixes, strict=True))
+        if look.format and FORMATS_OF.get(suffix, "") != SAME_FORMAT.get(look.format, look.format)
+    ]
+    yield from about_images(
+        data,
+        "images-suffix",
+        "note",
+        "has another format than its suffix says|have another format than their suffix says",
+        "Training reads the content and takes no harm. Rename the file for other programs.",
+        np.array(wrong, np.int64),
+        other_content,
+    )
+    yield from about_images(
+        data,
+        "images-deep",
+        "note",
+        "has more than 8 bits per value|have more than 8 bits per value",
+        "They are brought to 8 bits. Look at the pictures: if they are black or white, convert "
+        "the files yourself.",
+        _where(looks, lambda look: look.mode.startswith(DEEP_MODES)),
+        lambda i: looks[i].mode.partition("+")[0],
+    )
+    yield from about_images(
+        data,
+        "images-transparent",
+        "note",
+        "is partly transparent|are partly transparent",
+        "Transparency is dropped: the hidden colours show. Look at the pictures, and save the "
+        "files on a background if they look wrong.",
+        _where(looks, lambda look: look.mode.endswith("+alpha")),
+    )
+    yield from _orientations(data, looks)
+
+
+def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
+    """Pictures that cameras mark as turned."""
+
+    def fits_both(look: Look) -> bool:
+        return look.orientation in (2, 3, 4) or (
+            look.orientation > 4 and look.size[0] == look.size[1]
+        )
+
+    def number(i: int) -> str:
+        return f"orientation {looks[i].orientation}"
+
+    yield from about_images(
+        data,
+        "images-turned-unclear",
+        "warning",
+        "is marked as turned (EXIF) and has one size both ways up|are marked as turned (EXIF) and "
+        "have one size both ways up",
+        "Look at the pictures: the boxes must lie on the objects. If not, turn the pixels and "
+        "remove the mark, or annotate again.",
+        _where(looks, fits_both),
+        number,
+    )
+    yield from about_images(
+        data,
+        "images-turned",
+        "note",
+        "is marked as turned (EXIF)|are marked as turned (EXIF)",
+        "The annotated size tells which way up the boxes were drawn. Look at the pictures if in "
+        "doubt.",
+        _where(looks, lambda look: look.orientation > 4 and not fits_both(look)),
+        number,
+    )
+
+
+def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
+    """Sizes: other than annotated, tiny, huge, long."""
+
+    def size(i: int) -> str:
+        return "{1}x{0}".format(*looks[i].size)
+
+    sizes = np.array([look.size for look in looks], np.int64).reshape(-1, 2)
+    known = sizes.min(axis=1) > 0
+    turned = np.array([look.orientation > 4 for look in looks], bool)
+    equal = (sizes == data.sizes).all(axis=1)
+    equal |= turned & (sizes[:, ::-1] == data.sizes).all(axis=1)
+    yield from about_images(
+        data,
+        "images-size-mismatch",
+        "error",
+        "has another size than annotated|have another size than annotated",
+        "Put back the images that were annotated. Or give sizes='scale' (--sizes scale) if they "
+        "were resized, 'file' if only the written size is wrong.",
+        np.flatnonzero(known & ~equal),
+        lambda i: f"{size(i)}, annotated {data.sizes[i, 1]}x{data.sizes[i, 0]}",
+    )
+    short, long = sizes.min(axis=1), sizes.max(axis=1)
+    yield from about_images(
+        data,
+        "images-tiny",
+        "warning",
+        f"is smaller than {limit('tiny-image'):.0f} pixels|are smaller than "
+        f"{limit('tiny-image'):.0f} pixels",
+        "Look whether these are thumbnails or icons. Replace them by the originals, or leave them "
+        "out.",
+        np.flatnonzero(known & (short < limit("tiny-image"))),
+        size,
+    )
+    yield from about_images(
+        data,
+        "images-huge",
+        "note",
+        f"has more than {limit('huge-image') / 1e6:.0f} megapixels|have more than "
+        f"{limit('huge-image') / 1e6:.0f} megapixels",
+        "Resizing shrinks small objects to nothing, and reading is slow. Cut the images into "
+        "tiles.",
+        np.flatnonzero(known & (sizes.prod(axis=1) > limit("huge-image"))),
+        size,
+    )
+    yield from about_images(
+        data,
+        "images-long",
+        "note",
+        f"is more than {limit('image-aspect'):.0f} times as long as wide|are more than "
+        f"{limit('image-aspect'):.0f} times as long as wide",
+        "Most of the network's input is then padding. Cut the images into parts, or choose an "
+        "image size of that shape.",
+        np.flatnonzero(known & (long > limit("image-aspect") * short)),
+        size,
+    )
+
+
+def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[Finding]:
+    """What pixels look like: one colour, dark, bright, blurred, grey."""
+    names = ("mean", "deviation", "contrast", "sharpness", "colour")
+    mean, deviation, contrast, sharpness, colour = np.array(
+        [[getattr(look, name) for name in names] for look in looks]
+    ).T
+    flat = good & (deviation < limit("uniform")) & (contrast < limit("uniform-contrast"))
+    lit = good & ~flat
+    middle = float(np.median(sharpness[lit])) if lit.any() else 0.0
+    blurred = min(limit("blurred"), limit("blurred-among") * middle)
+    grey = good & (colour < limit("grey"))
+    some_grey = grey & (share_of(int(grey.sum()), int(good.sum())) < limit("grey-share"))
+    look_at = "Look at the pictures. Leave them out if a person sees nothing in them."
+    for code, harm, title, cure, mask in (
+        (
+            "images-one-colour",
+            "warning",
+            "shows one colour only|show one colour only",
+            "Replace the files: they look lost or damaged.",
+            flat,
+        ),
+        (
+            "images-dark",
+            "note",
+            "is nearly black|are nearly black",
+            look_at,
+            lit & (mean < limit("dark")),
+        ),
+        (
+            "images-bright",
+            "note",
+            "is nearly white|are nearly white",
+            look_at,
+            lit & (mean > limit("bright")),
+        ),
+        (
+            "images-blurred",
+            "note",
+            "is blurred|are blurred",
+            "Look at the pictures. Leave them out, unless such images come in use too.",
+            lit & (sharpness < blurred),
+        ),
+        (
+            "images-grey",
+            "note",
+            "is grey among coloured ones|are grey among coloured ones",
+            "Nothing must be done if such images come in use too.",
+            some_grey & ~flat,
+        ),
+    ):
+        yield from about_images(data, code, harm, title, cure, np.flatnonzero(mask))  # type: ignore[arg-type]
+
+
+def check_folders(data: Collection) -> list[Finding]:
+    """Looks for image files beside the images that no annotation mentions."""
+    used: dict[str, set[str]] = defaultdict(set)
+    for path in data.places:
+        folder, name = os.path.split(path)
+        used[folder].add(name)
+    left, total = [], 0
+    for folder, names in sorted(used.items()):
+        try:
+            files = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
+        total += len(images)
+        left += [os.path.join(folder, name) for name in images if name not in names]
+    if not left:
+        return []
+    title = "is in no annotation|are in no annotation"
+    return [
+        Finding(
+            code="images-not-annotated",
+            harm="warning",
+            title=counted(len(left), total, "image file", title),
+            cure="Training does not see them. Annotate them, or list them as images without "
+            "objects, or move them away.",
+            count=len(left),
+            total=total,
+            examples=tuple(
+                os.path.relpath(path, data.folder) if data.folder else path for path in left[:8]
+            ),
+        )
+    ]

@@ -1,0 +1,385 @@
+"""What a run folder tells: loss, learning rate, average precision, classes that stay at 0."""
+
+import json
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_det.doctor.finding import Finding, ranked
+from keras_det.errors import DataError
+from keras_det.training.callbacks import read_history
+
+# A change of the loss between the last fifth of the epochs and the fifth before counts from here.
+CHANGE = 0.03
+# A gain of AP in the last fifth of the epochs, and a loss of AP since the best epoch.
+GAIN, DROP = 0.01, 0.02
+# Below this AP nothing is detected yet, and the AP of single classes means nothing.
+NOTHING = 0.01
+# Fewer steps from random weights are too few to expect anything.
+FEW_STEPS = 1_000
+# Positive anchors per object below which targets are probably missing; crops take some objects.
+FEW_POSITIVES = 0.8
+NAMED = 8
+WARMUP = 0.05  # share of the steps in which the rate of adamw rises
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the files of a run folder hold.
+
+    Attributes:
+        recipe: `recipe.json`, empty where it is missing.
+        metrics: `metrics.json`, empty where it is missing: the run did not end.
+        columns: the columns of `history.csv`, one number per epoch, NaN where there is none.
+        has_best: whether it holds `best.keras`.
+    """
+
+    recipe: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    columns: Mapping[str, np.ndarray]
+    has_best: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that ended."""
+        return len(self.columns["epoch"])
+
+    @property
+    def planned(self) -> int:
+        """Number of epochs that were planned."""
+        return int(self.recipe.get("epochs") or self.epochs)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """(images, objects) of the training set, from its summary; zeros where it is unknown."""
+        pattern = r"(\d+) images?(?: \(\d+ without objects\))?, (\d+) objects?"
+        found = re.findall(pattern, str(self.recipe.get("training_set", "")))
+        return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
+
+    @property
+    def steps(self) -> int:
+        """Training steps so far; 0 where they are unknown."""
+        images, batch = self.counts[0], int(self.recipe.get("batch_size") or 0)
+        return self.epochs * math.ceil(images / batch) if images and batch else 0
+
+    def column(self, name: str) -> np.ndarray | None:
+        """A column of the history, or None where it has no number."""
+        values = self.columns.get(name)
+        return None if values is None or np.isnan(values).all() and name != "loss" else values
+
+
+def check_run(folder: str | os.PathLike) -> list[Finding]:
+    """Says in words how a training went, from the files of its run folder.
+
+    Args:
+        folder: a folder that `keras-det train` filled, also of a run that has not ended.
+
+    Returns:
+        Findings, the most harmful first.
+
+    Raises:
+        DataError: the folder holds no `history.csv`, or a file cannot be read.
+    """
+    run = read_run(folder)
+    if not run.epochs:
+        raise DataError(
+            f"history.csv must hold one row per epoch. Received: {folder}, with none. Wait until "
+            "the first epoch has ended."
+        )
+    findings = [*_of_loss(run), *_of_rate(run), *_of_positives(run)]
+    findings += [*_of_precision(run), *_of_classes(run), *_of_gap(run), *_of_end(run)]
+    return ranked(findings)
+
+
+def read_run(folder: str | os.PathLike) -> Run:
+    """Reads the files of a run folder; see `check_run`."""
+    path = pathlib.Path(folder)
+    if not (path / "history.csv").is_file():
+        raise DataError(
+            f"A run folder must hold history.csv. Received: {path}. Give the folder that "
+            "`keras-det train --out` filled; history.csv is written when the first epoch has ended."
+        )
+    try:
+        rows = read_history(path / "history.csv")
+        names = list(rows[0]) if rows else ["epoch"]
+        columns = {n: np.array([float(row[n] or "nan") for row in rows]) for n in names if n}
+        columns.setdefault("epoch", np.arange(1.0, len(rows) + 1))
+        recipe, metrics = (_json(path / f"{name}.json") for name in ("recipe", "metrics"))
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        raise DataError(
+            f"The files of a run must be as the training wrote them. Received: {path}: {error}. "
+            "Restore history.csv, recipe.json and metrics.json, or delete the damaged one of the "
+            "last two."
+        ) from None
+    return Run(recipe, metrics, columns, (path / "best.keras").is_file())
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return content
+
+
+def _note(code: str, title: str, cure: str, **more: Any) -> Finding:
+    return Finding(code, more.pop("harm", "note"), title, cure, doc="runs", **more)
+
+
+def trend(values: np.ndarray) -> str:
+    """ "falling", "flat" or "rising" at the end; "unknown" for fewer than four values.
+
+    The mean of the last fifth, at least two values, is compared with the mean of as many before. A
+    difference counts from `CHANGE` on, where it is larger than the usual step between neighbours.
+    """
+    count = max(2, len(values) // 5)
+    if len(values) < 2 * count:
+        return "unknown"
+    end = values[-2 * count :]
+    before, change = float(end[:count].mean()), float(end[count:].mean() - end[:count].mean())
+    usual = float(np.abs(np.diff(end)).mean())
+    if abs(change) <= max(CHANGE * abs(before), usual):
+        return "flat"
+    return "falling" if change < 0 else "rising"
+
+
+def _of_loss(run: Run) -> Iterator[Finding]:
+    loss = run.column("loss")
+    if loss is None:
+        return
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if len(bad):
+        yield _note(
+            "run-nan",
+            f"The loss is {loss[bad[0]]} from epoch {int(run.columns['epoch'][bad[0]])} on.",
+            "Lower the learning rate (--learning-rate), and check the boxes with keras-det doctor.",
+            harm="error",
+        )
+        return
+    first, last, kind = loss[0], loss[-1], trend(loss)
+    if run.epochs == 1:
+        yield _note(
+            "run-loss",
+            f"The mean loss of the only epoch is {last:.3g}: one epoch shows no trend.",
+            "Train longer, and look again.",
+        )
+        return
+    moved = "fell" if last < first * (1 - CHANGE) else "rose" if last > first * (1 + CHANGE) else ""
+    text = f"The loss {moved} from {first:.3g} to {last:.3g}" if moved else (
+        f"The loss stayed at {last:.3g} (it began at {first:.3g})"
+    )  # fmt: skip
+    end = {
+        "falling": " and still falls",
+        "flat": " and is flat at the end",
+        "rising": " and rises at the end",
+        "unknown": "",
+    }[kind if moved else "unknown"]
+    worse = kind == "rising" or moved == "rose"
+    stuck = not worse and not moved and run.epochs >= 3
+    yield _note(
+        "run-loss",
+        f"{text} in {run.epochs} epochs{end}.",
+        "Lower the learning rate (--learning-rate), and check the boxes with keras-det doctor."
+        if worse
+        else "Nothing was learned. Check the data with keras-det doctor, and try "
+        "keras-det doctor --overfit."
+        if stuck
+        else "As long as AP rises too, more epochs help."
+        if kind == "falling"
+        else "Nothing is to be done about it.",
+        harm="warning" if worse or stuck else "note",
+        facts={"first": float(first), "last": float(last), "trend": kind},
+    )
+
+
+def rate_of(run: Run) -> tuple[float, float] | None:
+    """(peak learning rate, rate at the end of the last epoch) of the recipe adamw; None if other.
+
+    As `training.recipes.adamw`: a linear warm-up over a twentieth of the steps, then a cosine to 0.
+    """
+    batch = int(run.recipe.get("batch_size") or 0)
+    if run.recipe.get("recipe") != "adamw" or not batch or not run.planned:
+        return None
+    peak = run.recipe.get("learning_rate") or 2e-3 * (batch / 8.0) ** 0.5
+    done, warmup = min(run.epochs / run.planned, 1.0), WARMUP
+    if done < warmup:
+        return peak, peak * done / warmup
+    return peak, peak * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def _of_rate(run: Run) -> Iterator[Finding]:
+    logged = run.column("learning_rate")
+    rates = rate_of(run)
+    if logged is not None:
+        rates = float(np.nanmax(logged)), float(logged[-1])
+    if rates is None:
+        return
+    peak, now = rates
+    ended = run.epochs >= run.planned
+    place = "at the end" if ended else f"after epoch {run.epochs} of {run.planned}"
+    warming = logged is None and run.epochs < WARMUP * run.planned
+    yield _note(
+        "run-rate",
+        f"The learning rate rises to {peak:.2g} in the first twentieth of the run; it is {now:.2g} "
+        f"{place}."
+        if warming
+        else f"The learning rate was {peak:.2g} at its highest and is {now:.2g} {place}.",
+        "If the loss jumps or is NaN, halve it (--learning-rate); if the loss falls slowly and "
+        "smoothly, double it.",
+        facts={"peak": peak, "now": now},
+    )
+
+
+def _of_positives(run: Run) -> Iterator[Finding]:
+    positives = run.column("positives_per_image")
+    if positives is None:
+        return
+    mean, (images, objects) = float(np.nanmean(positives)), run.counts
+    if mean == 0:
+        yield _note(
+            "run-no-positives",
+            "No image had an object to learn: positives_per_image is 0.",
+            "Check the data with keras-det doctor --model: objects are missing, are all crowd, or "
+            "vanish at this image size.",
+            harm="error",
+        )
+        return
+    per_object = mean / (objects / images) if objects else float("nan")
+    if per_object < FEW_POSITIVES:
+        yield _note(
+            "run-few-positives",
+            f"Only {per_object:.2f} positives were trained per object ({mean:.3g} per image with "
+            f"{objects / images:.3g} objects): objects are lost before they reach the network.",
+            "Check the data with keras-det doctor --model: the image size, the augmentation and "
+            "max_boxes (--max-boxes) decide how many are left.",
+            harm="warning",
+            facts={"positives_per_object": per_object},
+        )
+
+
+def _of_precision(run: Run) -> Iterator[Finding]:
+    ap = run.column("val_AP")
+    if ap is None:
+        return
+    ap = np.nan_to_num(ap)
+    best, last, epochs = int(ap.argmax()), float(ap[-1]), run.epochs
+    facts = {"best_epoch": best + 1, "best": float(ap[best]), "last": last}
+    if ap[best] < NOTHING:
+        few = 0 < run.steps < FEW_STEPS and not run.recipe.get("weights")
+        yield _note(
+            "run-ap-zero",
+            f"Almost nothing is detected: val_AP is {last:.3f} after "
+            f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} (highest: {ap[best]:.3f}).",
+            f"From random weights {run.steps} steps are few, often thousands are needed: train "
+            "longer, or start from public weights (--weights)."
+            if few
+            else "Check the data with keras-det doctor --model, and try keras-det doctor "
+            "--overfit.",
+            harm="warning",
+            facts=facts,
+        )
+        return
+    number = int(run.columns["epoch"][best])
+    if best == epochs - 1:
+        title = f"val_AP was highest in the last epoch, {number}: {ap[best]:.3f}."
+    else:
+        title = f"val_AP was highest in epoch {number}: {ap[best]:.3f}; at the end {last:.3f}."
+    cure = "best.keras holds the model of that epoch." if run.has_best else "Nothing is to be done."
+    yield _note("run-ap", title, cure, facts=facts)
+    tail = max(1, epochs // 5)
+    if epochs >= 5 and best >= epochs - tail:
+        gain = float(ap[best] - ap[:-tail].max())
+        if gain > GAIN and gain > 0.03 * float(ap[best]):
+            yield _note(
+                "run-still-rising",
+                f"val_AP still rose by {gain:.3f} in the last "
+                f"{f'{tail} epochs' if tail > 1 else 'epoch'}: the training was too short.",
+                "Train for more epochs: a new run with --epochs, from --weights with this run's "
+                "best.keras.",
+                harm="warning",
+                facts={"gain": gain},
+            )
+
+
+def _of_classes(run: Run) -> Iterator[Finding]:
+    """Classes at AP 0 where others are detected; those without objects are no finding."""
+    per_class = run.metrics.get("AP_per_class") or {}
+    measured = {
+        name: float(value)
+        for name, value in per_class.items()
+        if isinstance(value, (int, float)) and not math.isnan(value)
+    }
+    zero = [name for name, value in measured.items() if value < 0.0005]
+    if not zero or sum(measured.values()) < NOTHING * len(measured):
+        return
+    counts = run.recipe.get("objects_per_class") or {}
+    zero.sort(key=lambda name: counts.get(name, 0))
+    shown = [
+        f"{name} ({counts[name]} training objects)" if name in counts else name
+        for name in zero[:NAMED]
+    ]
+    more = f" and {len(zero) - NAMED} more" if len(zero) > NAMED else ""
+    verb = "has" if len(zero) == 1 else "have"
+    yield _note(
+        "run-classes-zero",
+        f"{len(zero)} of {len(measured)} measured classes {verb} AP 0: {', '.join(shown)}{more}.",
+        "Add images of classes with few objects. Of a class with many, check the labels and the "
+        "size of its objects (keras-det doctor --model).",
+        harm="warning",
+        count=len(zero),
+        total=len(measured),
+        facts={"classes": zero},
+    )
+
+
+def _of_gap(run: Run) -> Iterator[Finding]:
+    """Signs that the training images are learned by heart."""
+    loss, ap, val = (run.column(name) for name in ("loss", "val_AP", "val_loss"))
+    cure = (
+        "More images, stronger augmentation (--augment lsj), weights from a larger data set or "
+        "fewer epochs help."
+    )
+    if run.has_best:
+        cure = f"Use best.keras. {cure}"
+    if loss is None or run.epochs < 5 or not np.isfinite(loss).all():
+        return
+    if val is not None and np.isfinite(val).all():
+        best = int(val.argmin())
+        if val[-1] > 1.1 * val[best] and loss[-1] < loss[best]:
+            yield _note(
+                "run-gap",
+                f"The validation loss rose from {val[best]:.3g} (epoch {best + 1}) to "
+                f"{val[-1]:.3g}, while the training loss fell to {loss[-1]:.3g}: the training "
+                "images are learned by heart.",
+                cure,
+                harm="warning",
+            )
+            return
+    if ap is not None:
+        ap = np.nan_to_num(ap)
+        best = int(ap.argmax())
+        fallen = float(ap[best] - ap[-1])
+        if fallen > max(DROP, 0.05 * float(ap[best])) and loss[-1] < loss[best] * (1 - CHANGE):
+            yield _note(
+                "run-gap",
+                f"val_AP fell from {ap[best]:.3f} (epoch {best + 1}) to {ap[-1]:.3f}, while the "
+                "training loss still fell: the training images are learned by heart.",
+                cure,
+                harm="warning",
+            )
+
+
+def _of_end(run: Run) -> Iterator[Finding]:
+    if run.epochs < run.planned:
+        yield _note(
+            "run-unfinished",
+            f"{run.epochs} of {run.planned} epochs are done: the training runs, was interrupted or "
+            "stopped with an error, such as a loss that was not finite.",
+            "Continue it with --resume. If it stopped with an error, correct its cause first.",
+            harm="note",
+        )

@@ -1,0 +1,207 @@
+"""What a training should know about its data before the first step, from the annotations alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from keras_det.data.augment import Augment, get_augment
+from keras_det.data.dataset import Dataset
+from keras_det.data.vanishing import (
+    MAX_LOST,
+    SMALL_SIDE,
+    find_vanishing,
+    input_boxes,
+    target_warnings,
+)
+from keras_det.models import AnchorDetector, Detector
+from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
+
+MAX_REMARKS = 5
+# Objects that are compared with the anchors; of more, as many are taken evenly.
+MAX_OBJECTS = 20_000
+# A larger share of the objects is worth a line: no anchor overlaps them enough, or they are small.
+MOST = 0.5
+# COCO counts the best 100 detections of a class in an image, and detectors give 100 in all.
+MAX_COUNTED = 100
+FEW_IMAGES = 0.05  # share of the images
+NAMED = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing to know: a fixed short name, how bad it is, what is so, and what to do."""
+
+    code: str
+    harm: Literal["error", "warning", "note"]
+    title: str
+    cure: str
+    count: int = 1
+    total: int = 0
+
+    @property
+    def line(self) -> str:
+        """One line to print."""
+        return f"{self.harm.capitalize()}: {self.title} {self.cure}"
+
+
+def quick_findings(
+    training_set: Dataset,
+    validation_set: Dataset | None,
+    model: Detector,
+    augment: str | Augment | None = None,
+) -> list[Remark]:
+    """Checks the data of a training against the model, without reading a pixel.
+
+    Args:
+        training_set, validation_set: `Dataset`. The second may be None.
+        model: the detector: its input size, resizing and anchors.
+        augment: the augmentation of the training.
+
+    Returns:
+        The worst first, at most five; an empty list where all is well.
+    """
+    remarks = [*_of_targets(training_set, model, get_augment(augment))]
+    if not training_set.crowd.all():
+        remarks += _of_anchors(training_set, model)
+        remarks += _of_classes(training_set, validation_set)
+    if validation_set is not None:
+        remarks += _of_measuring(validation_set)
+    harms = ("error", "warning", "note")
+    return sorted(remarks, key=lambda remark: harms.index(remark.harm))[:MAX_REMARKS]
+
+
+def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator[Remark]:
+    """No objects at all, or objects that become too small."""
+    found = find_vanishing(dataset, model.image_size, model.resize_policy["mode"], augment)
+    if not found.objects:
+        title, cure = target_warnings(found)[0].split(" Check", 1)
+        yield Remark("no-objects", "error", title, f"Check{cure}")
+    elif found.share > MAX_LOST:
+        harm: Literal["error", "warning"] = "error" if found.share > 0.99 else "warning"
+        count = round(found.lost)
+        yield Remark("objects-vanish", harm, found.title, found.cure, count, found.objects)
+    elif found.small + found.below_pixel > MOST * found.objects:
+        height, width = model.image_size
+        count = found.small + found.below_pixel
+        yield Remark(
+            "objects-small",
+            "note",
+            f"{count} of {found.objects} objects have a side below {SMALL_SIDE:g} pixels in an "
+            f"input of {height}x{width}: such objects are hardly ever found.",
+            "A larger image size, tiles, or min_level=2 (--min-level 2) for models with anchors "
+            "can help.",
+            count,
+            found.objects,
+        )
+
+
+def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
+    """Objects that no anchor overlaps enough."""
+    threshold = getattr(getattr(model, "matcher", None), "matched_threshold", None)
+    if not isinstance(model, AnchorDetector) or threshold is None:
+        return
+    boxes = objects_at_input(dataset, model)[0]
+    overlaps = best_overlaps(boxes, anchor_levels(model.anchor_generator, model.image_size))
+    share = float((overlaps < threshold).mean()) if len(overlaps) else 0.0
+    if share > MOST:
+        yield Remark(
+            "anchors-unreached",
+            "warning",
+            f"{share:.0%} of the objects overlap no anchor with an IoU of {threshold:g} or more: "
+            "they are learned badly.",
+            "`keras-det doctor --model` proposes anchors that fit them.",
+        )
+
+
+def objects_at_input(
+    dataset: Dataset, model: Detector, limit: int = MAX_OBJECTS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes in input pixels and labels of the objects without crowd, evenly thinned to `limit`.
+
+    Args:
+        dataset: `Dataset`.
+        model: the detector that resizes.
+        limit: largest number of objects.
+
+    Returns:
+        `(objects, 4)` float64 xyxy and `(objects,)` int32.
+    """
+    rows = np.flatnonzero(~dataset.crowd)
+    if len(rows) > limit:
+        rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+    boxes = input_boxes(dataset, model.image_size, model.resize_policy["mode"])
+    return boxes[rows], dataset.labels[rows]
+
+
+def objects_per_image(dataset: Dataset) -> np.ndarray:
+    """Number of objects of every image, without crowd, int64 `(images,)`."""
+    before: np.ndarray = np.concatenate([[0], np.cumsum(~dataset.crowd)])
+    return np.diff(before[dataset.row_splits])
+
+
+def _of_classes(training_set: Dataset, validation_set: Dataset | None) -> Iterator[Remark]:
+    """Classes that cannot be learned, because the training set has no object of them."""
+    counts = np.bincount(training_set.labels[~training_set.crowd], minlength=1)
+    counts = np.pad(counts, (0, max(0, training_set.num_classes - len(counts))))
+    missing = np.flatnonzero(counts == 0)
+    measured = np.zeros(0, np.int64) if validation_set is None else np.unique(validation_set.labels)
+    unlearned = [int(k) for k in missing if k in measured]
+    if unlearned:
+        yield Remark(
+            "classes-not-trained",
+            "warning",
+            f"{_classes(training_set, unlearned)} in the validation set, but not in the training "
+            f"set: {'its' if len(unlearned) == 1 else 'their'} AP stays 0.",
+            "Add images of these classes to the training set, or leave the classes out "
+            "(class_names=, --classes).",
+            len(unlearned),
+            training_set.num_classes,
+        )
+    rest = [int(k) for k in missing if k not in measured]
+    if rest:
+        yield Remark(
+            "classes-without-objects",
+            "note",
+            f"{_classes(training_set, rest, 'without objects')}.",
+            "That harms nothing, but these outputs learn nothing: leave the classes out "
+            "(class_names=, --classes) if they should not exist.",
+            len(rest),
+            training_set.num_classes,
+        )
+
+
+def _classes(dataset: Dataset, labels: list[int], ending: str = "") -> str:
+    """ "2 of 5 classes (cat, dog) are"; the verb is followed by `ending`."""
+    names = [dataset.class_names[k] for k in labels[:NAMED]]
+    more = ", …" if len(labels) > NAMED else ""
+    verb = "is" if len(labels) == 1 else "are"
+    text = f"{len(labels)} of {dataset.num_classes} classes ({', '.join(names)}{more}) {verb}"
+    return f"{text} {ending}" if ending else text
+
+
+def _of_measuring(validation_set: Dataset) -> Iterator[Remark]:
+    """What makes average precision meaningless."""
+    kept = ~validation_set.crowd
+    if not kept.any():
+        yield Remark(
+            "no-validation-objects",
+            "error",
+            "The validation set has no object to find: average precision cannot be measured.",
+            "Check its annotations, or train without it (--no-val).",
+        )
+        return
+    counts = objects_per_image(validation_set)
+    crowded = int((counts > MAX_COUNTED).sum())
+    if crowded:
+        yield Remark(
+            "more-than-counted",
+            "warning" if crowded > FEW_IMAGES * len(validation_set) else "note",
+            f"{crowded} of {len(validation_set)} validation images have more than {MAX_COUNTED} "
+            f"objects (up to {int(counts.max())}): a detector gives {MAX_COUNTED} detections, so "
+            "average precision cannot reach 1.",
+            "Cut these images into tiles.",
+            crowded,
+            len(validation_set),
+        )

@@ -1,0 +1,117 @@
+"""Objects that become smaller than a pixel: shares, sizes and tiles by hand."""
+
+import numpy as np
+import pytest
+
+from keras_det.data import Pipeline
+from keras_det.data import augment as augmenting
+from keras_det.data.augment import AUGMENTS, Augment
+from keras_det.data.resize import resized_size
+from keras_det.data.vanishing import (
+    find_vanishing,
+    input_boxes,
+    input_scales,
+    lost_shares,
+    target_warnings,
+)
+from tests.data.builders import write_image
+from tests.doctor.made import dataset_of, square
+
+
+@pytest.mark.parametrize("mode", ["letterbox", "stretch", "mediapipe"])
+def test_scales_are_those_of_the_pipeline(mode):
+    sizes = np.random.default_rng(0).integers(1, 900, (300, 2))
+    scales = input_scales(sizes, (320, 256), mode)
+    for (height, width), (scale_x, scale_y) in zip(sizes.tolist(), scales, strict=True):
+        new_height, new_width = resized_size(height, width, (320, 256), mode)
+        assert (scale_x, scale_y) == (new_width / width, new_height / height)
+
+
+# 1500 x 1000 letterboxed to 320: scale 320 / 1500 = 0.2133; 213 rows for 1000: 0.213.
+def test_boxes_move_with_their_image():
+    data = dataset_of([[square(300, 100, 5)], []], [(1000, 1500), (8, 8)])
+    expected = [[64.0, 21.3, 64 + 5 * 320 / 1500, 21.3 + 5 * 0.213]]
+    np.testing.assert_allclose(input_boxes(data, (320, 320), "letterbox"), expected, rtol=1e-6)
+
+
+# Side 1.065 is below a pixel while the scale is below 1 / 1.065 = 0.939: of 0.8 … 1.25 that is
+# (0.939 - 0.8) / 0.45 = 0.309. Side 0.5 needs 2, side 2 needs 0.5: always and never.
+def test_shares_of_scale_jitter_by_hand():
+    shares = lost_shares(np.array([1.065, 0.5, 2.0, 0.0]), AUGMENTS["ssj"])
+    np.testing.assert_allclose(shares, [0.309, 1.0, 0.0, 1.0], atol=1e-3)
+    assert lost_shares(np.array([0.99, 1.0]), AUGMENTS["none"]).tolist() == [1.0, 0.0]
+    assert lost_shares(np.array([1.9, 2.1]), Augment(scale=(0.5, 0.5))).tolist() == [1.0, 0.0]
+
+
+def test_share_agrees_with_drawn_plans():
+    import tensorflow as tf
+
+    # The object lies where every window shows it.
+    data = dataset_of([[square(500, 500, 5)]], [(1000, 1500)])
+    found = find_vanishing(data, (320, 320), "letterbox", AUGMENTS["ssj"])
+    draws = np.random.default_rng(0).uniform(size=(300, 4)).astype("float32")
+    gone = 0
+    for row in draws:
+        plan = augmenting.draw_plan(
+            tf.constant([1000, 1500]), (320, 320), "letterbox", AUGMENTS["ssj"], tf.constant(row)
+        )
+        boxes = augmenting.move_boxes(tf.constant(data.boxes), plan, augmenting.way_back(plan))
+        gone += not bool(augmenting.stays(*boxes, AUGMENTS["ssj"])[0])
+    assert found.share == pytest.approx(0.31, abs=0.01)
+    assert gone / 300 == pytest.approx(found.share, abs=0.08)  # three standard deviations
+
+
+# Ten objects of 5 pixels in 1500 x 1000. At most 1% lost: side * 0.8 >= about 1, so a side of
+# 1.25 - 0.01 * … instead of 1.065: size 320 * 1.165 = 373, rounded up to 384.
+def test_message_names_a_size_that_is_enough():
+    data = dataset_of([[square(100 * i, 50, 5) for i in range(10)]], [(1000, 1500)])
+    found = find_vanishing(data, (320, 320), "letterbox", AUGMENTS["ssj"])
+    assert (found.objects, found.below_pixel, found.small) == (10, 0, 10)
+    assert found.needed_size == (384, 384) and found.milder == "flip"
+    assert 1280 <= found.tile <= 1300  # 1500 / 1.165
+    (line,) = target_warnings(found)
+    assert "31% of 10 objects are smaller than 1 pixel in an input of 320x320" in line
+    assert "--image-size 384x384" in line and "learned as background" in line
+    larger = find_vanishing(data, found.needed_size, "letterbox", AUGMENTS["ssj"])
+    assert larger.share <= 0.01 and target_warnings(larger) == []
+
+
+def test_without_jitter_objects_below_a_pixel_are_counted():
+    data = dataset_of([[square(0, 0, 5), square(9, 9, 300)]], [(1000, 1500)])
+    found = find_vanishing(data, (64, 64), "letterbox")
+    assert (found.below_pixel, found.small, found.lost, found.share) == (1, 0, 1.0, 0.5)
+    assert "1 of 2 objects are smaller than 1 pixel in an input of 64x64" in found.title
+    assert found.milder is None
+
+
+def test_objects_that_are_nothing_in_their_image_get_no_size():
+    data = dataset_of([[square(3, 3, 0.01)]], [(100, 100)])
+    found = find_vanishing(data, (320, 320), "letterbox")
+    assert (found.needed_size, found.tile) == (None, None)
+    assert found.cure.startswith("Check the boxes")
+
+
+def test_crowd_objects_do_not_count():
+    data = dataset_of([[square(0, 0, 1), square(9, 9, 300)]], [(900, 900)], crowd=[True, False])
+    assert find_vanishing(data, (64, 64), "letterbox").objects == 1
+    none = find_vanishing(data.select([]), (64, 64), "letterbox")
+    assert none.share == 0.0 and "hold no object" in target_warnings(none)[0]
+
+
+def test_pipeline_warns_once_and_only_of_training(tmp_path, recwarn):
+    write_image(tmp_path / "0.jpg", 100, 100)
+    data = dataset_of([[square(5, 5, 1)]], [(100, 100)])
+    object.__setattr__(data, "image_paths", (str(tmp_path / "0.jpg"),))
+    pipeline = Pipeline(data, 32, batch_size=1)
+    pipeline.as_tf_dataset(training=False)
+    assert not [w for w in recwarn if "smaller than 1 pixel" in str(w.message)]
+    pipeline.as_tf_dataset(training=True)
+    pipeline.as_tf_dataset(training=True)
+    assert len([w for w in recwarn if "1 of 1 objects are smaller" in str(w.message)]) == 1
+
+
+def test_pipeline_is_silent_about_good_data(tmp_path, recwarn):
+    write_image(tmp_path / "0.jpg", 100, 100)
+    data = dataset_of([[square(5, 5, 50)]], [(100, 100)])
+    Pipeline(data, 32, batch_size=1, augment="ssj").as_tf_dataset()
+    assert not [w for w in recwarn if "objects" in str(w.message)]
