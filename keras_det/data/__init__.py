@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
+    from keras_det.data.convert.tfrecord import write_tfrecord as write_tfrecord
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
+    from keras_det.data.formats.hugging_face import from_hugging_face as from_hugging_face
+    from keras_det.data.formats.tfds import from_tfds as from_tfds
+    from keras_det.data.formats.tfrecord import read_tfrecord as read_tfrecord
     from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.image import read_image as read_image
     from keras_det.data.pipeline import Pipeline as Pipeline
@@ -25,10 +29,14 @@ __all__ = [
     "Transform",
     "draw_shapes_dataset",
     "drawn_images",
+    "from_hugging_face",
+    "from_tfds",
     "load",
     "read_coco",
     "read_image",
+    "read_tfrecord",
     "read_voc",
+    "write_tfrecord",
 ]
 # The module of this folder in which a name lives.
 _HOMES = {
@@ -40,9 +48,13 @@ _HOMES = {
     "Transform": "resize",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
+    "from_hugging_face": "formats.hugging_face",
+    "from_tfds": "formats.tfds",
     "read_coco": "formats.coco",
     "read_image": "image",
+    "read_tfrecord": "formats.tfrecord",
     "read_voc": "formats.voc",
+    "write_tfrecord": "convert.tfrecord",
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name
