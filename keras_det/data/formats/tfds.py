@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from keras_det.data.assemble import assemble
@@ -114,8 +114,8 @@ def _features_of(builder: Any) -> Features:
     images = [key for key, each in features.items() if type(each).__name__ == "Image"]
     found = {}
     for key, each in features.items():
-        inner = getattr(each, "feature", None)
-        if isinstance(inner, Mapping):
+        inner: Any = getattr(each, "feature", None)
+        if hasattr(inner, "items"):
             boxes = [name for name, f in inner.items() if type(f).__name__ == "BBoxFeature"]
             if boxes:
                 found[key] = (inner, inner[boxes[0]])
