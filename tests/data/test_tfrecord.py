@@ -1,6 +1,7 @@
 """TFRecord files: boxes, classes, shards, damage, and images that are unpacked once."""
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -223,6 +224,14 @@ def test_damaged_label_maps(tmp_path, text, message):
         read_label_map(tmp_path / "label_map.pbtxt")
 
 
+def test_a_graph_beside_the_records_is_no_label_map(tmp_path):
+    write_records(tmp_path / "train.record", [example("a", [CAT])])
+    (tmp_path / "graph.pbtxt").write_text('node { name: "a" } // item {')
+    assert read(tmp_path).class_names == ("cat",)
+    (tmp_path / "classes.pbtxt").write_text('item { id: 1 name: "cat" }')
+    assert len(read(tmp_path).notes) == 0
+
+
 def test_label_maps_of_splits_must_agree(tmp_path):
     for split, names in (("train", ("cat", "dog")), ("valid", ("cat", "cow"))):
         write_records(tmp_path / split / "x.tfrecord", [example("a", [CAT])])
@@ -266,8 +275,6 @@ def test_a_bad_record_is_left_out_and_named(tmp_path, change, message):
     dataset = read(tmp_path)
     assert len(dataset) == 3 and len(dataset.labels) == 3
     note = note_of(dataset, "1 of 4 records left out")
-    import re
-
     assert "train.tfrecord, record 1" in note and re.search(message, note)
 
 
