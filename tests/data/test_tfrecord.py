@@ -376,7 +376,7 @@ def test_any_damage_to_the_content_of_records(tmp_path):
             continue
         outcomes.add("left out" if any("left out" in note for note in dataset.notes) else "read")
         assert np.isfinite(dataset.boxes).all() and (dataset.labels >= 0).all()
-        np.testing.assert_array_equal(dataset[0].boxes, [[2, 3, 6, 6], [0, 0, 4, 3]])
+        np.testing.assert_array_equal(dataset[0].boxes[:2], [[2, 3, 6, 6], [0, 0, 4, 3]])
     assert "left out" in outcomes
 
 
