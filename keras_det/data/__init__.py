@@ -7,13 +7,17 @@ if TYPE_CHECKING:
     from keras_det.data.arrays import from_arrays as from_arrays
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
+    from keras_det.data.convert.tfrecord import write_tfrecord as write_tfrecord
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
     from keras_det.data.formats.createml import read_createml as read_createml
     from keras_det.data.formats.csv_table import read_csv as read_csv
     from keras_det.data.formats.cvat import read_cvat as read_cvat
+    from keras_det.data.formats.hugging_face import from_hugging_face as from_hugging_face
     from keras_det.data.formats.label_studio import read_label_studio as read_label_studio
     from keras_det.data.formats.labelme import read_labelme as read_labelme
+    from keras_det.data.formats.tfds import from_tfds as from_tfds
+    from keras_det.data.formats.tfrecord import read_tfrecord as read_tfrecord
     from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.formats.yolo import read_yolo as read_yolo
     from keras_det.data.image import read_image as read_image
@@ -34,6 +38,8 @@ __all__ = [
     "draw_shapes_dataset",
     "drawn_images",
     "from_arrays",
+    "from_hugging_face",
+    "from_tfds",
     "load",
     "read_coco",
     "read_createml",
@@ -45,6 +51,8 @@ __all__ = [
     "read_voc",
     "read_yolo",
     "split",
+    "read_tfrecord",
+    "write_tfrecord",
 ]
 # The module of this folder in which a name lives.
 _HOMES = {
@@ -57,6 +65,8 @@ _HOMES = {
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
     "from_arrays": "arrays",
+    "from_hugging_face": "formats.hugging_face",
+    "from_tfds": "formats.tfds",
     "read_coco": "formats.coco",
     "read_createml": "formats.createml",
     "read_csv": "formats.csv_table",
@@ -67,6 +77,8 @@ _HOMES = {
     "read_voc": "formats.voc",
     "read_yolo": "formats.yolo",
     "split": "splitting",
+    "read_tfrecord": "formats.tfrecord",
+    "write_tfrecord": "convert.tfrecord",
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name

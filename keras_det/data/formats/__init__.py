@@ -5,8 +5,11 @@ from keras_det.data.formats import (
     createml,
     csv_table,
     cvat,
+    hugging_face,
     label_studio,
     labelme,
+    tfds,
+    tfrecord,
     voc,
     yolo,
 )
@@ -21,5 +24,8 @@ FORMATS: tuple[Format, ...] = (
     voc.FORMAT,
     yolo.FORMAT,
     createml.FORMAT,
+    tfds.FORMAT,
+    tfrecord.FORMAT,
+    hugging_face.FORMAT,
     csv_table.FORMAT,
 )
