@@ -48,10 +48,10 @@ __all__ = [
     "read_image",
     "read_label_studio",
     "read_labelme",
+    "read_tfrecord",
     "read_voc",
     "read_yolo",
     "split",
-    "read_tfrecord",
     "write_tfrecord",
 ]
 # The module of this folder in which a name lives.
@@ -74,10 +74,10 @@ _HOMES = {
     "read_image": "image",
     "read_label_studio": "formats.label_studio",
     "read_labelme": "formats.labelme",
+    "read_tfrecord": "formats.tfrecord",
     "read_voc": "formats.voc",
     "read_yolo": "formats.yolo",
     "split": "splitting",
-    "read_tfrecord": "formats.tfrecord",
     "write_tfrecord": "convert.tfrecord",
 }
 
