@@ -105,8 +105,10 @@ def examine(
     model: "str | os.PathLike | Detector | None" = None,
     run: str | os.PathLike | None = None,
     image_size: "ImageSize | None" = None,
+    overfit: bool = False,
     quick: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], object] | None = None,
     **load_options: Any,
 ) -> Report:
     """Looks for what would make training fail, mislead or cost accuracy.
@@ -121,8 +123,10 @@ def examine(
             split.
         run: a run folder, whose history is read.
         image_size: int or (height, width), the input of a `model` given by its name.
+        overfit: True also trains `model` on eight images, for up to three minutes.
         quick: True reads annotations and the headers of the images, but no pixels.
         progress: `progress(done, total)` is called while images are read.
+        say: is called with lines on what is done with `model`.
         **load_options: as of `keras_det.data.load`: `format`, `image_dir`, `class_names`,
             `box_format`, `sizes`, `voc_first_pixel`, `drop_other_classes`, `split_by`, `seed`. For
             a path only.
@@ -133,14 +137,15 @@ def examine(
     Raises:
         ValueError: arguments do not fit together, or name no model.
     """
-    _check_arguments(data, splits, model, run, image_size, load_options)
+    of_model = {"image_size": image_size is not None, "overfit": overfit}
+    _check_arguments(data, splits, model, run, of_model, load_options)
     start = time.perf_counter()
     read, facts, findings = _read(data, splits, load_options)
     if read:
         whole_folder = isinstance(data, str | os.PathLike) and splits is None
         findings += _examine_data(read, facts, quick, progress, whole_folder)
     if model is not None and read:
-        findings += _examine_model(read, model, image_size)
+        findings += _examine_model(read, model, image_size, quick, overfit, say)
     if run is not None:
         from keras_det.doctor.run_checks import check_run
 
@@ -154,7 +159,7 @@ def _check_arguments(
     splits: Sequence[str] | None,
     model: Any,
     run: Any,
-    image_size: Any,
+    of_model: Mapping[str, bool],
     load_options: dict[str, Any],
 ) -> None:
     """ValueError where an argument would have no effect."""
@@ -167,10 +172,16 @@ def _check_arguments(
         raise ValueError(
             "A model is examined on data. Received: `model` without `data`. Give `data` too."
         )
-    if image_size is not None and not isinstance(model, str):
+    if model is None and any(of_model.values()):
+        name = next(name for name, given in of_model.items() if given)
         raise ValueError(
-            "`image_size` is for a model that is given by its name. Received: "
-            f"image_size={image_size} with model={model!r}. Leave it out, or give a name."
+            f"`{name}` is for a model. Received: `{name}` without `model`. Leave it out, or give "
+            "`model` too."
+        )
+    if of_model["image_size"] and (not isinstance(model, str) or os.path.exists(model)):
+        raise ValueError(
+            "`image_size` is for a model that is given by its name. Received: `image_size` with "
+            f"{model!r}. Leave it out, or give a name."
         )
     useless = [*(["splits"] if splits is not None else []), *load_options]
     if useless and not isinstance(data, str | os.PathLike):
@@ -332,25 +343,27 @@ def _quartiles(values: np.ndarray) -> dict[str, float]:
 
 
 def _examine_model(
-    read: dict[str, Dataset], model: Any, image_size: "ImageSize | None"
+    read: dict[str, Dataset],
+    model: "str | os.PathLike | Detector",
+    image_size: "ImageSize | None",
+    quick: bool,
+    overfit: bool,
+    say: Callable[[str], object] | None,
 ) -> list[Finding]:
     """What only a detector can tell, on the training split."""
     from keras_det.doctor.model_checks import check_model
+    from keras_det.models import load_model
 
     split = training_split(list(read))
-    detector = _detector(model, read[split], image_size)
-    found = check_model(read[split], detector)
+    if isinstance(model, str | os.PathLike) and os.path.exists(model):
+        model = load_model(model)
+    found = check_model(
+        read[split],
+        os.fspath(model) if isinstance(model, os.PathLike) else model,
+        validation=next((each for name, each in read.items() if role(name) == "val"), None),
+        quick=quick,
+        image_size=image_size,
+        overfit=overfit,
+        say=say,
+    )
     return [dataclasses.replace(finding, split=split) for finding in found]
-
-
-def _detector(model: Any, dataset: Dataset, image_size: "ImageSize | None") -> "Detector":
-    """The detector itself, a saved one, or a new one by its name."""
-    if not isinstance(model, str | os.PathLike):
-        return model
-    from keras_det.models import build_model, load_model
-
-    if os.path.exists(model):
-        return load_model(model)
-    size = {} if image_size is None else {"image_size": image_size}
-    names = list(dataset.class_names)
-    return build_model(str(model), num_classes=len(names), class_names=names, **size)

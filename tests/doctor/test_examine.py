@@ -114,7 +114,12 @@ def test_interruption_is_said(drawn, monkeypatch):
     [
         ({"data": None}, "needs `data` or `run`"),
         ({"data": None, "run": "r", "model": "m"}, "`model` without `data`"),
-        ({"data": "d", "image_size": 320}, "`image_size` is for a model that is given by its name"),
+        ({"data": "d", "image_size": 320}, "`image_size` is for a model. Received"),
+        ({"data": "d", "overfit": True}, "`overfit` is for a model. Received"),
+        (
+            {"data": "d", "model": object(), "image_size": 320},
+            "`image_size` is for a model that is given by its name",
+        ),
         ({"data": {}, "box_format": "xyxy"}, "`box_format` says how a path is read"),
         ({"data": {}, "splits": ["train"]}, "`splits` says how a path is read"),
     ],
@@ -127,8 +132,8 @@ def test_arguments_without_effect_are_refused(arguments, message):
 def test_model_and_run_findings_are_added(drawn, monkeypatch, tmp_path):
     seen = {}
 
-    def check_model(dataset, model):
-        seen["model"] = (dataset.split, model)
+    def check_model(dataset, model, *, validation, **settings):
+        seen["model"] = (dataset.split, model, validation.split, settings)
         return [Finding("anchors-miss", "error", "Nothing fits.", "Change it.", images=(3,))]
 
     def check_run(folder):
@@ -139,8 +144,9 @@ def test_model_and_run_findings_are_added(drawn, monkeypatch, tmp_path):
         module = types.ModuleType(name)
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, f"keras_det.doctor.{name}", module)
-    report = examine(drawn, model="detector" and object, run=tmp_path, quick=True)
-    assert seen == {"model": ("train", object), "run": tmp_path}
+    report = examine(drawn, model="efficientdet_d0", image_size=96, run=tmp_path, quick=True)
+    settings = {"quick": True, "image_size": 96, "overfit": False, "say": None}
+    assert seen == {"model": ("train", "efficientdet_d0", "val", settings), "run": tmp_path}
     assert report.findings[0].code == "anchors-miss" and report.worst == "error"
     assert report.findings[0].split == "train"
     assert report.json()["findings"][0]["images"] == [load(drawn, "train").image_paths[3]]
