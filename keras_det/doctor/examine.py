@@ -136,13 +136,15 @@ def examine(
 
     Raises:
         ValueError: arguments do not fit together, or name no model.
+        TypeError: `data` is neither a path, nor a data set, nor a dict of them.
     """
     of_model = {"image_size": image_size is not None, "overfit": overfit}
     _check_arguments(data, splits, model, run, of_model, load_options)
     start = time.perf_counter()
     read, facts, findings = _read(data, splits, load_options)
     if read:
-        whole_folder = isinstance(data, str | os.PathLike) and splits is None
+        # Images of a split that cannot be read would look as if they were in none.
+        whole_folder = isinstance(data, str | os.PathLike) and splits is None and not findings
         findings += _examine_data(read, facts, quick, progress, whole_folder)
     if model is not None and read:
         findings += _examine_model(read, model, image_size, quick, overfit, say)
@@ -168,6 +170,7 @@ def _check_arguments(
             "`examine` needs `data` or `run`. Received: neither. Give the path of a data set, or "
             "of a run folder."
         )
+    _check_data(data)
     if data is None and model is not None:
         raise ValueError(
             "A model is examined on data. Received: `model` without `data`. Give `data` too."
@@ -188,6 +191,21 @@ def _check_arguments(
         raise ValueError(
             f"`{useless[0]}` says how a path is read. Received: `{useless[0]}` with "
             f"{type(data).__name__}. Leave it out, or give the path of the data set."
+        )
+
+
+def _check_data(data: Data | None) -> None:
+    """TypeError unless it is a path, a data set, or several by split."""
+    wrong = ""
+    if isinstance(data, Mapping):
+        kinds = [type(each).__name__ for each in data.values() if not isinstance(each, Dataset)]
+        wrong = f"a dict with {kinds[0]}" if kinds else "" if data else "an empty dict"
+    elif data is not None and not isinstance(data, str | os.PathLike | Dataset):
+        wrong = f"a {type(data).__name__}"
+    if wrong:
+        raise TypeError(
+            "`data` must be a path, a Dataset, or a dict of Datasets by split. Received: "
+            f"{wrong}. Load the splits first, or give the path."
         )
 
 

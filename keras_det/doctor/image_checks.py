@@ -219,9 +219,8 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
 def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[Finding]:
     """What pixels look like: one colour, dark, bright, blurred, grey."""
     names = ("mean", "deviation", "contrast", "sharpness", "colour")
-    mean, deviation, contrast, sharpness, colour = np.array(
-        [[getattr(look, name) for name in names] for look in looks]
-    ).T
+    table = np.array([[getattr(look, name) for name in names] for look in looks], np.float64)
+    mean, deviation, contrast, sharpness, colour = table.reshape(-1, len(names)).T
     flat = good & (deviation < limit("uniform")) & (contrast < limit("uniform-contrast"))
     lit = good & ~flat
     middle = float(np.median(sharpness[lit])) if lit.any() else 0.0
@@ -270,7 +269,7 @@ def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
 
 
 def check_folders(data: Collection) -> list[Finding]:
-    """Looks for image files beside the images that no annotation mentions."""
+    """Looks for image files that lie beside those of the splits and are in none of them."""
     used: dict[str, set[str]] = defaultdict(set)
     for path in data.places:
         folder, name = os.path.split(path)
@@ -286,14 +285,15 @@ def check_folders(data: Collection) -> list[Finding]:
         left += [os.path.join(folder, name) for name in images if name not in names]
     if not left:
         return []
-    title = "is in no annotation|are in no annotation"
+    alone = len(data.names) == 1
+    title = "has no annotation|have no annotation" if alone else "is in no split|are in no split"
     return [
         Finding(
-            code="images-not-annotated",
+            code="images-not-used",
             harm="warning",
             title=counted(len(left), total, "image file", title),
-            cure="Training does not see them. Annotate them, or list them as images without "
-            "objects, or move them away.",
+            cure="They are neither trained nor measured on. Annotate them and add them to a split, "
+            "or move them away.",
             count=len(left),
             total=total,
             examples=tuple(

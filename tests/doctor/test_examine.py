@@ -14,6 +14,8 @@ from keras_det.doctor.examine import Report
 from keras_det.doctor.thresholds import THRESHOLDS
 from tests.data.builders import write_voc
 
+EMPTY = Dataset.from_samples([], ["cat"])
+
 
 def codes(report):
     return {finding.code for finding in report.findings}
@@ -120,13 +122,36 @@ def test_interruption_is_said(drawn, monkeypatch):
             {"data": "d", "model": object(), "image_size": 320},
             "`image_size` is for a model that is given by its name",
         ),
-        ({"data": {}, "box_format": "xyxy"}, "`box_format` says how a path is read"),
-        ({"data": {}, "splits": ["train"]}, "`splits` says how a path is read"),
+        ({"data": EMPTY, "box_format": "xyxy"}, "`box_format` says how a path is read"),
+        ({"data": EMPTY, "splits": ["train"]}, "`splits` says how a path is read"),
     ],
 )
 def test_arguments_without_effect_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         examine(**arguments)
+
+
+@pytest.mark.parametrize("data", [{}, {"train": [1, 2]}, [1, 2]])
+def test_data_must_be_a_path_or_data_sets(data):
+    with pytest.raises(TypeError, match="a dict of Datasets by split. Received: a"):
+        examine(data)
+
+
+def test_data_set_without_images_is_an_error(drawn):
+    report = examine(load(drawn, "train").select([]))
+    assert report.worst == "error" and "split-without-objects" in codes(report)
+    assert report.text() and report.json()
+
+
+def test_images_of_an_unreadable_split_are_not_called_unused(tmp_path):
+    stems = [f"i{k}" for k in range(8)]
+    objects = {stem: [("cat", 2, 2, 5, 5, 0)] for stem in stems}
+    root = write_voc(tmp_path, objects, {"train": stems[:5], "val": stems[5:]})
+    write_voc(tmp_path, {"extra": [("cat", 2, 2, 5, 5, 0)]})
+    assert "images-not-used" in codes(examine(root, quick=True))
+    (root / "ImageSets" / "Main" / "val.txt").write_text("lost\n")
+    found = codes(examine(root, quick=True))
+    assert "unreadable-data" in found and "images-not-used" not in found
 
 
 def test_model_and_run_findings_are_added(drawn, monkeypatch, tmp_path):
