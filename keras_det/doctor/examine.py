@@ -8,12 +8,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_det.data.dataset import Dataset
 from keras_det.doctor.annotation_checks import check_annotations
 from keras_det.doctor.class_checks import check_classes
 from keras_det.doctor.collection import Collection, role, training_split
+from keras_det.doctor.facts import data_facts
 from keras_det.doctor.finding import HARMS, Finding, Harm, ranked
 from keras_det.doctor.image_checks import check_folders, check_images
 from keras_det.doctor.notes import note_findings
@@ -303,61 +302,6 @@ def _examine_data(
             )
         )
     return findings + note_findings(data, frozenset(f.code for f in findings))
-
-
-def data_facts(data: Collection) -> dict[str, Any]:
-    """Numbers of the data set: splits, classes with their ids, sizes."""
-    splits = {
-        name: {
-            "images": len(each),
-            "objects": len(each.labels),
-            "images without objects": int((np.diff(each.row_splits) == 0).sum()),
-            "crowd": int(each.crowd.sum()),
-        }
-        for name, each in data.splits.items()
-    }
-    ids: dict[str, int | str] = {}
-    for each in data.splits.values():
-        for name, number in zip(each.class_names, each.category_ids, strict=True):
-            ids.setdefault(name, number)
-    counts = {n: np.bincount(data.labels[data.rows_in(n)], minlength=len(data.class_names))
-              for n in data.names}  # fmt: skip
-    classes = [
-        {
-            "label": label,
-            "name": name,
-            "source id": ids[name],
-            "objects": {split: int(each[label]) for split, each in counts.items()},
-        }
-        for label, name in enumerate(data.class_names)
-    ]
-    sizes, many = np.unique(data.sizes, axis=0, return_counts=True)
-    order = np.argsort(-many, kind="stable")[:3]
-    facts = {
-        "splits": splits,
-        "classes": classes,
-        "image sizes": {
-            "smallest side": int(data.sizes.min(initial=2**31 - 1)),
-            "largest side": int(data.sizes.max(initial=0)),
-            "different": len(sizes),
-            "most frequent": [
-                {"height": int(sizes[k, 0]), "width": int(sizes[k, 1]), "images": int(many[k])}
-                for k in order
-            ],
-        },
-    }
-    if len(data.boxes):
-        side = np.sqrt(np.maximum(data.sides.prod(axis=1), 0))
-        share = np.sqrt(np.maximum((data.shares[:, 2:] - data.shares[:, :2]).prod(axis=1), 0))
-        facts["box sides in pixels"] = _quartiles(side)
-        facts["box sides in shares of the image"] = _quartiles(share)
-    return facts
-
-
-def _quartiles(values: np.ndarray) -> dict[str, float]:
-    names = ("smallest", "first quarter", "median", "third quarter", "largest")
-    numbers = np.percentile(values, [0, 25, 50, 75, 100])
-    return {name: round(float(v), 4) for name, v in zip(names, numbers, strict=True)}
 
 
 def _examine_model(

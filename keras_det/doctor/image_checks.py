@@ -31,6 +31,29 @@ FORMATS_OF = {
 SAY = {"missing": "no such file", "empty": "0 bytes"}
 # JPEG files of cameras with a second picture inside.
 SAME_FORMAT = {"MPO": "JPEG"}
+# Title and cure of each finding on pixels.
+OF_PIXELS = {
+    "images-one-colour": (
+        "shows one colour only|show one colour only",
+        "Replace the files: they look lost or damaged.",
+    ),
+    "images-dark": (
+        "is nearly black|are nearly black",
+        "Look at the pictures. Leave them out if a person sees nothing in them.",
+    ),
+    "images-bright": (
+        "is nearly white|are nearly white",
+        "Look at the pictures. Leave them out if a person sees nothing in them.",
+    ),
+    "images-blurred": (
+        "is blurred|are blurred",
+        "Look at the pictures. Leave them out, unless such images come in use too.",
+    ),
+    "images-grey": (
+        "is grey among coloured ones|are grey among coloured ones",
+        "Nothing must be done if such images come in use too.",
+    ),
+}
 DEEP_MODES = ("I", "F")
 
 
@@ -160,7 +183,7 @@ def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
 
 
 def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
-    """Sizes: other than annotated, tiny, huge, long."""
+    """Sizes: other than annotated, and odd ones."""
 
     def size(i: int) -> str:
         return "{1}x{0}".format(*looks[i].size)
@@ -180,6 +203,15 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         np.flatnonzero(known & ~equal),
         lambda i: f"{size(i)}, annotated {data.sizes[i, 1]}x{data.sizes[i, 0]}",
     )
+    yield from _odd_sizes(data, sizes, known)
+
+
+def _odd_sizes(data: Collection, sizes: np.ndarray, known: np.ndarray) -> Iterator[Finding]:
+    """Images that are tiny, huge, or long."""
+
+    def size(i: int) -> str:
+        return f"{sizes[i, 1]}x{sizes[i, 0]}"
+
     short, long = sizes.min(axis=1), sizes.max(axis=1)
     yield from about_images(
         data,
@@ -227,45 +259,17 @@ def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
     blurred = min(limit("blurred"), limit("blurred-among") * middle)
     grey = good & (colour < limit("grey"))
     some_grey = grey & (share_of(int(grey.sum()), int(good.sum())) < limit("grey-share"))
-    look_at = "Look at the pictures. Leave them out if a person sees nothing in them."
-    for code, harm, title, cure, mask in (
-        (
-            "images-one-colour",
-            "warning",
-            "shows one colour only|show one colour only",
-            "Replace the files: they look lost or damaged.",
-            flat,
-        ),
-        (
-            "images-dark",
-            "note",
-            "is nearly black|are nearly black",
-            look_at,
-            lit & (mean < limit("dark")),
-        ),
-        (
-            "images-bright",
-            "note",
-            "is nearly white|are nearly white",
-            look_at,
-            lit & (mean > limit("bright")),
-        ),
-        (
-            "images-blurred",
-            "note",
-            "is blurred|are blurred",
-            "Look at the pictures. Leave them out, unless such images come in use too.",
-            lit & (sharpness < blurred),
-        ),
-        (
-            "images-grey",
-            "note",
-            "is grey among coloured ones|are grey among coloured ones",
-            "Nothing must be done if such images come in use too.",
-            some_grey & ~flat,
-        ),
-    ):
-        yield from about_images(data, code, harm, title, cure, np.flatnonzero(mask))  # type: ignore[arg-type]
+    masks = {
+        "images-one-colour": flat,
+        "images-dark": lit & (mean < limit("dark")),
+        "images-bright": lit & (mean > limit("bright")),
+        "images-blurred": lit & (sharpness < blurred),
+        "images-grey": some_grey & ~flat,
+    }
+    for code, mask in masks.items():
+        title, cure = OF_PIXELS[code]
+        harm: Harm = "warning" if code == "images-one-colour" else "note"
+        yield from about_images(data, code, harm, title, cure, np.flatnonzero(mask))
 
 
 def check_folders(data: Collection) -> list[Finding]:
