@@ -19,6 +19,7 @@ EXAMPLES = (
     "keras-det doctor my_images/",
     "keras-det doctor my_images/ --html report.html",
     "keras-det doctor my_images/ --model efficientdet_lite0 --image-size 512",
+    "keras-det doctor my_images/ --model efficientdet_lite0 --overfit",
     "keras-det doctor --run run/",
 )
 
@@ -37,6 +38,7 @@ EXAMPLES = (
     show_default="the model's published size",
     help="Input of --model, where it is a name: side in pixels, or height x width.",
 )
+@click.option("--overfit", is_flag=True, help="Train --model on eight images as a test, minutes.")
 @reading_options
 @click.option(
     "--classes",
@@ -57,6 +59,7 @@ def doctor(
     model: str | None,
     run: str | None,
     image_size: tuple[int, int] | None,
+    overfit: bool,
     json_file: str | None,
     html_file: str | None,
     quick: bool,
@@ -85,8 +88,10 @@ def doctor(
             model=detector,
             run=run,
             image_size=image_size if isinstance(detector, str) else None,
+            overfit=overfit,
             quick=quick,
             progress=progress,
+            say=lambda line: click.echo(line, err=True),
             **options,
         )
     click.echo(report.text(all=everything))
@@ -104,8 +109,10 @@ def _check_options(ctx: click.Context) -> None:
     if params["data"] is None and params["run"] is None:
         raise click.UsageError("Give DATA, a data set, or --run, a run folder, or both.")
     if params["data"] is None:
-        useless = ("model", "classes", "split_by", "quick", *READING)
+        useless = ("model", "overfit", "classes", "split_by", "quick", *READING)
         refuse_useless(ctx, useless, "without DATA", "give DATA")
+    if params["model"] is None:
+        refuse_useless(ctx, ["overfit"], "without a model", "give --model")
     named = params["model"] is not None and not pathlib.Path(params["model"]).exists()
     if not named:
         refuse_useless(ctx, ["image_size"], "without the name of a model", "give --model NAME")

@@ -23,7 +23,7 @@ def check_annotations(data: Collection) -> list[Finding]:
 
 
 def _geometry(data: Collection) -> Iterator[Finding]:
-    """Boxes outside, without area, tiny, as large as the image, very long."""
+    """Boxes outside their image or without area, and odd shapes."""
     width, height = data.sides.T
     limits = data.sizes[data.image_of][:, ::-1]
     outside = (data.boxes[:, :2] < -1).any(axis=1) | (data.boxes[:, 2:] > limits + 1).any(axis=1)
@@ -45,7 +45,12 @@ def _geometry(data: Collection) -> Iterator[Finding]:
         "Leave them out or draw them again: x1 < x2 and y1 < y2 must hold.",
         np.flatnonzero(flat),
     )
-    good = ~flat & ~data.crowd
+    yield from _shapes(data, ~flat & ~data.crowd)
+
+
+def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
+    """Objects of the mask that are tiny, as large as the image, or very long."""
+    width, height = data.sides.T
     short, long = np.minimum(width, height), np.maximum(width, height)
     total = max(1, int(good.sum()))
     tiny = np.flatnonzero(good & (short < limit("tiny-box")))
@@ -164,7 +169,7 @@ def _kinds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _per_image(data: Collection) -> Iterator[Finding]:
-    """Images with too many objects, unusually many, or none; objects marked as crowd."""
+    """Images with too many or unusually many objects."""
     counts, most = data.counts, int(limit("max-boxes"))
     single = np.bincount(data.image_of[~data.crowd], minlength=len(counts))
 
@@ -194,6 +199,12 @@ def _per_image(data: Collection) -> Iterator[Finding]:
             np.flatnonzero(unusual & (single <= most)),
             number,
         )
+    yield from _empty_and_crowd(data)
+
+
+def _empty_and_crowd(data: Collection) -> Iterator[Finding]:
+    """Images without objects, and objects marked as crowd, where there are many."""
+    counts = data.counts
     empty = np.flatnonzero(counts == 0)
     share = share_of(len(empty), len(counts))
     if share > limit("empty-share") and share < 1:

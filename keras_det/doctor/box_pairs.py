@@ -5,13 +5,43 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_det.doctor.collection import Collection, about_objects, share_of
-from keras_det.doctor.finding import Finding
+from keras_det.doctor.finding import Finding, Harm
 from keras_det.doctor.thresholds import limit
 
 # Pairs that are compared at a time, for the memory.
 PAIRS = 2_000_000
 # Larger images are not compared: 1,000 objects make 500,000 pairs.
 MAX_OBJECTS = 1000
+# Key, code, title and cure of each finding.
+KINDS = (
+    (
+        "same",
+        "boxes-repeated",
+        "is annotated twice|are annotated twice",
+        "Delete one of the two.",
+    ),
+    (
+        "classes",
+        "boxes-two-classes",
+        "has the box of an object of another class|have the box of an object of another class",
+        "Decide for one class. If both are right, keep them: each class is learned by itself.",
+    ),
+    (
+        "overlap",
+        "boxes-overlap",
+        "covers nearly the same area as another one of its class|cover nearly the same area as "
+        "another one of their class",
+        "Look whether an object was annotated twice, and delete one box. Suppression finds only "
+        "one of two such objects.",
+    ),
+    (
+        "nested",
+        "boxes-nested",
+        "shares three sides with another one of its class|share three sides with another one of "
+        "their class",
+        "Look whether a part was annotated beside the whole, and keep one of them.",
+    ),
+)
 
 
 def check_pairs(data: Collection) -> Iterator[Finding]:
@@ -37,48 +67,16 @@ def check_pairs(data: Collection) -> Iterator[Finding]:
 
 def _findings(data: Collection, pairs: dict[str, np.ndarray]) -> Iterator[Finding]:
     many = share_of(len(pairs["overlap"]), len(data.labels)) > limit("overlap-share")
-    for key, code, harm, title, cure in (
-        (
-            "same",
-            "boxes-repeated",
-            "warning",
-            "is annotated twice|are annotated twice",
-            "Delete one of the two.",
-        ),
-        (
-            "classes",
-            "boxes-two-classes",
-            "warning",
-            "has the box of an object of another class|have the box of an object of another class",
-            "Decide for one class. If both are right, keep them: each class is learned by itself.",
-        ),
-        (
-            "overlap",
-            "boxes-overlap",
-            "warning" if many else "note",
-            "covers nearly the same area as another one of its class|cover nearly the same area "
-            "as another one of their class",
-            "Look whether an object was annotated twice, and delete one box. Suppression finds "
-            "only one of two such objects.",
-        ),
-        (
-            "nested",
-            "boxes-nested",
-            "note",
-            "shares three sides with another one of its class|share three sides with another one "
-            "of their class",
-            "Look whether a part was annotated beside the whole, and keep one of them.",
-        ),
-    ):
-        first = dict(pairs[key][:, ::1][::-1].tolist())
-        rows = np.array(sorted(first), np.int64)
+    for key, code, title, cure in KINDS:
+        first = dict(pairs[key][::-1].tolist())
+        harm: Harm = "note" if key == "nested" or (key == "overlap" and not many) else "warning"
         yield from about_objects(
             data,
             code,
-            harm,  # type: ignore[arg-type]
+            harm,
             title,
             cure,
-            rows,
+            np.array(sorted(first), np.int64),
             lambda row, first=first: f"and {_short(data, first[row])}",  # type: ignore[misc]
         )
 

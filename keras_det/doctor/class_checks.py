@@ -197,6 +197,11 @@ def _counts(data: Collection, table: np.ndarray) -> Iterator[Finding]:
         "More images of these classes would raise their AP.",
         [int(k) for k in order if few <= train[k] < some],
     )
+    yield from _imbalance(data, train)
+
+
+def _imbalance(data: Collection, train: np.ndarray) -> Iterator[Finding]:
+    """Far more objects of one class than of another; `train` holds the counts."""
     present = np.flatnonzero(train > 0)
     if len(present) > 1:
         most, least = int(np.argmax(train)), int(present[np.argmin(train[present])])

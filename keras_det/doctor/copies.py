@@ -45,7 +45,7 @@ def _copies(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
         "is a copy of another one of its split|are copies of others of their split",
         "Leave out the copies. Where their boxes differ, keep the right ones.",
         np.array(sorted(within), np.int64),
-        lambda i: f"is {data.image_name(within[i])}{_difference(data, i, within[i])}",
+        lambda i: f"same as {data.image_name(within[i])}{_difference(data, i, within[i])}",
         pictures=_in_pairs(within),
     )
     yield from leak(data, "images-in-two-splits", "is also in another split", across)
@@ -84,7 +84,7 @@ def leak(data: Collection, code: str, title: str, copy_of: dict[int, int]) -> It
         f"{title}|{title.replace('is ', 'are ', 1)}",
         "Keep each image in one split only. AP on images that were trained on is too high.",
         rows,
-        lambda i: f"is {data.image_name(copy_of[i])} of {_split(data, copy_of[i])}",
+        lambda i: f"same as {data.image_name(copy_of[i])} in {_split(data, copy_of[i])}",
         pictures=_in_pairs(copy_of),
     )
 
@@ -119,7 +119,7 @@ def _near_copies(data: Collection, looks: list[Look], good: np.ndarray) -> Itera
         "Look at the pairs. Keep frames of one video and copies of one photo in one split: else "
         "the measured AP is too high.",
         rows,
-        lambda i: f"like {data.image_name(found[i])} of {_split(data, found[i])}",
+        lambda i: f"like {data.image_name(found[i])} in {_split(data, found[i])}",
         pictures=_in_pairs(found),
     )
 

@@ -8,12 +8,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_det.data.dataset import Dataset
 from keras_det.doctor.annotation_checks import check_annotations
 from keras_det.doctor.class_checks import check_classes
 from keras_det.doctor.collection import Collection, role, training_split
+from keras_det.doctor.facts import data_facts
 from keras_det.doctor.finding import HARMS, Finding, Harm, ranked
 from keras_det.doctor.image_checks import check_folders, check_images
 from keras_det.doctor.notes import note_findings
@@ -105,8 +104,10 @@ def examine(
     model: "str | os.PathLike | Detector | None" = None,
     run: str | os.PathLike | None = None,
     image_size: "ImageSize | None" = None,
+    overfit: bool = False,
     quick: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], object] | None = None,
     **load_options: Any,
 ) -> Report:
     """Looks for what would make training fail, mislead or cost accuracy.
@@ -121,8 +122,10 @@ def examine(
             split.
         run: a run folder, whose history is read.
         image_size: int or (height, width), the input of a `model` given by its name.
+        overfit: True also trains `model` on eight images, for up to three minutes.
         quick: True reads annotations and the headers of the images, but no pixels.
         progress: `progress(done, total)` is called while images are read.
+        say: is called with lines on what is done with `model`.
         **load_options: as of `keras_det.data.load`: `format`, `image_dir`, `class_names`,
             `box_format`, `sizes`, `voc_first_pixel`, `drop_other_classes`, `split_by`, `seed`. For
             a path only.
@@ -132,15 +135,18 @@ def examine(
 
     Raises:
         ValueError: arguments do not fit together, or name no model.
+        TypeError: `data` is neither a path, nor a data set, nor a dict of them.
     """
-    _check_arguments(data, splits, model, run, image_size, load_options)
+    of_model = {"image_size": image_size is not None, "overfit": overfit}
+    _check_arguments(data, splits, model, run, of_model, load_options)
     start = time.perf_counter()
     read, facts, findings = _read(data, splits, load_options)
     if read:
-        whole_folder = isinstance(data, str | os.PathLike) and splits is None
+        # Images of a split that cannot be read would look as if they were in none.
+        whole_folder = isinstance(data, str | os.PathLike) and splits is None and not findings
         findings += _examine_data(read, facts, quick, progress, whole_folder)
     if model is not None and read:
-        findings += _examine_model(read, model, image_size)
+        findings += _examine_model(read, model, image_size, quick, overfit, say)
     if run is not None:
         from keras_det.doctor.run_checks import check_run
 
@@ -154,7 +160,7 @@ def _check_arguments(
     splits: Sequence[str] | None,
     model: Any,
     run: Any,
-    image_size: Any,
+    of_model: Mapping[str, bool],
     load_options: dict[str, Any],
 ) -> None:
     """ValueError where an argument would have no effect."""
@@ -163,20 +169,42 @@ def _check_arguments(
             "`examine` needs `data` or `run`. Received: neither. Give the path of a data set, or "
             "of a run folder."
         )
+    _check_data(data)
     if data is None and model is not None:
         raise ValueError(
             "A model is examined on data. Received: `model` without `data`. Give `data` too."
         )
-    if image_size is not None and not isinstance(model, str):
+    if model is None and any(of_model.values()):
+        name = next(name for name, given in of_model.items() if given)
         raise ValueError(
-            "`image_size` is for a model that is given by its name. Received: "
-            f"image_size={image_size} with model={model!r}. Leave it out, or give a name."
+            f"`{name}` is for a model. Received: `{name}` without `model`. Leave it out, or give "
+            "`model` too."
+        )
+    if of_model["image_size"] and (not isinstance(model, str) or os.path.exists(model)):
+        raise ValueError(
+            "`image_size` is for a model that is given by its name. Received: `image_size` with "
+            f"{model!r}. Leave it out, or give a name."
         )
     useless = [*(["splits"] if splits is not None else []), *load_options]
     if useless and not isinstance(data, str | os.PathLike):
         raise ValueError(
             f"`{useless[0]}` says how a path is read. Received: `{useless[0]}` with "
             f"{type(data).__name__}. Leave it out, or give the path of the data set."
+        )
+
+
+def _check_data(data: Data | None) -> None:
+    """TypeError unless it is a path, a data set, or several by split."""
+    wrong = ""
+    if isinstance(data, Mapping):
+        kinds = [type(each).__name__ for each in data.values() if not isinstance(each, Dataset)]
+        wrong = f"a dict with {kinds[0]}" if kinds else "" if data else "an empty dict"
+    elif data is not None and not isinstance(data, str | os.PathLike | Dataset):
+        wrong = f"a {type(data).__name__}"
+    if wrong:
+        raise TypeError(
+            "`data` must be a path, a Dataset, or a dict of Datasets by split. Received: "
+            f"{wrong}. Load the splits first, or give the path."
         )
 
 
@@ -276,81 +304,28 @@ def _examine_data(
     return findings + note_findings(data, frozenset(f.code for f in findings))
 
 
-def data_facts(data: Collection) -> dict[str, Any]:
-    """Numbers of the data set: splits, classes with their ids, sizes."""
-    splits = {
-        name: {
-            "images": len(each),
-            "objects": len(each.labels),
-            "images without objects": int((np.diff(each.row_splits) == 0).sum()),
-            "crowd": int(each.crowd.sum()),
-        }
-        for name, each in data.splits.items()
-    }
-    ids: dict[str, int | str] = {}
-    for each in data.splits.values():
-        for name, number in zip(each.class_names, each.category_ids, strict=True):
-            ids.setdefault(name, number)
-    counts = {n: np.bincount(data.labels[data.rows_in(n)], minlength=len(data.class_names))
-              for n in data.names}  # fmt: skip
-    classes = [
-        {
-            "label": label,
-            "name": name,
-            "source id": ids[name],
-            "objects": {split: int(each[label]) for split, each in counts.items()},
-        }
-        for label, name in enumerate(data.class_names)
-    ]
-    sizes, many = np.unique(data.sizes, axis=0, return_counts=True)
-    order = np.argsort(-many, kind="stable")[:3]
-    facts = {
-        "splits": splits,
-        "classes": classes,
-        "image sizes": {
-            "smallest side": int(data.sizes.min(initial=2**31 - 1)),
-            "largest side": int(data.sizes.max(initial=0)),
-            "different": len(sizes),
-            "most frequent": [
-                {"height": int(sizes[k, 0]), "width": int(sizes[k, 1]), "images": int(many[k])}
-                for k in order
-            ],
-        },
-    }
-    if len(data.boxes):
-        side = np.sqrt(np.maximum(data.sides.prod(axis=1), 0))
-        share = np.sqrt(np.maximum((data.shares[:, 2:] - data.shares[:, :2]).prod(axis=1), 0))
-        facts["box sides in pixels"] = _quartiles(side)
-        facts["box sides in shares of the image"] = _quartiles(share)
-    return facts
-
-
-def _quartiles(values: np.ndarray) -> dict[str, float]:
-    names = ("smallest", "first quarter", "median", "third quarter", "largest")
-    numbers = np.percentile(values, [0, 25, 50, 75, 100])
-    return {name: round(float(v), 4) for name, v in zip(names, numbers, strict=True)}
-
-
 def _examine_model(
-    read: dict[str, Dataset], model: Any, image_size: "ImageSize | None"
+    read: dict[str, Dataset],
+    model: "str | os.PathLike | Detector",
+    image_size: "ImageSize | None",
+    quick: bool,
+    overfit: bool,
+    say: Callable[[str], object] | None,
 ) -> list[Finding]:
     """What only a detector can tell, on the training split."""
     from keras_det.doctor.model_checks import check_model
+    from keras_det.models import load_model
 
     split = training_split(list(read))
-    detector = _detector(model, read[split], image_size)
-    found = check_model(read[split], detector)
+    if isinstance(model, str | os.PathLike) and os.path.exists(model):
+        model = load_model(model)
+    found = check_model(
+        read[split],
+        os.fspath(model) if isinstance(model, os.PathLike) else model,
+        validation=next((each for name, each in read.items() if role(name) == "val"), None),
+        quick=quick,
+        image_size=image_size,
+        overfit=overfit,
+        say=say,
+    )
     return [dataclasses.replace(finding, split=split) for finding in found]
-
-
-def _detector(model: Any, dataset: Dataset, image_size: "ImageSize | None") -> "Detector":
-    """The detector itself, a saved one, or a new one by its name."""
-    if not isinstance(model, str | os.PathLike):
-        return model
-    from keras_det.models import build_model, load_model
-
-    if os.path.exists(model):
-        return load_model(model)
-    size = {} if image_size is None else {"image_size": image_size}
-    names = list(dataset.class_names)
-    return build_model(str(model), num_classes=len(names), class_names=names, **size)

@@ -31,6 +31,29 @@ FORMATS_OF = {
 SAY = {"missing": "no such file", "empty": "0 bytes"}
 # JPEG files of cameras with a second picture inside.
 SAME_FORMAT = {"MPO": "JPEG"}
+# Title and cure of each finding on pixels.
+OF_PIXELS = {
+    "images-one-colour": (
+        "shows one colour only|show one colour only",
+        "Replace the files: they look lost or damaged.",
+    ),
+    "images-dark": (
+        "is nearly black|are nearly black",
+        "Look at the pictures. Leave them out if a person sees nothing in them.",
+    ),
+    "images-bright": (
+        "is nearly white|are nearly white",
+        "Look at the pictures. Leave them out if a person sees nothing in them.",
+    ),
+    "images-blurred": (
+        "is blurred|are blurred",
+        "Look at the pictures. Leave them out, unless such images come in use too.",
+    ),
+    "images-grey": (
+        "is grey among coloured ones|are grey among coloured ones",
+        "Nothing must be done if such images come in use too.",
+    ),
+}
 DEEP_MODES = ("I", "F")
 
 
@@ -160,7 +183,7 @@ def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
 
 
 def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
-    """Sizes: other than annotated, tiny, huge, long."""
+    """Sizes: other than annotated, and odd ones."""
 
     def size(i: int) -> str:
         return "{1}x{0}".format(*looks[i].size)
@@ -180,6 +203,15 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         np.flatnonzero(known & ~equal),
         lambda i: f"{size(i)}, annotated {data.sizes[i, 1]}x{data.sizes[i, 0]}",
     )
+    yield from _odd_sizes(data, sizes, known)
+
+
+def _odd_sizes(data: Collection, sizes: np.ndarray, known: np.ndarray) -> Iterator[Finding]:
+    """Images that are tiny, huge, or long."""
+
+    def size(i: int) -> str:
+        return f"{sizes[i, 1]}x{sizes[i, 0]}"
+
     short, long = sizes.min(axis=1), sizes.max(axis=1)
     yield from about_images(
         data,
@@ -219,58 +251,29 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
 def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[Finding]:
     """What pixels look like: one colour, dark, bright, blurred, grey."""
     names = ("mean", "deviation", "contrast", "sharpness", "colour")
-    mean, deviation, contrast, sharpness, colour = np.array(
-        [[getattr(look, name) for name in names] for look in looks]
-    ).T
+    table = np.array([[getattr(look, name) for name in names] for look in looks], np.float64)
+    mean, deviation, contrast, sharpness, colour = table.reshape(-1, len(names)).T
     flat = good & (deviation < limit("uniform")) & (contrast < limit("uniform-contrast"))
     lit = good & ~flat
     middle = float(np.median(sharpness[lit])) if lit.any() else 0.0
     blurred = min(limit("blurred"), limit("blurred-among") * middle)
     grey = good & (colour < limit("grey"))
     some_grey = grey & (share_of(int(grey.sum()), int(good.sum())) < limit("grey-share"))
-    look_at = "Look at the pictures. Leave them out if a person sees nothing in them."
-    for code, harm, title, cure, mask in (
-        (
-            "images-one-colour",
-            "warning",
-            "shows one colour only|show one colour only",
-            "Replace the files: they look lost or damaged.",
-            flat,
-        ),
-        (
-            "images-dark",
-            "note",
-            "is nearly black|are nearly black",
-            look_at,
-            lit & (mean < limit("dark")),
-        ),
-        (
-            "images-bright",
-            "note",
-            "is nearly white|are nearly white",
-            look_at,
-            lit & (mean > limit("bright")),
-        ),
-        (
-            "images-blurred",
-            "note",
-            "is blurred|are blurred",
-            "Look at the pictures. Leave them out, unless such images come in use too.",
-            lit & (sharpness < blurred),
-        ),
-        (
-            "images-grey",
-            "note",
-            "is grey among coloured ones|are grey among coloured ones",
-            "Nothing must be done if such images come in use too.",
-            some_grey & ~flat,
-        ),
-    ):
-        yield from about_images(data, code, harm, title, cure, np.flatnonzero(mask))  # type: ignore[arg-type]
+    masks = {
+        "images-one-colour": flat,
+        "images-dark": lit & (mean < limit("dark")),
+        "images-bright": lit & (mean > limit("bright")),
+        "images-blurred": lit & (sharpness < blurred),
+        "images-grey": some_grey & ~flat,
+    }
+    for code, mask in masks.items():
+        title, cure = OF_PIXELS[code]
+        harm: Harm = "warning" if code == "images-one-colour" else "note"
+        yield from about_images(data, code, harm, title, cure, np.flatnonzero(mask))
 
 
 def check_folders(data: Collection) -> list[Finding]:
-    """Looks for image files beside the images that no annotation mentions."""
+    """Looks for image files that lie beside those of the splits and are in none of them."""
     used: dict[str, set[str]] = defaultdict(set)
     for path in data.places:
         folder, name = os.path.split(path)
@@ -286,14 +289,15 @@ def check_folders(data: Collection) -> list[Finding]:
         left += [os.path.join(folder, name) for name in images if name not in names]
     if not left:
         return []
-    title = "is in no annotation|are in no annotation"
+    alone = len(data.names) == 1
+    title = "has no annotation|have no annotation" if alone else "is in no split|are in no split"
     return [
         Finding(
-            code="images-not-annotated",
+            code="images-not-used",
             harm="warning",
             title=counted(len(left), total, "image file", title),
-            cure="Training does not see them. Annotate them, or list them as images without "
-            "objects, or move them away.",
+            cure="They are neither trained nor measured on. Annotate them and add them to a split, "
+            "or move them away.",
             count=len(left),
             total=total,
             examples=tuple(

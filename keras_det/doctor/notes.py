@@ -45,6 +45,12 @@ KINDS = (
         "Add the annotations, or empty ones where an image shows no object.",
     ),
     _Kind(
+        r"have no \.txt file",
+        "images-without-annotation",
+        "note",
+        "Annotate them if they show objects. An empty .txt file says that an image shows none.",
+    ),
+    _Kind(
         r"Width and height are exchanged",
         "sizes-exchanged",
         "warning",
@@ -106,14 +112,16 @@ KINDS = (
     ),
     _Kind(
         r"EXIF|orientation",
-        "images-turned",
+        "images-orientation",
         "note",
         "Look at some of these pictures: the boxes must lie on the objects.",
     ),
 )
 # Said by checks of the doctor with the split's use in mind.
 SAID_ELSEWHERE = re.compile(r"^No object |^Every object ")
-_LOST = re.compile(r"left out|dropped|removed|ignored|skipped", re.I)
+_LOST = re.compile(
+    r"left out|dropped|removed|ignored|skipped|not read|are missing|no box of their own", re.I
+)
 _COUNT = re.compile(r"\b([\d,]+)(?: of ([\d,]+))?\b")
 _FIRST = re.compile(r"\((?:the )?first:? (.*?)\)\.?$")
 

@@ -53,7 +53,8 @@ def verdict(report: "Report") -> str:
         "note": "the data can be trained on.",
     }[report.worst or "note"]
     words = _in_words(report.findings)
-    return f"{words[0].upper()}{words[1:]}: {text}"
+    part = " Not all images were read." if report.facts.get("interrupted") else ""
+    return f"{words}: {text}{part}"
 
 
 def _in_words(findings: list[Finding]) -> str:

@@ -109,6 +109,19 @@ TABLE = {
         "--max-images": "--max-images 1",
         "--out": "--out {folder}/other",
     },
+    "doctor": {
+        "--model": "--model efficientdet_d0",
+        "--run": "--run {folder}/run",
+        "--image-size": "--model efficientdet_d0 --image-size 64",
+        "--overfit": "--model efficientdet_d0 --overfit",
+        **READING,
+        "--classes": "--classes square",
+        "--split-by": "--split-by 0.7",
+        "--json": "--json {folder}/report.json",
+        "--html": "--html {folder}/report.html",
+        "--quick": "--quick",
+        "--all": "--all",
+    },
     "info": {},
     "completion": {},
 }
@@ -118,10 +131,12 @@ BASE = {
     "evaluate": "m.keras {folder}/shapes --out {folder}/metrics.json",
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
+    "doctor": "{folder}/shapes",
 }
 # Data without a split for validation, for the option that makes one.
 BASE_OF_SPLIT_BY = {
-    command: BASE[command].replace("shapes", "flat") for command in ("train", "evaluate", "export")
+    command: BASE[command].replace("shapes", "flat")
+    for command in ("train", "evaluate", "export", "doctor")
 }
 # What an option needs beside it, in the run that it is compared with.
 NEEDED = {
@@ -137,6 +152,8 @@ NEEDED = {
     "--postprocess": {"export": "--to tflite"},
     "--metadata": {"export": "--to tflite"},
     "--grey": {"export": "--to tflite"},
+    "--image-size": {"doctor": "--model efficientdet_d0"},
+    "--overfit": {"doctor": "--model efficientdet_d0"},
     "--split-by": {"evaluate": "--split-by 0.8", "export": "--split-by 0.8"},
 }
 
@@ -190,7 +207,7 @@ def described(value):
 @pytest.fixture
 def calls(monkeypatch):
     """Puts recorders in the place of what takes long; returns the list of their calls."""
-    from keras_det import export, models
+    from keras_det import doctor, export, models
     from keras_det.cli import demo
     from keras_det.metrics import coco
     from keras_det.runtime import engines
@@ -211,6 +228,8 @@ def calls(monkeypatch):
     for kind in ("saved_model", "tflite", "onnx"):
         monkeypatch.setattr(export, kind, record(kind, "report"))
     monkeypatch.setattr(run, "train", record("train", numbers))
+    note = doctor.Finding("a-code", "note", "A title.", "A cure.")
+    monkeypatch.setattr(doctor, "examine", record("examine", doctor.Report([note], {})))
     monkeypatch.setattr(models, "load_model", lambda path: None)
     monkeypatch.setattr(demo, "export_both", lambda *_: [])
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function

@@ -426,7 +426,7 @@ DEFECTS = [
     (frames_across_splits, "images-alike-across-splits", "warning"),
     (listed_in_two_splits, "images-listed-in-two-splits", "error"),
     (roboflow_copies, "copies-in-two-splits", "error"),
-    (not_annotated, "images-not-annotated", "warning"),
+    (not_annotated, "images-not-used", "warning"),
     (lost_image, "annotations-without-image", "warning"),
     (not_in_train, "class-not-in-train", "warning"),
     (not_in_val, "class-not-in-val", "note"),

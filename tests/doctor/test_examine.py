@@ -14,6 +14,8 @@ from keras_det.doctor.examine import Report
 from keras_det.doctor.thresholds import THRESHOLDS
 from tests.data.builders import write_voc
 
+EMPTY = Dataset.from_samples([], ["cat"])
+
 
 def codes(report):
     return {finding.code for finding in report.findings}
@@ -114,9 +116,14 @@ def test_interruption_is_said(drawn, monkeypatch):
     [
         ({"data": None}, "needs `data` or `run`"),
         ({"data": None, "run": "r", "model": "m"}, "`model` without `data`"),
-        ({"data": "d", "image_size": 320}, "`image_size` is for a model that is given by its name"),
-        ({"data": {}, "box_format": "xyxy"}, "`box_format` says how a path is read"),
-        ({"data": {}, "splits": ["train"]}, "`splits` says how a path is read"),
+        ({"data": "d", "image_size": 320}, "`image_size` is for a model. Received"),
+        ({"data": "d", "overfit": True}, "`overfit` is for a model. Received"),
+        (
+            {"data": "d", "model": object(), "image_size": 320},
+            "`image_size` is for a model that is given by its name",
+        ),
+        ({"data": EMPTY, "box_format": "xyxy"}, "`box_format` says how a path is read"),
+        ({"data": EMPTY, "splits": ["train"]}, "`splits` says how a path is read"),
     ],
 )
 def test_arguments_without_effect_are_refused(arguments, message):
@@ -124,11 +131,34 @@ def test_arguments_without_effect_are_refused(arguments, message):
         examine(**arguments)
 
 
+@pytest.mark.parametrize("data", [{}, {"train": [1, 2]}, [1, 2]])
+def test_data_must_be_a_path_or_data_sets(data):
+    with pytest.raises(TypeError, match="a dict of Datasets by split. Received: a"):
+        examine(data)
+
+
+def test_data_set_without_images_is_an_error(drawn):
+    report = examine(load(drawn, "train").select([]))
+    assert report.worst == "error" and "split-without-objects" in codes(report)
+    assert report.text() and report.json()
+
+
+def test_images_of_an_unreadable_split_are_not_called_unused(tmp_path):
+    stems = [f"i{k}" for k in range(8)]
+    objects = {stem: [("cat", 2, 2, 5, 5, 0)] for stem in stems}
+    root = write_voc(tmp_path, objects, {"train": stems[:5], "val": stems[5:]})
+    write_voc(tmp_path, {"extra": [("cat", 2, 2, 5, 5, 0)]})
+    assert "images-not-used" in codes(examine(root, quick=True))
+    (root / "ImageSets" / "Main" / "val.txt").write_text("lost\n")
+    found = codes(examine(root, quick=True))
+    assert "unreadable-data" in found and "images-not-used" not in found
+
+
 def test_model_and_run_findings_are_added(drawn, monkeypatch, tmp_path):
     seen = {}
 
-    def check_model(dataset, model):
-        seen["model"] = (dataset.split, model)
+    def check_model(dataset, model, *, validation, **settings):
+        seen["model"] = (dataset.split, model, validation.split, settings)
         return [Finding("anchors-miss", "error", "Nothing fits.", "Change it.", images=(3,))]
 
     def check_run(folder):
@@ -139,8 +169,9 @@ def test_model_and_run_findings_are_added(drawn, monkeypatch, tmp_path):
         module = types.ModuleType(name)
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, f"keras_det.doctor.{name}", module)
-    report = examine(drawn, model="detector" and object, run=tmp_path, quick=True)
-    assert seen == {"model": ("train", object), "run": tmp_path}
+    report = examine(drawn, model="efficientdet_d0", image_size=96, run=tmp_path, quick=True)
+    settings = {"quick": True, "image_size": 96, "overfit": False, "say": None}
+    assert seen == {"model": ("train", "efficientdet_d0", "val", settings), "run": tmp_path}
     assert report.findings[0].code == "anchors-miss" and report.worst == "error"
     assert report.findings[0].split == "train"
     assert report.json()["findings"][0]["images"] == [load(drawn, "train").image_paths[3]]

@@ -36,7 +36,7 @@ def test_text_begins_with_the_verdict_then_facts_then_the_worst(report):
     kinds = [lines[k].split()[0] for k in places]
     assert kinds == sorted(kinds, key=["ERROR", "WARNING", "NOTE"].index)
     assert lines[places[0]] == "ERROR    1 of 80 images is also in another split."
-    assert lines[places[0] + 1].startswith("         - val/000002.jpg: is train/000005.jpg of")
+    assert lines[places[0] + 1].startswith("         - val/000002.jpg: same as train/000005.jpg in")
     assert "[images-in-two-splits]" in report.text()
 
 
