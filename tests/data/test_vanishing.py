@@ -91,6 +91,16 @@ def test_objects_that_are_nothing_in_their_image_get_no_size():
     assert found.cure.startswith("Check the boxes")
 
 
+# A twentieth of the objects is nothing in the images themselves, so at most a tenth can be asked.
+def test_size_for_most_objects_where_some_are_hopeless():
+    boxes = [[square(9 * i, 50, 5) for i in range(19)] + [square(500, 500, 0.01)]]
+    found = find_vanishing(dataset_of(boxes, [(1000, 1500)]), (64, 64), "letterbox")
+    assert found.allowed == 0.1 and found.needed_size == (320, 320)  # 5 * 320 / 1500 = 1.07
+    assert "Then at most 10% are lost." in found.cure
+    larger = find_vanishing(dataset_of(boxes, [(1000, 1500)]), found.needed_size, "letterbox")
+    assert larger.share == 0.05
+
+
 def test_crowd_objects_do_not_count():
     data = dataset_of([[square(0, 0, 1), square(9, 9, 300)]], [(900, 900)], crowd=[True, False])
     assert find_vanishing(data, (64, 64), "letterbox").objects == 1

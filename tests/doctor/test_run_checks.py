@@ -26,8 +26,7 @@ def folder_with(path, metrics=None, recipe=RECIPE, best=True, **columns):
     rows = [["epoch", *columns], *zip(range(1, count + 1), *columns.values(), strict=True)]
     text = "".join(",".join(map(str, row)) + "\n" for row in rows)
     (path / "history.csv").write_text(text)
-    if recipe is not None:
-        (path / "recipe.json").write_text(json.dumps({**recipe, "epochs": recipe["epochs"]}))
+    (path / "recipe.json").write_text(json.dumps(recipe or {}))
     if metrics is not None:
         (path / "metrics.json").write_text(json.dumps(metrics))
     if best:

@@ -55,6 +55,16 @@ def test_the_run_folder_is_filled(run, drawn):
 
 
 @pytest.mark.slow
+def test_data_are_checked_before_the_first_step(run, drawn):
+    out, _, lines = run
+    # Most of the shapes are smaller than half of the smallest anchor, at 64 pixels.
+    place = [line.startswith("Warning: ") and "overlap no anchor" in line for line in lines]
+    assert place.index(True) < next(i for i, line in enumerate(lines) if "The first step" in line)
+    counts = json.loads((out / "recipe.json").read_text())["objects_per_class"]
+    assert counts == drawn[0].class_counts
+
+
+@pytest.mark.slow
 def test_last_holds_the_averaged_weights(run):
     out, _, _ = run
     state = load_model(out / "checkpoints" / "epoch_0002.keras")
