@@ -21,6 +21,12 @@ def test_images_show_all_classes_with_large_objects():
     assert 10 not in chosen
 
 
+def test_of_equal_classes_the_fewest_objects_are_taken():
+    boxes = [[square(10, 10, 100)] * count for count in (3, 1, 2, *[4] * 7)]
+    data = dataset_of(boxes, [(256, 256)] * 10)
+    assert choose_images(data, (256, 256), "letterbox")[:3] == [1, 2, 0]
+
+
 def test_few_images_are_all_taken():
     data = dataset_of([[square(0, 0, 3)], [], [square(0, 0, 50)]], [(256, 256)] * 3)
     assert sorted(choose_images(data, (256, 256), "letterbox")) == [0, 2]
