@@ -130,9 +130,10 @@ class Vanishing:
         """How many objects vanish, and what that means, in one sentence."""
         height, width = self.size
         if not self.augment.jitters:
+            verb = "is" if self.below_pixel == 1 else "are"
             return (
-                f"{self.below_pixel} of {self.objects} objects are smaller than 1 pixel in an "
-                f"input of {height}x{width}: nothing of them can be learned."
+                f"{self.below_pixel} of {self.objects} objects {verb} smaller than 1 pixel in an "
+                f"input of {height}x{width}: nothing can be learned from that."
             )
         low, high = self.augment.scale
         return (

@@ -88,7 +88,7 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
         yield Remark(
             "objects-small",
             "note",
-            f"{count} of {found.objects} objects have a side below {SMALL_SIDE:g} pixels in an "
+            f"{count} of {found.objects} objects {'has' if count == 1 else 'have'} a side below {SMALL_SIDE:g} pixels in an "
             f"input of {height}x{width}: such objects are hardly ever found.",
             "A larger image size, tiles, or min_level=2 (--min-level 2) for models with anchors "
             "can help.",
@@ -198,8 +198,8 @@ def _of_measuring(validation_set: Dataset) -> Iterator[Remark]:
         yield Remark(
             "more-than-counted",
             "warning" if crowded > FEW_IMAGES * len(validation_set) else "note",
-            f"{crowded} of {len(validation_set)} validation images have more than {MAX_COUNTED} "
-            f"objects (up to {int(counts.max())}): a detector gives {MAX_COUNTED} detections, so "
+            f"More than {MAX_COUNTED} objects are in {crowded} of {len(validation_set)} validation "
+            f"images (up to {int(counts.max())}): a detector gives {MAX_COUNTED} detections, so "
             "average precision cannot reach 1.",
             "Cut these images into tiles.",
             crowded,

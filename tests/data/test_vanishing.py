@@ -80,7 +80,7 @@ def test_without_jitter_objects_below_a_pixel_are_counted():
     data = dataset_of([[square(0, 0, 5), square(9, 9, 300)]], [(1000, 1500)])
     found = find_vanishing(data, (64, 64), "letterbox")
     assert (found.below_pixel, found.small, found.lost, found.share) == (1, 0, 1.0, 0.5)
-    assert "1 of 2 objects are smaller than 1 pixel in an input of 64x64" in found.title
+    assert "1 of 2 objects is smaller than 1 pixel in an input of 64x64" in found.title
     assert found.milder is None
 
 
@@ -117,7 +117,7 @@ def test_pipeline_warns_once_and_only_of_training(tmp_path, recwarn):
     assert not [w for w in recwarn if "smaller than 1 pixel" in str(w.message)]
     pipeline.as_tf_dataset(training=True)
     pipeline.as_tf_dataset(training=True)
-    assert len([w for w in recwarn if "1 of 1 objects are smaller" in str(w.message)]) == 1
+    assert len([w for w in recwarn if "1 of 1 objects is smaller" in str(w.message)]) == 1
 
 
 def test_pipeline_is_silent_about_good_data(tmp_path, recwarn):
