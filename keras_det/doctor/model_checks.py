@@ -134,9 +134,9 @@ def check_sizes(dataset: Dataset, model: Detector, augment: Augment) -> list[Fin
         Finding(
             "objects-small",
             "warning" if few > found.objects / 2 else "note",
-            f"{few} of {found.objects} objects {'has' if few == 1 else 'have'} a side below {SMALL_SIDE:g} pixels in an input "
-            f"of {height}x{width} ({found.below_pixel} below 1 pixel): such objects are hardly "
-            "ever found.",
+            f"{few} of {found.objects} objects {'has' if few == 1 else 'have'} a side below "
+            f"{SMALL_SIDE:g} pixels in an input of {height}x{width} ({found.below_pixel} "
+            "below 1 pixel): such objects are hardly ever found.",
             "If they matter, raise the image size (--image-size), cut the images into tiles, or "
             "take a finer level, min_level=2 (--min-level 2), with a model that has anchors.",
             few,
@@ -232,7 +232,8 @@ def check_evaluator(dataset: Dataset, model: Detector, *, quick: bool = False) -
             "evaluator-below-1",
             "error",
             f"A detector that finds every object exactly would score AP {metrics['AP']:.3f} on "
-            f"{dataset.split or dataset.name}, not 1, because of {_why_below(dataset, model, images)}.",
+            f"{dataset.split or dataset.name}, not 1, because of "
+            f"{_why_below(dataset, model, images)}.",
             "Correct the boxes, or cut crowded images into tiles. Until then AP says less than it "
             "seems to.",
             len(low),

@@ -88,8 +88,9 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
         yield Remark(
             "objects-small",
             "note",
-            f"{count} of {found.objects} objects {'has' if count == 1 else 'have'} a side below {SMALL_SIDE:g} pixels in an "
-            f"input of {height}x{width}: such objects are hardly ever found.",
+            f"{count} of {found.objects} objects {'has' if count == 1 else 'have'} a side below "
+            f"{SMALL_SIDE:g} pixels in an input of {height}x{width}: such objects are hardly ever "
+            "found.",
             "A larger image size, tiles, or min_level=2 (--min-level 2) for models with anchors "
             "can help.",
             count,
