@@ -1,6 +1,7 @@
 """A whole run on drawn shapes: the folder, resuming, and what is refused."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -54,13 +55,19 @@ def test_the_run_folder_is_filled(run, drawn):
     assert any("2 epochs of 2 steps" in line for line in lines)
 
 
-@pytest.mark.slow
-def test_data_are_checked_before_the_first_step(run, drawn):
-    out, _, lines = run
-    # Most of the shapes are smaller than half of the smallest anchor, at 64 pixels.
-    place = [line.startswith("Warning: ") and "overlap no anchor" in line for line in lines]
-    assert place.index(True) < next(i for i, line in enumerate(lines) if "The first step" in line)
-    counts = json.loads((out / "recipe.json").read_text())["objects_per_class"]
+def test_data_are_checked_before_the_first_step(drawn, tmp_path):
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        if "The first step" in line:
+            raise Interrupted
+
+    crowd = dataclasses.replace(drawn[0], crowd=np.ones(len(drawn[0].labels), bool))
+    with pytest.raises(Interrupted):
+        train(MODEL, crowd, drawn[1], tmp_path / "run", epochs=1, say=say, **SETTINGS)
+    assert lines[0].startswith("Error: The training data hold no object to learn")
+    counts = json.loads((tmp_path / "run" / "recipe.json").read_text())["objects_per_class"]
     assert counts == drawn[0].class_counts
 
 
