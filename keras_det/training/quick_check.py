@@ -1,6 +1,6 @@
 """What a training should know about its data before the first step, from the annotations alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_det.data.augment import Augment, get_augment
 from keras_det.data.dataset import Dataset
+from keras_det.data.pipeline import Pipeline
 from keras_det.data.vanishing import (
     MAX_LOST,
     SMALL_SIDE,
@@ -70,6 +71,24 @@ def quick_findings(
         remarks += _of_measuring(validation_set)
     harms = ("error", "warning", "note")
     return sorted(remarks, key=lambda remark: harms.index(remark.harm))[:MAX_REMARKS]
+
+
+def say_findings(
+    pipeline: Pipeline,
+    validation_set: Dataset | None,
+    model: Detector,
+    say: Callable[[str], object],
+) -> None:
+    """Says what `quick_findings` finds; the pipeline then warns of it no more.
+
+    Args:
+        pipeline: of the training set.
+        validation_set, model: as of `quick_findings`.
+        say: function that gets one line for each finding.
+    """
+    for remark in quick_findings(pipeline.dataset, validation_set, model, pipeline.augment):
+        say(remark.line)
+    pipeline.warned = True
 
 
 def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator[Remark]:
