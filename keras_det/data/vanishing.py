@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -102,10 +102,11 @@ class Vanishing:
         lost: number that an epoch loses on average by resizing and augmentation together.
         size: (height, width) of the network's input.
         augment: the augmentation.
-        needed_size: (height, width) at which at most `ALLOWED_LOST` is lost. None: no reasonable
-            size is enough, or nothing is lost.
+        needed_size: (height, width) at which at most `allowed` is lost. None: no reasonable size is
+            enough, or almost nothing is lost.
         tile: side in original pixels of square tiles that have the same effect. None: as above.
-        milder: name of an augmentation that shrinks less and loses at most `ALLOWED_LOST`, or None.
+        milder: name of an augmentation that shrinks less and loses at most `allowed`, or None.
+        allowed: share that the three may lose: `ALLOWED_LOST`, or `MAX_LOST` where that is too few.
     """
 
     objects: int
@@ -117,6 +118,7 @@ class Vanishing:
     needed_size: Size | None = None
     tile: int | None = None
     milder: str | None = None
+    allowed: float = ALLOWED_LOST
 
     @property
     def share(self) -> float:
@@ -128,9 +130,10 @@ class Vanishing:
         """How many objects vanish, and what that means, in one sentence."""
         height, width = self.size
         if not self.augment.jitters:
+            verb = "is" if self.below_pixel == 1 else "are"
             return (
-                f"{self.below_pixel} of {self.objects} objects are smaller than 1 pixel in an "
-                f"input of {height}x{width}: nothing of them can be learned."
+                f"{self.below_pixel} of {self.objects} objects {verb} smaller than 1 pixel in an "
+                f"input of {height}x{width}: nothing can be learned from that."
             )
         low, high = self.augment.scale
         return (
@@ -153,7 +156,9 @@ class Vanishing:
         if not ways:
             ways.append("check the boxes: they are too small in the images themselves")
         text = ", or ".join(ways)
-        return f"{text[0].upper()}{text[1:]}."
+        text = f"{text[0].upper()}{text[1:]}."
+        fixed = self.milder or self.needed_size or self.tile
+        return f"{text} Then at most {self.allowed:.0%} are lost." if fixed else text
 
 
 def find_vanishing(
@@ -177,14 +182,15 @@ def find_vanishing(
     if found.share <= ALLOWED_LOST:
         return found
     original = _shorter(dataset.boxes[kept].astype(np.float64))
-    return Vanishing(
-        **{name: getattr(found, name) for name in ("objects", "below_pixel", "small", "lost")},
-        size=size,
-        augment=augment,
-        needed_size=_needed_size(sides, augment, size),
-        tile=_tile(original, augment, size),
-        milder=_milder(sides, augment),
-    )
+    for allowed in (ALLOWED_LOST, MAX_LOST):
+        ways: dict[str, Any] = {
+            "needed_size": _needed_size(sides, augment, size, allowed),
+            "tile": _tile(original, augment, size, allowed),
+            "milder": _milder(sides, augment, allowed),
+        }
+        if any(way is not None for way in ways.values()) or found.share <= MAX_LOST:
+            return replace(found, allowed=allowed, **ways)
+    return found
 
 
 def target_warnings(vanishing: Vanishing) -> list[str]:
@@ -225,41 +231,41 @@ def _percent(share: float) -> str:
     return "Nearly all" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
-def _factor(sides: Sides, augment: Augment) -> float:
-    """Smallest factor on the sides with which at most `ALLOWED_LOST` is lost; inf if none is."""
+def _factor(sides: Sides, augment: Augment, allowed: float) -> float:
+    """Smallest factor on the sides with which at most `allowed` is lost; inf if none is."""
     low, high = 0.0, 1.0
-    while lost_shares(sides * high, augment).mean() > ALLOWED_LOST:
+    while lost_shares(sides * high, augment).mean() > allowed:
         low, high = high, 2 * high
         if high > 1e4:
             return float("inf")
     for _ in range(20):
         middle = (low + high) / 2
-        if lost_shares(sides * middle, augment).mean() > ALLOWED_LOST:
+        if lost_shares(sides * middle, augment).mean() > allowed:
             low = middle
         else:
             high = middle
     return high
 
 
-def _needed_size(sides: Sides, augment: Augment, size: Size) -> Size | None:
-    factor = _factor(sides, augment)
+def _needed_size(sides: Sides, augment: Augment, size: Size, allowed: float) -> Size | None:
+    factor = _factor(sides, augment, allowed)
     if factor * max(size) > LARGEST_SIZE:
         return None
     height, width = (int(-(-side * factor // SIZE_STEP)) * SIZE_STEP for side in size)
     return height, width
 
 
-def _tile(original: Sides, augment: Augment, size: Size) -> int | None:
+def _tile(original: Sides, augment: Augment, size: Size, allowed: float) -> int | None:
     """Side of square tiles; None where they would have to be enlarged to the network's input."""
-    tile = min(size) / _factor(original, augment)
+    tile = min(size) / _factor(original, augment, allowed)
     return int(tile) if tile >= min(size) else None
 
 
-def _milder(sides: Sides, augment: Augment) -> str | None:
+def _milder(sides: Sides, augment: Augment, allowed: float) -> str | None:
     names: Sequence[str] = ("ssj", "flip") if augment.jitters else ()
     for name in names:
         other = AUGMENTS[name]
         gentler = other.scale[0] > augment.scale[0]
-        if gentler and lost_shares(sides, other).mean() <= ALLOWED_LOST:
+        if gentler and lost_shares(sides, other).mean() <= allowed:
             return name
     return None

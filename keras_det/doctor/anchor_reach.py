@@ -190,7 +190,7 @@ def _unmatched(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Fin
     finding = Finding(
         "objects-without-anchor",
         "error" if share > 0.99 else _harm(share, LOST_WARNING),
-        f"{len(without)} of {len(rows)} objects get no anchor in training: they are learned as "
+        f"Training gives no anchor to {len(without)} of {len(rows)} objects, which makes them "
         f"background (on average an object gets {per_object:.1f}).",
         "Look whether objects are marked twice or are smaller than a cell of the finest level. A "
         "larger image size, min_level=2 (--min-level 2) or smaller anchors give small neighbours "
@@ -284,9 +284,9 @@ def _corners(dataset: Dataset, model: Any) -> list[Finding]:
             Finding(
                 "corners-shared",
                 _harm(float(shared.mean()), SHARED_WARNING),
-                f"{int(shared.sum())} of {objects} objects share the cell of a corner with another "
-                f"object, {model.stride} pixels of the input: CornerNet cannot tell their corners "
-                "apart.",
+                f"CornerNet cannot tell corners apart of {int(shared.sum())} of {objects} objects: "
+                f"they share a cell of its output, {model.stride} pixels of the input, with the "
+                "corner of another object.",
                 cure,
                 int(shared.sum()),
                 objects,
@@ -301,8 +301,8 @@ def _corners(dataset: Dataset, model: Any) -> list[Finding]:
             Finding(
                 "corners-in-one-cell",
                 _harm(float(single.mean()), SHARED_WARNING),
-                f"{int(single.sum())} of {objects} objects have both corners in one cell of "
-                f"CornerNet's output ({model.stride} pixels of the input): their boxes are coarse.",
+                f"Both corners of {int(single.sum())} of {objects} objects lie in one cell of "
+                f"CornerNet's output ({model.stride} pixels of the input): such boxes are coarse.",
                 cure,
                 int(single.sum()),
                 objects,

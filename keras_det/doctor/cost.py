@@ -22,8 +22,8 @@ from keras_det.training.recipes import adamw
 # so many, and until they took so long.
 UNTIMED_STEPS, LEAST_STEPS, MOST_STEPS = 2, 2, 30
 LEAST_SECONDS = 3.0
-OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "MemoryError")
-# A training needs this share more than its first steps: checkpoints, the evaluation.
+OUT_OF_MEMORY = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "MemoryError")
+# A larger share of the machine's memory is nearly all of it.
 RESERVE = 0.9
 
 
@@ -215,7 +215,8 @@ def check_cost(
             )
         ]
     except Exception as error:
-        if not any(word in type(error).__name__ for word in OUT_OF_MEMORY):
+        what = f"{type(error).__name__}: {error}"  # JAX has one type for all
+        if not any(word in what for word in OUT_OF_MEMORY):
             raise
         return [_too_large(model, batch_size)]
     return [finding_of(cost, model, batch_size, main_memory())]

@@ -134,9 +134,9 @@ def check_sizes(dataset: Dataset, model: Detector, augment: Augment) -> list[Fin
         Finding(
             "objects-small",
             "warning" if few > found.objects / 2 else "note",
-            f"{few} of {found.objects} objects have a side below {SMALL_SIDE:g} pixels in an input "
-            f"of {height}x{width} ({found.below_pixel} below 1 pixel): such objects are hardly "
-            "ever found.",
+            f"{few} of {found.objects} objects {'has' if few == 1 else 'have'} a side below "
+            f"{SMALL_SIDE:g} pixels in an input of {height}x{width} ({found.below_pixel} "
+            "below 1 pixel): such objects are hardly ever found.",
             "If they matter, raise the image size (--image-size), cut the images into tiles, or "
             "take a finer level, min_level=2 (--min-level 2), with a model that has anchors.",
             few,
@@ -232,8 +232,10 @@ def check_evaluator(dataset: Dataset, model: Detector, *, quick: bool = False) -
             "evaluator-below-1",
             "error",
             f"A detector that finds every object exactly would score AP {metrics['AP']:.3f} on "
-            f"{dataset.split or dataset.name}, not 1: {_why_below(dataset, model, images)}.",
-            "Correct this first: until then AP says less than it seems to.",
+            f"{dataset.split or dataset.name}, not 1, because of "
+            f"{_why_below(dataset, model, images)}.",
+            "Correct the boxes, or cut crowded images into tiles. Until then AP says less than it "
+            "seems to.",
             len(low),
             len(model.class_names),
             facts={"AP": metrics["AP"], "AP_per_class": low, "images": len(images)},
@@ -256,11 +258,11 @@ def _why_below(dataset: Dataset, model: Detector, images: Sequence[int]) -> str:
     huge = dataset.area[rows] > 1e10
     reasons = [
         (crowded.sum(), f"images with more than {MAX_COUNTED} objects, of which a detector gives "
-         f"{MAX_COUNTED} (cut them into tiles)"),
+         f"{MAX_COUNTED}"),
         (outside.sum(), "objects that reach beyond their image and are clipped"),
         (flat.sum(), "objects without area"),
         (huge.sum(), "objects with an area above 1e10 square pixels, which COCO ignores"),
         (tiny.sum(), "objects smaller than 1 pixel in the network's input"),
     ]  # fmt: skip
-    found = [f"{count} {what}" for count, what in reasons if count]
+    found = [f"{what} ({count})" for count, what in reasons if count]
     return "; ".join(found) or "objects overlap crowd regions or each other in a way COCO ignores"

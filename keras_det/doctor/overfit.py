@@ -11,12 +11,14 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.data.vanishing import input_boxes
+from keras_det.doctor.cost import device_memory
 from keras_det.doctor.finding import Finding, Harm
 from keras_det.errors import DataError
 from keras_det.keras_private import all_layers
 from keras_det.metrics.coco import coco_metrics
 from keras_det.models import CornerNet, Detector, EfficientDet, build_model
 from keras_det.optimizers import AdamW, WarmupThenDrops
+from keras_det.profiling.multiply_adds import multiply_adds
 from keras_det.training.callbacks import clock as as_clock
 from keras_det.training.quick_check import objects_per_image
 
@@ -31,8 +33,11 @@ MOMENTUM = 0.9
 FIRST_MEASURE, EVERY = 40, 20
 # Images whose objects all have this side in the input are preferred, and at most so many objects.
 LEAST_SIDE, MOST_OBJECTS = 10.0, 20
-# A loss above this share of the first one has not fallen.
-FALLEN = 0.5
+# After `FIRST_MEASURE` steps, a loss above this share of the first one has not fallen.
+FALLEN = 0.8
+# Multiply-adds of an image for which the time on two cores is enough. Larger models get smaller
+# images on a CPU, down to `SMALLEST`.
+AFFORDABLE, SMALLEST = 2e9, 128
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Overfit:
             return "positives"
         if self.perfect < 0.999:
             return "evaluator"
-        if self.losses and self.losses[-1] > FALLEN * self.losses[0]:
+        if len(self.losses) >= FIRST_MEASURE and self.losses[-1] > FALLEN * self.losses[0]:
             return "loss"
         return "time"
 
@@ -127,7 +132,8 @@ def overfit(
     Args:
         dataset: `Dataset` with at least one object.
         model: a detector, which is not changed, or a name: then from random weights.
-        image_size: side of the input. Default: 256, or the model's own where that is smaller.
+        image_size: side of the input. Default: 256, or the model's own where that is smaller; on a
+            CPU less for large models.
         seconds: time after which it stops.
         say: function that gets a line at each measurement.
         clock: function that returns seconds.
@@ -141,7 +147,7 @@ def overfit(
     part = dataset.select(images)
     pixels, targets = next(iter(Pipeline(part, learner, len(part), training=False)))
     losses: list[float] = []
-    ap50, positives = 0.0, 0.0
+    ap50, positives, measured = 0.0, 0.0, 0
     while clock() - started < seconds and ap50 < GOAL:
         logs = learner.train_on_batch(pixels, targets, return_dict=True)
         positives = float(logs["positives_per_image"])
@@ -151,8 +157,11 @@ def overfit(
             break
         if len(losses) >= FIRST_MEASURE and len(losses) % EVERY == 0:
             ap50 = _ap50(learner, part, pixels, targets)
+            measured = len(losses)
             if say is not None:
                 say(f"step {len(losses)}  loss {losses[-1]:.3f}  AP50 {ap50:.3f}")
+    if losses and measured < len(losses) and np.isfinite(losses[-1]):
+        ap50 = _ap50(learner, part, pixels, targets)
     return Overfit(
         ap50,
         len(losses),
@@ -167,20 +176,14 @@ def overfit(
 
 def _learner(dataset: Dataset, model: Detector | str, image_size: int | None) -> Detector:
     """A small copy of the model, compiled for a few hundred steps on one batch."""
-    if isinstance(model, str):
-        corners = model.startswith("cornernet")
-        size = image_size or (CORNER_SIZE if corners else SIZE)
-        still = {"drop_connect_rate": 0.0} if model.startswith("efficientdet") else {}
-        learner = build_model(
-            model, class_names=list(dataset.class_names), image_size=size, **still
-        )
-    else:
-        size = image_size or (CORNER_SIZE if isinstance(model, CornerNet) else SIZE)
-        smaller = min(size, *model.image_size) if image_size is None else size
-        changes: dict[str, Any] = {"image_size": (smaller, smaller)}
-        if "drop_connect_rate" in model.get_config():
-            changes["drop_connect_rate"] = 0.0
-        learner = model.with_changes(**changes)
+    corners = model.startswith("cornernet") if isinstance(model, str) else _is_corner(model)
+    size = image_size or (CORNER_SIZE if corners else SIZE)
+    if image_size is None and not isinstance(model, str):
+        size = min(size, *model.image_size)
+    learner = _resized(dataset, model, size)
+    smaller = size if image_size is not None else _affordable(learner, size)
+    if smaller < size:
+        learner = _resized(dataset, model, smaller - 1 if corners else smaller)
     for layer in all_layers(learner):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, MOMENTUM)
@@ -188,6 +191,31 @@ def _learner(dataset: Dataset, model: Detector | str, image_size: int | None) ->
     schedule = WarmupThenDrops(rate, [DROP], WARMUP)
     learner.compile(AdamW(schedule, weight_decay=0.0, global_clipnorm=10.0))
     return learner
+
+
+def _is_corner(model: Detector) -> bool:
+    return isinstance(model, CornerNet)
+
+
+def _resized(dataset: Dataset, model: Detector | str, size: int) -> Detector:
+    """The model for square images of this side, without drop-connect."""
+    if isinstance(model, str):
+        still = {"drop_connect_rate": 0.0} if model.startswith("efficientdet") else {}
+        names = list(dataset.class_names)
+        return build_model(model, class_names=names, image_size=size, **still)
+    still = {"drop_connect_rate": 0.0} if "drop_connect_rate" in model.get_config() else {}
+    return model.with_changes(image_size=(size, size), **still)
+
+
+def _affordable(learner: Detector, size: int) -> int:
+    """The side at which steps are fast enough on a CPU, a multiple of 32; at most `size`."""
+    if device_memory() is not None:
+        return size
+    cost = multiply_adds(learner)
+    if cost <= AFFORDABLE:
+        return size
+    side = int(size * (AFFORDABLE / cost) ** 0.5) // 32 * 32
+    return min(size, max(SMALLEST, side))
 
 
 def _ap50(learner: Detector, part: Dataset, pixels: Any, targets: dict[str, Any]) -> float:
@@ -278,8 +306,8 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     "time": (
         "warning",
         "the loss falls, but the time was not enough.",
-        "That proves no mistake. Small objects, large models and slow machines need longer: try "
-        "a smaller model, or look at the pictures of a short training.",
+        "That proves no mistake: small objects, large models and slow machines need more steps. "
+        "Try a smaller model.",
     ),
 }
 

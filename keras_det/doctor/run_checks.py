@@ -161,14 +161,19 @@ def _of_loss(run: Run) -> Iterator[Finding]:
             harm="error",
         )
         return
-    first, last, kind = loss[0], loss[-1], trend(loss)
     if run.epochs == 1:
         yield _note(
             "run-loss",
-            f"The mean loss of the only epoch is {last:.3g}: one epoch shows no trend.",
+            f"The mean loss of the only epoch is {loss[0]:.3g}: one epoch shows no trend.",
             "Train longer, and look again.",
         )
         return
+    yield _of_finite_loss(loss)
+
+
+def _of_finite_loss(loss: np.ndarray) -> Finding:
+    """How the loss moved, over all epochs and at the end."""
+    first, last, kind = loss[0], loss[-1], trend(loss)
     moved = "fell" if last < first * (1 - CHANGE) else "rose" if last > first * (1 + CHANGE) else ""
     text = f"The loss {moved} from {first:.3g} to {last:.3g}" if moved else (
         f"The loss stayed at {last:.3g} (it began at {first:.3g})"
@@ -180,10 +185,10 @@ def _of_loss(run: Run) -> Iterator[Finding]:
         "unknown": "",
     }[kind if moved else "unknown"]
     worse = kind == "rising" or moved == "rose"
-    stuck = not worse and not moved and run.epochs >= 3
-    yield _note(
+    stuck = not worse and not moved and len(loss) >= 3
+    return _note(
         "run-loss",
-        f"{text} in {run.epochs} epochs{end}.",
+        f"{text} in {len(loss)} epochs{end}.",
         "Lower the learning rate (--learning-rate), and check the boxes with keras-det doctor."
         if worse
         else "Nothing was learned. Check the data with keras-det doctor, and try "
@@ -291,6 +296,12 @@ def _of_precision(run: Run) -> Iterator[Finding]:
         title = f"val_AP was highest in epoch {number}: {ap[best]:.3f}; at the end {last:.3f}."
     cure = "best.keras holds the model of that epoch." if run.has_best else "Nothing is to be done."
     yield _note("run-ap", title, cure, facts=facts)
+    yield from _of_rise(ap)
+
+
+def _of_rise(ap: np.ndarray) -> Iterator[Finding]:
+    """AP that still rises at the end."""
+    epochs, best = len(ap), int(ap.argmax())
     tail = max(1, epochs // 5)
     if epochs >= 5 and best >= epochs - tail:
         gain = float(ap[best] - ap[:-tail].max())

@@ -1,6 +1,6 @@
 """What a training should know about its data before the first step, from the annotations alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_det.data.augment import Augment, get_augment
 from keras_det.data.dataset import Dataset
+from keras_det.data.pipeline import Pipeline
 from keras_det.data.vanishing import (
     MAX_LOST,
     SMALL_SIDE,
@@ -72,6 +73,24 @@ def quick_findings(
     return sorted(remarks, key=lambda remark: harms.index(remark.harm))[:MAX_REMARKS]
 
 
+def say_findings(
+    pipeline: Pipeline,
+    validation_set: Dataset | None,
+    model: Detector,
+    say: Callable[[str], object],
+) -> None:
+    """Says what `quick_findings` finds; the pipeline then warns of it no more.
+
+    Args:
+        pipeline: of the training set.
+        validation_set, model: as of `quick_findings`.
+        say: function that gets one line for each finding.
+    """
+    for remark in quick_findings(pipeline.dataset, validation_set, model, pipeline.augment):
+        say(remark.line)
+    pipeline.warned = True
+
+
 def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator[Remark]:
     """No objects at all, or objects that become too small."""
     found = find_vanishing(dataset, model.image_size, model.resize_policy["mode"], augment)
@@ -88,8 +107,9 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
         yield Remark(
             "objects-small",
             "note",
-            f"{count} of {found.objects} objects have a side below {SMALL_SIDE:g} pixels in an "
-            f"input of {height}x{width}: such objects are hardly ever found.",
+            f"{count} of {found.objects} objects {'has' if count == 1 else 'have'} a side below "
+            f"{SMALL_SIDE:g} pixels in an input of {height}x{width}: such objects are hardly ever "
+            "found.",
             "A larger image size, tiles, or min_level=2 (--min-level 2) for models with anchors "
             "can help.",
             count,
@@ -198,8 +218,8 @@ def _of_measuring(validation_set: Dataset) -> Iterator[Remark]:
         yield Remark(
             "more-than-counted",
             "warning" if crowded > FEW_IMAGES * len(validation_set) else "note",
-            f"{crowded} of {len(validation_set)} validation images have more than {MAX_COUNTED} "
-            f"objects (up to {int(counts.max())}): a detector gives {MAX_COUNTED} detections, so "
+            f"More than {MAX_COUNTED} objects are in {crowded} of {len(validation_set)} validation "
+            f"images (up to {int(counts.max())}): a detector gives {MAX_COUNTED} detections, so "
             "average precision cannot reach 1.",
             "Cut these images into tiles.",
             crowded,

@@ -29,7 +29,7 @@ from keras_det.training.callbacks import (
     save_averaged,
 )
 from keras_det.training.evaluate import evaluate
-from keras_det.training.quick_check import quick_findings
+from keras_det.training.quick_check import say_findings
 from keras_det.training.recipes import RECIPES
 from keras_det.training.resuming import state_of
 from keras_det.types import AugmentName, ImageSize
@@ -138,9 +138,7 @@ def train(
         steps = epochs * pipeline.steps_per_epoch
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         model.compile(RECIPES[recipe](model, batch_size, steps, **rate))
-        for remark in quick_findings(training_set, validation_set, model, augment):
-            say(remark.line)
-    pipeline.warned = True  # said above
+        say_findings(pipeline, validation_set, model, say)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "recipe.json", settings)
     write_whole(out / "class_names.txt", "".join(f"{n}\n" for n in model.class_names).encode())

@@ -80,7 +80,7 @@ def test_without_jitter_objects_below_a_pixel_are_counted():
     data = dataset_of([[square(0, 0, 5), square(9, 9, 300)]], [(1000, 1500)])
     found = find_vanishing(data, (64, 64), "letterbox")
     assert (found.below_pixel, found.small, found.lost, found.share) == (1, 0, 1.0, 0.5)
-    assert "1 of 2 objects are smaller than 1 pixel in an input of 64x64" in found.title
+    assert "1 of 2 objects is smaller than 1 pixel in an input of 64x64" in found.title
     assert found.milder is None
 
 
@@ -89,6 +89,16 @@ def test_objects_that_are_nothing_in_their_image_get_no_size():
     found = find_vanishing(data, (320, 320), "letterbox")
     assert (found.needed_size, found.tile) == (None, None)
     assert found.cure.startswith("Check the boxes")
+
+
+# A twentieth of the objects is nothing in the images themselves, so at most a tenth can be asked.
+def test_size_for_most_objects_where_some_are_hopeless():
+    boxes = [[square(9 * i, 50, 5) for i in range(19)] + [square(500, 500, 0.01)]]
+    found = find_vanishing(dataset_of(boxes, [(1000, 1500)]), (64, 64), "letterbox")
+    assert found.allowed == 0.1 and found.needed_size == (320, 320)  # 5 * 320 / 1500 = 1.07
+    assert "Then at most 10% are lost." in found.cure
+    larger = find_vanishing(dataset_of(boxes, [(1000, 1500)]), found.needed_size, "letterbox")
+    assert larger.share == 0.05
 
 
 def test_crowd_objects_do_not_count():
@@ -107,7 +117,7 @@ def test_pipeline_warns_once_and_only_of_training(tmp_path, recwarn):
     assert not [w for w in recwarn if "smaller than 1 pixel" in str(w.message)]
     pipeline.as_tf_dataset(training=True)
     pipeline.as_tf_dataset(training=True)
-    assert len([w for w in recwarn if "1 of 1 objects are smaller" in str(w.message)]) == 1
+    assert len([w for w in recwarn if "1 of 1 objects is smaller" in str(w.message)]) == 1
 
 
 def test_pipeline_is_silent_about_good_data(tmp_path, recwarn):

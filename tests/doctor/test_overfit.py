@@ -3,6 +3,7 @@
 import pytest
 
 from keras_det.data import draw_shapes_dataset, load
+from keras_det.doctor import overfit as overfitting
 from keras_det.doctor.overfit import Overfit, check_overfit, choose_images, finding_of, overfit
 from tests.doctor.made import dataset_of, square
 
@@ -18,6 +19,12 @@ def test_images_show_all_classes_with_large_objects():
         chosen
     )  # the most classes first; not image 10: 3 pixels
     assert 10 not in chosen
+
+
+def test_of_equal_classes_the_fewest_objects_are_taken():
+    boxes = [[square(10, 10, 100)] * count for count in (3, 1, 2, *[4] * 7)]
+    data = dataset_of(boxes, [(256, 256)] * 10)
+    assert choose_images(data, (256, 256), "letterbox")[:3] == [1, 2, 0]
 
 
 def test_few_images_are_all_taken():
@@ -36,7 +43,8 @@ def result(ap50=0.5, losses=(2.0, 0.5), positives=9.0, perfect=1.0):
         ({"losses": (2.0, float("nan"))}, "overfit-nan", "error"),
         ({"positives": 0.0}, "overfit-positives", "error"),
         ({"perfect": 0.7}, "overfit-evaluator", "error"),
-        ({"losses": (2.0, 1.5)}, "overfit-loss", "error"),
+        ({"losses": (2.0,) * 39 + (1.7,)}, "overfit-loss", "error"),
+        ({"losses": (2.0,) * 20}, "overfit-time", "warning"),  # too few steps to say
         ({}, "overfit-time", "warning"),
     ],
 )
@@ -51,6 +59,18 @@ def test_the_sentences():
         "0.5; data, targets, losses and evaluation fit together."
     )
     assert "2 images are not learned by heart" in finding_of(result()).title
+
+
+# Steps cost as much as the number of pixels: 4 times the multiply-adds, half the side.
+@pytest.mark.parametrize(
+    "cost, side", [(1e9, 256), (2e9, 256), (4e9, 160), (8e9, 128), (1e12, 128)]
+)
+def test_large_models_get_small_images_on_a_cpu(cost, side, monkeypatch):
+    monkeypatch.setattr(overfitting, "multiply_adds", lambda model: cost)
+    monkeypatch.setattr(overfitting, "device_memory", lambda: None)
+    assert overfitting._affordable(None, 256) == side
+    monkeypatch.setattr(overfitting, "device_memory", lambda: 2**30)
+    assert overfitting._affordable(None, 256) == 256
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,7 @@ def folder_with(path, metrics=None, recipe=RECIPE, best=True, **columns):
     rows = [["epoch", *columns], *zip(range(1, count + 1), *columns.values(), strict=True)]
     text = "".join(",".join(map(str, row)) + "\n" for row in rows)
     (path / "history.csv").write_text(text)
-    if recipe is not None:
-        (path / "recipe.json").write_text(json.dumps({**recipe, "epochs": recipe["epochs"]}))
+    (path / "recipe.json").write_text(json.dumps(recipe or {}))
     if metrics is not None:
         (path / "metrics.json").write_text(json.dumps(metrics))
     if best:
@@ -50,6 +49,7 @@ FLAT_AP = [0.1, 0.3, 0.4, 0.45, 0.46, 0.46, 0.47, 0.47, 0.47, 0.47]
         (FALLING[::-1], "rising"),
         ([1.0, 1.01, 0.99, 1.0, 1.01, 1.0], "flat"),
         ([1.97, 1.90, 1.86, 1.82, 1.91], "flat"),  # one noisy epoch is no trend
+        ([1.0, 1.4, 1.0, 1.5], "flat"),  # 4% more, but steps of 0.4 are usual
         ([3.0, 2.0, 1.0], "unknown"),
     ],
 )

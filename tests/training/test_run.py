@@ -55,6 +55,22 @@ def test_the_run_folder_is_filled(run, drawn):
     assert any("2 epochs of 2 steps" in line for line in lines)
 
 
+def test_data_are_checked_before_the_first_step(drawn, tmp_path):
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        if "The first step" in line:
+            raise Interrupted
+
+    crowd = dataclasses.replace(drawn[0], crowd=np.ones(len(drawn[0].labels), bool))
+    with pytest.raises(Interrupted):
+        train(MODEL, crowd, drawn[1], tmp_path / "run", epochs=1, say=say, **SETTINGS)
+    assert lines[0].startswith("Error: The training data hold no object to learn")
+    counts = json.loads((tmp_path / "run" / "recipe.json").read_text())["objects_per_class"]
+    assert counts == drawn[0].class_counts
+
+
 @pytest.mark.slow
 def test_last_holds_the_averaged_weights(run):
     out, _, _ = run
