@@ -164,8 +164,7 @@ class FittingModel(DetectingModel):
         x = alone(x)
         check_numbers(epochs=epochs, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch)
         for_arrays = {"y": y, "batch_size": batch_size, "shuffle": shuffle}
-        for_arrays |= {"sample_weight": sample_weight}
-        for_arrays |= {"validation_split": validation_split or None}
+        for_arrays |= {"sample_weight": sample_weight, "validation_split": validation_split or None}
         self._check_data("fit", x, y, sample_weight, class_weight, for_arrays)
         sizes = {"validation_steps": validation_steps}
         sizes |= {"validation_batch_size": validation_batch_size}

@@ -125,32 +125,37 @@ def train(
     for dataset in (training_set, validation_set):
         if dataset is not None:
             model.check_dataset(dataset)
-    pipeline = Pipeline(
-        training_set,
-        model,
-        batch_size,
-        augment=augment,
-        seed=seed,
-        training=True,
-        max_boxes=max_boxes,
-    )
+    stream: dict[str, Any] = dict(augment=augment, seed=seed, training=True, max_boxes=max_boxes)
+    pipeline = Pipeline(training_set, model, batch_size, **stream)
     if state is None:
         steps = epochs * pipeline.steps_per_epoch
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         model.compile(RECIPES[recipe](model, batch_size, steps, **rate))
         say_findings(pipeline, validation_set, model, say)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "recipe.json", settings)
-    write_whole(out / "class_names.txt", "".join(f"{n}\n" for n in model.class_names).encode())
-    say(
-        f"{model.name} at {model.image_size[0]}x{model.image_size[1]}, {len(training_set)} images, "
-        f"{_counted(epochs, 'epoch')} of {_counted(pipeline.steps_per_epoch, 'step')}. "
-        "The first step compiles the model."
-    )
+    _write_settings(out, settings)
+    _announce(model, pipeline, epochs, say)
     started = time.monotonic()
     _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
     say(f"Trained for {clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, batch_size, say)
+
+
+def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Writes `recipe.json` and `class_names.txt`."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "recipe.json", settings)
+    names = "".join(f"{name}\n" for name in settings["class_names"])
+    write_whole(out / "class_names.txt", names.encode())
+
+
+def _announce(model: Detector, pipeline: Pipeline, epochs: int, say: Say) -> None:
+    """Says what is trained, on how many images and for how long."""
+    height, width = model.image_size
+    say(
+        f"{model.name} at {height}x{width}, {len(pipeline.dataset)} images, "
+        f"{_counted(epochs, 'epoch')} of {_counted(pipeline.steps_per_epoch, 'step')}. "
+        "The first step compiles the model."
+    )
 
 
 def _settings(
