@@ -252,7 +252,7 @@ def test_classes_by_names_or_file(run, refused, asked, tmp_path):
 
 def test_names_of_formats(run, refused, coco, asked, tmp_path):
     result = run("train", coco, "--format", "cocoo", "--out", tmp_path / "run")
-    assert result.exit_code == 2 and "must be one of coco, voc" in result.stderr
+    assert result.exit_code == 2 and "must be one of coco, cvat" in result.stderr
     message = refused("train", coco, "--format", "voc", "--out", tmp_path / "run")
     assert "in the format Pascal VOC must hold Annotations/*.xml" in message
     assert "leave out format= (--format voc)" in message
