@@ -64,7 +64,7 @@ def layouts():
 
 
 def content_of(path, contents):
-    """What a file holds: its own block, or that of a file of its kind, with its own image's name."""
+    """What a file holds: its own block, or that of a file of its kind, with its image's name."""
     if path in contents:
         return contents[path]
     stem = path.rpartition("/")[2].rpartition(".")[0]
