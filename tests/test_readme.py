@@ -6,6 +6,7 @@ import re
 import shlex
 from importlib.util import find_spec
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -169,8 +170,10 @@ def test_shell_lines_name_what_exists():
     for words in shell_lines():
         line = " ".join(words)
         if words[0] == "keras-det":
-            command = main.commands[words[1]]
-            command.make_context(words[1], words[2:])  # raises where an option does not exist
+            command, rest = main, words[1:]
+            while isinstance(command, click.Group):
+                command, *rest = command.commands[rest[0]], *rest[1:]
+            command.make_context(line, rest)  # raises where an option does not exist
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
         elif words[0] == "pip":
