@@ -56,3 +56,9 @@ TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")
 ONNX_POSTPROCESS = ("nms", "none")
 METADATA_CHOICES = ("mediapipe",)
 ENGINES = ("auto", "keras", "litert", "onnx")
+
+# ---- reading data ----
+
+BOX_ORDERS = ("xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw")
+BOX_FORMATS = (*BOX_ORDERS, *(f"rel_{order}" for order in BOX_ORDERS))
+SIZE_CHOICES = ("check", "file", "scale")

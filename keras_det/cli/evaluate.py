@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.command import Command
+from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import home_of, load_keras_model, say_where
+from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ EXAMPLES = (
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path())
-@click.option("--split", default="val", help="Split of DATA to evaluate on.")
+@click.option("--split", show_default="val", help="Split of DATA to evaluate on; all: every image.")
+@SPLIT_BY
+@reading_options
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
 @click.option(
     "--score-threshold",
@@ -36,21 +40,30 @@ EXAMPLES = (
 @click.option(
     "--out", type=click.Path(), show_default="metrics.json beside MODEL", help="File to write."
 )
+@click.pass_context
 def evaluate(
-    model: str, data: str, split: str, batch_size: int, out: str | None, **decoder: Any
+    ctx: click.Context,
+    model: str,
+    data: str,
+    split: str | None,
+    batch_size: int,
+    out: str | None,
+    **options: Any,
 ) -> None:
     """Measures the average precision of MODEL on DATA.
 
-    MODEL is a .keras file, a run folder or a preset folder. DATA is a folder in COCO's or Pascal
-    VOC's layout, or a COCO .json file. Prints the twelve numbers of COCO and the AP of each class,
-    all from 0 to 1, and writes them as JSON.
+    MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or a
+    file of annotations. Where the run of MODEL has held out images of DATA, these are measured.
+    Prints the twelve numbers of COCO and the AP of each class, all from 0 to 1, and writes them as
+    JSON.
     """
-    from keras_det.data import load
-
-    settings = decoder_settings(decoder)
+    reading = {name: options.pop(name) for name in (*READING, "split_by")}
+    settings = decoder_settings(options)
     target = pathlib.Path(out) if out else home_of(model) / "metrics.json"
     detector = load_keras_model(model)
-    dataset = load(data, split=split, class_names=detector.class_names)
+    dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
+    if sentence:
+        click.echo(sentence)
     metrics = measure(detector, dataset, batch_size, settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)

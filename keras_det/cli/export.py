@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.command import Command, refuse_useless
+from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
+from keras_det.cli.run_data import data_to_measure
 from keras_det.errors import DataError
 from keras_det.names import (
     EXPORT_FORMATS,
@@ -35,7 +37,9 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(), required=False)
-@click.option("--split", default="val", help="Split of DATA to check on.")
+@click.option("--split", show_default="val", help="Split of DATA to check on; all: every image.")
+@SPLIT_BY
+@reading_options
 @click.option(
     "--to",
     "kind",
@@ -55,7 +59,9 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
     type=click.Path(),
     help="Calibration data for int8: the data set the model was trained on.",
 )
-@click.option("--calibrate-split", default="train", help="Split of the calibration data to use.")
+@click.option(
+    "--calibrate-split", show_default="train", help="Split of the calibration data to use."
+)
 @click.option(
     "--postprocess",
     type=click.Choice(list(dict.fromkeys(sum(POSTPROCESS.values(), ())))),
@@ -105,10 +111,10 @@ def export(
     ctx: click.Context,
     model: str,
     data: str | None,
-    split: str,
+    split: str | None,
     kind: str,
     calibrate: str | None,
-    calibrate_split: str,
+    calibrate_split: str | None,
     max_images: int,
     out: str | None,
     **options: Any,
@@ -120,6 +126,9 @@ def export(
     they are compared on synthetic images. The report of this check is printed, and written beside
     the export. An export that differs too much is not kept.
     """
+    reading = {name: options.pop(name) for name in (*READING, "split_by")}
+    if data is None and calibrate is None:
+        refuse_useless(ctx, tuple(reading), "without DATA and --calibrate", "give DATA")
     if data is None:
         refuse_useless(ctx, ("split", "max_images"), "without DATA", "give DATA")
     if calibrate is None:
@@ -128,9 +137,15 @@ def export(
     check_calibration(options["quantize"], calibrate)
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     detector = load_keras_model(model)
-    images = check_images(detector, data, split, max_images) if data else None
+    images = None
+    if data:
+        dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
+        images = spread(dataset, max_images)
+        click.echo(sentence, nl=bool(sentence))
     if calibrate:
-        options["calibration"] = calibration_images(calibrate, calibrate_split)
+        # Its classes do not matter.
+        dataset, _ = data_to_measure(ctx, model, calibrate, calibrate_split, None, reading, "train")
+        options["calibration"] = list(dataset.image_paths)
         options["on_progress"] = lambda sentence: click.echo(sentence, err=True)
     click.echo(write_export(detector, target, kind, images, **options))
     say_where("Export", target)
@@ -192,18 +207,8 @@ def check_calibration(quantize: str, calibrate: str | None) -> None:
     )
 
 
-def calibration_images(data: str, split: str) -> list[str]:
-    """Paths of the images of a data set; its classes do not matter."""
-    from keras_det.data import load
-
-    return list(load(data, split=split).image_paths)
-
-
-def check_images(detector: "Detector", data: str, split: str, max_images: int) -> "Dataset":
-    """At most `max_images` labelled images, spread over a data set with the model's classes."""
-    from keras_det.data import load
-
-    dataset = load(data, split=split, class_names=detector.class_names)
+def spread(dataset: "Dataset", max_images: int) -> "Dataset":
+    """At most `max_images` images, spread over a data set."""
     count = min(max_images, len(dataset))
     return dataset.select([i * len(dataset) // count for i in range(count)])
 

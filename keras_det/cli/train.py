@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless
+from keras_det.cli.data_options import SPLIT_BY, reading_options
 from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
+from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 from keras_det.names import (
@@ -33,6 +35,7 @@ RESUMED = (
     "augment",
     "recipe",
     "learning_rate",
+    "max_boxes",
     "seed",
 )
 # Those of them that a resumed run has already used; the training run checks the others.
@@ -55,9 +58,10 @@ FETCHED = {
     "coco": "public weights of the whole model",
 }
 # What --no-val leaves without effect.
-OF_VALIDATION = ("val_data", "val_split", "evaluate_every")
+OF_VALIDATION = ("val_data", "val_split", "split_by", "evaluate_every")
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
+    "keras-det train annotations.json --image-dir photos/ --split-by 0.9",
     "keras-det train coco/ --model efficientdet_d0 --image-size 384x512 --out d0/",
     "keras-det train coco/ --model retinanet_resnet34 --backbone-weights r34.pth",
     "keras-det train my_images/ --weights coco --freeze neck --out heads/",
@@ -157,15 +161,33 @@ EXAMPLES = (
     show_default="0.002 at 8 images per step",
     help="Highest learning rate of adamw.",
 )
-@click.option("--train-split", default="train", help="Split of DATA to train on.")
-@click.option("--val-split", default="val", help="Split of DATA to evaluate on.")
+@reading_options
+@click.option(
+    "--classes",
+    type=click.Path(),  # completes files
+    metavar="A,B,C",
+    show_default="all",
+    help="Classes to learn, in the order of their labels; or a file with one name per line.",
+)
+@click.option(
+    "--max-boxes",
+    type=click.IntRange(min=1),
+    default=100,
+    help="Objects per image to train on; of more, the largest.",
+)
+@click.option("--train-split", show_default="train", help="Split of DATA to train on.")
+@click.option("--val-split", show_default="val", help="Split of DATA to evaluate on.")
+@SPLIT_BY
 @click.option("--val-data", type=click.Path(), help="Data set to evaluate on instead of DATA.")
-@click.option("--no-val", is_flag=True, help="Train without evaluating.")
+@click.option("--no-val", is_flag=True, help="Train without evaluating, and hold no images out.")
 @click.option(
     "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between evaluations."
 )
 @click.option(
-    "--seed", type=int, default=0, help="Random seed for weights, order and augmentation."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Random seed for weights, order and augmentation.",
 )
 @click.option("--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, with its settings.")
@@ -175,46 +197,48 @@ def train(
     data: str,
     model: str,
     weights: str | None,
-    train_split: str,
-    val_split: str,
-    val_data: str | None,
-    no_val: bool,
     out: str | None,
     **settings: Any,
 ) -> None:
     """Trains a detector on DATA and fills a run folder.
 
-    DATA is a folder in COCO's or Pascal VOC's layout, or a COCO .json file. The run folder gets
-    best.keras, last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
+    DATA is the folder of a data set or a file of annotations, such as COCO or Pascal VOC. Where
+    DATA has no split for validation, images are held out for it. The run folder gets best.keras,
+    last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
     """
-    if no_val:
-        refuse_useless(ctx, OF_VALIDATION, "with --no-val", "leave out --no-val")
+    refuse_options_of_validation(ctx)
     folder = run_folder(out, model, settings["resume"])
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}
     arguments = {name: value for name, value in arguments.items() if value is not None}
     settings["model_arguments"] = arguments
+    note = {}
     if settings["resume"]:
         settings = {**settings, "model": model, "weights": weights}
         settings.update(settings_of_run(folder, ctx, arguments))
         model, weights = settings.pop("model"), settings.pop("weights")
+        note = note_of_run(folder)
     check_model_name(model)
     if not settings["resume"]:  # a run goes on from its own state
         weights = find_weights(weights)
         check_weights("--backbone-weights", arguments.get("backbone_weights"))
-    from keras_det.data import load
-
-    training_set = load(data, split=train_split)
-    validation_set = None
-    if not no_val:
-        val_data = val_data or folder_with_splits(data)
-        validation_set = load(val_data, split=val_split, class_names=training_set.class_names)
+    found, settings["data"] = training_data(ctx, data, settings, note)
+    if found.sentence:
+        click.echo(found.sentence)
     start_keras()
     from keras_det.training import run
 
-    run.train(
-        model, training_set, validation_set, folder, weights=weights, say=click.echo, **settings
-    )
+    run.train(model, found.train, found.val, folder, weights=weights, say=click.echo, **settings)
     say_where("Run folder", folder)
+
+
+def refuse_options_of_validation(ctx: click.Context) -> None:
+    """DataError for an option that has no effect on what is measured."""
+    if ctx.params["no_val"]:
+        refuse_useless(ctx, OF_VALIDATION, "with --no-val", "leave out --no-val")
+    for name in ("val_data", "val_split"):
+        if ctx.params[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            refuse_useless(ctx, ["split_by"], f"with {option}", f"leave out {option}")
 
 
 def find_weights(weights: str | None) -> str | None:
@@ -255,7 +279,7 @@ def settings_of_run(
 ) -> dict[str, Any]:
     """What recipe.json says about the options that the command line left out."""
     try:
-        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        recipe = dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
         known = {name: recipe[name] for name in RESUMED if name in recipe}
         known["model_arguments"] = {
             **recipe.get("model_arguments", {}),
@@ -273,13 +297,3 @@ def settings_of_run(
         if name in given and ctx.params[name] != known.get(name):
             refuse_useless(ctx, [name], "with --resume", "start a new run")
     return {name: value for name, value in known.items() if name not in given}
-
-
-def folder_with_splits(data: str) -> str:
-    """Returns DATA where it can hold a second split; DataError where it is a single file."""
-    if pathlib.Path(data).is_file():
-        raise DataError(
-            f"A single annotation file has no second split to evaluate on. Received: {data}. Add "
-            "--val-data with another file, or --no-val."
-        )
-    return data

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keras_det.data.sample import Sample as Sample
     from keras_det.data.shapes import draw_shapes_dataset as draw_shapes_dataset
     from keras_det.data.shapes import drawn_images as drawn_images
+    from keras_det.data.splitting import split as split
 
 __all__ = [
     "AUGMENTS",
@@ -29,6 +30,7 @@ __all__ = [
     "read_coco",
     "read_image",
     "read_voc",
+    "split",
 ]
 # The module of this folder in which a name lives.
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "read_coco": "formats.coco",
     "read_image": "image",
     "read_voc": "formats.voc",
+    "split": "splitting",
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name

@@ -1,16 +1,20 @@
-"""Reads an annotated data set and finds out its format and its splits."""
+"""Reads an annotated data set: chooses the format and the split, or makes a split."""
 
+import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from keras_det.data.assemble import assemble
+from keras_det.data.box_formats import check_box_format
 from keras_det.data.dataset import Dataset
-from keras_det.data.formats import FORMATS
-from keras_det.data.raw import Format, Layout, options_of
+from keras_det.data.raw import Format, Layout, ReadOptions, options_of
+from keras_det.data.recognise import recognise
+from keras_det.data.splitting import FRACTION, check_fraction, validation_mask
 from keras_det.errors import DataError, suggest
+from keras_det.names import SIZE_CHOICES
 
 SYNONYMS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
@@ -20,113 +24,356 @@ def load(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     image_dir: str | os.PathLike | None = None,
+    *,
+    format: str | None = None,
+    box_format: str | None = None,
+    sizes: str = "check",
+    drop_other_classes: bool = False,
+    voc_first_pixel: int | None = None,
+    split_by: float | None = None,
+    seed: int = 0,
 ) -> Dataset:
-    """Reads an annotated data set in the format of COCO (JSON) or Pascal VOC (XML).
+    """Reads an annotated data set: COCO, Pascal VOC and the other formats of docs/data.md.
 
     Args:
-        path: a COCO `.json` file, or the folder of a data set. In a folder `annotations/` only
-            `instances_*.json` is read, not captions and key points. For a split without instances
-            `image_info_*.json` is read: images without objects.
+        path: the folder of a data set or a file of annotations. A folder that holds only one
+            folder stands for it.
         split: name of the split. "train" also finds `instances_train2017.json` and
-            `ImageSets/Main/train.txt`. None takes the only split of a COCO data set, or every
-            annotated image of a Pascal VOC data set.
+            `ImageSets/Main/train.txt`; "val" also finds "valid". None takes the only split, or
+            every annotated image where the format can tell.
         class_names: the classes in the order of their labels, e.g. `model.class_names`. None takes
             the data set's, which are the same for every split.
         image_dir: folder of the images. None searches the usual places.
+        format: name of the format, such as "coco" or "voc". None recognises it.
+        box_format: how the boxes are written, such as "xywh" or "rel_center_xywh". None takes the
+            format's own. Either is checked against the images.
+        sizes: what to do where an image has another size than annotated: "check" refuses, "file"
+            takes the image's own size and keeps the boxes, "scale" scales the boxes to the image.
+        drop_other_classes: True leaves out objects of classes that are not in `class_names`, with
+            a note. False refuses them.
+        voc_first_pixel: 0 or 1, how Pascal VOC files count pixels. None decides by their boxes.
+        split_by: share of the images for training, such as 0.8, for data without a split for
+            validation. `split` is then "train" or "val"; both calls make the same split. See
+            `keras_det.data.split`.
+        seed: of the split that `split_by` makes.
 
     Returns:
         A `Dataset`. One warning and `.summary` list what was dropped or clipped.
 
     Raises:
         DataError: nothing readable lies at `path`, or an annotation is wrong.
+        ValueError: an argument is wrong.
     """
+    options = _options(
+        class_names, image_dir, box_format, sizes, drop_other_classes, voc_first_pixel
+    )
+    found, layout = open_data(path, format)
+    if split_by is None:
+        return _read(found, _choose(layout, split), options)
+    check_fraction(split_by)
+    part = _part_of(split)
+    if part is None:
+        raise DataError(
+            "With `split_by`, `split` must be one of the two parts, train and val. Received: "
+            f"split={split!r}, split_by={split_by}. Give split='train' or split='val', or leave "
+            "out `split_by`."
+        )
+    _refuse_split_by(layout, split_by)
+    train, val = _parted(found, layout, None, options, split_by, seed)
+    return train if part == "train" else val
+
+
+def open_data(path: str | os.PathLike, format: str | None = None) -> tuple[Format, Layout]:
+    """Returns the format of a path and what it holds; DataError where it does not exist."""
     path = pathlib.Path(path)
     if not path.exists():
         near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
-            f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give a COCO "
-            ".json file or the folder of a data set."
+            f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give the folder "
+            "of a data set or a file of annotations."
         )
-    options = options_of(class_names, image_dir)
-    found, layout = recognise(path)
-    if path.is_file():
-        source = layout.everything
-        return assemble(found.read(source._replace(split=split or source.split), options), options)
-    return assemble(found.read(_choose(layout, split), options), options)
+    return recognise(path, format)
 
 
-def recognise(path: pathlib.Path) -> tuple[Format, Layout]:
-    """Returns the format of a file or folder and what it holds; DataError where it has none."""
-    root = _descend(path) if path.is_dir() else path
-    for each in FORMATS:
-        layout = each.find(root)
-        if layout is not None:
-            return each, layout
-    known = " or ".join(f"{each.title} ({each.tree})" for each in FORMATS)
-    if path.is_file():
+class TrainAndVal(NamedTuple):
+    """Data for training and validation.
+
+    Attributes:
+        train: `Dataset` to train on.
+        val: `Dataset` to measure on; None without one.
+        split_by: share of the images for training if the split was made, else None.
+        sentence: says how the split was made, or that there are no splits; else empty.
+    """
+
+    train: Dataset
+    val: Dataset | None
+    split_by: float | None = None
+    sentence: str = ""
+
+
+def load_train_and_val(
+    path: str | os.PathLike,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    *,
+    split_by: float | None = None,
+    with_val: bool = True,
+    seed: int = 0,
+    **data: Any,
+) -> TrainAndVal:
+    """Reads what to train on and what to measure on, and makes the split where there is none.
+
+    With splits for training and validation, these. With one for training only, images of it are
+    held out; a split for tests stays untouched. Without splits, images of all are held out. See
+    `keras_det.data.split`.
+
+    Args:
+        path: as of `load`.
+        train_split, val_split: names of the splits; None takes train and val.
+        split_by: share of the images for training where the split is made; None takes 0.8.
+        with_val: False reads only what to train on, and holds nothing out.
+        seed: of a split that is made.
+        **data: `class_names`, `image_dir`, `format`, `box_format`, `sizes`, `drop_other_classes`,
+            `voc_first_pixel`, as of `load`.
+
+    Raises:
+        DataError: as of `load`, or there is no split of that name, or none to train on.
+    """
+    found, layout = open_data(path, data.pop("format", None))
+    options = _options(**data)
+    if split_by is not None:
+        check_fraction(split_by)
+        _refuse_split_by(layout, split_by)
+    val_name = _find(layout, val_split or "val")
+    if val_split is not None and val_name is None:
+        raise _no_split(layout, val_split)
+    if not with_val or val_name is None:
+        source = _source_to_part(layout, train_split)
+        if not with_val:
+            train = _read(found, source, options)
+            what = f"{_lack(layout)}: all {len(train)} images for training."
+            return TrainAndVal(train, None, None, what if _is_whole(layout) else "")
+        fraction = FRACTION if split_by is None else split_by
+        train, val = _parted(found, layout, train_split, options, fraction, seed)
+        return TrainAndVal(train, val, fraction, _sentence(layout, train, val, fraction))
+    train_name = _find(layout, train_split or "train")
+    if train_name is None:
+        raise _no_split(layout, train_split or "train")
+    train = _read(found, layout.splits[train_name], options)
+    options = options._replace(class_names=train.class_names)
+    return TrainAndVal(train, _read(found, layout.splits[val_name], options))
+
+
+def load_to_measure(
+    path: str | os.PathLike, split: str | None, *, default: str = "val", **data: Any
+) -> tuple[Dataset, str]:
+    """Reads a split; where none is named and the data has no splits, all images.
+
+    Args:
+        path: as of `load`.
+        split: name of the split; None takes `default` where there is one.
+        default: name of a split.
+        **data: as of `load_train_and_val`.
+
+    Returns:
+        `(dataset, sentence)`; the sentence says that all images were taken, or is empty.
+    """
+    found, layout = open_data(path, data.pop("format", None))
+    options = _options(**data)
+    name = _find(layout, split or default)
+    if name is None and split is None and _is_whole(layout):
+        dataset = _read(found, _source_to_part(layout, None), options)
+        return (
+            dataset,
+            f"{layout.root} has no split {default}: all {len(dataset)} images are taken.",
+        )
+    return _read(found, _choose(layout, split or default), options), ""
+
+
+def has_val(path: str | os.PathLike, format: str | None = None, name: str = "val") -> bool:
+    """Whether a data set has a split for validation, or another one of this name."""
+    return _find(open_data(path, format)[1], name) is not None
+
+
+def _is_whole(layout: Layout) -> bool:
+    """Whether the data has no splits, or only one that is not for training, validation or tests."""
+    roles = {_role(name) for name in layout.splits}
+    return not roles or (len(layout.splits) == 1 and roles.isdisjoint(("train", "val", "test")))
+
+
+def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> str:
+    """What is said about a split that was made: why, counts, classes that one part lacks."""
+    text = (
+        f"{_lack(layout)}: {len(train)} images for training, {len(val)} held out for validation "
+        f"(--split-by {fraction:g})."
+    )
+    lost = [name for name, count in val.class_counts.items() if not count]
+    if lost and len(lost) < val.num_classes:
+        shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
+        text += f" Classes without an image among those held out: {shown}."
+    return text
+
+
+def _lack(layout: Layout) -> str:
+    """Why there is nothing to measure on: the beginning of a sentence."""
+    if not layout.splits:
+        return f"{layout.root} has no splits"
+    if _is_whole(layout):
+        return f"{layout.root} has only the split {next(iter(layout.splits))}"
+    return f"{layout.root} has no split for validation"
+
+
+def _options(
+    class_names: Sequence[str] | None = None,
+    image_dir: str | os.PathLike | None = None,
+    box_format: str | None = None,
+    sizes: str = "check",
+    drop_other_classes: bool = False,
+    voc_first_pixel: int | None = None,
+) -> ReadOptions:
+    """Checks the arguments of `load` and makes `ReadOptions`."""
+    check_box_format(box_format)
+    if sizes not in SIZE_CHOICES:
+        raise ValueError(
+            f"`sizes` must be one of {', '.join(SIZE_CHOICES)}. Received: {sizes!r}."
+            f"{suggest(sizes, SIZE_CHOICES)} Leave it out to have sizes checked."
+        )
+    if voc_first_pixel not in (None, 0, 1):
+        raise ValueError(
+            f"`voc_first_pixel` must be 0 or 1. Received: {voc_first_pixel!r}. Leave it out to "
+            "have it decided by the boxes."
+        )
+    if drop_other_classes and class_names is None:
+        raise ValueError(
+            "`drop_other_classes` needs `class_names`, the classes to keep. Received: "
+            "class_names=None. Give them, or leave out `drop_other_classes`."
+        )
+    if isinstance(class_names, str):
+        raise TypeError(
+            f"`class_names` must be a list of names. Received: the text {class_names!r}. Give "
+            f"[{class_names!r}]."
+        )
+    return options_of(
+        class_names,
+        image_dir,
+        box_format=box_format,
+        sizes=sizes,
+        drop_other_classes=drop_other_classes,
+        voc_first_pixel=voc_first_pixel,
+    )
+
+
+def _read(found: Format, source: Any, options: ReadOptions) -> Dataset:
+    return assemble(found.read(source, options), options)
+
+
+def _parted(
+    found: Format,
+    layout: Layout,
+    train_split: str | None,
+    options: ReadOptions,
+    fraction: float,
+    seed: int,
+) -> tuple[Dataset, Dataset]:
+    """Reads the images to split, and splits them."""
+    whole = _read(found, _source_to_part(layout, train_split), options)
+    mask = validation_mask(whole, fraction, seed)
+    train, val = (whole.select([i for i, v in enumerate(mask) if v == part]) for part in (0, 1))
+    return dataclasses.replace(train, split="train"), dataclasses.replace(val, split="val")
+
+
+def _refuse_split_by(layout: Layout, split_by: float) -> None:
+    """DataError where the data has a split for validation."""
+    name = _find(layout, "val")
+    if name is not None:
         raise DataError(
-            f"An annotation file must be COCO .json. Received: {path}. Give a .json file, or "
-            f"a folder laid out as {known}."
+            "`split_by` (--split-by) is for data without a split for validation. Received: "
+            f"{split_by} for {layout.root}, which has the split {name}. Leave it out."
         )
+
+
+def _source_to_part(layout: Layout, train_split: str | None) -> Any:
+    """What is split where there is no split for validation, never a split for tests."""
+    name = _find(layout, train_split or "train")
+    if name is not None:
+        return layout.splits[name]
+    if train_split is not None:
+        raise _no_split(layout, train_split)
+    if not layout.splits:
+        return layout.everything
+    others = [name for name in layout.splits if _role(name) != "test"]
+    if len(others) == 1 and _role(others[0]) != "val":  # CVAT's "default", VOC's "trainval"
+        return layout.splits[others[0]]
     raise DataError(
-        f"A data set must be laid out as {known}. Received: {path}, which holds "
-        f"{_listing(path)}. Give the folder above or below, or convert the annotations."
+        f"{layout.root} must have a split for training. Received: the splits "
+        f"{', '.join(sorted(layout.splits))}. Name the one to train on with train_split= "
+        "(--train-split)."
     )
 
 
 def _choose(layout: Layout, split: str | None) -> Any:
     """The source of the split with the wanted name, or of the one that clearly is meant."""
-    found, root = layout.splits, layout.root
-    names = ", ".join(sorted(found))
     if split is None:
         if layout.everything is not None:
             return layout.everything
-        if len(found) == 1:
-            return next(iter(found.values()))
+        if len(layout.splits) == 1:
+            return next(iter(layout.splits.values()))
         raise DataError(
-            f"`split` must name the split of {root} to read. Received: None. The splits are "
-            f"{names}. Give one of them."
+            f"`split` must name the split of {layout.root} to read. Received: None. The splits are "
+            f"{', '.join(sorted(layout.splits))}. Give one of them."
         )
-    if split in found:
-        return found[split]
-    near = _near(found, split)
-    if len(near) == 1:
-        return found[near[0]]
-    hint = " Several fit." if near else suggest(split, found)
-    raise DataError(
-        f"`split` must name one of the splits of {root}. Received: {split!r}. The splits are "
-        f"{names}.{hint} Give one of them."
-    )
+    name = _find(layout, split)
+    if name is not None:
+        return layout.splits[name]
+    own = getattr(layout.everything, "split", None)  # the split that a file's name tells
+    if own is not None and _near({own: None}, split):
+        return layout.everything
+    raise _no_split(layout, split)
+
+
+def _no_split(layout: Layout, split: str) -> DataError:
+    """The error for a split that does not exist."""
+    names = sorted(layout.splits)
+    rule = f"`split` must name one of the splits of {layout.root}. Received: {split!r}."
+    there = f"The split{'s are' if len(names) > 1 else ' is'} {', '.join(names)}."
+    roles = {_role(name) for name in names}
+    whole = not names or (len(names) == 1 and roles.isdisjoint(("val", "test")))
+    advice = f"{suggest(split, names)} Give one of them." if names else ""
+    if _part_of(split) is not None and "val" not in roles and (whole or "train" in roles):
+        advice = (
+            " Give split_by=0.8 (--split-by 0.8) too: it holds out 20% of the images for "
+            "validation."
+        )
+    if whole:
+        advice += f"{' Or give' if advice else ' Give'} split=None, which reads all images."
+    return DataError(f"{rule} {there if names else 'It has no splits.'}{advice}")
+
+
+def _part_of(split: str | None) -> str | None:
+    role = None if split is None else SYNONYMS.get(split, split)
+    return role if role in ("train", "val") else None
+
+
+def _find(layout: Layout, split: str) -> str | None:
+    """The name of the wanted split, or None; DataError where several fit."""
+    if split in layout.splits:
+        return split
+    near = _near(layout.splits, split)
+    if len(near) > 1:
+        raise DataError(
+            f"`split` must name one of the splits of {layout.root}. Received: {split!r}. The "
+            f"splits are {', '.join(sorted(layout.splits))}. Several fit. Give one of them."
+        )
+    return near[0] if near else None
 
 
 def _near(found: Mapping[str, Any], split: str) -> list[str]:
     """Names of the splits that are meant: "train" finds train2017, "valid" finds val."""
-    wanted = SYNONYMS.get(split, split)
-    return [name for name in found if SYNONYMS.get(_bare(name), _bare(name)) == wanted]
+    wanted = SYNONYMS.get(split.lower(), split.lower())
+    return [name for name in found if _role(name) == wanted]
 
 
-def _bare(name: str) -> str:
-    """The name of a split without its year: "train2017" -> "train"."""
-    return re.sub(r"[-_]?\d+$", "", name)
-
-
-def _descend(path: pathlib.Path) -> pathlib.Path:
-    """Descends through folders that hold only one folder, such as VOCdevkit/VOC2012."""
-    for _ in range(3):
-        inside = [entry for entry in path.iterdir() if not _is_hidden(entry.name)]
-        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() == "annotations":
-            return path
-        path = inside[0]
-    return path
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _listing(path: pathlib.Path) -> str:
-    names: Iterable[str] = sorted(entry.name for entry in path.iterdir())
-    names = list(names)
-    if not names:
-        return "nothing"
-    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+def _role(name: str) -> str:
+    """What a split is for, by its name without its year: "train2017" -> "train"."""
+    bare = re.sub(r"[-_]?\d+$", "", name).lower()
+    return SYNONYMS.get(bare, bare)

@@ -36,7 +36,7 @@ def target_rows(dataset: Dataset, max_boxes: int) -> TargetRows:
             f"{(counts > max_boxes).sum()} of {len(dataset)} images hold more than "
             f"max_boxes={max_boxes} objects (up to {counts.max()}; first: "
             f"{dataset.image_paths[int(np.argmax(counts > max_boxes))]}); the largest are kept. "
-            "Raise `max_boxes` to train on all of them.",
+            "Raise max_boxes= (--max-boxes) to train on all of them.",
             stacklevel=3,
         )
     return TargetRows(dataset.boxes[kept], dataset.labels[kept], splits, crowded)

@@ -1,6 +1,5 @@
 """A whole training run, from two data sets to a run folder."""
 
-import json
 import os
 import pathlib
 import time
@@ -14,7 +13,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.image import read_image
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError, suggest
-from keras_det.files import plain, write_json, write_whole
+from keras_det.files import write_json, write_whole
 from keras_det.metrics.coco import format_metrics
 from keras_det.models import Detector, build_model, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
@@ -27,30 +26,18 @@ from keras_det.training.callbacks import (
     SaveState,
     StopOnNaN,
     clock,
-    newest_state,
     read_history,
     save_averaged,
 )
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES
+from keras_det.training.resuming import state_of
 from keras_det.types import AugmentName, ImageSize
 
 Say: TypeAlias = Callable[[str], object]
 
 MAX_PICTURES = 8
 PICTURE_THRESHOLD = 0.3
-# A resumed run must have the same values: with others, it would be a different run.
-FIXED = (
-    "model",
-    "model_arguments",
-    "image_size",
-    "resize_mode",
-    "batch_size",
-    "epochs",
-    "augment",
-    "recipe",
-    "seed",
-)
 
 
 def train(
@@ -70,6 +57,8 @@ def train(
     model_arguments: dict[str, Any] | None = None,
     seed: int = 0,
     evaluate_every: int = 1,
+    max_boxes: int = 100,
+    data: dict[str, Any] | None = None,
     resume: bool = False,
     say: Say = print,
 ) -> dict[str, Any]:
@@ -97,6 +86,8 @@ def train(
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: seed of the random weights, the order of the images and the augmentation.
         evaluate_every: epochs between evaluations on the validation set.
+        max_boxes: objects per image that are trained on; of more, the largest. More take memory.
+        data: how the data sets were read, noted in `recipe.json`.
         resume: True continues from the last finished epoch. For a finished run it only evaluates
             and draws pictures again.
         say: function that gets the lines of text to show.
@@ -122,15 +113,27 @@ def train(
         recipe=recipe,
         learning_rate=learning_rate,
         weights=None if weights is None else str(weights),
+        max_boxes=max_boxes,
         seed=seed,
+        data=data or {},
     )
     _check_recipe(recipe, learning_rate)
     _check_frozen(settings, weights)
-    state, epochs_done = _state(out, settings, resume)
+    state, epochs_done = state_of(out, settings, resume)
     keras.utils.set_random_seed(seed)
     model = _model_to_train(model, state, weights, settings, say)
-    model.check_dataset(training_set)
-    pipeline = Pipeline(training_set, model, batch_size, augment=augment, seed=seed, training=True)
+    for dataset in (training_set, validation_set):
+        if dataset is not None:
+            model.check_dataset(dataset)
+    pipeline = Pipeline(
+        training_set,
+        model,
+        batch_size,
+        augment=augment,
+        seed=seed,
+        training=True,
+        max_boxes=max_boxes,
+    )
     if state is None:
         steps = epochs * pipeline.steps_per_epoch
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
@@ -277,35 +280,6 @@ def _fit(
     except KeyboardInterrupt:
         say(f"\nInterrupted. Continue with --resume --out {out}")
         raise
-
-
-def _state(
-    out: pathlib.Path, settings: dict[str, Any], resume: bool
-) -> tuple[pathlib.Path | None, int]:
-    """Returns the state to continue from and its number of epochs; `(None, 0)` for a new run."""
-    if not resume:
-        if out.exists() and (out.is_file() or any(out.iterdir())):
-            raise DataError(
-                f"The output folder must be new or empty. Received: {out}. Choose another one, or "
-                "continue the run in it with --resume."
-            )
-        return None, 0
-    try:
-        before = json.loads((out / "recipe.json").read_text())
-    except (OSError, ValueError):
-        raise DataError(
-            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
-            "a new run without --resume."
-        ) from None
-    for name in FIXED:
-        if name in before and before[name] != plain(settings[name]):
-            longer = " with these weights (--weights)" if name == "epochs" else ""
-            raise DataError(
-                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, but "
-                f"the run has {before[name]!r}. Give the same settings as before, or start a new "
-                f"run in another folder{longer}."
-            )
-    return newest_state(out / "checkpoints")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -16,6 +16,14 @@ from keras_det.cli import decoding, main, predict
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
 
+# How DATA is read; that each changes what is read is tested with the readers.
+READING = {
+    "--format": "--format coco",
+    "--image-dir": "--image-dir {folder}/shapes/val",
+    "--box-format": "--box-format xywh",
+    "--sizes": "--sizes scale",
+    "--voc-first-pixel": "--voc-first-pixel 0",
+}
 # What is given of each option, beside BASE. {folder} is the folder of the test.
 TABLE = {
     "demo": {
@@ -45,6 +53,10 @@ TABLE = {
         "--dtype": "--dtype mixed_bfloat16",
         "--recipe": "--recipe published",
         "--learning-rate": "--learning-rate 0.1",
+        **READING,
+        "--classes": "--classes square",
+        "--max-boxes": "--max-boxes 200",
+        "--split-by": "--split-by 0.7",
         "--train-split": "--train-split test",
         "--val-split": "--val-split test",
         "--val-data": "--val-data {folder}/shapes/annotations/instances_test.json",
@@ -56,6 +68,8 @@ TABLE = {
     },
     "evaluate": {
         "--split": "--split test",
+        "--split-by": "--split-by 0.7",
+        **READING,
         "--batch-size": "--batch-size 2",
         "--score-threshold": "--score-threshold 0.5",
         "--method": "--method hard",
@@ -79,6 +93,8 @@ TABLE = {
     },
     "export": {
         "--split": "--split test",
+        "--split-by": "--split-by 0.7",
+        **READING,
         "--to": "--to onnx",
         "--quantize": "--to tflite --quantize float16",
         "--calibrate": "--to tflite --quantize int8 --calibrate {folder}/shapes",
@@ -103,6 +119,10 @@ BASE = {
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
 }
+# Data without a split for validation, for the option that makes one.
+BASE_OF_SPLIT_BY = {
+    command: BASE[command].replace("shapes", "flat") for command in ("train", "evaluate", "export")
+}
 # What an option needs beside it, in the run that it is compared with.
 NEEDED = {
     "--iou-threshold": {
@@ -117,6 +137,7 @@ NEEDED = {
     "--postprocess": {"export": "--to tflite"},
     "--metadata": {"export": "--to tflite"},
     "--grey": {"export": "--to tflite"},
+    "--split-by": {"evaluate": "--split-by 0.8", "export": "--split-by 0.8"},
 }
 
 
@@ -195,6 +216,19 @@ def calls(monkeypatch):
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
     monkeypatch.setattr(home, "evaluate", record("evaluate", numbers))
     monkeypatch.setattr(coco, "format_metrics", str)
+    loading = importlib.import_module("keras_det.data.load")  # the package has a function
+    read, recognise = loading._read, loading.recognise
+
+    def record_read(found, source, options):
+        calls.append(options)
+        return read(found, source, options)
+
+    def record_format(path, name=None):
+        calls.append(name)
+        return recognise(path, name)
+
+    monkeypatch.setattr(loading, "_read", record_read)
+    monkeypatch.setattr(loading, "recognise", record_format)
     detector = Recorded(calls)
     monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
@@ -223,7 +257,21 @@ def folder(coco, tmp_path):
     (tmp_path / "weights.pth").touch()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.json").write_text("{}")
+    write_flat(tmp_path / "flat", coco / "val" / "a.png")
     return tmp_path
+
+
+def write_flat(folder, image, count=10):
+    """One COCO file without splits, and copies of an image with one square each."""
+    folder.mkdir()
+    box = {"category_id": 3, "bbox": [6, 4, 20, 10]}
+    content = {"categories": [{"id": 3, "name": "square"}], "images": [], "annotations": []}
+    for i in range(count):
+        shutil.copy(image, folder / f"{i}.png")
+        size = {"height": 24, "width": 32}
+        content["images"].append({"id": i, "file_name": f"{i}.png", **size})
+        content["annotations"].append({"id": i, "image_id": i, **box})
+    (folder / "annotations.json").write_text(json.dumps(content))
 
 
 CASES = [
@@ -261,7 +309,8 @@ def test_name_and_end_of_an_export(run, calls, folder, words, name, given):
 def test_option_changes_something(run, calls, folder, command, option):
     def observed(more):
         calls.clear()
-        words = f"{BASE[command]} {more}".format(folder=folder).split()
+        base = BASE_OF_SPLIT_BY[command] if option == "--split-by" else BASE[command]
+        words = f"{base} {more}".format(folder=folder).split()
         result = run(command, *words)
         assert result.exit_code == 0, result.output
         files = sorted(str(path) for path in folder.rglob("*"))

@@ -89,12 +89,6 @@ def test_validation_data_has_the_classes_of_the_training_data(run, asked, coco, 
     assert asked["validation_set"] is None
 
 
-def test_single_file_needs_validation_data(refused, coco, tmp_path):
-    file = coco / "annotations" / "instances_train.json"
-    message = refused("train", file, "--out", tmp_path / "run")
-    assert "no second split" in message and "--val-data" in message
-
-
 def test_resume_keeps_the_settings_of_the_run(run, asked, coco, tmp_path):
     recipe = {"model": "efficientdet_d1", "epochs": 7, "batch_size": 3, "image_size": [64, 96]}
     recipe |= {"weights": None, "augment": "flip", "seed": 4, "class_names": ["square"]}

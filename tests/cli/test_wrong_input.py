@@ -18,7 +18,8 @@ def test_missing_data_set(refused, coco):
 def test_folder_without_annotations(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     message = refused("train", tmp_path / "empty", "--out", tmp_path / "run")
-    assert "must be laid out as COCO" in message and "holds nothing" in message
+    assert "must be in one of the formats COCO" in message and "holds nothing" in message
+    assert "docs/data.md" in message
 
 
 def test_json_that_is_not_coco(refused, tmp_path):
@@ -207,6 +208,11 @@ def test_int8_asks_for_images(refused):
             "--iou-threshold is for --postprocess mediapipe. Received: 0.1 with builtin.",
         ),
         ("train data --no-val --val-split test", "--val-split has no effect with --no-val."),
+        ("train data --no-val --split-by 0.7", "--split-by has no effect with --no-val."),
+        ("train data --val-data x --split-by 0.7", "--split-by has no effect with --val-data."),
+        ("train data --val-split x --split-by 0.7", "--split-by has no effect with --val-split."),
+        ("export m.keras --format coco", "--format has no effect without DATA and --calibrate."),
+        ("export m.keras --split-by 0.7", "--split-by has no effect without DATA and --calibrate."),
         ("train data --no-val --val-data x", "--val-data has no effect with --no-val."),
         ("train data --no-val --evaluate-every 1", "--evaluate-every has no effect with --no-val."),
     ],

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from keras_det.data import load
+from keras_det.data import load, recognise, split
+from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
 from tests.helpers import data_set
@@ -102,13 +103,209 @@ def test_voc_inside_a_devkit(tmp_path):
 def test_paths_that_are_no_data_set(tmp_path):
     with pytest.raises(DataError, match="must exist. Received: .*nowhere"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="laid out as COCO.*Received: .*which holds nothing"):
+    with pytest.raises(
+        DataError,
+        match="must be in one of the formats COCO, .*which holds nothing. Check.*docs/data.md",
+    ):
         load(tmp_path)
-    (tmp_path / "x.csv").write_text("")
-    with pytest.raises(DataError, match="which holds x.csv. Give the folder above"):
+    (tmp_path / "x.doc").write_text("")
+    with pytest.raises(DataError, match="Received: .*which holds x.doc. Check the folder"):
         load(tmp_path)
-    with pytest.raises(DataError, match="must be COCO .json. Received: .*x.csv"):
-        load(tmp_path / "x.csv")
+    with pytest.raises(DataError, match="Received: .*x.doc. Give the folder of the data set"):
+        load(tmp_path / "x.doc")
+    write_image(tmp_path / "x.png")
+    with pytest.raises(DataError, match="Received: .*x.png, an image. Give the folder of the data"):
+        load(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.tar", "set.tar.gz", "SET.7z"])
+def test_archives_are_to_be_unpacked(tmp_path, name):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_bytes(b"PK")
+    with pytest.raises(DataError, match=rf"{name}, an archive. Unpack it first"):
+        load(tmp_path / "a" / name)
+    with pytest.raises(DataError, match=rf"Unpack {name} first"):
+        load(tmp_path / "a")
+
+
+def test_the_only_folder_is_entered_whatever_lies_beside_it(tmp_path):
+    inner = tmp_path / "download" / "set"
+    write_coco(inner, coco_content())
+    for folder in (tmp_path, tmp_path / "download"):
+        for name in (".DS_Store", "README.dataset.txt", "LICENSE", "notes.md", "set.zip"):
+            (folder / name).write_text("x")
+        (folder / "__MACOSX").mkdir()
+    assert len(load(tmp_path)) == 2
+
+
+def format_of(name, found):
+    """A format without annotations, for what is said about folders."""
+    return Format(name, name.upper(), "", found, lambda *_: None, lambda path: None)
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    """The only format is that of folders with a file named "marked"."""
+
+    def found(path):
+        return Layout(path, {}, path) if (path / "marked").is_file() else None
+
+    monkeypatch.setattr(recognise, "FORMATS", (format_of("x", found),))
+
+
+def test_the_folder_above_or_below_is_named(tmp_path, marked):
+    for name in ("set/train", "set/more", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "set" / "marked").touch()
+    match = f"set/ in it is in the format X: give {tmp_path / 'set'}"
+    with pytest.raises(DataError, match=match):
+        load(tmp_path)
+    match = f"The folder above is in the format X: give {tmp_path / 'set'}"
+    with pytest.raises(DataError, match=match):
+        load(tmp_path / "set" / "train")
+    with pytest.raises(DataError, match="which holds nothing. Check the folder"):
+        load(tmp_path / "set" / "more")
+
+
+def test_the_deepest_folder_counts_except_those_inside_a_data_set(tmp_path, monkeypatch):
+    formats = [format_of("x", lambda path: Layout(path, {}, path))]
+    monkeypatch.setattr(recognise, "FORMATS", formats)
+    (tmp_path / "VOCdevkit" / "VOC2012" / "Annotations").mkdir(parents=True)
+    assert recognise.recognise(tmp_path)[1].root == tmp_path / "VOCdevkit" / "VOC2012"
+    (tmp_path / "VOCdevkit").rename(tmp_path / "train")
+    assert recognise.recognise(tmp_path / "train")[1].root == tmp_path / "train" / "VOC2012"
+    (tmp_path / "train" / "VOC2012").rename(tmp_path / "train" / "images")
+    assert recognise.recognise(tmp_path)[1].root == tmp_path
+
+
+def test_several_folders_below_are_named(tmp_path, marked):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "marked").touch()
+    match = "Its folders a/, b/ are data sets in the format X: give one.*--val-data"
+    with pytest.raises(DataError, match=match):
+        load(tmp_path)
+
+
+def test_two_formats_in_one_folder(tmp_path):
+    write_coco(tmp_path, coco_content(num_images=1), "train")
+    write_voc(tmp_path, {"b": [("cat", 2, 1, 4, 5, 0)], "c": []})
+    with pytest.raises(
+        DataError,
+        match=r"must be in one format. Received: .*COCO \(split train\), Pascal VOC \(without "
+        r'splits\). Give format="coco" \(--format coco\) or format="voc" \(--format voc\)',
+    ):
+        load(tmp_path)
+    assert len(load(tmp_path, format="coco")) == 1 and len(load(tmp_path, format="voc")) == 2
+
+
+def test_a_format_that_includes_another_one(tmp_path, monkeypatch):
+    formats = [format_of(n, lambda path: Layout(path, {}, path)) for n in ("tfrecord", "tfds")]
+    monkeypatch.setattr(recognise, "FORMATS", formats)
+    assert recognise.recognise(tmp_path)[0].name == "tfds"
+
+
+def test_what_a_folder_resembles_is_said(tmp_path, monkeypatch):
+    made = format_of("x", lambda path: None)
+    monkeypatch.setattr(recognise, "FORMATS", (made._replace(resembles=lambda _: "has no y."),))
+    with pytest.raises(DataError, match=r"It resembles X: has no y. docs/data.md"):
+        load(tmp_path)
+
+
+def test_a_format_by_name(tmp_path):
+    write_coco(tmp_path, coco_content())
+    with pytest.raises(DataError, match="`format` must be one of coco, voc.*'coko'.*mean 'coco'"):
+        load(tmp_path, format="coko")
+    with pytest.raises(
+        DataError, match=r"in the format Pascal VOC must hold Annotations.*leave out format= \(--f"
+    ):
+        load(tmp_path, format="voc")
+
+
+@pytest.mark.parametrize(
+    "arguments, error, match",
+    [
+        ({"sizes": "chek"}, ValueError, "`sizes` must be one of check, file, scale.*'check'"),
+        ({"box_format": "xyhw"}, DataError, "`box_format` must be one of xyxy.*'xyhw'"),
+        ({"voc_first_pixel": 2}, ValueError, "`voc_first_pixel` must be 0 or 1. Received: 2"),
+        ({"drop_other_classes": True}, ValueError, "needs `class_names`"),
+        ({"class_names": "cat"}, TypeError, r"a list of names.*Give \['cat'\]"),
+        ({"split_by": 80, "split": "val"}, ValueError, "above 0 and below 1. Received: 80"),
+        ({"split_by": 0.8}, DataError, "one of the two parts, train and val. Received: split=None"),
+        ({"split_by": 0.8, "split": "test"}, DataError, "Received: split='test', split_by=0.8"),
+    ],
+)
+def test_wrong_arguments(tmp_path, arguments, error, match):
+    write_coco(tmp_path, coco_content(), "default")
+    with pytest.raises(error, match=match):
+        load(tmp_path, **arguments)
+
+
+def test_box_format_of_the_caller(tmp_path):
+    content = coco_content([annotation(1, 10, [2, 1, 7, 5]), annotation(2, 11, [5, 4, 8, 6])])
+    write_coco(tmp_path, content)
+    with pytest.raises(DataError, match="--box-format xyxy"):
+        load(tmp_path)
+    dataset = load(tmp_path, box_format="xyxy")
+    np.testing.assert_array_equal(dataset.boxes, [[2, 1, 7, 5], [5, 4, 8, 6]])
+
+
+def test_a_split_is_made_of_data_without_one(tmp_path):
+    write_coco(tmp_path, coco_content(num_images=10), "default")
+    parts = [load(tmp_path, split, split_by=0.7) for split in ("train", "val")]
+    assert [(len(part), part.split) for part in parts] == [(7, "train"), (3, "val")]
+    assert set(parts[0].image_paths) | set(parts[1].image_paths) == set(load(tmp_path).image_paths)
+    made = split(load(tmp_path), 0.7)
+    assert [part.image_paths for part in made] == [part.image_paths for part in parts]
+    other = load(tmp_path, "validation", split_by=0.7, seed=1)
+    assert len(other) == 3 and other.image_paths != parts[1].image_paths
+
+
+def test_a_split_is_made_of_train_and_tests_are_left_alone(tmp_path):
+    write_coco(tmp_path, coco_content(num_images=10), "train2017")
+    write_coco(tmp_path, coco_content(num_images=4), "test2017")
+    train, val = (load(tmp_path, name, split_by=0.8) for name in ("train", "val"))
+    assert (len(train), len(val)) == (8, 2)
+    with pytest.raises(
+        DataError, match=r"Received: 'val'. The splits are test2017, train2017. Give split_by=0.8"
+    ):
+        load(tmp_path, "val")
+    write_coco(tmp_path, coco_content(num_images=4), "val2017")
+    with pytest.raises(DataError, match="is for data without.*0.8 for .*has the split val2017"):
+        load(tmp_path, "val", split_by=0.8)
+
+
+@pytest.mark.parametrize("wanted", ["train", "val", "validation"])
+@pytest.mark.parametrize("layout", ["voc", "default", "file"])
+def test_splits_that_data_without_splits_does_not_have(tmp_path, wanted, layout):
+    path = tmp_path
+    if layout == "voc":
+        write_voc(tmp_path, {"a": [("cat", 2, 1, 4, 5, 0)], "b": []})
+    else:
+        write_coco(tmp_path, coco_content(), "default")
+        write_image(tmp_path / "annotations" / "a0.png")
+    if layout == "file":
+        path = tmp_path / "annotations" / "instances_default.json"
+    with pytest.raises(
+        DataError,
+        match=rf"Received: '{wanted}'. .*Give split_by=0.8 \(--split-by 0.8\) too.*split=None",
+    ):
+        load(path, wanted)
+    with pytest.raises(DataError, match=r"Received: 'test'.*(?<!split_by).*split=None"):
+        load(path, "test")
+
+
+def test_the_split_in_the_name_of_a_file(tmp_path):
+    path = write_coco(tmp_path, coco_content(), "train2017")
+    assert len(load(path, "train")) == len(load(path)) == 2
+    with pytest.raises(DataError, match="Received: 'val'. It has no splits.*split_by=0.8"):
+        load(path, "val")
+
+
+def test_no_test_split_is_split(tmp_path):
+    write_coco(tmp_path, coco_content(), "test2017")
+    with pytest.raises(DataError, match="must have a split for training. Received: the splits te"):
+        load(tmp_path, "train", split_by=0.5)
 
 
 def test_near_path_is_suggested(tmp_path):

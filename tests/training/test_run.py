@@ -1,6 +1,7 @@
 """A whole run on synthetic images: the folder, resuming, and what is refused."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -130,6 +131,47 @@ def test_a_resumed_run_keeps_its_parts_and_recipe(drawn, tmp_path):
                 resume=True,
                 **{"model_arguments": {"neck": "fpn"}, **changed},
             )
+
+
+def test_a_resumed_run_keeps_its_classes_and_slots(drawn, tmp_path):
+    names = list(drawn[0].class_names)
+
+    def refusal(**recipe):
+        (tmp_path / "recipe.json").write_text(json.dumps({"model": MODEL, **recipe}))
+        with pytest.raises(DataError) as caught:
+            train(MODEL, *drawn, tmp_path, epochs=1, resume=True, max_boxes=50)
+        return str(caught.value)
+
+    message = refusal(class_names=[*names[1:], "old"])
+    assert "must keep its classes. Received: " in message
+    assert f"(new: {names[0]}; missing: old)" in message
+    assert f"--weights {tmp_path} --out ANOTHER_FOLDER" in message
+    message = refusal(class_names=names[::-1])
+    assert f"in another order). Read the data with class_names={names[::-1]} (--cl" in message
+    message = refusal(class_names=names, max_boxes=100)
+    assert "must keep its settings. Received: max_boxes=50, but the run has 100" in message
+
+
+def test_a_validation_set_of_other_classes_is_refused_before_training(drawn, tmp_path):
+    names = drawn[0].class_names
+    other = dataclasses.replace(drawn[1], class_names=names[::-1])
+    with pytest.raises(ValueError, match="must have the model's classes in the model's order"):
+        train(MODEL, drawn[0], other, tmp_path / "run", epochs=1, **SETTINGS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_slots_and_notes_on_the_data_reach_the_pipeline_and_the_recipe(
+    drawn, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("keras_det.training.run._fit", lambda model, pipeline, *_: made(pipeline))
+    monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
+    found = []
+    made = found.append
+    note = {"split_by": 0.8}
+    train(MODEL, *drawn, tmp_path / "run", epochs=1, max_boxes=7, data=note, **SETTINGS)
+    assert found[0].max_boxes == 7
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["max_boxes"] == 7 and recipe["data"] == note
 
 
 def test_arguments_that_would_change_nothing_are_refused(drawn, tmp_path):

@@ -1,0 +1,132 @@
+"""Options on how data is read, and the classes of --classes."""
+
+import pathlib
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keras_det.errors import DataError, suggest
+from keras_det.names import BOX_FORMATS, SIZE_CHOICES
+
+if TYPE_CHECKING:
+    from keras_det.data import Dataset
+
+# How data is read; as `keras_det.data.load` calls its arguments.
+READING = ("format", "image_dir", "box_format", "sizes", "voc_first_pixel")
+
+
+class FormatName(click.ParamType):
+    """A name of a format; the formats are loaded only where one is given."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        names = self.names()
+        if value not in names:
+            self.fail(f"must be one of {', '.join(names)}. Received: {value}.", param, ctx)
+        return str(value)
+
+    def names(self) -> list[str]:
+        from keras_det.data.formats import FORMATS
+
+        return [each.name for each in FORMATS]
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        found = [name for name in self.names() if name.startswith(incomplete)]
+        return [click.shell_completion.CompletionItem(name) for name in found]
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options on how DATA is read to a command's function."""
+    options = (
+        click.option(
+            "--format",
+            type=FormatName(),
+            metavar="NAME",
+            show_default="recognized",
+            help="Format of DATA, such as coco, voc or yolo.",
+        ),
+        click.option(
+            "--image-dir",
+            type=click.Path(),
+            show_default="the usual places",
+            help="Folder of the images.",
+        ),
+        click.option(
+            "--box-format",
+            type=click.Choice(BOX_FORMATS),
+            metavar="NAME",
+            show_default="the format's",
+            help=f"How the boxes are written: {', '.join(BOX_FORMATS[:5])}, or rel_ before it for "
+            "shares of the image.",
+        ),
+        click.option(
+            "--sizes",
+            type=click.Choice(SIZE_CHOICES),
+            default="check",
+            help="Images of another size than annotated: refuse, keep the boxes, or scale them.",
+        ),
+        click.option(
+            "--voc-first-pixel",
+            type=click.IntRange(0, 1),
+            show_default="decided by the boxes",
+            help="Whether Pascal VOC files count pixels from 0 or 1.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+SPLIT_BY = click.option(
+    "--split-by",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="X",
+    help="Share of the images for training, for DATA without a split for validation.",
+)
+
+
+def class_list(given: str | None) -> list[str] | None:
+    """The classes of --classes: names with commas, or a file with one name per line."""
+    if given is None:
+        return None
+    path = pathlib.Path(given)
+    if path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise DataError(
+                f"The file of --classes must be text in UTF-8. Received: {path}. Save it as UTF-8, "
+                "one name per line."
+            ) from None
+    else:
+        lines = given.split(",")
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(
+            f"--classes must name at least one class. Received: {given!r}. Give names with commas, "
+            "such as cat,dog, or a file with one name per line."
+        )
+    return names
+
+
+def check_classes(dataset: "Dataset", data: str, names: list[str] | None, **reading: Any) -> None:
+    """DataError where --classes names one that the data does not have."""
+    missing = [n for n, i in zip(dataset.class_names, dataset.category_ids, strict=True) if i == -1]
+    if names is None or not missing:
+        return
+    from keras_det.data.load import load_train_and_val
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        known = load_train_and_val(data, with_val=False, **reading).train.class_names
+    shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+    near = suggest(missing[0], known)
+    raise DataError(
+        f"--classes must name classes of DATA. Received: {missing[0]!r}.{near} The classes are "
+        f"{shown}."
+    )

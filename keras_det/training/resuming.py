@@ -1,0 +1,78 @@
+"""Whether a run can start or go on in a folder, and from which state."""
+
+import json
+import pathlib
+from typing import Any
+
+from keras_det.errors import DataError
+from keras_det.files import plain
+from keras_det.training.callbacks import newest_state
+
+# A resumed run must have the same values: with others, it would be a different run.
+FIXED = (
+    "model",
+    "model_arguments",
+    "image_size",
+    "resize_mode",
+    "batch_size",
+    "epochs",
+    "augment",
+    "recipe",
+    "max_boxes",
+    "seed",
+)
+
+
+def state_of(
+    out: pathlib.Path, settings: dict[str, Any], resume: bool
+) -> tuple[pathlib.Path | None, int]:
+    """Returns the state to continue from and its number of epochs; `(None, 0)` for a new run."""
+    if not resume:
+        if out.exists() and (out.is_file() or any(out.iterdir())):
+            raise DataError(
+                f"The output folder must be new or empty. Received: {out}. Choose another one, or "
+                "continue the run in it with --resume."
+            )
+        return None, 0
+    try:
+        before = dict(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise DataError(
+            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
+            "a new run without --resume."
+        ) from None
+    for name in FIXED:
+        if name in before and before[name] != plain(settings[name]):
+            longer = " with these weights (--weights)" if name == "epochs" else ""
+            raise DataError(
+                f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, but "
+                f"the run has {before[name]!r}. Give the same settings as before, or start a new "
+                f"run in another folder{longer}."
+            )
+    _check_classes(before.get("class_names"), settings["class_names"], out)
+    return newest_state(out / "checkpoints")
+
+
+def _check_classes(before: list[str] | None, now: list[str], out: pathlib.Path) -> None:
+    """Raises a DataError where a resumed run would get other classes."""
+    if before is None or before == now:
+        return
+    if sorted(before) == sorted(now):
+        what, advice = "in another order", f"class_names={before} (--classes {','.join(before)})"
+        advice = f"Read the data with {advice}."
+    else:
+        new = ", ".join(name for name in now if name not in before) or "none"
+        gone = ", ".join(name for name in before if name not in now) or "none"
+        what = f"new: {new}; missing: {gone}"
+        advice = (
+            "Start a new run with the weights of this one (--weights "
+            f"{out} --out ANOTHER_FOLDER): classes of the same name keep their predictions."
+        )
+    raise DataError(
+        f"A resumed run must keep its classes. Received: {_few(now)}, but the run has "
+        f"{_few(before)} ({what}). {advice}"
+    )
+
+
+def _few(names: list[str]) -> str:
+    return f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
