@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_det.data.decoding import JPEG
+from keras_det.data.decoding import decode_whole_jpeg, header_size, refuse_huge
+from keras_det.data.orientation_graph import exif_orientation, turned
 from keras_det.data.resize import tf_resize_image
 from keras_det.models import Detector
 from keras_det.types import TFTensor
@@ -47,9 +48,10 @@ def read_rows(
     import tensorflow as tf
 
     def attempt(contents: TFTensor, decode: Callable[[TFTensor], TFTensor]) -> TFTensor:
-        image = tf.data.Dataset.from_tensors(contents)
-        read = image.map(lambda contents: (*resize(model, decode(contents)), tf.constant(True)))
-        return read.ignore_errors()
+        def read(contents: TFTensor) -> tuple[TFTensor, ...]:
+            return (*resize(model, upright(contents, decode)), tf.constant(True))
+
+        return tf.data.Dataset.from_tensors(contents).map(read).ignore_errors()
 
     fill = np.full((*model.image_size, 3), model.normalization.fill_color, np.uint8)
     substitute = (fill, np.array([1, 1, 0, 0], np.float32), np.array([1, 1], np.int32), False)
@@ -64,6 +66,18 @@ def read_rows(
     return tf.map_fn(row, image_bytes, fn_output_signature=signature)
 
 
+def upright(contents: TFTensor, decode: Callable[[TFTensor], TFTensor]) -> TFTensor:
+    """Decodes an image and turns it by its EXIF orientation, as `read_image` does.
+
+    A JPEG or PNG that would have too many pixels is refused before it is decoded.
+    """
+    import tensorflow as tf
+
+    with tf.control_dependencies([refuse_huge(header_size(contents))]):
+        pixels = decode(tf.identity(contents))
+    return tf.ensure_shape(turned(pixels, exif_orientation(contents)), (None, None, 3))
+
+
 def decode_image(contents: TFTensor) -> TFTensor:
     """Decodes a JPEG, PNG, BMP, GIF (its first frame) or opaque WebP to uint8 `(h, w, 3)` RGB."""
     import tensorflow as tf
@@ -71,7 +85,7 @@ def decode_image(contents: TFTensor) -> TFTensor:
     def other() -> TFTensor:
         return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
-    image = tf.cond(tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, **JPEG), other)
+    image = tf.cond(tf.io.is_jpeg(contents), lambda: decode_whole_jpeg(contents), other)
     return tf.ensure_shape(image, (None, None, 3))
 
 

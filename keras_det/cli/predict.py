@@ -169,10 +169,12 @@ def find_images(given: Iterable[str]) -> list[pathlib.Path]:
 
 def picture_names(paths: Iterable[pathlib.Path]) -> list[str]:
     """File names for the pictures: the images' own, with a number where two would be the same."""
+    from keras_det.data.image import JPEG_SUFFIXES
+
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:
-        suffix = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+        suffix = ".jpg" if path.suffix.lower() in JPEG_SUFFIXES else ".png"
         name, number = path.stem + suffix, 1
         while name in taken:
             number += 1

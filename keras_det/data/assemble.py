@@ -57,6 +57,7 @@ def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
         name=raw.name,
         split=raw.split,
         notes=tuple(raw.notes),
+        stored_pixels=raw.stored_pixels,
     )
     if raw.notes:
         title = f"{raw.name} {raw.split}" if raw.split else raw.name

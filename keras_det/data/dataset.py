@@ -33,6 +33,7 @@ class Dataset:
         name: str. The source's name, for messages.
         split: str or None. The split that was read.
         notes: tuple of str. What the reader changed or left out.
+        stored_pixels: bool `(num_images,)`, as of `Sample`; one bool counts for all images.
 
     Raises:
         DataError: lengths differ, or a label is out of range.
@@ -51,6 +52,7 @@ class Dataset:
     name: str = "dataset"
     split: str | None = None
     notes: tuple[str, ...] = ()
+    stored_pixels: np.ndarray | bool = False
 
     def __post_init__(self) -> None:
         dtypes: dict[str, type[np.generic]] = {
@@ -60,11 +62,14 @@ class Dataset:
             "crowd": np.bool_,
             "area": np.float32,
             "row_splits": np.int64,
+            "stored_pixels": np.bool_,
         }
         for field, dtype in dtypes.items():
             array: np.ndarray = np.array(getattr(self, field), dtype)
             if field in ("image_sizes", "boxes"):
                 array = array.reshape(-1, 2 if field == "image_sizes" else 4)
+            if field == "stored_pixels" and not array.ndim:
+                array = np.full(len(self.image_paths), array)
             array.setflags(write=False)
             object.__setattr__(self, field, array)
         for field in ("image_paths", "image_ids", "class_names", "category_ids", "notes"):
@@ -82,7 +87,7 @@ class Dataset:
         Args:
             samples: `Sample`s with an `image_path`.
             class_names: label k means `class_names[k]`.
-            **fields: `category_ids`, `name`, `split`, `notes`, as of `Dataset`.
+            **fields: `category_ids`, `name`, `split`, `notes`, `stored_pixels`, as of `Dataset`.
 
         Raises:
             DataError: a sample has no `image_path`, or a label is out of range.
@@ -94,6 +99,7 @@ class Dataset:
                     f"`samples[{i}]` must name the file of its image. Received: "
                     "image_path=''. Save the image and give its path: a data set holds no pixels."
                 )
+        fields.setdefault("stored_pixels", np.array([s.stored_pixels for s in samples], bool))
         return cls(
             image_paths=tuple(os.fspath(s.image_path) for s in samples),
             image_ids=tuple(s.image_id for s in samples),
@@ -130,6 +136,7 @@ class Dataset:
             area=self.area[rows],
             original_size=(height, width),
             image_id=self.image_ids[index],
+            stored_pixels=bool(np.asarray(self.stored_pixels)[index]),
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -249,6 +256,7 @@ def _check(dataset: Dataset) -> None:
         "image_ids": (len(dataset.image_ids), images),
         "image_sizes": (len(dataset.image_sizes), images),
         "row_splits": (len(dataset.row_splits), images + 1),
+        "stored_pixels": (np.size(dataset.stored_pixels), images),
         "boxes": (len(dataset.boxes), objects),
         "crowd": (len(dataset.crowd), objects),
         "area": (len(dataset.area), objects),

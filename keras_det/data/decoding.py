@@ -1,43 +1,115 @@
-"""Decodes the window of an image that a plan keeps, inside `tf.data`."""
+"""Decodes images in a TensorFlow graph, with the same values as `read_image`."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_det.data.augment import JPEG_RATIOS, Plan, crop_window
-from keras_det.data.image import read_image
+from keras_det.data.image import JPEG_END, JPEG_ENDS, MAX_PIXELS, read_annotated
+from keras_det.data.orientation import JPEG_START, PNG_START
+from keras_det.data.orientation_graph import (
+    JFIF,
+    TABLES,
+    exif_orientation,
+    numbers_at,
+    starts_with,
+    stays_stored,
+    turned,
+)
 from keras_det.types import TFTensor
 
 # The exact inverse transform: equal to Pillow bit by bit, and no slower in libjpeg-turbo.
 JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
 
 
+class Annotated(NamedTuple):
+    """What the annotation says about an image, and the limit of its pixels.
+
+    `size`: int32 `(2,)`, (height, width); 0 if unknown. `stored_pixels`: bool scalar, whether
+    labels were drawn on the stored pixels where the size cannot tell. `max_pixels`: int, larger
+    images are refused.
+    """
+
+    size: TFTensor
+    stored_pixels: TFTensor | bool = False
+    max_pixels: int = MAX_PIXELS
+
+
 def is_png(contents: TFTensor) -> TFTensor:
     """Whether encoded bytes start like a PNG file: a bool scalar."""
+    return starts_with(contents, PNG_START)
+
+
+def header_size(contents: TFTensor) -> TFTensor:
+    """(height, width) of the stored pixels of a JPEG or PNG, int32 `(2,)`; zeros for others."""
     import tensorflow as tf
 
-    return tf.equal(tf.strings.substr(contents, 0, 4), b"\x89PNG")
+    def png() -> TFTensor:
+        return tf.reverse(tf.ensure_shape(numbers_at(contents, 16, 2, 32), (2,)), [0])
+
+    def other() -> TFTensor:
+        return tf.cond(is_png(contents), png, lambda: tf.zeros(2, tf.int32))
+
+    jpeg = tf.io.is_jpeg(contents)
+    return tf.cond(jpeg, lambda: tf.image.extract_jpeg_shape(contents)[:2], other)
 
 
-def decode_other(contents: TFTensor) -> TFTensor:
-    """Decodes any image but JPEG: PNG with TensorFlow, the rest (BMP, WebP, TIFF, …) with Pillow.
+def refuse_huge(size: TFTensor, max_pixels: int = MAX_PIXELS) -> TFTensor:
+    """Returns (height, width) unchanged; an error where the image has too many pixels."""
+    import tensorflow as tf
 
-    Args:
-        contents: the encoded image, a string scalar.
+    few = tf.reduce_prod(tf.cast(size, tf.int64)) <= max_pixels
+    return checked(size, few, "too many pixels")
 
-    Returns:
-        uint8 `(height, width, 3)`.
+
+def checked(value: TFTensor, condition: TFTensor, text: str) -> TFTensor:
+    """Returns the value; an error with this text where the condition does not hold."""
+    import tensorflow as tf
+
+    # The operator itself: `tf.debugging.Assert` wraps it into a branch, which costs more.
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[text])]):
+        return tf.identity(value)
+
+
+def lacks_end(contents: TFTensor) -> TFTensor:
+    """Whether the last bytes of a JPEG are not its end marker: a bool scalar."""
+    import tensorflow as tf
+
+    return tf.not_equal(tf.strings.substr(contents, -2, 2), JPEG_END)
+
+
+def decode_whole_jpeg(contents: TFTensor) -> TFTensor:
+    """Decodes a JPEG. It may lack its end marker if all of its pixels are there.
+
+    Decoders fill missing pixels in silence once there is an end marker. So two ends are tried: if
+    the pixels differ, they depend on what is missing.
     """
     import tensorflow as tf
 
-    def read(encoded: TFTensor) -> np.ndarray:
-        return read_image(encoded.numpy())
+    def mended() -> TFTensor:
+        last = tf.strings.length(contents) - 1
+        half = tf.equal(tf.strings.substr(contents, last, 1), JPEG_END[:1])
+        kept = tf.strings.substr(contents, 0, tf.where(half, last, last + 1))
+        marked, filled = (tf.io.decode_jpeg(kept + end, **JPEG) for end in JPEG_ENDS)
+        return checked(marked, tf.reduce_all(tf.equal(marked, filled)), "truncated JPEG")
 
-    def pillow() -> TFTensor:
-        # Not numpy_function: run eagerly, it strips zero bytes from the end of the file.
-        return tf.ensure_shape(tf.py_function(read, [contents], tf.uint8), (None, None, 3))
+    return tf.cond(lacks_end(contents), mended, lambda: tf.io.decode_jpeg(contents, **JPEG))
 
-    return tf.cond(is_png(contents), lambda: tf.io.decode_png(contents, channels=3), pillow)
+
+def decode_with_pillow(contents: TFTensor, annotated: Annotated) -> TFTensor:
+    """Decodes an image that is neither JPEG nor PNG, as its labels were drawn."""
+    import tensorflow as tf
+
+    size, stored_pixels, max_pixels = annotated
+
+    def read(encoded: TFTensor, size: TFTensor, stored: TFTensor) -> np.ndarray:
+        height, width = size.numpy().tolist()
+        return read_annotated(encoded.numpy(), (height, width), bool(stored), max_pixels)
+
+    # Not numpy_function: run eagerly, it strips zero bytes from the end of the file.
+    pixels = tf.py_function(read, [contents, size, stored_pixels], tf.uint8)
+    return tf.ensure_shape(pixels, (None, None, 3))
 
 
 def decode_jpeg_window(contents: TFTensor, plan: Plan, whole: bool) -> TFTensor:
@@ -65,31 +137,97 @@ def decode_jpeg_window(contents: TFTensor, plan: Plan, whole: bool) -> TFTensor:
 
 
 def decode_planned(
-    contents: TFTensor, make_plan: Callable[[TFTensor, TFTensor], Plan], whole: bool
+    contents: TFTensor,
+    make_plan: Callable[[TFTensor, TFTensor], Plan],
+    whole: bool,
+    annotated: Annotated,
 ) -> tuple[TFTensor, Plan]:
     """Decodes the window of an encoded image that its plan keeps.
+
+    Only a JPEG that is used as it is stored can be decoded in part; the others are decoded whole.
 
     Args:
         contents: the encoded image, a string scalar.
         make_plan: `make_plan(shape, max_ratio) -> Plan`, see `draw_plan`.
         whole: as in `decode_jpeg_window`.
+        annotated: which way up the image is used, and its size. Another size is an error.
 
     Returns:
         `(uint8 window (height, width, 3), plan)`.
     """
     import tensorflow as tf
 
-    jpeg = tf.io.is_jpeg(contents)
-    other = tf.cond(jpeg, lambda: tf.zeros((0, 0, 3), tf.uint8), lambda: decode_other(contents))
-    shape = tf.cond(
-        jpeg,
-        lambda: tf.image.extract_jpeg_shape(contents)[:2],
-        lambda: tf.shape(other)[:2],
-    )
-    plan = make_plan(shape, tf.where(jpeg, JPEG_RATIOS[-1], 1))
-    pixels = tf.cond(
-        jpeg,
+    def plain() -> tuple[TFTensor, ...]:
+        return nothing(), tf.image.extract_jpeg_shape(contents)[:2], tf.constant(True)
+
+    def nothing() -> TFTensor:
+        return tf.zeros((0, 0, 3), tf.uint8)
+
+    def other() -> tuple[TFTensor, ...]:
+        stored = refuse_huge(header_size(contents), annotated.max_pixels)
+        orientation = _to_apply(contents, stored, annotated)
+        direct = tf.io.is_jpeg(contents) & tf.equal(orientation, 1) & ~lacks_end(contents)
+        pixels = tf.cond(
+            direct, nothing, lambda: _decode_other(contents, stored, orientation, annotated)
+        )
+        return pixels, tf.where(direct, stored, tf.shape(pixels)[:2]), direct
+
+    pixels, shape, direct = tf.cond(_is_plain_jpeg(contents), plain, other)
+    shape = refuse_huge(_as_annotated(shape, annotated.size), annotated.max_pixels)
+    plan = make_plan(shape, tf.where(direct, JPEG_RATIOS[-1], 1))
+    window = tf.cond(
+        direct,
         lambda: decode_jpeg_window(contents, plan, whole),
-        lambda: crop_window(other, plan),
+        lambda: crop_window(pixels, plan),
     )
-    return tf.ensure_shape(pixels, (None, None, 3)), plan
+    return tf.ensure_shape(window, (None, None, 3)), plan
+
+
+def _is_plain_jpeg(contents: TFTensor) -> TFTensor:
+    """Whether a JPEG has its end marker and no EXIF: most have tables right after JFIF's header.
+
+    Other files must be searched, which takes longer. Fewer than 22 bytes are an error.
+    """
+    import tensorflow as tf
+
+    start = tf.equal(tf.strings.substr(contents, 0, 11), JPEG_START[:2] + JFIF)
+    tables = tf.equal(tf.strings.substr(contents, 20, 2), TABLES)
+    return start & tables & ~lacks_end(contents)
+
+
+def _decode_other(
+    contents: TFTensor, stored: TFTensor, orientation: TFTensor, annotated: Annotated
+) -> TFTensor:
+    """Decodes an image whole, and turns it by this orientation (Pillow: by its own)."""
+    import tensorflow as tf
+
+    def png_or_pillow() -> TFTensor:
+        return tf.cond(
+            is_png(contents),
+            lambda: turned(tf.io.decode_png(contents, channels=3), orientation),
+            lambda: decode_with_pillow(contents, annotated),
+        )
+
+    with tf.control_dependencies([stored]):  # checked before
+        return tf.cond(
+            tf.io.is_jpeg(contents),
+            lambda: turned(decode_whole_jpeg(contents), orientation),
+            png_or_pillow,
+        )
+
+
+def _to_apply(contents: TFTensor, stored: TFTensor, annotated: Annotated) -> TFTensor:
+    """The orientation by which a JPEG or PNG is turned; 1 where its stored pixels are used."""
+    import tensorflow as tf
+
+    orientation = exif_orientation(contents)
+    keep = stays_stored(stored, orientation, annotated.size, annotated.stored_pixels)
+    return tf.where(keep, 1, orientation)
+
+
+def _as_annotated(shape: TFTensor, size: TFTensor) -> TFTensor:
+    """Returns the shape of an image; an error where its annotation names another one."""
+    import tensorflow as tf
+
+    equal = tf.reduce_all(tf.equal(shape, size) | (size <= 0))
+    return checked(shape, equal, "another size than annotated")

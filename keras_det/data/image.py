@@ -1,12 +1,24 @@
-"""Reads an image file into RGB pixels, with the same values as TensorFlow's decoders."""
+"""Reads an image file into upright RGB pixels, with the same values as TensorFlow's decoders."""
 
 import io
 import os
+import pathlib
+import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from keras_det.data.depth import is_deep, is_too_dark, to_rgb
+from keras_det.data.orientation import (
+    JPEG_START,
+    ORIENTATION_TAG,
+    exif_orientation,
+    stays_stored,
+    turned,
+    turned_back,
+    upright_size,
+)
 from keras_det.errors import DataError
 from keras_det.types import Image, ImageFile
 
@@ -14,42 +26,167 @@ if TYPE_CHECKING:
     import PIL.Image
 
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif")
+# A small file may claim to be a huge image. Larger ones are refused before they are decoded.
+MAX_PIXELS = 200_000_000
+# What may follow a JPEG that lacks its end marker. The marker alone, and ones before it: pixels
+# that depend on it are missing in the file.
+JPEG_END = b"\xff\xd9"
+JPEG_ENDS = (JPEG_END, b"\xfe" * 64 + JPEG_END)
+# Pillow's limit is a variable of its module; it is changed only under this lock.
+_PILLOW_LIMIT = threading.Lock()
 
 
-def read_image(source: ImageFile) -> np.ndarray:
-    """Decodes an image to uint8 RGB.
+class Header(NamedTuple):
+    """What an image file says before its pixels.
 
-    The EXIF orientation is not applied. `tf.io.decode_image` and the annotation files of COCO and
-    Pascal VOC ignore it too, so boxes, `detect`, training and exports all see the same image. Grey
-    images are repeated over the three channels, transparency is dropped, CMYK is converted, 16-bit
-    images keep their upper eight bits, and an animation gives its first frame.
+    `size`: (height, width) of the stored pixels. `orientation`: EXIF, 1..8. `deep`: more than eight
+    bits for each value.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    deep: bool
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) of the upright image."""
+        return upright_size(self.size, self.orientation)
+
+
+def read_image(source: ImageFile, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes an image to uint8 RGB, upright.
+
+    The EXIF orientation of JPEG, PNG, WebP, TIFF and AVIF files is applied. Training, `detect`,
+    calibration and a SavedModel that takes bytes do the same, so all see the same image. Grey
+    images are repeated over the three channels, transparency is dropped, CMYK is converted, and an
+    animation gives its first frame.
+
+    Images of more than eight bits: 16-bit images keep their upper eight bits, with a warning if all
+    values are below 4096 (12 bits in 16). Decimal numbers must lie in 0..1 and are multiplied by
+    255. 32-bit whole numbers must lie in 0..255 and stay as they are.
 
     Args:
         source: path of the file, or its encoded bytes.
+        max_pixels: int. Images with more pixels are refused before they are decoded.
 
     Returns:
         uint8 array `(height, width, 3)`, RGB.
 
     Raises:
-        DataError: the file does not exist, is a folder, or does not decode.
+        DataError: the file does not exist, is a folder, does not decode, has too many pixels or
+            values out of range.
         TypeError: `source` is neither a path nor bytes.
     """
-    import PIL.Image
+    pixels, orientation = _read_stored(source, max_pixels)
+    return np.ascontiguousarray(turned(pixels, orientation))
 
+
+def read_annotated(
+    source: ImageFile,
+    size: tuple[int, int],
+    stored_pixels: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Decodes an image to uint8 RGB, upright or as it is stored, as its labels were drawn.
+
+    Args:
+        source: as of `read_image`.
+        size: annotated (height, width); 0 if unknown.
+        stored_pixels: bool, the answer where both ways up have the annotated size.
+        max_pixels: as of `read_image`.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        DataError: as `read_image`, or the image has another size than annotated.
+    """
+    pixels, orientation = _read_stored(source, max_pixels)
+    height, width = pixels.shape[:2]
+    if not stays_stored((height, width), orientation, size, stored_pixels):
+        pixels = turned(pixels, orientation)
+    if min(size) > 0 and pixels.shape[:2] != tuple(size):
+        raise DataError(
+            "An image must have the size of its annotation. Received: "
+            f"{_name_of(source)} with {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), "
+            f"annotated as {size[1]}x{size[0]}. Put back the image that was annotated, or correct "
+            "the annotation."
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def as_image(image: Image) -> np.ndarray:
+    """Returns an array unchanged, and reads anything else with `read_image`."""
+    return image if isinstance(image, np.ndarray) else read_image(image)
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """Returns size, orientation and depth of an image file, without decoding the pixels.
+
+    Raises:
+        DataError: the file does not exist or has no readable header.
+    """
+    try:
+        with open(path, "rb") as file, _opened(file) as image:
+            orientation = _orientation(image, file)
+            return Header(_stored_size(image), orientation, is_deep(image))
+    except Exception as error:  # a damaged file can raise any error
+        raise DataError(
+            "An image whose annotation names no size must be readable. "
+            f"Received: {os.fspath(path)} ({error}). Write the size into the annotation, or "
+            "replace the file."
+        ) from error
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns `(height, width)` of the upright image, without decoding the pixels.
+
+    Raises:
+        DataError: the file does not exist or has no readable header.
+    """
+    return read_header(path).upright
+
+
+def _read_stored(source: ImageFile, max_pixels: int) -> tuple[np.ndarray, int]:
+    """Returns the pixels as they are stored, uint8 `(height, width, 3)`, and the orientation."""
     if not isinstance(source, bytes | str | os.PathLike):
         raise TypeError(
             "An image must be a uint8 array, a path, or the encoded bytes of an image. Received: "
             f"{type(source).__name__}. Turn a PIL image into numpy.asarray(image.convert('RGB')), "
             "and put several images into a list."
         )
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    name = _name_of(source)
+    contents = source if isinstance(source, bytes) else _contents(source)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "palette with transparency": harmless
-            with PIL.Image.open(file) as image:
-                return _to_rgb(image)
+        pixels, orientation, dark = _decode_whole(contents, name, max_pixels)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can raise any error
+        raise DataError(
+            "An image must be a whole JPEG, PNG, BMP, WebP, GIF, TIFF or AVIF file. "
+            f"Received: {name}, which does not decode ({error}). Replace the file or leave it out."
+        ) from error
+    if dark:
+        warnings.warn(
+            f"{name}: all values of this 16-bit image are below 4096, as if it had 12 bits. Only "
+            "the upper eight bits are used, so it is nearly black. If it has 12 bits, multiply its "
+            "values by 16 and save it again.",
+            stacklevel=3,
+        )
+    return pixels, orientation
+
+
+def _name_of(source: ImageFile) -> str:
+    return f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _contents(path: str | os.PathLike) -> bytes:
+    """The bytes of a file."""
+    name = os.fspath(path)
+    try:
+        return pathlib.Path(path).read_bytes()
     except IsADirectoryError:
         raise DataError(
             f"An image must be a file. Received: {name}, which is a folder. Give a list of the "
@@ -60,16 +197,11 @@ def read_image(source: ImageFile) -> np.ndarray:
             f"An image must exist at the given path. Received: {name}. Correct the path, or give "
             "the encoded bytes of the image."
         ) from None
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise DataError(
-            "An image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF file. "
-            f"Received: {name}, which does not decode ({error}). Replace the file or leave it out."
+            f"An image must be a file that can be read. Received: {name} ({error}). Check its "
+            "permissions and the disk."
         ) from error
-
-
-def as_image(image: Image) -> np.ndarray:
-    """Returns an array unchanged, and reads anything else with `read_image`."""
-    return image if isinstance(image, np.ndarray) else read_image(image)
 
 
 def rgb_pixels(image: Any) -> np.ndarray:
@@ -107,27 +239,72 @@ def check_rgb(pixels: np.ndarray) -> None:
         )
 
 
-def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Returns `(height, width)` in pixels from the file's header, without decoding the pixels.
+def _decode_whole(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int, bool]:
+    """Decodes an image. A JPEG may lack its end marker if all of its pixels are there."""
+    try:
+        return _decode(contents, name, max_pixels)
+    except DataError:
+        raise
+    except Exception:
+        if not contents.startswith(JPEG_START) or contents.endswith(JPEG_END):
+            raise
+        contents = contents.removesuffix(b"\xff")
+        marked, filled = (_decode(contents + end, name, max_pixels) for end in JPEG_ENDS)
+        if not np.array_equal(marked[0], filled[0]):
+            raise
+        return marked
 
-    Raises:
-        DataError: the file does not exist or has no readable header.
-    """
+
+def _decode(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int, bool]:
+    """Returns the stored pixels, the orientation, and whether the image has only 12 of 16 bits."""
+    file = io.BytesIO(contents)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "palette with transparency": harmless
+        with _opened(file) as image:
+            height, width = _stored_size(image)
+            if height * width > max_pixels:
+                raise DataError(
+                    f"An image may have at most {max_pixels:,} pixels. Received: {name} with "
+                    f"{width}x{height} (width x height). Make it smaller, or raise `max_pixels` of "
+                    "read_image or Pipeline if the memory suffices."
+                )
+            orientation, deep = _orientation(image, io.BytesIO(contents)), is_deep(image)
+            kind = image.format
+            pixels = to_rgb(image, name)
+    if kind == "TIFF":  # Pillow turns these itself
+        pixels = turned_back(pixels, orientation)
+    return pixels, orientation, deep and is_too_dark(pixels)
+
+
+def _opened(file: BinaryIO) -> "PIL.Image.Image":
+    """Opens an image with Pillow, but without its limit of pixels."""
     import PIL.Image
 
     try:
-        with PIL.Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise DataError(
-            "An image whose annotation names no size must be readable. "
-            f"Received: {os.fspath(path)} ({error}). Write the size into the annotation, or "
-            "replace the file."
-        ) from error
+        return PIL.Image.open(file)
+    except PIL.Image.DecompressionBombError:
+        with _PILLOW_LIMIT:
+            limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+            try:
+                file.seek(0)
+                return PIL.Image.open(file)
+            finally:
+                PIL.Image.MAX_IMAGE_PIXELS = limit
 
 
-def _to_rgb(image: "PIL.Image.Image") -> np.ndarray:
-    if image.mode.startswith("I;16"):  # Pillow's own conversion saturates at 255
-        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    return np.array(image.convert("RGB"))
+def _stored_size(image: "PIL.Image.Image") -> tuple[int, int]:
+    """(height, width) of the stored pixels; Pillow's own is upright for TIFF files."""
+    tags = getattr(image, "tag_v2", None)
+    if image.format == "TIFF" and tags:
+        return int(tags[257]), int(tags[256])
+    return image.height, image.width
+
+
+def _orientation(image: "PIL.Image.Image", file: BinaryIO) -> int:
+    if image.format in ("TIFF", "AVIF"):
+        value = image.getexif().get(ORIENTATION_TAG, 1)
+        return int(value) if value in range(1, 9) else 1
+    place = file.tell()
+    orientation = exif_orientation(file)
+    file.seek(place)
+    return orientation

@@ -1,21 +1,295 @@
 """Compares the annotated sizes of images with their files."""
 
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 
-from keras_det.data.image import read_size
-from keras_det.data.raw import RawAnnotations, ReadOptions
+from keras_det.data.box_formats import corners
+from keras_det.data.image import Header, read_header, read_image
+from keras_det.data.orientation import TRANSPOSED
+from keras_det.data.raw import MAX_BAD, BadRecords, RawAnnotations, ReadOptions
+from keras_det.errors import DataError
+
+# The headers of so many images are read; of larger data sets those of a sample, spread evenly. The
+# pipeline compares every image when it decodes it.
+ALL_UP_TO = 10_000
+SAMPLE = 2_000
+THREADS = 16
+FITS = 1.0  # pixels by which a box may leave its image
+DEEP_LOOKED_AT = 3
 
 
 def check_sizes(raw: RawAnnotations, options: ReadOptions, paths: list[str]) -> None:
-    """Completes `raw.image_sizes` from the images where the annotation gives none.
+    """Compares `raw.image_sizes` with the images, and completes it where it gives none.
+
+    An image has the size that it has upright. If the stored pixels have the annotated size, and the
+    upright image has another, the labels were drawn on the stored pixels, and these are used. What
+    happens to an image of any other size, `options.sizes` says.
 
     Args:
-        raw: `image_sizes` is completed.
+        raw: `image_sizes`, `stored_pixels`, boxes and notes are changed; images are left out.
         options: `sizes`, what to do where they differ.
-        paths: one image per entry.
+        paths: one image per entry; images that are left out are removed from it.
 
     Raises:
-        DataError: an image whose size is needed cannot be read.
+        DataError: an image whose size is needed cannot be read, or too many sizes differ.
     """
-    for i in np.flatnonzero((raw.image_sizes <= 0).any(axis=1)):
-        raw.image_sizes[i] = read_size(paths[i])
+    headers = _headers(raw, paths, len(paths) if options.sizes != "check" else ALL_UP_TO)
+    if len(paths) > len(headers) and _differing(raw, headers):
+        headers = _headers(raw, paths, len(paths))
+    _drop_unread(raw, paths, headers)
+    raw.image_sizes = np.array(raw.image_sizes).reshape(-1, 2)
+    for i, header in headers.items():
+        if (raw.image_sizes[i] <= 0).any():
+            raw.image_sizes[i] = header.upright
+    _choose_way_up(raw, paths, headers)
+    _judge(raw, options, paths, headers)
+    _note_dark(raw, paths, headers)
+
+
+def _differing(raw: RawAnnotations, headers: dict[int, Header]) -> dict[int, tuple[int, int]]:
+    """The true sizes of images that have another size than annotated."""
+    sizes = np.reshape(raw.image_sizes, (-1, 2)).tolist()
+    return {
+        i: header.upright
+        for i, header in headers.items()
+        if min(sizes[i]) > 0 and tuple(sizes[i]) not in (header.upright, header.size)
+    }
+
+
+def _headers(raw: RawAnnotations, paths: list[str], all_up_to: int) -> dict[int, Header]:
+    """The headers that can be read, by index of the image; in large data sets of a sample."""
+    count = len(paths)
+    looked_at = np.arange(count)
+    if count > all_up_to:
+        looked_at = np.linspace(0, count - 1, SAMPLE).astype(int)
+    unknown = np.flatnonzero((np.reshape(raw.image_sizes, (-1, 2)) <= 0).any(axis=1))
+    indices = np.union1d(looked_at, unknown).tolist()
+
+    def read(i: int) -> Header | None:
+        try:
+            return read_header(paths[i])
+        except DataError:
+            return None
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
+        warnings.simplefilter("ignore")
+        found = list(threads.map(read, indices))
+    return {i: header for i, header in zip(indices, found, strict=True) if header is not None}
+
+
+def _drop_unread(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]) -> None:
+    """Leaves out images without an annotated size whose header cannot be read."""
+    unknown = np.flatnonzero((np.reshape(raw.image_sizes, (-1, 2)) <= 0).any(axis=1))
+    lost = [i for i in unknown.tolist() if i not in headers]
+    if not lost:
+        return
+    total = len(paths)
+    bad = BadRecords("images without an annotated size", raw.source)
+    for i in lost:
+        bad.add(paths[i], "the image must be readable. Received: a file that does not open")
+    notes = bad.notes(total)
+    if len(lost) == total:
+        raise DataError(
+            f"Images whose annotation names no size must be readable. Received: {paths[lost[0]]} "
+            f"in {raw.source}, and no other image. Replace the file."
+        )
+    raw.notes.extend(notes)
+    _leave_out(raw, paths, headers, lost)
+
+
+def _leave_out(
+    raw: RawAnnotations, paths: list[str], headers: dict[int, Header], lost: Sequence[int]
+) -> None:
+    """Removes images from the annotations, the paths and the headers."""
+    keep = np.ones(len(paths), bool)
+    keep[list(lost)] = False
+    new_index = np.cumsum(keep) - 1
+    raw.keep_images(keep)
+    paths[:] = [path for path, kept in zip(paths, keep, strict=True) if kept]
+    kept_headers = {int(new_index[i]): header for i, header in headers.items() if keep[i]}
+    headers.clear()
+    headers.update(kept_headers)
+
+
+def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]) -> None:
+    """Decides whether labels were drawn on stored pixels; images that sizes cannot tell follow."""
+    upright: list[int] = []
+    stored: list[int] = []
+    undecided: list[int] = []
+    for i, header in headers.items():
+        size = tuple(raw.image_sizes[i].tolist())
+        if header.orientation != 1 and size in (header.upright, header.size):
+            same = header.upright == header.size
+            (undecided if same else upright if size == header.upright else stored).append(i)
+    raw.stored_pixels = len(stored) > len(upright)
+    if stored:
+        raw.notes.append(
+            f"{len(stored)} images are used as they are stored, without their EXIF orientation: "
+            f"only so they have the annotated size (first: {paths[stored[0]]})."
+        )
+    if undecided and (stored or upright):
+        way = "as they are stored" if raw.stored_pixels else "upright"
+        raw.notes.append(
+            f"{len(undecided)} images have an EXIF orientation that their size does not show; like "
+            f"most others, they are used {way} (first: {paths[undecided[0]]})."
+        )
+
+
+def _judge(
+    raw: RawAnnotations, options: ReadOptions, paths: list[str], headers: dict[int, Header]
+) -> None:
+    """Treats the images of another size than annotated as `options.sizes` says."""
+    form = options.box_format or raw.box_format
+    wrong = _differing(raw, headers)
+    if not wrong:
+        return
+    first = next(iter(wrong))
+    example = f"first: {paths[first]}, {_text(wrong[first])}, annotated as " + _text(
+        raw.image_sizes[first]
+    )
+    count = f"{len(wrong)} of {len(headers)} images"
+    if form.startswith("rel_"):
+        raw.notes.append(
+            f"{count} have another size than annotated. Their boxes are shares of the image, so "
+            f"its own size is used ({example})."
+        )
+        _take_true(raw, wrong)
+    elif options.sizes == "file":
+        raw.notes.append(
+            f"{count} have another size than annotated; their own size is used ({example})."
+        )
+        _take_true(raw, wrong)
+    elif options.sizes == "scale":
+        raw.notes.append(
+            f"{count} have another size than annotated; their boxes are scaled ({example})."
+        )
+        _scale(raw, form, wrong)
+        _take_true(raw, wrong)
+    else:
+        _check(raw, form, paths, headers, wrong, example)
+
+
+def _check(
+    raw: RawAnnotations,
+    form: str,
+    paths: list[str],
+    headers: dict[int, Header],
+    wrong: dict[int, tuple[int, int]],
+    example: str,
+) -> None:
+    """Mends swapped width and height, leaves out a few images, refuses many."""
+    swapped = _swapped(raw, form, headers, wrong)
+    if swapped:
+        raw.notes.append(
+            f"Width and height are exchanged in the annotation of {len(swapped)} images: their "
+            f"boxes fit the images as they are, whose own size is used (first: "
+            f"{paths[swapped[0]]}, {_text(wrong[swapped[0]])})."
+        )
+        _take_true(raw, {i: wrong.pop(i) for i in swapped})
+    if not wrong:
+        return
+    if len(wrong) > max(1, MAX_BAD * len(headers)) or len(wrong) == len(paths):
+        cures = " or ".join(_cures(raw, form, wrong))
+        raise DataError(
+            "Images must have the size that their annotation names, upright or as stored. "
+            f"Received: {len(wrong)} of {len(headers)} images of {raw.source} with another size; "
+            f"{example}. Put back the images that were annotated{', or give ' if cures else ''}"
+            f"{cures}."
+        )
+    raw.notes.append(
+        f"{len(wrong)} of {len(headers)} images left out: another size than annotated ({example})."
+    )
+    _leave_out(raw, paths, headers, list(wrong))
+
+
+def _swapped(
+    raw: RawAnnotations,
+    form: str,
+    headers: dict[int, Header],
+    wrong: dict[int, tuple[int, int]],
+) -> list[int]:
+    """Images whose annotated width and height are exchanged: so the boxes of all of them say."""
+    images = [
+        i
+        for i, (height, width) in wrong.items()
+        if (width, height) == tuple(raw.image_sizes[i].tolist())
+        and headers[i].orientation not in TRANSPOSED
+    ]
+    rows = np.isin(raw.image_index, images)
+    true = np.array(raw.image_sizes)
+    for i in images:
+        true[i] = wrong[i]
+    fits_true = _fits(raw, form, rows, true)
+    fits_annotated = _fits(raw, form, rows, raw.image_sizes)
+    return images if fits_true.all() and not fits_annotated.all() else []
+
+
+def _fits(raw: RawAnnotations, form: str, rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which boxes of these rows lie in their images, if these had the given sizes."""
+    own = sizes[raw.image_index[rows]]
+    boxes = corners(raw.boxes[rows], form, own)
+    limit = own[:, [1, 0, 1, 0]]
+    return ((boxes >= -FITS) & (boxes <= limit + FITS)).all(axis=1)
+
+
+def _cures(raw: RawAnnotations, form: str, wrong: dict[int, tuple[int, int]]) -> list[str]:
+    """The values of `sizes` that are right for all of these images."""
+    annotated = raw.image_sizes[list(wrong)].astype(float)
+    true = np.array(list(wrong.values()), float)
+    cures = []
+    # Resizing rounds each side to a whole pixel.
+    scale = true / annotated
+    if (np.abs(true[:, 0] - annotated[:, 0] * scale[:, 1]) <= 1).all() or (
+        np.abs(true[:, 1] - annotated[:, 1] * scale[:, 0]) <= 1
+    ).all():
+        cures.append(
+            'sizes="scale" (--sizes scale) if the images were only resized, to scale the boxes too'
+        )
+    rows = np.isin(raw.image_index, list(wrong))
+    sizes = np.array(raw.image_sizes)
+    sizes[list(wrong)] = true
+    if _fits(raw, form, rows, sizes).all():
+        cures.append(
+            'sizes="file" (--sizes file) if the boxes are right for the images as they are'
+        )
+    return cures
+
+
+def _take_true(raw: RawAnnotations, sizes: dict[int, tuple[int, int]]) -> None:
+    for i, size in sizes.items():
+        raw.image_sizes[i] = size
+
+
+def _scale(raw: RawAnnotations, form: str, wrong: dict[int, tuple[int, int]]) -> None:
+    """Scales boxes and areas from the annotated to the true size."""
+    factors = np.ones((len(raw.image_sizes), 2))  # of y and x
+    for i, size in wrong.items():
+        factors[i] = np.array(size) / raw.image_sizes[i]
+    own = factors[raw.image_index]
+    columns = [0, 1, 0, 1] if form == "yxyx" else [1, 0, 1, 0]
+    raw.boxes = np.asarray(raw.boxes, np.float64).reshape(-1, 4) * own[:, columns]
+    raw.area = np.asarray(raw.area, np.float64) * own.prod(axis=1)
+
+
+def _note_dark(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]) -> None:
+    """Notes 16-bit images that look as if they had 12 bits: `read_image` warns of each."""
+    deep = [i for i, header in headers.items() if header.deep][:DEEP_LOOKED_AT]
+    for i in deep:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                read_image(paths[i])
+            except DataError:
+                continue
+        if caught:
+            raw.notes.append(str(caught[0].message))
+            return
+
+
+def _text(size: Any) -> str:
+    """A size as messages name it."""
+    return f"{int(size[1])}x{int(size[0])} (width x height)"

@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +9,9 @@ import numpy as np
 
 from keras_det.data import augment as augmenting
 from keras_det.data.dataset import Dataset
-from keras_det.data.decoding import decode_planned
+from keras_det.data.decoding import Annotated, decode_planned
+from keras_det.data.failures import Failures
+from keras_det.data.image import MAX_PIXELS
 from keras_det.data.pipeline_arguments import (
     bool_or_none,
     fill_of,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 # The annotations of a data set as tensors, and the paths and weights of its images.
 Tables: TypeAlias = dict[str, TFTensor]
 
-# A data set with a larger share of broken images in one epoch is refused.
-MAX_FAILED = 0.05
-SHOWN_FAILURES = 3
 # `tf.random.experimental.index_shuffle` takes 4 rounds. They leave neighbours together (22 times
 # too often among 205 images) and make epochs alike (correlation 0.33). With 8 neither happens.
 SHUFFLE_ROUNDS = 8
@@ -51,8 +49,11 @@ class Pipeline:
 
     One pass gives every image once, in order; the last batch may be smaller.
 
-    Images that cannot be decoded are skipped and listed in `failed`, with one warning. More than 5%
-    of an epoch raise a DataError.
+    Images are upright, or as they are stored where their labels were drawn so; see `Sample.read`.
+
+    Images that cannot be decoded, or have another size than annotated, are skipped and listed in
+    `failed`, with a warning. If they are more than one and more than 5% of the images of an epoch,
+    or all of them, a DataError is raised.
 
     Args:
         dataset: `Dataset`. Crowd objects do not become targets.
@@ -73,6 +74,7 @@ class Pipeline:
         sample_weight: `(images,)`, at least 0, the weight of each image of the data set in the
             losses; see `Detector.fit`. Batches are then `(images, targets, sample_weight)`. None:
             every image counts once.
+        max_pixels: int. An image with more pixels counts as one that cannot be decoded.
 
     Raises:
         TypeError: an argument that must be a whole number or a bool is not.
@@ -92,6 +94,7 @@ class Pipeline:
         fill: float | Sequence[float] | None = None,
         num_parallel_calls: int | None = None,
         sample_weight: np.ndarray | Sequence[float] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.dataset = dataset
         self.batch_size = whole_number("batch_size", batch_size)
@@ -105,10 +108,10 @@ class Pipeline:
         calls = (os.cpu_count() or 1) if num_parallel_calls is None else num_parallel_calls
         self.num_parallel_calls = whole_number("num_parallel_calls", calls)
         self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
+        self.max_pixels = whole_number("max_pixels", max_pixels)
         self.first_epoch = 0
         self.error: DataError | None = None
-        self._failures: dict[str, str] = {}
-        self._epoch_failures: dict[int, set[str]] = {}
+        self._failures = Failures(dataset.image_paths, self._why_unread)
         self._check()
         self._rows = target_rows(dataset, self.max_boxes)
 
@@ -136,8 +139,8 @@ class Pipeline:
 
     @property
     def failed(self) -> list[str]:
-        """Paths of the images that could not be decoded so far."""
-        return list(self._failures)
+        """Paths of the images that could not be used so far."""
+        return self._failures.paths
 
     def start(self, epoch: int) -> "Pipeline":
         """Makes the next `as_tf_dataset()` start at this epoch, as if earlier ones had run.
@@ -234,8 +237,18 @@ class Pipeline:
             deterministic=True,
         ).ignore_errors()
 
+        stopped: list[DataError] = []
+
         def report(epoch: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.int64:
-            return self._report(epoch, first, stop, training)
+            # After an error, batches in preparation ask again, with slots that did not fail.
+            if stopped:
+                raise stopped[0]
+            try:
+                self._report(int(epoch), int(first), int(stop), training)
+            except DataError as error:
+                stopped.append(error)
+                raise
+            return np.int64(0)
 
         def account(expected: TFTensor, numbered: tuple) -> tuple[TFTensor, tuple]:
             slot = numbered[0]
@@ -312,7 +325,8 @@ class Pipeline:
             lambda shape, max_ratio: augmenting.draw_plan(
                 shape, self.size, self.mode, self.augment, draws, max_ratio
             ),
-            whole=not self.augment.jitters,
+            not self.augment.jitters,
+            Annotated(tables["sizes"][index], tables["stored"][index], self.max_pixels),
         )
         half_pixel = self.mode != "mediapipe"
         image = tf_resize_pixels(pixels, plan.height, plan.width, half_pixel)
@@ -348,6 +362,9 @@ class Pipeline:
         labels = tf.pad(labels, [[0, empty]], constant_values=PADDING_LABEL)
         return boxes, tf.ensure_shape(labels, (self.max_boxes,))
 
+    def _why_unread(self, index: int) -> str:
+        return why_unread(self.dataset[index], self.max_pixels)
+
     def _tables(self) -> Tables:
         """The annotations as tensors on the CPU, for the graph."""
         import tensorflow as tf
@@ -359,37 +376,20 @@ class Pipeline:
                     [] if self.sample_weight is None else self.sample_weight, tf.float32
                 ),
                 "paths": tf.constant(self.dataset.image_paths),
+                "sizes": tf.constant(self.dataset.image_sizes, tf.int32),
+                "stored": tf.constant(self.dataset.stored_pixels, tf.bool),
                 "boxes": tf.constant(boxes),
                 "labels": tf.constant(labels),
                 "row_splits": tf.constant(row_splits),
             }
 
-    def _report(
-        self, epoch: np.ndarray, first: np.ndarray, stop: np.ndarray, training: bool
-    ) -> np.int64:
-        """Notes the broken images of missing slots. The graph calls it when slots are missing."""
+    def _report(self, epoch: int, first: int, stop: int, training: bool) -> None:
+        """Notes the images of missing slots, which could not be read."""
         per_pass = len(self.dataset) + 1
-        lost = self._epoch_failures.setdefault(int(epoch), set())
-        for slot in range(int(first), int(stop)):
-            if slot % per_pass == per_pass - 1:
-                continue
-            path = self.dataset.image_paths[int(self._index(np.int64(epoch), slot, training))]
-            lost.add(path)
-            if path not in self._failures:
-                reason = why_unread(path) if len(self._failures) < SHOWN_FAILURES else ""
-                self._failures[path] = reason
-                if len(self._failures) == 1:
-                    warnings.warn(
-                        f"An image cannot be decoded and is skipped: {reason} `Pipeline.failed` "
-                        "lists it and any further ones.",
-                        stacklevel=2,
-                    )
-        if len(lost) > MAX_FAILED * len(self.dataset):
-            self.error = DataError(
-                f"At most {MAX_FAILED:.0%} of the images may fail to decode. Received: "
-                f"{len(lost)} of {len(self.dataset)} in epoch {int(epoch)}; first: "
-                f"{next(reason for reason in self._failures.values())} Replace or remove the "
-                "files that `Pipeline.failed` lists."
-            )
-            raise self.error
-        return np.int64(len(lost))
+        slots = [slot for slot in range(first, stop) if slot % per_pass != per_pass - 1]
+        lost = [int(self._index(np.int64(epoch), slot, training)) for slot in slots]
+        try:
+            self._failures.add(epoch, lost)
+        except DataError as error:
+            self.error = error
+            raise

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import read_image
+from keras_det.data.image import read_annotated
+from keras_det.data.sample import Sample
 from keras_det.errors import DataError
 from keras_det.names import IMAGENET_MEAN
 
@@ -124,10 +125,11 @@ def fill_of(fill: Any, model_or_size: Any) -> Any:
     return fill
 
 
-def why_unread(path: str) -> str:
+def why_unread(sample: Sample, max_pixels: int) -> str:
     """Returns a sentence on why an image cannot be read."""
+    path = sample.image_path
     try:
-        read_image(path)
+        read_annotated(path, sample.original_size, sample.stored_pixels, max_pixels)
     except DataError as error:
         return str(error)
     return f"TensorFlow cannot decode {path}, but Pillow can: save it again as JPEG or PNG."

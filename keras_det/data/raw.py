@@ -68,6 +68,8 @@ class RawAnnotations:
         notes: what the reader has left out so far.
         dummy_classes: classes that only group others and have no object in any split, such as the
             first category that Roboflow writes into COCO files. They are left out.
+        stored_pixels: whether labels were drawn on the stored pixels of images whose size does not
+            tell; `check_sizes` decides.
     """
 
     source: str
@@ -89,6 +91,7 @@ class RawAnnotations:
     other_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
     dummy_classes: list[str] = field(default_factory=list)
+    stored_pixels: bool = False
 
     def keep_rows(self, keep: np.ndarray) -> None:
         """Keeps the objects where the mask is True; `where` still names records of the file."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_det.data.image import read_image
+from keras_det.data.image import read_annotated
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,9 @@ class Sample:
         original_size: `(height, width)` in pixels, as annotated.
         image_id: the source's id of the image (COCO: its number, Pascal VOC: the file's stem).
         image: uint8 `(height, width, 3)` RGB, or None where the image is read from `image_path`.
+        stored_pixels: bool. Where an image with an EXIF orientation has the annotated size either
+            way up: False means that its labels were drawn on the upright image, True on the pixels
+            as they are stored.
     """
 
     image_path: str
@@ -31,11 +34,18 @@ class Sample:
     original_size: tuple[int, int]
     image_id: int | str
     image: np.ndarray | None = None
+    stored_pixels: bool = False
 
     def read(self) -> np.ndarray:
-        """Returns the pixels, uint8 `(height, width, 3)` RGB.
+        """Returns the pixels, uint8 `(height, width, 3)` RGB, the way up that the labels fit.
+
+        That is upright, as EXIF says. But where the stored pixels have the annotated size and the
+        upright image has another, the labels were drawn on the stored pixels, and these are
+        returned.
 
         Raises:
-            DataError: the file does not exist or does not decode.
+            DataError: the file does not exist, does not decode, or has another size than annotated.
         """
-        return read_image(self.image_path) if self.image is None else self.image
+        if self.image is not None:
+            return self.image
+        return read_annotated(self.image_path, self.original_size, self.stored_pixels)

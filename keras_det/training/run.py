@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.image import read_image
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_json, write_whole
@@ -328,7 +327,7 @@ def _draw(model: Detector, dataset: Dataset, folder: pathlib.Path) -> None:
     for index in range(min(MAX_PICTURES, len(dataset))):
         sample = dataset[index]
         try:
-            image = read_image(sample.image_path)
+            image = sample.read()
         except DataError:
             continue
         found = model.detect(image, score_threshold=PICTURE_THRESHOLD)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_det.data import read_image
-from keras_det.data.image import read_size, rgb_pixels
+from keras_det.data.image import read_header, read_size, rgb_pixels
 from keras_det.errors import DataError
 
 
@@ -48,14 +48,93 @@ def test_cmyk():
     np.testing.assert_allclose(read_image(contents)[8, 8], [0, 255, 255], atol=3)
 
 
-def test_exif_orientation_is_ignored_as_in_tensorflow():
-    import tensorflow as tf
+def deep(values, kind):
+    """A file with these values, of their own type: 16 bits, 32 bits or decimal numbers."""
+    return encode(Image.fromarray(values), kind)
 
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "rotate by 90 degrees to show"
-    contents = encode(Image.new("RGB", (16, 8), (200, 30, 30)), "JPEG", exif=exif)
-    assert read_image(contents).shape == (8, 16, 3)
-    assert tf.io.decode_image(contents).shape == (8, 16, 3)
+
+# 25600 = 100 * 256; 0.4 * 255 = 102; 32-bit whole numbers stay as they are.
+@pytest.mark.parametrize(
+    "value, dtype, kind, expected",
+    [
+        (25600 + 255, np.uint16, "PNG", 100),
+        (25600 + 255, np.uint16, "TIFF", 100),
+        (0.4, np.float32, "TIFF", 102),
+        (1, np.float32, "TIFF", 255),
+        (100, np.int32, "TIFF", 100),
+    ],
+)
+def test_depth(recwarn, value, dtype, kind, expected):
+    values = np.full((2, 3), value, dtype)
+    assert read_image(deep(values, kind)).tolist() == np.full((2, 3, 3), expected).tolist()
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_twelve_bits_in_sixteen_are_named(tmp_path, kind):
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(deep(np.full((2, 3), 4095, np.uint16), kind))
+    with pytest.warns(UserWarning, match="a.*below 4096, as if it had 12 bits.*multiply .* by 16"):
+        assert read_image(path).max() == 15
+    assert read_header(path).deep
+
+
+@pytest.mark.parametrize(
+    "value, dtype, match",
+    [
+        (1.5, np.float32, r"decimal numbers must have values in 0..1. Received: .* to 1.5"),
+        (-0.5, np.float32, r"Received: .* with -0.5 to"),
+        (np.nan, np.float32, "Received: .* with nan to nan"),
+        (256, np.int32, r"32-bit whole numbers must have values in 0..255. Received: .* to 256"),
+    ],
+)
+def test_values_out_of_range_are_refused(value, dtype, match):
+    values = np.zeros((2, 3), dtype)
+    values[1, 1] = value
+    with pytest.raises(DataError, match=match):
+        read_image(deep(values, "TIFF"))
+
+
+def test_huge_images_are_refused_before_they_are_decoded():
+    contents = bytearray(encode(Image.new("L", (3, 2)), "BMP"))
+    contents[18:26] = np.array([20_000, 15_000], "<i4").tobytes()  # 300 million pixels
+    with pytest.raises(DataError, match=r"at most 200,000,000 pixels. Received: .*20000x15000"):
+        read_image(bytes(contents))
+    with pytest.raises(DataError, match="does not decode"):  # now it is, and there are no pixels
+        read_image(bytes(contents), max_pixels=400_000_000)
+
+
+def test_panoramas_are_read(monkeypatch, recwarn):
+    # Pillow's own limit would be 2 * 5 pixels.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    contents = encode(Image.new("RGB", (4, 3), (9, 8, 7)), "PNG")
+    assert read_image(contents, max_pixels=12).tolist() == np.full((3, 4, 3), [9, 8, 7]).tolist()
+    assert Image.MAX_IMAGE_PIXELS == 5 and not recwarn.list
+    with pytest.raises(DataError, match="at most 11 pixels"):
+        read_image(contents, max_pixels=11)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_may_lack_its_end_marker_only(progressive):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    contents = encode(Image.fromarray(pixels), "JPEG", progressive=progressive)
+    whole = read_image(contents)
+    np.testing.assert_array_equal(read_image(contents[:-1]), whole)
+    np.testing.assert_array_equal(read_image(contents[:-2]), whole)
+    np.testing.assert_array_equal(read_image(contents + b"after the end"), whole)
+    for cut in (3, 4, 10, 300):
+        with pytest.raises(DataError, match="does not decode"):
+            read_image(contents[:-cut])
+
+
+def test_files_need_no_suffix(tmp_path):
+    (tmp_path / "a").write_bytes(encode(Image.new("RGB", (3, 2)), "PNG"))
+    assert read_image(tmp_path / "a").shape == (2, 3, 3)
+
+
+def test_avif():
+    contents = encode(Image.new("RGB", (16, 8), (200, 30, 30)), "AVIF", quality=100)
+    np.testing.assert_allclose(read_image(contents)[4, 4], [200, 30, 30], atol=3)
 
 
 def test_wrong_input(tmp_path):

@@ -1,3 +1,4 @@
+import pathlib
 import types
 import warnings
 
@@ -203,7 +204,7 @@ def test_broken_images_are_skipped_counted_and_named(tmp_path, augment):
         UserWarning, match=r"(0|40)\.jpg, which does not decode .*`Pipeline.failed`"
     ) as caught:
         batches = take(pipeline, steps)
-    assert len(caught) == 1
+    assert len(caught) == 2
     assert sorted(pipeline.failed) == sorted(dataset.image_paths[i] for i in (0, 40))
     seen = np.concatenate([targets["image_index"] for _, targets in batches])
     assert set(seen) == set(range(1, 40))
@@ -219,13 +220,60 @@ def test_too_many_broken_images(tmp_path, augment, broken):
     with pytest.warns(UserWarning, match="is skipped"):
         with pytest.raises(
             DataError,
-            match=r"At most 5% .*Received: \d+ of 20 in epoch 0; first: "
-            r".*\.jpg, which does not decode.*Replace or remove",
+            match=r"At most 5% .*Received: \d+ of 20 so far in epoch 0: .*\.jpg. The first: "
+            r".*\.jpg, which does not decode.*Replace these files",
         ):
             for _ in zip(pipeline, range(20), strict=False):
                 pass
     with pytest.raises(DataError, match="At most 5%"):
         pipeline.check()
+    assert set(pipeline.failed) <= {dataset.image_paths[i] for i in broken}
+
+
+@pytest.mark.parametrize("batch_size, calls", [(1, 1), (4, 2), (8, 4)])
+@pytest.mark.parametrize("broken", [(0,), (3, 0)])
+def test_only_broken_images_are_accused(tmp_path, batch_size, calls, broken):
+    dataset = make_dataset(tmp_path, 8, broken=broken, sizes=((12, 16),))
+    pipeline = Pipeline(dataset, (12, 16), batch_size, num_parallel_calls=calls)
+    names = {dataset.image_paths[i] for i in broken}
+    with pytest.warns(UserWarning, match="is skipped"):
+        if len(broken) == 1:  # more than 5%, but one alone is no error
+            assert sum(len(images) for images, _ in pipeline) == 7
+        else:
+            with pytest.raises(DataError, match="Received: 2 of 8 so far"):
+                list(pipeline)
+            with pytest.raises(DataError, match="Received: 2 of 8 so far"):
+                list(pipeline)
+    assert set(pipeline.failed) == names
+
+
+def test_a_data_set_of_one_broken_image_is_an_error(tmp_path):
+    dataset = make_dataset(tmp_path, 1, broken=(0,))
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="Received: 1 of 1 so far"):
+        list(Pipeline(dataset, 16, 4))
+
+
+def test_unusual_files_give_what_the_reader_gives(tmp_path):
+    """A JPEG without its end marker, 16 bits in PNG and TIFF, decimal numbers, more pixels."""
+    dataset = make_dataset(tmp_path, 7, sizes=((12, 16),))
+    grey = np.random.default_rng(0).uniform(0, 1, (12, 16))
+    paths = [pathlib.Path(path) for path in dataset.image_paths]
+    paths[0].write_bytes(paths[0].read_bytes()[:-2])
+    Image.fromarray((grey * 65535).astype(np.uint16)).save(paths[1], "PNG")
+    Image.fromarray((grey * 65535).astype(np.uint16)).save(paths[2], "TIFF")
+    Image.fromarray(grey.astype(np.float32)).save(paths[3], "TIFF")
+    Image.fromarray((grey * 255).astype(np.int32)).save(paths[4], "TIFF")
+    paths[5].write_bytes(paths[5].read_bytes() + b"more bytes")
+    Image.new("RGB", (17, 12)).save(paths[6])
+    pipeline = Pipeline(dataset, (12, 16), 6)
+    with pytest.warns(UserWarning, match="6.jpg with 17x12 pixels .*, annotated as 16x12"):
+        ((images, _),) = pipeline
+    for sample, pixels in zip(dataset, images, strict=False):
+        np.testing.assert_array_equal(pixels, sample.read())
+        np.testing.assert_array_equal(pixels, read_image(sample.image_path))
+    small = Pipeline(dataset, (12, 16), 6, max_pixels=12 * 16 - 1)
+    with pytest.warns(UserWarning, match="at most 191 pixels"), pytest.raises(DataError):
+        list(small)
 
 
 def test_missing_files_count_as_broken(tmp_path):

@@ -11,13 +11,13 @@ import textwrap
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_det import export
 from keras_det.data import drawn_images, read_image
 from keras_det.errors import DataError
 from keras_det.export.to_saved_model import saved_model
-from keras_det.export.to_saved_model.rows import decode_image, decode_transparent_image
+from keras_det.export.to_saved_model.rows import decode_image, decode_transparent_image, upright
 from keras_det.export.to_saved_model.saved_model import SIGNATURES_VERSION
 from tests.export.tiny import tiny
 from tests.export.to_saved_model.pictures import encoded, with_transparency
@@ -149,6 +149,29 @@ def test_decoders_give_the_pixels_of_pillow(kind, options, transparent):
     np.testing.assert_array_equal(decode(content).numpy(), pixels)
     if kind == "webp" and options == {"lossless": True} and not transparent:
         np.testing.assert_array_equal(pixels, image)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_rows_are_upright_as_pillow_turns_them(kind, orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    contents = encoded(drawn_images(1, 40, seed=1)[0][:30], kind, exif=tags)
+    pixels = upright(contents, decode_image)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(contents)).convert("RGB"))
+    np.testing.assert_array_equal(pixels, expected)
+    np.testing.assert_array_equal(pixels, read_image(contents))
+
+
+def test_rows_are_upright_in_the_served_model(exported, signatures):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    contents = encoded(drawn_images(1, 60, seed=1)[0][:40], "JPEG", exif=tags)
+    rows = [contents, contents[:-2]]
+    outputs = signatures["serving_default"](image_bytes=np.array(rows, object))
+    assert outputs["valid"].numpy().tolist() == [True, True]
+    for row in range(2):
+        assert_row(outputs, row, expected(exported[0], read_image(contents)))
 
 
 def test_rubbish_and_truncated_rows_leave_the_others_alone(exported, signatures):
