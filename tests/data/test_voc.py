@@ -24,7 +24,10 @@ def test_pixels_are_counted_from_one(tmp_path):
 
 def test_pixels_counted_from_zero_where_the_folder_says_so(tmp_path):
     root = write_voc(tmp_path, {"a": [CAT], "b": [("cat", 0, 1, 3, 3, 0)]})
-    np.testing.assert_array_equal(read_voc(root).boxes, [[2, 1, 4, 5], [0, 1, 3, 3]])
+    with pytest.warns(UserWarning, match="Pixels are counted from 0: 1 of 2 boxes start at 0"):
+        np.testing.assert_array_equal(read_voc(root).boxes, [[2, 1, 4, 5], [0, 1, 3, 3]])
+    boxes = read_voc(root, voc_first_pixel=1).boxes
+    np.testing.assert_array_equal(boxes, [[1, 0, 4, 5], [0, 0, 3, 3]])
 
 
 def test_splits_share_one_class_order(tmp_path):
@@ -79,18 +82,25 @@ def test_xywh_instead_of_corners(tmp_path):
 @pytest.mark.parametrize(
     "text, match",
     [
-        ("<annotation>", "must be valid XML. Received: .*b.xml"),
+        ("<annotation>", "must be valid XML. Received: no element found"),
         ("<x/>", "must start with <annotation>. Received: <x>"),
-        ("<annotation><object/></annotation>", "b.xml, object 0 without them"),
         (
             "<annotation><size><height>big</height><width>4</width></size></annotation>",
-            "in pixels. Received: height='big', width='4' in .*b.xml",
+            "in whole pixels. Received: height='big'",
         ),
     ],
 )
-def test_broken_files(tmp_path, text, match):
-    root = write_voc(tmp_path, {"a": [CAT]})
+def test_unreadable_files_are_left_out_or_too_many(tmp_path, text, match):
+    root = write_voc(tmp_path, {"a": [CAT]}, {"train": ["a", "b"]})
     (root / "Annotations" / "b.xml").write_text(text)
+    with pytest.warns(UserWarning, match=rf"1 of 2 annotation files left out.*b\.xml: .*{match}"):
+        dataset = read_voc(root, split="train")
+    assert dataset.image_ids == ("a",) and "no annotation" not in dataset.summary
+    (root / "Annotations" / "c.xml").write_text(text)
+    with pytest.raises(DataError, match=rf"Received: 2 of 3 in .*b\.xml: .*{match}"):
+        read_voc(root)
+    (root / "Annotations" / "a.xml").write_text(text)
+    match = f"none of 3 files in .*{match}" if "x/" not in text else "starts with <x>, not with"
     with pytest.raises(DataError, match=match):
         read_voc(root)
 
@@ -120,3 +130,76 @@ def test_image_dir(tmp_path):
     (root / "JPEGImages").rename(tmp_path / "elsewhere")
     dataset = read_voc(root, image_dir=tmp_path / "elsewhere")
     assert [pathlib.Path(path).parent.name for path in dataset.image_paths] == ["elsewhere"]
+
+
+def test_objects_without_a_box_or_with_a_bad_one(tmp_path):
+    good = [
+        ("cat", x, y, right, 5, 0) for x in range(2, 7) for y in range(1, 5) for right in (7, 8)
+    ]
+    root = write_voc(tmp_path, {"a": good, "b": [("cat", 2, "1,5", 4, 5, 0)], "c": []})
+    (root / "Annotations" / "c.xml").write_text(
+        "<annotation><object/><object><name>cat</name><bndbox/></object></annotation>"
+    )
+    with pytest.warns(
+        UserWarning,
+        match=r"(?s)1 of 43 objects left out: unreadable.*b\.xml, object 0.*ymin='1,5'.*"
+        r"2 objects left out: they have no <bndbox> \(first: .*c\.xml, object 0\)",
+    ):
+        dataset = read_voc(root)
+    assert len(dataset) == 3 and len(dataset.labels) == 40
+    (root / "Annotations" / "a.xml").unlink()
+    (root / "Annotations" / "c.xml").rename(root / "c.txt")
+    with pytest.raises(DataError, match=r"none of 1 in .*b\.xml, object 0: .*ymin='1,5'"):
+        read_voc(root)
+    (root / "Annotations" / "b.xml").unlink()
+    (root / "c.txt").rename(root / "Annotations" / "c.xml")
+    with pytest.raises(DataError, match=r"none of 2 objects in .* has one; first: .*c\.xml"):
+        read_voc(root)
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_empty_class_name(tmp_path, name):
+    root = write_voc(tmp_path, {"a": [CAT], "b": [CAT, (name, 2, 1, 4, 5, 0)]})
+    with pytest.raises(DataError, match=r"<name></name> in .*b\.xml, object 1 \(1 objects have"):
+        read_voc(root)
+
+
+def test_blanks_around_a_name_are_told(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT], "b": [("cat ", 2, 1, 4, 5, 0)]})
+    with pytest.warns(UserWarning, match=r"1 class names have blanks at their ends.*b\.xml"):
+        assert read_voc(root).class_names == ("cat",)
+
+
+def test_class_file_lacks_an_annotated_class(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT]})
+    (root / "class_names.txt").write_text("catt\n")
+    with pytest.raises(DataError, match=r"'cat' in .*a\.xml, object 0. Did you mean 'catt'"):
+        read_voc(root)
+    (root / "class_names.txt").rename(root / "labels.txt")
+    with pytest.warns(UserWarning, match=r"labels.txt is not used: it names none of the annotated"):
+        assert read_voc(root).class_names == ("cat",)
+
+
+def test_labelmap_of_cvat(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT]})
+    (root / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:1,2,3::\ncat:250,50,83:a,b:\n"
+    )
+    assert read_voc(root).class_names == ("dog", "cat")
+
+
+def test_two_boxes_of_one_object(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT, ("cat", 3, 1, 4, 5, 0)]})
+    file = root / "Annotations" / "a.xml"
+    file.write_text(file.read_text().replace("</object><object><name>cat</name>", ""))
+    with pytest.warns(UserWarning, match="2 objects are one of several <bndbox> in an <object>"):
+        assert read_voc(root).labels.tolist() == [0, 0]
+
+
+def test_unclear_difficult_is_told(tmp_path):
+    words = ("maybe", "yes", "False")
+    root = write_voc(
+        tmp_path, {"a": [("cat", 2, 1, 4 + i, 5, text) for i, text in enumerate(words)]}
+    )
+    with pytest.warns(UserWarning, match=r"1 objects are read as not difficult.*'maybe'.*object 0"):
+        assert read_voc(root).crowd.tolist() == [False, True, False]

@@ -2,44 +2,38 @@
 
 import os
 import pathlib
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_det.data.assemble import assemble
+from keras_det.data.box_formats import corners
 from keras_det.data.dataset import Dataset
+from keras_det.data.formats.voc_boxes import first_pixel, sort_corners
+from keras_det.data.formats.voc_layout import (
+    Part,
+    content,
+    find_parts,
+    image_home,
+    images_in,
+    what_is_missing,
+)
+from keras_det.data.formats.voc_lists import fold, read_class_names, read_list, without_suffix
+from keras_det.data.formats.voc_table import Entry, Table, read_table
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError, suggest
-from keras_det.types import Size
 
-ANNOTATION_FOLDERS = ("Annotations", "annotations")
-IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "")
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
-CLASS_FILES = ("class_names.txt", "labels.txt")
-# Files are refused where more than this share of their boxes has xmax < xmin or ymax < ymin. In
-# files that store xywh it is more than half.
-XYWH_SHARE = 0.1
+# Formats of boxes whose corners can be counted from 1.
+PIXELS = ("xyxy", "yxyx", "xywh")
 
 
-class _Object(NamedTuple):
-    """One `<object>` of an XML file, in pixels as the file counts them."""
+class Source(NamedTuple):
+    """A folder, the name of its split (None: every annotated image) and its parts."""
 
-    name: str
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
-    difficult: bool
-
-
-class _File(NamedTuple):
-    """One XML file: the image's file name, its (height, width), 0 where not given, and objects."""
-
-    image_name: str
-    size: Size
-    objects: list[_Object]
+    root: pathlib.Path
+    split: str | None
+    parts: tuple[Part, ...]
 
 
 def read_voc(
@@ -48,24 +42,32 @@ def read_voc(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     image_dir: str | os.PathLike | None = None,
+    voc_first_pixel: int | None = None,
 ) -> Dataset:
     """Reads a Pascal VOC folder: `Annotations/`, `JPEGImages/`, `ImageSets/Main/{split}.txt`.
 
+    Also read where they lie: XML files beside their images (labelImg), in `labels/` beside `data/`
+    (FiftyOne), in `train/` and `valid/` (Roboflow), in sub-folders of `Annotations/` (CVAT).
+
     VOC counts pixels from 1 and includes the last one: a box over a whole image of width W has
-    xmin=1, xmax=W. As in detectron2, xmin and ymin are lowered by 1; xmax and ymax are kept. A
-    folder with any xmin or ymin below 1 counts from 0 and is read unchanged. (BCCD counts from 1:
-    its smallest xmin is 1, its largest xmax 640 of 640.) A box with xmin = xmax in the file is an
-    accidental click, not one pixel: it is dropped with a note. `difficult` objects become crowd:
-    training leaves them out and evaluation ignores them, which is how VOC scores them.
+    xmin=1, xmax=W. As in detectron2, xmin and ymin are lowered by 1; xmax and ymax are kept. Tools
+    that count from 0 are recognised by the boxes of all files, see `voc_boxes.first_pixel`; these
+    boxes are read unchanged. (BCCD counts from 1: its smallest xmin is 1, its largest xmax 640 of
+    640.) A box with xmin = xmax in the file is an accidental click, not one pixel: it is dropped
+    with a note. `difficult` objects become crowd: training leaves them out and evaluation ignores
+    them, which is how VOC scores them. `part` objects are not read. Where an object has no
+    `<bndbox>`, the box around its `<polygon>` or `<robndbox>` is taken.
 
     Args:
         path: the folder that holds `Annotations/`.
-        split: name of a list in `ImageSets/Main`. None reads every annotated image.
-        class_names: the classes in the order of their labels. None takes `class_names.txt` or
-            `labels.txt` in the folder, else the names found in all annotations, sorted. Both are
-            the same for every split.
-        image_dir: folder of the images. None searches `JPEGImages`, `images`, `Images` and the
-            folder itself.
+        split: name of a list in `ImageSets/Main`, or of a folder such as `train/`. None reads every
+            annotated image.
+        class_names: the classes in the order of their labels. None takes `class_names.txt`,
+            `labels.txt` or CVAT's `labelmap.txt` in the folder, else the names found in all
+            annotations, sorted. Both are the same for every split.
+        image_dir: folder of the images. None searches `JPEGImages`, `images` and the like, and
+            the folder of the XML files.
+        voc_first_pixel: 0 or 1 overrules how the files count pixels; None decides by their boxes.
 
     Returns:
         A `Dataset`. One warning lists what was left out or clipped.
@@ -73,201 +75,202 @@ def read_voc(
     Raises:
         DataError: the folder, an annotation, the split or the images are missing or wrong.
     """
-    options = options_of(class_names, image_dir)
-    return assemble(read(Source(pathlib.Path(path), split), options), options)
-
-
-class Source(NamedTuple):
-    """A folder and the name of its split; None reads every annotated image."""
-
-    root: pathlib.Path
-    split: str | None
+    root = pathlib.Path(path)
+    options = options_of(class_names, image_dir, voc_first_pixel=voc_first_pixel)
+    layout = find(root)
+    if layout is None:
+        lacks = what_is_missing(str(root))
+        raise DataError(
+            "A Pascal VOC folder must hold Annotations/*.xml. Received: "
+            f"{root} without XML files{f'; it {lacks}' if lacks else ''}. Give the folder that "
+            "holds Annotations/."
+        )
+    if split is not None and split not in layout.splits:
+        known = list(layout.splits)
+        there = f"there are the splits {', '.join(known)}" if known else "there are no splits"
+        raise DataError(
+            "`split` must name a list in ImageSets/Main, or a folder such as train/, of "
+            f"{root}. Received: {split!r}; {there}.{suggest(split, known)} Give one of them, or "
+            "split=None for every annotated image."
+        )
+    source = layout.everything if split is None else layout.splits[split]
+    return assemble(read(source, options), options)
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads one split of a folder; see `read_voc`."""
-    root, split = source
-    folder = annotation_folder(root)
-    if folder is None:
-        raise DataError(
-            "A Pascal VOC folder must hold Annotations/*.xml. Received: "
-            f"{root} without XML files. Give the folder that holds Annotations/."
-        )
-    files = sorted(folder.glob("*.xml"), key=lambda file: file.stem)
-    parsed = {file.stem: _parse(file) for file in files}
-    names = _class_file(root) or sorted(
-        {found.name for file in parsed.values() for found in file.objects}
-    )
-    if options.class_names is not None:
-        names = list(options.class_names)
-    lowest = min((min(o.xmin, o.ymin) for file in parsed.values() for o in file.objects), default=1)
-    first_pixel = 1.0 if lowest >= 1 else 0.0
-    stems = list(parsed) if split is None else _read_split(root, split, set(names))
-    raw = _gather(folder, stems, parsed, names)
-    raw.source, raw.name, raw.split = str(root), root.name, split
-    raw.folders = [root / sub for sub in IMAGE_FOLDERS]
-    _refuse_xywh(raw)
-    empty = (raw.boxes[:, :2] >= raw.boxes[:, 2:]).any(axis=1)
-    raw.boxes[:, :2] -= first_pixel
-    raw.boxes[empty] = 0.0  # no area: they are dropped with a note
+    root = str(source.root)
+    table = read_table(root, [(part.folder, part.prefix) for part in source.parts])
+    notes = list(table.notes)
+    names = sorted(table.annotated)
+    if options.class_names is None:
+        names, more = _class_names(root, source.parts, table.annotated)
+        notes += more
+    more = _to_pixels(table, options)
+    entries, listed = _choose(source, table)
+    raw = _gather(entries, table, names, several=_is_several(entries))
+    raw.source, raw.name, raw.split = root, source.root.name, source.split
+    raw.box_format = "xyxy"
+    chosen = list(dict.fromkeys(entry.part for entry in entries))
+    parts = [source.parts[i] for i in chosen] or list(source.parts)
+    _place(raw, root, parts, entries)
+    raw.notes = [*notes, *more, *listed]
+    if options.image_dir is None:
+        raw.notes += _without_annotation(source, table)
     return raw
 
 
-def annotation_folder(root: pathlib.Path) -> pathlib.Path | None:
-    """Returns the folder with the XML annotations, `root` or one in it; None if there is none."""
-    for name in ANNOTATION_FOLDERS:
-        folder = root / name
-        if folder.is_dir() and any(folder.glob("*.xml")):
-            return folder
-    return root if any(root.glob("*.xml")) else None
+def _class_names(
+    root: str, parts: Sequence[Part], annotated: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """The classes of the first folder that lists them, else the annotated ones."""
+    for folder in dict.fromkeys([root, *(part.home for part in parts)]):
+        names, notes = read_class_names(folder, content(folder).files, annotated)
+        if notes or names != sorted(annotated):
+            return names, notes
+    return sorted(annotated), []
 
 
-def split_names(root: pathlib.Path) -> list[str]:
-    """Returns the names of the lists in `ImageSets/Main`."""
-    return sorted(file.stem for file in (root / "ImageSets" / "Main").glob("*.txt"))
+def _to_pixels(table: Table, options: ReadOptions) -> list[str]:
+    """Makes the boxes of all files corners counted from 0, in place; returns notes."""
+    form = options.box_format or "xyxy"
+    if form not in PIXELS:
+        return []
+    boxes, sizes = table.boxes, table.sizes[table.image_index]
+    notes: list[str] = []
+    if form == "xyxy":
+        boxes, notes = sort_corners(boxes, sizes, table.where)
+    empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1) & (form != "xywh")
+    pixel: float | None = options.voc_first_pixel
+    if pixel is None:
+        rows = np.flatnonzero(~empty)
+        shown = corners(boxes[rows], form, sizes[rows])
+        pixel, more = first_pixel(shown, sizes[rows], lambda row: table.where(int(rows[row])))
+        notes = [*notes, *more]
+    boxes = boxes.copy()
+    boxes[:, :2] -= pixel
+    boxes[empty] = 0.0  # no area: they are dropped with a note
+    table.boxes = boxes
+    return notes
 
 
-def _parse(file: pathlib.Path) -> _File:
-    try:
-        tree = ElementTree.parse(file).getroot()
-    except ElementTree.ParseError as error:
-        raise DataError(
-            f"A Pascal VOC annotation must be valid XML. Received: {file} ({error}). Correct the "
-            "file or remove it."
-        ) from error
-    if tree.tag != "annotation":
-        raise DataError(
-            f"A Pascal VOC annotation must start with <annotation>. Received: <{tree.tag}> in "
-            f"{file}. Remove the file or export the annotations as Pascal VOC."
-        )
-    sides = [tree.findtext(f"size/{key}") or "0" for key in ("height", "width")]
-    try:
-        height, width = (int(float(side)) for side in sides)
-    except (ValueError, OverflowError):
-        raise DataError(
-            "<size> must hold <height> and <width> in pixels. Received: "
-            f"height={sides[0]!r}, width={sides[1]!r} in {file}. Correct them, or remove <size>: "
-            "the image's own size is then used."
-        ) from None
-    objects = [_object(item, file, i) for i, item in enumerate(tree.iterfind("object"))]
-    return _File((tree.findtext("filename") or "").strip(), (height, width), objects)
+def _choose(source: Source, table: Table) -> tuple[list[Entry], list[str]]:
+    """The annotations of the split, in the order of its lists, and notes."""
+    if source.split is None:
+        return table.entries, []
+    chosen: list[Entry] = []
+    notes: list[str] = []
+    for number, part in enumerate(source.parts):
+        mine = {entry.key: entry for entry in table.entries if entry.part == number}
+        if part.split == source.split:
+            chosen += mine.values()
+        elif source.split in part.lists:
+            path = part.lists[source.split]
+            listed = read_list(path, mine, table.broken[number])
+            chosen += [mine[key] for key in listed.keys]
+            notes += listed.notes
+            if listed.missing:
+                lost = os.path.join(part.folder, listed.missing[0])
+                notes.append(
+                    f"{len(listed.missing)} images of the split left out: no annotation (first: "
+                    f"{lost}.xml)."
+                )
+    return chosen, notes
 
 
-def _object(item: ElementTree.Element, file: pathlib.Path, index: int) -> _Object:
-    name = item.findtext("name")
-    try:
-        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{key}") or "") for key in CORNERS)
-    except ValueError:
-        name = None
-    if name is None:
-        raise DataError(
-            "Every object must have <name> and <bndbox> with xmin, ymin, xmax, ymax as "
-            f"numbers. Received: {file}, object {index} without them. Correct or remove it."
-        )
-    difficult = (item.findtext("difficult") or "0").strip() in ("1", "true", "True")
-    return _Object(name.strip(), xmin, ymin, xmax, ymax, difficult)
-
-
-def _class_file(root: pathlib.Path) -> list[str]:
-    """The class names of a file beside the annotations, one per line; empty without such a file."""
-    for name in CLASS_FILES:
-        if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8").splitlines()
-            return [line.strip() for line in lines if line.strip()]
-    return []
-
-
-def _read_split(root: pathlib.Path, split: str, class_names: set[str]) -> list[str]:
-    """The file stems of a split. VOC's lists of one class are not suggested as splits."""
-    file = root / "ImageSets" / "Main" / f"{split}.txt"
-    if not file.is_file():
-        known = [name for name in split_names(root) if name.rpartition("_")[0] not in class_names]
-        there = f"the splits {', '.join(known)}" if known else "no ImageSets/Main/*.txt"
-        raise DataError(
-            f"`split` must name a list in {root / 'ImageSets' / 'Main'}. Received: "
-            f"{split!r}; there are {there}.{suggest(split, known)} Give one of them, or "
-            "split=None for every annotated image."
-        )
-    return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+def _is_several(entries: Sequence[Entry]) -> bool:
+    return len({entry.part for entry in entries}) > 1
 
 
 def _gather(
-    folder: pathlib.Path,
-    stems: list[str],
-    parsed: Mapping[str, _File],
-    names: Sequence[str],
+    entries: Sequence[Entry], table: Table, names: Sequence[str], several: bool
 ) -> RawAnnotations:
-    """The objects of the split as arrays, with file stems for paths."""
-    names = [*names, *sorted({o.name for f in parsed.values() for o in f.objects} - set(names))]
+    """The objects of the chosen annotations as columns."""
+    chosen = np.array([entry.row for entry in entries], np.int64)
+    place = np.full(len(table.entries), -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    rows = np.flatnonzero(place[table.image_index] >= 0)
+    rows = rows[np.argsort(place[table.image_index[rows]], kind="stable")]
     label_of = {name: label for label, name in enumerate(names)}
-    missing = [stem for stem in stems if stem not in parsed]
-    notes = []
-    if missing and len(missing) < len(stems):
-        stems = [stem for stem in stems if stem in parsed]
-        notes.append(
-            f"{len(missing)} images of the split left out: no annotation (first: "
-            f"{folder / missing[0]}.xml)."
-        )
-    rows, origin = [], []
-    for i, stem in enumerate(stems):
-        for k, (name, *rest) in enumerate(parsed[stem].objects if stem in parsed else ()):
-            rows.append((i, label_of[name], *rest))
-            origin.append((stem, k))
-    table = np.array(rows, np.float64).reshape(-1, 7)
+    labels = np.array([label_of[name] for name in table.annotated], np.int64)
+    keys = [entry.prefix + entry.key if several else entry.key for entry in entries]
     return RawAnnotations(
         source="",
         name="",
         split=None,
-        class_names=names,
+        class_names=list(names),
         category_ids=list(range(len(names))),
         folders=[],
-        image_names=list(stems),
-        other_names=[parsed[stem].image_name if stem in parsed else "" for stem in stems],
-        image_ids=list(stems),
-        image_sizes=np.array(
-            [parsed[stem].size if stem in parsed else (0, 0) for stem in stems], np.int64
-        ).reshape(-1, 2),
-        image_index=table[:, 0].astype(np.int64),
-        boxes=table[:, 2:6].copy(),
-        labels=table[:, 1].astype(np.int64),
-        crowd=table[:, 6] > 0,
-        area=np.full(len(table), np.nan),
-        where=lambda row: f"{folder / origin[row][0]}.xml, object {origin[row][1]}",
-        notes=notes,
+        image_names=keys,
+        other_names=[entry.image_name for entry in entries],
+        image_ids=list(keys),
+        image_sizes=table.sizes[chosen],
+        image_index=place[table.image_index[rows]],
+        boxes=table.boxes[rows],
+        labels=labels[table.labels[rows]],
+        crowd=table.difficult[rows],
+        area=np.full(len(rows), np.nan),
+        where=lambda row: table.where(int(rows[row])),
     )
 
 
-def _refuse_xywh(raw: RawAnnotations) -> None:
-    """Raises DataError if too many boxes are inverted, as they are if xywh is read as xyxy."""
-    inverted = np.asarray((raw.boxes[:, :2] > raw.boxes[:, 2:]).any(axis=1))
-    if len(inverted) and inverted.mean() > XYWH_SHARE:
-        row = int(np.flatnonzero(inverted)[0])
-        values = ", ".join(f"{value:g}" for value in raw.boxes[row])
-        raise DataError(
-            f"A box must satisfy xmin < xmax and ymin < ymax. Received: [{values}] in "
-            f"{raw.where(row)}. {inverted.sum()} of {len(inverted)} boxes are like this: the files "
-            "seem to store x, y, width, height. Write xmin + width and ymin + height into xmax "
-            "and ymax."
-        )
+def _place(raw: RawAnnotations, root: str, parts: Sequence[Part], entries: Sequence[Entry]) -> None:
+    """Says where the images may lie. Those of several parts are named from the root on."""
+    if not _is_several(entries):
+        raw.folders = [pathlib.Path(folder) for folder in parts[0].images]
+        return
+    homes = {}
+    for part in parts:
+        homes[part.prefix] = os.path.relpath(image_home(part), root)
+    raw.folders = [pathlib.Path(root)]
+    raw.image_names = [os.path.join(homes[entry.prefix], entry.key) for entry in entries]
+    raw.other_names = [
+        os.path.join(homes[entry.prefix], entry.image_name) if entry.image_name else ""
+        for entry in entries
+    ]
+
+
+def _without_annotation(source: Source, table: Table) -> list[str]:
+    """A note on images that lie beside the annotated ones, where no list chooses them."""
+    lost: list[str] = []
+    for number, part in enumerate(source.parts):
+        if source.split not in (None, part.split):
+            continue
+        mine = [entry for entry in table.entries if entry.part == number]
+        names = [entry.key for entry in mine] + list(table.broken[number])
+        names += [without_suffix(entry.image_name.replace("\\", "/")) for entry in mine]
+        known = {fold(name.rpartition("/")[2]) for name in names}
+        known |= {without_suffix(name) for name in known}
+        home = image_home(part)
+        images = [name for name in images_in(home) if fold(without_suffix(name)) not in known]
+        lost += [os.path.join(home, name) for name in images]
+    if not lost:
+        return []
+    return [f"{len(lost)} images are not read: they have no XML file (first: {lost[0]})."]
 
 
 def find(path: pathlib.Path) -> Layout | None:
-    """The splits of a folder in the layout of Pascal VOC."""
-    if not path.is_dir() or annotation_folder(path) is None:
+    """The splits of a folder in a layout of Pascal VOC."""
+    if not path.is_dir():
         return None
-    splits = {name: Source(path, name) for name in split_names(path)}
-    return Layout(path, splits, Source(path, None))
+    parts = tuple(find_parts(str(path)))
+    if not parts:
+        return None
+    names = [name for part in parts for name in ([part.split] if part.split else part.lists)]
+    splits = {name: Source(path, name, parts) for name in dict.fromkeys(names)}
+    return Layout(path, splits, Source(path, None, parts))
 
 
 def resembles(path: pathlib.Path) -> str | None:
     """What a folder lacks to be Pascal VOC's."""
-    return None
+    return what_is_missing(str(path))
 
 
 FORMAT = Format(
     name="voc",
     title="Pascal VOC",
-    tree="Annotations/*.xml, JPEGImages/, ImageSets/Main/train.txt",
+    tree="Annotations/*.xml beside JPEGImages/ and ImageSets/Main/train.txt, or *.xml beside the "
+    "images, in one folder or in train/ and valid/",
     find=find,
     read=read,
     resembles=resembles,
