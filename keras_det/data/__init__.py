@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from keras_det.data.augment import Augment as Augment
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
+    from keras_det.data.formats.createml import read_createml as read_createml
+    from keras_det.data.formats.csv_table import read_csv as read_csv
     from keras_det.data.formats.voc import read_voc as read_voc
+    from keras_det.data.formats.yolo import read_yolo as read_yolo
     from keras_det.data.image import read_image as read_image
     from keras_det.data.pipeline import Pipeline as Pipeline
     from keras_det.data.resize import Transform as Transform
@@ -28,8 +31,11 @@ __all__ = [
     "drawn_images",
     "load",
     "read_coco",
+    "read_createml",
+    "read_csv",
     "read_image",
     "read_voc",
+    "read_yolo",
     "split",
 ]
 # The module of this folder in which a name lives.
@@ -43,8 +49,11 @@ _HOMES = {
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
     "read_coco": "formats.coco",
+    "read_createml": "formats.createml",
+    "read_csv": "formats.csv_table",
     "read_image": "image",
     "read_voc": "formats.voc",
+    "read_yolo": "formats.yolo",
     "split": "splitting",
 }
 

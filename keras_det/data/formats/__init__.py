@@ -1,7 +1,13 @@
 """The annotation formats, one module each."""
 
-from keras_det.data.formats import coco, voc
+from keras_det.data.formats import coco, createml, csv_table, voc, yolo
 from keras_det.data.raw import Format
 
 # In the order in which a folder is tried: formats that need a file of their own come first.
-FORMATS: tuple[Format, ...] = (coco.FORMAT, voc.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    coco.FORMAT,
+    voc.FORMAT,
+    yolo.FORMAT,
+    createml.FORMAT,
+    csv_table.FORMAT,
+)
