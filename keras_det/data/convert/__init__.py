@@ -1,0 +1,1 @@
+"""Writers: a `Dataset` in the formats of other programs."""
