@@ -166,6 +166,7 @@ class Dataset:
             crowd=self.crowd[rows],
             area=self.area[rows],
             row_splits=splits,
+            stored_pixels=np.asarray(self.stored_pixels)[chosen],
         )
 
     def ground_truth(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ def upright_boxes(dataset: Dataset, index: int) -> tuple[np.ndarray, tuple[int, 
     boxes = dataset.boxes[rows].astype(np.float64)
     height, width = dataset.image_sizes[index].tolist()
     header = read_header(dataset.image_paths[index])
-    undecided = bool(dataset.stored_pixels[index])
+    undecided = bool(np.asarray(dataset.stored_pixels)[index])
     stays = stays_stored(header.size, header.orientation, (height, width), undecided)
     if header.orientation == 1 or not stays:
         return boxes, (height, width), False
