@@ -188,13 +188,17 @@ def merged(found: "list[dict[str, Dataset]]") -> "dict[str, Dataset]":
     """Joins the splits of several data sets; all get the classes of all."""
     from keras_det.data import merge as merge_datasets
     from keras_det.data.formats.split_names import role_of
+    from keras_det.data.merging import with_same_classes
 
-    with_splits = any(any(splits) for splits in found)
+    every, notes = with_same_classes([each for splits in found for each in splits.values()])
+    for note in notes:
+        warnings.warn(note, stacklevel=1)
+    with_splits, same = any(any(splits) for splits in found), iter(every)
     parts: dict[str, list[Dataset]] = {}
     for splits in found:
         roles = [role_of(name) for name in splits]
-        for name, dataset in splits.items():
-            role = role_of(name)
+        for name in splits:
+            role, dataset = role_of(name), next(same)
             target = role if role and roles.count(role) == 1 else name
             if not name and with_splits:
                 target = "train"
@@ -203,11 +207,9 @@ def merged(found: "list[dict[str, Dataset]]") -> "dict[str, Dataset]":
                     stacklevel=1,
                 )
             parts.setdefault(target, []).append(dataset)
-    # Every part starts with a data set without images that has the classes of all.
-    classes = merge_datasets([each.select([]) for datasets in parts.values() for each in datasets])
     joined = {}
     for name, datasets in parts.items():
-        whole = merge_datasets([classes, *datasets], f"merged {name}".strip())
+        whole = merge_datasets(datasets, f"merged {name}".strip())
         joined[name] = dataclasses.replace(whole, split=name or None, name="merged")
     return joined
 

@@ -1,5 +1,6 @@
 """`keras-det data preview | stats`: commands that show what a data set holds."""
 
+import io
 import json
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -199,8 +200,6 @@ def picture_path(path: str, option: str = "--out") -> pathlib.Path:
 
 def write_picture(path: pathlib.Path, picture: np.ndarray) -> None:
     """Writes a picture completely or not at all."""
-    import io
-
     from PIL import Image
 
     from keras_det.files import write_whole

@@ -1,5 +1,6 @@
 """Merges data sets: classes by name, image ids unique, images that several hold joined."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +37,7 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
         raise DataError(
             "There must be at least one data set to merge. Received: none. Give two or more."
         )
-    notes: list[str] = []
-    names, ids, labels = _classes(datasets, notes)
+    datasets, notes = with_same_classes(datasets)
     kept, image_of = _images(datasets, notes)
     counts = np.concatenate([np.diff(each.row_splits) for each in datasets])
     image_of_row = np.repeat(image_of, counts)
@@ -45,6 +45,7 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
         np.concatenate([getattr(each, field) for each in datasets])
         for field in ("boxes", "crowd", "area")
     )
+    labels = np.concatenate([each.labels for each in datasets])
     keep = _first_of_equal(np.column_stack([image_of_row, labels, crowd, boxes]))
     if len(keep) < len(labels):
         notes.append(
@@ -61,8 +62,8 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
         crowd=crowd[order],
         area=area[order],
         row_splits=np.concatenate([[0], splits]),
-        class_names=tuple(names),
-        category_ids=tuple(ids),
+        class_names=datasets[0].class_names,
+        category_ids=datasets[0].category_ids,
         name=name,
         split=datasets[0].split,
         notes=tuple(notes),
@@ -106,29 +107,38 @@ def _image_fields(
     }
 
 
-def _classes(
-    datasets: Sequence[Dataset], notes: list[str]
-) -> tuple[list[str], list[int | str], np.ndarray]:
-    """The classes of all data sets, their ids, and the new label of every object."""
+def with_same_classes(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[str]]:
+    """Gives all data sets the classes of all; see `merge`.
+
+    Returns:
+        `(data sets, notes)`.
+    """
     label_of: dict[str, int] = {}
     from_where: dict[str, tuple[str, str]] = {}
     ids: list[int | str] = []
-    labels, changed = [np.zeros(0, np.int64)], []
+    new_labels = []
+    changed: dict[tuple[str, str], str] = {}
     for dataset in datasets:
         new = []
         for written, number in zip(dataset.class_names, dataset.category_ids, strict=True):
-            class_name = clean_name(written)
-            if class_name not in label_of:
-                _check_case(class_name, dataset, from_where)
-                label_of[class_name] = len(ids)
+            name = clean_name(written)
+            if name not in label_of:
+                _check_case(name, dataset, from_where)
+                label_of[name] = len(ids)
                 ids.append(_free_id(number, ids))
-            new.append(label_of[class_name])
+            new.append(label_of[name])
             if number not in (-1, ids[new[-1]]):
-                changed.append(f"{class_name!r} of {_title(dataset)}: {number} is {ids[new[-1]]}")
-        labels.append(np.array([*new, -1], np.int64)[dataset.labels])
-    if changed:
-        notes.append(f"{len(changed)} ids of classes are others now (first: {changed[0]}).")
-    return list(label_of), ids, np.concatenate(labels)
+                text = f"{name!r} of {dataset.name}: {number} is {ids[new[-1]]}"
+                changed.setdefault((dataset.name, name), text)
+        new_labels.append(np.array([*new, -1], np.int64)[dataset.labels])
+    names, numbers = tuple(label_of), tuple(ids)
+    joined = [
+        dataclasses.replace(each, labels=labels, class_names=names, category_ids=numbers)
+        for each, labels in zip(datasets, new_labels, strict=True)
+    ]
+    first = next(iter(changed.values()), "")
+    notes = [f"{len(changed)} ids of classes are others now (first: {first})."] if changed else []
+    return joined, notes
 
 
 def _title(dataset: Dataset) -> str:

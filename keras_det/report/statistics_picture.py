@@ -36,7 +36,7 @@ def _of_split(name: str, found: Mapping[str, Any]) -> np.ndarray:
     rows = [(each, numbers["objects"]) for each, numbers in classes[:MAX_CLASSES]]
     colours = [class_colour(names.index(each)) for each, _ in rows]
     sizes = found["sizes"]
-    limits = {"small": "small, < 32²", "medium": "medium, < 96²", "large": "large"}
+    limits = {"small": "small, < 32 x 32", "medium": "medium, < 96 x 96", "large": "large"}
     panels = [
         _panel("Side of the boxes, pixels", ranges(found["sides"])),
         _panel("Width / height of the boxes", ranges(found["aspect_ratios"])),

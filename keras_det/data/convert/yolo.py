@@ -90,7 +90,7 @@ def _lists(plan: Plan, folder: pathlib.Path) -> list[str]:
         names = dict.fromkeys(plan.names[path] for path in dataset.image_paths)
         text = "".join(f"./images/{name}\n" for name in names)
         (folder / f"{split}.txt").write_text(text, encoding="utf-8")
-        lines.append(f"{json.dumps(key, ensure_ascii=False)}: {_quoted(f'{split}.txt')}")
+        lines.append(f"{_quoted(key)}: {_quoted(f'{split}.txt')}")
     return lines
 
 
