@@ -8,12 +8,16 @@ if TYPE_CHECKING:
     from keras_det.data.augment import Augment as Augment
     from keras_det.data.convert.coco import write_coco as write_coco
     from keras_det.data.convert.csv_table import write_csv as write_csv
+    from keras_det.data.convert.tfrecord import write_tfrecord as write_tfrecord
     from keras_det.data.convert.voc import write_voc as write_voc
     from keras_det.data.convert.yolo import write_yolo as write_yolo
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
     from keras_det.data.formats.createml import read_createml as read_createml
     from keras_det.data.formats.csv_table import read_csv as read_csv
+    from keras_det.data.formats.hugging_face import from_hugging_face as from_hugging_face
+    from keras_det.data.formats.tfds import from_tfds as from_tfds
+    from keras_det.data.formats.tfrecord import read_tfrecord as read_tfrecord
     from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.formats.yolo import read_yolo as read_yolo
     from keras_det.data.image import read_image as read_image
@@ -34,18 +38,22 @@ __all__ = [
     "Transform",
     "draw_shapes_dataset",
     "drawn_images",
+    "from_hugging_face",
+    "from_tfds",
     "load",
     "merge",
     "read_coco",
     "read_createml",
     "read_csv",
     "read_image",
+    "read_tfrecord",
     "read_voc",
     "read_yolo",
     "split",
     "statistics",
     "write_coco",
     "write_csv",
+    "write_tfrecord",
     "write_voc",
     "write_yolo",
 ]
@@ -59,16 +67,20 @@ _HOMES = {
     "Transform": "resize",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
+    "from_hugging_face": "formats.hugging_face",
+    "from_tfds": "formats.tfds",
     "merge": "merging",
     "read_coco": "formats.coco",
     "read_createml": "formats.createml",
     "read_csv": "formats.csv_table",
     "read_image": "image",
+    "read_tfrecord": "formats.tfrecord",
     "read_voc": "formats.voc",
     "read_yolo": "formats.yolo",
     "split": "splitting",
     "write_coco": "convert.coco",
     "write_csv": "convert.csv_table",
+    "write_tfrecord": "convert.tfrecord",
     "write_voc": "convert.voc",
     "write_yolo": "convert.yolo",
 }
