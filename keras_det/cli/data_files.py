@@ -28,6 +28,8 @@ WRITERS = {
     "csv": ("csv_table", "write_csv"),
     "tfrecord": ("tfrecord", "write_tfrecord"),
 }
+# Formats that are read with TensorFlow.
+NEED_TENSORFLOW = ("tfrecord", "tfds")
 TO = click.option(
     "--to",
     type=click.Choice(tuple(WRITERS)),
@@ -228,6 +230,7 @@ def read_splits(
     from keras_det.data.reading import load_splits
 
     arguments = arguments_of(options)
+    start_for(data, arguments.get("format"))
     splits, notes = load_splits(data, split, **arguments)
     dataset = next(iter(splits.values()))
     missing = [
@@ -241,6 +244,14 @@ def read_splits(
             f"{data}` lists the classes."
         )
     return splits, notes
+
+
+def start_for(data: str, form: str | None) -> None:
+    """Loads TensorFlow without its page of messages where DATA needs it."""
+    from keras_det.data.load import open_data
+
+    if open_data(data, form)[0].name in NEED_TENSORFLOW:
+        start_keras()
 
 
 def write_splits(

@@ -1,5 +1,6 @@
 """The statistics of a data set as text of 80 columns."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,11 +46,16 @@ def _image_sizes(found: Mapping[str, Any]) -> list[str]:
     sizes = [f"{width}x{height} ({count:,})" for width, height, count in found["image_sizes"][:3]]
     shown = sum(count for *_, count in found["image_sizes"][:3])
     rest = found["images"] - shown
-    more = f", {rest:,} of other sizes" if rest else ""
-    lines = [f"  Images, width x height: {', '.join(sizes)}{more}"]
+    lines = textwrap.wrap(
+        f"Images, width x height: {', '.join(sizes)}",
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+    )
     if rest:
         low, high = ("x".join(map(str, found[f"{key}_image"])) for key in ("smallest", "largest"))
-        lines.append(f"  The smallest image is {low}, the largest {high}")
+        lines.append(f"  {rest:,} have other sizes; the smallest is {low}, the largest {high}")
     return lines
 
 

@@ -19,9 +19,9 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.formats.voc_boxes import first_pixel
 from keras_det.data.image_names import stem
 
-# A side of a box, in pixels, that Pascal VOC still tells from a click: counted from 1, a side of 1
-# has its first pixel equal to its last.
-LEAST_SIDE = 1.01
+# In pixels, how much larger than xmin a written xmax must be: where both are equal, the box counts
+# as a click. Counted from 1, a box of one pixel has equal ones.
+LEAST_SIDE = 0.01
 DIGITS = 3
 
 
@@ -34,9 +34,10 @@ def write_voc(
 ) -> pathlib.Path:
     """Writes `Annotations/`, `JPEGImages/`, `ImageSets/Main/{split}.txt` and `class_names.txt`.
 
-    Pixels count from 1, as in Pascal VOC: xmin and ymin are raised by 1. Boxes that are no whole
-    pixels are written with up to three decimals; some other programs read whole numbers only. Crowd
-    objects become `difficult`. Areas of masks are lost.
+    Pixels count from 1, as in Pascal VOC: xmin and ymin are raised by 1. Only where the boxes would
+    then be read as counted from 0 (see `voc_boxes.first_pixel`), they are written so, with a note.
+    Boxes that are no whole pixels are written with up to three decimals; some other programs read
+    whole numbers only. Crowd objects become `difficult`. Areas of masks are lost.
 
     Args:
         data, folder, images, progress: as of `write_coco`.
@@ -54,16 +55,16 @@ def write_voc(
 def _fill(plan: Plan, folder: pathlib.Path) -> None:
     top, lists = folder / "Annotations", folder / "ImageSets" / "Main"
     top.mkdir()
-    boxes, sizes, thin = [], [], 0
-    for name, dataset, i in unique_images(plan):
+    images = list(unique_images(plan))
+    first = _first_pixel(plan, [(dataset, i) for _, dataset, i in images])
+    thin = 0
+    for name, dataset, i in images:
         rows = slice(dataset.row_splits[i], dataset.row_splits[i + 1])
-        written, changed = corners_from_1(dataset.boxes[rows])
+        boxes, changed = written_corners(dataset.boxes[rows], first)
         thin += changed
-        boxes.append(written)
-        sizes.append(np.repeat(dataset.image_sizes[i : i + 1], len(written), axis=0))
         path = top / f"{stem(name)}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_xml(name, dataset, i, written), encoding="utf-8")
+        path.write_text(_xml(name, dataset, i, boxes), encoding="utf-8")
     for split, dataset in plan.splits.items():
         if split:
             lists.mkdir(parents=True, exist_ok=True)
@@ -72,35 +73,51 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
     names_of_classes = "".join(f"{name}\n" for name in plan.first.class_names)
     (folder / "class_names.txt").write_text(names_of_classes, encoding="utf-8")
     note_lost_areas(plan)
-    _notes(plan, np.concatenate([np.zeros((0, 4)), *boxes]), sizes, thin)
-
-
-def _notes(plan: Plan, boxes: np.ndarray, sizes: list[np.ndarray], thin: int) -> None:
     if thin:
         plan.notes.append(
-            f"{thin} boxes of at most one pixel in width or height are written {LEAST_SIDE} pixels "
-            "wide or high: in Pascal VOC thinner ones count as clicks."
+            f"{thin} boxes of at most one pixel in width or height are written a little larger: in "
+            "Pascal VOC thinner ones count as clicks."
         )
-    all_sizes = np.concatenate([np.zeros((0, 2), np.int64), *sizes])
-    if first_pixel(boxes, all_sizes, lambda row: "")[0] != 1:
+
+
+def _first_pixel(plan: Plan, images: list[tuple[Dataset, int]]) -> int:
+    """How pixels are counted: from 1, unless that would be read as from 0; with a note then."""
+    found = [
+        dataset.boxes[dataset.row_splits[i] : dataset.row_splits[i + 1]] for dataset, i in images
+    ]
+    boxes = np.concatenate([np.zeros((0, 4)), *found])
+    sizes = np.array([dataset.image_sizes[i] for dataset, i in images]).reshape(-1, 2)
+    sizes = np.repeat(sizes, [len(each) for each in found], axis=0)
+    for first in (1, 0):
+        if first_pixel(written_corners(boxes, first)[0], sizes, lambda row: "")[0] == first:
+            break
+    else:
         plan.notes.append(
             "Pixels count from 1 in these files, but the boxes look as if they counted from 0. "
             "Read them with voc_first_pixel=1 (--voc-first-pixel 1)."
         )
+        return 1
+    if first == 0:
+        plan.notes.append(
+            "Pixels count from 0 in these files, not from 1 as usual in Pascal VOC: by where the "
+            "boxes end, keras_det reads them so."
+        )
+    return first
 
 
-def corners_from_1(boxes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Corners as Pascal VOC counts them, and how many boxes had to be made larger.
+def written_corners(boxes: np.ndarray, first: int) -> tuple[np.ndarray, int]:
+    """Corners as they are written, and how many boxes had to be made larger.
 
     Args:
         boxes: `(n, 4)` xyxy.
+        first: 1 or 0, how pixels are counted.
     """
     boxes = boxes.astype(np.float64)
-    low, high = boxes[:, :2], boxes[:, 2:]
-    thin = high - low < LEAST_SIDE
-    start = np.where(thin, np.maximum(0.0, np.minimum(low, high - LEAST_SIDE)), low)
-    end = np.where(thin, np.maximum(high, start + LEAST_SIDE), high)
-    return np.concatenate([start + 1.0, end], axis=1), int(thin.any(axis=1).sum())
+    low, high, least = boxes[:, :2], boxes[:, 2:], first + LEAST_SIDE
+    thin = high - low < least
+    start = np.where(thin, np.maximum(0.0, np.minimum(low, high - least)), low)
+    end = np.where(thin, np.maximum(high, start + least), high)
+    return np.concatenate([start + first, end], axis=1), int(thin.any(axis=1).sum())
 
 
 def _xml(name: str, dataset: Dataset, index: int, boxes: np.ndarray) -> str:
