@@ -1,11 +1,13 @@
 """Reads every split of a data set."""
 
+import dataclasses
 import os
 import warnings
 from typing import Any
 
 from keras_det.data.dataset import Dataset
 from keras_det.data.load import load, open_data
+from keras_det.data.merging import merge
 from keras_det.errors import DataError
 
 # Formats in which annotated images may lie that belong to no split.
@@ -33,8 +35,10 @@ def load_splits(
     """
     _, layout = open_data(path, data.get("format"))
     if split == ALL and ALL not in layout.splits:
-        dataset = load(path, None, **data)
-        return {"": dataset}, []
+        if layout.everything is not None or len(layout.splits) < 2:
+            return {"": load(path, None, **data)}, []
+        whole = merge([load(path, name, **data) for name in layout.splits], layout.root.name)
+        return {"": dataclasses.replace(whole, split=None)}, []
     if split is not None or not layout.splits:
         dataset = load(path, split, **data)
         return {dataset.split or "": dataset}, []

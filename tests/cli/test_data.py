@@ -48,6 +48,11 @@ def test_convert_of_one_split_and_of_all(run, tmp_path):
     assert counts(tmp_path / "all") == {"default": 4}
 
 
+def test_all_images_of_a_data_set_that_has_only_splits(run, tmp_path, coco):
+    assert run("data", "convert", coco, tmp_path / "all", "--split", "all").exit_code == 0
+    assert counts(tmp_path / "all") == {"default": 2}
+
+
 def test_convert_notes_images_of_no_split(run, tmp_path):
     data = voc(tmp_path / "in", 4, {"train": ["v0", "v1"]})
     result = run("data", "convert", data, tmp_path / "out")

@@ -3,7 +3,7 @@
 import csv
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from keras_det.data.convert.plan import Data, Plan, Progress, decimal, note_lost_areas, write
 from keras_det.data.dataset import Dataset
@@ -54,9 +54,20 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
             for row in _rows(plan, dataset, with_crowd)
         ]
         _write(folder / "annotations.csv", [*header, *(["split"] if named else [])], iter(rows))
-    classes = [[name, str(i)] for i, name in enumerate(plan.first.class_names)]
+    first = first_id(plan.first.class_names)
+    classes = [[name, str(i)] for i, name in enumerate(plan.first.class_names, first)]
     _write(folder / "classes.csv", ["name", "id"], iter(classes))
     note_lost_areas(plan)
+
+
+def first_id(class_names: Sequence[str]) -> int:
+    """The id of the first class: 0, or more where names are numbers, which could be taken for ids.
+
+    Args:
+        class_names: of the data set.
+    """
+    numbers = [int(name) for name in class_names if name.isdecimal() and len(name) < 7]
+    return max(numbers, default=-1) + 1
 
 
 def _write(path: pathlib.Path, header: list[str], rows: Iterator[list[str]]) -> None:

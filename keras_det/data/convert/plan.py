@@ -170,9 +170,12 @@ def portable(name: str) -> str:
 
     Special characters become "_"; folders that only say "images" are left out.
     """
-    *folders, last = name.split("/")
+    *folders, last = name.strip().split("/")
     folders = [part for part in folders if part.lower() not in PLAIN_FOLDERS]
-    parts = [FORBIDDEN.sub("_", part).strip().strip("'") or "_" for part in (*folders, last)]
+    start = stem(last)
+    suffix = last[len(start) :].strip()
+    parts = [FORBIDDEN.sub("_", part).strip().strip("'").strip() or "_" for part in folders]
+    parts.append((FORBIDDEN.sub("_", start).strip().strip("'").strip() or "_") + suffix)
     return "/".join(f"_{part}" if part.startswith((".", "__")) else part for part in parts)
 
 

@@ -46,6 +46,7 @@ def test_names_differ_on_every_system():
 def test_portable_names():
     assert portable("train/images/a b.jpg") == "train/a b.jpg"
     assert portable(".hidden/50%: 'a'?.jpg") == "_.hidden/50__ 'a'_.jpg"
+    assert portable("'a' .jpg ") == "a.jpg"
 
 
 @pytest.mark.parametrize("writer", [write_voc, write_yolo])

@@ -1,5 +1,6 @@
 """What is written in one format is read again: boxes within 0.01 pixels, classes, images."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -84,3 +85,16 @@ def test_csv_with_other_names_of_splits(tmp_path):
     last = read(tmp_path / "out")
     for name in first:
         assert largest_difference(first[name], last[name]) < 0.01
+
+
+@pytest.mark.parametrize(
+    "names", [("1", "2", "0"), ("yes", "null", "~"), ("none", "background", "nan"), ("&amp;",) * 1]
+)
+@pytest.mark.parametrize("form", WRITERS)
+def test_names_of_classes_that_could_mean_something_else(tmp_path, form, names):
+    names = (*names, *NAMES)[:3]
+    first = dataclasses.replace(drawn(tmp_path), class_names=names)
+    WRITERS[form](first, tmp_path / "out")
+    (last,) = read(tmp_path / "out").values()
+    assert last.class_names == names
+    assert largest_difference(first, last) < 0.01
