@@ -106,6 +106,20 @@ def test_open_images(tmp_path):
     np.testing.assert_allclose(dataset.boxes, [[2, 0, 6, 6], [0, 0, 4, 6]])
 
 
+def test_open_images_of_fiftyone(tmp_path):
+    head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\n"
+    masks = "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax\n"
+    files = {
+        "train/data/a.jpg": None,
+        "train/labels/detections.csv": head + "a,x,/m/02,1,0.25,0.75,0,1\n",
+        "train/labels/segmentations.csv": masks + "m.png,a,/m/02,b,0.25,0.75,0,1\n",
+        "train/metadata/classes.csv": "/m/01,Person\n/m/02,Tree\n",
+    }
+    with pytest.warns(UserWarning, match="Class names are from .*metadata/classes.csv"):
+        dataset = read_csv(write(tmp_path, files), split="train")
+    assert dataset.class_names == ("Person", "Tree") and dataset.labels.tolist() == [1]
+
+
 def test_groups_and_sizes_as_written(tmp_path):
     head = "filename,class,xmin,ymin,xmax,ymax,width,height,iscrowd\n"
     rows = "a,cat,2,1,6,4,8.0,6,TRUE\na,cat,2,1,6,4,9,9,0\nb,cat,2,1,6,4,x,6,1\n"

@@ -329,6 +329,11 @@ def test_different_class_files(tmp_path):
         load(root)
 
 
+def test_empty_file_of_names(tmp_path):
+    write(tmp_path, LAYOUTS["cvat"] | {"obj.names": "\n\n"})
+    assert read(tmp_path).class_names == ["0", "1"]
+
+
 def test_other_folders_are_not_yolo(tmp_path):
     write(tmp_path, {"a.jpg": None, "notes.txt": "hello", "conf.yaml": "a: 1", "a.txt": "a cat"})
     assert yolo.find(tmp_path) is None

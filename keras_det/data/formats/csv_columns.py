@@ -107,7 +107,7 @@ def _by_names(names: Sequence[str]) -> Columns | None:
     plain = _plain(names)
     box, box_format, used = _box(plain)
     image = _first(plain, IMAGE)
-    if image is None or not box:
+    if image is None or not box or "maskpath" in plain:  # OpenImages' masks have boxes, too
         return None
     used = {*used, image}
     label = _label(plain, used)

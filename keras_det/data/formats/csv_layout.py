@@ -11,7 +11,7 @@ from keras_det.errors import DataError
 
 SUFFIXES = (".csv", ".tsv")
 # Folders in the root, or in the folder of a split, that may hold the CSV files.
-INNER = ("", "annotations", "Annotations", "labels", "csv", "metadata")
+INNER = ("", "annotations", "Annotations", "labels", "csv", "data", "metadata")
 # A list of classes has fewer rows.
 MAX_CLASSES = 30_000
 LOOKED_AT = 40
@@ -155,6 +155,7 @@ def class_ids(source: Source) -> tuple[dict[str, int], dict[str, str], pathlib.P
     """
     folders = [source.root, *(table.path.parent for table in source.all_tables)]
     taken = {table.path for table in source.all_tables}
+    folders += [folder.parent / "metadata" for folder in folders[1:]]
     for folder in dict.fromkeys([*folders, source.root / "metadata", source.root / "annotations"]):
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         for name in names:

@@ -16,7 +16,7 @@ from keras_det.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 # Rows that are turned into arrays at a time.
-PART = 50_000
+PART = 10_000
 # Rows that are looked at to understand a file.
 LOOKED_AT = 20
 FOUR_NUMBERS = re.compile(r"^[\[(\s]*([^\[\]()]*)[\])\s]*$")
@@ -276,7 +276,7 @@ def _add(
     keep = np.flatnonzero((index >= 0) & ~empty)
     found.image_index.append(index[keep])
     found.boxes.append(boxes[keep])
-    kept = [found.labels.setdefault(labels[row], len(found.labels)) for row in keep]
+    kept = [found.labels.setdefault(labels[row], len(found.labels)) for row in keep.tolist()]
     found.label_index.append(np.array(kept, np.int64))
     crowd = np.zeros(len(rows), bool)
     if columns.crowd is not None:
@@ -321,7 +321,7 @@ def _boxes(cells: Sequence[Sequence[str]], columns: Columns) -> tuple[np.ndarray
 def numbers(cells: Sequence[str]) -> np.ndarray:
     """Cells as numbers, with a comma or a point; NaN where a cell is none."""
     try:
-        return np.array(cells, np.float64)
+        return np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         return np.array([_number(cell) for cell in cells], np.float64)
 

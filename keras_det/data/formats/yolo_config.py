@@ -154,7 +154,7 @@ def _names(value: Any, path: pathlib.Path) -> dict[int, str] | None:
         written = text.replace("\\", "/")
         for place in (written, os.path.basename(written)):
             if (path.parent / place).is_file():
-                return _lines(path.parent / place)
+                return _lines(path.parent / place) or None
         if text.lower().endswith((".names", ".txt")):
             beside = _beside(path.parent, CLASS_FILES)
             if beside is None:

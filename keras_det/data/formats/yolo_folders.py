@@ -25,16 +25,17 @@ class Folders:
 
     Args:
         top: the folder. What begins with a dot and `__MACOSX` is left out.
+        limit: number of folders that are listed; None lists all.
 
     Attributes:
         images: `{folder: sorted names of the images in it}`.
     """
 
-    def __init__(self, top: str) -> None:
+    def __init__(self, top: str, limit: int | None = None) -> None:
         self.images: dict[str, list[str]] = {}
         seen: set[str] = set()
         waiting = [(top, 0)]
-        while waiting:
+        while waiting and (limit is None or len(seen) < limit):
             folder, depth = waiting.pop()
             real = os.path.realpath(folder)
             if real in seen:  # a link to a folder above

@@ -29,6 +29,8 @@ from keras_det.errors import DataError
 
 # Lists of all images, which are no split.
 WHOLE_LISTS = ("images", "all", "filelist", "files")
+# Number of folders that are listed to recognise the format.
+QUICK = 50
 # Folders in one of which the images or labels of all splits lie.
 INNER = {"images", "labels", "jpegimages", "annotations"}
 
@@ -126,7 +128,7 @@ def _has_labels(entries: tuple[Entry, ...]) -> bool:
             found = [places.resolve(os.path.dirname(_plain(line)) or ".") for line in lines]
             folders.update(dict.fromkeys(each for each in found if each is not None))
         else:
-            folders.update(dict.fromkeys(Folders(entry.path).with_images()[:5]))
+            folders.update(dict.fromkeys(Folders(entry.path, QUICK).with_images()[:5]))
             folders[entry.path] = None
     return any(looks_like_labels(each) for folder in folders for each in label_folders(folder))
 
@@ -293,7 +295,7 @@ def _folders(root: pathlib.Path) -> dict[str, tuple[Entry, ...]]:
             path = os.path.join(top, name)
             if top.endswith("labels"):  # the images lie elsewhere: image_dir finds them
                 path = os.path.join(str(root), "images", name)
-            if Folders(path).with_images() or _has_labels((Entry("folder", path),)):
+            if Folders(path, QUICK).with_images() or _has_labels((Entry("folder", path),)):
                 found.setdefault(name, (Entry("folder", path),))
         if found:
             break
@@ -318,7 +320,7 @@ def resembles(path: pathlib.Path) -> str | None:
         if folder.is_dir() and looks_like_labels(str(folder)):
             return f"{folder.name}/ holds YOLO's .txt files, but there are no images beside it"
     for images in [*image_folders(path), str(path)]:
-        stems = {os.path.splitext(name)[0] for name in Folders(images).images[images]}
+        stems = {os.path.splitext(name)[0] for name in Folders(images, 1).images[images]}
         for place in label_folders(images) if stems else ():
             for stem, name in sorted(text_files(place).items()):
                 if stem in stems:
