@@ -192,7 +192,7 @@ def _held_out(
     if found.val is not None and is_held_out(found, note):
         if split == "train":
             return found.train, ""
-        return found.val, f"Measured on the {len(found.val)} images that the run has held out."
+        return found.val, f"Images that the run has held out: {len(found.val)}."
     if is_own:
         raise _changed(data, note, found)
     return load_to_measure(data, None, default=split, **reading)

@@ -70,6 +70,13 @@ def test_rare_classes_are_in_both_parts():
         assert (len(train), len(val)) == (16, 4)
 
 
+def test_groups_are_moved_where_a_common_class_would_be_in_one_part_only():
+    # Rare classes first would leave one of the three classes out of one part.
+    images = {"0.png": [], "1.png": [1, 2], "2.png": [0, 1, 2], "3.png": [0, 1]}
+    _, val = split(dataset_of(images), 0.8)
+    assert [0 < images_of_class(val, i) < n for i, n in enumerate((2, 3, 2))] == [True] * 3
+
+
 def test_two_images_make_two_parts_and_one_makes_none():
     train, val = split(dataset_of({"a.png": [0], "b.png": [0]}), 0.9)
     assert len(train) == len(val) == 1
@@ -127,6 +134,8 @@ def test_same_names_and_seed_give_the_same_split():
     np.random.default_rng(0).shuffle(shuffled)
     assert names(split(dataset_of(dict(shuffled)), 0.8, 3)[1]) == before, "another order"
     assert names(split(dataset_of(images, "/else/where"), 0.8, 3)[1]) == before, "moved"
+    images = {f"{i}.png": [i % 4, 3 - i // 8] for i in range(30)}  # classes of like size
+    before = names(split(dataset_of(images), 0.8, 3)[1])
     whole = dataset_of(images)
     order = np.random.default_rng(1).permutation(whole.num_classes)
     classes = [whole.class_names[i] for i in np.argsort(order)]
