@@ -51,7 +51,9 @@ def example(name="a.png", objects=(), content=None, **changes):
             feature[key] = tf.train.Feature(float_list=tf.train.FloatList(value=value))
         else:
             feature[key] = tf.train.Feature(int64_list=tf.train.Int64List(value=value))
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(
+        deterministic=True
+    )
 
 
 def write_records(path, records, compression=None):

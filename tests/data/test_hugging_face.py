@@ -82,6 +82,15 @@ def test_boxes_that_could_be_either_are_refused(tmp_path):
         read([row(either)], tmp_path, bounding_box_format="xyhw")
 
 
+def test_advice_names_the_argument_of_this_function():
+    for message, expected in (
+        ('give box_format="xyxy" (--box-format xyxy).', 'give bounding_box_format="xyxy".'),
+        ("give box_format= (--box-format).", "give bounding_box_format=."),
+        ("image_dir= (--image-dir)", "image_dir= (--image-dir)"),
+    ):
+        assert hugging_face._own_argument(message) == expected
+
+
 def test_crowd_and_area(tmp_path):
     dataset = read([row({**OBJECTS, "iscrowd": [0, 1], "area": [2.5, None]})], tmp_path)
     assert dataset.crowd.tolist() == [False, True] and dataset.area.tolist() == [2.5, 2]
@@ -219,6 +228,9 @@ def test_splits_share_their_classes_and_a_class_file(tmp_path):
     assert dataset.class_names == ("ape", "zebra") and dataset.labels.tolist() == [1]
     (tmp_path / "classes.txt").write_text("zebra\nape\n")
     assert quiet(load, tmp_path, "train").labels.tolist() == [0]
+    folder = tmp_path / "data" / "train"
+    for path in (folder, folder / "metadata.jsonl"):
+        assert hugging_face.find(path).everything.split == "train"
 
 
 def test_metadata_of_other_kinds_is_not_taken(tmp_path):

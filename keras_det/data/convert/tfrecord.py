@@ -158,7 +158,7 @@ def _example(dataset: Dataset, index: int, ids: list[int], tf: Any) -> tuple[byt
     for key, values in texts.items():
         feature[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     example = tf.train.Example(features=tf.train.Features(feature=feature))
-    return example.SerializeToString(), _is_turned(path, suffix)
+    return example.SerializeToString(deterministic=True), _is_turned(path, suffix)
 
 
 def _is_turned(path: str, suffix: str) -> bool:

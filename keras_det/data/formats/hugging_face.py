@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.formats.hugging_face_files import FILES, metadata_rows, splits_of
+from keras_det.data.formats.hugging_face_files import FILES, metadata_rows, split_name, splits_of
 from keras_det.data.formats.object_rows import LABELS, Columns, Rows, index_of, raw_of, read_rows
 from keras_det.data.image import read_size
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
@@ -66,10 +67,7 @@ def from_hugging_face(
     options = options_of(class_names, image_dir, box_format=bounding_box_format)
     images = None if image_dir is None else UnpackedImages(pathlib.Path(image_dir))
     features = getattr(dataset, "features", None) or {}
-    if type(features.get(image_column)).__name__ == "Image":
-        # The encoded bytes instead of pixels.
-        undecoded = type(features[image_column])(decode=False)
-        dataset = dataset.cast_column(image_column, undecoded)
+    dataset = _undecoded(dataset, features.get(image_column), image_column)
 
     def place(row: int) -> str:
         return f"row {row}"
@@ -93,7 +91,22 @@ def from_hugging_face(
         folders=folders,
     )
     _choose_format(raw, options, folders)
-    return assemble(raw, options._replace(image_dir=None))
+    try:
+        return assemble(raw, options._replace(image_dir=None))
+    except DataError as error:
+        raise DataError(_own_argument(str(error))) from error
+
+
+def _undecoded(dataset: Any, feature: Any, column: str) -> Any:
+    """The data set with the encoded bytes of its images instead of pixels."""
+    if type(feature).__name__ != "Image":
+        return dataset
+    return dataset.cast_column(column, type(feature)(decode=False))
+
+
+def _own_argument(message: str) -> str:
+    """The advice of a message with the name that `from_hugging_face` gives to `box_format`."""
+    return re.sub(r"\bbox_format=( ?\S*) \(--box-format[^)]*\)", r"bounding_box_format=\1", message)
 
 
 def _check_columns(dataset: Any, columns: Columns) -> None:
@@ -286,7 +299,9 @@ def find(path: pathlib.Path) -> Layout | None:
         return None
     root = path if path.is_dir() else path.absolute().parent
     every = tuple(splits.values())
-    found = {name: Source(file, root, name, every) for name, file in splits.items()}
+    found = {
+        name: Source(file, root, name or split_name(root), every) for name, file in splits.items()
+    }
     if path.is_file() or None in found:
         return Layout(path, {}, next(iter(found.values())))
     return Layout(path, {str(name): source for name, source in found.items()})

@@ -30,7 +30,7 @@ def splits_of(path: pathlib.Path) -> dict[str | None, pathlib.Path]:
     """Returns `{split: file}`; the split is None where there is only one, without a name."""
     if path.is_file():
         has = path.suffix.lower() in (".jsonl", ".csv") and _has_objects(path)
-        return {_split_of(path.absolute().parent): path} if has else {}
+        return {split_name(path.absolute().parent): path} if has else {}
     own = _file_in(path)
     if own is not None:
         return {None: own}
@@ -49,8 +49,10 @@ def splits_of(path: pathlib.Path) -> dict[str | None, pathlib.Path]:
     return {}
 
 
-def _split_of(folder: pathlib.Path) -> str | None:
-    return folder.name if SPLIT.fullmatch(folder.name) else None
+def split_name(folder: pathlib.Path) -> str | None:
+    """The name of a folder where it is that of a split, such as "train"."""
+    name = folder.absolute().name
+    return name if SPLIT.fullmatch(name) else None
 
 
 def _file_in(folder: pathlib.Path) -> pathlib.Path | None:

@@ -13,6 +13,7 @@ TOKEN = re.compile(
 )
 ESCAPE = re.compile(rb"\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)", re.DOTALL)
 LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
+ITEM = re.compile(rb"(?m)^\s*item\s*[{:<]")
 MAX_BYTES = 1 << 24  # longer files are no label maps
 
 
@@ -40,10 +41,8 @@ def find_label_map(folders: Iterable[pathlib.Path]) -> tuple[LabelMap, list[path
         files = sorted(folder.glob("*.pbtxt"))
         named = [file for file in files if "label" in file.name.lower()]
         for file in named or files:
-            if file.is_file() and file.stat().st_size <= MAX_BYTES:
-                entries = read_label_map(file)
-                if entries or file in named:
-                    found[file] = entries
+            if file.is_file() and (file in named or _may_be(file)):
+                found[file] = read_label_map(file)
     joined: LabelMap = {}
     origin: dict[int, pathlib.Path] = {}
     for file, entries in found.items():
@@ -56,6 +55,14 @@ def find_label_map(folders: Iterable[pathlib.Path]) -> tuple[LabelMap, list[path
                 )
             origin.setdefault(number, file)
     return dict(sorted(joined.items())), list(found)
+
+
+def _may_be(file: pathlib.Path) -> bool:
+    """Whether a file that is not named as a label map holds items; graphs are .pbtxt, too."""
+    try:
+        return file.stat().st_size <= MAX_BYTES and ITEM.search(file.read_bytes()) is not None
+    except OSError:
+        return False
 
 
 def read_label_map(path: pathlib.Path) -> LabelMap:
