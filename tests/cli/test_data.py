@@ -1,13 +1,17 @@
 """`keras-det data`: what the commands write, print and refuse."""
 
+import errno
 import json
 
+import click
 import numpy as np
 import pytest
 from click.shell_completion import get_completion_class
+from click.testing import CliRunner
 from PIL import Image
 
 from keras_det.cli import main
+from keras_det.cli.command import Command
 from keras_det.cli.completion import PROGRAM, VARIABLE
 from keras_det.data.reading import load_splits
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
@@ -227,6 +231,28 @@ def test_completion():
     assert offered("data", "convert", "a", "b", "--to", "c") == ["coco", "csv"]
     assert "yolo" in offered("data", "stats", "a", "--format", "")
     assert offered("data", "preview", "a", "--augment", "") == ["none", "flip", "ssj", "lsj"]
+
+
+def test_options_complete_unless_they_are_numbers_or_free_text():
+    free = {"--split", "--image-size", "--help"}
+    shell = get_completion_class("bash")(main, {}, PROGRAM, VARIABLE)
+    for name, command in main.commands["data"].commands.items():
+        for param in command.params:
+            number = isinstance(param.type, click.types.IntParamType | click.types.FloatParamType)
+            if number or param.param_type_name == "argument" or param.is_flag:
+                continue
+            option = param.opts[0]
+            offered = shell.get_completions(["data", name, option], "")
+            assert bool(offered) != (option in free), (name, option)
+
+
+def test_output_that_nobody_reads_is_no_error():
+    @click.command(cls=Command)
+    def command():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 1 and result.output == ""
 
 
 @pytest.mark.parametrize("name", ["", "convert", "split", "merge", "preview", "stats"])

@@ -18,6 +18,9 @@ def upright_boxes(dataset: Dataset, index: int) -> tuple[np.ndarray, tuple[int, 
     Returns:
         `(boxes, (height, width) of the upright image, whether the boxes were turned)`; boxes are
         float64 `(n, 4)` xyxy.
+
+    Raises:
+        DataError: the image cannot be read.
     """
     rows = slice(dataset.row_splits[index], dataset.row_splits[index + 1])
     boxes = dataset.boxes[rows].astype(np.float64)

@@ -18,6 +18,7 @@ from keras_det.data.convert.plan import (
 from keras_det.data.convert.upright import upright_boxes
 from keras_det.data.formats.split_names import role_of
 from keras_det.data.image_names import stem
+from keras_det.errors import DataError
 
 DIGITS = 8
 
@@ -49,13 +50,18 @@ def write_yolo(
 
 
 def _fill(plan: Plan, folder: pathlib.Path) -> None:
-    turned = crowd = 0
-    first = ""
+    turned: list[str] = []
+    broken: list[str] = []
+    crowd = 0
     for name, dataset, i in unique_images(plan):
         rows = slice(dataset.row_splits[i], dataset.row_splits[i + 1])
-        boxes, (height, width), is_turned = upright_boxes(dataset, i)
-        if is_turned:
-            turned, first = turned + 1, first or name
+        try:
+            boxes, (height, width), is_turned = upright_boxes(dataset, i)
+        except DataError:  # training names it, too
+            boxes, is_turned = dataset.boxes[rows].astype(np.float64), False
+            height, width = dataset.image_sizes[i].tolist()
+            broken.append(dataset.image_paths[i])
+        turned += [name] if is_turned else []
         keep = ~dataset.crowd[rows]
         crowd += int((~keep).sum())
         path = folder / "labels" / f"{stem(name)}.txt"
@@ -71,8 +77,13 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
         plan.notes.append(f"{crowd} crowd objects left out: YOLO has none.")
     if turned:
         plan.notes.append(
-            f"The boxes of {turned} images were drawn on stored pixels and are turned with the "
-            f"image's EXIF orientation, as YOLO reads images upright (first: {first})."
+            f"The boxes of {len(turned)} images were drawn on stored pixels and are turned with "
+            f"the image's EXIF orientation: YOLO reads images upright (first: {turned[0]})."
+        )
+    if broken:
+        plan.notes.append(
+            f"{len(broken)} images cannot be read. Their boxes are written all the same, by the "
+            f"annotated size (first: {broken[0]})."
         )
     note_lost_areas(plan)
 

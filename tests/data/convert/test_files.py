@@ -201,3 +201,13 @@ def test_annotated_sizes_are_kept(tmp_path, writer):
         (last,) = load_splits(tmp_path / "out")[0].values()
     assert last.image_sizes.tolist() == [[6, 8]]
     np.testing.assert_allclose(last.boxes, [[1, 2, 4, 4]], atol=1e-4)
+
+
+def test_yolo_of_a_broken_image(tmp_path):
+    good, broken = (write_image(tmp_path / f"{name}.png") for name in ("good", "broken"))
+    broken.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match=r"1 images cannot be read.*broken.png"):
+        write_yolo(of_paths(good, broken), tmp_path / "out")
+    # The box (1, 1, 4, 5) in 8 x 6 pixels: centre 2.5 / 8 and 3 / 6, sides 3 / 8 and 4 / 6.
+    lines = (tmp_path / "out" / "labels" / "broken.txt").read_text()
+    assert lines == "0 0.3125 0.5 0.375 0.66666667\n"
