@@ -47,6 +47,8 @@ class Command(click.Command):
         try:
             with _plain_warnings():
                 return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of the output has stopped, as `| head` does
+            raise  # click ends quietly
         except (DataError, OSError) as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()

@@ -7,7 +7,11 @@ if TYPE_CHECKING:
     from keras_det.data.arrays import from_arrays as from_arrays
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
+    from keras_det.data.convert.coco import write_coco as write_coco
+    from keras_det.data.convert.csv_table import write_csv as write_csv
     from keras_det.data.convert.tfrecord import write_tfrecord as write_tfrecord
+    from keras_det.data.convert.voc import write_voc as write_voc
+    from keras_det.data.convert.yolo import write_yolo as write_yolo
     from keras_det.data.dataset import Dataset as Dataset
     from keras_det.data.formats.coco import read_coco as read_coco
     from keras_det.data.formats.createml import read_createml as read_createml
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from keras_det.data.formats.voc import read_voc as read_voc
     from keras_det.data.formats.yolo import read_yolo as read_yolo
     from keras_det.data.image import read_image as read_image
+    from keras_det.data.merging import merge as merge
     from keras_det.data.pipeline import Pipeline as Pipeline
     from keras_det.data.resize import Transform as Transform
     from keras_det.data.sample import Sample as Sample
@@ -41,6 +46,7 @@ __all__ = [
     "from_hugging_face",
     "from_tfds",
     "load",
+    "merge",
     "read_coco",
     "read_createml",
     "read_csv",
@@ -52,7 +58,12 @@ __all__ = [
     "read_voc",
     "read_yolo",
     "split",
+    "statistics",
+    "write_coco",
+    "write_csv",
     "write_tfrecord",
+    "write_voc",
+    "write_yolo",
 ]
 # The module of this folder in which a name lives.
 _HOMES = {
@@ -67,6 +78,7 @@ _HOMES = {
     "from_arrays": "arrays",
     "from_hugging_face": "formats.hugging_face",
     "from_tfds": "formats.tfds",
+    "merge": "merging",
     "read_coco": "formats.coco",
     "read_createml": "formats.createml",
     "read_csv": "formats.csv_table",
@@ -78,7 +90,11 @@ _HOMES = {
     "read_voc": "formats.voc",
     "read_yolo": "formats.yolo",
     "split": "splitting",
+    "write_coco": "convert.coco",
+    "write_csv": "convert.csv_table",
     "write_tfrecord": "convert.tfrecord",
+    "write_voc": "convert.voc",
+    "write_yolo": "convert.yolo",
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name
@@ -94,4 +110,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-from keras_det.data.load import load  # noqa: E402  (the submodule of the same name must not win)
+# The submodules of the same names must not win.
+from keras_det.data.load import load  # noqa: E402
+from keras_det.data.statistics import statistics  # noqa: E402

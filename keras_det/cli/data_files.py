@@ -1,0 +1,303 @@
+"""`keras-det data convert | split | merge`: commands that write a data set into a new folder."""
+
+import contextlib
+import dataclasses
+import importlib
+import pathlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keras_det.cli.command import Command, given_options, user_input
+from keras_det.cli.data_options import READING, class_list, reading_options
+from keras_det.cli.files import say_where
+from keras_det.cli.start import start_keras
+from keras_det.errors import DataError
+
+if TYPE_CHECKING:
+    from keras_det.data import Dataset
+
+# The writer of each format: its module and its name.
+WRITERS = {
+    "coco": ("coco", "write_coco"),
+    "voc": ("voc", "write_voc"),
+    "yolo": ("yolo", "write_yolo"),
+    "csv": ("csv_table", "write_csv"),
+    "tfrecord": ("tfrecord", "write_tfrecord"),
+}
+# Formats that are read with TensorFlow.
+NEED_TENSORFLOW = ("tfrecord", "tfds")
+TO = click.option(
+    "--to",
+    type=click.Choice(tuple(WRITERS)),
+    default="coco",
+    help="Format to write.",
+)
+IMAGES = click.option(
+    "--images",
+    type=click.Choice(("link", "copy", "none")),
+    default="link",
+    help="Image files: hard links, which take no room (copies where there are none), copies, or "
+    "none.",
+)
+CLASSES = click.option(
+    "--classes",
+    type=click.Path(),  # completes files
+    metavar="A,B,C",
+    show_default="all",
+    help="Classes to keep, in the order of their labels; or a file with one name per line.",
+)
+
+
+def reading_and_classes(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options on how DATA is read, and --classes."""
+    return reading_options(CLASSES(command))
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "keras-det data convert voc/ coco/",
+        "keras-det data convert coco/ yolo/ --to yolo --split train",
+        "keras-det data convert labels.csv voc/ --to voc --image-dir photos/",
+        "keras-det data convert coco/ pets/ --classes cat,dog --images copy",
+    ),
+)
+@click.argument("data", type=click.Path())
+@click.argument("out", type=click.Path())
+@TO
+@click.option("--split", show_default="every split", help="Split to convert; all: every image.")
+@IMAGES
+@reading_and_classes
+@click.pass_context
+def convert(
+    ctx: click.Context,
+    data: str,
+    out: str,
+    to: str,
+    split: str | None,
+    images: str,
+    **options: Any,
+) -> None:
+    """Writes DATA into a new folder, in another format.
+
+    Classes, boxes, splits and images are kept; ids of classes and areas where the format has them.
+    What it cannot hold is counted in a note. OUT is written completely or not at all.
+    """
+    with user_input():
+        splits, notes = read_splits(data, split, options)
+    for note in notes:
+        warnings.warn(note, stacklevel=1)
+    write_splits(ctx, splits, out, to, images)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "keras-det data split photos/ parts/ --by 0.8",
+        "keras-det data split voc/ voc-parts/ --to voc --seed 1",
+    ),
+)
+@click.argument("data", type=click.Path())
+@click.argument("out", type=click.Path())
+@click.option(
+    "--by",
+    "fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.8,
+    help="Share of the images for training.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Another one: another split."
+)
+@click.option(
+    "--to",
+    type=click.Choice(tuple(WRITERS)),
+    show_default="the format of DATA, else coco",
+    help="Format to write.",
+)
+@IMAGES
+@reading_and_classes
+@click.pass_context
+def split(
+    ctx: click.Context,
+    data: str,
+    out: str,
+    fraction: float,
+    seed: int,
+    to: str | None,
+    images: str,
+    **options: Any,
+) -> None:
+    """Splits DATA for training and validation.
+
+    The new folder OUT gets both parts. Each class gets its share in both. Copies of one image and
+    frames of one video stay together. A split for tests stays as it is. It is the split that
+    `keras-det train` makes by itself with --split-by. Images are linked, so OUT takes hardly any
+    room.
+    """
+    from keras_det.data.load import has_val, load, load_train_and_val, open_data
+
+    with user_input():
+        form, layout = open_data(data, options["format"])
+        if has_val(data, options["format"]):
+            raise DataError(
+                "DATA to split must have no split for validation. Received: "
+                f"{data} with the splits {', '.join(layout.splits)}. Use it as it is. To split all "
+                "images anew, first write them into one: keras-det data convert --split all."
+            )
+        reading = arguments_of(options)
+        found = load_train_and_val(data, split_by=fraction, seed=seed, **reading)
+        splits = {"train": found.train}
+        if found.val is not None:
+            splits["val"] = found.val
+        reading["class_names"] = found.train.class_names
+        tests = [name for name in layout.splits if name.lower().startswith("test")]
+        splits |= {name: load(data, name, **reading) for name in tests}
+    write_splits(ctx, splits, out, to or (form.name if form.name in WRITERS else "coco"), images)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "keras-det data merge first/ second/ both/",
+        "keras-det data merge coco/ voc/ labels.csv all/ --to yolo",
+    ),
+)
+@click.argument("data", type=click.Path(), nargs=-1, required=True)
+@click.argument("out", type=click.Path())
+@TO
+@IMAGES
+@click.pass_context
+def merge(ctx: click.Context, data: tuple[str, ...], out: str, to: str, images: str) -> None:
+    """Merges data sets of any format into a new folder.
+
+    Classes are joined by their names. Splits are joined by what they are for, such as train2017
+    with train; images without a split go into train if another data set has one. An image in
+    several data sets becomes one with the objects of all.
+    """
+    with user_input():
+        found = [read_splits(each, None, {"classes": None}) for each in data]
+        for note in (note for _, notes in found for note in notes):
+            warnings.warn(note, stacklevel=1)
+        write_splits(ctx, merged([splits for splits, _ in found]), out, to, images)
+
+
+def merged(found: "list[dict[str, Dataset]]") -> "dict[str, Dataset]":
+    """Joins the splits of several data sets; all get the classes of all."""
+    from keras_det.data import merge as merge_datasets
+    from keras_det.data.formats.split_names import role_of
+    from keras_det.data.merging import with_same_classes
+
+    every, notes = with_same_classes([each for splits in found for each in splits.values()])
+    for note in notes:
+        warnings.warn(note, stacklevel=1)
+    with_splits, same = any(any(splits) for splits in found), iter(every)
+    parts: dict[str, list[Dataset]] = {}
+    for splits in found:
+        roles = [role_of(name) for name in splits]
+        for name in splits:
+            role, dataset = role_of(name), next(same)
+            target = role if role and roles.count(role) == 1 else name
+            if not name and with_splits:
+                target = "train"
+                warnings.warn(
+                    f"{dataset.name} has no splits: its {len(dataset)} images go into train.",
+                    stacklevel=1,
+                )
+            parts.setdefault(target, []).append(dataset)
+    joined = {}
+    for name, datasets in parts.items():
+        whole = merge_datasets(datasets, f"merged {name}".strip())
+        joined[name] = dataclasses.replace(whole, split=name or None, name="merged")
+    return joined
+
+
+def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `load` that the options on reading mean."""
+    names = class_list(options["classes"])
+    chosen = {name: options[name] for name in READING if name in options}
+    return {**chosen, "class_names": names, "drop_other_classes": names is not None}
+
+
+def read_splits(
+    data: str, split: str | None, options: dict[str, Any]
+) -> "tuple[dict[str, Dataset], list[str]]":
+    """Reads every split, or one; DataError where --classes names one that is not there."""
+    from keras_det.data.reading import load_splits
+
+    arguments = arguments_of(options)
+    start_for(data, arguments.get("format"))
+    splits, notes = load_splits(data, split, **arguments)
+    dataset = next(iter(splits.values()))
+    missing = [
+        name
+        for name, number in zip(dataset.class_names, dataset.category_ids, strict=True)
+        if number == -1
+    ]
+    if arguments["class_names"] is not None and missing:
+        raise DataError(
+            f"--classes must name classes of DATA. Received: {missing[0]!r}. `keras-det data stats "
+            f"{data}` lists the classes."
+        )
+    return splits, notes
+
+
+def start_for(data: str, form: str | None) -> None:
+    """Loads TensorFlow without its page of messages where DATA needs it."""
+    from keras_det.data.load import open_data
+
+    if open_data(data, form)[0].name in NEED_TENSORFLOW:
+        start_keras()
+
+
+def write_splits(
+    ctx: click.Context, splits: "dict[str, Dataset]", out: str, to: str, images: str
+) -> None:
+    """Writes data sets in a format, and says what was written."""
+    module, name = WRITERS[to]
+    writer = getattr(importlib.import_module(f"keras_det.data.convert.{module}"), name)
+    if to == "tfrecord":
+        if "images" in given_options(ctx):
+            raise DataError(
+                "--images has no effect with --to tfrecord, whose files hold the images. Received: "
+                f"--images {images}. Leave it out, or choose another format."
+            )
+        write_records(writer, splits, out)
+    else:
+        paths = {path for each in splits.values() for path in each.image_paths}
+        with progress_bar(len(paths) if images != "none" else 0) as step:
+            writer(splits, out, images=images, progress=step)
+    for split_name, dataset in splits.items():
+        click.echo(
+            f"{split_name or 'all'}: {len(dataset)} images, {len(dataset.labels)} objects, "
+            f"{dataset.num_classes} classes"
+        )
+    say_where("Data set", out)
+
+
+def write_records(writer: Callable[..., Any], splits: "dict[str, Dataset]", out: str) -> None:
+    """Writes TFRecord files of all splits, completely or not at all."""
+    from keras_det.files import staging
+
+    start_keras()
+    with staging(out, "OUT must not exist yet") as (final, unfinished):
+        unfinished.mkdir()
+        for name, dataset in splits.items():
+            writer(dataclasses.replace(dataset, split=name or None), unfinished)
+        if final.is_dir():
+            final.rmdir()
+        pathlib.Path(unfinished).rename(final)
+
+
+@contextlib.contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[int], object] | None]:
+    """A bar of images on a terminal; None elsewhere."""
+    if not total or not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=total, label="Images", file=sys.stderr) as bar:
+        yield bar.update

@@ -1,0 +1,266 @@
+"""`keras-det data`: what the commands write, print and refuse."""
+
+import errno
+import json
+
+import click
+import numpy as np
+import pytest
+from click.shell_completion import get_completion_class
+from click.testing import CliRunner
+from PIL import Image
+
+from keras_det.cli import main
+from keras_det.cli.command import Command
+from keras_det.cli.completion import PROGRAM, VARIABLE
+from keras_det.data.reading import load_splits
+from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
+
+
+def voc(root, count=10, splits=None):
+    """Images v0, v1, … with one cat or dog each."""
+    objects = {f"v{i}": [("dog" if i % 2 else "cat", 2, 2, 5 + i % 3, 5, 0)] for i in range(count)}
+    return write_voc(root, objects, splits)
+
+
+def counts(path):
+    return {name: len(dataset) for name, dataset in load_splits(path)[0].items()}
+
+
+def test_convert_writes_every_split(run, tmp_path):
+    data = voc(tmp_path / "in", 4, {"train": ["v0", "v1"], "val": ["v2", "v3"]})
+    result = run("data", "convert", data, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "train: 2 images, 2 objects, 2 classes" in result.stdout
+    assert result.stdout.endswith(f"Data set: {tmp_path / 'out'}\n")
+    assert counts(tmp_path / "out") == {"train": 2, "val": 2}
+    content = json.loads((tmp_path / "out" / "annotations" / "instances_val.json").read_text())
+    assert content["annotations"][0]["bbox"] == [1, 1, 6, 4]
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo", "csv"])
+def test_convert_to(run, tmp_path, coco, form):
+    assert run("data", "convert", coco, tmp_path / "out", "--to", form).exit_code == 0
+    assert counts(tmp_path / "out") == {"train": 1, "val": 1}
+
+
+def test_convert_of_one_split_and_of_all(run, tmp_path):
+    data = voc(tmp_path / "in", 4, {"train": ["v0", "v1"]})
+    assert run("data", "convert", data, tmp_path / "one", "--split", "train").exit_code == 0
+    assert counts(tmp_path / "one") == {"train": 2}
+    assert run("data", "convert", data, tmp_path / "all", "--split", "all").exit_code == 0
+    assert counts(tmp_path / "all") == {"default": 4}
+
+
+def test_all_images_of_a_data_set_that_has_only_splits(run, tmp_path, coco):
+    assert run("data", "convert", coco, tmp_path / "all", "--split", "all").exit_code == 0
+    assert counts(tmp_path / "all") == {"default": 2}
+
+
+def test_convert_notes_images_of_no_split(run, tmp_path):
+    data = voc(tmp_path / "in", 4, {"train": ["v0", "v1"]})
+    result = run("data", "convert", data, tmp_path / "out")
+    assert "2 of 4 images belong to no split and are left out" in result.stderr
+    assert "Give --split all" in result.stderr
+
+
+def test_convert_some_classes(run, tmp_path):
+    data = voc(tmp_path / "in", 4)
+    result = run("data", "convert", data, tmp_path / "out", "--classes", "dog")
+    assert "all: 4 images, 2 objects, 1 classes" in result.stdout
+    assert "2 of 4 objects left out: of classes that are not wanted" in result.stderr
+
+
+def test_convert_unknown_class(refused, tmp_path):
+    data = voc(tmp_path / "in", 4)
+    assert "Received: 'bird'" in refused(
+        "data", "convert", data, tmp_path / "out", "--classes", "dog,bird"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_copies(run, tmp_path):
+    data = voc(tmp_path / "in", 1)
+    run("data", "convert", data, tmp_path / "out", "--images", "copy")
+    source = data / "JPEGImages" / "v0.jpg"
+    assert not (tmp_path / "out" / "images" / "v0.jpg").samefile(source)
+
+
+def test_images_has_no_effect_on_records(refused, tmp_path):
+    data = voc(tmp_path / "in", 1)
+    line = refused(
+        "data", "convert", data, tmp_path / "out", "--to", "tfrecord", "--images", "copy"
+    )
+    assert "--images has no effect with --to tfrecord" in line
+
+
+def test_folder_with_content_is_refused(refused, tmp_path, coco):
+    assert "must not exist yet" in refused("data", "convert", coco, coco)
+
+
+@pytest.mark.parametrize("form", ["voc", "coco", "yolo", "csv"])
+def test_split_writes_both_parts_in_the_format_of_data(run, tmp_path, form):
+    data = voc(tmp_path / "in")
+    if form != "voc":
+        run("data", "convert", data, tmp_path / "whole", "--to", form, "--split", "all")
+        data = tmp_path / "whole"
+    result = run("data", "split", data, tmp_path / "out", "--by", "0.6")
+    assert result.exit_code == 0, result.output
+    assert counts(tmp_path / "out") == {"train": 6, "val": 4}
+    kind = {"voc": "ImageSets/Main/val.txt", "coco": "annotations/instances_val.json"}
+    assert (tmp_path / "out" / kind.get(form, {"yolo": "val.txt"}.get(form, "val.csv"))).is_file()
+
+
+def test_split_depends_on_the_seed_and_links_images(run, tmp_path):
+    data = voc(tmp_path / "in")
+    for name, seed in (("a", 0), ("b", 0), ("c", 5)):
+        run("data", "split", data, tmp_path / name, "--seed", seed)
+    lists = [(tmp_path / x / "ImageSets" / "Main" / "val.txt").read_text() for x in "abc"]
+    assert lists[0] == lists[1] != lists[2]
+    assert (tmp_path / "a/JPEGImages/v0.jpg").samefile(data / "JPEGImages/v0.jpg")
+
+
+def test_split_keeps_the_split_for_tests(run, tmp_path):
+    names = [f"v{i}" for i in range(8)]
+    data = voc(tmp_path / "in", splits={"train": names, "test": ["v8", "v9"]})
+    assert run("data", "split", data, tmp_path / "out").exit_code == 0
+    assert counts(tmp_path / "out") == {"test": 2, "train": 6, "val": 2}
+
+
+def test_split_of_data_with_val_is_refused(refused, tmp_path, coco):
+    line = refused("data", "split", coco, tmp_path / "out")
+    assert "must have no split for validation" in line and "--split all" in line
+
+
+def test_merge_joins_splits_and_classes(run, tmp_path, coco):
+    first = voc(tmp_path / "in", 4, {"training": ["v0", "v1"], "val": ["v2", "v3"]})
+    result = run("data", "merge", first, coco, tmp_path / "out", "--to", "yolo")
+    assert result.exit_code == 0, result.output
+    splits, _ = load_splits(tmp_path / "out")
+    assert {name: len(each) for name, each in splits.items()} == {"train": 3, "val": 3}
+    assert splits["train"].class_counts == {"cat": 1, "dog": 1, "square": 1}
+
+
+def test_merge_puts_images_without_split_into_train(run, tmp_path, coco):
+    first = voc(tmp_path / "in", 4)
+    result = run("data", "merge", coco, first, tmp_path / "out")
+    assert "in has no splits: its 4 images go into train" in result.stderr
+    assert counts(tmp_path / "out") == {"train": 5, "val": 1}
+
+
+def test_merge_refuses_names_that_differ_in_case(refused, tmp_path):
+    first = voc(tmp_path / "in", 1)
+    rows = [annotation(1, 10, [1, 1, 3, 3])]
+    content = coco_content(rows, 1)
+    content["categories"][0]["name"] = "Cat"
+    write_coco(tmp_path / "coco", content)
+    line = refused("data", "merge", first, tmp_path / "coco", tmp_path / "out")
+    assert "'cat' in in and 'Cat' in coco" in line
+
+
+def test_stats_as_text(run, coco):
+    result = run("data", "stats", coco)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "shapes train" and "shapes val" in lines
+    assert "  1 objects, at most 1 in an image" in lines
+    assert ["square", "1", "1", "14.1"] in [line.split() for line in lines]  # sqrt(20 * 10)
+    assert max(map(len, lines)) <= 80
+
+
+def test_stats_as_json_and_picture(run, tmp_path, coco):
+    picture = tmp_path / "stats.png"
+    result = run("data", "stats", coco, "--split", "val", "--json", "--picture", picture)
+    found = json.loads(result.stdout)
+    assert found["val"]["sizes"] == {"small": 1, "medium": 0, "large": 0}
+    with Image.open(picture) as image:
+        assert image.width == 1040
+
+
+def test_stats_refuses_other_files(refused, tmp_path, coco):
+    assert "must name a .png" in refused("data", "stats", coco, "--picture", tmp_path / "x.txt")
+
+
+# Without augmentation a 24 x 32 image in 64 x 64 is enlarged by 2: its box (6, 4, 26, 14) becomes
+# (12, 8, 52, 28).
+@pytest.mark.slow
+def test_preview_shows_what_the_network_sees(run, tmp_path, coco):
+    out = tmp_path / "p.png"
+    arguments = ("--image-size", 64, "--no-augment", "--out", out)
+    assert run("data", "preview", coco, *arguments).exit_code == 0
+    with Image.open(out) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels.shape == (64, 64, 3)
+    red = np.ptp(pixels, axis=-1) > 100  # the line of class 0
+    rows, columns = np.nonzero(red)
+    assert (columns.min(), columns.max()) == (12, 51) and rows.max() == 27
+    assert abs(pixels[20, 32] - 200).max() < 3  # the bright rectangle inside
+
+
+@pytest.mark.slow
+def test_preview_augments_by_seed_and_shows_batches(run, tmp_path, coco):
+    shown = {}
+    for name, *options in (("a", "--seed", 1), ("b", "--seed", 1), ("c", "--seed", 2)):
+        out = tmp_path / f"{name}.png"
+        sizes = ("--image-size", 64, "--batch-size", 2, "--batches", 3, "--out", out)
+        assert run("data", "preview", coco, *sizes, *options).exit_code == 0
+        with Image.open(out) as image:
+            shown[name] = np.asarray(image)
+    assert shown["a"].shape == (64 * 2 + 8, 64 * 4 + 3 * 8, 3)  # 6 images in rows of 4
+    assert (shown["a"] == shown["b"]).all() and (shown["a"] != shown["c"]).any()
+
+
+def test_preview_refuses_contradictions(refused, tmp_path, coco):
+    line = refused("data", "preview", coco, "--augment", "lsj", "--no-augment")
+    assert "exclude each other" in line
+    write_image(tmp_path / "p.png")
+    assert "must not exist yet" in refused("data", "preview", coco, "--out", tmp_path / "p.png")
+
+
+def test_wrong_name_of_a_command(run):
+    result = run("data", "conver")
+    assert result.exit_code == 2
+    assert "There is no command 'conver'. Did you mean 'convert'?" in result.output
+
+
+def test_completion():
+    def offered(*words):
+        shell = get_completion_class("bash")(main, {}, PROGRAM, VARIABLE)
+        return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+    assert offered("data", "") == ["convert", "split", "merge", "preview", "stats"]
+    assert offered("data", "convert", "a", "b", "--to", "c") == ["coco", "csv"]
+    assert "yolo" in offered("data", "stats", "a", "--format", "")
+    assert offered("data", "preview", "a", "--augment", "") == ["none", "flip", "ssj", "lsj"]
+
+
+def test_options_complete_unless_they_are_numbers_or_free_text():
+    free = {"--split", "--image-size", "--help"}
+    shell = get_completion_class("bash")(main, {}, PROGRAM, VARIABLE)
+    for name, command in main.commands["data"].commands.items():
+        for param in command.params:
+            number = isinstance(param.type, click.types.IntParamType | click.types.FloatParamType)
+            if number or param.param_type_name == "argument" or param.is_flag:
+                continue
+            option = param.opts[0]
+            offered = shell.get_completions(["data", name, option], "")
+            assert bool(offered) != (option in free), (name, option)
+
+
+def test_output_that_nobody_reads_is_no_error():
+    @click.command(cls=Command)
+    def command():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 1 and result.output == ""
+
+
+@pytest.mark.parametrize("name", ["", "convert", "split", "merge", "preview", "stats"])
+def test_help_fits_80_columns(run, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run("data", *([name] if name else []), "--help")
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "…" not in result.output and "..." not in result.output.replace("]...", "").replace(
+        "DATA...", ""
+    )
