@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keras_det import boxes as boxes
     from keras_det import data as data
     from keras_det import decode as decode
+    from keras_det import doctor as doctor
     from keras_det import errors as errors
     from keras_det import export as export
     from keras_det import heads as heads
@@ -48,6 +49,7 @@ __all__ = [
     "boxes",
     "data",
     "decode",
+    "doctor",
     "errors",
     "export",
     "heads",

@@ -17,6 +17,7 @@ from keras_det.doctor.finding import HARMS, Finding, Harm, ranked
 from keras_det.doctor.image_checks import check_folders, check_images
 from keras_det.doctor.notes import note_findings
 from keras_det.doctor.scan import scan_images
+from keras_det.doctor.sections import with_sections
 from keras_det.doctor.split_checks import check_splits
 from keras_det.errors import DataError
 from keras_det.files import plain, write_json, write_whole
@@ -152,7 +153,7 @@ def examine(
 
         findings += check_run(pathlib.Path(run))
     facts["seconds"] = round(time.perf_counter() - start, 1)
-    return Report(ranked(findings), facts, read)
+    return Report(ranked(with_sections(findings)), facts, read)
 
 
 def _check_arguments(

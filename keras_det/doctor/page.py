@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_det.data.dataset import Dataset
 from keras_det.doctor.finding import Finding
+from keras_det.doctor.sections import PAGE
 from keras_det.doctor.text import verdict
 from keras_det.errors import DataError
 from keras_det.report.draw import class_colour, draw_ground_truth
@@ -67,10 +68,11 @@ def report_page(report: "Report") -> str:
 
 def _article(report: "Report", finding: Finding) -> str:
     files = "".join(f"<li>{html.escape(example)}</li>" for example in finding.examples)
+    section = f" <code>{PAGE}#{html.escape(finding.doc)}</code>" if finding.doc else ""
     return f"""<article class="{finding.harm}" id="{html.escape(finding.code)}">
 <span class="harm">{finding.harm}</span> <code>{html.escape(finding.code)}</code>
 <h3>{html.escape(finding.title)}</h3>
-<p>{html.escape(finding.cure)}</p>
+<p>{html.escape(finding.cure)}{section}</p>
 {f'<ul class="files">{files}</ul>' if files else ""}
 {"".join(_pictures(report, finding))}
 </article>"""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_det.doctor.finding import Finding
+from keras_det.doctor.sections import PAGE
 
 if TYPE_CHECKING:
     from keras_det.doctor.examine import Report
@@ -134,7 +135,9 @@ def _block(finding: Finding, all: bool) -> Iterator[str]:
         else:
             yield _cut(example, f"{INDENT}- ")
     if all or finding.harm != "note":
-        yield from _wrapped(f"{finding.cure} [{finding.code}]", f"{INDENT}> ", f"{INDENT}  ")
+        section = f", {PAGE}#{finding.doc}" if finding.doc else ""
+        cure = f"{finding.cure} [{finding.code}{section}]"
+        yield from _wrapped(cure, f"{INDENT}> ", f"{INDENT}  ")
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
