@@ -178,7 +178,8 @@ def stats(data: str, split: str | None, picture: str | None, as_json: bool, **op
     for note in notes:
         click.echo(f"Note: {note}", err=True)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        named = {name or "all": counted for name, counted in found.items()}
+        click.echo(json.dumps(named, ensure_ascii=False, indent=2))
     else:
         click.echo(statistics_text(found))
     if target is not None:

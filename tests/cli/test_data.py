@@ -1,6 +1,7 @@
 """`keras-det data`: what the commands write, print and refuse."""
 
 import errno
+import importlib
 import json
 
 import click
@@ -10,10 +11,11 @@ from click.shell_completion import get_completion_class
 from click.testing import CliRunner
 from PIL import Image
 
-from keras_det.cli import main
+from keras_det.cli import data_views, main
 from keras_det.cli.command import Command
 from keras_det.cli.completion import PROGRAM, VARIABLE
 from keras_det.data.reading import load_splits
+from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
 
 
@@ -176,6 +178,13 @@ def test_stats_as_json_and_picture(run, tmp_path, coco):
         assert image.width == 1040
 
 
+def test_stats_of_data_without_splits(run, tmp_path):
+    data = voc(tmp_path / "in", 3)
+    found = json.loads(run("data", "stats", data, "--json").stdout)
+    assert list(found) == ["all"] and found["all"]["images"] == 3
+    assert run("data", "stats", data).stdout.splitlines()[0] == "in"
+
+
 def test_stats_refuses_other_files(refused, tmp_path, coco):
     assert "must name a .png" in refused("data", "stats", coco, "--picture", tmp_path / "x.txt")
 
@@ -199,7 +208,12 @@ def test_preview_shows_what_the_network_sees(run, tmp_path, coco):
 @pytest.mark.slow
 def test_preview_augments_by_seed_and_shows_batches(run, tmp_path, coco):
     shown = {}
-    for name, *options in (("a", "--seed", 1), ("b", "--seed", 1), ("c", "--seed", 2)):
+    for name, *options in (
+        ("a", "--seed", 1),
+        ("b", "--seed", 1),
+        ("c", "--seed", 2),
+        ("d", "--seed", 1, "--augment", "none"),
+    ):
         out = tmp_path / f"{name}.png"
         sizes = ("--image-size", 64, "--batch-size", 2, "--batches", 3, "--out", out)
         assert run("data", "preview", coco, *sizes, *options).exit_code == 0
@@ -207,6 +221,7 @@ def test_preview_augments_by_seed_and_shows_batches(run, tmp_path, coco):
             shown[name] = np.asarray(image)
     assert shown["a"].shape == (64 * 2 + 8, 64 * 4 + 3 * 8, 3)  # 6 images in rows of 4
     assert (shown["a"] == shown["b"]).all() and (shown["a"] != shown["c"]).any()
+    assert (shown["a"] != shown["d"]).any()
 
 
 def test_preview_refuses_contradictions(refused, tmp_path, coco):
@@ -214,6 +229,60 @@ def test_preview_refuses_contradictions(refused, tmp_path, coco):
     assert "exclude each other" in line
     write_image(tmp_path / "p.png")
     assert "must not exist yet" in refused("data", "preview", coco, "--out", tmp_path / "p.png")
+
+
+READING = {
+    "format": "coco",
+    "image_dir": "photos",
+    "box_format": "xyxy",
+    "sizes": "scale",
+    "voc_first_pixel": 0,
+    "classes": "square",
+}
+
+
+@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("command", ["convert", "split", "preview", "stats"])
+def test_options_on_reading_reach_the_reader(refused, monkeypatch, tmp_path, coco, command, name):
+    def show(path, *splits, **arguments):
+        raise DataError(json.dumps(arguments))
+
+    load = importlib.import_module("keras_det.data.load")
+    monkeypatch.setattr(load, "load_train_and_val", show)
+    monkeypatch.setattr(load, "has_val", lambda *_: False)
+    monkeypatch.setattr("keras_det.data.reading.load_splits", show)
+    out = {"convert": [tmp_path / "out"], "split": [tmp_path / "out"]}.get(command, [])
+    out += ["--out", tmp_path / "p.png"] if command == "preview" else []
+    option = f"--{name.replace('_', '-')}"
+    found = {}
+    for value, arguments in (("given", [option, READING[name]]), ("default", [])):
+        line = refused("data", command, coco, *out, *arguments)
+        found[value] = json.loads(line.removeprefix("Error: "))
+    if name == "classes":
+        assert found["given"]["class_names"] == ["square"] and found["given"]["drop_other_classes"]
+        assert found["default"]["class_names"] is None
+    else:
+        assert found["given"][name] == READING[name] != found["default"][name]
+
+
+def test_preview_takes_a_model_by_name(monkeypatch, coco):
+    calls = []
+    monkeypatch.setattr(data_views, "start_keras", lambda: None)
+    monkeypatch.setattr("keras_det.models.build_model", lambda *a, **k: calls.append((a, k)) or 7)
+    dataset = load_splits(coco)[0]["train"]
+    assert data_views.network_input("cornernet_tiny", (64, 96), dataset) == 7
+    assert data_views.network_input("cornernet_tiny", None, dataset) == 7
+    named = {"class_names": ["square"]}
+    assert calls == [
+        (("cornernet_tiny",), {**named, "image_size": (64, 96)}),
+        (("cornernet_tiny",), named),
+    ]
+
+
+def test_preview_refuses_a_size_for_a_trained_model(refused, tmp_path, coco):
+    (tmp_path / "m.keras").touch()
+    options = ("--model", tmp_path / "m.keras", "--image-size", 64, "--out", tmp_path / "p.png")
+    assert "A trained model has its own image size" in refused("data", "preview", coco, *options)
 
 
 def test_wrong_name_of_a_command(run):
