@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import start_of
 from keras_det.data.formats.split_names import role_of
 from keras_det.data.image import IMAGE_SUFFIXES
@@ -69,7 +70,7 @@ def _walk(folder: str, words: tuple[str, ...]) -> Iterator[tuple[str, tuple[str,
         return
     try:
         with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            names = sorted(e.name for e in entries if is_folder(e) and not e.name.startswith("."))
     except OSError:
         return
     for name in names:
@@ -97,7 +98,7 @@ def image_folders(root: str, folder: str) -> list[str]:
 def _image_folders_in(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.path for e in entries if e.name.lower() in IMAGES and e.is_dir())
+            return sorted(e.path for e in entries if e.name.lower() in IMAGES and is_folder(e))
     except OSError:
         return []
 

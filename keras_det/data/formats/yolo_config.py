@@ -133,6 +133,8 @@ def _text(value: Any) -> str | None:
 
 def _names(value: Any, path: pathlib.Path) -> dict[int, str] | None:
     """`names` as a list, a dict of ids, or the path of a file of names."""
+    if isinstance(value, list | dict) and value:
+        _check_not_empty(value, path)
     if isinstance(value, list) and value:
         if all(isinstance(name, str) for name in value):
             return dict(enumerate(value))
@@ -167,6 +169,16 @@ def _names(value: Any, path: pathlib.Path) -> dict[int, str] | None:
         f"`names` of {path} must be a list of names or a dict of class id and name. Received: "
         f"{short(value)}. Write them as `names: [cat, dog]`."
     )
+
+
+def _check_not_empty(value: list[Any] | dict[str, Any], path: pathlib.Path) -> None:
+    each = value.items() if isinstance(value, dict) else enumerate(value)
+    empty = [key for key, name in each if isinstance(name, str) and not name.strip()]
+    if empty:
+        raise DataError(
+            f"The name of a class must not be empty. Received: {''!r} for the class {empty[0]} in "
+            f"`names` of {path}. Write its name there."
+        )
 
 
 def _count(value: Any, path: pathlib.Path) -> int | None:
