@@ -58,7 +58,8 @@ def json_files(folder: str) -> list[str]:
     """The names of the JSON files in a folder, sorted."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.name.lower().endswith(".json"))
+            names = [e.name for e in entries if not e.name.startswith(".")]  # "._a.json" of a Mac
+            return sorted(name for name in names if name.lower().endswith(".json"))
     except OSError:
         return []
 

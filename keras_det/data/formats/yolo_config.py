@@ -107,10 +107,22 @@ def open_config(path: pathlib.Path) -> Config | None:
     )
 
 
+class _Loader(yaml.BaseLoader):
+    """All values are text. A key that is written twice is an error."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if twice is not None:
+            mark = node.start_mark
+            raise yaml.MarkedYAMLError(None, None, f"the key {twice[:40]!r} is there twice", mark)
+        return super().construct_mapping(node, deep)
+
+
 def _open_yaml(path: pathlib.Path) -> dict[str, Any]:
     """The keys of a YAML file; all values are text, so that a class may be called `no` or `1`."""
     try:
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+        content = yaml.load(read_text(path), Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
