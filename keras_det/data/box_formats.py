@@ -29,6 +29,8 @@ TOO_FEW, SOME = 0.7, 5
 LEAST_GIVEN = 0.5
 # Boxes are wrong if most of them cover a smaller share of their images.
 SMALLEST = 1e-6
+# If most boxes have no larger number, they are not in pixels.
+LEAST_PIXELS = 2.0
 # In smaller images, a box of whole numbers within 0..1 may be one pixel.
 SMALL_IMAGE = 32
 
@@ -120,14 +122,21 @@ def judge(boxes: np.ndarray, form: str, sizes: np.ndarray) -> Judgement:
     if own >= NEARLY_ALL:
         return found
     shares = dict(found.shares)
+    # Shares of which some leave the image are no boxes in pixels.
+    shares_only = normalised or (not absolute and _largest(boxes[used]) < LEAST_PIXELS)
     for order in BOX_ORDERS:
-        other = f"rel_{order}" if normalised else order
+        other = f"rel_{order}" if shares_only else order
         if other != form:
             fits, area, _ = _fits(boxes[used], other, sizes[used])
             shares[other] = float(fits.mean()) if area >= SMALLEST else 0.0
     turned, _, _ = _fits(boxes[used], form, sizes[used][:, ::-1])
     swapped = 0.0 if absolute and normalised else float(turned.mean())
     return found._replace(shares=shares, swapped=swapped)
+
+
+def _largest(boxes: np.ndarray) -> float:
+    """The median over the boxes of their largest number."""
+    return float(np.median(np.abs(boxes).max(axis=1))) if len(boxes) else 0.0
 
 
 def _fits(boxes: np.ndarray, form: str, sizes: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

@@ -8,12 +8,15 @@ from collections import Counter
 import numpy as np
 
 from keras_det.data.folders import TooManyFiles
+from keras_det.data.foreign_files import what_is_at
 from keras_det.data.image_names import clean_path, same_letters, shown
 from keras_det.data.image_search import Search, outermost
 from keras_det.data.raw import MAX_BAD, RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
 
 OPTION = "image_dir= (--image-dir)"
+# Suffixes of pictures and films that are not read.
+FOREIGN = (".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".mp4", ".mov", ".avi", ".mkv", ".pdf")
 # Number of file names among which an error looks for the one nearest to a missing name.
 NEAREST_OF = 2000
 
@@ -115,13 +118,23 @@ def _no_image(raw: RawAnnotations, search: Search) -> DataError:
         tried += " (no such folders)"
     name = raw.image_names[0]
     near = _nearest(clean_path(name).rpartition("/")[2], search)
-    there = f"; the most similar image file is {near}" if near else ", which hold no images"
+    there = f"; the most similar image file is {near}" if near else _instead(search)
     large = f" {_too_large(search)}" if search.too_large else ""
     return DataError(
         f"The images of {raw.source} must lie beside it or in {OPTION}. Received: none of "
         f"{len(raw.image_names)}; no {shown(name)} in {tried}{there if folders else ''}.{large} "
         f"Give the folder of the images as {OPTION}, or correct the names in the annotations."
     )
+
+
+def _instead(search: Search) -> str:
+    """What folders without images hold: files of cameras or films, or nothing of the kind."""
+    for folder in search.folders:
+        for name in sorted(folder.files):
+            if name.lower().endswith(FOREIGN):
+                path = folder.prefix + name
+                return f", which hold no images that can be read; {path} is {what_is_at(path)}"
+    return ", which hold no images"
 
 
 def _nearest(name: str, search: Search) -> str | None:

@@ -36,10 +36,10 @@ class Folder:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     name = entry.name
-                    if entry.is_file():
+                    if is_file(entry):
                         if name[:2] != "._":
                             self.files.add(name)
-                    elif entry.is_dir():
+                    elif is_folder(entry):
                         self.sub_folders.add(name)
         except (OSError, ValueError):  # it does not exist, or no folder can have this name
             pass
@@ -104,6 +104,22 @@ class Folder:
                 child = None if leave_out(name) else folder.child(name)
                 if child is not None and path.count("/") < MAX_DEPTH:
                     waiting.append((f"{path}{name}/", child))
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder; False for a link that leads in a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """Whether an entry is a file; False for a link that leads in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 class TooManyFiles(Exception):

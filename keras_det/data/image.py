@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from keras_det.data.depth import is_deep, is_too_dark, to_rgb
+from keras_det.data.foreign_files import what_is, what_is_at
 from keras_det.data.orientation import (
     JPEG_START,
     ORIENTATION_TAG,
@@ -169,8 +170,8 @@ def read_header(path: str | os.PathLike) -> Header:
     except Exception as error:  # a damaged file can raise any error
         raise DataError(
             "An image whose annotation names no size must be readable. "
-            f"Received: {os.fspath(path)} ({error}). Write the size into the annotation, or "
-            "replace the file."
+            f"Received: {os.fspath(path)} ({what_is_at(path)}). Write the size into the "
+            "annotation, or replace the file."
         ) from error
 
 
@@ -200,7 +201,8 @@ def _read_stored(source: ImageFile, max_pixels: int) -> tuple[np.ndarray, int]:
     except Exception as error:  # a damaged file can raise any error
         raise DataError(
             "An image must be a whole JPEG, PNG, BMP, WebP, GIF, TIFF or AVIF file. "
-            f"Received: {name}, which does not decode ({error}). Replace the file or leave it out."
+            f"Received: {name}, which does not decode ({_why(error, contents)}). Replace the file "
+            "or leave it out."
         ) from error
     if dark:
         warnings.warn(
@@ -210,6 +212,13 @@ def _read_stored(source: ImageFile, max_pixels: int) -> tuple[np.ndarray, int]:
             stacklevel=3,
         )
     return pixels, orientation
+
+
+def _why(error: Exception, contents: bytes) -> str:
+    """Why bytes do not decode: what they are, where Pillow knows no such image."""
+    import PIL
+
+    return what_is(contents) if isinstance(error, PIL.UnidentifiedImageError) else str(error)
 
 
 def _name_of(source: ImageFile) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.box_formats import corners
+from keras_det.data.foreign_files import what_is_at
 from keras_det.data.image import Header, read_header, read_image
 from keras_det.data.orientation import TRANSPOSED
 from keras_det.data.raw import MAX_BAD, BadRecords, RawAnnotations, ReadOptions
@@ -41,6 +42,7 @@ def check_sizes(raw: RawAnnotations, options: ReadOptions, paths: list[str]) -> 
     if len(paths) > len(headers) and _differing(raw, headers):
         headers = _headers(raw, paths, len(paths))
     _drop_unread(raw, paths, headers)
+    _note_broken(raw, paths, headers)
     raw.image_sizes = np.array(raw.image_sizes).reshape(-1, 2)
     for i, header in headers.items():
         if (raw.image_sizes[i] <= 0).any():
@@ -90,15 +92,34 @@ def _drop_unread(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     total = len(paths)
     bad = BadRecords("images without an annotated size", raw.source)
     for i in lost:
-        bad.add(paths[i], "the image must be readable. Received: a file that does not open")
+        bad.add(paths[i], f"the image must be readable. Received: {what_is_at(paths[i])}")
     notes = bad.notes(total)
     if len(lost) == total:
         raise DataError(
             f"Images whose annotation names no size must be readable. Received: {paths[lost[0]]} "
-            f"in {raw.source}, and no other image. Replace the file."
+            f"({what_is_at(paths[lost[0]])}) in {raw.source}, and no other image. Replace the file."
         )
     raw.notes.extend(notes)
     _leave_out(raw, paths, headers, lost)
+
+
+def _note_broken(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]) -> None:
+    """A note on images that do not open; DataError where none does. Training skips a few."""
+    if len(paths) > ALL_UP_TO:  # only a sample was looked at
+        return
+    broken = [i for i in range(len(paths)) if i not in headers]
+    if not broken:
+        return
+    example = f"first: {paths[broken[0]]}, {what_is_at(paths[broken[0]])}"
+    if len(broken) == len(paths):
+        raise DataError(
+            f"Images must be readable. Received: none of {len(paths)} of {raw.source} is; "
+            f"{example}. Replace or convert the files."
+        )
+    raw.notes.append(
+        f"{len(broken)} of {len(paths)} images do not open ({example}). Training skips them, up to "
+        f"{MAX_BAD:.0%} of the images."
+    )
 
 
 def _leave_out(

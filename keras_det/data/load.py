@@ -11,8 +11,8 @@ from keras_det.data.assemble import assemble
 from keras_det.data.box_formats import check_box_format
 from keras_det.data.dataset import Dataset
 from keras_det.data.raw import Format, Layout, ReadOptions, options_of
-from keras_det.data.recognise import recognise
-from keras_det.data.splitting import FRACTION, check_fraction, validation_mask
+from keras_det.data.recognise import recognise, unreadable
+from keras_det.data.splitting import FRACTION, check_fraction, validation_mask, warn_of_common
 from keras_det.errors import DataError, suggest
 from keras_det.names import SIZE_CHOICES
 
@@ -86,13 +86,20 @@ def load(
 def open_data(path: str | os.PathLike, format: str | None = None) -> tuple[Format, Layout]:
     """Returns the format of a path and what it holds; DataError where it does not exist."""
     path = pathlib.Path(path)
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not exists:
         near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
             f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give the folder "
             "of a data set or a file of annotations."
         )
-    return recognise(path, format)
+    try:
+        return recognise(path, format)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 class TrainAndVal(NamedTuple):
@@ -161,7 +168,9 @@ def load_train_and_val(
         raise _no_split(layout, train_split or "train")
     train = _read(found, layout.splits[train_name], options)
     options = options._replace(class_names=train.class_names)
-    return TrainAndVal(train, _read(found, layout.splits[val_name], options))
+    val = _read(found, layout.splits[val_name], options)
+    warn_of_common(train, val)
+    return TrainAndVal(train, val)
 
 
 def load_to_measure(

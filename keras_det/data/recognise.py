@@ -5,6 +5,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats import FORMATS
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.raw import Format, Layout
@@ -52,6 +53,9 @@ def recognise(path: pathlib.Path, name: str | None = None) -> tuple[Format, Layo
             except DataError as error:  # it is this format, but holds nothing that can be used
                 refusal = refusal or error
                 continue
+            except OSError as error:
+                refusal = refusal or unreadable(path, error)
+                continue
             if layout is not None:
                 found.append((each, layout))
         if found:
@@ -59,6 +63,14 @@ def recognise(path: pathlib.Path, name: str | None = None) -> tuple[Format, Layo
     if refusal is not None:
         raise refusal
     raise DataError(_nothing_in(path, formats))
+
+
+def unreadable(path: pathlib.Path, error: OSError) -> DataError:
+    """The error for a file or folder that the system does not open."""
+    return DataError(
+        f"A data set must be readable. Received: {str(path)[:200]} ({error.strerror}: "
+        f"{str(error.filename)[:200]}). Correct the path, its permissions or the link."
+    )
 
 
 def _format(name: str) -> Format:
@@ -167,7 +179,7 @@ def _is_found(each: Format, folder: pathlib.Path) -> bool:
 
 
 def _listing(path: pathlib.Path) -> str:
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(path))
+    names = sorted(entry.name + "/" * is_folder(entry) for entry in os.scandir(path))
     if not names:
         return "nothing"
     return ", ".join(names[:6]) + (f", … ({len(names)} in all)" if len(names) > 6 else "")

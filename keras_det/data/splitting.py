@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -247,3 +248,15 @@ def names_digest(dataset: Dataset) -> str:
     """SHA-256 over the file names of the images, in any order: tells whether two sets are one."""
     names = sorted(unicodedata.normalize("NFC", os.path.basename(p)) for p in dataset.image_paths)
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def warn_of_common(train: Dataset, val: Dataset) -> None:
+    """Warns of images that are in both splits: what is measured on them is too good."""
+    common = set(train.image_paths).intersection(val.image_paths)
+    if common:
+        warnings.warn(
+            f"{train.name}: {len(common)} of {len(val)} images for validation are also used for "
+            f"training, so AP will be too high (first: {min(common)}). Take them out of one of the "
+            "two splits.",
+            stacklevel=3,
+        )

@@ -7,7 +7,7 @@ import pytest
 
 from keras_det.data.formats.coco import read_coco
 from keras_det.errors import DataError
-from tests.data.builders import annotation, coco_content, write_coco
+from tests.data.builders import annotation, coco_content, write_coco, write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:test_")
 BOX = [1, 1, 2, 3]
@@ -34,9 +34,10 @@ def with_bad_record(tmp_path, part, index, record):
     rows = [annotation(i, 10 + i, BOX, area=5.0) for i in range(20)]
     content = coco_content(rows, num_images=20)
     path = write_coco(tmp_path, content, images=False)
+    data = write_image(tmp_path / "x.png").read_bytes()
+    (tmp_path / "train2017").mkdir()
     for entry in content["images"]:
-        (tmp_path / "train2017").mkdir(exist_ok=True)
-        (tmp_path / "train2017" / entry["file_name"]).touch()
+        (tmp_path / "train2017" / entry["file_name"]).write_bytes(data)
     if isinstance(record, dict) and not record.pop("alone", False):
         record = content[part][index] | record
     content[part][index] = record

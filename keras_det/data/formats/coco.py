@@ -26,6 +26,9 @@ from keras_det.data.formats.coco_records import read_records
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
+# In pixels. No image has so many; larger numbers are damaged.
+MAX_AREA = 1e12
+
 
 def read_coco(
     path: str | os.PathLike,
@@ -121,18 +124,19 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
 
 
 def _open(path: pathlib.Path) -> Columns:
-    """The columns of the file, with NaN for areas that are not positive."""
+    """The columns of the file, with NaN for areas that no object has."""
     opened = open_file(path)
     try:
         columns = opened if isinstance(opened, Columns) else read_records(opened, path)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
         data = opened.data if isinstance(opened, Records) else b""
         raise damage(path, data, error) from error
-    zero = np.flatnonzero(columns.area <= 0)
+    zero = np.flatnonzero((columns.area <= 0) | (columns.area > MAX_AREA))
     if len(zero):
         first = _where(path, columns)(int(zero[0]))
         columns.notes.append(
-            f"{len(zero)} areas are 0 or less: that of the box is taken (first: {first})."
+            f"{len(zero)} areas are 0 or less, or too large: that of the box is taken "
+            f"(first: {first})."
         )
         columns.area[zero] = np.nan
     return columns

@@ -85,12 +85,14 @@ class _Content(NamedTuple):
         objects: in the order of the files.
         total: number of annotations and of images, bad ones included.
         without_box: places of annotations without a box.
+        without_key: places of images without `annotations`.
     """
 
     images: dict[str, int]
     objects: list[_Object]
     total: int
     without_box: list[str]
+    without_key: list[str]
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
@@ -111,6 +113,11 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
         notes.append(
             f"{len(content.without_box)} annotations have no box: they are left out (first: "
             f"{content.without_box[0]})."
+        )
+    if content.without_key:
+        notes.append(
+            f"{len(content.without_key)} images have no `annotations`: they are images without "
+            f"objects (first: {content.without_key[0]})."
         )
     return RawAnnotations(
         source=title,
@@ -140,7 +147,7 @@ def _where(file: pathlib.Path, image: int, number: int) -> str:
 def _read_files(source: Source, files: Sequence[pathlib.Path], bad: BadRecords) -> _Content:
     images: dict[str, int] = {}
     objects: list[_Object] = []
-    count, without_box = 0, []
+    count, without_box, without_key = 0, [], []
     for file in files:
         head = ""
         if len(source.all_files) > 1 and file.parent != source.root:
@@ -158,6 +165,9 @@ def _read_files(source: Source, files: Sequence[pathlib.Path], bad: BadRecords) 
                 continue
             image = images.setdefault(head + name, len(images))
             annotations = _annotations(entry)
+            if annotations is None:
+                without_key.append(f"{file}, image {i}")
+                continue
             if not isinstance(annotations, list):
                 bad.add(
                     f"{file}, image {i}",
@@ -173,7 +183,7 @@ def _read_files(source: Source, files: Sequence[pathlib.Path], bad: BadRecords) 
                     bad.add(_where(file, i, k), found)
                 else:
                     objects.append(_Object(image, *found, (file, i, k)))
-    return _Content(images, objects, count, without_box)
+    return _Content(images, objects, count, without_box, without_key)
 
 
 def _no_list(file: pathlib.Path, content: Any) -> DataError:
@@ -193,11 +203,11 @@ def _image_name(entry: Any) -> str | None:
 
 
 def _annotations(entry: dict[str, Any]) -> Any:
-    """The annotations of an image; none where the entry has no such key or null."""
+    """The annotations of an image; None where the entry has no such key or null."""
     for key in ("annotations", "annotation"):
         if entry.get(key) is not None:
             return entry[key]
-    return []
+    return None
 
 
 def _object(entry: Any) -> tuple[str, list[float]] | str | None:

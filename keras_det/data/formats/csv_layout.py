@@ -139,6 +139,8 @@ def resembles(path: pathlib.Path) -> str | None:
         return None
     for file in csv_files(path):
         names = _header(file)
+        if not names:
+            return f"{file.name} has no row that can be read"
         lacks = missing(names)
         if 0 < len(lacks) < 3 and len(names) > 2:
             shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -86,13 +86,20 @@ def first_rows(path: Path, delimiter: str, count: int = LOOKED_AT) -> list[list[
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             rows = []
             for row in reader:
-                if any(cell.strip() for cell in row):
+                if any(cell.strip() for cell in row) and not (
+                    reader.line_num == 1 and _is_sep(row)
+                ):
                     rows.append(row)
                 if len(rows) >= count:
                     break
             return rows
     except (csv.Error, UnicodeError, OSError):
         return []
+
+
+def _is_sep(row: Sequence[str]) -> bool:
+    """Whether a first line only names the sign between columns for Excel: "sep=;"."""
+    return "".join(row).strip().lower() in ("sep=", *(f"sep={sign}" for sign in DELIMITERS))
 
 
 def _open(path: Path, errors: str = "strict") -> TextIO:
@@ -122,7 +129,7 @@ def parts(table: Table, bad: BadRecords) -> Iterator[Part]:
     rows: list[list[str]] = []
     lines: list[int] = []
     for line, row in _rows(table):
-        if not any(row):
+        if not any(row) or (line == 1 and _is_sep(row)):
             continue
         if not width:
             width = len(row)
@@ -163,6 +170,8 @@ def _rows(table: Table) -> Iterator[tuple[int, list[str]]]:
         try:
             for row in reader:
                 first, line = line + 1, reader.line_num
+                if first == 1 and any("\0" in cell for cell in row):
+                    raise UnicodeError
                 if line != first and len(row) == 1 and not row[0].strip():
                     continue
                 yield first, row

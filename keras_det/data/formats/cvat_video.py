@@ -6,6 +6,7 @@ import pathlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats.cvat_shapes import add_shape
 from keras_det.data.formats.tool_shapes import Shapes, side
 from keras_det.data.image import IMAGE_SUFFIXES
@@ -143,7 +144,7 @@ def _has_frames(folder: pathlib.Path) -> bool:
     for entry in entries:
         if _is_frame(entry.name):
             return True
-        if entry.is_dir() and any(_is_frame(name) for name in os.listdir(entry.path)):
+        if is_folder(entry) and any(_is_frame(name) for name in os.listdir(entry.path)):
             return True
     return False
 

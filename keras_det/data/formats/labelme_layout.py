@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import start_of
 from keras_det.data.formats.split_names import role_of
 from keras_det.data.image import IMAGE_SUFFIXES
@@ -57,7 +58,8 @@ def json_files(folder: str) -> list[str]:
     """The names of the JSON files in a folder, sorted."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.name.lower().endswith(".json"))
+            names = [e.name for e in entries if not e.name.startswith(".")]  # "._a.json" of a Mac
+            return sorted(name for name in names if name.lower().endswith(".json"))
     except OSError:
         return []
 
@@ -69,7 +71,7 @@ def _walk(folder: str, words: tuple[str, ...]) -> Iterator[tuple[str, tuple[str,
         return
     try:
         with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            names = sorted(e.name for e in entries if is_folder(e) and not e.name.startswith("."))
     except OSError:
         return
     for name in names:
@@ -97,7 +99,7 @@ def image_folders(root: str, folder: str) -> list[str]:
 def _image_folders_in(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.path for e in entries if e.name.lower() in IMAGES and e.is_dir())
+            return sorted(e.path for e in entries if e.name.lower() in IMAGES and is_folder(e))
     except OSError:
         return []
 

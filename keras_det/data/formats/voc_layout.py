@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats.voc_file import UnreadableError, read_file
 from keras_det.data.formats.voc_lists import is_class_list
 from keras_det.data.image import IMAGE_SUFFIXES
@@ -58,7 +59,7 @@ def content(folder: str) -> Content:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _is_hidden(entry.name):
-                    kind = found.folders if entry.is_dir() else found.files
+                    kind = found.folders if is_folder(entry) else found.files
                     kind[entry.name.lower()] = entry.name
     except OSError:
         pass
@@ -271,7 +272,7 @@ def _xml_and_folders(folder: str) -> tuple[list[str], list[str]]:
                 if name[-4:].lower() == ".xml":
                     if not _is_hidden(name):
                         names.append(name)
-                elif entry.is_dir() and not _is_hidden(name):
+                elif is_folder(entry) and not _is_hidden(name):
                     below.append(name)
     except OSError:
         pass

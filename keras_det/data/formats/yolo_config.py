@@ -107,10 +107,22 @@ def open_config(path: pathlib.Path) -> Config | None:
     )
 
 
+class _Loader(yaml.BaseLoader):
+    """All values are text. A key that is written twice is an error."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if twice is not None:
+            mark = node.start_mark
+            raise yaml.MarkedYAMLError(None, None, f"the key {twice[:40]!r} is there twice", mark)
+        return super().construct_mapping(node, deep)
+
+
 def _open_yaml(path: pathlib.Path) -> dict[str, Any]:
     """The keys of a YAML file; all values are text, so that a class may be called `no` or `1`."""
     try:
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+        content = yaml.load(read_text(path), Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
@@ -133,6 +145,8 @@ def _text(value: Any) -> str | None:
 
 def _names(value: Any, path: pathlib.Path) -> dict[int, str] | None:
     """`names` as a list, a dict of ids, or the path of a file of names."""
+    if isinstance(value, list | dict) and value:
+        _check_not_empty(value, path)
     if isinstance(value, list) and value:
         if all(isinstance(name, str) for name in value):
             return dict(enumerate(value))
@@ -167,6 +181,16 @@ def _names(value: Any, path: pathlib.Path) -> dict[int, str] | None:
         f"`names` of {path} must be a list of names or a dict of class id and name. Received: "
         f"{short(value)}. Write them as `names: [cat, dog]`."
     )
+
+
+def _check_not_empty(value: list[Any] | dict[str, Any], path: pathlib.Path) -> None:
+    each = value.items() if isinstance(value, dict) else enumerate(value)
+    empty = [key for key, name in each if isinstance(name, str) and not name.strip()]
+    if empty:
+        raise DataError(
+            f"The name of a class must not be empty. Received: {''!r} for the class {empty[0]} in "
+            f"`names` of {path}. Write its name there."
+        )
 
 
 def _count(value: Any, path: pathlib.Path) -> int | None:

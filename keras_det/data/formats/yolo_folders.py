@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import start_of
 from keras_det.data.formats.yolo_config import CLASS_FILES
 from keras_det.data.image import IMAGE_SUFFIXES
@@ -64,7 +65,7 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
                     continue
                 if name.lower().endswith(IMAGE_SUFFIXES):
                     images.append(name)
-                elif not name.lower().endswith(".txt") and entry.is_dir():
+                elif not name.lower().endswith(".txt") and is_folder(entry):
                     folders.append(name)
     except OSError:
         pass

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import read_text, start_of
 from keras_det.data.formats.yolo_config import (
     CLASS_FILES,
@@ -112,7 +113,9 @@ def _whole(root: pathlib.Path, splits: dict[str, tuple[Entry, ...]]) -> tuple[En
         return (Entry("folder", folder),)
     if has_images(root) or any(map(looks_like_labels, (str(root), str(root / "labels")))):
         return (Entry("folder", str(root)),)
-    inside = (entry.path for entry in os.scandir(root) if entry.name[:1] != "." and entry.is_dir())
+    inside = (
+        entry.path for entry in os.scandir(root) if entry.name[:1] != "." and is_folder(entry)
+    )
     if any(has_images(folder) and looks_like_labels(folder) for folder in sorted(inside)[:20]):
         return (Entry("folder", str(root)),)
     return ()
@@ -288,7 +291,7 @@ def _folders(root: pathlib.Path) -> dict[str, tuple[Entry, ...]]:
         inside = sorted(os.scandir(top), key=lambda e: e.name) if os.path.isdir(top) else []
         for entry in inside:
             name = entry.name
-            if name.startswith(".") or not entry.is_dir() or name.lower() in INNER:
+            if name.startswith(".") or not is_folder(entry) or name.lower() in INNER:
                 continue
             if not name.lower().startswith(SPLITS):
                 continue
