@@ -20,6 +20,7 @@ from keras_det.data.orientation import (
     turned_back,
     upright_size,
 )
+from keras_det.data.quick_header import quick_header
 from keras_det.errors import DataError
 from keras_det.types import Image, ImageFile, Size
 
@@ -164,9 +165,13 @@ def read_header(path: str | os.PathLike) -> Header:
         DataError: the file does not exist or has no readable header.
     """
     try:
-        with open(path, "rb") as file, _opened(file) as image:
-            orientation = _orientation(image, file)
-            return Header(_stored_size(image), orientation, is_deep(image))
+        with open(path, "rb") as file:
+            quick = quick_header(file)
+            if quick is not None:
+                return Header(quick.size, quick.orientation, False)
+            with _opened(file) as image:
+                orientation = _orientation(image, file)
+                return Header(_stored_size(image), orientation, is_deep(image))
     except Exception as error:  # a damaged file can raise any error
         raise DataError(
             "An image whose annotation names no size must be readable. "

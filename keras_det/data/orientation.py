@@ -39,7 +39,7 @@ def exif_orientation(file: BinaryIO) -> int:
         place = _png_exif(file)
     elif start[:4] == b"RIFF" and start[8:] == b"WEBP":
         place = _webp_exif(file)
-    return 1 if place < 0 else _tiff_orientation(file, place)
+    return 1 if place < 0 else tiff_orientation(file, place)
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -126,7 +126,7 @@ def _webp_exif(file: BinaryIO) -> int:
         place += 8 + length + length % 2
 
 
-def _tiff_orientation(file: BinaryIO, place: int) -> int:
+def tiff_orientation(file: BinaryIO, place: int) -> int:
     """The orientation in an EXIF block, which is built like a TIFF file."""
     file.seek(place)
     if file.read(6) == EXIF_PREFIX:
