@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from keras_det.data import load
+from keras_det.data.box_formats import judge
 from keras_det.data.load import load_train_and_val
 from keras_det.errors import DataError
+from keras_det.names import BOX_ORDERS
 from tests.data import every_format
-from tests.data.every_format import FORMATS, PICTURES, Picture, image_bytes
+from tests.data.every_format import FORMATS, PICTURES, Picture
 
 SEEDS = 125  # for each of the eight formats: 1,000 in all
 SLOW = 2.0  # seconds of this process
@@ -159,14 +161,11 @@ def test_files_that_a_mac_adds_beside_labelme(tmp_path):
     assert every_format.objects_by_image(load(tmp_path)) == every_format.expected()
 
 
-def test_shares_that_leave_the_image_are_not_called_pixels(tmp_path):
-    # Corners instead of centres: most boxes leave the image, none has a number above 1.
-    lines = "".join(f"0 0.{i} 0.{i} 0.9{i} 0.9{i}\n" for i in range(5, 10))
-    files = {"data.yaml": YOLO["data.yaml"], "a.txt": lines, "a.png": image_bytes(40, 50)}
-    every_format.write(tmp_path, files)
-    with pytest.raises(DataError) as caught:
-        load(tmp_path)
-    assert 'box_format="rel_' in str(caught.value) and 'box_format="xyxy"' not in str(caught.value)
+def test_shares_that_leave_the_image_are_not_called_pixels():
+    # Two of three leave the image; as pixels, all would be smaller than one.
+    boxes = np.array([[0.2, 0.5, 0.8, 1.25], [0.1, 0.2, 0.3, 1.2], [0.1, 0.1, 0.5, 0.5]])
+    found = judge(boxes, "rel_xyxy", np.full((3, 2), 50))
+    assert found.own < 0.5 and found.shares.keys() == {f"rel_{order}" for order in BOX_ORDERS}
 
 
 # --- Files that are no images ---------------------------------------------------------------------
