@@ -279,7 +279,7 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     "": (
         "note",
         "data, targets, losses and evaluation fit together.",
-        "Nothing is to be done.",
+        "Nothing to do.",
     ),
     "nan": (
         "error",
@@ -294,20 +294,20 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     ),
     "evaluator": (
         "error",
-        "even exact detections do not score 1 on these images.",
+        "even perfect detections do not score AP 1 on these images.",
         "Look at the finding on the evaluator.",
     ),
     "loss": (
         "error",
         "the loss does not fall.",
-        "Look whether boxes and pictures belong together (keras-det data preview), and whether "
-        "layers are frozen that have random weights.",
+        "Check that boxes and images belong together (keras-det data preview), and that no "
+        "frozen layer has random weights.",
     ),
     "time": (
         "warning",
         "the loss falls, but the time was not enough.",
-        "That proves no mistake: small objects, large models and slow machines need more steps. "
-        "Try a smaller model.",
+        "This does not prove a mistake: small objects, large models and slow machines need more "
+        "steps. Try a smaller model.",
     ),
 }
 
