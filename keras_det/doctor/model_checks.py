@@ -83,7 +83,7 @@ def check_model(
         say("Measuring the time and memory of training steps …")
         findings += check_cost(dataset, built, augment, batch_size, epochs)
     if overfit:
-        say("Learning eight images by heart, up to three minutes …")
+        say("Overfitting eight images on purpose, up to three minutes …")
         findings += check_overfit(dataset, model, say=say)
     return ranked(_without_repeats(findings))
 

@@ -21,7 +21,7 @@ class _Kind(NamedTuple):
 # The first that fits counts.
 KINDS = (
     _Kind(
-        r"boxes (dropped|left out).*zero area",
+        r"boxes left out.*zero area",
         "boxes-without-area",
         "warning",
         "Draw them again, or delete them: they are not trained on.",

@@ -318,7 +318,7 @@ def finding_of(result: Overfit) -> Finding:
     height, width = result.image_size
     first = result.losses[0] if result.losses else float("nan")
     last = result.losses[-1] if result.losses else float("nan")
-    learned = "is learned" if not result.stopped_by else "is not learned"
+    learned = "is memorised" if not result.stopped_by else "is not memorised"
     number = len(result.images)
     images = "1 image" if number == 1 else f"{number} images"
     learned = learned if number == 1 else learned.replace("is", "are", 1)
@@ -326,9 +326,8 @@ def finding_of(result: Overfit) -> Finding:
     return Finding(
         code,
         harm,
-        f"{images} {learned} by heart at {height}x{width}: AP50 {result.ap50:.2f} after "
-        f"{result.steps} steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; "
-        f"{reason}",
+        f"{images} {learned} at {height}x{width}: AP50 {result.ap50:.2f} after {result.steps} "
+        f"steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; {reason}",
         cure,
         images=result.images,
         facts={

@@ -365,8 +365,8 @@ def _of_gap(run: Run) -> Iterator[Finding]:
             yield _note(
                 "run-gap",
                 f"The validation loss rose from {val[best]:.3g} (epoch {best + 1}) to "
-                f"{val[-1]:.3g}, while the training loss fell to {loss[-1]:.3g}: the training "
-                "images are learned by heart.",
+                f"{val[-1]:.3g}, while the training loss fell to {loss[-1]:.3g}: the model "
+                "overfits the training images.",
                 cure,
                 harm="warning",
             )
@@ -379,7 +379,7 @@ def _of_gap(run: Run) -> Iterator[Finding]:
             yield _note(
                 "run-gap",
                 f"val_AP fell from {ap[best]:.3f} (epoch {best + 1}) to {ap[-1]:.3f}, while the "
-                "training loss still fell: the training images are learned by heart.",
+                "training loss still fell: the model overfits the training images.",
                 cure,
                 harm="warning",
             )
