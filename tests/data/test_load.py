@@ -182,7 +182,7 @@ def test_several_folders_below_are_named(tmp_path, marked):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "marked").touch()
-    match = "Its folders a/, b/ are data sets in the format X: give one.*--val-data"
+    match = "The folders a/, b/ in it are data sets in the format X: give one.*--val-data"
     with pytest.raises(DataError, match=match):
         load(tmp_path)
 
