@@ -111,7 +111,10 @@ def convert(
     help="Share of the images for training.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Another one: another split."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Random seed: another seed makes another split.",
 )
 @click.option(
     "--to",
@@ -145,9 +148,9 @@ def split(
         form, layout = open_data(data, options["format"])
         if has_val(data, options["format"]):
             raise DataError(
-                "DATA to split must have no split for validation. Received: "
-                f"{data} with the splits {', '.join(layout.splits)}. Use it as it is. To split all "
-                "images anew, first write them into one: keras-det data convert --split all."
+                f"DATA to split must have no split for validation. Received: {data} with the "
+                f"splits {', '.join(layout.splits)}. Use it as it is. To split all images again, "
+                "first write them without splits: keras-det data convert --split all."
             )
         reading = arguments_of(options)
         found = load_train_and_val(data, split_by=fraction, seed=seed, **reading)

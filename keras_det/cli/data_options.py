@@ -47,7 +47,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--format",
             type=FormatName(),
             metavar="NAME",
-            show_default="recognized",
+            show_default="recognised",
             help="Format of DATA, such as coco, voc or yolo.",
         ),
         click.option(
@@ -68,7 +68,10 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--sizes",
             type=click.Choice(SIZE_CHOICES),
             default="check",
-            help="Images of another size than annotated: refuse, keep the boxes, or scale them.",
+            help=(
+                "For images of another size than annotated: check refuses many, file keeps "
+                "the boxes, scale scales them."
+            ),
         ),
         click.option(
             "--voc-first-pixel",

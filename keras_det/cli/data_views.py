@@ -37,7 +37,7 @@ COLUMNS = 4
     "--model",
     type=ModelName(or_file=True),
     metavar="NAME|PATH",
-    help="Model whose size, way of resizing and padding colour count; a name or a .keras file.",
+    help="Model whose input size, resizing and padding colour are used; a name or a .keras file.",
 )
 @click.option(
     "--image-size",
@@ -49,12 +49,12 @@ COLUMNS = 4
     "--augment",
     type=click.Choice(AUGMENT_NAMES),
     default="ssj",
-    help="Random changes of the images, as of train.",
+    help="Random changes of the images, as in keras-det train.",
 )
 @click.option("--no-augment", is_flag=True, help="Show images as evaluation sees them, in order.")
 @click.option("--batches", type=click.IntRange(1, 100), default=1, help="Batches to show.")
 @click.option("--batch-size", type=click.IntRange(1, 100), default=8, help="Images per batch.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="As of train.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="As in keras-det train.")
 @click.option("--out", type=click.Path(), default="preview.png", help="Picture to write.")
 @reading_and_classes
 @click.pass_context
@@ -74,7 +74,8 @@ def preview(
     """
     if options["no_augment"] and "augment" in given_options(ctx):
         raise DataError(
-            "--augment and --no-augment exclude each other. Received: both. Leave out one of them."
+            "--augment and --no-augment cannot be used together. Received: both. Leave out one "
+            "of them."
         )
     target = picture_path(out)
     with user_input():

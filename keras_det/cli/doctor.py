@@ -38,7 +38,9 @@ EXAMPLES = (
     show_default="the model's published size",
     help="Input of --model, where it is a name: side in pixels, or height x width.",
 )
-@click.option("--overfit", is_flag=True, help="Train --model on eight images as a test, minutes.")
+@click.option(
+    "--overfit", is_flag=True, help="Train --model on eight images as a test. This takes minutes."
+)
 @reading_options
 @click.option(
     "--classes",

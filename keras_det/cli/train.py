@@ -173,7 +173,7 @@ EXAMPLES = (
     "--max-boxes",
     type=click.IntRange(min=1),
     default=100,
-    help="Objects per image to train on; of more, the largest.",
+    help="Most objects per image to train on; the largest are kept.",
 )
 @click.option("--train-split", show_default="train", help="Split of DATA to train on.")
 @click.option("--val-split", show_default="val", help="Split of DATA to evaluate on.")

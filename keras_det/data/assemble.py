@@ -89,12 +89,13 @@ def _drop_unknown_images(raw: RawAnnotations) -> None:
     if len(lost) == len(raw.image_index):
         known = f"the first image is {raw.image_ids[0]!r}" if raw.image_ids else "none is listed"
         raise DataError(
-            "Annotations must name images that are listed. Received: none of "
-            f"{len(lost)} does in {raw.source}; {known}, the first annotation is {first}. Export "
+            f"Annotations must refer to images that are listed. Received: none of {len(lost)} "
+            f"annotations does in {raw.source}; {known}, the first annotation is {first}. Export "
             "annotations and images together, with the same ids or names."
         )
     raw.notes.append(
-        f"{len(lost)} annotations left out: their image is not listed (first: {first})."
+        f"{len(lost)} of {len(raw.image_index)} annotations left out: their image is not listed "
+        f"(first: {first})."
     )
     raw.keep_rows(raw.image_index >= 0)
 
@@ -105,9 +106,9 @@ def _clean(raw: RawAnnotations) -> None:
     raw.boxes, keep, notes = clean_boxes(raw.boxes, sizes, raw.where)
     if len(keep) and not keep.any():
         raise DataError(
-            "A box must have an area inside its image. Received: "
-            f"none of {len(keep)} has in {raw.source}; first: {raw.where(0)}. Correct the boxes, "
-            "or export the annotations again with boxes."
+            f"A box must have an area inside its image. Received: none of {len(keep)} boxes has "
+            f"one in {raw.source}; first: {raw.where(0)}. Correct the boxes, or export the "
+            "annotations again with boxes."
         )
     raw.notes += notes
     if not keep.all():
@@ -125,6 +126,6 @@ def _note_nothing_to_learn(raw: RawAnnotations, annotated: int) -> None:
     elif raw.crowd.all():
         raw.notes.append(
             f"Every object ({count}) is marked as crowd (COCO: `iscrowd`, Pascal VOC: "
-            "`difficult`): training leaves them out and learns nothing. CVAT marks masks so. Write "
-            "0 there if these are single objects."
+            "`difficult`): training leaves such objects out, so it learns nothing. CVAT marks "
+            "masks this way. Write 0 there if these are single objects."
         )

@@ -212,7 +212,10 @@ def _complaint(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarr
     values = ", ".join(f"{value:.6g}" for value in raw.boxes[row])
     height, width = sizes[row].tolist()
     if found.normalised and not form.startswith("rel_"):
-        fact = f"{_of(found.used, raw)} boxes lie within 0..1, so they are shares of the image"
+        fact = (
+            f"{_of(found.used, raw)} boxes lie within 0..1, so their numbers are shares of "
+            "the image"
+        )
     else:
         fact = f"{wrong.sum()} of {found.used.sum()} boxes do not fit their image"
     own = NUMBERS[form.removeprefix("rel_")]
@@ -233,7 +236,7 @@ def _table(found: Judgement) -> str:
     own, *others = found.shares
     best = sorted(others, key=lambda name: -found.shares[name])[:4]
     rows = [f"{name} {_percent(found.shares[name])}" for name in (own, *best)]
-    return f"Boxes that fit, by reading: {', '.join(rows)}."
+    return f"Boxes that fit, by format: {', '.join(rows)}."
 
 
 def _percent(share: float) -> str:
@@ -252,10 +255,10 @@ def _advice(form: str, found: Judgement) -> str:
             else ""
         )
         return (
-            f"With width and height exchanged, {_percent(found.swapped)} fit as {form}: the sizes "
-            "may be exchanged in the annotations, or the images were turned after annotating. "
-            "Compare width and height in the annotations, and one box, with an image. Correct the "
-            f"sizes, or turn the images back.{other}"
+            f"With width and height swapped, {_percent(found.swapped)} fit as {form}: width and "
+            "height may be swapped in the annotations, or the images were rotated after "
+            "annotation. Compare the annotated width and height, and one box, with the image. "
+            f"Correct the sizes, or rotate the images back.{other}"
         )
     if len(better) == 1:
         name = better[0]
@@ -266,16 +269,16 @@ def _advice(form: str, found: Judgement) -> str:
         )
     if better:
         return (
-            f"Several readings fit: {meanings}. Compare one box with its image, and give the right "
+            f"Several formats fit: {meanings}. Compare one box with its image, and give the right "
             f'one, such as box_format="{better[0]}" (--box-format {better[0]}).'
         )
     keep = f'box_format="{form}" (--box-format {form})'
     text = (
-        "No reading fits. Check that the annotations belong to these images and that the images "
-        "were not resized or cut after annotating."
+        "No format fits. Check that the annotations belong to these images, and that the images "
+        "were not resized or cropped after annotation."
     )
     if found.own >= LEAST_GIVEN:
-        text += f" {keep} keeps this reading and cuts or drops what leaves the image."
+        text += f" {keep} keeps this format: boxes that leave their image are clipped or left out."
     return text
 
 

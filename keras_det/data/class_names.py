@@ -143,7 +143,7 @@ def _check_others(
         counts = Counter(raw.class_names[label] for label in raw.labels[rows].tolist())
         some = ", ".join(f"{name!r}: {count}" for name, count in counts.most_common(SHOWN))
         raw.notes.append(
-            f"{len(rows)} of {len(raw.labels)} objects left out: of classes that are not wanted "
+            f"{len(rows)} of {len(raw.labels)} objects left out: their classes are not selected "
             f"({some}{', …' if len(counts) > SHOWN else ''})."
         )
         raw.keep_rows(new[raw.labels] >= 0)
@@ -171,11 +171,11 @@ def _note_near(counts: Mapping[str, int], raw: RawAnnotations) -> None:
         number = {2: "two"}.get(len(names), str(len(names)))
         raw.notes.append(
             f"{_counted({name: counts[name] for name in names})} differ only in "
-            f"{_difference(names)}. They are {number} classes: if one is meant, correct the "
-            "annotations."
+            f"{_difference(names)}. They stay {number} classes. If they are one class, correct "
+            "the annotations."
         )
     if len(near) > SHOWN:
-        raw.notes.append(f"{len(near) - SHOWN} more groups of class names differ as little.")
+        raw.notes.append(f"Other groups of class names that are as similar: {len(near) - SHOWN}.")
 
 
 def _letters(name: str) -> str:

@@ -29,7 +29,7 @@ def clean_boxes(
         moved = keep & (np.abs(clipped - boxes).max(axis=1, initial=0.0) > SILENT_CLIP)
     notes = []
     for mask, text in (
-        (~keep, "dropped: zero area or outside the image"),
+        (~keep, "left out: zero area or outside the image"),
         (moved, "clipped to the image"),
     ):
         rows = np.flatnonzero(mask)

@@ -126,6 +126,6 @@ def _note_two_classes(raw: RawAnnotations, pairs: np.ndarray, class_names: tuple
         one, other = pairs[:, pairs.max(axis=0).argmin()].tolist()
         first, second = (class_names[raw.labels[row]] for row in (one, other))
         raw.notes.append(
-            f"{pairs.shape[1]} boxes have two classes (first: {first!r} and {second!r}, "
+            f"Boxes with two classes: {pairs.shape[1]} (first: {first!r} and {second!r}, "
             f"{raw.where(max(one, other))})."
         )

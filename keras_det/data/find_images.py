@@ -75,12 +75,12 @@ def _note_unclear(raw: RawAnnotations, search: Search) -> None:
     first = search.unclear[min(search.unclear)]
     if count > max(1, MAX_BAD * total) or count == total:
         raise DataError(
-            "The name of an image must fit one file, and no other image's. Received: "
-            f"{count} of {total} unclear names in {raw.source}; first: {first}. Give "
+            "The name of an image must fit exactly one file, and each file only one image. "
+            f"Received: {count} of {total} ambiguous names in {raw.source}; first: {first}. Give "
             f"{OPTION}, the folder of the right images, or write their paths relative to it into "
             "the annotations."
         )
-    raw.notes.append(f"{count} of {total} images left out: unclear names (first: {first}).")
+    raw.notes.append(f"{count} of {total} images left out: ambiguous names (first: {first}).")
 
 
 def _note_missing(raw: RawAnnotations, search: Search, found: np.ndarray) -> None:
@@ -103,7 +103,7 @@ def _note_how(raw: RawAnnotations, search: Search) -> None:
     """One note about all images that were not found by their exact names."""
     if search.how:
         (most, count), *others = Counter(search.how.values()).most_common()
-        ways = "; ".join([f"{count} images found {most}", *(f"{n} {how}" for how, n in others)])
+        ways = "; ".join([f"Images found {most}: {count}", *(f"{how}: {n}" for how, n in others)])
         first = min(search.how)
         raw.notes.append(
             f"{ways} (first: {shown(raw.image_names[first])} is {search.paths[first]})."
@@ -122,8 +122,9 @@ def _no_image(raw: RawAnnotations, search: Search) -> DataError:
     large = f" {_too_large(search)}" if search.too_large else ""
     return DataError(
         f"The images of {raw.source} must lie beside it or in {OPTION}. Received: none of "
-        f"{len(raw.image_names)}; no {shown(name)} in {tried}{there if folders else ''}.{large} "
-        f"Give the folder of the images as {OPTION}, or correct the names in the annotations."
+        f"{len(raw.image_names)} images found; no {shown(name)} in "
+        f"{tried}{there if folders else ''}.{large} Give the folder of the images as {OPTION}, or "
+        "correct the names in the annotations."
     )
 
 

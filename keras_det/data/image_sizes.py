@@ -97,7 +97,8 @@ def _drop_unread(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     if len(lost) == total:
         raise DataError(
             f"Images whose annotation names no size must be readable. Received: {paths[lost[0]]} "
-            f"({what_is_at(paths[lost[0]])}) in {raw.source}, and no other image. Replace the file."
+            f"({what_is_at(paths[lost[0]])}) in {raw.source}, which has no image that can be "
+            "read. Replace the file."
         )
     raw.notes.extend(notes)
     _leave_out(raw, paths, headers, lost)
@@ -113,12 +114,12 @@ def _note_broken(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     example = f"first: {paths[broken[0]]}, {what_is_at(paths[broken[0]])}"
     if len(broken) == len(paths):
         raise DataError(
-            f"Images must be readable. Received: none of {len(paths)} of {raw.source} is; "
-            f"{example}. Replace or convert the files."
+            f"Images must be readable. Received: {raw.source}, where none of {len(paths)} images "
+            f"is; {example}. Replace or convert the files."
         )
     raw.notes.append(
-        f"{len(broken)} of {len(paths)} images do not open ({example}). Training skips them, up to "
-        f"{MAX_BAD:.0%} of the images."
+        f"{len(broken)} of {len(paths)} images unreadable ({example}). Training skips such "
+        f"images, up to {MAX_BAD:.0%} of the images."
     )
 
 
@@ -149,14 +150,16 @@ def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Hea
     raw.stored_pixels = len(stored) > len(upright)
     if stored:
         raw.notes.append(
-            f"{len(stored)} images are used as they are stored, without their EXIF orientation: "
-            f"only so they have the annotated size (first: {paths[stored[0]]})."
+            f"{len(stored)} of {len(paths)} images used as stored, without their EXIF "
+            "orientation: only the stored pixels have the annotated size (first: "
+            f"{paths[stored[0]]})."
         )
     if undecided and (stored or upright):
         way = "as they are stored" if raw.stored_pixels else "upright"
         raw.notes.append(
-            f"{len(undecided)} images have an EXIF orientation that their size does not show; like "
-            f"most others, they are used {way} (first: {paths[undecided[0]]})."
+            "Images whose size does not show if their boxes were drawn before or after turning "
+            f"by EXIF orientation: {len(undecided)}. Like most others, they are used {way} "
+            f"(first: {paths[undecided[0]]})."
         )
 
 
@@ -175,18 +178,19 @@ def _judge(
     count = f"{len(wrong)} of {len(headers)} images"
     if form.startswith("rel_"):
         raw.notes.append(
-            f"{count} have another size than annotated. Their boxes are shares of the image, so "
-            f"its own size is used ({example})."
+            f"{count} with another size than annotated: the boxes are shares of the image, so the "
+            f"size of the image file is used ({example})."
         )
         _take_true(raw, wrong)
     elif options.sizes == "file":
         raw.notes.append(
-            f"{count} have another size than annotated; their own size is used ({example})."
+            f"{count} with another size than annotated: the size of the image file is used, and "
+            f"the boxes are kept ({example})."
         )
         _take_true(raw, wrong)
     elif options.sizes == "scale":
         raw.notes.append(
-            f"{count} have another size than annotated; their boxes are scaled ({example})."
+            f"{count} with another size than annotated: the boxes are scaled ({example})."
         )
         _scale(raw, form, wrong)
         _take_true(raw, wrong)
@@ -206,8 +210,8 @@ def _check(
     swapped = _swapped(raw, form, headers, wrong)
     if swapped:
         raw.notes.append(
-            f"Width and height are exchanged in the annotation of {len(swapped)} images: their "
-            f"boxes fit the images as they are, whose own size is used (first: "
+            f"Width and height are swapped in the annotation of {len(swapped)} of {len(paths)} "
+            "images. The boxes fit the size of the image file, so that size is used (first: "
             f"{paths[swapped[0]]}, {_text(wrong[swapped[0]])})."
         )
         _take_true(raw, {i: wrong.pop(i) for i in swapped})

@@ -158,7 +158,7 @@ def load_train_and_val(
         source = _source_to_part(layout, train_split)
         if not with_val:
             train = _read(found, source, options)
-            what = f"{_lack(layout)}: all {len(train)} images for training."
+            what = f"{_lack(layout)}: all {len(train)} images are used for training."
             return TrainAndVal(train, None, None, what if _is_whole(layout) else "")
         fraction = FRACTION if split_by is None else split_by
         train, val = _parted(found, layout, train_split, options, fraction, seed)
@@ -194,7 +194,7 @@ def load_to_measure(
         dataset = _read(found, _source_to_part(layout, None), options)
         return (
             dataset,
-            f"{layout.root} has no split {default}: all {len(dataset)} images are taken.",
+            f"{layout.root} has no split {default}: all {len(dataset)} images are used.",
         )
     return _read(found, _choose(layout, split or default), options), ""
 
@@ -371,7 +371,7 @@ def _find(layout: Layout, split: str) -> str | None:
     if len(near) > 1:
         raise DataError(
             f"`split` must name one of the splits of {layout.root}. Received: {split!r}. The "
-            f"splits are {', '.join(sorted(layout.splits))}. Several fit. Give one of them."
+            f"splits are {', '.join(sorted(layout.splits))}. Several match. Give one of them."
         )
     return near[0] if near else None
 

@@ -49,7 +49,8 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
     keep = _first_of_equal(np.column_stack([image_of_row, labels, crowd, boxes]))
     if len(keep) < len(labels):
         notes.append(
-            f"{len(labels) - len(keep)} objects left out: the same image, class and box as another."
+            f"{len(labels) - len(keep)} of {len(labels)} objects left out: the same image, class "
+            "and box as another."
         )
     order = keep[np.argsort(image_of_row[keep], kind="stable")]
     splits = np.cumsum(np.bincount(image_of_row[order], minlength=len(kept)))
@@ -84,7 +85,8 @@ def _images(datasets: Sequence[Dataset], notes: list[str]) -> tuple[np.ndarray, 
     _check_sizes(paths, sizes, kept[image_of])
     if len(kept) < len(paths):
         notes.append(
-            f"{len(paths) - len(kept)} images are in several data sets: their objects are joined."
+            f"Images that are in several data sets: {len(paths) - len(kept)}. Their objects are "
+            "joined."
         )
     return kept, image_of
 
@@ -97,7 +99,7 @@ def _image_fields(
     ids = [ids[i] for i in kept]
     if len({str(number) for number in ids}) < len(ids):
         ids = list(range(1, len(ids) + 1))
-        notes.append("Images are numbered from 1: some of their ids are in several data sets.")
+        notes.append("Image ids are numbered from 1, because some ids occur in several data sets.")
     paths = [path for each in datasets for path in each.image_paths]
     return {
         "image_paths": tuple(paths[i] for i in kept),
@@ -137,7 +139,7 @@ def with_same_classes(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[
         for each, labels in zip(datasets, new_labels, strict=True)
     ]
     first = next(iter(changed.values()), "")
-    notes = [f"{len(changed)} ids of classes are others now (first: {first})."] if changed else []
+    notes = [f"Class ids that have changed: {len(changed)} (first: {first})."] if changed else []
     return joined, notes
 
 

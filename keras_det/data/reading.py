@@ -64,6 +64,6 @@ def _unlisted(
     if not lost:
         return []
     return [
-        f"{len(lost)} of {len(every)} images belong to no split and are left out (first: "
+        f"{len(lost)} of {len(every)} images left out: they belong to no split (first: "
         f"{lost[0]}). Give --split all for every image."
     ]

@@ -157,8 +157,8 @@ def _hints(root: pathlib.Path, formats: Sequence[Format]) -> Iterator[str]:
         if len(found) > 1:
             names = ", ".join(f"{entry.name}/" for entry in found)
             yield (
-                f"Its folders {names} are data sets in the format {each.title}: give one of them, "
-                "and another one for validation with --val-data."
+                f"The folders {names} in it are data sets in the format {each.title}: give one of "
+                "them, and another one for validation with --val-data."
             )
         if found:
             return

@@ -140,7 +140,7 @@ def _assign(
     sizes = np.bincount(groups, minlength=1)
     if len(sizes) < 2 or not len(groups):
         raise DataError(
-            "To split a data set, it must hold at least two images that are not copies of each "
+            "A data set to split must hold at least two images that are not copies of each "
             f"other. Received: {len(names)} images in {min(len(sizes), len(names))} groups. Add "
             "images, or train without validation (--no-val)."
         )

@@ -114,11 +114,11 @@ def _advice(proposals: Sequence[Proposal], now: float) -> str:
     """What to change, and what it gains."""
     if not proposals:
         return (
-            "No anchors that were tried reach more. Cut the images into tiles, so that objects "
-            "are larger in the network's input."
+            "None of the anchors that were tried reaches more objects. Cut the images into "
+            "tiles, so that objects are larger in the network's input."
         )
     listed = "; ".join(f"{proposal.text}: {proposal.reach:.0%}" for proposal in proposals)
-    text = f"Anchors that reach more than the {now:.0%} of now: {listed}."
+    text = f"Anchors that reach more than the {now:.0%} of the current ones: {listed}."
     if proposals[-1].reach < GOAL:
         text += " Tiles, in which objects are larger, reach still more."
     return text
@@ -192,9 +192,9 @@ def _unmatched(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Fin
         "error" if share > 0.99 else _harm(share, LOST_WARNING),
         f"Training gives no anchor to {len(without)} of {len(rows)} objects, which makes them "
         f"background (on average an object gets {per_object:.1f}).",
-        "Look whether objects are marked twice or are smaller than a cell of the finest level. A "
-        "larger image size, min_level=2 (--min-level 2) or smaller anchors give small neighbours "
-        "anchors of their own.",
+        "Check whether objects are annotated twice or are smaller than a cell of the finest "
+        "level. A larger image size, min_level=2 (--min-level 2) or smaller anchors give small "
+        "neighbours anchors of their own.",
         len(without),
         len(rows),
         examples=tuple(_example(dataset, row, int(image_of[row])) for row in shown[:5]),
@@ -284,9 +284,9 @@ def _corners(dataset: Dataset, model: Any) -> list[Finding]:
             Finding(
                 "corners-shared",
                 _harm(float(shared.mean()), SHARED_WARNING),
-                f"CornerNet cannot tell corners apart of {int(shared.sum())} of {objects} objects: "
-                f"they share a cell of its output, {model.stride} pixels of the input, with the "
-                "corner of another object.",
+                f"CornerNet cannot tell apart the corners of {int(shared.sum())} of {objects} "
+                f"objects: they share a cell of its output, {model.stride} pixels of the input, "
+                "with the corner of another object.",
                 cure,
                 int(shared.sum()),
                 objects,

@@ -60,8 +60,8 @@ def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
         _harm(len(tiny), total, "tiny-share"),
         f"is thinner than {limit('tiny-box'):.0f} pixels|are thinner than "
         f"{limit('tiny-box'):.0f} pixels",
-        "Look whether these are slips of the mouse, and delete them. Real objects this small are "
-        "hardly found.",
+        "Check whether these are slips of the mouse; if so, delete them. Real objects this small "
+        "are hardly found.",
         tiny,
     )
     whole = np.flatnonzero(good & (_area(data.shares) > limit("whole-image")))
@@ -70,8 +70,8 @@ def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
         "boxes-whole-image",
         _harm(len(whole), total, "whole-share"),
         "covers its whole image|cover their whole image",
-        "Look whether it is an object that fills the image. If it is a label for the whole image, "
-        "delete it: the detector learns nothing from it.",
+        "Check whether it is an object that fills the image. If it is a label for the whole "
+        "image, delete it: the detector learns nothing from it.",
         whole,
     )
     slim = np.flatnonzero(good & (short >= 1) & (long > limit("box-aspect") * short))
@@ -81,7 +81,7 @@ def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
         _harm(len(slim), total, "box-aspect-share"),
         f"is more than {limit('box-aspect'):.0f} times as long as wide|are more than "
         f"{limit('box-aspect'):.0f} times as long as wide",
-        "Look whether corners were swapped. Real objects of this shape match anchors badly.",
+        "Check whether corners were swapped. Real objects of this shape match anchors badly.",
         slim,
     )
 
@@ -139,9 +139,9 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
         data,
         "boxes-default",
         "warning",
-        "is a box that many images have at the very same place|are boxes that many images have at "
-        "the very same place",
-        "Look whether a tool put a default box there. Draw the boxes, or delete them.",
+        "is repeated at the same place in many images|are repeated at the same place in many "
+        "images",
+        "Check whether a tool put a default box there. Draw the right boxes, or delete these.",
         rows[often],
     )
     kind, counts = _kinds(data.sides[rows])
@@ -154,7 +154,7 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
             "warning",
             "has the very same size|have the very same size",
             "If points were widened to boxes, the detector learns that size for every object. "
-            "Draw boxes round the objects.",
+            "Draw boxes around the objects.",
             rows[kind == most],
         )
 
@@ -195,7 +195,8 @@ def _per_image(data: Collection) -> Iterator[Finding]:
             "many-objects",
             "note",
             "has far more objects than the others|have far more objects than the others",
-            "Look whether objects were annotated twice or groups were taken apart only here.",
+            "Check whether objects were annotated twice, or groups were split into single "
+            "objects only here.",
             np.flatnonzero(unusual & (single <= most)),
             number,
         )
@@ -213,7 +214,7 @@ def _empty_and_crowd(data: Collection) -> Iterator[Finding]:
             "images-without-objects",
             "warning" if share > limit("mostly-empty") else "note",
             "has no object|have no object",
-            "They teach what is background. Look whether objects in them were forgotten.",
+            "They teach what is background. Check whether objects in them were forgotten.",
             empty,
         )
     crowd = np.flatnonzero(data.crowd)

@@ -24,22 +24,23 @@ KINDS = (
         "classes",
         "boxes-two-classes",
         "has the box of an object of another class|have the box of an object of another class",
-        "Decide for one class. If both are right, keep them: each class is learned by itself.",
+        "Decide for one class. If both are right, keep them: each class is learned independently.",
     ),
     (
         "overlap",
         "boxes-overlap",
         "covers nearly the same area as another one of its class|cover nearly the same area as "
         "another one of their class",
-        "Look whether an object was annotated twice, and delete one box. Suppression finds only "
-        "one of two such objects.",
+        "Check whether an object was annotated twice; if so, delete one box. Non-maximum "
+        "suppression keeps only one of two such objects.",
     ),
     (
         "nested",
         "boxes-nested",
         "shares three sides with another one of its class|share three sides with another one of "
         "their class",
-        "Look whether a part was annotated beside the whole, and keep one of them.",
+        "Check whether a part of an object was annotated as well as the whole; if so, keep one "
+        "of them.",
     ),
 )
 

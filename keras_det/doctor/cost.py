@@ -209,7 +209,7 @@ def check_cost(
             Finding(
                 "cost-unknown",
                 "warning",
-                "The cost of a training cannot be measured: its images cannot be read.",
+                "The cost of training cannot be measured: the images cannot be read.",
                 str(error),
                 doc="cost",
             )
@@ -239,10 +239,12 @@ def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | No
         and (cost.memory or 0) > RESERVE * (available or 0)
     )
     cure = (
-        "That is nearly all the memory of this machine. Take fewer images per step (--batch-size)."
+        "That is nearly all the memory of this machine. Use fewer images per step (--batch-size)."
         if full
-        else "For a shorter training take a smaller image size or model, or fewer epochs. "
-        "Measuring on a validation set comes on top."
+        else (
+            "To train faster, use a smaller image size or model, or fewer epochs. Evaluation "
+            "on a validation set takes additional time."
+        )
     )
     return Finding(
         "training-cost",
@@ -270,7 +272,7 @@ def _too_large(model: Detector, batch_size: int) -> Finding:
         "training-too-large",
         "error",
         f"A step of {batch_size} images at {height}x{width} does not fit into memory.",
-        "Take fewer images per step (--batch-size), a smaller image size or a smaller model.",
+        "Use fewer images per step (--batch-size), a smaller image size or a smaller model.",
         doc="cost",
     )
 

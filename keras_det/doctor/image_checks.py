@@ -47,11 +47,11 @@ OF_PIXELS = {
     ),
     "images-blurred": (
         "is blurred|are blurred",
-        "Look at the pictures. Leave them out, unless such images come in use too.",
+        "Look at the pictures. Leave them out, unless the model will see such images in use too.",
     ),
     "images-grey": (
-        "is grey among coloured ones|are grey among coloured ones",
-        "Nothing must be done if such images come in use too.",
+        "is grey, while most are in colour|are grey, while most are in colour",
+        "Nothing to do if the model will see such images in use too.",
     ),
 }
 DEEP_MODES = ("I", "F")
@@ -82,7 +82,7 @@ def _broken(data: Collection, looks: list[Look]) -> Iterator[Finding]:
     broken = _where(looks, lambda look: look.problem not in ("", "ends-early"))
     many = share_of(len(broken), len(looks)) > MAX_BROKEN
     harm: Harm = "error" if many else "warning"
-    so = "Training refuses so many broken images." if many else "Training skips such images."
+    so = "Training stops when so many images are broken." if many else "Training skips such images."
     for problem, code, title in (
         ("missing", "images-missing", "cannot be opened"),
         ("empty", "images-empty-file", "is an empty file|are empty files"),
@@ -100,7 +100,7 @@ def _broken(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "note",
         "lacks its last bytes, but has all its pixels|lack their last bytes, but have all their "
         "pixels",
-        "Nothing must be done here. Other programs may refuse such a file: save it again.",
+        "Nothing to do here. Other programs may refuse such a file: save it again.",
         _where(looks, lambda look: look.problem == "ends-early"),
     )
 
@@ -122,7 +122,7 @@ def _headers(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "images-suffix",
         "note",
         "has another format than its suffix says|have another format than their suffix says",
-        "Training reads the content and takes no harm. Rename the file for other programs.",
+        "Training reads the content, so this does no harm. Rename the file for other programs.",
         np.array(wrong, np.int64),
         other_content,
     )
@@ -131,7 +131,7 @@ def _headers(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "images-deep",
         "note",
         "has more than 8 bits per value|have more than 8 bits per value",
-        "They are brought to 8 bits. Look at the pictures: if they are black or white, convert "
+        "They are converted to 8 bits. Look at the pictures: if they are black or white, convert "
         "the files yourself.",
         _where(looks, lambda look: look.mode.startswith(DEEP_MODES)),
         lambda i: looks[i].mode.partition("+")[0],
@@ -199,7 +199,7 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "error",
         "has another size than annotated|have another size than annotated",
         "Put back the images that were annotated. Or give sizes='scale' (--sizes scale) if they "
-        "were resized, 'file' if only the written size is wrong.",
+        "were resized, or sizes='file' if only the annotated size is wrong.",
         np.flatnonzero(known & ~equal),
         lambda i: f"{size(i)}, annotated {data.sizes[i, 1]}x{data.sizes[i, 0]}",
     )
@@ -219,8 +219,8 @@ def _odd_sizes(data: Collection, sizes: np.ndarray, known: np.ndarray) -> Iterat
         "warning",
         f"is smaller than {limit('tiny-image'):.0f} pixels|are smaller than "
         f"{limit('tiny-image'):.0f} pixels",
-        "Look whether these are thumbnails or icons. Replace them by the originals, or leave them "
-        "out.",
+        "Check whether these are thumbnails or icons. Replace them by the originals, or leave "
+        "them out.",
         np.flatnonzero(known & (short < limit("tiny-image"))),
         size,
     )
@@ -296,8 +296,10 @@ def check_folders(data: Collection) -> list[Finding]:
             code="images-not-used",
             harm="warning",
             title=counted(len(left), total, "image file", title),
-            cure="They are neither trained nor measured on. Annotate them and add them to a split, "
-            "or move them away.",
+            cure=(
+                "They are used neither for training nor for evaluation. Annotate them and "
+                "add them to a split, or move them away."
+            ),
             count=len(left),
             total=total,
             examples=tuple(

@@ -83,7 +83,7 @@ def check_model(
         say("Measuring the time and memory of training steps …")
         findings += check_cost(dataset, built, augment, batch_size, epochs)
     if overfit:
-        say("Learning eight images by heart, up to three minutes …")
+        say("Overfitting eight images on purpose, up to three minutes …")
         findings += check_overfit(dataset, model, say=say)
     return ranked(_without_repeats(findings))
 
@@ -138,7 +138,7 @@ def check_sizes(dataset: Dataset, model: Detector, augment: Augment) -> list[Fin
             f"{SMALL_SIDE:g} pixels in an input of {height}x{width} ({found.below_pixel} "
             "below 1 pixel): such objects are hardly ever found.",
             "If they matter, raise the image size (--image-size), cut the images into tiles, or "
-            "take a finer level, min_level=2 (--min-level 2), with a model that has anchors.",
+            "use a finer level, min_level=2 (--min-level 2), with a model that has anchors.",
             few,
             found.objects,
             facts={
@@ -234,8 +234,8 @@ def check_evaluator(dataset: Dataset, model: Detector, *, quick: bool = False) -
             f"A detector that finds every object exactly would score AP {metrics['AP']:.3f} on "
             f"{dataset.split or dataset.name}, not 1, because of "
             f"{_why_below(dataset, model, images)}.",
-            "Correct the boxes, or cut crowded images into tiles. Until then AP says less than it "
-            "seems to.",
+            "Correct the boxes, or cut crowded images into tiles. Until then, AP cannot reach 1 "
+            "and understates the model.",
             len(low),
             len(model.class_names),
             facts={"AP": metrics["AP"], "AP_per_class": low, "images": len(images)},

@@ -21,7 +21,7 @@ class _Kind(NamedTuple):
 # The first that fits counts.
 KINDS = (
     _Kind(
-        r"boxes (dropped|left out).*zero area",
+        r"boxes left out.*zero area",
         "boxes-without-area",
         "warning",
         "Draw them again, or delete them: they are not trained on.",
@@ -33,25 +33,25 @@ KINDS = (
         "Look at some: if whole boxes are shifted, image and annotation do not belong together.",
     ),
     _Kind(
-        r"classes that are not wanted",
+        r"classes are not selected",
         "other-classes",
         "note",
-        "Nothing must be done: class_names= (--classes) asks for it.",
+        "Nothing to do: class_names= (--classes) asks for this.",
     ),
     _Kind(
-        r"images.* left out: no annotation",
+        r"split left out, because they have no annotation",
         "images-without-annotation",
         "warning",
         "Add the annotations, or empty ones where an image shows no object.",
     ),
     _Kind(
-        r"have no \.txt file",
+        r"without a \.txt file",
         "images-without-annotation",
         "note",
         "Annotate them if they show objects. An empty .txt file says that an image shows none.",
     ),
     _Kind(
-        r"Width and height are exchanged",
+        r"Width and height are swapped",
         "sizes-exchanged",
         "warning",
         "Look at some: the boxes must lie on the objects. Correct the tool that wrote the sizes.",
@@ -63,13 +63,13 @@ KINDS = (
         "Look at some: the boxes must lie on the objects. Put back the annotated images if not.",
     ),
     _Kind(
-        r"have two classes",
+        r"with two classes",
         "boxes-two-classes",
         "warning",
         "Decide for one class. If both are right, keep them.",
     ),
     _Kind(
-        r"no such file|not found|unclear names",
+        r"no such file|not found|ambiguous names",
         "annotations-without-image",
         "warning",
         "Add the files, or give the folder that holds them: image_dir= (--image-dir).",
@@ -84,7 +84,7 @@ KINDS = (
         r"images listed again|files are listed again|listed more than once",
         "images-listed-twice",
         "warning",
-        "List each image once. Their objects are joined; look whether they are there twice.",
+        "List each image once. Their objects are joined: check that no object is there twice.",
     ),
     _Kind(
         r"repeated|annotated twice|same image, class and box|same box|same object",
@@ -102,10 +102,10 @@ KINDS = (
         r"groups other classes",
         "class-dummy",
         "note",
-        "Nothing must be done: the class takes no place in the model.",
+        "Nothing to do: the model has no output for this class.",
     ),
     _Kind(
-        r"differ only in|differ as little|read as one class",
+        r"differ only in|are as similar|read as one class",
         "class-names-alike",
         "warning",
         "If they are one class, give it one name in the annotations.",
@@ -119,9 +119,7 @@ KINDS = (
 )
 # Said by checks of the doctor with the split's use in mind.
 SAID_ELSEWHERE = re.compile(r"^No object |^Every object ")
-_LOST = re.compile(
-    r"left out|dropped|removed|ignored|skipped|not read|are missing|no box of their own", re.I
-)
+_LOST = re.compile(r"left out|dropped|removed|ignored|skipped|not read|missing shards", re.I)
 _COUNT = re.compile(r"\b([\d,]+)(?: of ([\d,]+))?\b")
 _FIRST = re.compile(r"\((?:the )?first:? (.*?)\)\.?$")
 
@@ -184,5 +182,5 @@ def _judged(note: str) -> tuple[str, Harm, str]:
         if re.search(kind.words, note):
             return kind.code, kind.harm, kind.cure
     if _LOST.search(note):
-        return "left-out", "warning", "Correct these places if they matter: they are not used."
+        return "left-out", "warning", "These records are not used. Correct them if they matter."
     return "reader-note", "note", "Check that this is right for your data."

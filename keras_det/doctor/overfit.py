@@ -279,7 +279,7 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     "": (
         "note",
         "data, targets, losses and evaluation fit together.",
-        "Nothing is to be done.",
+        "Nothing to do.",
     ),
     "nan": (
         "error",
@@ -294,20 +294,20 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     ),
     "evaluator": (
         "error",
-        "even exact detections do not score 1 on these images.",
+        "even perfect detections do not score AP 1 on these images.",
         "Look at the finding on the evaluator.",
     ),
     "loss": (
         "error",
         "the loss does not fall.",
-        "Look whether boxes and pictures belong together (keras-det data preview), and whether "
-        "layers are frozen that have random weights.",
+        "Check that boxes and images belong together (keras-det data preview), and that no "
+        "frozen layer has random weights.",
     ),
     "time": (
         "warning",
         "the loss falls, but the time was not enough.",
-        "That proves no mistake: small objects, large models and slow machines need more steps. "
-        "Try a smaller model.",
+        "This does not prove a mistake: small objects, large models and slow machines need more "
+        "steps. Try a smaller model.",
     ),
 }
 
@@ -318,7 +318,7 @@ def finding_of(result: Overfit) -> Finding:
     height, width = result.image_size
     first = result.losses[0] if result.losses else float("nan")
     last = result.losses[-1] if result.losses else float("nan")
-    learned = "is learned" if not result.stopped_by else "is not learned"
+    learned = "is memorised" if not result.stopped_by else "is not memorised"
     number = len(result.images)
     images = "1 image" if number == 1 else f"{number} images"
     learned = learned if number == 1 else learned.replace("is", "are", 1)
@@ -326,9 +326,8 @@ def finding_of(result: Overfit) -> Finding:
     return Finding(
         code,
         harm,
-        f"{images} {learned} by heart at {height}x{width}: AP50 {result.ap50:.2f} after "
-        f"{result.steps} steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; "
-        f"{reason}",
+        f"{images} {learned} at {height}x{width}: AP50 {result.ap50:.2f} after {result.steps} "
+        f"steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; {reason}",
         cure,
         images=result.images,
         facts={

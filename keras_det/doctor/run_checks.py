@@ -196,7 +196,7 @@ def _of_finite_loss(loss: np.ndarray) -> Finding:
         if stuck
         else "As long as AP rises too, more epochs help."
         if kind == "falling"
-        else "Nothing is to be done about it.",
+        else "Nothing to do.",
         harm="warning" if worse or stuck else "note",
         facts={"first": float(first), "last": float(last), "trend": kind},
     )
@@ -294,7 +294,7 @@ def _of_precision(run: Run) -> Iterator[Finding]:
         title = f"val_AP was highest in the last epoch, {number}: {ap[best]:.3f}."
     else:
         title = f"val_AP was highest in epoch {number}: {ap[best]:.3f}; at the end {last:.3f}."
-    cure = "best.keras holds the model of that epoch." if run.has_best else "Nothing is to be done."
+    cure = "best.keras holds the model of that epoch." if run.has_best else "Nothing to do."
     yield _note("run-ap", title, cure, facts=facts)
     yield from _of_rise(ap)
 
@@ -365,8 +365,8 @@ def _of_gap(run: Run) -> Iterator[Finding]:
             yield _note(
                 "run-gap",
                 f"The validation loss rose from {val[best]:.3g} (epoch {best + 1}) to "
-                f"{val[-1]:.3g}, while the training loss fell to {loss[-1]:.3g}: the training "
-                "images are learned by heart.",
+                f"{val[-1]:.3g}, while the training loss fell to {loss[-1]:.3g}: the model "
+                "overfits the training images.",
                 cure,
                 harm="warning",
             )
@@ -379,7 +379,7 @@ def _of_gap(run: Run) -> Iterator[Finding]:
             yield _note(
                 "run-gap",
                 f"val_AP fell from {ap[best]:.3f} (epoch {best + 1}) to {ap[-1]:.3f}, while the "
-                "training loss still fell: the training images are learned by heart.",
+                "training loss still fell: the model overfits the training images.",
                 cure,
                 harm="warning",
             )

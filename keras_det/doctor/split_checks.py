@@ -41,7 +41,7 @@ def _sizes(data: Collection) -> Iterator[Finding]:
                 "split-small",
                 "warning" if tiny else "note",
                 f"The split {name} has only {len(each)} image{'' if len(each) == 1 else 's'}.",
-                "Add images. AP on so few moves by chance: compare runs with care."
+                "Add images. AP on so few images varies by chance: compare runs with care."
                 if role(name) in ("val", "test")
                 else "Add images: every one helps. Start from public weights (--weights coco).",
                 count=len(each),
@@ -64,7 +64,7 @@ def _nothing_to_learn(data: Collection) -> Iterator[Finding]:
             "split-without-objects" if not len(each.labels) else "split-all-crowd",
             "note" if test else "error",
             f"The split {name} {what}.",
-            "It can be used for detecting, but not for measuring."
+            "It can be used for detection, but not for evaluation."
             if test
             else "Training on it learns nothing, and AP cannot be measured. Check that the "
             "annotations belong to these images"
@@ -98,7 +98,7 @@ def _in_common(data: Collection) -> Iterator[Finding]:
         "names-in-two-splits",
         "note",
         "has the name of one in another split|have the name of one in another split",
-        "Nothing must be done if they are different images. The doctor compares their pixels.",
+        "Nothing to do if they are different images. The doctor compares their pixels.",
         np.array(sorted(same_name), np.int64),
         lambda i: f"and {data.image_name(same_name[i])}",
     )
@@ -133,7 +133,7 @@ def _shifts(data: Collection) -> Iterator[Finding]:
             (
                 "classes-shifted",
                 f"The shares of the classes in {name} differ from those in training",
-                "AP tells then little about training. Split the data again at random.",
+                "AP then says little about the training. Split the data again at random.",
                 _class_distance,
                 "class-shift",
                 _class_shares,
@@ -141,8 +141,8 @@ def _shifts(data: Collection) -> Iterator[Finding]:
             (
                 "sizes-shifted",
                 f"The sizes of the boxes in {name} differ from those in training",
-                "Look whether the images come from another camera or were resized. Split the data "
-                "again at random.",
+                "Check whether the images come from another camera or were resized. Split the "
+                "data again at random.",
                 _size_distance,
                 "size-shift",
                 _usual_sizes,

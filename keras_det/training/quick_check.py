@@ -130,7 +130,7 @@ def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
             "anchors-unreached",
             "warning",
             f"{share:.0%} of the objects overlap no anchor with an IoU of {threshold:g} or more: "
-            "they are learned badly.",
+            "the model learns them badly.",
             "`keras-det doctor --model` proposes anchors that fit them.",
         )
 
@@ -185,7 +185,7 @@ def _of_classes(training_set: Dataset, validation_set: Dataset | None) -> Iterat
             "classes-without-objects",
             "note",
             f"{_classes(training_set, rest, 'without objects')}.",
-            "That harms nothing, but these outputs learn nothing: leave the classes out "
+            "This does no harm, but the model learns nothing about these classes. Leave them out "
             "(class_names=, --classes) if they should not exist.",
             len(rest),
             training_set.num_classes,
@@ -209,7 +209,7 @@ def _of_measuring(validation_set: Dataset) -> Iterator[Remark]:
             "no-validation-objects",
             "error",
             "The validation set has no object to find: average precision cannot be measured.",
-            "Check its annotations, or train without it (--no-val).",
+            "Check the annotations, or train without it (--no-val).",
         )
         return
     counts = objects_per_image(validation_set)

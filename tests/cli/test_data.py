@@ -62,7 +62,7 @@ def test_all_images_of_a_data_set_that_has_only_splits(run, tmp_path, coco):
 def test_convert_notes_images_of_no_split(run, tmp_path):
     data = voc(tmp_path / "in", 4, {"train": ["v0", "v1"]})
     result = run("data", "convert", data, tmp_path / "out")
-    assert "2 of 4 images belong to no split and are left out" in result.stderr
+    assert "2 of 4 images left out: they belong to no split" in result.stderr
     assert "Give --split all" in result.stderr
 
 
@@ -70,7 +70,7 @@ def test_convert_some_classes(run, tmp_path):
     data = voc(tmp_path / "in", 4)
     result = run("data", "convert", data, tmp_path / "out", "--classes", "dog")
     assert "all: 4 images, 2 objects, 1 classes" in result.stdout
-    assert "2 of 4 objects left out: of classes that are not wanted" in result.stderr
+    assert "2 of 4 objects left out: their classes are not selected" in result.stderr
 
 
 def test_convert_unknown_class(refused, tmp_path):
@@ -226,7 +226,7 @@ def test_preview_augments_by_seed_and_shows_batches(run, tmp_path, coco):
 
 def test_preview_refuses_contradictions(refused, tmp_path, coco):
     line = refused("data", "preview", coco, "--augment", "lsj", "--no-augment")
-    assert "exclude each other" in line
+    assert "cannot be used together" in line
     write_image(tmp_path / "p.png")
     assert "must not exist yet" in refused("data", "preview", coco, "--out", tmp_path / "p.png")
 

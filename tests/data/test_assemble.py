@@ -43,7 +43,7 @@ def test_one_warning_holds_all_notes_one_a_line(tmp_path):
     assert caught[0] == "zoo:" + "".join(f"\n- {note}" for note in dataset.notes)
     assert caught[0].split("\n- ")[1:3] == [
         "From the reader.",
-        "1 of 3 boxes dropped: zero area or outside the image (first: labels.txt, line 2).",
+        "1 of 3 boxes left out: zero area or outside the image (first: labels.txt, line 2).",
     ]
     assert all(note in dataset.summary for note in dataset.notes)
 
@@ -80,20 +80,20 @@ def test_no_object_of_the_wanted_classes_is_left(tmp_path):
 
 def test_no_box_with_an_area_is_left(tmp_path):
     raw = raw_with_images(tmp_path, [(0, 0, 3, 3, 3, 3), (1, 0, np.nan, 1, 2, 2)])
-    with pytest.raises(DataError, match="none of 2 has in labels.txt; first: labels.txt, line 0"):
+    with pytest.raises(DataError, match="none of 2 boxes has one in labels.txt; first: .*line 0"):
         assemble(raw, ReadOptions())
 
 
 def test_objects_of_images_that_are_not_listed(tmp_path):
     rows = [(-1, 0, 1, 1, 2, 2), (0, 1, 1, 1, 2, 2)]
     raw = raw_with_images(tmp_path, rows)
-    with pytest.warns(UserWarning, match="1 annotations left out: their image.*line 0"):
+    with pytest.warns(UserWarning, match="1 of 2 annotations left out: their image.*line 0"):
         assert assemble(raw, ReadOptions()).labels.tolist() == [1]
     raw = raw_with_images(tmp_path, rows[:1], image_ids=[7, 8])
     with pytest.raises(
         DataError,
-        match="none of 1 does in labels.txt; the first image is 7, the first annotation is "
-        "labels.txt, line 0",
+        match="none of 1 annotations does in labels.txt; the first image is 7, the first "
+        "annotation is labels.txt, line 0",
     ):
         assemble(raw, ReadOptions())
 

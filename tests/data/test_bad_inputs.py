@@ -107,14 +107,17 @@ def test_areas_that_no_object_has(tmp_path):
     files = every_format.files_of("coco")
     text = files["_annotations.coco.json"].replace(b'"area": 200', b'"area": 1e300')
     dataset, notes = read(tmp_path, files | {"_annotations.coco.json": text})
-    assert dataset.area[0] == 200 and "1 areas are 0 or less, or too large" in notes
+    assert (
+        dataset.area[0] == 200
+        and "areas replaced by the area of the box: they are 0 or less, or too large" in notes
+    )
 
 
 def test_createml_images_without_annotations(tmp_path):
     files = every_format.files_of("createml")
     text = files["_annotations.createml.json"].replace(b'"annotations"', b'"notes"', 1)
     _, notes = read(tmp_path, files | {"_annotations.createml.json": text})
-    assert "1 images have no `annotations`: they are images without objects" in notes
+    assert "Images without `annotations`, which are kept as images without objects: 1" in notes
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_wrong_reading_is_caught_and_the_true_one_is_named(true, claimed):
     for seed in range(3):
         pixels, sizes = drawn(seed)
         boxes = written(pixels, true, sizes)
-        with pytest.raises(DataError, match="Boxes that fit, by reading") as caught:
+        with pytest.raises(DataError, match="Boxes that fit, by format") as caught:
             to_pixels(raw_of(boxes, sizes, claimed), ReadOptions())
         assert f"--box-format {true})" in str(caught.value) or f" {true} [" in str(caught.value)
         raw = raw_of(boxes, sizes, claimed)
@@ -106,7 +106,7 @@ def test_corners_in_a_file_of_sides_are_named_with_shares():
         DataError,
         match=r"^Boxes must be \[x, y, width, height\] in pixels \(xywh\) and lie inside their "
         r"images. Received: \[80, 20, 95, 30\] in a.json, annotations\[0\], an image of width 100 "
-        r"and height 50; 2 of 3 boxes do not fit their image. Boxes that fit, by reading: xywh "
+        r"and height 50; 2 of 3 boxes do not fit their image. Boxes that fit, by format: xywh "
         r"33%, xyxy 100%, .* The boxes seem to be \[x1, y1, x2, y2\] in pixels: give "
         r'box_format="xyxy" \(--box-format xyxy\)\.$',
     ):
@@ -117,12 +117,12 @@ def test_shares_of_the_image_in_a_file_of_pixels():
     rows = [[0.1, 0.1, 0.2, 0.3], [0.7, 0.05, 0.3, 0.9]]
     with pytest.raises(
         DataError,
-        match="all boxes lie within 0..1, so they are shares of the image.*as shares of the image: "
+        match="all boxes .* so their numbers are shares of the image.*as shares of the image: "
         r'give box_format="rel_xywh" \(--box-format rel_xywh\)',
     ):
         to_pixels(raw_of(rows, [64, 96]), ReadOptions())
     # Far from the border, the numbers may be centers as well: both are named.
-    with pytest.raises(DataError, match=r"Several readings fit: rel_xywh \[.*rel_center_xywh \["):
+    with pytest.raises(DataError, match=r"Several formats fit: rel_xywh \[.*rel_center_xywh \["):
         to_pixels(raw_of([[0.4, 0.5, 0.2, 0.1]], [64, 96]), ReadOptions())
     # Whole images as [0, 0, 1, 1]; in a tiny image that is one pixel.
     with pytest.raises(DataError, match="rel_xywh"):
@@ -137,7 +137,7 @@ def test_exchanged_sizes_are_never_called_another_format(claimed):
     for seed in range(5):
         pixels, sizes = drawn(seed, count=100)
         boxes = written(pixels, claimed, sizes)
-        with pytest.raises(DataError, match="With width and height exchanged, 100% fit") as caught:
+        with pytest.raises(DataError, match="With width and height swapped, 100% fit") as caught:
             to_pixels(raw_of(boxes, sizes[:, ::-1], claimed), ReadOptions())
         assert "seem to be" not in str(caught.value)
 
@@ -148,13 +148,13 @@ def test_a_few_bad_boxes_are_left_to_the_cleaning():
     boxes[:9, 0] += 2000
     to_pixels(raw_of(boxes, sizes), ReadOptions())
     boxes[:11, 0] += 2000
-    with pytest.raises(DataError, match=r"11 of 100 boxes.*No reading fits.*--box-format xywh\) k"):
+    with pytest.raises(DataError, match=r"11 of 100 boxes.*No format fits.*--box-format xywh\) k"):
         to_pixels(raw_of(boxes, sizes), ReadOptions())
     raw = raw_of(boxes, sizes)
     to_pixels(raw, ReadOptions(box_format="xywh"))  # the advice helps
     assert raw.boxes[99].tolist() == pytest.approx(pixels[99].tolist())
     boxes[:60, 0] += 2000
-    with pytest.raises(DataError, match="60 of 100 boxes.*after annotating.$"):
+    with pytest.raises(DataError, match="60 of 100 boxes.*after annotation.$"):
         to_pixels(raw_of(boxes, sizes), ReadOptions(box_format="xywh"))
     # Three of four, where no other reading fits either.
     raw = raw_of([[50, 50, 500, 1], [-90, 1, 5, 5], [1, -90, 5, 5], [1, 1, 5, 5]], [100, 100])

@@ -52,7 +52,7 @@ def test_names_that_differ_little(first, second, difference):
     assert names == (first, "car", second) and labels == [0, 2, 2, 1]
     assert len(notes) == 1 and f"differ only in {difference}" in notes[0]
     assert "(1 objects) and " in notes[0] and "(2) differ" in notes[0]
-    assert "They are two classes: if one is meant, correct the annotations." in notes[0]
+    assert "They stay two classes. If they are one class, correct the annotations." in notes[0]
 
 
 def test_different_names_need_no_note():
@@ -62,7 +62,7 @@ def test_different_names_need_no_note():
 def test_many_names_that_differ_little():
     names = [each for k in "abcde" for each in (k, k.upper())]
     notes = mapped([*names, "x y", "x_y", "x-y"], [])[3]
-    assert len(notes) == 4 and notes[-1] == "3 more groups of class names differ as little."
+    assert len(notes) == 4 and notes[-1] == "Other groups of class names that are as similar: 3."
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_other_classes():
         mapped(["cat", "dog"], [0, 1], ["cats"])
     names, _, labels, notes = mapped(["ox", "cat", "dog"], [1, 2, 0, 2], ["dog"], drop=True)
     assert names == ("dog",) and labels == [0, 0]
-    assert notes[0].startswith("2 of 4 objects left out: of classes that are not wanted (")
+    assert notes[0].startswith("2 of 4 objects left out: their classes are not selected (")
     assert "'cat': 1" in notes[0] and "'ox': 1" in notes[0]
 
 

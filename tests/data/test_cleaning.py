@@ -27,7 +27,7 @@ def test_boxes_without_area_are_dropped():
         [1, 1, 2, 2], [3, 3, 3, 5], [4, 4, 2, 5], [9, 1, 12, 2], [nan, 1, 2, 2], [nan] * 4
     )
     assert keep.tolist() == [True] + [False] * 5 and boxes[1:].max() == 0
-    assert notes == ["5 of 6 boxes dropped: zero area or outside the image (first: line 1)."]
+    assert notes == ["5 of 6 boxes left out: zero area or outside the image (first: line 1)."]
 
 
 def test_no_boxes():

@@ -48,10 +48,10 @@ def test_bad_boxes_give_one_line_with_file_index_and_count(tmp_path):
         dataset = read(tmp_path, content)
     assert len(caught) == 1
     message = str(caught[0].message)
-    assert "2 of 7 boxes dropped" in message and "json, annotations[4] (id 4)" in message
+    assert "2 of 7 boxes left out" in message and "json, annotations[4] (id 4)" in message
     assert "1 of 7 boxes clipped" in message and "annotations[5]" in message
     np.testing.assert_array_equal(dataset.boxes[-1], [0, 1, 3, 3])
-    assert len(dataset.boxes) == 5 and "2 of 7 boxes dropped" in dataset.summary
+    assert len(dataset.boxes) == 5 and "2 of 7 boxes left out" in dataset.summary
 
 
 def test_class_names_give_the_order(tmp_path):
@@ -79,7 +79,7 @@ def test_name_of_a_category_instead_of_its_id(tmp_path):
 
 
 def test_unknown_image_is_left_out_and_named(tmp_path):
-    with pytest.warns(UserWarning, match=r"1 annotations left out.*annotations\[0\]"):
+    with pytest.warns(UserWarning, match=r"1 of 2 annotations left out.*annotations\[0\]"):
         dataset = read(tmp_path, [annotation(1, 99, [1, 1, 2, 2]), annotation(2, 11, [0, 0, 2, 2])])
     np.testing.assert_array_equal(dataset[1].boxes, [[0, 0, 2, 2]])
 
@@ -95,7 +95,9 @@ def test_missing_image_is_left_out_and_named(tmp_path):
 
 def test_images_nowhere(tmp_path):
     path = write_coco(tmp_path, coco_content(), images=False)
-    with pytest.raises(DataError, match=r"beside it or in image_dir=.*none of 2; no 'a0\.png' in"):
+    with pytest.raises(
+        DataError, match=r"beside it or in image_dir=.*none of 2 images found; no 'a0\.png' in"
+    ):
         read_coco(path)
 
 
@@ -180,7 +182,7 @@ def test_group_of_all_other_classes_is_named(tmp_path):
 def test_images_of_one_id(tmp_path):
     content = coco_content([annotation(1, 10, [1, 1, 2, 2])])
     content["images"].append(dict(content["images"][0]))
-    with pytest.warns(UserWarning, match=r"1 images are listed more than once.*'a0\.png', id 10"):
+    with pytest.warns(UserWarning, match=r"1 of . images listed more than once.*'a0\.png', id 10"):
         dataset = read_coco(write_coco(tmp_path, content))
     assert dataset.image_ids == (10, 11) and len(dataset[0].labels) == 1
     content["images"][2]["file_name"] = "a1.png"

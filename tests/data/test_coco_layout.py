@@ -159,7 +159,7 @@ def test_resembles_names_what_holds_no_boxes(tmp_path):
     write(tmp_path / "annotations" / "captions_train.json", CAPTIONS)
     assert "annotations/captions_train.json, which holds captions" in resembles(tmp_path)
     (tmp_path / "annotations" / "captions_train.json").write_text("")
-    assert resembles(tmp_path) == "has annotations/captions_train.json, which is empty or no JSON"
+    assert resembles(tmp_path) == "has annotations/captions_train.json, which is empty or not JSON"
 
 
 def test_images_of_another_split_are_not_taken(tmp_path):

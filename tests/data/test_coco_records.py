@@ -77,10 +77,10 @@ def test_crowd(tmp_path, value, crowd):
         ("4.5", 4.5, ""),
         (None, 6, ""),
         ("", 6, ""),
-        (0, 6, "2 areas are 0 or less"),
-        ("x", 6, "2 areas are not numbers"),
-        (float("nan"), 6, "2 areas are not numbers"),
-        ([1], 6, "2 areas are not numbers"),
+        (0, 6, "2 of 2 areas replaced by the area of the box: they are 0 or less"),
+        ("x", 6, "2 of 2 areas replaced by the area of the box: they are not numbers"),
+        (float("nan"), 6, "2 of 2 areas replaced by the area of the box: they are not numbers"),
+        ([1], 6, "2 of 2 areas replaced by the area of the box: they are not numbers"),
     ],
 )
 def test_area(tmp_path, value, area, note):
@@ -115,7 +115,7 @@ def test_number_and_text_of_one_id_are_two_images(tmp_path):
 
 @pytest.mark.parametrize("empty", [[], None, "", "[]", [[]]])
 def test_object_without_box(tmp_path, empty):
-    with pytest.warns(UserWarning, match=r"1 annotations left out: they have no box .*\[4\]"):
+    with pytest.warns(UserWarning, match=r"1 of .* annotations left out: they have no box .*\[4\]"):
         dataset = with_bad_record(tmp_path, "annotations", 4, {"bbox": empty})
     assert len(dataset.labels) == 19 and len(dataset) == 20
 
@@ -200,7 +200,7 @@ def test_one_bad_image_is_left_out_with_its_objects(tmp_path, record, reason):
     with pytest.warns(UserWarning, match=rf"1 of 20 images left out.*images\[7\]: {reason}"):
         dataset = with_bad_record(tmp_path, "images", 7, record)
     assert len(dataset.labels) == len(dataset) == 19 and 17 not in dataset.image_ids
-    assert "1 annotations left out" in dataset.summary
+    assert "1 of 20 annotations left out" in dataset.summary
 
 
 def test_many_bad_records_are_an_error(tmp_path):
@@ -212,7 +212,9 @@ def test_many_bad_records_are_an_error(tmp_path):
 
 def test_the_only_record_must_be_readable(tmp_path):
     content = coco_content([annotation(1, 10, [1, 2])], num_images=1)
-    with pytest.raises(DataError, match=r"One of the annotations must be readable.*\[0\]: `bbox`"):
+    with pytest.raises(
+        DataError, match=r"At least one of the annotations must be readable.*\[0\]: `bbox`"
+    ):
         read_coco(write_coco(tmp_path, content))
 
 

@@ -65,7 +65,10 @@ def test_annotation_without_box_is_left_out(tmp_path):
     content = [entry(box(), {"label": "cat"}, {"label": "cat", "coordinates": {}})]
     raw = read(write(tmp_path, content))
     assert len(raw.labels) == 1
-    assert "2 annotations have no box" in raw.notes[0] and "annotations[1]" in raw.notes[0]
+    assert (
+        "Annotations without a box, which are left out: 2" in raw.notes[0]
+        and "annotations[1]" in raw.notes[0]
+    )
 
 
 @pytest.mark.parametrize(

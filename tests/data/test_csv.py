@@ -78,7 +78,7 @@ def test_images_without_objects(tmp_path):
     text = "a.jpg,2,1,6,4,cat\nb.jpg,,,,,\nc.jpg,,,,,dog\n"
     raw = read(write(tmp_path, {"annotations.csv": text}))
     assert raw.image_names == ["a.jpg", "b.jpg", "c.jpg"] and raw.image_index.tolist() == [0]
-    assert "1 rows have a class but no box" in raw.notes[0] and "line 3" in raw.notes[0]
+    assert "Rows with a class but no box: 1." in raw.notes[0] and "line 3" in raw.notes[0]
 
 
 def test_list_of_classes_gives_names_order_and_ids(tmp_path):
@@ -155,7 +155,7 @@ def test_split_column(tmp_path):
 def test_wheat_has_one_class(tmp_path):
     text = 'image_id,width,height,bbox,source\na,8,6,"[2, 1, 4, 3]",x\n'
     root = write(tmp_path, {"train/a.jpg": None, "train.csv": text})
-    with pytest.warns(UserWarning, match="No column names a class: all .* called 'object'"):
+    with pytest.warns(UserWarning, match="No column holds the class: all .* called 'object'"):
         dataset = load(root, "train")
     np.testing.assert_allclose(dataset.boxes, [[2, 1, 6, 4]])
 
@@ -226,7 +226,7 @@ def test_class_that_is_not_in_the_list(tmp_path):
 @pytest.mark.parametrize(
     "tail, match",
     [
-        (b'"a.jpg,8,6,cat,2,1,6,4\n', "closed quotes. Received: .*from line 22"),
+        (b'"a.jpg,8,6,cat,2,1,6,4\n', "closing quote. Received: .*from line 22"),
         (b"\xff,8,6,cat,2,1,6,4\n", "UTF-8 text. Received: .*a.csv, line 22"),
     ],
 )

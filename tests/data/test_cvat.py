@@ -59,7 +59,8 @@ def test_boxes_and_labels_in_their_order(tmp_path, level):
         assert dataset.boxes.tolist() == [[4, 10, 40, 30], [1.5, 2, 3, 5]]
         assert dataset.labels.tolist() == [1, 0] and dataset.row_splits.tolist() == [0, 2, 2]
         assert dataset.image_ids == (0, 1)
-        assert notes == "1 labels are no classes of boxes, but of tags, points or lines: sky."
+        what = "Labels that are only for tags, points or lines, and so are not classes of boxes"
+        assert notes == f"{what} (1): sky."
 
 
 # A box of 20 by 10 at (30, 25), turned by 90 degrees about its centre: 10 by 20. An ellipse of
@@ -92,7 +93,7 @@ def test_boxes_and_labels_in_their_order(tmp_path, level):
 def test_box_around_other_shapes_with_a_note(tmp_path, shape, expected, kind):
     dataset, notes = read(write(tmp_path, image(0, "a.png", shape)))
     np.testing.assert_allclose(dataset.boxes, [expected], atol=1e-5)
-    assert f"1 objects were drawn as 1 {kind}:" in notes
+    assert f"as the box around their shape: 1, drawn as 1 {kind} (" in notes
 
 
 def test_what_has_no_box_is_left_out_and_groups_of_masks_are_joined(tmp_path):
@@ -107,8 +108,13 @@ def test_what_has_no_box_is_left_out_and_groups_of_masks_are_joined(tmp_path):
     ]
     dataset, notes = read(write(tmp_path, image(0, "a.png", *shapes)))
     assert dataset.boxes.tolist() == [[4, 10, 40, 30], [0, 0, 15, 15]]
-    assert "4 shapes left out, which have no box or no class: 1 point, 1 line, 1 tag" in notes
-    assert "1 parts joined" in notes and "image 'a.png', shapes[6]" in notes
+    assert (
+        "Shapes left out, because they have no box or no class: 4, 1 point, 1 line, 1 tag" in notes
+    )
+    assert (
+        "Parts joined into one object, because they have the same class and group: 1" in notes
+        and "image 'a.png', shapes[6]" in notes
+    )
 
 
 def test_subsets_of_a_project_are_splits(tmp_path):
@@ -181,14 +187,17 @@ def test_tracks_of_a_video_with_its_frames(tmp_path):
     dataset, notes = read(tmp_path)
     assert dataset.row_splits.tolist() == [0, 1, 3, 3, 3]
     assert dataset.boxes[:, 0].tolist() == [1, 1, 5] and dataset.labels.tolist() == [1, 1, 0]
-    assert dataset.image_ids == (0, 1, 2, 3) and "frames lie between" not in notes
+    assert dataset.image_ids == (0, 1, 2, 3) and "Frames between" not in notes
 
 
 def test_video_with_gaps_without_frames_or_of_several_tasks(tmp_path):
     images = [f"frame_{k:06d}.png" for k in range(4)]
     tracks = track(0, "cat", frame(0), frame(1), frame(3)), track(1, "cat", frame(0, 1), frame(3))
     write(tmp_path / "gaps", *tracks, images=images, head=VIDEO)
-    assert "1 frames lie between two boxes of a track" in read(tmp_path / "gaps")[1]
+    assert (
+        "Frames between two boxes of a track without a box of their own: 1."
+        in read(tmp_path / "gaps")[1]
+    )
     path = write(tmp_path / "none", *tracks, images=("a.png",), head=VIDEO)
     with pytest.raises(DataError, match=r"must be images named frame_000000.*CVAT for images 1\.1"):
         read(path)

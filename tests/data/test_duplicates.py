@@ -29,7 +29,7 @@ def test_the_same_object_twice():
 def test_one_box_with_two_classes_stays():
     kept, notes = dropped([(0, 1, *BOX), (0, 0, *BOX), (1, 0, *BOX), (0, 1, *BOX)])
     assert kept == [0, 1, 2] and len(notes) == 2
-    assert notes[0] == "1 boxes have two classes (first: 'cat' and 'dog', labels.txt, line 1)."
+    assert notes[0] == "Boxes with two classes: 1 (first: 'cat' and 'dog', labels.txt, line 1)."
 
 
 def test_objects_that_are_nearly_the_same_stay():

@@ -91,15 +91,15 @@ def test_names_as_other_tools_write_them(tmp_path, name, file, how):
     touch(tmp_path, file, "other.jpg")
     paths, notes = find(tmp_path, ["other.jpg", name])
     assert paths == ["other.jpg", file]
-    assert len(notes) == 1 and notes[0].startswith("1 images found by") and how in notes[0]
+    assert len(notes) == 1 and notes[0].startswith("Images found by") and how in notes[0]
     assert str(tmp_path / file) in notes[0]
 
 
 def test_one_note_counts_every_way(tmp_path):
     touch(tmp_path, "a.JPG", "b.JPG", "c.png")
     _, notes = find(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
-    assert len(notes) == 1 and "2 images found by their name in other upper" in notes[0]
-    assert "; 1 by their name with another suffix (first: 'a.jpg' is" in notes[0]
+    assert len(notes) == 1 and "Images found by their name in other upper" in notes[0]
+    assert "; by their name with another suffix: 1 (first: 'a.jpg' is" in notes[0]
 
 
 def test_longest_end_of_a_path_wins(tmp_path):
@@ -120,11 +120,11 @@ def test_names_that_fit_two_files(tmp_path):
     touch(tmp_path, *good, "x/a.jpg", "y/a.jpg", "b.jpg", "b.png")
     paths, notes = find(tmp_path, [*good, "a.jpg"])
     assert paths == good and len(notes) == 1
-    assert "1 of 21 images left out: unclear names (first: 'a.jpg' fits" in notes[0]
+    assert "1 of 21 images left out: ambiguous names (first: 'a.jpg' fits" in notes[0]
     assert str(tmp_path / "x/a.jpg") in notes[0] and str(tmp_path / "y/a.jpg") in notes[0]
-    with pytest.raises(DataError, match="must fit one file.*1 of 1 unclear"):
+    with pytest.raises(DataError, match="must fit exactly one file.*1 of 1 ambiguous"):
         find(tmp_path, ["a.jpg"])
-    with pytest.raises(DataError, match="must fit one file.*2 of 22 unclear.*image_dir="):
+    with pytest.raises(DataError, match="must fit exactly one file.*2 of 22 ambiguous.*image_dir="):
         find(tmp_path, [*good, "a.jpg", "b"])
     assert find(tmp_path, ["b"], other_names=["b.png"]) == (["b.png"], [])
     touch(tmp_path, "same.jpg")
@@ -181,7 +181,9 @@ def test_no_image_at_all(tmp_path):
     with pytest.raises(DataError, match=r"in .*nowhere \(no such folders\)\. Give the folder"):
         find(tmp_path, ["a.jpg"], ["nowhere"])
     touch(tmp_path, "sub/tra\u0131n_1.jpg", "sub/other.jpg")
-    with pytest.raises(DataError, match=r"none of 1; no 'train_1.jpg' in .*tra\\u0131n_1.jpg"):
+    with pytest.raises(
+        DataError, match=r"none of 1 images found; no 'train_1.jpg' in .*tra\\u0131n_1.jpg"
+    ):
         find(tmp_path, ["train_1.jpg"])
 
 

@@ -110,7 +110,7 @@ def test_images_as_pixels_files_and_bytes(tmp_path):
     dataset = read(rows, tmp_path)
     assert [read_image(path)[0, 0, 0] for path in dataset.image_paths] == [3, 4, 5, 6]
     assert dataset.image_paths[0] == str(file)
-    assert "2 images are given as pixels: they are written as PNG." in dataset.notes
+    assert "Images given as pixels, which are written as PNG: 2." in dataset.notes
     assert len(quiet(from_hugging_face, rows[:1], class_names=NAMES)) == 1
     with pytest.raises(DataError, match="`image_dir` must name a folder"):
         from_hugging_face(rows, class_names=NAMES)

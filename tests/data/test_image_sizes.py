@@ -74,8 +74,8 @@ def test_the_majority_decides_which_way_up_squares_are(tmp_path, annotated, stor
     raw = checked(tmp_path, [(6, 8), (6, 8), (8, 8)], [annotated, annotated, (8, 8)], [6, 8, 6])
     assert raw.stored_pixels == stored
     notes = " ".join(raw.notes)
-    assert ("2 images are used as they are stored" in notes) == stored
-    assert "1 images have an EXIF orientation that their size does not show; like most" in notes
+    assert ("2 of 3 images used as stored" in notes) == stored
+    assert "by EXIF orientation: 1. Like most" in notes
 
 
 def test_squares_alone_are_upright(tmp_path):
@@ -87,7 +87,7 @@ def test_swapped_width_and_height(tmp_path):
     boxes = [[0, 0, 8, 2], [1, 1, 3, 3]]  # the first does not fit 6 pixels of width
     raw = checked(tmp_path, [(6, 8), (6, 8)], [(8, 6), (8, 6)], boxes=boxes)
     np.testing.assert_array_equal(raw.image_sizes, [(6, 8), (6, 8)])
-    assert "exchanged in the annotation of 2 images" in raw.notes[0]
+    assert "swapped in the annotation of 2 of" in raw.notes[0]
     # The box fits neither: 12 wide.
     with pytest.raises(DataError, match=r"2 of 2 images of a.json with another size"):
         checked(tmp_path, [(6, 8), (6, 8)], [(8, 6), (8, 6)], boxes=[[0, 0, 12, 2], [0, 0, 1, 1]])
@@ -125,11 +125,11 @@ def test_boxes_are_scaled_or_kept(tmp_path):
     np.testing.assert_array_equal(raw.boxes, [[0.5, 2, 2, 3], [2, 4, 8, 6]])
     np.testing.assert_array_equal(raw.area, [0.5, 4])
     np.testing.assert_array_equal(raw.image_sizes, [(6, 4), (12, 16)])
-    assert "1 of 2 images have another size than annotated; their boxes are scaled" in raw.notes[0]
+    assert "1 of 2 images with another size than annotated: the boxes are scaled" in raw.notes[0]
     raw = checked(tmp_path, [(6, 4), (12, 16)], [(12, 16)] * 2, boxes=boxes, sizes="file")
     np.testing.assert_array_equal(raw.boxes, boxes)
     np.testing.assert_array_equal(raw.image_sizes, [(6, 4), (12, 16)])
-    assert "their own size is used" in raw.notes[0]
+    assert "the size of the image file is used" in raw.notes[0]
 
 
 def test_scaled_boxes_with_y_first(tmp_path):
@@ -144,7 +144,7 @@ def test_relative_boxes_need_no_size(tmp_path):
     raw = checked(tmp_path, [(6, 4)] * 2, [(12, 16)] * 2, boxes=boxes, box_format="rel_center_xywh")
     np.testing.assert_array_equal(raw.image_sizes, [(6, 4)] * 2)
     np.testing.assert_array_equal(raw.boxes, boxes)
-    assert "2 of 2 images have another size than annotated. Their boxes are shares" in raw.notes[0]
+    assert "2 of 2 images with another size than annotated: the boxes are shares" in raw.notes[0]
 
 
 def test_unreadable_files(tmp_path):
@@ -152,13 +152,15 @@ def test_unreadable_files(tmp_path):
     pathlib.Path(paths[1]).write_bytes(b"abc")
     raw = raw_of([(6, 8)] * 3)
     check_sizes(raw, ReadOptions(), paths)  # the size is known: training skips the image
-    assert len(raw.notes) == 1 and re.match(r"1 of 3 images do not open .*1\.jpg", raw.notes[0])
+    assert len(raw.notes) == 1 and re.match(r"1 of 3 images unreadable .*1\.jpg", raw.notes[0])
     assert len(paths) == 3
     raw = raw_of([(0, 0)] * 3)
     check_sizes(raw, ReadOptions(), paths)
     assert "1 of 3 images without an annotated size left out" in raw.notes[0]
     assert "1.jpg" in raw.notes[0] and raw.image_ids == [0, 2] and len(paths) == 2
-    with pytest.raises(DataError, match="must be readable. Received: .*x.jpg .* no other image"):
+    with pytest.raises(
+        DataError, match="must be readable. Received: .*x.jpg .* which has no image that can"
+    ):
         check_sizes(raw_of([(0, 0)]), ReadOptions(), [str(tmp_path / "x.jpg")])
 
 

@@ -92,7 +92,7 @@ def test_rectangles_in_percent(tmp_path):
 def test_box_around_other_shapes_with_a_note(tmp_path, drawn, box, kind):
     dataset, notes = read(write(tmp_path, [task(1, drawn)]))
     np.testing.assert_allclose(dataset.boxes, [box], rtol=1e-5)
-    assert f"1 objects were drawn as 1 {kind}:" in notes
+    assert f"as the box around their shape: 1, drawn as 1 {kind} (" in notes
 
 
 def test_a_turn_by_any_angle_encloses_the_turned_corners(tmp_path):
@@ -122,7 +122,10 @@ def test_regions_without_box_or_class_are_left_out(tmp_path):
     ]
     dataset, notes = read(write(tmp_path, [task(1, *results)]))
     assert dataset.class_names == ("cat",) and len(dataset.labels) == 1
-    assert "3 shapes left out, which have no box or no class: 1 brush mask, 1 key point" in notes
+    assert (
+        "Shapes left out, because they have no box or no class: 3, 1 brush mask, 1 key point"
+        in notes
+    )
     assert "1 region without class" in notes and "task 1, result[1]" in notes
 
 
@@ -136,7 +139,7 @@ def test_region_and_class_as_two_records_with_one_id(tmp_path):
     ]
     dataset, notes = read(write(tmp_path, [task(1, *results)]))
     assert dataset.labels.tolist() == [1, 0] and dataset.class_names == ("cat", "dog")
-    assert "1 regions have several classes: the first is taken" in notes
+    assert "1 regions with several classes: the first class is used" in notes
 
 
 def annotated(**more):
@@ -155,10 +158,10 @@ def test_several_annotators_skipped_and_unlabelled_tasks(tmp_path):
     dataset, notes = read(write(tmp_path, tasks))
     assert dataset.class_names == ("second",) and dataset.image_ids == (1, 2)
     for text in (
-        "1 tasks have annotations of several annotators: the one marked as ground truth is read",
+        "1 tasks annotated by several people: the annotation marked as ground truth is read",
         "1 tasks left out: they were skipped (first: ",
         "1 tasks left out: nobody has labelled them",
-        "1 tasks left out: they have only predictions, which are no ground truth",
+        "1 tasks left out: they have only predictions, which are not ground truth",
     ):
         assert text in notes
 
@@ -186,7 +189,7 @@ def test_short_form_with_several_annotators(tmp_path):
     dataset, notes = read(write(tmp_path, records))
     np.testing.assert_allclose(dataset.boxes, [BOX], rtol=1e-6)
     assert dataset.row_splits.tolist() == [0, 1, 1]
-    assert "1 tasks have annotations of several annotators" in notes
+    assert "1 tasks annotated by several people" in notes
 
 
 def test_annotations_as_storages_hold_them(tmp_path):

@@ -57,14 +57,14 @@ def test_rectangle_with_corners_in_any_order_and_sorted_classes(tmp_path):
 @pytest.mark.parametrize(
     "drawn, box, kind",
     [
-        (shape("x", [[5, 6], [20, 1], [7, 30]], "polygon"), [5, 1, 20, 30], "1 polygon:"),
-        (shape("x", [[5, 6], [20, 1], [7, 30]], None), [5, 1, 20, 30], "1 polygon:"),
-        (shape("x", [[30, 20], [33, 24]], "circle"), [25, 15, 35, 25], "1 circle:"),
-        (shape("x", [[2, 3], [9, 7]], "mask", mask="…"), [2, 3, 10, 8], "1 mask:"),
+        (shape("x", [[5, 6], [20, 1], [7, 30]], "polygon"), [5, 1, 20, 30], "1 polygon ("),
+        (shape("x", [[5, 6], [20, 1], [7, 30]], None), [5, 1, 20, 30], "1 polygon ("),
+        (shape("x", [[30, 20], [33, 24]], "circle"), [25, 15, 35, 25], "1 circle ("),
+        (shape("x", [[2, 3], [9, 7]], "mask", mask="…"), [2, 3, 10, 8], "1 mask ("),
         (
             shape("x", [[10, 0], [20, 10], [10, 20], [0, 10]], "rotation", direction=0.8),
             [0, 0, 20, 20],
-            "1 rotated box:",
+            "1 rotated box (",
         ),
         (shape("x", [[1, 2], [9, 2], [9, 8], [1, 8]]), [1, 2, 9, 8], ""),
     ],
@@ -73,7 +73,7 @@ def test_box_around_other_shapes_with_a_note(tmp_path, drawn, box, kind):
     write(tmp_path / "a.json", [drawn])
     dataset, notes = read(tmp_path)
     assert dataset.boxes.tolist() == [box]
-    assert (f"1 objects were drawn as {kind}" in notes) if kind else not notes
+    assert (f"as the box around their shape: 1, drawn as {kind}" in notes) if kind else not notes
 
 
 def test_points_and_lines_are_left_out_and_counted(tmp_path):
@@ -89,7 +89,8 @@ def test_points_and_lines_are_left_out_and_counted(tmp_path):
     dataset, notes = read(tmp_path)
     assert dataset.class_names == ("cat",) and len(dataset.labels) == 1
     assert (
-        "6 shapes left out, which have no box or no class: 2 points, 1 line, 1 linestrip" in notes
+        "Shapes left out, because they have no box or no class: 6, 2 points, 1 line, 1 linestrip"
+        in notes
     )
     assert "1 region __ignore__ (first: " in notes and "a.json, shapes[1])" in notes
 
@@ -114,8 +115,8 @@ def test_polygons_with_one_group_are_one_object_and_boxes_are_not(tmp_path):
         [0, 0, 9, 9],
         [20, 20, 29, 29],
     ]
-    assert "1 parts joined to another part of their object" in notes
-    assert "1 boxes share class and group with another box" in notes
+    assert "Parts joined into one object, because they have the same class and group: 1" in notes
+    assert "Boxes with the same class and group as another box of their image: 1." in notes
 
 
 def test_labels_txt_gives_the_order_without_background(tmp_path):
@@ -123,7 +124,7 @@ def test_labels_txt_gives_the_order_without_background(tmp_path):
     write(tmp_path / "a.json", [CAT, shape("new", [[1, 1], [5, 5]])])
     dataset, notes = read(tmp_path)
     assert dataset.class_names == ("zebra", "cat", "new")
-    assert "1 classes are not in" in notes and "new" in notes
+    assert "Classes that come after the listed ones: 1 not in" in notes and "new" in notes
     (tmp_path / "labels.txt").rename(tmp_path / "label_names.txt")
     write(tmp_path / "labels" / "b.json", [])
     (tmp_path / "labels" / "classes.txt").write_text("new\ncat\n")
@@ -189,7 +190,7 @@ def test_images_inside_the_file_only(tmp_path):
     write(tmp_path / "b.json", [CAT])
     dataset, notes = read(tmp_path)
     assert dataset.image_ids == ("b",)
-    assert "1 images are only inside their JSON file (`imageData`)" in notes
+    assert "only inside their JSON file (`imageData`), and so are not read: 1" in notes
 
 
 def test_a_renamed_file_and_foreign_files_are_noted(tmp_path):
@@ -197,8 +198,8 @@ def test_a_renamed_file_and_foreign_files_are_noted(tmp_path):
     (tmp_path / "config.json").write_text('{"images": 3}')
     dataset, notes = read(tmp_path)
     assert dataset.image_paths == (str(tmp_path / "old.png"),)
-    assert "1 files name an image that is not called as they are" in notes
-    assert "1 JSON files without `shapes` and `imagePath`" in notes and "config.json" in notes
+    assert "not named like the image in their `imagePath`: 1" in notes
+    assert "because they have no `shapes` and `imagePath`: 1" in notes and "config.json" in notes
 
 
 def test_difficult_shapes_of_x_anylabeling_are_crowd(tmp_path):

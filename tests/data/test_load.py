@@ -43,7 +43,7 @@ def test_class_names_and_image_dir_reach_every_reader(tmp_path, kind):
 def test_two_years_of_one_split(tmp_path):
     write_coco(tmp_path, coco_content(), "train2014")
     write_coco(tmp_path, coco_content(), "train2017")
-    with pytest.raises(DataError, match="train2014, train2017. Several fit. Give one"):
+    with pytest.raises(DataError, match="train2014, train2017. Several match. Give one"):
         load(tmp_path, "train")
 
 
@@ -182,7 +182,7 @@ def test_several_folders_below_are_named(tmp_path, marked):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "marked").touch()
-    match = "Its folders a/, b/ are data sets in the format X: give one.*--val-data"
+    match = "The folders a/, b/ in it are data sets in the format X: give one.*--val-data"
     with pytest.raises(DataError, match=match):
         load(tmp_path)
 
@@ -325,13 +325,13 @@ def test_import_loads_neither_keras_nor_tensorflow():
 @pytest.mark.filterwarnings("ignore:bccd")
 def test_bccd():
     root = data_set("bccd")
-    with pytest.warns(UserWarning, match=r"2 of 143 boxes dropped.*BloodImage_00338\.xml, object"):
+    with pytest.warns(UserWarning, match=r"2 of 143 boxes left out.*BloodImage_00338\.xml, object"):
         dataset = load(root)
     # 113 RBC in the files; both boxes without area (images 338 and 343) are RBC.
     assert len(dataset) == 12
     assert dataset.class_counts == {"Platelets": 17, "RBC": 111, "WBC": 13}
     assert [len(load(root, split)) for split in ("train", "val", "test")] == [5, 4, 3]
-    with pytest.warns(UserWarning, match=r"1 of 67 boxes dropped.*BloodImage_00343\.xml"):
+    with pytest.warns(UserWarning, match=r"1 of 67 boxes left out.*BloodImage_00343\.xml"):
         load(root, "train")
     assert dataset.boxes.min() == 0 and dataset.boxes[:, 2].max() == 640
 

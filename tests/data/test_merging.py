@@ -31,7 +31,7 @@ def dataset(name, class_names, paths, labels, ids=None, first_box=0, **more):
 def test_classes_are_joined_by_name():
     one = dataset("one", ["cat", "dog"], ["/a.png", "/b.png"], [0, 1], ids=[3, 7])
     other = dataset("other", ["owl", " dog"], ["/c.png", "/d.png"], [0, 1], ids=[3, 4])
-    with pytest.warns(UserWarning, match=r"2 ids of classes are others now \(first: 'owl' of o"):
+    with pytest.warns(UserWarning, match=r"Class ids that have changed: 2 \(first: 'owl' of o"):
         merged = merge([one, other])
     assert merged.class_names == ("cat", "dog", "owl")
     assert merged.category_ids == (3, 7, 8)  # 3 is taken: the next number
@@ -62,7 +62,9 @@ def test_image_in_several_data_sets():
     one = dataset("one", ["cat"], ["/a.png", "/b.png"], [0, 0])
     equal = dataset("equal", ["cat"], ["/a.png"], [0])
     other = dataset("other", ["cat", "dog"], ["/c.png", "/a.png"], [0, 1], first_box=3)
-    with pytest.warns(UserWarning, match="(?s)2 images are in several.*1 objects left out"):
+    with pytest.warns(
+        UserWarning, match="(?s)Images that are in several data sets: 2.*1 of . objects left out"
+    ):
         merged = merge([one, equal, other])
     assert merged.image_paths == ("/a.png", "/b.png", "/c.png")
     assert merged.row_splits.tolist() == [0, 2, 3, 4]

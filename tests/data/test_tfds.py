@@ -115,7 +115,7 @@ def test_splits_and_damage_are_named(builder, tmp_path):
     shutil.copytree(builder.data_path, root)
     shard = next(root.glob("*train*"))
     shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(DataError, match="must be whole.*damaged after example"):
+    with pytest.raises(DataError, match="must be complete.*damaged after example"):
         quiet(from_tfds, root, "train")
     (root / "features.json").write_text("{")
     with pytest.raises(DataError, match="features.json and dataset_info.json must be"):

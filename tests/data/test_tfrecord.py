@@ -97,7 +97,9 @@ def test_shards_splits_and_what_is_missing(tmp_path):
     write_records(tmp_path / "coco_val.record-00000-of-00001", [example("v.png", [CAT])])
     layout = tfrecord.find(tmp_path)
     assert list(layout.splits) == ["train", "val"] and layout.everything is None
-    with pytest.warns(UserWarning, match="1 shards are missing .first: coco_train.record-00001"):
+    with pytest.warns(
+        UserWarning, match="Missing shards, read without them: 1 .first: coco_train.record-00001"
+    ):
         assert len(load(tmp_path, "train")) == 2
     assert len(read(tmp_path, split="val")) == 1
     with pytest.raises(DataError, match="`split` must name one.*'test'.*train, val"):
@@ -156,8 +158,8 @@ def test_crowds_areas_and_source_ids(tmp_path):
     np.testing.assert_array_equal(dataset.crowd, [True, True, False])
     np.testing.assert_allclose(dataset.area, [5, 12, 6])  # (6 - 2) * (6 - 3) = 12
     assert dataset.image_ids == (12,)
-    assert note_of(dataset, "difficult").startswith("1 objects have `image/object/difficult`")
-    note_of(dataset, "1 areas are 0 or less")
+    assert note_of(dataset, "difficult").startswith("Objects with `image/object/difficult`: 1.")
+    note_of(dataset, "they are 0 or less")
 
 
 def test_the_same_source_id_everywhere_gives_way_to_file_names(tmp_path):
@@ -188,7 +190,7 @@ def test_a_text_that_the_label_map_lacks_is_noted(tmp_path):
     write_set(tmp_path, [example("a", [(*DOG[:4], 2, "hound")])])
     dataset = read(tmp_path)
     assert dataset.labels.tolist() == [1]
-    assert "'hound' is 'dog' by its number 2" in note_of(dataset, "1 objects have a text")
+    assert "'hound' is 'dog' by its number 2" in note_of(dataset, "Objects whose text")
 
 
 def test_display_names_and_escapes_in_label_maps(tmp_path):
@@ -315,7 +317,7 @@ def test_cut_and_damaged_files_name_the_record(tmp_path):
     path = write_set(tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[:-5])
-    with pytest.raises(DataError, match="must be whole. Received: .*cut off at record 1"):
+    with pytest.raises(DataError, match="must be complete. Received: .*cut off at record 1"):
         read_tfrecord(tmp_path)
     flipped = bytearray(data)
     flipped[40] ^= 1

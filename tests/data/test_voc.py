@@ -49,7 +49,7 @@ def test_class_file_gives_the_order(tmp_path, name):
 
 def test_zero_area_is_dropped_and_named(tmp_path):
     root = write_voc(tmp_path, {"a": [CAT, ("cat", 3, 3, 3, 3, 0)]})
-    with pytest.warns(UserWarning, match=r"1 of 2 boxes dropped.*a\.xml, object 1"):
+    with pytest.warns(UserWarning, match=r"1 of 2 boxes left out.*a\.xml, object 1"):
         assert len(read_voc(root).labels) == 1
 
 
@@ -110,13 +110,15 @@ def test_missing_images_and_annotations(tmp_path):
     (root / "JPEGImages" / "a.jpg").unlink()
     with pytest.warns(
         UserWarning,
-        match=r"1 images of the split left out: no annotation.*c\.xml.*\n"
+        match=r"Images of the split left out, because they have no annotation: 1.*c\.xml.*\n"
         r"- 1 of 2 images left out: no such file \(first: 'a'",
     ):
         dataset = read_voc(root, split="train")
     assert dataset.image_ids == ("b",) and len(dataset.labels) == 1
     (root / "JPEGImages" / "b.jpg").unlink()
-    with pytest.raises(DataError, match="none of 2; no 'a' in .*JPEGImages, .* hold no images"):
+    with pytest.raises(
+        DataError, match="none of 2 images found; no 'a' in .*JPEGImages, .* hold no images"
+    ):
         read_voc(root)
 
 
@@ -166,7 +168,7 @@ def test_empty_class_name(tmp_path, name):
 
 def test_blanks_around_a_name_are_told(tmp_path):
     root = write_voc(tmp_path, {"a": [CAT], "b": [("cat ", 2, 1, 4, 5, 0)]})
-    with pytest.warns(UserWarning, match=r"1 class names have blanks at their ends.*b\.xml"):
+    with pytest.warns(UserWarning, match=r"1 of . class names with blanks at their ends.*b\.xml"):
         assert read_voc(root).class_names == ("cat",)
 
 
@@ -192,7 +194,7 @@ def test_two_boxes_of_one_object(tmp_path):
     root = write_voc(tmp_path, {"a": [CAT, ("cat", 3, 1, 4, 5, 0)]})
     file = root / "Annotations" / "a.xml"
     file.write_text(file.read_text().replace("</object><object><name>cat</name>", ""))
-    with pytest.warns(UserWarning, match="2 objects are one of several <bndbox> in an <object>"):
+    with pytest.warns(UserWarning, match="2 boxes from an <object> with several <bndbox>"):
         assert read_voc(root).labels.tolist() == [0, 0]
 
 
@@ -201,5 +203,7 @@ def test_unclear_difficult_is_told(tmp_path):
     root = write_voc(
         tmp_path, {"a": [("cat", 2, 1, 4 + i, 5, text) for i, text in enumerate(words)]}
     )
-    with pytest.warns(UserWarning, match=r"1 objects are read as not difficult.*'maybe'.*object 0"):
+    with pytest.warns(
+        UserWarning, match=r"1 of . objects read as not difficult.*'maybe'.*object 0"
+    ):
         assert read_voc(root).crowd.tolist() == [False, True, False]

@@ -30,7 +30,7 @@ def decide(rows, size=(HEIGHT, WIDTH)):
         ([LAST] * 5 + [AT_1], 1, ""),
         ([LAST] * 5 + [FULL], 1, ""),
         ([LAST] * 5 + [BEFORE_LAST] * 2, 1, ""),
-        ([LAST] * 5 + [BEFORE_LAST], 0, "5 boxes end at the last pixel"),
+        ([LAST] * 5 + [BEFORE_LAST], 0, "5 of 6 boxes end one pixel before"),
         # A few start at 0.
         ([AT_0], 0, "1 of 1 boxes start at 0 (first: box 0)"),
         ([INNER, [0.5, 20, 40, 40]], 0, "(first: box 1)"),
@@ -120,7 +120,7 @@ def test_exchanged_corners(columns, every):
     found, notes = sort(written)
     np.testing.assert_array_equal(found, corners)
     count = len(written[::every])
-    assert f"{count} of 40 boxes have exchanged corners" in notes[0] and "box 0" in notes[0]
+    assert f"{count} of 40 boxes with swapped corners" in notes[0] and "box 0" in notes[0]
 
 
 def test_corners_in_order_are_left_alone():
@@ -143,11 +143,9 @@ def test_xywh_is_told_and_not_turned():
 
 
 def test_unclear_corners_name_both_readings():
-    with pytest.raises(
-        DataError, match=r"or their corners are exchanged \(.* corners 2\). Compare"
-    ):
+    with pytest.raises(DataError, match=r"or their corners are swapped \(.* corners 2\). Compare"):
         sort([[9, 9, 5, 5], [9, 9, 5, 5]])
-    with pytest.raises(DataError, match=r"no file gives the <size>.*else exchange the corners"):
+    with pytest.raises(DataError, match=r"no file gives the <size>.*else swap the corners"):
         sort([[9, 9, 5, 5]] * 9, size=(0, 0))
     with pytest.raises(DataError, match=r"no reading fits \(.* 0 of 9 lie inside .* corners 0\)"):
         sort([[900, 9, 5, 5]] * 9)

@@ -172,7 +172,7 @@ def test_images_without_annotation_are_counted(tmp_path):
     root = write(tmp_path, {**tree, "ImageSets/Main/train.txt": "a\n"})
     layout = find(root)
     notes = read(layout.everything, ReadOptions()).notes
-    assert "2 images are not read: they have no XML file (first:" in notes[-1]
+    assert "because they have no XML file: 2 (first:" in notes[-1]
     assert notes[-1].endswith("c.jpg).")
     for source, options in (
         (layout.splits["train"], ReadOptions()),
@@ -180,7 +180,10 @@ def test_images_without_annotation_are_counted(tmp_path):
     ):
         assert "XML file (" not in " ".join(read(source, options).notes)
     write(tmp_path / "set", {"train/a.xml": [CAT], "train/g.jpg": None, "val/b.xml": [CAT]})
-    assert "1 images" in read(find(tmp_path / "set").splits["train"], ReadOptions()).notes[-1]
+    assert (
+        "no XML file: 1 (first"
+        in read(find(tmp_path / "set").splits["train"], ReadOptions()).notes[-1]
+    )
     assert not read(find(tmp_path / "set").splits["val"], ReadOptions()).notes
 
 

@@ -200,7 +200,8 @@ def test_ids_with_gaps_and_names_that_yaml_would_change(tmp_path):
     assert raw.class_names == ["1.50", "no"] and raw.category_ids == [3, 7]
     assert raw.labels.tolist() == [1]
     (note,) = raw.notes
-    assert note == f"nc is 3 in {tmp_path}/data.yaml, but 2 names are given: the names count."
+    what = f"nc is 3 in {tmp_path}/data.yaml, but 2 names are given"
+    assert note == f"{what}: the names are used, and nc is ignored."
 
 
 def test_without_names_the_ids_of_all_splits_count(tmp_path):
@@ -223,7 +224,7 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
     )
     with pytest.warns(
         UserWarning,
-        match=r"(?s)1 of 3 images have no .txt file.*images/c.jpg.*1 .txt files left out.*d.txt",
+        match=r"(?s)1 of 3 images without a .txt file.*images/c.jpg.*.txt files left out.*d.txt",
     ):
         dataset = load(root)
     assert len(dataset) == 3 and len(dataset.labels) == 1
@@ -234,14 +235,14 @@ def test_an_image_that_is_listed_twice_counts_once(tmp_path):
     write(root, {"train2017.txt": "\ufeffimages/a.jpg\r\n\r\n./images/a.jpg\r\n'images/c.jpg'\n"})
     raw = yolo.read(yolo.find(root).splits["train2017"], options_of())
     assert raw.image_names == ["images/a.jpg", "images/c.jpg"] and len(raw.labels) == 1
-    assert raw.notes[-1] == "1 images are listed more than once: each counts once."
+    assert raw.notes[-1] == "Images listed more than once, and read once: 1."
 
 
 def test_names_in_another_form(tmp_path):
     root = write(
         tmp_path, {"images/a\u0308.jpg": None, "labels/\u00e4.txt": CAT, "data.yaml": NAMES}
     )
-    assert "1 .txt files were found by a name in another form" in read(root).notes[0]
+    assert ".txt files found by a name in another Unicode form or case: 1" in read(root).notes[0]
     assert len(read(root).labels) == 1
 
 
@@ -319,7 +320,10 @@ def test_damaged_yaml(tmp_path, yaml, match):
 def test_a_split_that_does_not_exist_is_noted(tmp_path):
     root = one(tmp_path, CAT, f"train: images\ntest: gone/images2\n{NAMES}")
     assert list(yolo.find(root).splits) == ["train"]
-    assert "1 paths of" in read(root).notes[0] and "test: gone/images2" in read(root).notes[0]
+    assert (
+        "Paths left out, because they do not exist: 1 in" in read(root).notes[0]
+        and "test: gone/images2" in read(root).notes[0]
+    )
 
 
 def test_different_class_files(tmp_path):

@@ -27,12 +27,12 @@ def found(drawn):
 @pytest.mark.parametrize(
     "note, code, harm",
     [
-        ("2 of 9 boxes dropped: zero area or outside the image (first: a.xml, object 1).",
+        ("2 of 9 boxes left out: zero area or outside the image (first: a.xml, object 1).",
          "boxes-without-area", "warning"),
         ("2 of 9 boxes clipped to the image (first: a.xml, object 1).", "boxes-outside", "warning"),
         ("3 of 9 images left out: no such file (first: x/a.jpg).",
          "annotations-without-image", "warning"),
-        ("3 of 9 images left out: unclear names (first: a.jpg).",
+        ("3 of 9 images left out: ambiguous names (first: a.jpg).",
          "annotations-without-image", "warning"),
         ("2 annotations left out: their image is not listed (first: annotations[3]).",
          "annotations-of-unlisted-images", "warning"),
@@ -40,26 +40,26 @@ def found(drawn):
          "images-listed-twice", "warning"),
         ("2 of 9 objects left out: the same image, class and box as another (first: a, as b).",
          "boxes-repeated", "warning"),
-        ("2 boxes have two classes (first: 'cat' and 'dog', a.xml).",
+        ("Boxes with two classes: 2 (first: 'cat' and 'dog', a.xml).",
          "boxes-two-classes", "warning"),
         ("1 of 90 annotations left out: unreadable (first: a.json: bad).",
          "records-unreadable", "warning"),
-        ("2 images of the split left out: no annotation (first: a.xml).",
+        ("Images of the split left out, because they have no annotation: 2 (first: a.xml).",
          "images-without-annotation", "warning"),
-        ("4 of 9 objects left out: of classes that are not wanted ('dog': 4).",
+        ("4 of 9 objects left out: their classes are not selected ('dog': 4).",
          "other-classes", "note"),
         ("Class 'things' left out: it groups other classes and has no object.",
          "class-dummy", "note"),
         ("'Cat' (2 objects) and 'cat' (3) differ only in case. They are two classes.",
          "class-names-alike", "warning"),
-        ("2 images have an EXIF orientation that their size does not show (first: a.jpg).",
+        ("2 of 9 images used as stored, without their EXIF orientation (first: a.jpg).",
          "images-orientation", "note"),
-        ("2 of 9 images have no .txt file: they are images without objects (first: a.jpg).",
+        ("2 of 9 images without a .txt file, kept as images without objects (first: a.jpg).",
          "images-without-annotation", "note"),
-        ("2 shards are missing (first: a): read without them.", "left-out", "warning"),
-        ("Width and height are exchanged in the annotation of 2 images (first: a.jpg).",
+        ("Missing shards, read without them: 2 (first: a).", "left-out", "warning"),
+        ("Width and height are swapped in the annotation of 2 of 9 images (first: a.jpg).",
          "sizes-exchanged", "warning"),
-        ("2 images have another size than annotated; their boxes are scaled (a.jpg: 3x4).",
+        ("2 of 9 images with another size than annotated: the boxes are scaled (a.jpg: 3x4).",
          "images-size-mismatch", "warning"),
         ("3 lines ignored.", "left-out", "warning"),
         ("Pixels are counted from 0.", "reader-note", "note"),
@@ -85,5 +85,5 @@ def test_note_of_all_splits_is_one_finding(found):
 
 
 def test_what_checks_have_found_is_not_said_again(found):
-    assert found("2 boxes have two classes (first: a).", seen=["boxes-two-classes"]) == []
+    assert found("Boxes with two classes: 2 (first: a).", seen=["boxes-two-classes"]) == []
     assert found("No object is annotated: a model learns nothing from these images.") == []

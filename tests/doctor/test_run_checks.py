@@ -154,7 +154,7 @@ def test_learning_by_heart(tmp_path):
     assert found == (
         "warning",
         "val_AP fell from 0.520 (epoch 5) to 0.400, while the training loss still fell: the "
-        "training images are learned by heart.",
+        "model overfits the training images.",
     )
     assert "run-gap" not in titles(tmp_path, loss=[1.0] * 10, val_AP=fallen)
     rising = [1.0, 0.8, 0.7, 0.6, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]

@@ -53,7 +53,9 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
     (folder / "annotations").mkdir()
     ids, kept = category_ids(plan.first)
     if not kept:
-        plan.notes.append("Category ids count from 1: those of the source are no whole numbers.")
+        plan.notes.append(
+            "Category ids are numbered from 1, because the ids of the source are not whole numbers."
+        )
     numbers = image_numbers(plan)
     next_id = itertools.count(1)
     for split, dataset in plan.splits.items():

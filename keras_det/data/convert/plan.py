@@ -119,13 +119,13 @@ def _splits(data: Data) -> dict[str, Dataset]:
     for name, dataset in splits.items():
         if dataset.class_names != first.class_names:
             raise DataError(
-                "All splits must have the same classes in one order. Received: "
+                "All splits must have the same classes in the same order. Received: "
                 f"{_few(first.class_names)} in {first_name}, {_few(dataset.class_names)} in "
                 f"{name}. Read them with the same class_names= (--classes)."
             )
         if FORBIDDEN.search(name) or "/" in name or name.strip(". ") != name:
             raise DataError(
-                f"The name of a split must be able to name a file. Received: {name!r}. Choose "
+                f"The name of a split must be a valid file name. Received: {name!r}. Choose "
                 "another name."
             )
     return splits
@@ -149,14 +149,15 @@ def _plan(
     if changed and images == "none":
         raise DataError(
             "Where images are not copied, their names must differ in more than case and suffix. "
-            f"Received: {paths[changed[0]]}, whose name another image has. Copy or link them."
+            f"Received: {paths[changed[0]]}, which has the name of another image. Copy or link "
+            "the images."
         )
     renamed = [i for i, (a, b) in enumerate(zip(written, names, strict=True)) if _base(a, b)]
     if renamed:
         i = renamed[0]
         plan.notes.append(
-            f"{len(renamed)} of {len(paths)} images have another name now, because another image "
-            f"has it or it holds special characters (first: {written[i]!r} is {names[i]!r})."
+            f"{len(renamed)} of {len(paths)} images renamed, because another image has the name "
+            f"or the name holds special characters (first: {written[i]!r} is {names[i]!r})."
         )
     return plan
 
@@ -290,6 +291,6 @@ def note_lost_areas(plan: Plan) -> None:
         count += int((np.abs(dataset.area - boxes) > 0.01 + 0.001 * boxes).sum())
     if count:
         plan.notes.append(
-            f"The areas of {count} objects are lost: this format has boxes only. Evaluation then "
-            "takes the area of the box to sort objects by size."
+            f"Objects whose area is lost: {count}. This format holds only boxes, so evaluation "
+            "will use the area of the box to sort objects by size."
         )

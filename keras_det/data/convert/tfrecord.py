@@ -79,8 +79,8 @@ def write_tfrecord(
         shutil.rmtree(unfinished, ignore_errors=True)
     if turned:
         warnings.warn(
-            f"{turned} images hold an EXIF orientation. The boxes belong to the images as they are "
-            "annotated here; programs that ignore the orientation see these images turned.",
+            f"Images with an EXIF orientation: {turned}. Their boxes fit the images as keras_det "
+            "reads them. Programs that treat the orientation in another way show them rotated.",
             stacklevel=2,
         )
     return [folder / file for file in files]

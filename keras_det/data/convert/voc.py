@@ -75,8 +75,8 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
     note_lost_areas(plan)
     if thin:
         plan.notes.append(
-            f"{thin} boxes of at most one pixel in width or height are written a little larger: in "
-            "Pascal VOC thinner ones count as clicks."
+            f"Boxes of at most one pixel in width or height: {thin}. They are written slightly "
+            "larger, because readers of Pascal VOC take thinner boxes for stray clicks."
         )
 
 
@@ -93,14 +93,14 @@ def _first_pixel(plan: Plan, images: list[tuple[Dataset, int]]) -> int:
             break
     else:
         plan.notes.append(
-            "Pixels count from 1 in these files, but the boxes look as if they counted from 0. "
-            "Read them with voc_first_pixel=1 (--voc-first-pixel 1)."
+            "These files count pixels from 1, but their boxes look as if pixels were counted "
+            "from 0. Read the files with voc_first_pixel=1 (--voc-first-pixel 1)."
         )
         return 1
     if first == 0:
         plan.notes.append(
-            "Pixels count from 0 in these files, not from 1 as usual in Pascal VOC: by where the "
-            "boxes end, keras_det reads them so."
+            "These files count pixels from 0, not from 1 as usual in Pascal VOC. keras_det will "
+            "read them correctly, because it sees from the boxes how pixels are counted."
         )
     return first
 

@@ -74,15 +74,16 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
         lines.append(f"  {label}: {json.dumps(class_name, ensure_ascii=False)}")
     (folder / "data.yaml").write_text("\n".join([*lines, ""]), encoding="utf-8")
     if crowd:
-        plan.notes.append(f"{crowd} crowd objects left out: YOLO has none.")
+        plan.notes.append(f"Crowd objects left out: {crowd}. YOLO cannot mark crowds.")
     if turned:
         plan.notes.append(
-            f"The boxes of {len(turned)} images were drawn on stored pixels and are turned with "
-            f"the image's EXIF orientation: YOLO reads images upright (first: {turned[0]})."
+            f"Images whose boxes were drawn on the stored pixels: {len(turned)}. These boxes are "
+            "rotated by the EXIF orientation, because YOLO reads images upright (first: "
+            f"{turned[0]})."
         )
     if broken:
         plan.notes.append(
-            f"{len(broken)} images cannot be read. Their boxes are written all the same, by the "
+            f"Images that cannot be read: {len(broken)}. Their boxes are written with the "
             f"annotated size (first: {broken[0]})."
         )
     note_lost_areas(plan)

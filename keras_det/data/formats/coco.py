@@ -135,8 +135,8 @@ def _open(path: pathlib.Path) -> Columns:
     if len(zero):
         first = _where(path, columns)(int(zero[0]))
         columns.notes.append(
-            f"{len(zero)} areas are 0 or less, or too large: that of the box is taken "
-            f"(first: {first})."
+            f"{len(zero)} of {len(columns.area)} areas replaced by the area of the box: they are "
+            f"0 or less, or too large (first: {first})."
         )
         columns.area[zero] = np.nan
     return columns
@@ -179,8 +179,8 @@ def _merge_images(columns: Columns, index: dict[Key, int], path: pathlib.Path) -
                 "Give each image its own id, in `images` and in its annotations."
             )
     columns.notes.append(
-        f"{len(twice)} images are listed more than once, with the same id and file (first: "
-        f"{names[twice[0]]!r}, id {ids[twice[0]]!r})."
+        f"{len(twice)} of {len(names)} images listed more than once, with the same id and file "
+        f"(first: {names[twice[0]]!r}, id {ids[twice[0]]!r})."
     )
     kept = sorted(index.values())
     columns.image_keys = [keys[i] for i in kept]
@@ -220,8 +220,8 @@ def _drop_objects_of_lost_images(raw: RawAnnotations, columns: Columns) -> None:
     if lost.any():
         first = raw.where(int(np.flatnonzero(lost)[0]))
         raw.notes.append(
-            f"{int(lost.sum())} annotations left out: the entry of their image is unreadable "
-            f"(first: {first})."
+            f"{int(lost.sum())} of {len(lost)} annotations left out: the entry of their image is "
+            f"unreadable (first: {first})."
         )
         raw.keep_rows(~lost)
 
@@ -232,7 +232,7 @@ def _check_join(raw: RawAnnotations, columns: Columns) -> None:
         listed = ", ".join(repr(key) for key in columns.image_ids[:3]) or "none"
         raise DataError(
             "`image_id` of an annotation must be the `id` of an entry of `images`. Received: "
-            f"{columns.image_of[0]!r} in {raw.where(0)}, and no annotation fits an image; the "
+            f"{columns.image_of[0]!r} in {raw.where(0)}, and no annotation matches an image; the "
             f"first images have the ids {listed}. Export images and annotations together."
         )
 
@@ -260,7 +260,7 @@ def resembles(path: pathlib.Path) -> str | None:
     for file, kind in other_files(path):
         named = file.relative_to(path).as_posix()
         if kind == "no_json":
-            return f"has {named}, which is empty or no JSON"
+            return f"has {named}, which is empty or not JSON"
         if kind not in READ_ELSEWHERE:
             return f"has {named}, which holds {KINDS[kind].what}; no instances_*.json with boxes"
     return None

@@ -189,14 +189,15 @@ class _Objects:
         columns.boxes = np.array(self.boxes, np.float64).reshape(-1, 4)
         columns.crowd, columns.area = np.array(self.crowd, bool), np.array(self.area, np.float64)
         columns.rows = np.array(self.rows, np.int64)
+        total = len(self.rows) + len(self.without)
         for rows, text in (
             (self.without, "annotations left out: they have no box"),
             (self.computed, "boxes taken from `segmentation`, as `bbox` is empty"),
-            (self.bad_areas, "areas are not numbers: that of the box is taken"),
+            (self.bad_areas, "areas replaced by the area of the box: they are not numbers"),
         ):
             if rows:
                 first = f"{path}, annotations[{rows[0]}]"
-                columns.notes.append(f"{len(rows)} {text} (first: {first}).")
+                columns.notes.append(f"{len(rows)} of {total} {text} (first: {first}).")
 
 
 def _read_annotations(records: list[msgspec.Raw], path: pathlib.Path, columns: Columns) -> None:
@@ -219,7 +220,7 @@ def _notes(bad: BadRecords, total: int) -> list[str]:
     notes = bad.notes(total)
     if bad.count and bad.count == total:
         raise DataError(
-            f"One of the {bad.what} must be readable. Received: none in {bad.source}; "
+            f"At least one of the {bad.what} must be readable. Received: none in {bad.source}; "
             f"{bad.reasons[0]}. Correct it, or export the annotations again."
         )
     return notes

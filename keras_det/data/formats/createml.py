@@ -111,13 +111,13 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     notes = []
     if content.without_box:
         notes.append(
-            f"{len(content.without_box)} annotations have no box: they are left out (first: "
+            f"Annotations without a box, which are left out: {len(content.without_box)} (first: "
             f"{content.without_box[0]})."
         )
     if content.without_key:
         notes.append(
-            f"{len(content.without_key)} images have no `annotations`: they are images without "
-            f"objects (first: {content.without_key[0]})."
+            "Images without `annotations`, which are kept as images without objects: "
+            f"{len(content.without_key)} (first: {content.without_key[0]})."
         )
     return RawAnnotations(
         source=title,

@@ -177,7 +177,7 @@ def _rows(table: Table) -> Iterator[tuple[int, list[str]]]:
                 yield first, row
         except csv.Error as error:
             raise DataError(
-                "A CSV file must have its texts in closed quotes. Received: "
+                "Every opening quote in a CSV file must have a closing quote. Received: "
                 f"{table.path}, from line {line + 1}: {error}. Correct this line."
             ) from None
         except UnicodeError:

@@ -119,7 +119,7 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
 def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarray, list[str]]:
     """The classes of the whole data set, their ids, and the place of each written class, or -1."""
     if any(table.columns.label is None for table in source.all_tables):
-        note = f"No column names a class: all objects are of one class, called {ONLY_CLASS!r}."
+        note = f"No column holds the class: all objects get one class, called {ONLY_CLASS!r}."
         return [ONLY_CLASS], [0], np.zeros(len(rows.labels), np.int64), [note]
     written = dict.fromkeys(rows.labels)
     listed = class_ids(source)
@@ -154,8 +154,8 @@ def _notes(rows: Rows) -> list[str]:
     if not rows.without_box:
         return []
     return [
-        f"{rows.without_box} rows have a class but no box: their images are kept without it "
-        f"(first: {rows.first_without})."
+        f"Rows with a class but no box: {rows.without_box}. Their images are kept, without these "
+        f"objects (first: {rows.first_without})."
     ]
 
 

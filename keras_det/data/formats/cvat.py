@@ -94,8 +94,8 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     left = [name for name in classes.others if name not in names]
     if left:
         wanted.notes.append(
-            f"{len(left)} labels are no classes of boxes, but of tags, points or lines: "
-            f"{', '.join(left[:5])}{', …' if len(left) > 5 else ''}."
+            "Labels that are only for tags, points or lines, and so are not classes of boxes "
+            f"({len(left)}): {', '.join(left[:5])}{', …' if len(left) > 5 else ''}."
         )
     folders = [root] if len(parts) > 1 else _image_folders(parts[0].file.parent, options)
     return wanted.raw(names, split, folders)

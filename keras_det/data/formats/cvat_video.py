@@ -116,9 +116,9 @@ class Video:
         lost = sum(gap // step - 1 for gap, _ in gaps)
         if lost:
             shapes.notes.append(
-                f"{lost} frames lie between two boxes of a track and have no box of their own: the "
-                f"object is not read there (first: {self.file}, {gaps[0][1]}). Export them from "
-                "CVAT again."
+                f"Frames between two boxes of a track without a box of their own: {lost}. The "
+                f"object is not read in these frames (first: {self.file}, {gaps[0][1]}). Export "
+                "them from CVAT again."
             )
 
 

@@ -97,7 +97,7 @@ class _Counts:
 
 SKIPPED = "tasks left out: they were skipped"
 UNLABELLED = "tasks left out: nobody has labelled them"
-PREDICTED = "tasks left out: they have only predictions, which are no ground truth"
+PREDICTED = "tasks left out: they have only predictions, which are not ground truth"
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
@@ -169,8 +169,8 @@ def _annotation(task: Task, place: str, counts: _Counts) -> dict[str, Any] | Non
         return None
     if len(done) > 1:
         counts.add(
-            "tasks have annotations of several annotators: the one marked as ground truth is "
-            "read, else the first",
+            "tasks annotated by several people: the annotation marked as ground truth is read, "
+            "else the first",
             place,
         )
     return next((each for each in done if each.get("ground_truth") is True), done[0])
@@ -205,11 +205,11 @@ def _add_region(
         return
     shown = f"{place[0]}[{place[1]}]"
     if len(region.labels) > 1:
-        counts.add("regions have several classes: the first is taken", shown)
+        counts.add("regions with several classes: the first class is used", shown)
     if region.result.get("image_rotation"):
         counts.add(
-            "regions were drawn while the image was turned in Label Studio (`image_rotation`), and "
-            "are read as on the image that is not turned: compare them",
+            "regions drawn while the image was rotated in Label Studio (`image_rotation`): they "
+            "are placed on the unrotated image. Compare the boxes with the image",
             shown,
         )
 

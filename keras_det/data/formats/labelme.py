@@ -159,19 +159,19 @@ def _tell(
         )
     if embedded:
         shapes.notes.append(
-            f"{len(embedded)} images are only inside their JSON file (`imageData`), from which "
-            f"they are not read (first: {embedded[0]}). To use them, {EXPORT}."
+            "Images that are only inside their JSON file (`imageData`), and so are not read: "
+            f"{len(embedded)} (first: {embedded[0]}). To use them, {EXPORT}."
         )
     if renamed:
         path, image_name = renamed[0]
         shapes.notes.append(
-            f"{len(renamed)} files name an image that is not called as they are; the image in "
-            f"`imagePath` is taken (first: {path} names {image_name!r})."
+            f"JSON files that are not named like the image in their `imagePath`: {len(renamed)}. "
+            f"The image in `imagePath` is used (first: {path} names {image_name!r})."
         )
     if foreign:
         shapes.notes.append(
-            f"{len(foreign)} JSON files without `shapes` and `imagePath` are not LabelMe's and "
-            f"were not read (first: {foreign[0]})."
+            "JSON files that were not read, because they have no `shapes` and `imagePath`: "
+            f"{len(foreign)} (first: {foreign[0]})."
         )
 
 
@@ -275,7 +275,7 @@ def _class_names(folders: list[str], found: set[str]) -> tuple[list[str], list[s
             lines = [line.strip() for line in read_text(file).splitlines()]
             listed = [line for line in lines if line and line not in NO_CLASSES]
             new = sorted(found - set(listed))
-            note = f"{len(new)} classes are not in {file} and come after its classes: "
+            note = f"Classes that come after the listed ones: {len(new)} not in {file}: "
             return [*listed, *new], [f"{note}{', '.join(new[:5])}."] if new else []
     return sorted(found), []
 

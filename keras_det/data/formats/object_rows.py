@@ -207,8 +207,8 @@ def _finish(
     found.notes += bad.notes(count)
     if bad.count == count:
         raise DataError(
-            f"One of the rows must be readable. Received: none in {bad.source}; {bad.reasons[0]}. "
-            "Correct the rows."
+            f"At least one of the rows must be readable. Received: none in {bad.source}; "
+            f"{bad.reasons[0]}. Correct the rows."
         )
     if without:
         row, k = without[0]
@@ -217,15 +217,15 @@ def _finish(
         )
         if not found.labels:
             raise DataError(
-                f"Objects for detection must have a box. Received: none of {len(without)} has one "
-                f"in {bad.source}; first: {place(row)}, object {k}. Give data with boxes."
+                f"Objects for detection must have a box. Received: none of {len(without)} objects "
+                f"has one in {bad.source}; first: {place(row)}, object {k}. Give data with boxes."
             )
         found.notes.append(what)
     if pixels:
-        found.notes.append(f"{pixels} images are given as pixels: they are written as PNG.")
+        found.notes.append(f"Images given as pixels, which are written as PNG: {pixels}.")
     if len(set(found.ids)) < len(found.ids):
         found.ids = list(range(len(found.ids)))
-        found.notes.append("Several images have the same id: their numbers are taken as ids.")
+        found.notes.append("Several images have the same id: images are numbered from 0 instead.")
 
 
 def objects_of(value: Any) -> list[Object]:

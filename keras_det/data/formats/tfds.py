@@ -203,8 +203,8 @@ def _checked(
             row = next(rows, None)
         except tf.errors.OpError as error:
             raise DataError(
-                "The records of a data set must be whole. Received: "
-                f"{builder.name} {split} in {builder.data_path}, damaged after example {count} "
+                f"The records of a data set must be complete. Received: {builder.name} {split} in "
+                f"{builder.data_path}, damaged after example {count} "
                 f"({' '.join(str(error.message).split())[:120]}). Prepare the data set again."
             ) from error
         if row is None:

@@ -104,7 +104,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     notes = found.notes
     missing = missing_shards(files)
     if missing:
-        notes.append(f"{len(missing)} shards are missing (first: {missing[0]}): read without them.")
+        notes.append(f"Missing shards, read without them: {len(missing)} (first: {missing[0]}).")
 
     def where(row: int) -> str:
         shard, record = found.places[found.image_of[row]]
@@ -158,8 +158,8 @@ def _image_ids(found: Examples) -> list[int | str]:
         ids = list(found.names)
         if any(found.ids):
             found.notes.append(
-                "`image/source_id` is missing or the same for several images: the names of the "
-                "files are taken as ids."
+                "`image/source_id` is missing or the same for several images: the file names are "
+                "used as ids."
             )
     elif all(id.isdecimal() and str(int(id)) == id and len(id) < 19 for id in found.ids):
         ids = [int(id) for id in found.ids]
@@ -171,7 +171,10 @@ def _areas(found: Examples) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         wrong = ~np.isnan(area) & ~((area > 0) & np.isfinite(area))
     if wrong.any():
-        found.notes.append(f"{wrong.sum()} areas are 0 or less: that of the box is taken.")
+        found.notes.append(
+            f"{wrong.sum()} of {len(area)} areas replaced by the area of the box: they are 0 "
+            "or less, or not finite."
+        )
     return np.where(wrong, np.nan, area)
 
 
@@ -193,7 +196,8 @@ def _note_crowds(raw: RawAnnotations, found: Examples) -> None:
         count = int((crowd >> bit & 1).sum())
         if count:
             raw.notes.append(
-                f"{count} objects have `{key}`: training leaves them out, evaluation ignores them."
+                f"Objects with `{key}`: {count}. Training leaves them out, and evaluation ignores "
+                "them."
             )
 
 

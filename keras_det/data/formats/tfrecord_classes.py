@@ -49,7 +49,7 @@ def by_label_map(
     if len(strange):
         first = int(strange[0])
         notes.append(
-            f"{len(strange)} objects have a text that the label map lacks: their numbers are taken "
+            f"Objects whose text is not in the label map: {len(strange)}. Their numbers are used "
             f"(first: {texts[first]!r} is {label_map[int(labels[first])].name!r} by its number "
             f"{labels[first]}, {where(first)})."
         )
@@ -71,7 +71,7 @@ def _contradiction(
     if (right == labels[differ] + 1).all():
         why = ": the labels count from 0, those of the label map from 1"
     return (
-        f"{len(differ)} of {len(labels)} labels differ from their text{why}. The text is taken "
+        f"{len(differ)} of {len(labels)} labels differ from their text{why}. The text is used "
         f"(first: label {labels[first]}, text {texts[first]!r}, which has id {right[0]}, "
         f"{where(first)})."
     )

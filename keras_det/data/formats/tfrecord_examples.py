@@ -81,9 +81,8 @@ def records_of(shard: pathlib.Path) -> Iterator[bytes]:
         except tf.errors.OpError as error:
             reason = " ".join(str(error.message).split())[:120]
             raise DataError(
-                "A TFRecord file must be whole. Received: "
-                f"{shard}, damaged or cut off at record {number} ({reason}). Download or write "
-                "this file again."
+                f"A TFRecord file must be complete. Received: {shard}, damaged or cut off at "
+                f"record {number} ({reason}). Download or write this file again."
             ) from error
         if record is None:
             return
@@ -116,8 +115,8 @@ def read_examples(shards: Sequence[pathlib.Path], images: UnpackedImages) -> Exa
     found.notes += bad.notes(found.records)
     if bad.count == found.records:
         raise DataError(
-            f"One of the records must be readable. Received: none; {bad.reasons[0]}. Correct the "
-            "program that writes the records."
+            f"At least one of the records must be readable. Received: none; {bad.reasons[0]}. "
+            "Correct the program that writes the records."
         )
     return found
 

@@ -223,22 +223,22 @@ class Shapes:
         notes += self.bad.notes(total + self.bad.count)
         if drawn := self._count["drawn"]:
             notes.append(
-                f"{drawn.total()} objects were drawn as {_listed(drawn)}: the box around each is "
-                f"taken (first: {self._first['drawn']})."
+                f"Objects read as the box around their shape: {drawn.total()}, drawn as "
+                f"{_listed(drawn)} (first: {self._first['drawn']})."
             )
         if self._joined:
             notes.append(
-                f"{self._joined} parts joined to another part of their object, with the same "
-                f"class and group: one box around all (first: {self._first['joined']})."
+                "Parts joined into one object, because they have the same class and group: "
+                f"{self._joined} (first: {self._first['joined']})."
             )
         if self.twins:
             notes.append(
-                f"{len(self.twins)} boxes share class and group with another box of their image: "
-                f"each stays an object (first: {_shown(self.twins[0])})."
+                "Boxes with the same class and group as another box of their image: "
+                f"{len(self.twins)}. Each stays an object (first: {_shown(self.twins[0])})."
             )
         if without := self._count["without"]:
             notes.append(
-                f"{without.total()} shapes left out, which have no box or no class: "
+                f"Shapes left out, because they have no box or no class: {without.total()}, "
                 f"{_listed(without)} (first: {self._first['without']})."
             )
         return [*self.notes, *notes]

@@ -172,8 +172,8 @@ def _choose(source: Source, table: Table) -> tuple[list[Entry], list[str]]:
             if listed.missing:
                 lost = os.path.join(part.folder, listed.missing[0])
                 notes.append(
-                    f"{len(listed.missing)} images of the split left out: no annotation (first: "
-                    f"{lost}.xml)."
+                    "Images of the split left out, because they have no annotation: "
+                    f"{len(listed.missing)} (first: {lost}.xml)."
                 )
     return chosen, notes
 
@@ -246,7 +246,12 @@ def _without_annotation(source: Source, table: Table) -> list[str]:
         lost += [os.path.join(home, name) for name in images]
     if not lost:
         return []
-    return [f"{len(lost)} images are not read: they have no XML file (first: {lost[0]})."]
+    return [
+        (
+            f"Images that are not read, because they have no XML file: {len(lost)} (first: "
+            f"{lost[0]})."
+        )
+    ]
 
 
 def find(path: pathlib.Path) -> Layout | None:

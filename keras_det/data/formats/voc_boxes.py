@@ -58,8 +58,8 @@ def first_pixel(
     if not zeros:
         if none_at_end and not ones and last >= max(FEW, SLIP * before_last):
             return 0.0, [
-                f"Pixels are counted from 0: {last} boxes end at the last pixel counted so, none "
-                f"at the width or height of its image. {_other_way(1)}"
+                f"Pixels are counted from 0: {last} of {len(boxes)} boxes end one pixel before "
+                f"the width or height of their image, none at it. {_other_way(1)}"
             ]
         return 1.0, []
     count, first = len(boxes), where(int(np.flatnonzero(at_zero)[0]))
@@ -123,7 +123,7 @@ def sort_corners(
     if fixed.any():
         first = where(int(np.flatnonzero(fixed)[0]))
         notes.append(
-            f"{fixed.sum()} of {len(boxes)} boxes have exchanged corners (xmax < xmin or ymax < "
+            f"{fixed.sum()} of {len(boxes)} boxes with swapped corners (xmax < xmin or ymax < "
             f"ymin), read in the right order (first: {first})."
         )
     return np.where(fixed[:, None], ordered, boxes), notes
@@ -148,19 +148,19 @@ def _refuse(
     if not count:
         raise DataError(
             f"{start}, and no file gives the <size> that would tell whether the corners are "
-            "exchanged or x, y, width, height are stored. If it is x, y, width, height, give "
-            'box_format="xywh" (--box-format xywh); else exchange the corners in the files.'
+            "swapped or x, y, width, height are stored. If it is x, y, width, height, give "
+            'box_format="xywh" (--box-format xywh); else swap the corners in the files.'
         )
     corners, xywh = int(as_corners.sum()), int(as_xywh.sum())
     shares = (
-        f"read as x, y, width, height, {xywh} of {count} lie inside their images, as exchanged "
+        f"read as x, y, width, height, {xywh} of {count} lie inside their images, as swapped "
         f"corners {corners}"
     )
     if xywh >= FITS * count and count < FEW:
         raise DataError(
-            f"{start}: the files seem to store x, y, width, height, or their corners are exchanged "
+            f"{start}: the files seem to store x, y, width, height, or their corners are swapped "
             f"({shares}). Compare one with its image. For x, y, width, height give "
-            'box_format="xywh" (--box-format xywh); else exchange the corners in the files.'
+            'box_format="xywh" (--box-format xywh); else swap the corners in the files.'
         )
     if xywh >= FITS * count:
         raise DataError(

@@ -98,8 +98,8 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
     notes = []
     if twice:
         notes.append(
-            f"{len(twice)} images are listed more than once in {path} and read once (first: "
-            f"{twice[0]})."
+            f"{len(twice)} of {len(found)} images listed more than once in {path}, and read once "
+            f"(first: {twice[0]})."
         )
     if not found:
         raise _useless(path, lines, missing, keys)

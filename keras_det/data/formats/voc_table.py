@@ -21,9 +21,9 @@ from keras_det.errors import DataError
 
 FORMS = {
     NO_BOX: "objects left out: they have no <bndbox>",
-    POLYGON: "objects have no <bndbox>: the box around their <polygon> is taken",
-    ROTATED: "objects have rotated boxes (<robndbox>): the upright box around each is taken",
-    ONE_OF_SEVERAL: "objects are one of several <bndbox> in an <object>: each is an object here",
+    POLYGON: "objects without <bndbox>: the box around their <polygon> is used",
+    ROTATED: "objects with rotated boxes (<robndbox>): the upright box around each is used",
+    ONE_OF_SEVERAL: "boxes from an <object> with several <bndbox>: each becomes one object",
 }
 
 
@@ -121,8 +121,8 @@ class Table:
         if unclear:
             path, number, text = unclear[0]
             self._note(
-                f"{len(unclear)} objects are read as not difficult: <difficult> is neither 0 nor 1 "
-                f"but {short(text)}",
+                f"{len(unclear)} of {good + bad.count} objects read as not difficult: <difficult> "
+                f"is neither 0 nor 1 but {short(text)}",
                 f"{path}, object {number}",
             )
 
@@ -146,8 +146,8 @@ class Table:
         if len(merged) < len(index_of):
             padded = [i for name, i in index_of.items() if name != name.strip()]
             self._note(
-                f"{int(np.isin(labels, padded).sum())} class names have blanks at their ends, "
-                "which are left out",
+                f"{int(np.isin(labels, padded).sum())} of {len(labels)} class names with blanks "
+                "at their ends, which are left out",
                 self.where(int(first[padded].min())),
             )
         for name, i in index_of.items():

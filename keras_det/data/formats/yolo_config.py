@@ -278,7 +278,7 @@ def find_classes(
         if config.num_classes is not None and config.num_classes != len(config.names):
             notes.append(
                 f"nc is {config.num_classes} in {config.path}, but {len(config.names)} names are "
-                "given: the names count."
+                "given: the names are used, and nc is ignored."
             )
         return Classes(config.names, str(config.path), notes)
     found = [each for place in dict.fromkeys([root, *folders]) if (each := _beside(place))]

@@ -164,7 +164,8 @@ def _written(root: pathlib.Path, config: Config, notes: list[str]) -> dict[str, 
         )
     if lost:
         notes.append(
-            f"{len(lost)} paths of {config.path} left out: they do not exist (first: {lost[0]})."
+            f"Paths left out, because they do not exist: {len(lost)} in {config.path} (first: "
+            f"{lost[0]})."
         )
     return splits
 

@@ -115,26 +115,26 @@ class _Pairing:
         without = [name for name, label in zip(names, labels, strict=True) if label is None]
         if without:
             notes.append(
-                f"{len(without)} of {len(names)} images have no .txt file: they are images without "
-                f"objects (first: {without[0]})."
+                f"{len(without)} of {len(names)} images without a .txt file, kept as images "
+                f"without objects (first: {without[0]})."
             )
         if self.orphans:
             notes.append(
-                f"{len(self.orphans)} .txt files left out: no image has their name (first: "
-                f"{self.orphans[0]})."
+                f".txt files left out, because no image has their name: {len(self.orphans)} "
+                f"(first: {self.orphans[0]})."
             )
         if self.respelled:
             notes.append(
-                f"{len(self.respelled)} .txt files were found by a name in another form or case "
-                f"(first: {self.respelled[0]})."
+                ".txt files found by a name in another Unicode form or case: "
+                f"{len(self.respelled)} (first: {self.respelled[0]})."
             )
         if self.twins:
             notes.append(
-                f"{len(self.twins)} .txt files belong to several images each, which differ in "
-                f"their suffix only (first: {self.twins[0]})."
+                ".txt files that belong to several images, whose names differ only in the "
+                f"suffix: {len(self.twins)} (first: {self.twins[0]})."
             )
         if self.repeated:
-            notes.append(f"{self.repeated} images are listed more than once: each counts once.")
+            notes.append(f"Images listed more than once, and read once: {self.repeated}.")
         return notes
 
     def _add(self, name: str, label: str | None) -> None:

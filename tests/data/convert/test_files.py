@@ -53,7 +53,7 @@ def test_portable_names():
 def test_images_of_one_stem_get_two_label_files(tmp_path, writer):
     paths = [write_image(tmp_path / name) for name in ("a.png", "a.jpg", "b/a.png")]
     first = of_paths(*paths)
-    with pytest.warns(UserWarning, match=r"1 of 3 images have another name.*'a.jpg' is 'a-2.jpg'"):
+    with pytest.warns(UserWarning, match=r"1 of 3 images renamed.*'a.jpg' is 'a-2.jpg'"):
         writer(first, tmp_path / "out")
     (last,) = load_splits(tmp_path / "out")[0].values()
     assert len(last) == 3 and len(last.labels) == 3
@@ -142,7 +142,7 @@ def test_thin_boxes_stay_boxes():
 
 def test_thin_box_is_noted_and_read(tmp_path):
     first = of_paths(write_image(tmp_path / "a.png"), box=(2, 1, 3, 5))
-    with pytest.warns(UserWarning, match="1 boxes of at most one pixel"):
+    with pytest.warns(UserWarning, match="Boxes of at most one pixel in width or height: 1"):
         write_voc(first, tmp_path / "out")
     (last,) = load_splits(tmp_path / "out")[0].values()
     np.testing.assert_allclose(last.boxes, [[1.99, 1, 3, 5]], atol=1e-5)
@@ -152,7 +152,7 @@ def test_thin_box_is_noted_and_read(tmp_path):
 def test_voc_counts_pixels_so_that_they_are_read_so(tmp_path):
     paths = [write_image(tmp_path / f"{i}.png") for i in range(6)]
     first = of_paths(*paths, box=(2, 2, 7, 5), area=[15] * 6)
-    with pytest.warns(UserWarning, match="Pixels count from 0 in these files"):
+    with pytest.warns(UserWarning, match="These files count pixels from 0"):
         write_voc(first, tmp_path / "out")
     assert "<xmin>2</xmin>" in (tmp_path / "out" / "Annotations" / "0.xml").read_text()
     with pytest.warns(UserWarning, match="counted from 0"):
@@ -186,7 +186,7 @@ def turned_image(path):
 # Orientation 6 is a quarter turn clockwise: (x, y) stored -> (6 - y, x) upright.
 def test_yolo_turns_boxes_that_were_drawn_on_stored_pixels(tmp_path):
     first = of_paths(turned_image(tmp_path / "a.jpg"), box=(1, 2, 4, 3))
-    with pytest.warns(UserWarning, match="The boxes of 1 images were drawn on stored pixels"):
+    with pytest.warns(UserWarning, match="Images whose boxes were drawn on the stored pixels: 1"):
         write_yolo(first, tmp_path / "out")
     (last,) = load_splits(tmp_path / "out")[0].values()
     assert last.image_sizes.tolist() == [[8, 6]]
@@ -197,7 +197,7 @@ def test_yolo_turns_boxes_that_were_drawn_on_stored_pixels(tmp_path):
 def test_annotated_sizes_are_kept(tmp_path, writer):
     first = of_paths(turned_image(tmp_path / "a.jpg"), box=(1, 2, 4, 4), area=[6])
     writer(first, tmp_path / "out")
-    with pytest.warns(UserWarning, match="as they are stored"):
+    with pytest.warns(UserWarning, match="used as stored"):
         (last,) = load_splits(tmp_path / "out")[0].values()
     assert last.image_sizes.tolist() == [[6, 8]]
     np.testing.assert_allclose(last.boxes, [[1, 2, 4, 4]], atol=1e-4)
@@ -206,7 +206,7 @@ def test_annotated_sizes_are_kept(tmp_path, writer):
 def test_yolo_of_a_broken_image(tmp_path):
     good, broken = (write_image(tmp_path / f"{name}.png") for name in ("good", "broken"))
     broken.write_bytes(b"no image")
-    with pytest.warns(UserWarning, match=r"1 images cannot be read.*broken.png"):
+    with pytest.warns(UserWarning, match=r"Images that cannot be read: 1.*broken.png"):
         write_yolo(of_paths(good, broken), tmp_path / "out")
     # The box (1, 1, 4, 5) in 8 x 6 pixels: centre 2.5 / 8 and 3 / 6, sides 3 / 8 and 4 / 6.
     lines = (tmp_path / "out" / "labels" / "broken.txt").read_text()

@@ -54,7 +54,7 @@ def test_coco_keeps_ids_crowd_and_areas(tmp_path):
 def test_coco_numbers_what_is_no_number(tmp_path):
     first = drawn(tmp_path)
     first = Dataset(**{**vars(first), "category_ids": ("a", "b", "c"), "image_ids": ("x", "y", 3)})
-    with pytest.warns(UserWarning, match="Category ids count from 1"):
+    with pytest.warns(UserWarning, match="Category ids are numbered from 1"):
         write_coco(first, tmp_path / "out")
     last = read(tmp_path / "out")["default"]
     assert last.category_ids == (1, 2, 3) and last.image_ids == (1, 2, 3)
@@ -63,13 +63,13 @@ def test_coco_numbers_what_is_no_number(tmp_path):
 @pytest.mark.parametrize("form", ["voc", "csv"])
 def test_crowd_is_kept_and_mask_areas_are_noted(tmp_path, form):
     first = with_mask_areas(drawn(tmp_path, "train", crowd=True))
-    with pytest.warns(UserWarning, match="areas of 5 objects are lost"):
+    with pytest.warns(UserWarning, match="Objects whose area is lost: 5"):
         WRITERS[form](first, tmp_path / "out")
     assert largest_difference(first, read(tmp_path / "out")["train"]) < 0.01
 
 
 def test_yolo_leaves_out_crowd_with_a_note(tmp_path):
-    with pytest.warns(UserWarning, match="2 crowd objects left out"):
+    with pytest.warns(UserWarning, match="Crowd objects left out: 2"):
         write_yolo(drawn(tmp_path, "train", crowd=True), tmp_path / "out")
     last = read(tmp_path / "out")["train"]
     assert last.class_counts == {"red cat": 1, "dog & co": 0, "7: <x>": 2}

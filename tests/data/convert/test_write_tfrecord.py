@@ -94,5 +94,5 @@ def test_images_that_hold_an_orientation_are_counted(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (4, 6)).save(tmp_path / "images" / "1.jpg", exif=exif)
-    with pytest.warns(UserWarning, match="1 images hold an EXIF orientation"):
+    with pytest.warns(UserWarning, match="Images with an EXIF orientation: 1"):
         write_tfrecord(dataset, tmp_path / "out")
