@@ -4,6 +4,7 @@ What is unusual in any way is left to Pillow.
 """
 
 import struct
+import zlib
 from typing import BinaryIO, NamedTuple
 
 from keras_det.data.orientation import (
@@ -42,7 +43,8 @@ def quick_header(file: BinaryIO) -> QuickHeader | None:
         found = _jpeg(file, block)
     elif block.startswith(PNG_START) and block[12:16] == b"IHDR" and len(block) > 32:
         width, height, depth = struct.unpack_from(">IIB", block, 16)
-        if depth == 8 and width and height:
+        whole = zlib.crc32(block[12:29]).to_bytes(4, "big") == block[29:33]
+        if whole and depth == 8 and 0 < width < 1 << 31 and 0 < height < 1 << 31:
             found = QuickHeader((height, width), exif_orientation(file))
     file.seek(0)
     return found

@@ -43,6 +43,7 @@ OTHERS = {
     "filled": jpeg[:2] + b"\xff" + jpeg[2:],
     "cut": jpeg[:100],
     "empty": b"",
+    "damaged png": COMMON["png"][:16] + b"\x7f" + COMMON["png"][17:],
     "no frame": jpeg[: jpeg.index(b"\xff\xc0")] + jpeg[jpeg.index(b"\xff\xda") :],
 }
 
