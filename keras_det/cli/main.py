@@ -24,5 +24,5 @@ def main() -> None:
     """
 
 
-for command in (demo, train, evaluate, predict, export, doctor, data, info, completion):
+for command in (demo, data, doctor, train, evaluate, predict, export, info, completion):
     main.add_command(command)
