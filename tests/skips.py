@@ -9,10 +9,12 @@ EXTRA_OF = {
     "ai_edge_quantizer": "quantize",
     "litert_quantizer": "quantize",
     "datasets": "hf_datasets",
+    "globox": "test",
     "huggingface_hub": "hub",
     "jax": "jax",
     "keras_hub": "keras_hub",
     "kubernetes_validate": "test",
+    "labelformat": "test",
     "mediapipe": "mediapipe",
     "onnx": "onnx",
     "onnxruntime": "onnx",
@@ -20,7 +22,6 @@ EXTRA_OF = {
     "tensorflow_datasets": "tfds",
     "tensorflow_serving": "serving",
     "tf2onnx": "onnx",
-    "yaml": "test",
 }
 
 
