@@ -8,11 +8,11 @@ EXTRA_OF = {
     "ai_edge_litert": "edge",
     "ai_edge_quantizer": "quantize",
     "litert_quantizer": "quantize",
-    "datasets": "hf_datasets",
+    "datasets": "hf-datasets",
     "globox": "test",
     "huggingface_hub": "hub",
     "jax": "jax",
-    "keras_hub": "keras_hub",
+    "keras_hub": "keras-hub",
     "kubernetes_validate": "test",
     "labelformat": "test",
     "mediapipe": "mediapipe",
@@ -30,7 +30,7 @@ def extra_for(reason):
 
     Read from it in this order: `.[name]`, "the extra `name`", the name of a package.
     """
-    named = re.search(r"\.\[(\w+)\]|the extra `(\w+)`", reason)
+    named = re.search(r"\.\[([\w-]+)\]|the extra `([\w-]+)`", reason)
     if named:
         return named[1] or named[2]
     words = re.findall(r"[a-z]\w*", reason.replace("-", "_").lower())

@@ -68,7 +68,7 @@ class Report:
         """The facts and findings in types that JSON has."""
         findings = []
         for finding in self.findings:
-            shown = [self._path(finding, image) for image in finding.images]
+            shown = [self._file_of(finding, image) for image in finding.images]
             findings.append({**dataclasses.asdict(finding), "images": shown})
         content = {"worst": self.worst, "facts": self.facts, "findings": findings}
         return dict(plain(content))
@@ -93,7 +93,7 @@ class Report:
             image -= len(each)
         raise IndexError(f"A finding's images must be of the data set. Received: {image} too much.")
 
-    def _path(self, finding: Finding, image: int) -> str:
+    def _file_of(self, finding: Finding, image: int) -> str:
         each, index = self.image_of(finding, image)
         return each.image_paths[index]
 

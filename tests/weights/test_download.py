@@ -44,7 +44,7 @@ def test_the_document_lists_every_address():
 @pytest.mark.parametrize(
     "function, message",
     [
-        (coco_checkpoint, r"EfficientDet are published for d0, d1, .*lite4\. Received: 'd8'\. Did"),
+        (coco_checkpoint, r"EfficientDet are published for d0, .*lite4\. Received: 'd8'\. Choose"),
         (imagenet_resnet, r"ResNets are published for resnet18, .*resnet152\. Received: 'd8'\."),
         (coco_retinanet, r"RetinaNet are published for resnet50\. Received: 'd8'\. Choose"),
     ],

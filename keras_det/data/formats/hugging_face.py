@@ -114,7 +114,7 @@ def _check_columns(dataset: Any, columns: Columns) -> None:
         raise TypeError(
             "`dataset` must be a loaded data set. Received: the text "
             f"{os.fspath(dataset)!r}. Load it first: datasets.load_dataset({os.fspath(dataset)!r}, "
-            f'split="train"). The package is installed with {install_hint("hf_datasets")}.'
+            f'split="train"). The package is installed with {install_hint("hf-datasets")}.'
         )
     if isinstance(dataset, Mapping):
         splits = ", ".join(map(str, dataset))

@@ -158,7 +158,7 @@ def test_every_variable_is_filled_once(b0_source, b0):
     assert len(report.loaded) == len(set(report.loaded)) == len(b0.weights) == 304
     assert report.missing == [] and len(report.skipped) == 8
     assert "after the last stage" in report.skipped["top_conv/kernel"]
-    assert "by other numbers" in scaling_reason(report)  # never adapted: 0
+    assert "with other numbers" in scaling_reason(report)  # never adapted: 0
 
 
 @pytest.mark.slow
