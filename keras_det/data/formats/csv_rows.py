@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from keras_det.data.formats.csv_columns import Columns, understand
-from keras_det.data.formats.plain_text import MARKS, read_bytes
+from keras_det.data.formats.plain_text import encoding_of, read_bytes
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 
@@ -105,8 +105,7 @@ def _is_sep(row: Sequence[str]) -> bool:
 def _open(path: Path, errors: str = "strict") -> TextIO:
     with open(path, "rb") as file:
         start = file.read(4)
-    encoding = next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")
-    return open(path, encoding=encoding, errors=errors, newline="")
+    return open(path, encoding=encoding_of(start), errors=errors, newline="")
 
 
 class Part(NamedTuple):

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import IO
 
-from keras_det.data.formats.plain_text import MARKS, read_bytes
+from keras_det.data.formats.plain_text import MARKS, encoding_of, read_bytes
 from keras_det.errors import DataError
 
 START = 1 << 16
@@ -30,8 +30,7 @@ def is_cvat(path: pathlib.Path) -> bool:
             data = file.read(START)
     except OSError:
         return False
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
-    text = data.decode(encoding, errors="replace")
+    text = data.decode(encoding_of(data), errors="replace")
     root = re.search(r"<[A-Za-z]\S*", text)
     return root is not None and ROOT.match(text, root.start()) is not None
 

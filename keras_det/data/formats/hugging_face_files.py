@@ -1,7 +1,6 @@
 """Files with metadata in a folder of images, as Hugging Face's `imagefolder` has them."""
 
 import ast
-import codecs
 import csv
 import io
 import json
@@ -11,17 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_det.data.formats.coco_layout import SPLIT
+from keras_det.data.formats.plain_text import encoding_of
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 
 FILES = ("metadata.jsonl", "metadata.csv")
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 MANY = 40  # more folders than this are not splits
 PART = 1 << 16  # bytes that tell the columns
 
@@ -69,15 +62,11 @@ def _has_objects(file: pathlib.Path) -> bool:
             begin = opened.read(PART)
     except OSError:
         return False
-    text = begin.decode(_encoding(begin), errors="replace").lstrip()
+    text = begin.decode(encoding_of(begin), errors="replace").lstrip()
     if file.suffix.lower() == ".csv":
         columns = [each.strip().strip('"') for each in text.split("\n", 1)[0].split(",")]
         return "file_name" in columns and "objects" in columns
     return text.startswith("{") and '"objects"' in text and '"file_name"' in text
-
-
-def _encoding(begin: bytes) -> str:
-    return next((name for mark, name in MARKS if begin.startswith(mark)), "utf-8")
 
 
 def metadata_rows(file: pathlib.Path) -> tuple[list[dict[str, Any]], list[int], list[str]]:
@@ -107,7 +96,7 @@ def metadata_rows(file: pathlib.Path) -> tuple[list[dict[str, Any]], list[int], 
 def _text(file: pathlib.Path) -> str:
     try:
         data = file.read_bytes()
-        return data.decode(_encoding(data))
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(

@@ -33,6 +33,11 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         ) from error
 
 
+def encoding_of(data: bytes) -> str:
+    """The encoding of a text by its byte order mark; UTF-8 without one."""
+    return next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
+
+
 def decode(data: bytes, path: str | os.PathLike) -> str:
     """Returns the text of a file: UTF-8, or UTF-16 and UTF-32 by their byte order mark.
 
@@ -43,7 +48,7 @@ def decode(data: bytes, path: str | os.PathLike) -> str:
     Raises:
         DataError: the bytes are not text of this encoding; file and line are named.
     """
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
+    encoding = encoding_of(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -89,6 +94,5 @@ def start_of(path: str | os.PathLike, size: int = 4096) -> str:
             data = file.read(size)
     except OSError:
         return ""
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
-    text = data.decode(encoding, errors="replace")
+    text = data.decode(encoding_of(data), errors="replace")
     return "" if "\0" in text else text

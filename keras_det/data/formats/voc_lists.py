@@ -1,6 +1,5 @@
 """Lists of Pascal VOC: the images of a split, and the names of the classes."""
 
-import codecs
 import os
 import re
 import unicodedata
@@ -8,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from keras_det.data.formats.plain_text import encoding_of
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.errors import DataError, suggest
 
@@ -15,12 +15,6 @@ from keras_det.errors import DataError, suggest
 CLASS_FILES = ("class_names.txt", "classes.txt", "labels.txt", "label_list.txt", "labelmap.txt")
 # The last column of lists of one class: 1 the image shows it, -1 it does not, 0 only difficult.
 COLUMN = re.compile(r"^(.*\S)\s+(?:-1|\+?1|0)$")
-BOMS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 class Listed(NamedTuple):
@@ -47,7 +41,7 @@ def read_lines(path: str) -> list[str]:
             f"A list must be a readable file. Received: {path} ({error.strerror or error}). "
             "Correct its name or its permissions."
         ) from None
-    encoding = next((name for mark, name in BOMS if data.startswith(mark)), "utf-8-sig")
+    encoding = encoding_of(data)
     try:
         text = data.decode(encoding)
         if "\0" in text:
