@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.command import Command, given_options, user_input
-from keras_det.cli.data_options import READING, class_list, reading_options
+from keras_det.cli.data_options import READING, class_list, classes_option, reading_options
 from keras_det.cli.files import say_where
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
@@ -43,18 +43,11 @@ IMAGES = click.option(
     help="Image files: hard links, which take no room (copies where there are none), copies, or "
     "none.",
 )
-CLASSES = click.option(
-    "--classes",
-    type=click.Path(),  # completes files
-    metavar="A,B,C",
-    show_default="all",
-    help="Classes to keep, in the order of their labels; or a file with one name per line.",
-)
 
 
 def reading_and_classes(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options on how DATA is read, and --classes."""
-    return reading_options(CLASSES(command))
+    return reading_options(classes_option("keep")(command))
 
 
 @click.command(

@@ -93,6 +93,21 @@ SPLIT_BY = click.option(
 )
 
 
+def classes_option(verb: str) -> Callable[..., Any]:
+    """The option --classes.
+
+    Args:
+        verb: what the command does with the classes, such as "learn".
+    """
+    return click.option(
+        "--classes",
+        type=click.Path(),  # completes files
+        metavar="A,B,C",
+        show_default="all",
+        help=f"Classes to {verb}, in the order of their labels; or a file with one name per line.",
+    )
+
+
 def class_list(given: str | None) -> list[str] | None:
     """The classes of --classes: names with commas, or a file with one name per line."""
     if given is None:

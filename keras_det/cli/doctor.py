@@ -9,7 +9,13 @@ from typing import Any
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless, user_input
-from keras_det.cli.data_options import READING, SPLIT_BY, class_list, reading_options
+from keras_det.cli.data_options import (
+    READING,
+    SPLIT_BY,
+    class_list,
+    classes_option,
+    reading_options,
+)
 from keras_det.cli.files import find_model, load_keras_model
 from keras_det.cli.model_names import ModelName, check_model_name
 from keras_det.cli.start import start_keras
@@ -42,13 +48,7 @@ EXAMPLES = (
     "--overfit", is_flag=True, help="Train --model on eight images as a test. This takes minutes."
 )
 @reading_options
-@click.option(
-    "--classes",
-    type=click.Path(),  # completes files
-    metavar="A,B,C",
-    show_default="all",
-    help="Classes to learn, in the order of their labels; or a file with one name per line.",
-)
+@classes_option("learn")
 @SPLIT_BY
 @click.option("--json", "json_file", type=click.Path(), help="File for the report as JSON.")
 @click.option("--html", "html_file", type=click.Path(), help="File for the report as a web page.")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless
-from keras_det.cli.data_options import SPLIT_BY, reading_options
+from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
 from keras_det.cli.run_data import note_of_run, training_data
@@ -162,13 +162,7 @@ EXAMPLES = (
     help="Highest learning rate of adamw.",
 )
 @reading_options
-@click.option(
-    "--classes",
-    type=click.Path(),  # completes files
-    metavar="A,B,C",
-    show_default="all",
-    help="Classes to learn, in the order of their labels; or a file with one name per line.",
-)
+@classes_option("learn")
 @click.option(
     "--max-boxes",
     type=click.IntRange(min=1),

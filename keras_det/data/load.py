@@ -206,7 +206,7 @@ def has_val(path: str | os.PathLike, format: str | None = None, name: str = "val
 
 def _is_whole(layout: Layout) -> bool:
     """Whether the data has no splits, or only one that is not for training, validation or tests."""
-    roles = {_role(name) for name in layout.splits}
+    roles = {role_of_split(name) for name in layout.splits}
     return not roles or (len(layout.splits) == 1 and roles.isdisjoint(("train", "val", "test")))
 
 
@@ -310,8 +310,8 @@ def _source_to_part(layout: Layout, train_split: str | None) -> Any:
         raise _no_split(layout, train_split)
     if not layout.splits:
         return layout.everything
-    others = [name for name in layout.splits if _role(name) != "test"]
-    if len(others) == 1 and _role(others[0]) != "val":  # CVAT's "default", VOC's "trainval"
+    others = [name for name in layout.splits if role_of_split(name) != "test"]
+    if len(others) == 1 and role_of_split(others[0]) != "val":  # CVAT's "default", VOC's "trainval"
         return layout.splits[others[0]]
     raise DataError(
         f"{layout.root} must have a split for training. Received: the splits "
@@ -345,7 +345,7 @@ def _no_split(layout: Layout, split: str) -> DataError:
     names = sorted(layout.splits)
     rule = f"`split` must name one of the splits of {layout.root}. Received: {split!r}."
     there = f"The split{'s are' if len(names) > 1 else ' is'} {', '.join(names)}."
-    roles = {_role(name) for name in names}
+    roles = {role_of_split(name) for name in names}
     whole = not names or (len(names) == 1 and roles.isdisjoint(("val", "test")))
     advice = f"{suggest(split, names)} Give one of them." if names else ""
     if _part_of(split) is not None and "val" not in roles and (whole or "train" in roles):
@@ -379,10 +379,10 @@ def _find(layout: Layout, split: str) -> str | None:
 def _near(found: Mapping[str, Any], split: str) -> list[str]:
     """Names of the splits that are meant: "train" finds train2017, "valid" finds val."""
     wanted = SYNONYMS.get(split.lower(), split.lower())
-    return [name for name in found if _role(name) == wanted]
+    return [name for name in found if role_of_split(name) == wanted]
 
 
-def _role(name: str) -> str:
+def role_of_split(name: str) -> str:
     """What a split is for, by its name without its year: "train2017" -> "train"."""
     bare = re.sub(r"[-_]?\d+$", "", name).lower()
     return SYNONYMS.get(bare, bare)

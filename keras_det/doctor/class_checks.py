@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_det.doctor.collection import Collection, role, training_split
+from keras_det.data.load import role_of_split
+from keras_det.doctor.collection import Collection, training_split
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.thresholds import limit
 
@@ -221,7 +222,7 @@ def _imbalance(data: Collection, train: np.ndarray) -> Iterator[Finding]:
 
 def _by_split(data: Collection, table: np.ndarray) -> Iterator[Finding]:
     """Classes that are in one split only."""
-    roles = [role(name) for name in data.names]
+    roles = [role_of_split(name) for name in data.names]
     if "train" not in roles or "val" not in roles:
         return
     train, val = table[roles.index("train")], table[roles.index("val")]

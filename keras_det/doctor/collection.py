@@ -1,7 +1,6 @@
 """All splits of a data set side by side, for checks that look at every image or object."""
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.load import SYNONYMS
+from keras_det.data.load import role_of_split
 from keras_det.doctor.finding import Finding, Harm
 
 EXAMPLES, PICTURES = 8, 8
@@ -213,12 +212,6 @@ def share_of(count: int, total: int) -> float:
     return count / total if total else 0.0
 
 
-def role(split: str) -> str:
-    """What a split is for, by its name without its year: "train2017" gives "train"."""
-    bare = re.sub(r"[-_]?\d+$", "", split).lower()
-    return SYNONYMS.get(bare, bare)
-
-
 def training_split(names: Sequence[str]) -> str:
     """The split for training, or the first one where none is called so."""
-    return next((name for name in names if role(name) == "train"), names[0])
+    return next((name for name in names if role_of_split(name) == "train"), names[0])

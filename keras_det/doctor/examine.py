@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_det.data.dataset import Dataset
+from keras_det.data.load import role_of_split
 from keras_det.doctor.annotation_checks import check_annotations
 from keras_det.doctor.class_checks import check_classes
-from keras_det.doctor.collection import Collection, role, training_split
+from keras_det.doctor.collection import Collection, training_split
 from keras_det.doctor.facts import data_facts
 from keras_det.doctor.finding import HARMS, Finding, Harm, ranked
 from keras_det.doctor.image_checks import check_folders, check_images
@@ -248,11 +249,11 @@ def _wanted(
         return splits
     if parted:
         return ["train", "val"]
-    roles = {role(name) for name in found}
+    roles = {role_of_split(name) for name in found}
     if {"train", "val"} <= roles:
-        found = [name for name in found if role(name) not in JOINT]
+        found = [name for name in found if role_of_split(name) not in JOINT]
     order = {name: number for number, name in enumerate(ORDER)}
-    return sorted(found, key=lambda name: order.get(role(name), len(order))) or [None]
+    return sorted(found, key=lambda name: order.get(role_of_split(name), len(order))) or [None]
 
 
 def _unreadable(message: str, what: str) -> Finding:
@@ -323,7 +324,9 @@ def _examine_model(
     found = check_model(
         read[split],
         os.fspath(model) if isinstance(model, os.PathLike) else model,
-        validation=next((each for name, each in read.items() if role(name) == "val"), None),
+        validation=next(
+            (each for name, each in read.items() if role_of_split(name) == "val"), None
+        ),
         quick=quick,
         image_size=image_size,
         overfit=overfit,

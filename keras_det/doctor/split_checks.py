@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from keras_det.data.load import role_of_split
 from keras_det.data.splitting import groups_of
-from keras_det.doctor.collection import Collection, about_images, role
+from keras_det.doctor.collection import Collection, about_images
 from keras_det.doctor.copies import leak
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.thresholds import limit
@@ -25,7 +26,7 @@ def check_splits(data: Collection) -> list[Finding]:
 
 def _sizes(data: Collection) -> Iterator[Finding]:
     """Splits that are missing or small."""
-    roles = [role(name) for name in data.names]
+    roles = [role_of_split(name) for name in data.names]
     if "val" not in roles:
         yield Finding(
             "no-validation",
@@ -42,7 +43,7 @@ def _sizes(data: Collection) -> Iterator[Finding]:
                 "warning" if tiny else "note",
                 f"The split {name} has only {len(each)} image{'' if len(each) == 1 else 's'}.",
                 "Add images. AP on so few images varies by chance: compare runs with care."
-                if role(name) in ("val", "test")
+                if role_of_split(name) in ("val", "test")
                 else "Add images: every one helps. Start from public weights (--weights coco).",
                 count=len(each),
                 facts={"split": name},
@@ -52,7 +53,7 @@ def _sizes(data: Collection) -> Iterator[Finding]:
 def _nothing_to_learn(data: Collection) -> Iterator[Finding]:
     """Splits without an object that counts."""
     for name, each in data.splits.items():
-        what, kind = "", role(name)
+        what, kind = "", role_of_split(name)
         if not len(each.labels):
             what = "has no object"
         elif each.crowd.all():
@@ -122,7 +123,7 @@ def _copies(data: Collection) -> Iterator[Finding]:
 
 def _shifts(data: Collection) -> Iterator[Finding]:
     """Validation and test splits whose classes or box sizes differ from the training split's."""
-    roles = [role(name) for name in data.names]
+    roles = [role_of_split(name) for name in data.names]
     if "train" not in roles:
         return
     train = roles.index("train")

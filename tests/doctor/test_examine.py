@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_det.data import Dataset, load
+from keras_det.data.load import role_of_split
 from keras_det.doctor import Finding, examine
-from keras_det.doctor.collection import role
 from keras_det.doctor.examine import Report
 from keras_det.doctor.thresholds import THRESHOLDS
 from tests.data.builders import write_voc
@@ -190,7 +190,7 @@ def test_json_holds_paths_and_plain_types(drawn, tmp_path):
 
 def test_roles_of_splits():
     names = ("train2017", "Train", "valid", "validation", "val2017", "test-dev", "trainval")
-    assert [role(name) for name in names] == [
+    assert [role_of_split(name) for name in names] == [
         "train", "train", "val", "val", "val", "test-dev", "trainval",
     ]  # fmt: skip
 
