@@ -127,7 +127,7 @@ class Dataset:
             return self.select(range(*index.indices(len(self))))
         index = int(_indices([index], len(self))[0])
         height, width = self.image_sizes[index].tolist()
-        rows = slice(self.row_splits[index], self.row_splits[index + 1])
+        rows = self.rows(index)
         return Sample(
             image_path=self.image_paths[index],
             boxes=self.boxes[rows],
@@ -141,6 +141,14 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
+
+    def rows(self, index: int) -> slice:
+        """The rows of the objects of an image in `boxes`, `labels`, `crowd` and `area`.
+
+        Args:
+            index: of the image, from 0.
+        """
+        return slice(int(self.row_splits[index]), int(self.row_splits[index + 1]))
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
         """Returns a data set of these images, in this order, with the same classes.

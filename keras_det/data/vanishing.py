@@ -16,6 +16,11 @@ Sides: TypeAlias = np.ndarray
 
 # A training that loses a larger share of its objects is warned of.
 MAX_LOST = 0.1
+# What is said of a training without targets.
+NO_OBJECTS = (
+    "The training data hold no object to learn: the images have none, or only crowd objects."
+)
+NO_OBJECTS_CURE = "Check the annotations, the split and the class names."
 # Share that may be lost with the image size or the tiles that a message proposes.
 ALLOWED_LOST = 0.01
 # Objects with a shorter side are hardly ever detected: half a cell of the finest usual level, P3.
@@ -196,10 +201,7 @@ def find_vanishing(
 def target_warnings(vanishing: Vanishing) -> list[str]:
     """Sentences for a training whose targets are empty or mostly vanish; often none."""
     if not vanishing.objects:
-        return [
-            "The training data hold no object to learn: the images have none, or only crowd "
-            "objects. Check the annotations, the split and the class names."
-        ]
+        return [f"{NO_OBJECTS} {NO_OBJECTS_CURE}"]
     if vanishing.share > MAX_LOST:
         return [f"{vanishing.title} {vanishing.cure}"]
     return []

@@ -114,7 +114,7 @@ def choose_images(dataset: Dataset, size: tuple[int, int], mode: str) -> list[in
 
 
 def _labels(dataset: Dataset, image: int) -> list[int]:
-    rows = slice(dataset.row_splits[image], dataset.row_splits[image + 1])
+    rows = dataset.rows(image)
     return dataset.labels[rows][~dataset.crowd[rows]].tolist()
 
 

@@ -11,10 +11,11 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.data.vanishing import (
     MAX_LOST,
+    NO_OBJECTS,
+    NO_OBJECTS_CURE,
     SMALL_SIDE,
     find_vanishing,
     input_boxes,
-    target_warnings,
 )
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
@@ -95,8 +96,7 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
     """No objects at all, or objects that become too small."""
     found = find_vanishing(dataset, model.image_size, model.resize_policy["mode"], augment)
     if not found.objects:
-        title, cure = target_warnings(found)[0].split(" Check", 1)
-        yield Remark("no-objects", "error", title, f"Check{cure}")
+        yield Remark("no-objects", "error", NO_OBJECTS, NO_OBJECTS_CURE)
     elif found.share > MAX_LOST:
         harm: Literal["error", "warning"] = "error" if found.share > 0.99 else "warning"
         count = round(found.lost)

@@ -13,6 +13,18 @@ def write_image(path, height=6, width=8, value=100):
     return path
 
 
+def write_files(root, files):
+    """Writes text files and images: `{path: text, or None for an image}`."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text is None:
+            write_image(path)
+        else:
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
 def annotation(number, image_id, bbox, category_id=7, **more):
     return {"id": number, "image_id": image_id, "bbox": bbox, "category_id": category_id, **more}
 

@@ -9,19 +9,7 @@ from keras_det.data.formats import csv_table
 from keras_det.data.formats.csv_table import read_csv
 from keras_det.data.raw import options_of
 from keras_det.errors import DataError
-from tests.data.builders import write_image
-
-
-def write(root, files):
-    """Writes text files and images: `{path: text, or None for an image}`."""
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if text is None:
-            write_image(path)
-        else:
-            path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return root
+from tests.data.builders import write_files as write
 
 
 def read(root, **options):

@@ -1,6 +1,5 @@
 """Damaged files of annotation tools: each is refused, or what is left out is noted."""
 
-import copy
 import json
 import random
 import re
@@ -13,32 +12,16 @@ from keras_det.data import read_cvat, read_label_studio, read_labelme
 from keras_det.errors import DataError
 from tests.data import test_cvat, test_label_studio, test_labelme
 from tests.data.builders import write_image
+from tests.data.every_format import spoiled_json
 
 # No texts and no small numbers: those could be another right value.
 JUNK = (None, [], {}, True, float("nan"), float("inf"), -1e12, 10**400, [[]], {"a": None})
 TRIES = 100
 
 
-def places(value, path=()):
-    """The path of every value inside a JSON value."""
-    yield path
-    inside = enumerate(value) if isinstance(value, list) else ()
-    for key, each in value.items() if isinstance(value, dict) else inside:
-        yield from places(each, (*path, key))
-
-
 def spoiled(content, rng):
     """A copy with one value replaced, or one key of an object removed."""
-    content = copy.deepcopy(content)
-    *path, last = rng.choice([path for path in places(content) if path])
-    inside = content
-    for key in path:
-        inside = inside[key]
-    if rng.random() < 0.3 and isinstance(last, str):
-        del inside[last]
-    else:
-        inside[last] = rng.choice(JUNK)
-    return json.dumps(content)
+    return spoiled_json(json.dumps(content), rng, JUNK).decode()
 
 
 def cut(data, rng):

@@ -11,23 +11,12 @@ from keras_det.data.formats import yolo
 from keras_det.data.formats.yolo import read_yolo
 from keras_det.data.raw import options_of
 from keras_det.errors import DataError
+from tests.data.builders import write_files as write
 from tests.data.builders import write_image
 
 CAT = "0 0.5 0.5 0.5 0.5\n"  # of an image 6 high and 8 wide: x from 2 to 6, y from 1.5 to 4.5
 BOX = [2, 1.5, 6, 4.5]
 NAMES = "names: [cat, dog]\n"
-
-
-def write(root, files):
-    """Writes text files and images: `{path: text, or None for an image}`."""
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if text is None:
-            write_image(path)
-        else:
-            path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return root
 
 
 def one(root, text, yaml=NAMES):

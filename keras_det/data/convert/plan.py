@@ -213,7 +213,7 @@ def _check_repeated(plan: Plan) -> None:
     """DataError where an image has other objects in another split."""
     seen: dict[str, tuple[str, bytes]] = {}
     for split, dataset, i in images_of(plan):
-        rows = slice(dataset.row_splits[i], dataset.row_splits[i + 1])
+        rows = dataset.rows(i)
         order = np.lexsort((*dataset.boxes[rows].T, dataset.labels[rows]))
         columns = (dataset.boxes, dataset.labels, dataset.crowd)
         content = b"".join(column[rows][order].tobytes() for column in columns)

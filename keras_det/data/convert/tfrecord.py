@@ -130,7 +130,7 @@ def _example(dataset: Dataset, index: int, ids: list[int], tf: Any) -> tuple[byt
     encoded = _read(path)
     suffix = (suffixes_of(encoded) or ("",))[0]
     height, width = dataset.image_sizes[index].tolist()
-    rows = slice(dataset.row_splits[index], dataset.row_splits[index + 1])
+    rows = dataset.rows(index)
     boxes = dataset.boxes[rows].astype(np.float64) / [width, height, width, height]
     labels = dataset.labels[rows].tolist()
     names = [dataset.class_names[label].encode() for label in labels]

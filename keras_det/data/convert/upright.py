@@ -22,7 +22,7 @@ def upright_boxes(dataset: Dataset, index: int) -> tuple[np.ndarray, tuple[int, 
     Raises:
         DataError: the image cannot be read.
     """
-    rows = slice(dataset.row_splits[index], dataset.row_splits[index + 1])
+    rows = dataset.rows(index)
     boxes = dataset.boxes[rows].astype(np.float64)
     height, width = dataset.image_sizes[index].tolist()
     header = read_header(dataset.image_paths[index])

@@ -59,7 +59,7 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
     first = _first_pixel(plan, [(dataset, i) for _, dataset, i in images])
     thin = 0
     for name, dataset, i in images:
-        rows = slice(dataset.row_splits[i], dataset.row_splits[i + 1])
+        rows = dataset.rows(i)
         boxes, changed = written_corners(dataset.boxes[rows], first)
         thin += changed
         path = top / f"{stem(name)}.xml"
@@ -82,9 +82,7 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
 
 def _first_pixel(plan: Plan, images: list[tuple[Dataset, int]]) -> int:
     """How pixels are counted: from 1, unless that would be read as from 0; with a note then."""
-    found = [
-        dataset.boxes[dataset.row_splits[i] : dataset.row_splits[i + 1]] for dataset, i in images
-    ]
+    found = [dataset.boxes[dataset.rows(i)] for dataset, i in images]
     boxes = np.concatenate([np.zeros((0, 4)), *found])
     sizes = np.array([dataset.image_sizes[i] for dataset, i in images]).reshape(-1, 2)
     sizes = np.repeat(sizes, [len(each) for each in found], axis=0)
@@ -122,7 +120,7 @@ def written_corners(boxes: np.ndarray, first: int) -> tuple[np.ndarray, int]:
 
 def _xml(name: str, dataset: Dataset, index: int, boxes: np.ndarray) -> str:
     """The annotation of one image."""
-    rows = slice(dataset.row_splits[index], dataset.row_splits[index + 1])
+    rows = dataset.rows(index)
     height, width = dataset.image_sizes[index].tolist()
     lines = [
         "<annotation>",

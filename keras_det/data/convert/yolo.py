@@ -54,7 +54,7 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
     broken: list[str] = []
     crowd = 0
     for name, dataset, i in unique_images(plan):
-        rows = slice(dataset.row_splits[i], dataset.row_splits[i + 1])
+        rows = dataset.rows(i)
         try:
             boxes, (height, width), is_turned = upright_boxes(dataset, i)
         except DataError:  # training names it, too

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.plain_text import read_json, short, start_of
-from keras_det.data.formats.split_names import ROLES, layout_of, role_of, source_of
+from keras_det.data.formats.split_names import ROLES, read_path, role_of
 from keras_det.data.raw import BadRecords, Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -49,9 +48,7 @@ def read_createml(
         DataError: the file, its content, the split or the images are missing or wrong.
     """
     rule = "A CreateML data set must hold a .json file with a list of images and annotations"
-    source = source_of(layout_of(find, pathlib.Path(path), rule), split)
-    options = options_of(class_names, image_dir)
-    return assemble(read(source, options), options)
+    return read_path(FORMAT, path, rule, split, options_of(class_names, image_dir))
 
 
 class Source(NamedTuple):

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.csv_layout import class_ids, find, resembles
 from keras_det.data.formats.csv_rows import Rows, Source, read_rows
-from keras_det.data.formats.split_names import layout_of, source_of
+from keras_det.data.formats.split_names import read_path
 from keras_det.data.raw import BadRecords, Format, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -52,9 +51,7 @@ def read_csv(
         DataError: the columns, the rows, the split or the images are missing or wrong.
     """
     rule = "A CSV data set must hold .csv files with columns for the image, the class and the box"
-    source = source_of(layout_of(find, pathlib.Path(path), rule), split)
-    options = options_of(class_names, image_dir)
-    return assemble(read(source, options), options)
+    return read_path(FORMAT, path, rule, split, options_of(class_names, image_dir))
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:

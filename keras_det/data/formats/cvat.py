@@ -6,12 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.cvat_file import DEFAULT, elements, is_cvat, labels_of, subsets
 from keras_det.data.formats.cvat_shapes import add_shapes
 from keras_det.data.formats.cvat_video import Video
-from keras_det.data.formats.split_names import layout_of, role_of, source_of
+from keras_det.data.formats.split_names import read_path, role_of
 from keras_det.data.formats.tool_shapes import Shapes, side
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 
@@ -49,9 +48,7 @@ def read_cvat(
         DataError: the file, the subset or the images are missing or wrong.
     """
     rule = "CVAT's annotations must be an .xml file that starts with <annotations>"
-    source = source_of(layout_of(find, pathlib.Path(path), rule), split)
-    options = options_of(class_names, image_dir)
-    return assemble(read(source, options), options)
+    return read_path(FORMAT, path, rule, split, options_of(class_names, image_dir))
 
 
 class Part(NamedTuple):

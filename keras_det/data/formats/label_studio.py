@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.label_studio_tasks import (
     Region,
@@ -20,7 +19,7 @@ from keras_det.data.formats.label_studio_tasks import (
     without_box,
 )
 from keras_det.data.formats.plain_text import read_json, start_of
-from keras_det.data.formats.split_names import layout_of, role_of, source_of
+from keras_det.data.formats.split_names import read_path, role_of
 from keras_det.data.formats.tool_shapes import ShapeError, Shapes
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
@@ -67,9 +66,7 @@ def read_label_studio(
         DataError: the file or the images are missing or wrong.
     """
     rule = "Label Studio's JSON must be a list of tasks with `data` and `annotations`"
-    source = source_of(layout_of(find, pathlib.Path(path), rule), split)
-    options = options_of(class_names, image_dir)
-    return assemble(read(source, options), options)
+    return read_path(FORMAT, path, rule, split, options_of(class_names, image_dir))
 
 
 class Source(NamedTuple):

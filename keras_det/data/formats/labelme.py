@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.labelme_layout import (
     Part,
@@ -19,7 +18,7 @@ from keras_det.data.formats.labelme_layout import (
     what_is_missing,
 )
 from keras_det.data.formats.plain_text import read_json, read_text
-from keras_det.data.formats.split_names import layout_of, source_of
+from keras_det.data.formats.split_names import read_path
 from keras_det.data.formats.tool_shapes import BOX, MASK, POLYGON, ShapeError, Shapes, around, side
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
@@ -61,9 +60,7 @@ def read_labelme(
         DataError: the files, the split or the images are missing or wrong.
     """
     rule = "A LabelMe data set must hold .json files with `shapes` and `imagePath`"
-    source = source_of(layout_of(find, pathlib.Path(path), rule), split)
-    options = options_of(class_names, image_dir)
-    return assemble(read(source, options), options)
+    return read_path(FORMAT, path, rule, split, options_of(class_names, image_dir))
 
 
 class Source(NamedTuple):

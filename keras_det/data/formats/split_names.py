@@ -1,11 +1,14 @@
 """Chooses a split of a layout by its name, for the readers of one format."""
 
+import os
 import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
 
-from keras_det.data.raw import Layout
+from keras_det.data.assemble import assemble
+from keras_det.data.dataset import Dataset
+from keras_det.data.raw import Format, Layout, ReadOptions
 from keras_det.errors import DataError, suggest
 
 # The three parts, and the words for them in names of files and folders.
@@ -26,6 +29,26 @@ def role_of(name: str) -> str | None:
     words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     roles = {WORDS[word] for word in words if word in WORDS}
     return roles.pop() if len(roles) == 1 else None
+
+
+def read_path(
+    found: Format,
+    path: str | os.PathLike,
+    rule: str,
+    split: str | None,
+    options: ReadOptions,
+) -> Dataset:
+    """Reads a path that must be in this format.
+
+    Args:
+        found: the format.
+        path: what the caller gave.
+        rule: as of `layout_of`.
+        split: as of `source_of`.
+        options: the caller's wishes.
+    """
+    source = source_of(layout_of(found.find, pathlib.Path(path), rule), split)
+    return assemble(found.read(source, options), options)
 
 
 def layout_of(

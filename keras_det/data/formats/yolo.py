@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
-from keras_det.data.formats.split_names import layout_of, source_of
+from keras_det.data.formats.split_names import read_path
 from keras_det.data.formats.yolo_config import Classes, find_classes
 from keras_det.data.formats.yolo_labels import Labels, read_labels
 from keras_det.data.formats.yolo_layout import Source, find, resembles
@@ -54,9 +53,7 @@ def read_yolo(
         DataError: data.yaml, the labels, the split or the images are missing or wrong.
     """
     rule = "A YOLO data set must hold data.yaml, or .txt files of labels with their images"
-    source = source_of(layout_of(find, pathlib.Path(path), rule), split)
-    options = options_of(class_names, image_dir)
-    return assemble(read(source, options), options)
+    return read_path(FORMAT, path, rule, split, options_of(class_names, image_dir))
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
