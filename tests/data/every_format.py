@@ -291,8 +291,8 @@ def places(value, path=()):
         yield from places(each, (*path, key))
 
 
-def spoiled_json(data, rng, junk=JUNK):
-    """JSON with one value replaced by junk, or one key of an object removed."""
+def spoiled_json(data, rng):
+    """JSON with one value replaced, or one key of an object removed."""
     content = json.loads(data)
     *path, last = rng.choice(list(places(content)))
     inside = content
@@ -301,7 +301,7 @@ def spoiled_json(data, rng, junk=JUNK):
     if rng.random() < 0.3 and isinstance(last, str):
         del inside[last]
     else:
-        inside[last] = rng.choice(junk)
+        inside[last] = rng.choice(JUNK)
     return json.dumps(content).encode()
 
 

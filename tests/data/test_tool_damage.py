@@ -1,5 +1,6 @@
 """Damaged files of annotation tools: each is refused, or what is left out is noted."""
 
+import copy
 import json
 import random
 import re
@@ -12,7 +13,7 @@ from keras_det.data import read_cvat, read_label_studio, read_labelme
 from keras_det.errors import DataError
 from tests.data import test_cvat, test_label_studio, test_labelme
 from tests.data.builders import write_image
-from tests.data.every_format import spoiled_json
+from tests.data.every_format import places
 
 # No texts and no small numbers: those could be another right value.
 JUNK = (None, [], {}, True, float("nan"), float("inf"), -1e12, 10**400, [[]], {"a": None})
@@ -21,7 +22,16 @@ TRIES = 100
 
 def spoiled(content, rng):
     """A copy with one value replaced, or one key of an object removed."""
-    return spoiled_json(json.dumps(content), rng, JUNK).decode()
+    content = copy.deepcopy(content)  # not by JSON: a value that stands twice is spoiled twice
+    *path, last = rng.choice(list(places(content)))
+    inside = content
+    for key in path:
+        inside = inside[key]
+    if rng.random() < 0.3 and isinstance(last, str):
+        del inside[last]
+    else:
+        inside[last] = rng.choice(JUNK)
+    return json.dumps(content)
 
 
 def cut(data, rng):
