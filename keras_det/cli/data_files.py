@@ -130,10 +130,9 @@ def split(
 ) -> None:
     """Splits DATA for training and validation.
 
-    The new folder OUT gets both parts. Each class gets its share in both. Copies of one image and
-    frames of one video stay together. A split for tests stays as it is. It is the split that
-    `keras-det train` makes by itself with --split-by. Images are linked, so OUT takes hardly any
-    room.
+    Writes both parts into the new folder OUT. Both parts get their share of each class. Copies of
+    one image and frames of one video stay in one part. A test split is not changed. `keras-det
+    train` with --split-by makes the same split. Images are linked, so OUT takes hardly any room.
     """
     from keras_det.data.load import has_val, load, load_train_and_val, open_data
 

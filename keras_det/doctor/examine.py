@@ -263,7 +263,7 @@ def _unreadable(message: str, what: str) -> Finding:
         "unreadable-data",
         "error",
         f"{what} cannot be read.",
-        "The message of the reader says what to do. Examine the data again afterwards.",
+        "Do what the message above says. Then run the doctor again.",
         examples=(message,),
         facts={"rule": fact, "received": rest},
     )

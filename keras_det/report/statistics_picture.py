@@ -41,7 +41,7 @@ def _of_split(name: str, found: Mapping[str, Any]) -> np.ndarray:
         _panel("Side of the boxes, pixels", ranges(found["sides"])),
         _panel("Width / height of the boxes", ranges(found["aspect_ratios"])),
         _panel("Objects per image", ranges(found["objects_per_image"], whole=True)),
-        _panel("Size as COCO counts it", [(text, sizes[key]) for key, text in limits.items()]),
+        _panel("COCO's size classes", [(text, sizes[key]) for key, text in limits.items()]),
     ]
     more = f", the {MAX_CLASSES} largest of {len(classes)}" if rest > 0 else ""
     head = _panel(

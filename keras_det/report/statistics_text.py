@@ -34,7 +34,7 @@ def _of_split(name: str, found: Mapping[str, Any]) -> list[str]:
     sizes = found["sizes"]
     limits = {"small": "small, below 32²", "medium": "medium, below 96²", "large": "large"}
     rows = [(text, sizes[key]) for key, text in limits.items()]
-    lines += _bars("Size of the objects as COCO counts it, square pixels", rows)
+    lines += _bars("COCO's size classes, by area in square pixels", rows)
     lines += _bars("Side of the boxes (square root of the area), pixels", ranges(found["sides"]))
     lines += _bars("Width / height of the boxes", ranges(found["aspect_ratios"]))
     return lines + _bars("Objects per image", ranges(found["objects_per_image"], whole=True))
