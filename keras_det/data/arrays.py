@@ -11,6 +11,7 @@ from PIL import Image
 
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
+from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, options_of
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
@@ -224,10 +225,11 @@ class _Store:
             self.rounded.append(f"items[{i}]")
         return pixels
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         if not self.rounded:
             return []
-        return [f"Pixels of {len(self.rounded)} images were rounded (first: {self.rounded[0]})."]
+        text = f"Pixels of {len(self.rounded)} images were rounded"
+        return [Note("pixels-changed", text, len(self.rounded), first=self.rounded[0])]
 
 
 def _make_empty(folder: pathlib.Path) -> None:

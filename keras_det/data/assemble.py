@@ -14,6 +14,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.duplicates import drop_repeated_objects, join_images
 from keras_det.data.find_images import find_images
 from keras_det.data.image_sizes import check_sizes
+from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
 from keras_det.errors import DataError
 
@@ -93,10 +94,9 @@ def _drop_unknown_images(raw: RawAnnotations) -> None:
             f"annotations does in {raw.source}; {known}, the first annotation is {first}. Export "
             "annotations and images together, with the same ids or names."
         )
-    raw.notes.append(
-        f"{len(lost)} of {len(raw.image_index)} annotations left out: their image is not listed "
-        f"(first: {first})."
-    )
+    total = len(raw.image_index)
+    text = f"{len(lost)} of {total} annotations left out: their image is not listed"
+    raw.notes.append(Note("annotations-unlisted", text, len(lost), total, first))
     raw.keep_rows(raw.image_index >= 0)
 
 
@@ -122,10 +122,12 @@ def _note_nothing_to_learn(raw: RawAnnotations, annotated: int) -> None:
     count = len(raw.labels)
     if not count:
         why = "is left" if annotated else "is annotated"
-        raw.notes.append(f"No object {why}: a model learns nothing from these images.")
+        text = f"No object {why}: a model learns nothing from these images."
+        raw.notes.append(Note("no-object", text))
     elif raw.crowd.all():
-        raw.notes.append(
+        text = (
             f"Every object ({count}) is marked as crowd (COCO: `iscrowd`, Pascal VOC: "
             "`difficult`): training leaves such objects out, so it learns nothing. CVAT marks "
             "masks this way. Write 0 there if these are single objects."
         )
+        raw.notes.append(Note("all-crowd", text, count, count))

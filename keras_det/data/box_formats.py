@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
 from keras_det.names import BOX_FORMATS, BOX_ORDERS
@@ -282,14 +283,16 @@ def _advice(form: str, found: Judgement) -> str:
     return text
 
 
-def _doubts(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarray) -> list[str]:
+def _doubts(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarray) -> list[Note]:
     """A note where the reading is kept although another one fits better."""
     bad = found.used & ~found.fitting
     better = [name for name in _better(found) if found.shares[name] > 0.995]
     if found.own >= NEARLY_ALL or bad.sum() < 2 * SOME or not better:
         return []
-    return [
-        f"{bad.sum()} of {found.used.sum()} boxes leave their image as {form}, but nearly all fit "
-        f"as {better[0]} (first: {raw.where(int(np.flatnonzero(bad)[0]))}). If that is right, give "
-        f'box_format="{better[0]}" (--box-format {better[0]}).'
-    ]
+    count, total = int(bad.sum()), int(found.used.sum())
+    text = (
+        f"{count} of {total} boxes leave their image as {form}, but nearly all fit as {better[0]}"
+    )
+    first = raw.where(int(np.flatnonzero(bad)[0]))
+    cure = f'If that is right, give box_format="{better[0]}" (--box-format {better[0]}).'
+    return [Note("boxes-format-doubtful", text, count, total, first, cure)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_det.data.image_names import shown
+from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
 
@@ -90,7 +91,8 @@ def _own(raw: RawAnnotations, counts: np.ndarray) -> list[str]:
     indices_of: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(raw.class_names):
         if name in raw.dummy_classes and not counts[index]:
-            raw.notes.append(f"Class {name!r} left out: it groups other classes and has no object.")
+            text = f"Class {name!r} left out: it groups other classes and has no object."
+            raw.notes.append(Note("class-grouping", text))
             continue
         if problem := _problem(name):
             raise _bad_name(raw, index, problem)
@@ -105,10 +107,11 @@ def _own(raw: RawAnnotations, counts: np.ndarray) -> list[str]:
             )
         if len(spelled) > 1:
             both = _counted({name: counts[i] for name, i in zip(spelled, indices, strict=True)})
-            raw.notes.append(
+            text = (
                 f"{both} are read as one class: they differ only in blanks around the name or in "
                 "the encoding of accents."
             )
+            raw.notes.append(Note("classes-joined", text))
     _note_near({name: int(counts[indices].sum()) for name, indices in indices_of.items()}, raw)
     return list(indices_of)
 
@@ -142,10 +145,11 @@ def _check_others(
     if options.drop_other_classes:
         counts = Counter(raw.class_names[label] for label in raw.labels[rows].tolist())
         some = ", ".join(f"{name!r}: {count}" for name, count in counts.most_common(SHOWN))
-        raw.notes.append(
+        text = (
             f"{len(rows)} of {len(raw.labels)} objects left out: their classes are not selected "
             f"({some}{', …' if len(counts) > SHOWN else ''})."
         )
+        raw.notes.append(Note("classes-not-selected", text, len(rows), len(raw.labels)))
         raw.keep_rows(new[raw.labels] >= 0)
         return
     row = int(rows[0])
@@ -169,13 +173,15 @@ def _note_near(counts: Mapping[str, int], raw: RawAnnotations) -> None:
     near = [names for names in groups.values() if len(names) > 1]
     for names in near[:SHOWN]:
         number = {2: "two"}.get(len(names), str(len(names)))
-        raw.notes.append(
+        text = (
             f"{_counted({name: counts[name] for name in names})} differ only in "
             f"{_difference(names)}. They stay {number} classes. If they are one class, correct "
             "the annotations."
         )
+        raw.notes.append(Note("classes-alike", text))
     if len(near) > SHOWN:
-        raw.notes.append(f"Other groups of class names that are as similar: {len(near) - SHOWN}.")
+        text = f"Other groups of class names that are as similar: {len(near) - SHOWN}."
+        raw.notes.append(Note("classes-alike", text, len(near) - SHOWN))
 
 
 def _letters(name: str) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_det.data.notes import Note, NoteCode
+
 # In pixels. A box that leaves its image by no more than this is clipped without a note: COCO's own
 # files round to hundredths, and drawing tools are one pixel off at the border.
 SILENT_CLIP = 1.0
@@ -11,7 +13,7 @@ SILENT_CLIP = 1.0
 
 def clean_boxes(
     boxes: np.ndarray, sizes: np.ndarray, where: Callable[[int], str]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+) -> tuple[np.ndarray, np.ndarray, list[Note]]:
     """Clips boxes to their images and marks those with an area left.
 
     Args:
@@ -28,12 +30,13 @@ def clean_boxes(
         keep = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
         moved = keep & (np.abs(clipped - boxes).max(axis=1, initial=0.0) > SILENT_CLIP)
     notes = []
-    for mask, text in (
-        (~keep, "left out: zero area or outside the image"),
-        (moved, "clipped to the image"),
-    ):
+    kinds: tuple[tuple[NoteCode, np.ndarray, str], ...] = (
+        ("boxes-without-area", ~keep, "left out: zero area or outside the image"),
+        ("boxes-clipped", moved, "clipped to the image"),
+    )
+    for code, mask, text in kinds:
         rows = np.flatnonzero(mask)
         if len(rows):
             few = f"{len(rows)} of {len(boxes)} boxes {text}"
-            notes.append(f"{few} (first: {where(int(rows[0]))}).")
+            notes.append(Note(code, few, len(rows), len(boxes), where(int(rows[0]))))
     return np.where(keep[:, None], clipped, 0.0), keep, notes

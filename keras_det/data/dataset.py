@@ -32,7 +32,7 @@ class Dataset:
         category_ids: tuple of int or str, the source's id of each class (-1: not in the source).
         name: str. The source's name, for messages.
         split: str or None. The split that was read.
-        notes: tuple of str. What the reader changed or left out.
+        notes: tuple of str. What the reader changed or left out; each is a sentence with a `code`.
         stored_pixels: bool `(num_images,)`, as of `Sample`; one bool counts for all images.
 
     Raises:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations
 from keras_det.errors import DataError
 
@@ -48,9 +49,10 @@ def join_images(raw: RawAnnotations, paths: list[str]) -> list[str]:
     for i in again[(first_sizes <= 0).any(axis=1)]:
         raw.image_sizes[target[i]] = np.maximum(raw.image_sizes[target[i]], raw.image_sizes[i])
     i = int(again[0])
+    text = f"{len(again)} of {len(paths)} images listed again: their objects are joined"
+    ids = f"images {raw.image_ids[int(target[i])]!r} and {raw.image_ids[i]!r}"
     raw.notes.append(
-        f"{len(again)} of {len(paths)} images listed again: their objects are joined (first: "
-        f"{paths[i]}, images {raw.image_ids[int(target[i])]!r} and {raw.image_ids[i]!r})."
+        Note("images-listed-again", text, len(again), len(paths), f"{paths[i]}, {ids}")
     )
     raw.image_index = target[raw.image_index]
     keep = np.ones(len(paths), bool)
@@ -76,10 +78,9 @@ def drop_repeated_objects(raw: RawAnnotations, class_names: tuple[str, ...]) -> 
         one, other = again[:, again[1].argmin()].tolist()
         where, same = raw.where(other), raw.where(one)
         same = same.removeprefix(where.rpartition(", ")[0] + ", ")  # the file is named once
-        raw.notes.append(
-            f"{again.shape[1]} of {len(raw.labels)} objects left out: the same image, class and "
-            f"box as another (first: {where}, as {same})."
-        )
+        count, total = again.shape[1], len(raw.labels)
+        text = f"{count} of {total} objects left out: the same image, class and box as another"
+        raw.notes.append(Note("objects-repeated", text, count, total, f"{where}, as {same}"))
         keep = np.ones(len(raw.labels), bool)
         keep[again[1]] = False
         raw.keep_rows(keep)
@@ -125,7 +126,7 @@ def _note_two_classes(raw: RawAnnotations, pairs: np.ndarray, class_names: tuple
     if pairs.shape[1]:
         one, other = pairs[:, pairs.max(axis=0).argmin()].tolist()
         first, second = (class_names[raw.labels[row]] for row in (one, other))
-        raw.notes.append(
-            f"Boxes with two classes: {pairs.shape[1]} (first: {first!r} and {second!r}, "
-            f"{raw.where(max(one, other))})."
-        )
+        place = f"{first!r} and {second!r}, {raw.where(max(one, other))}"
+        count = pairs.shape[1]
+        text = f"Boxes with two classes: {count}"
+        raw.notes.append(Note("boxes-two-classes", text, count, first=place))

@@ -11,6 +11,7 @@ from keras_det.data.folders import TooManyFiles
 from keras_det.data.foreign_files import what_is_at
 from keras_det.data.image_names import clean_path, same_letters, shown
 from keras_det.data.image_search import Search, outermost
+from keras_det.data.notes import Note
 from keras_det.data.raw import MAX_BAD, RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
 
@@ -80,7 +81,8 @@ def _note_unclear(raw: RawAnnotations, search: Search) -> None:
             f"{OPTION}, the folder of the right images, or write their paths relative to it into "
             "the annotations."
         )
-    raw.notes.append(f"{count} of {total} images left out: ambiguous names (first: {first}).")
+    text = f"{count} of {total} images left out: ambiguous names"
+    raw.notes.append(Note("images-missing", text, count, total, first))
 
 
 def _note_missing(raw: RawAnnotations, search: Search, found: np.ndarray) -> None:
@@ -88,15 +90,16 @@ def _note_missing(raw: RawAnnotations, search: Search, found: np.ndarray) -> Non
     if not lost:
         return
     place = os.path.dirname(next(path for path in search.paths if path is not None))
-    note = (
-        f"{len(lost)} of {len(found)} images left out: no such file (first: "
-        f"{shown(raw.image_names[lost[0]])}; others are in {place})."
-    )
+    more = []
     if 2 * len(lost) > len(found):
-        note += f" This is more than half: copy the missing images, or check {OPTION}."
+        more.append(f"This is more than half: copy the missing images, or check {OPTION}.")
     if search.too_large:
-        note += f" {_too_large(search)}"
-    raw.notes.append(note)
+        more.append(_too_large(search))
+    text = f"{len(lost)} of {len(found)} images left out: no such file"
+    first = f"{shown(raw.image_names[lost[0]])}; others are in {place}"
+    raw.notes.append(
+        Note("images-missing", text, len(lost), len(found), first, more=" ".join(more))
+    )
 
 
 def _note_how(raw: RawAnnotations, search: Search) -> None:
@@ -105,9 +108,8 @@ def _note_how(raw: RawAnnotations, search: Search) -> None:
         (most, count), *others = Counter(search.how.values()).most_common()
         ways = "; ".join([f"Images found {most}: {count}", *(f"{how}: {n}" for how, n in others)])
         first = min(search.how)
-        raw.notes.append(
-            f"{ways} (first: {shown(raw.image_names[first])} is {search.paths[first]})."
-        )
+        place = f"{shown(raw.image_names[first])} is {search.paths[first]}"
+        raw.notes.append(Note("images-found-otherwise", ways, len(search.how), first=place))
 
 
 def _no_image(raw: RawAnnotations, search: Search) -> DataError:

@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.data.box_formats import corners
 from keras_det.data.foreign_files import what_is_at
 from keras_det.data.image import Header, read_header, read_image
+from keras_det.data.notes import Note
 from keras_det.data.orientation import TRANSPOSED
 from keras_det.data.raw import MAX_BAD, BadRecords, RawAnnotations, ReadOptions
 from keras_det.errors import DataError
@@ -111,16 +112,15 @@ def _note_broken(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     broken = [i for i in range(len(paths)) if i not in headers]
     if not broken:
         return
-    example = f"first: {paths[broken[0]]}, {what_is_at(paths[broken[0]])}"
+    first = f"{paths[broken[0]]}, {what_is_at(paths[broken[0]])}"
     if len(broken) == len(paths):
         raise DataError(
             f"Images must be readable. Received: {raw.source}, where none of {len(paths)} images "
-            f"is; {example}. Replace or convert the files."
+            f"is; first: {first}. Replace or convert the files."
         )
-    raw.notes.append(
-        f"{len(broken)} of {len(paths)} images unreadable ({example}). Training skips such "
-        f"images, up to {MAX_BAD:.0%} of the images."
-    )
+    text = f"{len(broken)} of {len(paths)} images unreadable"
+    more = f"Training skips such images, up to {MAX_BAD:.0%} of the images."
+    raw.notes.append(Note("images-unreadable", text, len(broken), len(paths), first, more))
 
 
 def _leave_out(
@@ -149,18 +149,18 @@ def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Hea
             (undecided if same else upright if size == header.upright else stored).append(i)
     raw.stored_pixels = len(stored) > len(upright)
     if stored:
-        raw.notes.append(
+        text = (
             f"{len(stored)} of {len(paths)} images used as stored, without their EXIF "
-            "orientation: only the stored pixels have the annotated size (first: "
-            f"{paths[stored[0]]})."
+            "orientation: only the stored pixels have the annotated size"
         )
+        raw.notes.append(Note("orientation", text, len(stored), len(paths), paths[stored[0]]))
     if undecided and (stored or upright):
         way = "as they are stored" if raw.stored_pixels else "upright"
-        raw.notes.append(
+        text = (
             "Images whose size does not show if their boxes were drawn before or after turning "
-            f"by EXIF orientation: {len(undecided)}. Like most others, they are used {way} "
-            f"(first: {paths[undecided[0]]})."
+            f"by EXIF orientation: {len(undecided)}. Like most others, they are used {way}"
         )
+        raw.notes.append(Note("orientation", text, len(undecided), first=paths[undecided[0]]))
 
 
 def _judge(
@@ -172,26 +172,32 @@ def _judge(
     if not wrong:
         return
     first = next(iter(wrong))
-    example = f"first: {paths[first]}, {_text(wrong[first])}, annotated as " + _text(
+    example = f"{paths[first]}, {_text(wrong[first])}, annotated as " + _text(
         raw.image_sizes[first]
     )
-    count = f"{len(wrong)} of {len(headers)} images"
+
+    def note(what: str) -> Note:
+        text = f"{len(wrong)} of {len(headers)} images {what}"
+        return Note("sizes-differ", text, len(wrong), len(headers), example)
+
     if form.startswith("rel_"):
         raw.notes.append(
-            f"{count} with another size than annotated: the boxes are shares of the image, so the "
-            f"size of the image file is used ({example})."
+            note(
+                "with another size than annotated: the boxes are shares of the image, so the size "
+                "of the image file is used"
+            )
         )
         _take_true(raw, wrong)
     elif options.sizes == "file":
         raw.notes.append(
-            f"{count} with another size than annotated: the size of the image file is used, and "
-            f"the boxes are kept ({example})."
+            note(
+                "with another size than annotated: the size of the image file is used, and the "
+                "boxes are kept"
+            )
         )
         _take_true(raw, wrong)
     elif options.sizes == "scale":
-        raw.notes.append(
-            f"{count} with another size than annotated: the boxes are scaled ({example})."
-        )
+        raw.notes.append(note("with another size than annotated: the boxes are scaled"))
         _scale(raw, form, wrong)
         _take_true(raw, wrong)
     else:
@@ -209,11 +215,12 @@ def _check(
     """Mends swapped width and height, leaves out a few images, refuses many."""
     swapped = _swapped(raw, form, headers, wrong)
     if swapped:
-        raw.notes.append(
+        text = (
             f"Width and height are swapped in the annotation of {len(swapped)} of {len(paths)} "
-            "images. The boxes fit the size of the image file, so that size is used (first: "
-            f"{paths[swapped[0]]}, {_text(wrong[swapped[0]])})."
+            "images. The boxes fit the size of the image file, so that size is used"
         )
+        first = f"{paths[swapped[0]]}, {_text(wrong[swapped[0]])}"
+        raw.notes.append(Note("sizes-swapped", text, len(swapped), len(paths), first))
         _take_true(raw, {i: wrong.pop(i) for i in swapped})
     if not wrong:
         return
@@ -222,12 +229,11 @@ def _check(
         raise DataError(
             "Images must have the size that their annotation names, upright or as stored. "
             f"Received: {len(wrong)} of {len(headers)} images of {raw.source} with another size; "
-            f"{example}. Put back the images that were annotated{', or give ' if cures else ''}"
-            f"{cures}."
+            f"first: {example}. Put back the images that were annotated"
+            f"{', or give ' if cures else ''}{cures}."
         )
-    raw.notes.append(
-        f"{len(wrong)} of {len(headers)} images left out: another size than annotated ({example})."
-    )
+    text = f"{len(wrong)} of {len(headers)} images left out: another size than annotated"
+    raw.notes.append(Note("sizes-differ", text, len(wrong), len(headers), example))
     _leave_out(raw, paths, headers, list(wrong))
 
 
@@ -311,7 +317,7 @@ def _note_dark(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]
             except DataError:
                 continue
         if caught:
-            raw.notes.append(str(caught[0].message))
+            raw.notes.append(Note("pixels-of-12-bits", str(caught[0].message)))
             return
 
 

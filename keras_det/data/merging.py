@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.data.assemble import listed
 from keras_det.data.class_names import clean_name
 from keras_det.data.dataset import Dataset
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 
@@ -48,10 +49,9 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
     labels = np.concatenate([each.labels for each in datasets])
     keep = _first_of_equal(np.column_stack([image_of_row, labels, crowd, boxes]))
     if len(keep) < len(labels):
-        notes.append(
-            f"{len(labels) - len(keep)} of {len(labels)} objects left out: the same image, class "
-            "and box as another."
-        )
+        left, total = len(labels) - len(keep), len(labels)
+        text = f"{left} of {total} objects left out: the same image, class and box as another."
+        notes.append(Note("objects-repeated", text, left, total))
     order = keep[np.argsort(image_of_row[keep], kind="stable")]
     splits = np.cumsum(np.bincount(image_of_row[order], minlength=len(kept)))
     images = _image_fields(datasets, kept, notes)
@@ -72,7 +72,7 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
     )
 
 
-def _images(datasets: Sequence[Dataset], notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _images(datasets: Sequence[Dataset], notes: list[Note]) -> tuple[np.ndarray, np.ndarray]:
     """Which images are kept, and the new index of every image."""
     paths = [path for each in datasets for path in each.image_paths]
     first_of: dict[str, int] = {}
@@ -84,22 +84,22 @@ def _images(datasets: Sequence[Dataset], notes: list[str]) -> tuple[np.ndarray, 
     sizes = np.concatenate([each.image_sizes for each in datasets])
     _check_sizes(paths, sizes, kept[image_of])
     if len(kept) < len(paths):
-        notes.append(
-            f"Images that are in several data sets: {len(paths) - len(kept)}. Their objects are "
-            "joined."
-        )
+        count = len(paths) - len(kept)
+        text = f"Images that are in several data sets: {count}. Their objects are joined."
+        notes.append(Note("images-joined", text, count))
     return kept, image_of
 
 
 def _image_fields(
-    datasets: Sequence[Dataset], kept: np.ndarray, notes: list[str]
+    datasets: Sequence[Dataset], kept: np.ndarray, notes: list[Note]
 ) -> dict[str, Any]:
     """What `Dataset` holds of its images."""
     ids = [number for each in datasets for number in each.image_ids]
     ids = [ids[i] for i in kept]
     if len({str(number) for number in ids}) < len(ids):
         ids = list(range(1, len(ids) + 1))
-        notes.append("Image ids are numbered from 1, because some ids occur in several data sets.")
+        text = "Image ids are numbered from 1, because some ids occur in several data sets."
+        notes.append(Note("image-ids-changed", text))
     paths = [path for each in datasets for path in each.image_paths]
     return {
         "image_paths": tuple(paths[i] for i in kept),
@@ -109,7 +109,7 @@ def _image_fields(
     }
 
 
-def with_same_classes(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[str]]:
+def with_same_classes(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[Note]]:
     """Gives all data sets the classes of all; see `merge`.
 
     Returns:
@@ -139,8 +139,9 @@ def with_same_classes(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[
         for each, labels in zip(datasets, new_labels, strict=True)
     ]
     first = next(iter(changed.values()), "")
-    notes = [f"Class ids that have changed: {len(changed)} (first: {first})."] if changed else []
-    return joined, notes
+    text = f"Class ids that have changed: {len(changed)}"
+    note = Note("class-ids-changed", text, len(changed), first=first)
+    return joined, [note] if changed else []
 
 
 def _title(dataset: Dataset) -> str:

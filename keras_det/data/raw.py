@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 # A larger share of bad records is an error. One bad record never is.
@@ -89,7 +90,7 @@ class RawAnnotations:
     folders: list[pathlib.Path]
     box_format: str = "xyxy"
     other_names: list[str] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     dummy_classes: list[str] = field(default_factory=list)
     stored_pixels: bool = False
 
@@ -139,7 +140,7 @@ class BadRecords:
         if len(self.reasons) < 3:
             self.reasons.append(f"{where}: {reason}")
 
-    def notes(self, total: int) -> list[str]:
+    def notes(self, total: int) -> list[Note]:
         """Returns one note about the bad records, or none; DataError where they are too many.
 
         Args:
@@ -153,8 +154,8 @@ class BadRecords:
                 f"{self.count} of {total} in {self.source}; first: {'; '.join(self.reasons)}. "
                 "Correct or remove them, or export the annotations again."
             )
-        few = f"{self.count} of {total} {self.what} left out"
-        return [f"{few}: unreadable (first: {self.reasons[0]})."]
+        few = f"{self.count} of {total} {self.what} left out: unreadable"
+        return [Note("records-unreadable", few, self.count, total, self.reasons[0])]
 
 
 class Layout(NamedTuple):

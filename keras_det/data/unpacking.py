@@ -7,6 +7,7 @@ import re
 import sys
 
 from keras_det.data.image_names import stem
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 from keras_det.files import write_whole
 
@@ -90,17 +91,18 @@ class UnpackedImages:
         if self.written % PROGRESS == 0 and sys.stderr.isatty():
             print(f"\rUnpacking images: {self.written}", end="", file=sys.stderr, flush=True)
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         """One note that says where images were written, or none."""
         if not self.written:
             return []
         if self.written >= PROGRESS and sys.stderr.isatty():
             print(file=sys.stderr)
         size = self.bytes_written / 1e6
-        return [
+        text = (
             f"{self.written} images ({size:.1f} MB) unpacked into {self.folder}. They are read "
             "from there, and not written again."
-        ]
+        )
+        return [Note("images-unpacked", text, self.written)]
 
 
 def _file_name(name: str, suffixes: tuple[str, ...]) -> str:

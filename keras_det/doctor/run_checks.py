@@ -4,7 +4,6 @@ import json
 import math
 import os
 import pathlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +56,9 @@ class Run:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """(images, objects) of the training set, from its summary; zeros where it is unknown."""
-        pattern = r"(\d+) images?(?: \(\d+ without objects\))?, (\d+) objects?"
-        found = re.findall(pattern, str(self.recipe.get("training_set", "")))
-        return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
+        """(images, objects) of the training set; zeros where the recipe lacks them."""
+        images, objects = (self.recipe.get(f"training_{what}") for what in ("images", "objects"))
+        return int(images or 0), int(objects or 0)
 
     @property
     def steps(self) -> int:

@@ -174,6 +174,8 @@ def _settings(
         **given,
         "class_names": list(training_set.class_names),
         "training_set": training_set.summary,
+        "training_images": len(training_set),
+        "training_objects": len(training_set.labels),
         "objects_per_class": training_set.class_counts,
         "validation_set": None if validation_set is None else validation_set.summary,
         "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},

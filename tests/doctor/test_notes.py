@@ -1,12 +1,15 @@
 """Notes of the readers become findings."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
 from keras_det.data import load
+from keras_det.data.notes import Note, NoteCode
 from keras_det.doctor.collection import Collection
-from keras_det.doctor.notes import note_findings
+from keras_det.doctor.notes import MEANING, note_findings
+from tests.helpers import ROOT
 
 
 @pytest.fixture
@@ -24,55 +27,57 @@ def found(drawn):
     return judge
 
 
+def test_every_code_has_a_meaning_and_a_place_in_the_readers():
+    codes = get_args(NoteCode)
+    assert len(set(codes)) == len(codes)
+    assert set(MEANING) == set(codes)
+    files = [f for f in (ROOT / "keras_det" / "data").rglob("*.py") if f.name != "notes.py"]
+    source = "".join(file.read_text() for file in files)
+    assert [code for code in codes if f'"{code}"' not in source] == []
+
+
+@pytest.mark.parametrize("code", get_args(NoteCode))
+def test_note_is_judged_by_its_code_alone(found, code):
+    meaning = MEANING[code]
+    findings = found(Note(code, "Any words: left out, no such file, EXIF."))
+    if meaning is None:
+        assert findings == []
+    else:
+        assert [f.code for f in findings] == [meaning.code]
+        assert findings[0].harm == meaning.harm and findings[0].cure == meaning.cure
+        assert findings[0].title == "train: Any words: left out, no such file, EXIF."
+
+
 @pytest.mark.parametrize(
-    "note, code, harm",
+    "code, finding, harm",
     [
-        ("2 of 9 boxes left out: zero area or outside the image (first: a.xml, object 1).",
-         "boxes-without-area", "warning"),
-        ("2 of 9 boxes clipped to the image (first: a.xml, object 1).", "boxes-outside", "warning"),
-        ("3 of 9 images left out: no such file (first: x/a.jpg).",
-         "annotations-without-image", "warning"),
-        ("3 of 9 images left out: ambiguous names (first: a.jpg).",
-         "annotations-without-image", "warning"),
-        ("2 annotations left out: their image is not listed (first: annotations[3]).",
-         "annotations-of-unlisted-images", "warning"),
-        ("2 of 9 images listed again: their objects are joined (first: a.jpg).",
-         "images-listed-twice", "warning"),
-        ("2 of 9 objects left out: the same image, class and box as another (first: a, as b).",
-         "boxes-repeated", "warning"),
-        ("Boxes with two classes: 2 (first: 'cat' and 'dog', a.xml).",
-         "boxes-two-classes", "warning"),
-        ("1 of 90 annotations left out: unreadable (first: a.json: bad).",
-         "records-unreadable", "warning"),
-        ("Images of the split left out, because they have no annotation: 2 (first: a.xml).",
-         "images-without-annotation", "warning"),
-        ("4 of 9 objects left out: their classes are not selected ('dog': 4).",
-         "other-classes", "note"),
-        ("Class 'things' left out: it groups other classes and has no object.",
-         "class-dummy", "note"),
-        ("'Cat' (2 objects) and 'cat' (3) differ only in case. They are two classes.",
-         "class-names-alike", "warning"),
-        ("2 of 9 images used as stored, without their EXIF orientation (first: a.jpg).",
-         "images-orientation", "note"),
-        ("2 of 9 images without a .txt file, kept as images without objects (first: a.jpg).",
-         "images-without-annotation", "note"),
-        ("Missing shards, read without them: 2 (first: a).", "left-out", "warning"),
-        ("Width and height are swapped in the annotation of 2 of 9 images (first: a.jpg).",
-         "sizes-exchanged", "warning"),
-        ("2 of 9 images with another size than annotated: the boxes are scaled (a.jpg: 3x4).",
-         "images-size-mismatch", "warning"),
-        ("3 lines ignored.", "left-out", "warning"),
-        ("Pixels are counted from 0.", "reader-note", "note"),
+        ("boxes-without-area", "boxes-without-area", "warning"),
+        ("boxes-clipped", "boxes-outside", "warning"),
+        ("images-missing", "annotations-without-image", "warning"),
+        ("annotations-unlisted", "annotations-of-unlisted-images", "warning"),
+        ("images-listed-again", "images-listed-twice", "warning"),
+        ("objects-repeated", "boxes-repeated", "warning"),
+        ("boxes-two-classes", "boxes-two-classes", "warning"),
+        ("records-unreadable", "records-unreadable", "warning"),
+        ("images-without-annotation", "images-without-annotation", "warning"),
+        ("images-kept-empty", "images-without-annotation", "note"),
+        ("classes-not-selected", "other-classes", "note"),
+        ("class-grouping", "class-dummy", "note"),
+        ("classes-alike", "class-names-alike", "warning"),
+        ("orientation", "images-orientation", "note"),
+        ("shards-missing", "left-out", "warning"),
+        ("sizes-swapped", "sizes-exchanged", "warning"),
+        ("sizes-differ", "images-size-mismatch", "warning"),
+        ("boxes-first-pixel", "reader-note", "note"),
     ],
-)  # fmt: skip
-def test_note_is_judged(found, note, code, harm):
-    (finding,) = found(note)
-    assert (finding.code, finding.harm) == (code, harm)
-    assert finding.title.startswith("train: ") and finding.title.endswith(".")
+)
+def test_meaning(code, finding, harm):
+    assert MEANING[code][:2] == (finding, harm)
 
 
 def test_counts_first_place_and_picture(found):
-    (finding,) = found("2 of 9 boxes clipped to the image (first: /x/labels/000003.xml, object 1).")
+    first = "/x/labels/000003.xml, object 1"
+    (finding,) = found(Note("boxes-clipped", "2 of 9 boxes clipped to the image", 2, 9, first))
     assert (finding.count, finding.total) == (2, 9)
     assert finding.examples == ("/x/labels/000003.xml, object 1",)
     assert finding.title == "train: 2 of 9 boxes clipped to the image."
@@ -85,5 +90,7 @@ def test_note_of_all_splits_is_one_finding(found):
 
 
 def test_what_checks_have_found_is_not_said_again(found):
-    assert found("Boxes with two classes: 2 (first: a).", seen=["boxes-two-classes"]) == []
-    assert found("No object is annotated: a model learns nothing from these images.") == []
+    note = Note("boxes-two-classes", "Boxes with two classes: 2", 2, first="a")
+    assert found(note, seen=["boxes-two-classes"]) == []
+    note = Note("images-unreadable", "1 of 60 images unreadable", 1, 60)
+    assert found(note, seen=["images-truncated"]) == [] != found(note)

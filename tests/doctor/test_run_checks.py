@@ -16,6 +16,8 @@ RECIPE = {
     "weights": "coco",
     "training_set": "set (3 images) train: 100 images (2 without objects), 300 objects (4 crowd), "
     "3 classes.",
+    "training_images": 100,
+    "training_objects": 300,
     "objects_per_class": {"cat": 290, "dog": 4, "ant": 6},
 }
 

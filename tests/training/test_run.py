@@ -67,8 +67,10 @@ def test_data_are_checked_before_the_first_step(drawn, tmp_path):
     with pytest.raises(Interrupted):
         train(MODEL, crowd, drawn[1], tmp_path / "run", epochs=1, say=say, **SETTINGS)
     assert lines[0].startswith("Error: The training data hold no object to learn")
-    counts = json.loads((tmp_path / "run" / "recipe.json").read_text())["objects_per_class"]
-    assert counts == drawn[0].class_counts
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["objects_per_class"] == drawn[0].class_counts
+    assert recipe["training_images"] == len(drawn[0])
+    assert recipe["training_objects"] == len(drawn[0].labels)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from keras_det.data.formats.coco_layout import (
     split_of,
 )
 from keras_det.data.formats.coco_records import read_records
+from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -134,10 +135,12 @@ def _open(path: pathlib.Path) -> Columns:
     zero = np.flatnonzero((columns.area <= 0) | (columns.area > MAX_AREA))
     if len(zero):
         first = _where(path, columns)(int(zero[0]))
-        columns.notes.append(
-            f"{len(zero)} of {len(columns.area)} areas replaced by the area of the box: they are "
-            f"0 or less, or too large (first: {first})."
+        total = len(columns.area)
+        text = (
+            f"{len(zero)} of {total} areas replaced by the area of the box: they are 0 or less, or "
+            "too large"
         )
+        columns.notes.append(Note("areas-replaced", text, len(zero), total, first))
         columns.area[zero] = np.nan
     return columns
 
@@ -178,10 +181,9 @@ def _merge_images(columns: Columns, index: dict[Key, int], path: pathlib.Path) -
                 f"{ids[first]!r} of {names[first]!r} and id {ids[i]!r} of {names[i]!r} in {path}. "
                 "Give each image its own id, in `images` and in its annotations."
             )
-    columns.notes.append(
-        f"{len(twice)} of {len(names)} images listed more than once, with the same id and file "
-        f"(first: {names[twice[0]]!r}, id {ids[twice[0]]!r})."
-    )
+    text = f"{len(twice)} of {len(names)} images listed more than once, with the same id and file"
+    place = f"{names[twice[0]]!r}, id {ids[twice[0]]!r}"
+    columns.notes.append(Note("images-listed-twice", text, len(twice), len(names), place))
     kept = sorted(index.values())
     columns.image_keys = [keys[i] for i in kept]
     columns.image_ids = [ids[i] for i in kept]
@@ -219,10 +221,11 @@ def _drop_objects_of_lost_images(raw: RawAnnotations, columns: Columns) -> None:
     lost = np.array([key in columns.lost_images for key in columns.image_of], bool) & ~listed
     if lost.any():
         first = raw.where(int(np.flatnonzero(lost)[0]))
-        raw.notes.append(
-            f"{int(lost.sum())} of {len(lost)} annotations left out: the entry of their image is "
-            f"unreadable (first: {first})."
+        count = int(lost.sum())
+        text = (
+            f"{count} of {len(lost)} annotations left out: the entry of their image is unreadable"
         )
+        raw.notes.append(Note("records-of-lost-images", text, count, len(lost), first))
         raw.keep_rows(~lost)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_det.data.formats.coco_file import MARK, Columns, Key, read_categories
 from keras_det.data.formats.coco_records import key_of, shown
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 
@@ -30,7 +31,8 @@ def check_categories(columns: Columns, path: pathlib.Path) -> dict[Key, str]:
     for i, category in enumerate(categories or []):
         key, name = _entry(category, i, path)
         if found.get(key) == name:
-            columns.notes.append(f"Class {name!r} (id {key!r}) is listed more than once in {path}.")
+            text = f"Class {name!r} (id {key!r}) is listed more than once in {path}."
+            columns.notes.append(Note("classes-listed-twice", text))
             continue
         if key in found:
             raise DataError(

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from keras_det.data.formats.coco_kind import KINDS, NO_BOXES, PART, kind_of
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 # No box or image reaches this number of pixels; it keeps sums of coordinates exact.
@@ -53,7 +54,7 @@ class Columns:
     rows: np.ndarray | None = None
     categories: Any = None
     lost_images: set[Key] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 class Records(NamedTuple):

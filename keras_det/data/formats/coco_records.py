@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_det.data.formats.coco_file import MARK, MAX_PIXELS, Columns, Key, Records, show_nan
 from keras_det.data.formats.coco_masks import box_of
+from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 
@@ -190,14 +191,23 @@ class _Objects:
         columns.crowd, columns.area = np.array(self.crowd, bool), np.array(self.area, np.float64)
         columns.rows = np.array(self.rows, np.int64)
         total = len(self.rows) + len(self.without)
-        for rows, text in (
-            (self.without, "annotations left out: they have no box"),
-            (self.computed, "boxes taken from `segmentation`, as `bbox` is empty"),
-            (self.bad_areas, "areas replaced by the area of the box: they are not numbers"),
-        ):
+        kinds: tuple[tuple[NoteCode, list[int], str], ...] = (
+            ("annotations-without-box", self.without, "annotations left out: they have no box"),
+            (
+                "boxes-of-shapes",
+                self.computed,
+                "boxes taken from `segmentation`, as `bbox` is empty",
+            ),
+            (
+                "areas-replaced",
+                self.bad_areas,
+                "areas replaced by the area of the box: they are not numbers",
+            ),
+        )
+        for code, rows, text in kinds:
             if rows:
-                first = f"{path}, annotations[{rows[0]}]"
-                columns.notes.append(f"{len(rows)} of {total} {text} (first: {first}).")
+                first, few = f"{path}, annotations[{rows[0]}]", f"{len(rows)} of {total} {text}"
+                columns.notes.append(Note(code, few, len(rows), total, first))
 
 
 def _read_annotations(records: list[msgspec.Raw], path: pathlib.Path, columns: Columns) -> None:
@@ -215,7 +225,7 @@ def _read_annotations(records: list[msgspec.Raw], path: pathlib.Path, columns: C
     objects.finish(path)
 
 
-def _notes(bad: BadRecords, total: int) -> list[str]:
+def _notes(bad: BadRecords, total: int) -> list[Note]:
     """The notes about bad records; DataError where they are too many, or no other one is left."""
     notes = bad.notes(total)
     if bad.count and bad.count == total:

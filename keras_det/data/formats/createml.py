@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.plain_text import read_json, short, start_of
 from keras_det.data.formats.split_names import ROLES, read_path, role_of
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -107,15 +108,13 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     objects = content.objects
     notes = []
     if content.without_box:
-        notes.append(
-            f"Annotations without a box, which are left out: {len(content.without_box)} (first: "
-            f"{content.without_box[0]})."
-        )
+        count = len(content.without_box)
+        text = f"Annotations without a box, which are left out: {count}"
+        notes.append(Note("annotations-without-box", text, count, first=content.without_box[0]))
     if content.without_key:
-        notes.append(
-            "Images without `annotations`, which are kept as images without objects: "
-            f"{len(content.without_key)} (first: {content.without_key[0]})."
-        )
+        count = len(content.without_key)
+        text = f"Images without `annotations`, which are kept as images without objects: {count}"
+        notes.append(Note("images-kept-empty", text, count, first=content.without_key[0]))
     return RawAnnotations(
         source=title,
         name=source.root.absolute().name,

@@ -10,6 +10,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.formats.csv_layout import class_ids, find, resembles
 from keras_det.data.formats.csv_rows import Rows, Source, read_rows
 from keras_det.data.formats.split_names import read_path
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, Format, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -113,11 +114,11 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarray, list[str]]:
+def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarray, list[Note]]:
     """The classes of the whole data set, their ids, and the place of each written class, or -1."""
     if any(table.columns.label is None for table in source.all_tables):
         note = f"No column holds the class: all objects get one class, called {ONLY_CLASS!r}."
-        return [ONLY_CLASS], [0], np.zeros(len(rows.labels), np.int64), [note]
+        return [ONLY_CLASS], [0], np.zeros(len(rows.labels), np.int64), [Note("classes-from", note)]
     written = dict.fromkeys(rows.labels)
     listed = class_ids(source)
     if listed is not None:
@@ -126,7 +127,7 @@ def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarr
             names = list(id_of)
             order = {name: i for i, name in enumerate(names)}
             place = [order.get(name_of.get(name, name), -1) for name in written]
-            note = f"Class names are from {path}."
+            note = Note("classes-from", f"Class names are from {path}.")
             return names, list(id_of.values()), np.array(place, np.int64), [note]
     if source.value is not None or len(source.all_tables) > len(source.tables):
         whole = read_rows(source, source.all_tables, None, BadRecords("rows", ""))
@@ -147,13 +148,14 @@ def _box_format(source: Source, boxes: np.ndarray) -> str:
     return columns.box_format
 
 
-def _notes(rows: Rows) -> list[str]:
+def _notes(rows: Rows) -> list[Note]:
     if not rows.without_box:
         return []
-    return [
+    text = (
         f"Rows with a class but no box: {rows.without_box}. Their images are kept, without these "
-        f"objects (first: {rows.first_without})."
-    ]
+        "objects"
+    )
+    return [Note("annotations-without-box", text, rows.without_box, first=rows.first_without)]
 
 
 def _folders(source: Source) -> list[pathlib.Path]:

@@ -12,6 +12,7 @@ from keras_det.data.formats.cvat_shapes import add_shapes
 from keras_det.data.formats.cvat_video import Video
 from keras_det.data.formats.split_names import read_path, role_of
 from keras_det.data.formats.tool_shapes import Shapes, side
+from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 
 FOLDERS = ("annotations", "Annotations", "labels")
@@ -90,10 +91,11 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     names = [*classes.names, *sorted((wanted.labels | others.labels) - set(classes.names))]
     left = [name for name in classes.others if name not in names]
     if left:
-        wanted.notes.append(
+        text = (
             "Labels that are only for tags, points or lines, and so are not classes of boxes "
             f"({len(left)}): {', '.join(left[:5])}{', …' if len(left) > 5 else ''}."
         )
+        wanted.notes.append(Note("classes-from", text, len(left)))
     folders = [root] if len(parts) > 1 else _image_folders(parts[0].file.parent, options)
     return wanted.raw(names, split, folders)
 

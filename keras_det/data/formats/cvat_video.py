@@ -10,6 +10,7 @@ from keras_det.data.folders import is_folder
 from keras_det.data.formats.cvat_shapes import add_shape
 from keras_det.data.formats.tool_shapes import Shapes, side
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 FRAME = "frame_{:06d}"
@@ -115,11 +116,12 @@ class Video:
         gaps = [(gap, place) for gap, place in gaps if gap > step]
         lost = sum(gap // step - 1 for gap, _ in gaps)
         if lost:
-            shapes.notes.append(
+            text = (
                 f"Frames between two boxes of a track without a box of their own: {lost}. The "
-                f"object is not read in these frames (first: {self.file}, {gaps[0][1]}). Export "
-                "them from CVAT again."
+                "object is not read in these frames"
             )
+            first, more = f"{self.file}, {gaps[0][1]}", "Export them from CVAT again."
+            shapes.notes.append(Note("frames-without-box", text, lost, first=first, more=more))
 
 
 def _frames(tracks: Iterable[ElementTree.Element]) -> Iterator[int]:

@@ -13,6 +13,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.formats.hugging_face_files import FILES, metadata_rows, split_name, splits_of
 from keras_det.data.formats.object_rows import LABELS, Columns, Rows, index_of, raw_of, read_rows
 from keras_det.data.image import read_size
+from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.data.unpacking import UnpackedImages
 from keras_det.errors import DataError, install_hint, suggest
@@ -168,13 +169,15 @@ def _classes(
         )
     if not names and numbers:
         names = list(options.class_names or ())
-        found.notes.append(
+        text = (
             f"Classes are numbers without names: 0 is {names[0]!r}, as the first class name given."
         )
+        found.notes.append(Note("classes-from", text))
     elif not names:
         names = sorted(texts)
         if names and options.class_names is None:
-            found.notes.append("The classes are the texts of the objects, in alphabetical order.")
+            text = "The classes are the texts of the objects, in alphabetical order."
+            found.notes.append(Note("classes-from", text))
     return names, index_of(found, names, place, "Correct it, or give all class names.")
 
 
@@ -209,11 +212,12 @@ def _choose_format(
         )
     if len(fitting) == 1:
         raw.box_format = fitting[0]
-        raw.notes.append(
+        text = (
             f"Boxes are read as {fitting[0]}: {shares[fitting[0]]:.0%} fit their images so, "
             + ", ".join(f"{s:.0%} as {form}" for form, s in shares.items() if form != fitting[0])
             + "."
         )
+        raw.notes.append(Note("boxes-format-chosen", text))
 
 
 def _sizes(raw: RawAnnotations, folders: Sequence[pathlib.Path]) -> np.ndarray:

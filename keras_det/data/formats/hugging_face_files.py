@@ -11,6 +11,7 @@ from typing import Any
 
 from keras_det.data.formats.coco_layout import SPLIT
 from keras_det.data.formats.plain_text import encoding_of
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 
@@ -69,7 +70,7 @@ def _has_objects(file: pathlib.Path) -> bool:
     return text.startswith("{") and '"objects"' in text and '"file_name"' in text
 
 
-def metadata_rows(file: pathlib.Path) -> tuple[list[dict[str, Any]], list[int], list[str]]:
+def metadata_rows(file: pathlib.Path) -> tuple[list[dict[str, Any]], list[int], list[Note]]:
     """Reads one file.
 
     Returns:

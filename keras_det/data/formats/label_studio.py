@@ -21,6 +21,7 @@ from keras_det.data.formats.label_studio_tasks import (
 from keras_det.data.formats.plain_text import read_json, start_of
 from keras_det.data.formats.split_names import read_path, role_of
 from keras_det.data.formats.tool_shapes import ShapeError, Shapes
+from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -82,14 +83,17 @@ class _Counts:
     """Tasks and annotations that were not read: the number of each reason, and the first."""
 
     def __init__(self) -> None:
-        self.found: dict[str, tuple[int, str]] = {}
+        self.found: dict[tuple[NoteCode, str], tuple[int, str]] = {}
 
-    def add(self, why: str, place: str) -> None:
-        number, first = self.found.get(why, (0, place))
-        self.found[why] = (number + 1, first)
+    def add(self, code: NoteCode, why: str, place: str) -> None:
+        number, first = self.found.get((code, why), (0, place))
+        self.found[code, why] = (number + 1, first)
 
-    def notes(self) -> list[str]:
-        return [f"{n} {why} (first: {first})." for why, (n, first) in self.found.items()]
+    def notes(self) -> list[Note]:
+        return [
+            Note(code, f"{count} {what}", count, first=first)
+            for (code, what), (count, first) in self.found.items()
+        ]
 
 
 SKIPPED = "tasks left out: they were skipped"
@@ -157,15 +161,16 @@ def _read_file(file: pathlib.Path, shapes: Shapes, counts: _Counts) -> None:
 def _annotation(task: Task, place: str, counts: _Counts) -> dict[str, Any] | None:
     """The annotation to read; None where there is none, which is counted."""
     if not task.annotations:
-        counts.add(PREDICTED if task.predictions else UNLABELLED, place)
+        counts.add("tasks-left-out", PREDICTED if task.predictions else UNLABELLED, place)
         return None
     done = [each for each in task.annotations if not each.get("was_cancelled")]
     done = [each for each in done if not each.get("skipped")]
     if not done:
-        counts.add(SKIPPED, place)
+        counts.add("tasks-left-out", SKIPPED, place)
         return None
     if len(done) > 1:
         counts.add(
+            "annotators-chosen",
             "tasks annotated by several people: the annotation marked as ground truth is read, "
             "else the first",
             place,
@@ -202,9 +207,11 @@ def _add_region(
         return
     shown = f"{place[0]}[{place[1]}]"
     if len(region.labels) > 1:
-        counts.add("regions with several classes: the first class is used", shown)
+        text = "regions with several classes: the first class is used"
+        counts.add("classes-chosen", text, shown)
     if region.result.get("image_rotation"):
         counts.add(
+            "boxes-of-rotated-images",
             "regions drawn while the image was rotated in Label Studio (`image_rotation`): they "
             "are placed on the unrotated image. Compare the boxes with the image",
             shown,

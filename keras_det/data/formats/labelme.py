@@ -20,6 +20,7 @@ from keras_det.data.formats.labelme_layout import (
 from keras_det.data.formats.plain_text import read_json, read_text
 from keras_det.data.formats.split_names import read_path
 from keras_det.data.formats.tool_shapes import BOX, MASK, POLYGON, ShapeError, Shapes, around, side
+from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -155,21 +156,28 @@ def _tell(
             f"first: {embedded[0]}. Give the folder of the images. If there is none, {EXPORT}."
         )
     if embedded:
-        shapes.notes.append(
+        text = (
             "Images that are only inside their JSON file (`imageData`), and so are not read: "
-            f"{len(embedded)} (first: {embedded[0]}). To use them, {EXPORT}."
+            f"{len(embedded)}"
+        )
+        more = f"To use them, {EXPORT}."
+        shapes.notes.append(
+            Note("images-embedded", text, len(embedded), first=embedded[0], more=more)
         )
     if renamed:
         path, image_name = renamed[0]
-        shapes.notes.append(
+        text = (
             f"JSON files that are not named like the image in their `imagePath`: {len(renamed)}. "
-            f"The image in `imagePath` is used (first: {path} names {image_name!r})."
+            "The image in `imagePath` is used"
         )
+        first = f"{path} names {image_name!r}"
+        shapes.notes.append(Note("images-found-otherwise", text, len(renamed), first=first))
     if foreign:
-        shapes.notes.append(
+        text = (
             "JSON files that were not read, because they have no `shapes` and `imagePath`: "
-            f"{len(foreign)} (first: {foreign[0]})."
+            f"{len(foreign)}"
         )
+        shapes.notes.append(Note("files-left-out", text, len(foreign), first=foreign[0]))
 
 
 def _read_content(
@@ -264,7 +272,7 @@ def _box(kind: str, points: list[tuple[float, float]]) -> tuple[tuple[Any, ...],
     return box, POLYGON
 
 
-def _class_names(folders: list[str], found: set[str]) -> tuple[list[str], list[str]]:
+def _class_names(folders: list[str], found: set[str]) -> tuple[list[str], list[Note]]:
     """The classes of the whole data set, and a note on those that labels.txt lacks."""
     for folder, name in itertools.product(folders, CLASS_FILES):
         file = os.path.join(folder, name)
@@ -272,8 +280,9 @@ def _class_names(folders: list[str], found: set[str]) -> tuple[list[str], list[s
             lines = [line.strip() for line in read_text(file).splitlines()]
             listed = [line for line in lines if line and line not in NO_CLASSES]
             new = sorted(found - set(listed))
-            note = f"Classes that come after the listed ones: {len(new)} not in {file}: "
-            return [*listed, *new], [f"{note}{', '.join(new[:5])}."] if new else []
+            text = f"Classes that come after the listed ones: {len(new)} not in {file}: "
+            note = Note("classes-from", f"{text}{', '.join(new[:5])}.", len(new))
+            return [*listed, *new], [note] if new else []
     return sorted(found), []
 
 

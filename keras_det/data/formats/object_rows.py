@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, RawAnnotations
 from keras_det.data.unpacking import UnpackedImages, suffixes_of
 from keras_det.errors import DataError
@@ -73,7 +74,7 @@ class Rows:
     labels: list[int | str] = field(default_factory=list)
     crowd: "array[int]" = field(default_factory=lambda: array("b"))
     area: "array[float]" = field(default_factory=lambda: array("d"))
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 def read_rows(
@@ -212,20 +213,22 @@ def _finish(
         )
     if without:
         row, k = without[0]
-        what = (
-            f"{len(without)} objects left out: they have no box (first: {place(row)}, object {k})."
-        )
+        what = f"{len(without)} objects left out: they have no box"
         if not found.labels:
             raise DataError(
                 f"Objects for detection must have a box. Received: none of {len(without)} objects "
                 f"has one in {bad.source}; first: {place(row)}, object {k}. Give data with boxes."
             )
-        found.notes.append(what)
+        found.notes.append(
+            Note("annotations-without-box", what, len(without), first=f"{place(row)}, object {k}")
+        )
     if pixels:
-        found.notes.append(f"Images given as pixels, which are written as PNG: {pixels}.")
+        text = f"Images given as pixels, which are written as PNG: {pixels}."
+        found.notes.append(Note("pixels-changed", text, pixels))
     if len(set(found.ids)) < len(found.ids):
         found.ids = list(range(len(found.ids)))
-        found.notes.append("Several images have the same id: images are numbered from 0 instead.")
+        text = "Several images have the same id: images are numbered from 0 instead."
+        found.notes.append(Note("image-ids-changed", text))
 
 
 def objects_of(value: Any) -> list[Object]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.object_rows import LABELS, Columns, index_of, raw_of, read_rows
+from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.data.unpacking import FOLDER, UnpackedImages
 from keras_det.errors import DataError, install_hint, suggest
@@ -146,7 +147,8 @@ def _read(tfds: Any, builder: Any, split: str, options: ReadOptions) -> RawAnnot
     found = read_rows(rows, features.columns, images, place, f"{builder.name} {split}")
     names = features.classes
     if not features.has_labels:
-        found.notes.append(f"The objects have no labels: all are of one class, {names[0]!r}.")
+        text = f"The objects have no labels: all are of one class, {names[0]!r}."
+        found.notes.append(Note("classes-from", text))
     if not names:
         count = max((label for label in found.labels if isinstance(label, int)), default=-1) + 1
         given = options.class_names

@@ -19,6 +19,7 @@ from keras_det.data.formats.tfrecord_examples import (
     read_examples,
 )
 from keras_det.data.formats.tfrecord_shards import Group, group_of, groups_in, missing_shards
+from keras_det.data.notes import Note
 from keras_det.data.raw import (
     BadRecords,
     Format,
@@ -104,7 +105,8 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     notes = found.notes
     missing = missing_shards(files)
     if missing:
-        notes.append(f"Missing shards, read without them: {len(missing)} (first: {missing[0]}).")
+        text = f"Missing shards, read without them: {len(missing)}"
+        notes.append(Note("shards-missing", text, len(missing), first=missing[0]))
 
     def where(row: int) -> str:
         shard, record = found.places[found.image_of[row]]
@@ -157,10 +159,11 @@ def _image_ids(found: Examples) -> list[int | str]:
     if "" in ids or len(set(ids)) < len(ids):
         ids = list(found.names)
         if any(found.ids):
-            found.notes.append(
+            text = (
                 "`image/source_id` is missing or the same for several images: the file names are "
                 "used as ids."
             )
+            found.notes.append(Note("image-ids-changed", text))
     elif all(id.isdecimal() and str(int(id)) == id and len(id) < 19 for id in found.ids):
         ids = [int(id) for id in found.ids]
     return ids
@@ -171,10 +174,12 @@ def _areas(found: Examples) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         wrong = ~np.isnan(area) & ~((area > 0) & np.isfinite(area))
     if wrong.any():
-        found.notes.append(
-            f"{wrong.sum()} of {len(area)} areas replaced by the area of the box: they are 0 "
-            "or less, or not finite."
+        count = int(wrong.sum())
+        text = (
+            f"{count} of {len(area)} areas replaced by the area of the box: they are 0 or less, or "
+            "not finite."
         )
+        found.notes.append(Note("areas-replaced", text, count, len(area)))
     return np.where(wrong, np.nan, area)
 
 
@@ -195,10 +200,11 @@ def _note_crowds(raw: RawAnnotations, found: Examples) -> None:
     for bit, key in list(enumerate(CROWDS))[1:]:
         count = int((crowd >> bit & 1).sum())
         if count:
-            raw.notes.append(
+            text = (
                 f"Objects with `{key}`: {count}. Training leaves them out, and evaluation ignores "
                 "them."
             )
+            raw.notes.append(Note("objects-crowd", text, count))
 
 
 def find(path: pathlib.Path) -> Layout | None:

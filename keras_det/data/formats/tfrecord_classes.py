@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_det.data.formats.label_map import LabelMap
 from keras_det.data.formats.tfrecord_examples import LABEL, TEXT
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 Where = Callable[[int], str]
@@ -18,7 +19,7 @@ def by_label_map(
     texts: Sequence[str],
     label_map: LabelMap,
     where: Where,
-    notes: list[str],
+    notes: list[Note],
 ) -> Classes:
     """Returns the names of the classes, their ids, and the index of each object's class.
 
@@ -48,11 +49,10 @@ def by_label_map(
     strange = np.flatnonzero((told < 0) & (np.array(texts, object) != ""))
     if len(strange):
         first = int(strange[0])
-        notes.append(
-            f"Objects whose text is not in the label map: {len(strange)}. Their numbers are used "
-            f"(first: {texts[first]!r} is {label_map[int(labels[first])].name!r} by its number "
-            f"{labels[first]}, {where(first)})."
-        )
+        text = f"Objects whose text is not in the label map: {len(strange)}. Their numbers are used"
+        name = label_map[int(labels[first])].name
+        place = f"{texts[first]!r} is {name!r} by its number {labels[first]}, {where(first)}"
+        notes.append(Note("classes-contradict", text, len(strange), first=place))
     names = [entry.name for entry in label_map.values()]
     return names, list(ids), np.where((told >= 0) & ~same, told, own)
 
@@ -64,17 +64,15 @@ def _contradiction(
     told: np.ndarray,
     differ: np.ndarray,
     where: Where,
-) -> str:
+) -> Note:
     first = int(differ[0])
     right = np.array(ids)[told[differ]]
     why = ""
     if (right == labels[differ] + 1).all():
         why = ": the labels count from 0, those of the label map from 1"
-    return (
-        f"{len(differ)} of {len(labels)} labels differ from their text{why}. The text is used "
-        f"(first: label {labels[first]}, text {texts[first]!r}, which has id {right[0]}, "
-        f"{where(first)})."
-    )
+    text = f"{len(differ)} of {len(labels)} labels differ from their text{why}. The text is used"
+    place = f"label {labels[first]}, text {texts[first]!r}, which has id {right[0]}, {where(first)}"
+    return Note("classes-contradict", text, len(differ), len(labels), place)
 
 
 def _unknown(
@@ -100,7 +98,7 @@ def by_text(
     texts: Sequence[str],
     others: Callable[[], Iterable[tuple[int, str]]],
     where: Where,
-    notes: list[str],
+    notes: list[Note],
     folder: pathlib.Path,
 ) -> Classes:
     """The same without a label map: the texts of all splits are the classes.
@@ -137,6 +135,7 @@ def by_text(
         names, ids = [text for _, text in ordered], [label for label, _ in ordered]
         how = "in the order of their labels"
     if names:
-        notes.append(f"No label map found: the classes are the texts of the objects, {how}.")
+        text = f"No label map found: the classes are the texts of the objects, {how}."
+        notes.append(Note("classes-from", text))
     index = {name: i for i, name in enumerate(names)}
     return names, ids, np.array([index[text] for text in texts], np.int64)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.formats.tfrecord_shards import compression
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.data.unpacking import UnpackedImages, suffixes_of
 from keras_det.errors import DataError
@@ -62,7 +63,7 @@ class Examples:
     crowd: "array[int]" = field(default_factory=lambda: array("b"))
     area: "array[float]" = field(default_factory=lambda: array("d"))
     records: int = 0
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 def records_of(shard: pathlib.Path) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, RawAnnotations
 from keras_det.errors import DataError
 
@@ -90,7 +91,7 @@ class Shapes:
         self.source, self.name = str(source), name
         self.bad_files = BadRecords("files", self.source)
         self.bad = BadRecords("shapes", self.source)
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
         self.twins: list[tuple[str, int]] = []
         self.names: list[str] = []
         self.other_names: list[str] = []
@@ -211,7 +212,7 @@ class Shapes:
             notes=self._all_notes(),
         )
 
-    def _all_notes(self) -> list[str]:
+    def _all_notes(self) -> list[Note]:
         if not self.names:
             first = f" The first unreadable one is {_first(self)}." if _first(self) else ""
             raise DataError(
@@ -222,25 +223,29 @@ class Shapes:
         notes = self.bad_files.notes(len(self.names) + self.bad_files.count)
         notes += self.bad.notes(total + self.bad.count)
         if drawn := self._count["drawn"]:
-            notes.append(
-                f"Objects read as the box around their shape: {drawn.total()}, drawn as "
-                f"{_listed(drawn)} (first: {self._first['drawn']})."
-            )
+            count, first = drawn.total(), self._first["drawn"]
+            text = f"Objects read as the box around their shape: {count}, drawn as {_listed(drawn)}"
+            notes.append(Note("boxes-of-shapes", text, count, first=first))
         if self._joined:
-            notes.append(
+            text = (
                 "Parts joined into one object, because they have the same class and group: "
-                f"{self._joined} (first: {self._first['joined']})."
+                f"{self._joined}"
             )
+            notes.append(Note("boxes-of-parts", text, self._joined, first=self._first["joined"]))
         if self.twins:
-            notes.append(
+            count, first = len(self.twins), _shown(self.twins[0])
+            text = (
                 "Boxes with the same class and group as another box of their image: "
-                f"{len(self.twins)}. Each stays an object (first: {_shown(self.twins[0])})."
+                f"{count}. Each stays an object"
             )
+            notes.append(Note("boxes-of-parts", text, count, first=first))
         if without := self._count["without"]:
-            notes.append(
-                f"Shapes left out, because they have no box or no class: {without.total()}, "
-                f"{_listed(without)} (first: {self._first['without']})."
+            count, first = without.total(), self._first["without"]
+            text = (
+                f"Shapes left out, because they have no box or no class: {count}, "
+                f"{_listed(without)}"
             )
+            notes.append(Note("annotations-without-box", text, count, first=first))
         return [*self.notes, *notes]
 
 

@@ -21,6 +21,7 @@ from keras_det.data.formats.voc_layout import (
 )
 from keras_det.data.formats.voc_lists import fold, read_class_names, read_list, without_suffix
 from keras_det.data.formats.voc_table import Entry, Table, read_table
+from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError, suggest
 
@@ -122,7 +123,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
 
 def _class_names(
     root: str, parts: Sequence[Part], annotated: dict[str, str]
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], list[Note]]:
     """The classes of the first folder that lists them, else the annotated ones."""
     for folder in dict.fromkeys([root, *(part.home for part in parts)]):
         names, notes = read_class_names(folder, content(folder).files, annotated)
@@ -131,13 +132,13 @@ def _class_names(
     return sorted(annotated), []
 
 
-def _to_pixels(table: Table, options: ReadOptions) -> list[str]:
+def _to_pixels(table: Table, options: ReadOptions) -> list[Note]:
     """Makes the boxes of all files corners counted from 0, in place; returns notes."""
     form = options.box_format or "xyxy"
     if form not in PIXELS:
         return []
     boxes, sizes = table.boxes, table.sizes[table.image_index]
-    notes: list[str] = []
+    notes: list[Note] = []
     if form == "xyxy":
         boxes, notes = sort_corners(boxes, sizes, table.where)
     empty = (boxes[:, :2] >= boxes[:, 2:]).any(axis=1) & (form != "xywh")
@@ -154,12 +155,12 @@ def _to_pixels(table: Table, options: ReadOptions) -> list[str]:
     return notes
 
 
-def _choose(source: Source, table: Table) -> tuple[list[Entry], list[str]]:
+def _choose(source: Source, table: Table) -> tuple[list[Entry], list[Note]]:
     """The annotations of the split, in the order of its lists, and notes."""
     if source.split is None:
         return table.entries, []
     chosen: list[Entry] = []
-    notes: list[str] = []
+    notes: list[Note] = []
     for number, part in enumerate(source.parts):
         mine = {entry.key: entry for entry in table.entries if entry.part == number}
         if part.split == source.split:
@@ -171,10 +172,9 @@ def _choose(source: Source, table: Table) -> tuple[list[Entry], list[str]]:
             notes += listed.notes
             if listed.missing:
                 lost = os.path.join(part.folder, listed.missing[0])
-                notes.append(
-                    "Images of the split left out, because they have no annotation: "
-                    f"{len(listed.missing)} (first: {lost}.xml)."
-                )
+                count = len(listed.missing)
+                text = f"Images of the split left out, because they have no annotation: {count}"
+                notes.append(Note("images-without-annotation", text, count, first=f"{lost}.xml"))
     return chosen, notes
 
 
@@ -230,7 +230,7 @@ def _place(raw: RawAnnotations, root: str, parts: Sequence[Part], entries: Seque
     ]
 
 
-def _without_annotation(source: Source, table: Table) -> list[str]:
+def _without_annotation(source: Source, table: Table) -> list[Note]:
     """A note on images that lie beside the annotated ones, where no list chooses them."""
     lost: list[str] = []
     for number, part in enumerate(source.parts):
@@ -246,12 +246,8 @@ def _without_annotation(source: Source, table: Table) -> list[str]:
         lost += [os.path.join(home, name) for name in images]
     if not lost:
         return []
-    return [
-        (
-            f"Images that are not read, because they have no XML file: {len(lost)} (first: "
-            f"{lost[0]})."
-        )
-    ]
+    text = f"Images that are not read, because they have no XML file: {len(lost)}"
+    return [Note("images-without-annotation", text, len(lost), first=lost[0])]
 
 
 def find(path: pathlib.Path) -> Layout | None:

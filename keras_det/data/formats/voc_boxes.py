@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 # Fewer boxes that start at 0 are weighed against those that end at the border.
@@ -20,7 +21,7 @@ FITS = 0.95
 
 def first_pixel(
     boxes: np.ndarray, sizes: np.ndarray, where: Callable[[int], str]
-) -> tuple[float, list[str]]:
+) -> tuple[float, list[Note]]:
     """Decides whether the boxes of a data set count pixels from 0 or from 1.
 
     Counted from 1, boxes at the border have xmin = 1 and xmax = width; counted from 0, xmin = 0 and
@@ -57,10 +58,11 @@ def first_pixel(
     last, before_last = int(ending(1).sum()), int(ending(2).sum())
     if not zeros:
         if none_at_end and not ones and last >= max(FEW, SLIP * before_last):
-            return 0.0, [
+            text = (
                 f"Pixels are counted from 0: {last} of {len(boxes)} boxes end one pixel before "
                 f"the width or height of their image, none at it. {_other_way(1)}"
-            ]
+            )
+            return 0.0, [Note("boxes-first-pixel", text, last, len(boxes))]
         return 1.0, []
     count, first = len(boxes), where(int(np.flatnonzero(at_zero)[0]))
     if zeros < FEW:
@@ -69,15 +71,14 @@ def first_pixel(
     else:
         slips = ones > zeros
     if slips:
-        return 1.0, [
+        text = (
             f"Pixels are counted from 1, as Pascal VOC does: {zeros} of {count} boxes start at 0 "
             f"and are clipped (first: {first}), {ones} start at 1, {far} end at the width or "
             f"height of their images. {_other_way(0)}"
-        ]
-    return 0.0, [
-        f"Pixels are counted from 0: {zeros} of {count} boxes start at 0 (first: {first}). "
-        f"{_other_way(1)}"
-    ]
+        )
+        return 1.0, [Note("boxes-first-pixel", text, zeros, count)]
+    text = f"Pixels are counted from 0: {zeros} of {count} boxes start at 0"
+    return 0.0, [Note("boxes-first-pixel", text, zeros, count, first, _other_way(1))]
 
 
 def _other_way(pixel: int) -> str:
@@ -86,7 +87,7 @@ def _other_way(pixel: int) -> str:
 
 def sort_corners(
     boxes: np.ndarray, sizes: np.ndarray, where: Callable[[int], str]
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[Note]]:
     """Exchanges corners that were written in the wrong order.
 
     Files that store x, y, width, height look alike, but then x + width and y + height stay inside
@@ -122,10 +123,11 @@ def sort_corners(
     notes = []
     if fixed.any():
         first = where(int(np.flatnonzero(fixed)[0]))
-        notes.append(
+        text = (
             f"{fixed.sum()} of {len(boxes)} boxes with swapped corners (xmax < xmin or ymax < "
-            f"ymin), read in the right order (first: {first})."
+            "ymin), read in the right order"
         )
+        notes.append(Note("boxes-corners-swapped", text, int(fixed.sum()), len(boxes), first))
     return np.where(fixed[:, None], ordered, boxes), notes
 
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from keras_det.data.formats.plain_text import encoding_of
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.notes import Note
 from keras_det.errors import DataError, suggest
 
 # In the order in which they are looked for.
@@ -28,7 +29,7 @@ class Listed(NamedTuple):
 
     keys: list[str]
     missing: list[str]
-    notes: list[str]
+    notes: list[Note]
 
 
 def read_lines(path: str) -> list[str]:
@@ -91,10 +92,8 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
     twice = [key for key, count in found.items() if count > 1]
     notes = []
     if twice:
-        notes.append(
-            f"{len(twice)} of {len(found)} images listed more than once in {path}, and read once "
-            f"(first: {twice[0]})."
-        )
+        text = f"{len(twice)} of {len(found)} images listed more than once in {path}, and read once"
+        notes.append(Note("images-listed-twice", text, len(twice), len(found), twice[0]))
     if not found:
         raise _useless(path, lines, missing, keys)
     return Listed(list(found), list(dict.fromkeys(missing)), notes)
@@ -191,7 +190,7 @@ def is_class_list(path: str, names: Collection[str]) -> bool:
 
 def read_class_names(
     root: str, files: Mapping[str, str], annotated: Mapping[str, str]
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], list[Note]]:
     """The classes of the data set in order.
 
     Args:
@@ -212,7 +211,7 @@ def read_class_names(
         if not annotated:
             return names, []
         note = f"{path} is not used: it names none of the annotated classes, such as {others[0]!r}."
-        return sorted(annotated), [note]
+        return sorted(annotated), [Note("classes-from", note)]
     if others:
         shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         raise DataError(

@@ -16,14 +16,24 @@ from keras_det.data.formats.voc_file import (
     short,
 )
 from keras_det.data.formats.voc_layout import xml_files
+from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 
-FORMS = {
-    NO_BOX: "objects left out: they have no <bndbox>",
-    POLYGON: "objects without <bndbox>: the box around their <polygon> is used",
-    ROTATED: "objects with rotated boxes (<robndbox>): the upright box around each is used",
-    ONE_OF_SEVERAL: "boxes from an <object> with several <bndbox>: each becomes one object",
+FORMS: dict[int, tuple[NoteCode, str]] = {
+    NO_BOX: ("annotations-without-box", "objects left out: they have no <bndbox>"),
+    POLYGON: (
+        "boxes-of-shapes",
+        "objects without <bndbox>: the box around their <polygon> is used",
+    ),
+    ROTATED: (
+        "boxes-of-shapes",
+        "objects with rotated boxes (<robndbox>): the upright box around each is used",
+    ),
+    ONE_OF_SEVERAL: (
+        "boxes-of-parts",
+        "boxes from an <object> with several <bndbox>: each becomes one object",
+    ),
 }
 
 
@@ -63,7 +73,7 @@ class Table:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.broken: list[set[str]] = []
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
         self.annotated: dict[str, str] = {}
         self.sizes = np.zeros((0, 2), np.int64)
         self.image_index = self.labels = np.zeros(0, np.int64)
@@ -88,10 +98,11 @@ class Table:
         self._numbers, form = table[:, 5].astype(np.int64), table[:, 6].astype(np.int64)
         written = [each.name for each in rows]
         self._count_bad(files, len(rows), source)
-        for kind, text in FORMS.items():
+        for kind, (code, text) in FORMS.items():
             found = np.flatnonzero(form == kind)
             if len(found):
-                self._note(f"{len(found)} {text}", self.where(int(found[0])))
+                few, first = f"{len(found)} {text}", self.where(int(found[0]))
+                self.notes.append(Note(code, few, len(found), first=first))
         kept = np.flatnonzero(form != NO_BOX)
         if len(rows) and not len(kept):
             raise DataError(
@@ -101,9 +112,6 @@ class Table:
         for name in ("image_index", "boxes", "difficult", "_numbers"):
             setattr(self, name, getattr(self, name)[kept])
         self._name_classes([written[row] for row in kept])
-
-    def _note(self, text: str, first: str) -> None:
-        self.notes.append(f"{text} (first: {first}).")
 
     def _count_bad(self, files: Sequence[VocFile], good: int, source: str) -> None:
         bad = BadRecords("objects", source)
@@ -120,11 +128,13 @@ class Table:
         self.notes += bad.notes(good + bad.count)
         if unclear:
             path, number, text = unclear[0]
-            self._note(
-                f"{len(unclear)} of {good + bad.count} objects read as not difficult: <difficult> "
-                f"is neither 0 nor 1 but {short(text)}",
-                f"{path}, object {number}",
+            total = good + bad.count
+            note = (
+                f"{len(unclear)} of {total} objects read as not difficult: <difficult> is neither "
+                f"0 nor 1 but {short(text)}"
             )
+            first = f"{path}, object {number}"
+            self.notes.append(Note("objects-reread", note, len(unclear), total, first))
 
     def _name_classes(self, written: list[str]) -> None:
         """Numbers the classes; blanks around a name are indentation, not part of it."""
@@ -145,11 +155,12 @@ class Table:
         self.labels = new[labels] if len(new) else labels
         if len(merged) < len(index_of):
             padded = [i for name, i in index_of.items() if name != name.strip()]
-            self._note(
-                f"{int(np.isin(labels, padded).sum())} of {len(labels)} class names with blanks "
-                "at their ends, which are left out",
-                self.where(int(first[padded].min())),
+            count, place = int(np.isin(labels, padded).sum()), self.where(int(first[padded].min()))
+            text = (
+                f"{count} of {len(labels)} class names with blanks at their ends, which are left "
+                "out"
             )
+            self.notes.append(Note("classes-from", text, count, len(labels), place))
         for name, i in index_of.items():
             self.annotated.setdefault(name.strip(), self.where(int(first[i])))
 

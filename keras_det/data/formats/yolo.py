@@ -12,6 +12,7 @@ from keras_det.data.formats.yolo_config import Classes, find_classes
 from keras_det.data.formats.yolo_labels import Labels, read_labels
 from keras_det.data.formats.yolo_layout import Source, find, resembles
 from keras_det.data.formats.yolo_pairs import Pairs, pair_images
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, Format, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
 
@@ -146,7 +147,9 @@ def _classes(source: Source, pairs: Pairs, labels: Labels) -> Classes:
     last = int(found.max())
     called = f"they are called 0 to {last}" if last else "the only one is called 0"
     note = f"No names of classes (data.yaml, classes.txt, obj.names) in {source.root}: {called}."
-    return Classes({i: str(i) for i in range(last + 1)}, str(source.root), [note])
+    return Classes(
+        {i: str(i) for i in range(last + 1)}, str(source.root), [Note("classes-from", note)]
+    )
 
 
 def _known_classes(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from keras_det.data.formats.plain_text import read_text, short, start_of
+from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
 # Where names of classes lie, the most telling first.
@@ -257,7 +258,7 @@ class Classes(NamedTuple):
 
     names: dict[int, str] | None
     source: str
-    notes: list[str]
+    notes: list[Note]
 
 
 def find_classes(
@@ -276,10 +277,11 @@ def find_classes(
     if config is not None and config.names is not None:
         notes = []
         if config.num_classes is not None and config.num_classes != len(config.names):
-            notes.append(
+            text = (
                 f"nc is {config.num_classes} in {config.path}, but {len(config.names)} names are "
                 "given: the names are used, and nc is ignored."
             )
+            notes.append(Note("classes-contradict", text))
         return Classes(config.names, str(config.path), notes)
     found = [each for place in dict.fromkeys([root, *folders]) if (each := _beside(place))]
     if found:
@@ -293,12 +295,16 @@ def find_classes(
         return Classes(names, str(path), [])
     if config is None and (above := _above(root)) is not None:
         names, source = above
-        return Classes(names, source, [f"Class names are from {source}."])
+        return Classes(names, source, [Note("classes-from", f"Class names are from {source}.")])
     if config is not None and config.num_classes:
         note = (
             f"{config.path} has no `names`: the classes are called 0 to {config.num_classes - 1}."
         )
-        return Classes({i: str(i) for i in range(config.num_classes)}, str(config.path), [note])
+        return Classes(
+            {i: str(i) for i in range(config.num_classes)},
+            str(config.path),
+            [Note("classes-from", note)],
+        )
     return Classes(None, str(root), [])
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_det.data.formats.plain_text import decode
+from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 
@@ -44,7 +45,7 @@ class Labels(NamedTuple):
     boxes: np.ndarray
     outlines: np.ndarray
     total: int
-    notes: list[str]
+    notes: list[Note]
 
     def select(self, keep: np.ndarray) -> "Labels":
         """The lines where the mask is True."""
@@ -233,7 +234,7 @@ def _understand(
 
 def _with_key_points(
     part: _Part, good: np.ndarray, key_points: tuple[int, int] | None
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[Note]]:
     """Which lines are a box with key points, and notes where this was decided by the numbers."""
     none = np.zeros(len(good), bool)
     if key_points is not None:
@@ -249,15 +250,17 @@ def _with_key_points(
         if np.isin(visible, (0, 1, 2)).all():
             none[rows] = True
             number = (count - 5) // 3
-            return none, [
+            text = (
                 f"Lines of {count} numbers were read as a box and {number} key points (only the "
                 "box is used)."
-            ]
+            )
+            return none, [Note("objects-reread", text)]
     if count >= 11 and len(rows) >= ENOUGH:
-        return none, [
+        text = (
             f"All {count}-number lines were read as a class and an outline. If they are a box and "
             "key points, write kpt_shape into data.yaml."
-        ]
+        )
+        return none, [Note("objects-reread", text)]
     return none, []
 
 

@@ -25,6 +25,7 @@ from keras_det.data.formats.yolo_folders import (
     text_files,
 )
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.notes import Note
 from keras_det.data.raw import Layout
 from keras_det.errors import DataError
 
@@ -66,7 +67,7 @@ class Source(NamedTuple):
     entries: tuple[Entry, ...]
     all_entries: tuple[Entry, ...]
     config: Config | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def find(path: pathlib.Path) -> Layout | None:
@@ -86,7 +87,7 @@ def find(path: pathlib.Path) -> Layout | None:
 
 
 def _layout(root: pathlib.Path, config: Config | None) -> Layout | None:
-    notes: list[str] = []
+    notes: list[Note] = []
     splits = _written(root, config, notes) if config is not None and config.splits else {}
     if not splits:
         splits = _lists(root) or _folders(root)
@@ -136,7 +137,7 @@ def _has_labels(entries: tuple[Entry, ...]) -> bool:
     return any(looks_like_labels(each) for folder in folders for each in label_folders(folder))
 
 
-def _written(root: pathlib.Path, config: Config, notes: list[str]) -> dict[str, tuple[Entry, ...]]:
+def _written(root: pathlib.Path, config: Config, notes: list[Note]) -> dict[str, tuple[Entry, ...]]:
     """The splits as data.yaml or obj.data writes them, as far as they exist."""
     places = Places(str(config.path.parent), config.base)
     splits, lost = {}, []
@@ -163,10 +164,8 @@ def _written(root: pathlib.Path, config: Config, notes: list[str]) -> dict[str, 
             f"{tried}. Correct `path` and the paths, relative to the file."
         )
     if lost:
-        notes.append(
-            f"Paths left out, because they do not exist: {len(lost)} in {config.path} (first: "
-            f"{lost[0]})."
-        )
+        text = f"Paths left out, because they do not exist: {len(lost)} in {config.path}"
+        notes.append(Note("paths-missing", text, len(lost), first=lost[0]))
     return splits
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from keras_det.data.formats.yolo_folders import NO_LABELS, Folders, label_folders, text_files
 from keras_det.data.formats.yolo_layout import Entry, Source, list_entries
+from keras_det.data.notes import Note
 
 
 class Pairs(NamedTuple):
@@ -28,7 +29,7 @@ class Pairs(NamedTuple):
     labels: list[str | None]
     looked_in: list[str]
     found_in: list[str]
-    notes: list[str]
+    notes: list[Note]
 
 
 def pair_images(source: Source, entries: Iterable[Entry], only_labels: bool = False) -> Pairs:
@@ -110,31 +111,33 @@ class _Pairing:
         notes = self._notes(names, labels)
         return Pairs(names, others, labels, list(self.looked), list(self.found), notes)
 
-    def _notes(self, names: list[str], labels: list[str | None]) -> list[str]:
+    def _notes(self, names: list[str], labels: list[str | None]) -> list[Note]:
         notes = []
         without = [name for name, label in zip(names, labels, strict=True) if label is None]
         if without:
-            notes.append(
+            text = (
                 f"{len(without)} of {len(names)} images without a .txt file, kept as images "
-                f"without objects (first: {without[0]})."
+                "without objects"
             )
+            notes.append(Note("images-kept-empty", text, len(without), len(names), without[0]))
         if self.orphans:
-            notes.append(
-                f".txt files left out, because no image has their name: {len(self.orphans)} "
-                f"(first: {self.orphans[0]})."
-            )
+            count = len(self.orphans)
+            text = f".txt files left out, because no image has their name: {count}"
+            notes.append(Note("files-left-out", text, count, first=self.orphans[0]))
         if self.respelled:
-            notes.append(
-                ".txt files found by a name in another Unicode form or case: "
-                f"{len(self.respelled)} (first: {self.respelled[0]})."
-            )
+            count = len(self.respelled)
+            text = f".txt files found by a name in another Unicode form or case: {count}"
+            notes.append(Note("files-found-otherwise", text, count, first=self.respelled[0]))
         if self.twins:
-            notes.append(
+            count = len(self.twins)
+            text = (
                 ".txt files that belong to several images, whose names differ only in the "
-                f"suffix: {len(self.twins)} (first: {self.twins[0]})."
+                f"suffix: {count}"
             )
+            notes.append(Note("labels-of-several-images", text, count, first=self.twins[0]))
         if self.repeated:
-            notes.append(f"Images listed more than once, and read once: {self.repeated}.")
+            text = f"Images listed more than once, and read once: {self.repeated}."
+            notes.append(Note("images-listed-twice", text, self.repeated))
         return notes
 
     def _add(self, name: str, label: str | None) -> None:
