@@ -178,7 +178,7 @@ def test_resume_keeps_what_was_chosen(run, refused, asked, tmp_path):
         (("--split-by", "0.8"), "--split-by 0.8, but the run has 0.5."),
         (("--classes", "dog"), "--classes dog, but the run has ['cat', 'dog']."),
         (("--box-format", "xyxy"), "--box-format xyxy, but the run has none."),
-        (("--no-val",), "--no-val, but the run measures on images of DATA that it has held out."),
+        (("--no-val",), "--no-val, but the run evaluates on images of DATA that it has held out."),
     ):
         message = refused("train", data, "--out", out, "--resume", *words)
         assert f"A resumed run must keep its data. Received: {sentence}" in message
@@ -247,7 +247,7 @@ def test_classes_by_names_or_file(run, refused, asked, tmp_path):
     message = refused("train", data, "--classes", " , ", "--out", tmp_path / "c")
     assert "--classes must name at least one class. Received: ' , '." in message
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\xff")
-    assert "text in UTF-8" in refused("train", data, *words, "--out", tmp_path / "c")
+    assert "must be UTF-8 text" in refused("train", data, *words, "--out", tmp_path / "c")
 
 
 def test_names_of_formats(run, refused, coco, asked, tmp_path):
