@@ -259,8 +259,8 @@ def write_splits(
     if to == "tfrecord":
         if "images" in given_options(ctx):
             raise DataError(
-                "--images has no effect with --to tfrecord, whose files contain the images. Received: "
-                f"--images {images}. Leave it out, or choose another format."
+                "--images has no effect with --to tfrecord, whose files contain the images. "
+                f"Received: --images {images}. Leave it out, or choose another format."
             )
         write_records(writer, splits, out)
     else:

@@ -162,7 +162,7 @@ def draw_batches(dataset: "Dataset", model_or_size: Any, options: dict[str, Any]
 )
 @click.argument("data", type=click.Path())
 @click.option("--split", show_default="every split", help="Split to count; all: every image.")
-@click.option("--picture", type=click.Path(), help="Image file for plots of the numbers, such as stats.png.")
+@click.option("--picture", type=click.Path(), help="Image file to draw the numbers into.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @reading_and_classes
 def stats(data: str, split: str | None, picture: str | None, as_json: bool, **options: Any) -> None:

@@ -50,8 +50,8 @@ EXAMPLES = (
 @reading_options
 @classes_option("learn")
 @SPLIT_BY
-@click.option("--json", "json_file", type=click.Path(), help="Write the report as JSON to this file.")
-@click.option("--html", "html_file", type=click.Path(), help="Write the report as a web page to this file.")
+@click.option("--json", "json_file", type=click.Path(), help="Write the report as JSON to a file.")
+@click.option("--html", "html_file", type=click.Path(), help="Write the report as a web page.")
 @click.option("--quick", is_flag=True, help="Read annotations and headers only, no pixels.")
 @click.option("--all", "everything", is_flag=True, help="Print every class, finding and example.")
 @click.pass_context

@@ -173,7 +173,7 @@ EXAMPLES = (
 @click.option("--val-split", show_default="val", help="Split of DATA to evaluate on.")
 @SPLIT_BY
 @click.option("--val-data", type=click.Path(), help="Data set to evaluate on, instead of DATA.")
-@click.option("--no-val", is_flag=True, help="Train on all images: hold none out, and do not evaluate.")
+@click.option("--no-val", is_flag=True, help="Hold no images out, and do not evaluate.")
 @click.option(
     "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between evaluations."
 )

@@ -49,8 +49,8 @@ def verdict(report: "Report") -> str:
     if not report.findings:
         return "Nothing was found: the data can be trained on."
     text = {
-        "error": "training would fail or mislead.",
-        "warning": "training works; the warnings may cost accuracy.",
+        "error": "training would fail, or its results would mislead.",
+        "warning": "training works, but the warnings may cost accuracy.",
         "note": "the data can be trained on.",
     }[report.worst or "note"]
     words = _in_words(report.findings)
@@ -141,7 +141,7 @@ def _block(finding: Finding, all: bool) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
-    """Lines of at most 80 columns; tables keep their blanks."""
+    """Lines of at most 80 columns; short lines, such as rows of tables, keep their spaces."""
     if len(first) + len(text) <= WIDTH:
         return [first + text]
     return textwrap.wrap(

@@ -30,7 +30,10 @@ def finding(code="a-code", harm="warning", title="A title.", **more):
 
 def test_text_begins_with_the_verdict_then_facts_then_the_worst(report):
     lines = report.text().splitlines()
-    assert lines[0].startswith("1 error, ") and "training would fail or mislead" in lines[0]
+    assert (
+        lines[0].startswith("1 error, ")
+        and "training would fail, or its results would mislead" in lines[0]
+    )
     assert any(line.startswith("label  name") for line in lines[:12])
     places = [k for k, line in enumerate(lines) if re.match("ERROR|WARNING|NOTE", line)]
     kinds = [lines[k].split()[0] for k in places]
