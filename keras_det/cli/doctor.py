@@ -83,7 +83,7 @@ def doctor(
     options = _load_options(ctx, reading) if data is not None else {}
     from keras_det.doctor import examine
 
-    detector = _model(model, image_size)
+    detector = _model(model)
     with _progress_bar() as progress, user_input():
         report = examine(
             data,
@@ -130,7 +130,7 @@ def _load_options(ctx: click.Context, reading: dict[str, Any]) -> dict[str, Any]
     return options
 
 
-def _model(model: str | None, image_size: Any) -> Any:
+def _model(model: str | None) -> Any:
     """A saved detector, or the checked name of one."""
     if model is None:
         return None

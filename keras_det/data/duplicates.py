@@ -49,7 +49,7 @@ def join_images(raw: RawAnnotations, paths: list[str]) -> list[str]:
         raw.image_sizes[target[i]] = np.maximum(raw.image_sizes[target[i]], raw.image_sizes[i])
     i = int(again[0])
     raw.notes.append(
-        f"{len(again)} of {len(paths)} images listed again: their objects are joined (first: "
+        f"{len(again)} of {len(paths)} images listed again: their objects are merged (first: "
         f"{paths[i]}, images {raw.image_ids[int(target[i])]!r} and {raw.image_ids[i]!r})."
     )
     raw.image_index = target[raw.image_index]

@@ -14,7 +14,6 @@ from keras_det.doctor.finding import Finding, Harm
 from keras_det.doctor.scan import Look, Scan
 from keras_det.doctor.thresholds import limit
 
-
 FORMATS_OF = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",

@@ -33,17 +33,6 @@ def report_text(report: "Report", all: bool = False) -> str:
     return "\n".join(lines)
 
 
-def quick_text(report: "Report", lines: int = 5) -> str:
-    """At most so many lines: the titles of errors and warnings, for the start of a training."""
-    bad = [finding for finding in report.findings if finding.harm != "note"]
-    shown = bad if len(bad) <= lines else bad[: lines - 1]
-    rows = [_cut(finding.title, f"{finding.harm}: ") for finding in shown]
-    if len(bad) > len(shown):
-        rest = _in_words(bad[len(shown) :])
-        rows.append(f"And {rest}: `keras-det doctor` shows them.")
-    return "\n".join(rows)
-
-
 def verdict(report: "Report") -> str:
     """One sentence: what was found, and whether training can start."""
     if not report.findings:

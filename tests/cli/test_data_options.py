@@ -92,7 +92,7 @@ def test_without_validation_images_of_train_are_held_out_and_test_is_left_alone(
     result = run("train", tmp_path / "set", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert (
-        f"{tmp_path / 'set'} has no split for validation: 16 images for training, 4 held out for "
+        f"{tmp_path / 'set'} has no validation split: 16 images for training, 4 held out for "
         "validation (--split-by 0.8)." in result.stdout
     )
     assert (len(asked["train"]), len(asked["val"])) == (16, 4)
@@ -225,12 +225,12 @@ def test_splits_by_name(run, refused, asked, tmp_path):
 def test_tests_are_never_trained_on_silently(refused, asked, tmp_path):
     write_coco(tmp_path / "set", content(4), "test")
     message = refused("train", tmp_path / "set", "--out", tmp_path / "run")
-    assert "must have a split for training. Received: the splits test." in message
+    assert "must have a training split. Received: the splits test." in message
 
 
 def test_split_by_where_the_data_has_a_split(refused, asked, coco, tmp_path):
     message = refused("train", coco, "--split-by", "0.7", "--out", tmp_path / "run")
-    assert "is for data without a split for validation. Received: 0.7 for" in message
+    assert "is for data without a validation split. Received: 0.7 for" in message
     assert "has the split val. Leave it out." in message
 
 

@@ -104,7 +104,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     notes = found.notes
     missing = missing_shards(files)
     if missing:
-        notes.append(f"Missing shards, read without them: {len(missing)} (first: {missing[0]}).")
+        notes.append(f"Read without its missing shards: {len(missing)} (first: {missing[0]}).")
 
     def where(row: int) -> str:
         shard, record = found.places[found.image_of[row]]

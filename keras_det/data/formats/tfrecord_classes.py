@@ -137,6 +137,6 @@ def by_text(
         names, ids = [text for _, text in ordered], [label for label, _ in ordered]
         how = "in the order of their labels"
     if names:
-        notes.append(f"No label map found: the classes are the texts of the objects, {how}.")
+        notes.append(f"No label map found: the class names are the objects' texts, {how}.")
     index = {name: i for i, name in enumerate(names)}
     return names, ids, np.array([index[text] for text in texts], np.int64)

@@ -1,4 +1,4 @@
-"""Collects the shapes that annotation tools draw: boxes, outlines, circles, masks."""
+"""Collects the shapes that annotation tools draw: boxes, polygons, circles, masks."""
 
 import math
 import os
@@ -228,7 +228,7 @@ class Shapes:
             )
         if self._joined:
             notes.append(
-                "Parts joined into one object, because they have the same class and group: "
+                "Parts merged into one object, because they have the same class and group: "
                 f"{self._joined} (first: {self._first['joined']})."
             )
         if self.twins:

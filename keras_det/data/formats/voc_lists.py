@@ -49,7 +49,7 @@ def read_lines(path: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"A list must be text in UTF-8, or in UTF-16 with its mark. Received: {path}, line "
+            f"A list must be UTF-8 text, or UTF-16 with a byte order mark. Received: {path}, line "
             f"{line} ({error.reason}). Save the file again as UTF-8."
         ) from None
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -127,7 +127,7 @@ class Table:
             )
 
     def _name_classes(self, written: list[str]) -> None:
-        """Numbers the classes; blanks around a name are indentation, not part of it."""
+        """Numbers the classes; spaces around a name are indentation, not part of it."""
         index_of: dict[str, int] = {}
         labels = np.array([index_of.setdefault(n, len(index_of)) for n in written], np.int64)
         first = np.full(len(index_of), len(written), np.int64)
@@ -146,7 +146,7 @@ class Table:
         if len(merged) < len(index_of):
             padded = [i for name, i in index_of.items() if name != name.strip()]
             self._note(
-                f"{int(np.isin(labels, padded).sum())} of {len(labels)} class names with blanks "
+                f"{int(np.isin(labels, padded).sum())} of {len(labels)} class names with spaces "
                 "at their ends, which are left out",
                 self.where(int(first[padded].min())),
             )
