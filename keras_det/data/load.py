@@ -201,7 +201,7 @@ def load_to_measure(
 
 
 def has_val(path: str | os.PathLike, format: str | None = None, name: str = "val") -> bool:
-    """Whether a data set has a split for validation, or another one of this name."""
+    """Whether a data set has a validation split, or another one of this name."""
     return _find(open_data(path, format)[1], name) is not None
 
 
@@ -293,7 +293,7 @@ def _parted(
 
 
 def _refuse_split_by(layout: Layout, split_by: float) -> None:
-    """DataError where the data has a split for validation."""
+    """DataError where the data has a validation split."""
     name = _find(layout, "val")
     if name is not None:
         raise DataError(
@@ -303,7 +303,7 @@ def _refuse_split_by(layout: Layout, split_by: float) -> None:
 
 
 def _source_to_part(layout: Layout, train_split: str | None) -> Any:
-    """What is split where there is no split for validation, never a split for tests."""
+    """What is split where there is no validation split, never a test split."""
     name = _find(layout, train_split or "train")
     if name is not None:
         return layout.splits[name]

@@ -177,7 +177,7 @@ def _class_distance(data: Collection, one: np.ndarray, two: np.ndarray) -> float
 
 
 def _size_distance(data: Collection, one: np.ndarray, two: np.ndarray) -> float:
-    """Kolmogorov-Smirnov distance between the box sizes, in shares of the image, 0..1."""
+    """Kolmogorov-Smirnov distance between the box sizes, as fractions of the image, 0..1."""
     if not len(one) or not len(two):
         return 0.0
     a, b = np.sort(data.box_sides[one]), np.sort(data.box_sides[two])

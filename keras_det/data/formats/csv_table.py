@@ -15,7 +15,7 @@ from keras_det.errors import DataError
 
 # The name of the class where a file has no column for it.
 ONLY_CLASS = "object"
-# Boxes count as shares of the image where more than this part of them lies within 0..1.
+# Boxes count as normalised where more than this part of them lies within 0..1.
 RELATIVE_SHARE = 0.5
 ANNOTATIONS = {"annotations", "labels", "csv"}
 FOLDERS = ("", "images", "data", "JPEGImages", "img")

@@ -41,7 +41,7 @@ def read_tfrecord(
     """Reads TFRecord files of the TensorFlow Object Detection API.
 
     The images inside the records are written once, unchanged, into a folder: a `Dataset` names
-    files. Boxes are shares of the image. `is_crowd`, `difficult` and `group_of` become `crowd`:
+    files. Boxes are normalised (0 to 1). `is_crowd`, `difficult` and `group_of` become `crowd`:
     training leaves these objects out and evaluation ignores them.
 
     Args:

@@ -58,7 +58,7 @@ def read_lines(path: str) -> list[str]:
 def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) -> Listed:
     """Reads the list of a split.
 
-    A line is the name of an annotation or of its image: with or without suffix, blanks, folders.
+    A line is the name of an annotation or of its image: with or without suffix, spaces, folders.
     Behind it may stand the path of the annotation, in whose end it is then found, or, in all lines,
     the column of a list of one class.
 
