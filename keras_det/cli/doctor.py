@@ -68,7 +68,7 @@ def doctor(
     everything: bool,
     **reading: Any,
 ) -> None:
-    """Finds what would make training fail, make its results misleading or cost accuracy.
+    """Finds what would make training fail, mislead or lose accuracy.
 
     DATA is the folder of a data set or an annotation file. Findings are errors, warnings and notes,
     the worst first, each with examples and what to do. The exit code is 1 if a finding is an error.
