@@ -11,7 +11,7 @@ from keras_det.cli.group import Commands
 def data() -> None:
     """Converts, splits, merges, shows and counts data sets.
 
-    Each command reads every format that `keras-det train` reads, and changes nothing in DATA.
+    Each command reads every format that `keras-det train` reads. None changes DATA.
     """
 
 

@@ -40,8 +40,8 @@ IMAGES = click.option(
     "--images",
     type=click.Choice(("link", "copy", "none")),
     default="link",
-    help="Image files: hard links, which take no room (copies where there are none), copies, or "
-    "none.",
+    help="How image files are written: as hard links, which take no disk space (copies where links "
+    "are impossible), as copies, or not at all.",
 )
 
 
@@ -77,8 +77,8 @@ def convert(
 ) -> None:
     """Writes DATA into a new folder, in another format.
 
-    Classes, boxes, splits and images are kept; ids of classes and areas where the format has them.
-    What it cannot hold is counted in a note. OUT is written completely or not at all.
+    Classes, boxes, splits and images are kept; class ids and areas only if the format has them.
+    What it cannot store is counted in a note. OUT is written completely or not at all.
     """
     with user_input():
         splits, notes = read_splits(data, split, options)
@@ -101,7 +101,7 @@ def convert(
     "fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.8,
-    help="Share of the images for training.",
+    help="Fraction of the images for training.",
 )
 @click.option(
     "--seed",
@@ -130,9 +130,10 @@ def split(
 ) -> None:
     """Splits DATA for training and validation.
 
-    Writes both parts into the new folder OUT. Both parts get their share of each class. Copies of
-    one image and frames of one video stay in one part. A test split is not changed. `keras-det
-    train` with --split-by makes the same split. Images are linked, so OUT takes hardly any room.
+    Writes both parts into the new folder OUT. Each class is divided in the same proportion. Copies
+    of one image and frames of one video stay in one part. A test split is not changed. `keras-det
+    train` with --split-by makes the same split. Images are linked, so OUT takes hardly any disk
+    space.
     """
     from keras_det.data.load import has_val, load, load_train_and_val, open_data
 
@@ -140,7 +141,7 @@ def split(
         form, layout = open_data(data, options["format"])
         if has_val(data, options["format"]):
             raise DataError(
-                f"DATA to split must have no split for validation. Received: {data} with the "
+                f"DATA to split must not have a validation split yet. Received: {data} with the "
                 f"splits {', '.join(layout.splits)}. Use it as it is. To split all images again, "
                 "first write them without splits: keras-det data convert --split all."
             )
@@ -170,9 +171,9 @@ def split(
 def merge(ctx: click.Context, data: tuple[str, ...], out: str, to: str, images: str) -> None:
     """Merges data sets of any format into a new folder.
 
-    Classes are joined by their names. Splits are joined by what they are for, such as train2017
-    with train; images without a split go into train if another data set has one. An image in
-    several data sets becomes one with the objects of all.
+    Classes are matched by their names. Splits of the same purpose are merged, such as train2017
+    with train. Images without a split go into train if another data set has splits. An image in
+    several data sets becomes one image with the objects of all.
     """
     with user_input():
         found = [read_splits(each, None, {"classes": None}) for each in data]
@@ -258,8 +259,8 @@ def write_splits(
     if to == "tfrecord":
         if "images" in given_options(ctx):
             raise DataError(
-                "--images has no effect with --to tfrecord, whose files hold the images. Received: "
-                f"--images {images}. Leave it out, or choose another format."
+                "--images has no effect with --to tfrecord, whose files contain the images. "
+                f"Received: --images {images}. Leave it out, or choose another format."
             )
         write_records(writer, splits, out)
     else:

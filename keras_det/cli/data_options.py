@@ -61,16 +61,16 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(BOX_FORMATS),
             metavar="NAME",
             show_default="the format's",
-            help=f"How the boxes are written: {', '.join(BOX_FORMATS[:5])}, or rel_ before it for "
-            "shares of the image.",
+            help=f"Format of the boxes: {', '.join(BOX_FORMATS[:5])}, or rel_ before it for "
+            "normalised coordinates (0 to 1).",
         ),
         click.option(
             "--sizes",
             type=click.Choice(SIZE_CHOICES),
             default="check",
             help=(
-                "For images of another size than annotated: check refuses many, file keeps "
-                "the boxes, scale scales them."
+                "If image sizes differ from their annotations: check leaves out a few such images "
+                "and refuses more, file keeps the boxes, scale scales them."
             ),
         ),
         click.option(
@@ -89,7 +89,7 @@ SPLIT_BY = click.option(
     "--split-by",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="X",
-    help="Share of the images for training, for DATA without a split for validation.",
+    help="Fraction of the images for training, if DATA has no validation split.",
 )
 
 
@@ -109,7 +109,7 @@ def classes_option(verb: str) -> Callable[..., Any]:
 
 
 def class_list(given: str | None) -> list[str] | None:
-    """The classes of --classes: names with commas, or a file with one name per line."""
+    """The classes of --classes: names separated by commas, or a file with one name per line."""
     if given is None:
         return None
     path = pathlib.Path(given)
@@ -118,7 +118,7 @@ def class_list(given: str | None) -> list[str] | None:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
             raise DataError(
-                f"The file of --classes must be text in UTF-8. Received: {path}. Save it as UTF-8, "
+                f"The file of --classes must be UTF-8 text. Received: {path}. Save it as UTF-8, "
                 "one name per line."
             ) from None
     else:
@@ -126,8 +126,8 @@ def class_list(given: str | None) -> list[str] | None:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise DataError(
-            f"--classes must name at least one class. Received: {given!r}. Give names with commas, "
-            "such as cat,dog, or a file with one name per line."
+            f"--classes must name at least one class. Received: {given!r}. Give names separated by "
+            "commas, such as cat,dog, or a file with one name per line."
         )
     return names
 

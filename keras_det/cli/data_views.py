@@ -32,7 +32,9 @@ COLUMNS = 4
     ),
 )
 @click.argument("data", type=click.Path())
-@click.option("--split", show_default="as of train", help="Split to show; all: every image.")
+@click.option(
+    "--split", show_default="the training images", help="Split to show; all: every image."
+)
 @click.option(
     "--model",
     type=ModelName(or_file=True),
@@ -55,7 +57,7 @@ COLUMNS = 4
 @click.option("--batches", type=click.IntRange(1, 100), default=1, help="Batches to show.")
 @click.option("--batch-size", type=click.IntRange(1, 100), default=8, help="Images per batch.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="As in keras-det train.")
-@click.option("--out", type=click.Path(), default="preview.png", help="Picture to write.")
+@click.option("--out", type=click.Path(), default="preview.png", help="Image file to write.")
 @reading_and_classes
 @click.pass_context
 def preview(
@@ -160,14 +162,14 @@ def draw_batches(dataset: "Dataset", model_or_size: Any, options: dict[str, Any]
 )
 @click.argument("data", type=click.Path())
 @click.option("--split", show_default="every split", help="Split to count; all: every image.")
-@click.option("--picture", type=click.Path(), help="Picture of the numbers to write, a .png file.")
+@click.option("--picture", type=click.Path(), help="Image file to draw the numbers into.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @reading_and_classes
 def stats(data: str, split: str | None, picture: str | None, as_json: bool, **options: Any) -> None:
     """Counts images, objects and their sizes.
 
-    For each split: the classes, sizes and shapes of the boxes, objects per image, and sizes of the
-    images. Crowd objects are counted apart.
+    For each split: the classes, sizes and aspect ratios of the boxes, objects per image, and image
+    sizes. Crowd objects are counted separately.
     """
     from keras_det.data import statistics
     from keras_det.report.statistics_text import statistics_text

@@ -42,7 +42,7 @@ EXAMPLES = (
     "--image-size",
     type=IMAGE_SIZE,
     show_default="the model's published size",
-    help="Input of --model, where it is a name: side in pixels, or height x width.",
+    help="Input size, if --model is a name: side in pixels, or height x width.",
 )
 @click.option(
     "--overfit", is_flag=True, help="Train --model on eight images as a test. This takes minutes."
@@ -50,8 +50,8 @@ EXAMPLES = (
 @reading_options
 @classes_option("learn")
 @SPLIT_BY
-@click.option("--json", "json_file", type=click.Path(), help="File for the report as JSON.")
-@click.option("--html", "html_file", type=click.Path(), help="File for the report as a web page.")
+@click.option("--json", "json_file", type=click.Path(), help="Write the report as JSON to a file.")
+@click.option("--html", "html_file", type=click.Path(), help="Write the report as a web page.")
 @click.option("--quick", is_flag=True, help="Read annotations and headers only, no pixels.")
 @click.option("--all", "everything", is_flag=True, help="Print every class, finding and example.")
 @click.pass_context
@@ -68,22 +68,22 @@ def doctor(
     everything: bool,
     **reading: Any,
 ) -> None:
-    """Finds what would make training fail, mislead or cost accuracy.
+    """Finds what would make training fail, mislead or lose accuracy.
 
-    DATA is the folder of a data set or a file of annotations. Findings are errors, warnings and
-    notes, the worst first, each with examples and what to do. The exit code is 1 where there is an
-    error. Ctrl-C ends the reading of images and shows what was found so far.
+    DATA is the folder of a data set or an annotation file. Findings are errors, warnings and notes,
+    the worst first, each with examples and what to do. The exit code is 1 if a finding is an error.
+    Ctrl-C stops reading images and shows what was found so far.
     """
     _check_options(ctx)
     for file in (json_file, html_file):
         if file is not None and not pathlib.Path(file).absolute().parent.is_dir():
             raise DataError(
-                f"The folder of a report must exist. Received: {file}. Make the folder first."
+                f"The folder of a report must exist. Received: {file}. Create the folder first."
             )
     options = _load_options(ctx, reading) if data is not None else {}
     from keras_det.doctor import examine
 
-    detector = _model(model, image_size)
+    detector = _model(model)
     with _progress_bar() as progress, user_input():
         report = examine(
             data,
@@ -130,7 +130,7 @@ def _load_options(ctx: click.Context, reading: dict[str, Any]) -> dict[str, Any]
     return options
 
 
-def _model(model: str | None, image_size: Any) -> Any:
+def _model(model: str | None) -> Any:
     """A saved detector, or the checked name of one."""
     if model is None:
         return None

@@ -52,8 +52,8 @@ def evaluate(
 ) -> None:
     """Measures the average precision of MODEL on DATA.
 
-    MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or a
-    file of annotations. Where the run of MODEL has held out images of DATA, these are measured.
+    MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or an
+    annotation file. If the run of MODEL has held out images of DATA, MODEL is evaluated on these.
     Prints the twelve numbers of COCO and the AP of each class, all from 0 to 1, and writes them as
     JSON.
     """

@@ -100,7 +100,7 @@ def _check_kept(ctx: click.Context, note: dict[str, Any]) -> None:
         if "held_out" in note and name in given:
             raise DataError(
                 f"A resumed run must keep its data. Received: --{name.replace('_', '-')}, but the "
-                "run measures on images of DATA that it has held out. Leave it out, or start a "
+                "run evaluates on images of DATA that it has held out. Leave it out, or start a "
                 "new run in another folder."
             )
 
@@ -192,7 +192,7 @@ def _held_out(
     if found.val is not None and is_held_out(found, note):
         if split == "train":
             return found.train, ""
-        return found.val, f"Images that the run has held out: {len(found.val)}."
+        return found.val, f"Images held out by the run: {len(found.val)}."
     if is_own:
         raise _changed(data, note, found)
     return load_to_measure(data, None, default=split, **reading)
@@ -213,5 +213,5 @@ def _changed(data: str, note: dict[str, Any], found: "TrainAndVal") -> DataError
         "The images held out for validation must be those of the run. Received: "
         f"{data} with {now} images; the run had {sum(before.values())}, of which it held out "
         f"{before.get('held out')}. The data has changed since, and other images would be held "
-        "out. Bring back the data of the run, or start a new run."
+        "out. Restore the data of the run, or start a new run."
     )

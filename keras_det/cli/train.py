@@ -133,7 +133,7 @@ EXAMPLES = (
     "--head-norm",
     type=click.Choice(HEAD_NORMS),
     show_default="the model's",
-    help="Normalization in the heads of RetinaNet.",
+    help="Normalisation in the heads of RetinaNet.",
 )
 @click.option(
     "--backbone-weights",
@@ -167,13 +167,13 @@ EXAMPLES = (
     "--max-boxes",
     type=click.IntRange(min=1),
     default=100,
-    help="Most objects per image to train on; the largest are kept.",
+    help="Maximum number of objects per image to train on; the largest are kept.",
 )
 @click.option("--train-split", show_default="train", help="Split of DATA to train on.")
 @click.option("--val-split", show_default="val", help="Split of DATA to evaluate on.")
 @SPLIT_BY
-@click.option("--val-data", type=click.Path(), help="Data set to evaluate on instead of DATA.")
-@click.option("--no-val", is_flag=True, help="Train without evaluating, and hold no images out.")
+@click.option("--val-data", type=click.Path(), help="Data set to evaluate on, instead of DATA.")
+@click.option("--no-val", is_flag=True, help="Hold no images out, and do not evaluate.")
 @click.option(
     "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between evaluations."
 )
@@ -196,8 +196,8 @@ def train(
 ) -> None:
     """Trains a detector on DATA and fills a run folder.
 
-    DATA is the folder of a data set or a file of annotations, such as COCO or Pascal VOC. Where
-    DATA has no split for validation, images are held out for it. The run folder gets best.keras,
+    DATA is the folder of a data set or an annotation file, such as COCO or Pascal VOC. If DATA has
+    no validation split, some of its images are held out. The run folder gets best.keras,
     last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
     """
     refuse_options_of_validation(ctx)
@@ -262,7 +262,7 @@ def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
         return new_folder(out) if out else free_folder(f"runs/{model_name}")
     if out is None or not (pathlib.Path(out) / "recipe.json").exists():
         raise DataError(
-            "--resume needs --out with the folder of a run that holds recipe.json. Received: "
+            "--resume needs --out, with the run folder that holds recipe.json. Received: "
             f"{out}. Check the folder, or leave out --resume to start a new run."
         )
     return pathlib.Path(out)

@@ -33,11 +33,11 @@ def from_arrays(
     name: str = "arrays",
     split: str | None = None,
 ) -> Dataset:
-    """Makes a data set of dictionaries of images and boxes.
+    """Makes a data set from dictionaries of images and boxes.
 
     They have the form of keras_cv and KerasHub, `{"images": …, "bounding_boxes": {"boxes": …,
     "classes": …}}`, or the flat form `{"images": …, "boxes": …, "labels": …}`. A data set holds
-    paths of images, no pixels. Images that are arrays are therefore written to `image_dir`.
+    image paths, not pixels. Images that are arrays are therefore written to `image_dir`.
 
         items = [{"images": "a.jpg", "boxes": [[4, 2, 30, 40]], "labels": [0]}]
         dataset = from_arrays(items, bounding_box_format="xywh", class_names=["cat"])
@@ -48,7 +48,7 @@ def from_arrays(
             Boxes are `(n, 4)`, classes `(n,)` from 0; boxes of class -1 are empty slots.
         bounding_box_format: how boxes are written, as Keras names it, such as "xyxy" or
             "rel_center_xywh". They are checked against the images.
-        class_names: class k means `class_names[k]`. None takes class_0, class_1, …
+        class_names: class k is called `class_names[k]`. None gives the names class_0, class_1, …
         image_dir: a new or empty folder, to which arrays are written as PNG files.
         name: name of the data set in messages.
         split: stored in `Dataset.split`.
@@ -58,7 +58,7 @@ def from_arrays(
 
     Raises:
         DataError: an item has another form, a class has no name, or the boxes do not fit.
-        ValueError: `bounding_box_format` is none.
+        ValueError: `bounding_box_format` is not a box format.
     """
     form = str(bounding_box_format).lower()
     if form not in BOX_FORMATS:
@@ -170,7 +170,7 @@ def _numbers(value: Any, what: str, width: int) -> np.ndarray:
         shape = "(n, 4)" if width == 4 else "(n,)"
         raise DataError(
             f"Boxes and classes must be arrays of numbers. Received: {what} ({error}). Give an "
-            f"array of shape {shape}; names of classes become their index in `class_names`."
+            f"array of shape {shape}; replace class names with their indices in `class_names`."
         ) from None
     return array.reshape(-1, width)
 
@@ -193,7 +193,7 @@ class _Store:
         pixels = self._pixels(image, i)
         if self.folder is None:
             raise DataError(
-                "A data set holds paths of images, no pixels. Received: an array as the image of "
+                "A data set holds image paths, not pixels. Received: an array as the image of "
                 f"items[{i}], and no image_dir. Give image_dir=, a new folder to which the images "
                 "are written as PNG; or train on batches of arrays with `model.fit`."
             )
@@ -237,7 +237,7 @@ def _make_empty(folder: pathlib.Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "which is not empty" if folder.is_dir() else "which is a file"
         raise DataError(
-            f"`image_dir` must be a new or empty folder, to which images are written. Received: "
+            "`image_dir` must be a new or empty folder, into which images are written. Received: "
             f"{folder}, {what}. Give another one, or give paths of images instead of arrays."
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -250,15 +250,15 @@ def _class_names(rows: list[_Row], class_names: Sequence[str] | None) -> list[st
         return [f"class_{k}" for k in range(max(highest + 1, 1))]
     if isinstance(class_names, str):
         raise TypeError(
-            f"`class_names` must be a list of names. Received: the text {class_names!r}. Give "
+            f"`class_names` must be a list of names. Received: the string {class_names!r}. Give "
             f"[{class_names!r}]."
         )
     if highest >= len(class_names):
         i = next(i for i, row in enumerate(rows) if highest in row.labels)
         raise DataError(
             f"Classes must lie in 0..{len(class_names) - 1}, one for each of `class_names`. "
-            f"Received: {highest} in items[{i}]. The first class is 0: lower classes that count "
-            "from 1, or name every class."
+            f"Received: {highest} in items[{i}]. The first class is 0: if your classes count from "
+            "1, subtract 1; else name every class."
         )
     return [str(each) for each in class_names]
 

@@ -90,8 +90,8 @@ def _drop_unknown_images(raw: RawAnnotations) -> None:
     if len(lost) == len(raw.image_index):
         known = f"the first image is {raw.image_ids[0]!r}" if raw.image_ids else "none is listed"
         raise DataError(
-            f"Annotations must refer to images that are listed. Received: none of {len(lost)} "
-            f"annotations does in {raw.source}; {known}, the first annotation is {first}. Export "
+            f"Annotations must refer to images that are listed. Received: {raw.source}, where none "
+            f"of {len(lost)} annotations does; {known}, the first annotation is {first}. Export "
             "annotations and images together, with the same ids or names."
         )
     total = len(raw.image_index)
@@ -106,8 +106,8 @@ def _clean(raw: RawAnnotations) -> None:
     raw.boxes, keep, notes = clean_boxes(raw.boxes, sizes, raw.where)
     if len(keep) and not keep.any():
         raise DataError(
-            f"A box must have an area inside its image. Received: none of {len(keep)} boxes has "
-            f"one in {raw.source}; first: {raw.where(0)}. Correct the boxes, or export the "
+            f"A box must have an area inside its image. Received: {raw.source}, where none of "
+            f"{len(keep)} boxes has one; first: {raw.where(0)}. Correct the boxes, or export the "
             "annotations again with boxes."
         )
     raw.notes += notes
@@ -127,7 +127,7 @@ def _note_nothing_to_learn(raw: RawAnnotations, annotated: int) -> None:
     elif raw.crowd.all():
         text = (
             f"Every object ({count}) is marked as crowd (COCO: `iscrowd`, Pascal VOC: "
-            "`difficult`): training leaves such objects out, so it learns nothing. CVAT marks "
-            "masks this way. Write 0 there if these are single objects."
+            "`difficult`): training leaves such objects out, so nothing is learned. CVAT marks "
+            "masks this way. If these are single objects, write 0 there."
         )
         raw.notes.append(Note("all-crowd", text, count, count))

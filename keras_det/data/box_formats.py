@@ -15,8 +15,8 @@ NUMBERS = {
     "xyxy": "x1, y1, x2, y2",
     "yxyx": "y1, x1, y2, x2",
     "xywh": "x, y, width, height",
-    "center_xywh": "center x, center y, width, height",
-    "center_yxhw": "center y, center x, height, width",
+    "center_xywh": "centre x, centre y, width, height",
+    "center_yxhw": "centre y, centre x, height, width",
 }
 # A box fits its image if it leaves it by no more than this: pixels, or a share of the side.
 MARGIN_PIXELS, MARGIN = 1.0, 0.02
@@ -45,7 +45,7 @@ class Judgement(NamedTuple):
         own: share of the boxes in use that fit; 0 where the reading cannot be right.
         shares: `{box format: share of the boxes that fit}`, of all readings that were compared.
         swapped: share of the boxes that fit with width and height of the images exchanged.
-        normalised: whether the boxes are shares of the image, from 0 to 1.
+        normalised: whether the boxes are in normalised coordinates, from 0 to 1.
     """
 
     fitting: np.ndarray
@@ -75,7 +75,7 @@ def to_pixels(raw: RawAnnotations, options: ReadOptions) -> None:
     found = judge(raw.boxes, form, sizes)
     if _is_refused(found, given=options.box_format is not None):
         raise DataError(_complaint(raw, form, found, sizes))
-    raw.notes += _doubts(raw, form, found, sizes)
+    raw.notes += _doubts(raw, form, found)
     raw.boxes = corners(raw.boxes, form, sizes)
     raw.box_format = "xyxy"
 
@@ -95,7 +95,7 @@ def corners(boxes: np.ndarray, box_format: str, sizes: np.ndarray) -> np.ndarray
 
     Args:
         boxes: `(n, 4)` in `box_format`.
-        box_format: one of `BOX_FORMATS`; with "rel_" in front, in shares of the image.
+        box_format: one of `BOX_FORMATS`; with "rel_" in front, in normalised coordinates (0 to 1).
         sizes: `(n, 2)`, (height, width) of each box's image in pixels.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
@@ -123,7 +123,7 @@ def judge(boxes: np.ndarray, form: str, sizes: np.ndarray) -> Judgement:
     if own >= NEARLY_ALL:
         return found
     shares = dict(found.shares)
-    # Shares of which some leave the image are no boxes in pixels.
+    # Normalised boxes of which some extend beyond the image are no boxes in pixels.
     shares_only = normalised or (not absolute and _largest(boxes[used]) < LEAST_PIXELS)
     for order in BOX_ORDERS:
         other = f"rel_{order}" if shares_only else order
@@ -176,7 +176,7 @@ def _edges(
 
 
 def _is_normalised(boxes: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether boxes are shares of their images: nearly all numbers lie within 0..1."""
+    """Whether boxes are in normalised coordinates: nearly all numbers lie within 0..1."""
     if not len(boxes) or not (np.abs(boxes[:100]) <= 1 + MARGIN).all(axis=1).any():
         return False
     inside = ((boxes >= -MARGIN) & (boxes <= 1 + MARGIN)).all(axis=1)
@@ -214,18 +214,20 @@ def _complaint(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarr
     height, width = sizes[row].tolist()
     if found.normalised and not form.startswith("rel_"):
         fact = (
-            f"{_of(found.used, raw)} boxes lie within 0..1, so their numbers are shares of "
-            "the image"
+            f"{_of(found.used, raw)} boxes lie within 0..1, so they are in normalised coordinates"
         )
     else:
         fact = f"{wrong.sum()} of {found.used.sum()} boxes do not fit their image"
     own = NUMBERS[form.removeprefix("rel_")]
     return (
-        f"Boxes must be [{own}]{' in shares of the image' if form[:4] == 'rel_' else ' in pixels'}"
-        f" ({form}) and lie inside their images. Received: [{values}] in {raw.where(row)}, an "
-        f"image of width {width} and height {height}; {fact}. {_table(found)} "
-        f"{_advice(form, found)}"
+        f"Boxes must be [{own}] in {_unit(form)} ({form}) and lie inside their images. Received: "
+        f"[{values}] in {raw.where(row)}, an image of width {width} and height {height}; {fact}. "
+        f"{_table(found)} {_advice(form, found)}"
     )
+
+
+def _unit(form: str) -> str:
+    return "normalised coordinates" if form.startswith("rel_") else "pixels"
 
 
 def _of(mask: np.ndarray, raw: RawAnnotations) -> str:
@@ -263,9 +265,8 @@ def _advice(form: str, found: Judgement) -> str:
         )
     if len(better) == 1:
         name = better[0]
-        shares = " as shares of the image" if name.startswith("rel_") else " in pixels"
         return (
-            f"The boxes seem to be [{NUMBERS[name.removeprefix('rel_')]}]{shares}: give "
+            f"The boxes seem to be [{NUMBERS[name.removeprefix('rel_')]}] in {_unit(name)}: give "
             f'box_format="{name}" (--box-format {name}).'
         )
     if better:
@@ -279,11 +280,14 @@ def _advice(form: str, found: Judgement) -> str:
         "were not resized or cropped after annotation."
     )
     if found.own >= LEAST_GIVEN:
-        text += f" {keep} keeps this format: boxes that leave their image are clipped or left out."
+        text += (
+            f" {keep} keeps this format: boxes that extend beyond their image are clipped or left "
+            "out."
+        )
     return text
 
 
-def _doubts(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarray) -> list[Note]:
+def _doubts(raw: RawAnnotations, form: str, found: Judgement) -> list[Note]:
     """A note where the reading is kept although another one fits better."""
     bad = found.used & ~found.fitting
     better = [name for name in _better(found) if found.shares[name] > 0.995]
@@ -291,7 +295,8 @@ def _doubts(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarray)
         return []
     count, total = int(bad.sum()), int(found.used.sum())
     text = (
-        f"{count} of {total} boxes leave their image as {form}, but nearly all fit as {better[0]}"
+        f"{count} of {total} boxes extend beyond their image if read as {form}, but "
+        f"nearly all fit as {better[0]}"
     )
     first = raw.where(int(np.flatnonzero(bad)[0]))
     cure = f'If that is right, give box_format="{better[0]}" (--box-format {better[0]}).'

@@ -24,7 +24,7 @@ def map_classes(
 ) -> tuple[tuple[str, ...], tuple[int | str, ...]]:
     """Chooses the class order and rewrites `raw.labels` in it.
 
-    Blanks around names do not count, nor how accents are encoded. Names that are equal then become
+    Spaces around names do not count, nor how accents are encoded. Names that are equal then become
     one class, with a note.
 
     Args:
@@ -55,7 +55,7 @@ def map_classes(
 
 
 def clean_name(name: str) -> str:
-    """The name without blanks around it, and with accents encoded in one way."""
+    """The name without spaces around it, and with accents encoded in one way."""
     return unicodedata.normalize("NFC", name.strip().strip(INVISIBLE).strip())
 
 
@@ -108,7 +108,7 @@ def _own(raw: RawAnnotations, counts: np.ndarray) -> list[str]:
         if len(spelled) > 1:
             both = _counted({name: counts[i] for name, i in zip(spelled, indices, strict=True)})
             text = (
-                f"{both} are read as one class: they differ only in blanks around the name or in "
+                f"{both} are read as one class: they differ only in spaces around the name or in "
                 "the encoding of accents."
             )
             raw.notes.append(Note("classes-joined", text))
@@ -185,7 +185,7 @@ def _note_near(counts: Mapping[str, int], raw: RawAnnotations) -> None:
 
 
 def _letters(name: str) -> str:
-    """The name without case, blanks, hyphens and underscores; "1-1" does not become "11"."""
+    """The name without case, spaces, hyphens and underscores; "1-1" does not become "11"."""
     text = unicodedata.normalize("NFKC", name).casefold()
     text = text.translate({ord(letter): None for letter in INVISIBLE})
     return SEPARATORS.sub(" " if any(map(str.isdigit, text)) else "", text) or text
@@ -195,8 +195,8 @@ def _difference(names: Sequence[str]) -> str:
     if len({name.casefold() for name in names}) == 1:
         return "case"
     if len({SEPARATORS.sub("", name) for name in names}) == 1:
-        return "blanks, hyphens or underscores"
-    return "case, blanks, hyphens, underscores or the kind of their letters"
+        return "spaces, hyphens or underscores"
+    return "case, spaces, hyphens, underscores or the Unicode form of their letters"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -33,14 +33,14 @@ def to_rgb(image: "Image.Image", name: str) -> np.ndarray:
         name: of the file, for messages.
 
     Raises:
-        DataError: decimal numbers or 32-bit whole numbers are out of range.
+        DataError: floating-point numbers or 32-bit integers are out of range.
     """
     if image.mode.startswith("I;16"):  # Pillow's own conversion saturates at 255
         grey = np.asarray(image).astype(np.uint16) >> 8
     elif image.mode == "I":
-        grey = _checked(np.asarray(image), 255, name, "32-bit whole numbers")
+        grey = _checked(np.asarray(image), 255, name, "32-bit integers")
     elif image.mode == "F":
-        grey = np.rint(_checked(np.asarray(image), 1, name, "decimal numbers") * 255)
+        grey = np.rint(_checked(np.asarray(image), 1, name, "floating-point numbers") * 255)
     else:
         return np.array(image.convert("RGB"))
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
@@ -50,7 +50,7 @@ def _checked(values: np.ndarray, highest: int, name: str, what: str) -> np.ndarr
     if not ((values >= 0) & (values <= highest)).all():
         raise DataError(
             f"An image of {what} must have values in 0..{highest}. Received: {name} with "
-            f"{values.min():g} to {values.max():g}. Save it with 8 bits for each value (0..255), "
-            "all images of the data set scaled alike."
+            f"{values.min():g} to {values.max():g}. Save it with 8 bits for each value (0..255); "
+            "scale all images of the data set in the same way."
         )
     return values

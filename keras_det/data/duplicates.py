@@ -49,7 +49,7 @@ def join_images(raw: RawAnnotations, paths: list[str]) -> list[str]:
     for i in again[(first_sizes <= 0).any(axis=1)]:
         raw.image_sizes[target[i]] = np.maximum(raw.image_sizes[target[i]], raw.image_sizes[i])
     i = int(again[0])
-    text = f"{len(again)} of {len(paths)} images listed again: their objects are joined"
+    text = f"{len(again)} of {len(paths)} images listed again: their objects are merged"
     ids = f"images {raw.image_ids[int(target[i])]!r} and {raw.image_ids[i]!r}"
     raw.notes.append(
         Note("images-listed-again", text, len(again), len(paths), f"{paths[i]}, {ids}")

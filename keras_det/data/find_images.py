@@ -29,7 +29,7 @@ def find_images(raw: RawAnnotations, options: ReadOptions) -> list[str]:
     an image. Only what is not found so is looked for in other ways: as a path of another system or
     a URL, by the end of the path down to the base name, in other upper or lower case, in another
     Unicode form, with another suffix, without Label Studio's prefix, and by the base name in all
-    sub-folders. One note says which images were found in these ways.
+    subfolders. One note says which images were found in these ways.
 
     Args:
         raw: `image_names`, `other_names` and `folders` are searched; images without a file are
@@ -40,7 +40,7 @@ def find_images(raw: RawAnnotations, options: ReadOptions) -> list[str]:
         One path per remaining image.
 
     Raises:
-        DataError: no image was found, many names fit several files, or `image_dir` is no folder.
+        DataError: no image was found, many names match several files, or `image_dir` is no folder.
     """
     if options.image_dir is not None:
         _check_folder(options.image_dir)
@@ -76,10 +76,10 @@ def _note_unclear(raw: RawAnnotations, search: Search) -> None:
     first = search.unclear[min(search.unclear)]
     if count > max(1, MAX_BAD * total) or count == total:
         raise DataError(
-            "The name of an image must fit exactly one file, and each file only one image. "
+            "The name of an image must match exactly one file, and each file only one image. "
             f"Received: {count} of {total} ambiguous names in {raw.source}; first: {first}. Give "
-            f"{OPTION}, the folder of the right images, or write their paths relative to it into "
-            "the annotations."
+            f"{OPTION}, the folder of the right images, or write their paths relative to this "
+            "folder into the annotations."
         )
     text = f"{count} of {total} images left out: ambiguous names"
     raw.notes.append(Note("images-missing", text, count, total, first))
@@ -96,7 +96,7 @@ def _note_missing(raw: RawAnnotations, search: Search, found: np.ndarray) -> Non
     if search.too_large:
         more.append(_too_large(search))
     text = f"{len(lost)} of {len(found)} images left out: no such file"
-    first = f"{shown(raw.image_names[lost[0]])}; others are in {place}"
+    first = f"{shown(raw.image_names[lost[0]])}; the first one found is in {place}"
     raw.notes.append(
         Note("images-missing", text, len(lost), len(found), first, more=" ".join(more))
     )
@@ -123,7 +123,7 @@ def _no_image(raw: RawAnnotations, search: Search) -> DataError:
     there = f"; the most similar image file is {near}" if near else _instead(search)
     large = f" {_too_large(search)}" if search.too_large else ""
     return DataError(
-        f"The images of {raw.source} must lie beside it or in {OPTION}. Received: none of "
+        f"The images of {raw.source} must be next to it or in {OPTION}. Received: none of "
         f"{len(raw.image_names)} images found; no {shown(name)} in "
         f"{tried}{there if folders else ''}.{large} Give the folder of the images as {OPTION}, or "
         "correct the names in the annotations."
@@ -157,4 +157,4 @@ def _nearest(name: str, search: Search) -> str | None:
 
 
 def _too_large(search: Search) -> str:
-    return f"{search.too_large} holds too many files: its sub-folders were not searched."
+    return f"{search.too_large} contains too many files: its subfolders were not searched."

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.image_names import stem
 
-# A search through sub-folders gives up after this number of files: about a second.
+# A search through subfolders gives up after this number of files: about a second.
 MAX_FILES = 300_000
 MAX_DEPTH = 8
 # Folders whose pictures are not photos of their own, although they have the same names.

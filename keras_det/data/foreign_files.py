@@ -29,7 +29,7 @@ def what_is(contents: bytes) -> str:
     """
     start = contents[:START]
     if not start.strip(b"\0 \r\n\t"):
-        return "a file of zeros or blanks" if start else "an empty file"
+        return "a file of zeros or spaces" if start else "an empty file"
     if start[4:8] == b"ftyp":
         if start[8:12] in HEIC:
             return f"a HEIC image: {CONVERT}"
@@ -44,7 +44,7 @@ def what_is(contents: bytes) -> str:
         return "a web page: download the image again"
     if start.startswith(DAMAGED):
         return "a damaged image"
-    return "no image"
+    return "not an image"
 
 
 def what_is_at(path: str | os.PathLike) -> str:

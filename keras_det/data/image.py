@@ -65,8 +65,8 @@ def read_image(source: ImageFile, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
     animation gives its first frame.
 
     Images of more than eight bits: 16-bit images keep their upper eight bits, with a warning if all
-    values are below 4096 (12 bits in 16). Decimal numbers must lie in 0..1 and are multiplied by
-    255. 32-bit whole numbers must lie in 0..255 and stay as they are.
+    values are below 4096 (12 bits in 16). Floating-point numbers must lie in 0..1 and are
+    multiplied by 255. 32-bit integers must lie in 0..255 and stay as they are.
 
     Args:
         source: path of the file, or its encoded bytes.
@@ -112,7 +112,7 @@ def read_annotated(
         raise DataError(
             "An image must have the size of its annotation. Received: "
             f"{_name_of(source)} with {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), "
-            f"annotated as {size[1]}x{size[0]}. Put back the image that was annotated, or correct "
+            f"annotated as {size[1]}x{size[0]}. Restore the image that was annotated, or correct "
             "the annotation."
         )
     return np.ascontiguousarray(pixels)
@@ -174,7 +174,7 @@ def read_header(path: str | os.PathLike) -> Header:
                 return Header(_stored_size(image), orientation, is_deep(image))
     except Exception as error:  # a damaged file can raise any error
         raise DataError(
-            "An image whose annotation names no size must be readable. "
+            "An image without an annotated size must be readable. "
             f"Received: {os.fspath(path)} ({what_is_at(path)}). Write the size into the "
             "annotation, or replace the file."
         ) from error
@@ -279,7 +279,7 @@ def _decode(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, in
                 raise DataError(
                     f"An image may have at most {max_pixels:,} pixels. Received: {name} with "
                     f"{width}x{height} (width x height). Make it smaller, or raise `max_pixels` of "
-                    "read_image or Pipeline if the memory suffices."
+                    "read_image or Pipeline if there is enough memory."
                 )
             orientation, deep = _orientation(image, io.BytesIO(contents)), is_deep(image)
             kind = image.format

@@ -59,7 +59,7 @@ def same_text(name: str) -> str:
 
 
 def same_letters(name: str) -> str:
-    """One form for names that differ in upper and lower case, kinds of blanks or %20."""
+    """One form for names that differ in upper and lower case, kinds of spaces or %20."""
     if "%" in name:
         name = urllib.parse.unquote(name)
     if name.isascii():

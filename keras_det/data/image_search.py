@@ -21,10 +21,10 @@ from keras_det.data.image_names import (
 # How an image was found, if not by its exact name, as notes say it.
 PATH = "by their path, written in another way (such as \\ or %20)"
 BASE_NAME = "by their base name"
-SUB_FOLDER = "by their base name in a sub-folder"
+SUB_FOLDER = "by their base name in a subfolder"
 FORMS: tuple[tuple[Callable[[str], str], str], ...] = (
     (same_text, "by their name in another Unicode form"),
-    (same_letters, "by their name in other upper or lower case"),
+    (same_letters, "by their name in another case"),
     (same_stem, "by their name with another suffix"),
     (without_prefix, "by their name without Label Studio's prefix"),
 )
@@ -136,7 +136,7 @@ class Search:
 
     def _take(self, i: int, name: str, found: Sequence[str], how: str | None) -> None:
         if len(found) > 1:
-            self.unclear[i] = f"{shown(name)} fits {found[0]} and {found[1]}"
+            self.unclear[i] = f"{shown(name)} matches {found[0]} and {found[1]}"
         else:
             self.paths[i] = found[0]
             if how:
@@ -256,7 +256,7 @@ class Search:
                 for i in images:
                     self.paths[i] = None
                     self.how.pop(i, None)
-                    self.unclear[i] = f"{both} fit {path}"
+                    self.unclear[i] = f"{both} match {path}"
 
 
 def _keys(base: str) -> list[str]:

@@ -97,9 +97,9 @@ def _drop_unread(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     notes = bad.notes(total)
     if len(lost) == total:
         raise DataError(
-            f"Images whose annotation names no size must be readable. Received: {paths[lost[0]]} "
+            f"Images without an annotated size must be readable. Received: {paths[lost[0]]} "
             f"({what_is_at(paths[lost[0]])}) in {raw.source}, which has no image that can be "
-            "read. Replace the file."
+            "read. Replace the files."
         )
     raw.notes.extend(notes)
     _leave_out(raw, paths, headers, lost)
@@ -116,7 +116,7 @@ def _note_broken(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     if len(broken) == len(paths):
         raise DataError(
             f"Images must be readable. Received: {raw.source}, where none of {len(paths)} images "
-            f"is; first: {first}. Replace or convert the files."
+            f"is readable; first: {first}. Replace or convert the files."
         )
     text = f"{len(broken)} of {len(paths)} images unreadable"
     more = f"Training skips such images, up to {MAX_BAD:.0%} of the images."
@@ -157,8 +157,9 @@ def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Hea
     if undecided and (stored or upright):
         way = "as they are stored" if raw.stored_pixels else "upright"
         text = (
-            "Images whose size does not show if their boxes were drawn before or after turning "
-            f"by EXIF orientation: {len(undecided)}. Like most others, they are used {way}"
+            "Images whose size does not show whether their boxes were drawn before or after "
+            f"rotation by the EXIF orientation: {len(undecided)}. Like most others, "
+            f"they are used {way}"
         )
         raw.notes.append(Note("orientation", text, len(undecided), first=paths[undecided[0]]))
 
@@ -183,8 +184,8 @@ def _judge(
     if form.startswith("rel_"):
         raw.notes.append(
             note(
-                "with another size than annotated: the boxes are shares of the image, so the size "
-                "of the image file is used"
+                "with another size than annotated: the boxes are in normalised coordinates, "
+                "so the size of the image file is used"
             )
         )
         _take_true(raw, wrong)
@@ -227,9 +228,9 @@ def _check(
     if len(wrong) > max(1, MAX_BAD * len(headers)) or len(wrong) == len(paths):
         cures = " or ".join(_cures(raw, form, wrong))
         raise DataError(
-            "Images must have the size that their annotation names, upright or as stored. "
+            "Images must have the size that their annotation gives, upright or as stored. "
             f"Received: {len(wrong)} of {len(headers)} images of {raw.source} with another size; "
-            f"first: {example}. Put back the images that were annotated"
+            f"first: {example}. Restore the images that were annotated"
             f"{', or give ' if cures else ''}{cures}."
         )
     text = f"{len(wrong)} of {len(headers)} images left out: another size than annotated"

@@ -36,8 +36,8 @@ def load(
     """Reads an annotated data set: COCO, Pascal VOC and the other formats of docs/data.md.
 
     Args:
-        path: the folder of a data set or a file of annotations. A folder that holds only one
-            folder stands for it.
+        path: the folder of a data set or an annotation file. A folder that contains only one other
+            folder stands for that folder.
         split: name of the split. "train" also finds `instances_train2017.json` and
             `ImageSets/Main/train.txt`; "val" also finds "valid". None takes the only split, or
             every annotated image where the format can tell.
@@ -47,21 +47,22 @@ def load(
         format: name of the format, such as "coco" or "voc". None recognises it.
         box_format: how the boxes are written, such as "xywh" or "rel_center_xywh". None takes the
             format's own. Either is checked against the images.
-        sizes: what to do where an image has another size than annotated: "check" refuses, "file"
-            takes the image's own size and keeps the boxes, "scale" scales the boxes to the image.
+        sizes: what to do where an image has another size than annotated: "check" leaves out a few
+            such images and refuses more, "file" takes the image's own size and keeps the boxes,
+            "scale" scales the boxes to the image.
         drop_other_classes: True leaves out objects of classes that are not in `class_names`, with
             a note. False refuses them.
         voc_first_pixel: 0 or 1, how Pascal VOC files count pixels. None decides by their boxes.
-        split_by: share of the images for training, such as 0.8, for data without a split for
-            validation. `split` is then "train" or "val"; both calls make the same split. See
+        split_by: fraction of the images for training, such as 0.8, for data without a validation
+            split. `split` is then "train" or "val"; both calls make the same split. See
             `keras_det.data.split`.
-        seed: of the split that `split_by` makes.
+        seed: random seed of the split that `split_by` makes.
 
     Returns:
-        A `Dataset`. One warning and `.summary` list what was dropped or clipped.
+        A `Dataset`. One warning and `.notes` list what was left out, clipped or decided.
 
     Raises:
-        DataError: nothing readable lies at `path`, or an annotation is wrong.
+        DataError: there is no readable data set at `path`, or an annotation is wrong.
         ValueError: an argument is wrong.
     """
     options = _options(
@@ -94,7 +95,7 @@ def open_data(path: str | os.PathLike, format: str | None = None) -> tuple[Forma
         near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
             f"The data set must exist. Received: {path}.{suggest(path.name, near)} Give the folder "
-            "of a data set or a file of annotations."
+            "of a data set or an annotation file."
         )
     try:
         return recognise(path, format)
@@ -108,7 +109,7 @@ class TrainAndVal(NamedTuple):
     Attributes:
         train: `Dataset` to train on.
         val: `Dataset` to measure on; None without one.
-        split_by: share of the images for training if the split was made, else None.
+        split_by: fraction of the images for training if the split was made, else None.
         sentence: says how the split was made, or that there are no splits; else empty.
     """
 
@@ -137,7 +138,7 @@ def load_train_and_val(
     Args:
         path: as of `load`.
         train_split, val_split: names of the splits; None takes train and val.
-        split_by: share of the images for training where the split is made; None takes 0.8.
+        split_by: fraction of the images for training where the split is made; None takes 0.8.
         with_val: False reads only what to train on, and holds nothing out.
         seed: of a split that is made.
         **data: `class_names`, `image_dir`, `format`, `box_format`, `sizes`, `drop_other_classes`,
@@ -200,7 +201,7 @@ def load_to_measure(
 
 
 def has_val(path: str | os.PathLike, format: str | None = None, name: str = "val") -> bool:
-    """Whether a data set has a split for validation, or another one of this name."""
+    """Whether a data set has a validation split, or another one of this name."""
     return _find(open_data(path, format)[1], name) is not None
 
 
@@ -219,7 +220,7 @@ def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> 
     lost = [name for name, count in val.class_counts.items() if not count]
     if lost and len(lost) < val.num_classes:
         shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
-        text += f" Classes without an image among those held out: {shown}."
+        text += f" Classes without a held-out image: {shown}."
     return text
 
 
@@ -229,7 +230,7 @@ def _lack(layout: Layout) -> str:
         return f"{layout.root} has no splits"
     if _is_whole(layout):
         return f"{layout.root} has only the split {next(iter(layout.splits))}"
-    return f"{layout.root} has no split for validation"
+    return f"{layout.root} has no validation split"
 
 
 def _options(
@@ -259,7 +260,7 @@ def _options(
         )
     if isinstance(class_names, str):
         raise TypeError(
-            f"`class_names` must be a list of names. Received: the text {class_names!r}. Give "
+            f"`class_names` must be a list of names. Received: the string {class_names!r}. Give "
             f"[{class_names!r}]."
         )
     return options_of(
@@ -292,17 +293,17 @@ def _parted(
 
 
 def _refuse_split_by(layout: Layout, split_by: float) -> None:
-    """DataError where the data has a split for validation."""
+    """DataError where the data has a validation split."""
     name = _find(layout, "val")
     if name is not None:
         raise DataError(
-            "`split_by` (--split-by) is for data without a split for validation. Received: "
+            "`split_by` (--split-by) is for data without a validation split. Received: "
             f"{split_by} for {layout.root}, which has the split {name}. Leave it out."
         )
 
 
 def _source_to_part(layout: Layout, train_split: str | None) -> Any:
-    """What is split where there is no split for validation, never a split for tests."""
+    """What is split where there is no validation split, never a test split."""
     name = _find(layout, train_split or "train")
     if name is not None:
         return layout.splits[name]
@@ -314,7 +315,7 @@ def _source_to_part(layout: Layout, train_split: str | None) -> Any:
     if len(others) == 1 and role_of_split(others[0]) != "val":  # CVAT's "default", VOC's "trainval"
         return layout.splits[others[0]]
     raise DataError(
-        f"{layout.root} must have a split for training. Received: the splits "
+        f"{layout.root} must have a training split. Received: the splits "
         f"{', '.join(sorted(layout.splits))}. Name the one to train on with train_split= "
         "(--train-split)."
     )

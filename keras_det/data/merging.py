@@ -17,7 +17,7 @@ from keras_det.errors import DataError
 def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
     """Merges data sets into one.
 
-    Classes are joined by their names, in the order of the data sets; blanks around a name do not
+    Classes are matched by their names, in the order of the data sets; spaces around a name do not
     count. Names that differ only in case are refused. The ids of the first data set's classes are
     kept; another class keeps its id where it is a whole number that is free, else it gets the next
     one. Image ids are kept where they are unique, else images are numbered from 1. An image that
@@ -85,7 +85,7 @@ def _images(datasets: Sequence[Dataset], notes: list[Note]) -> tuple[np.ndarray,
     _check_sizes(paths, sizes, kept[image_of])
     if len(kept) < len(paths):
         count = len(paths) - len(kept)
-        text = f"Images that are in several data sets: {count}. Their objects are joined."
+        text = f"Images that are in several data sets: {count}. Their objects are merged."
         notes.append(Note("images-joined", text, count))
     return kept, image_of
 
@@ -130,7 +130,7 @@ def with_same_classes(datasets: Sequence[Dataset]) -> tuple[list[Dataset], list[
                 ids.append(_free_id(number, ids))
             new.append(label_of[name])
             if number not in (-1, ids[new[-1]]):
-                text = f"{name!r} of {dataset.name}: {number} is {ids[new[-1]]}"
+                text = f"{name!r} of {dataset.name}: {number} becomes {ids[new[-1]]}"
                 changed.setdefault((dataset.name, name), text)
         new_labels.append(np.array([*new, -1], np.int64)[dataset.labels])
     names, numbers = tuple(label_of), tuple(ids)
@@ -155,7 +155,7 @@ def _check_case(class_name: str, dataset: Dataset, from_where: dict[str, tuple[s
         raise DataError(
             "Names of classes must differ in more than upper and lower case. Received: "
             f"{other!r} in {where} and {class_name!r} in {_title(dataset)}. If they are one class, "
-            "write one name in both data sets; if not, rename one."
+            "use the same name in both data sets; if not, rename one."
         )
 
 

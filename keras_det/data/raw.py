@@ -64,7 +64,7 @@ class RawAnnotations:
         where: `where(row) -> str` names the file and the record of an object.
         folders: where the images may lie, the most likely first.
         box_format: how `boxes` are written, as Keras names it: "xyxy", "xywh", "center_xywh",
-            "yxyx", or with "rel_" in front, then in shares of the image.
+            "yxyx", or with "rel_" in front, then in normalised coordinates.
         other_names: a second file name per image, tried where the first is not found; or None.
         notes: what the reader has left out so far.
         dummy_classes: classes that only group others and have no object in any split, such as the

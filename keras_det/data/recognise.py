@@ -136,7 +136,7 @@ def _nothing_in(path: pathlib.Path, formats: Sequence[Format]) -> str:
         if name.endswith(ARCHIVES):
             return f"{rule} Received: {path}, an archive. Unpack it first, and give the folder."
         what = ", an image" if name.endswith(IMAGE_SUFFIXES) else ""
-        advice = f"Give the folder of the data set or its file of annotations, or {other}."
+        advice = f"Give the folder of the data set or its annotation file, or {other}."
         return f"{rule} Received: {path}{what}. {advice} {DOCS}"
     root = list(_levels(path))[-1]
     advice = " ".join(_hints(root, formats)) or f"Check the folder, or {other}."
@@ -153,18 +153,20 @@ def _hints(root: pathlib.Path, formats: Sequence[Format]) -> Iterator[str]:
     for each in formats:
         found = [entry for entry in below if _is_found(each, entry)]
         if len(found) == 1:
-            yield f"{found[0].name}/ in it is in the format {each.title}: give {found[0]}."
+            folder = found[0]
+            yield f"The folder {folder.name}/ in it is in the format {each.title}: give {folder}."
         if len(found) > 1:
             names = ", ".join(f"{entry.name}/" for entry in found)
             yield (
                 f"The folders {names} in it are data sets in the format {each.title}: give one of "
-                "them, and another one for validation with --val-data."
+                "them, and a second one for validation with --val-data."
             )
         if found:
             return
     for each in formats if INNER.match(root.absolute().name) else ():
         if _is_found(each, root.absolute().parent):
-            yield f"The folder above is in the format {each.title}: give {root.absolute().parent}."
+            parent = root.absolute().parent
+            yield f"The folder that contains it is in the format {each.title}: give {parent}."
             return
     packed = [e.name for e in sorted(root.iterdir()) if e.name.lower().endswith(ARCHIVES)]
     if packed:

@@ -31,8 +31,8 @@ def split(dataset: Dataset, fraction: float = FRACTION, seed: int = 0) -> tuple[
 
     The split is stratified: iterative stratification (Sechidis et al. 2011,
     https://doi.org/10.1007/978-3-642-23808-6_10) gives both parts their share of the images of
-    each class, rare classes first. A class that lies in two or more groups of images is in both
-    parts where that is possible; a class that lies in only one is in the training part.
+    each class, rare classes first. A class that occurs in two or more groups of images is in both
+    parts where that is possible; a class that occurs in only one is in the training part.
 
     Groups of images stay together:
 
@@ -48,7 +48,7 @@ def split(dataset: Dataset, fraction: float = FRACTION, seed: int = 0) -> tuple[
 
     Args:
         dataset: `keras_det.data.Dataset`.
-        fraction: share of the images for training, above 0 and below 1.
+        fraction: fraction of the images for training, above 0 and below 1.
         seed: int. Another one gives another split.
 
     Returns:
@@ -81,7 +81,7 @@ def check_fraction(fraction: Any) -> None:
     is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
     if not is_number or not 0 < fraction < 1:
         raise ValueError(
-            "The share of images for training must be a number above 0 and below 1. Received: "
+            "The fraction of images for training must be a number above 0 and below 1. Received: "
             f"{fraction!r}. Give 0.8 to keep 20% for validation."
         )
 

@@ -18,7 +18,7 @@ Sides: TypeAlias = np.ndarray
 MAX_LOST = 0.1
 # What is said of a training without targets.
 NO_OBJECTS = (
-    "The training data hold no object to learn: the images have none, or only crowd objects."
+    "The training data has no object to learn: the images have none, or only crowd objects."
 )
 NO_OBJECTS_CURE = "Check the annotations, the split and the class names."
 # Share that may be lost with the image size or the tiles that a message proposes.
@@ -138,7 +138,7 @@ class Vanishing:
             verb = "is" if self.below_pixel == 1 else "are"
             return (
                 f"{self.below_pixel} of {self.objects} objects {verb} smaller than 1 pixel in an "
-                f"input of {height}x{width}: nothing can be learned from that."
+                f"input of {height}x{width}: nothing can be learned from them."
             )
         low, high = self.augment.scale
         return (

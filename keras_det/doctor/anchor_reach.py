@@ -71,7 +71,7 @@ def _overlaps(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Find
         "anchors-unreached",
         _harm(share, WARNING),
         f"{share:.0%} of {objects} objects {reach} at {height}x{width}"
-        f"{_most_in(worst)}: they are learned badly.",
+        f"{_most_in(worst)}: the model learns them poorly.",
         _advice(proposals, 1 - share),
         count,
         objects,
@@ -87,7 +87,7 @@ def _overlaps(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Find
 
 def _most_in(by_size: dict[str, float]) -> str:
     name = max(by_size, key=lambda key: by_size[key])
-    return f" ({by_size[name]:.0%} of those {name} pixels large)"
+    return f" ({by_size[name]:.0%} of those with sides {name} pixels)"
 
 
 def _by_size(boxes: np.ndarray, missed: np.ndarray) -> dict[str, float]:
@@ -114,13 +114,13 @@ def _advice(proposals: Sequence[Proposal], now: float) -> str:
     """What to change, and what it gains."""
     if not proposals:
         return (
-            "None of the anchors that were tried reaches more objects. Cut the images into "
-            "tiles, so that objects are larger in the network's input."
+            "None of the other anchors that were tried overlaps more objects enough. Cut the "
+            "images into tiles, so that objects are larger in the network's input."
         )
     listed = "; ".join(f"{proposal.text}: {proposal.reach:.0%}" for proposal in proposals)
-    text = f"Anchors that reach more than the {now:.0%} of the current ones: {listed}."
+    text = f"The current anchors overlap {now:.0%} of the objects enough. Better: {listed}."
     if proposals[-1].reach < GOAL:
-        text += " Tiles, in which objects are larger, reach still more."
+        text += " Tiles, in which objects are larger, help further."
     return text
 
 
@@ -190,11 +190,11 @@ def _unmatched(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Fin
     finding = Finding(
         "objects-without-anchor",
         "error" if share > 0.99 else _harm(share, LOST_WARNING),
-        f"Training gives no anchor to {len(without)} of {len(rows)} objects, which makes them "
-        f"background (on average an object gets {per_object:.1f}).",
+        f"Training assigns no anchor to {len(without)} of {len(rows)} objects, so they are learned "
+        f"as background (on average an object gets {per_object:.1f} anchors).",
         "Check whether objects are annotated twice or are smaller than a cell of the finest "
         "level. A larger image size, min_level=2 (--min-level 2) or smaller anchors give small "
-        "neighbours anchors of their own.",
+        "objects that are close together anchors of their own.",
         len(without),
         len(rows),
         examples=tuple(_example(dataset, row, int(image_of[row])) for row in shown[:5]),
@@ -277,39 +277,33 @@ def _corners(dataset: Dataset, model: Any) -> list[Finding]:
     """CornerNet's own limit: one embedding and one offset for each cell."""
     cells = corner_cells(dataset, model)
     shared, single = cells.shared, cells.single
-    findings, objects = [], len(cells.rows)
-    cure = "Raise the image size (--image-size), or cut the images into tiles."
-    if shared.mean() >= NOTE / 5:
-        findings.append(
-            Finding(
-                "corners-shared",
-                _harm(float(shared.mean()), SHARED_WARNING),
-                f"CornerNet cannot tell apart the corners of {int(shared.sum())} of {objects} "
-                f"objects: they share a cell of its output, {model.stride} pixels of the input, "
-                "with the corner of another object.",
-                cure,
-                int(shared.sum()),
-                objects,
-                facts={
-                    "by_class": _by_class(dataset.class_names, dataset.labels[cells.rows], shared)
-                },
-                doc="anchors",
-            )
+    objects, labels = len(cells.rows), dataset.labels[cells.rows]
+    kinds = (
+        (
+            "corners-shared",
+            shared,
+            f"CornerNet cannot tell apart the corners of {int(shared.sum())} of {objects} "
+            f"objects: they share a cell of its output ({model.stride} pixels of the input) "
+            "with the corner of another object.",
+        ),
+        (
+            "corners-in-one-cell",
+            single,
+            f"Both corners of {int(single.sum())} of {objects} objects lie in one cell of "
+            f"CornerNet's output ({model.stride} pixels of the input): their boxes are imprecise.",
+        ),
+    )
+    return [
+        Finding(
+            code,
+            _harm(float(found.mean()), SHARED_WARNING),
+            title,
+            "Raise the image size (--image-size), or cut the images into tiles.",
+            int(found.sum()),
+            objects,
+            facts={"by_class": _by_class(dataset.class_names, labels, found)},
+            doc="anchors",
         )
-    if single.mean() >= NOTE / 5:
-        findings.append(
-            Finding(
-                "corners-in-one-cell",
-                _harm(float(single.mean()), SHARED_WARNING),
-                f"Both corners of {int(single.sum())} of {objects} objects lie in one cell of "
-                f"CornerNet's output ({model.stride} pixels of the input): such boxes are coarse.",
-                cure,
-                int(single.sum()),
-                objects,
-                facts={
-                    "by_class": _by_class(dataset.class_names, dataset.labels[cells.rows], single)
-                },
-                doc="anchors",
-            )
-        )
-    return findings
+        for code, found, title in kinds
+        if found.mean() >= NOTE / 5
+    ]

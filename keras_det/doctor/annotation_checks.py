@@ -33,7 +33,7 @@ def _geometry(data: Collection) -> Iterator[Finding]:
         data,
         "boxes-outside",
         "warning",
-        "reaches beyond its image|reach beyond their image",
+        "extends beyond its image|extend beyond their image",
         "Correct the boxes, or check that image and annotation belong together.",
         np.flatnonzero(outside & finite & ~flat),
     )
@@ -41,7 +41,7 @@ def _geometry(data: Collection) -> Iterator[Finding]:
         data,
         "boxes-without-area",
         "error",
-        "has no area|have no area",
+        "has zero area|have zero area",
         "Leave them out or draw them again: x1 < x2 and y1 < y2 must hold.",
         np.flatnonzero(flat),
     )
@@ -60,8 +60,8 @@ def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
         _harm(len(tiny), total, "tiny-share"),
         f"is thinner than {limit('tiny-box'):.0f} pixels|are thinner than "
         f"{limit('tiny-box'):.0f} pixels",
-        "Check whether these are slips of the mouse; if so, delete them. Real objects this small "
-        "are hardly found.",
+        "Check whether these are accidental clicks; if so, delete them. Real objects this small "
+        "are hardly ever found.",
         tiny,
     )
     whole = np.flatnonzero(good & (_area(data.shares) > limit("whole-image")))
@@ -70,8 +70,8 @@ def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
         "boxes-whole-image",
         _harm(len(whole), total, "whole-share"),
         "covers its whole image|cover their whole image",
-        "Check whether it is an object that fills the image. If it is a label for the whole "
-        "image, delete it: the detector learns nothing from it.",
+        "Check whether an object really fills the image. If the box is only a label for the whole "
+        "image, delete it: the detector does not learn from it where objects are.",
         whole,
     )
     slim = np.flatnonzero(good & (short >= 1) & (long > limit("box-aspect") * short))
@@ -81,7 +81,7 @@ def _shapes(data: Collection, good: np.ndarray) -> Iterator[Finding]:
         _harm(len(slim), total, "box-aspect-share"),
         f"is more than {limit('box-aspect'):.0f} times as long as wide|are more than "
         f"{limit('box-aspect'):.0f} times as long as wide",
-        "Check whether corners were swapped. Real objects of this shape match anchors badly.",
+        "Check whether corners were swapped. Real objects of this shape match anchors poorly.",
         slim,
     )
 
@@ -112,7 +112,7 @@ def _placement(data: Collection) -> Iterator[Finding]:
             "boxes-at-border",
             "note",
             "touches the border of its image|touch the border of their image",
-            "If these are tiles, let them overlap, so that each object is whole in one of them.",
+            "If the images are tiles, let them overlap, so that each object is whole in one tile.",
             rows[touching & ~whole],
         )
     centre = (shares[:, :2] + shares[:, 2:]) / 2
@@ -123,7 +123,7 @@ def _placement(data: Collection) -> Iterator[Finding]:
             "boxes-in-the-middle",
             "note",
             "lies in the middle of its image|lie in the middle of their image",
-            "A detector may not find objects elsewhere. Add images with objects at other places.",
+            "A detector may not find objects elsewhere. Add images with objects in other places.",
             rows[middle],
         )
 
@@ -141,7 +141,7 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
         "warning",
         "is repeated at the same place in many images|are repeated at the same place in many "
         "images",
-        "Check whether a tool put a default box there. Draw the right boxes, or delete these.",
+        "Check whether a tool placed a default box there. Draw the right boxes, or delete these.",
         rows[often],
     )
     kind, counts = _kinds(data.sides[rows])
@@ -152,8 +152,8 @@ def _repeated_shapes(data: Collection) -> Iterator[Finding]:
             data,
             "boxes-one-size",
             "warning",
-            "has the very same size|have the very same size",
-            "If points were widened to boxes, the detector learns that size for every object. "
+            "has exactly the same size|have exactly the same size",
+            "If points were expanded to boxes, the detector learns that size for every object. "
             "Draw boxes around the objects.",
             rows[kind == most],
         )
@@ -195,8 +195,8 @@ def _per_image(data: Collection) -> Iterator[Finding]:
             "many-objects",
             "note",
             "has far more objects than the others|have far more objects than the others",
-            "Check whether objects were annotated twice, or groups were split into single "
-            "objects only here.",
+            "Check whether objects were annotated twice, or whether groups were annotated object "
+            "by object only in these images.",
             np.flatnonzero(unusual & (single <= most)),
             number,
         )
@@ -214,7 +214,8 @@ def _empty_and_crowd(data: Collection) -> Iterator[Finding]:
             "images-without-objects",
             "warning" if share > limit("mostly-empty") else "note",
             "has no object|have no object",
-            "They teach what is background. Check whether objects in them were forgotten.",
+            "The model learns from them what is background. Check whether objects in them were "
+            "forgotten.",
             empty,
         )
     crowd = np.flatnonzero(data.crowd)

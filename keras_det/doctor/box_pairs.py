@@ -23,14 +23,16 @@ KINDS = (
     (
         "classes",
         "boxes-two-classes",
-        "has the box of an object of another class|have the box of an object of another class",
-        "Decide for one class. If both are right, keep them: each class is learned independently.",
+        "has the same box as an object of another class|have the same box as an object of another "
+        "class",
+        "Keep only the right class. If both are right, keep them: each class is learned "
+        "independently.",
     ),
     (
         "overlap",
         "boxes-overlap",
-        "covers nearly the same area as another one of its class|cover nearly the same area as "
-        "another one of their class",
+        "overlaps another one of its class almost completely|overlap another one of their class "
+        "almost completely",
         "Check whether an object was annotated twice; if so, delete one box. Non-maximum "
         "suppression keeps only one of two such objects.",
     ),

@@ -33,8 +33,9 @@ def _orders(data: Collection) -> Iterator[Finding]:
         yield Finding(
             "classes-differ",
             "error",
-            f"The splits {first} and {', '.join(other)} have other classes or another order.",
-            "Label k must mean the same class everywhere. Load all splits with the same "
+            f"The splits {first} and {', '.join(other)} differ in their classes or the order of "
+            "their classes.",
+            "A label must mean the same class everywhere. Load all splits with the same "
             "class_names.",
             count=len(other),
             total=len(lists),
@@ -94,8 +95,8 @@ def _names(data: Collection, table: np.ndarray) -> Iterator[Finding]:
         table,
         "class-dummy",
         "warning",
-        "is called like the background|are called like the background",
-        "There is no class for the background here. Give class_names= (--classes) without it.",
+        "is named like the background|are named like the background",
+        "keras_det has no background class. Give class_names= (--classes) without it.",
         dummy,
     )
     numbers = [k for k, name in enumerate(names) if NUMBERED.fullmatch(name.strip())]
@@ -105,8 +106,8 @@ def _names(data: Collection, table: np.ndarray) -> Iterator[Finding]:
             table,
             "class-numbers",
             "note",
-            "has a number for a name|have numbers for names",
-            "Write the names into the annotations: results show them.",
+            "has a number instead of a name|have numbers instead of names",
+            "Write real names into the annotations: results show them.",
             numbers,
         )
     pairs = _alike(names)
@@ -172,8 +173,8 @@ def _counts(data: Collection, table: np.ndarray) -> Iterator[Finding]:
         "class-empty",
         "warning",
         "has no object|have no objects",
-        "The model cannot learn it. Correct the name where it is misspelt, add images, or give "
-        "class_names= (--classes) without it.",
+        "The model cannot learn such a class. Correct its name if it is misspelt, add images, or "
+        "give class_names= (--classes) without it.",
         np.flatnonzero(total == 0).tolist(),
     )
     few, some = limit("few-objects"), limit("some-objects")
@@ -185,7 +186,7 @@ def _counts(data: Collection, table: np.ndarray) -> Iterator[Finding]:
         "warning",
         f"has fewer than {few:.0f} objects for training|have fewer than {few:.0f} objects for "
         "training",
-        "Add images of these classes, or join them with similar ones.",
+        "Add images of these classes, or merge them with similar ones.",
         [int(k) for k in order if 0 < train[k] < few],
     )
     yield from _about(

@@ -80,13 +80,13 @@ class Collection:
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """Boxes in shares of their image, `(num_objects, 4)`."""
+        """Boxes in normalised coordinates (0 to 1), `(num_objects, 4)`."""
         size = np.maximum(self.sizes[self.image_of], 1)
         return self.boxes / size[:, [1, 0, 1, 0]]
 
     @cached_property
     def box_sides(self) -> np.ndarray:
-        """Square root of each box's area, in shares of its image."""
+        """Square root of each box's area, as a fraction of the image size."""
         sides = self.shares[:, 2:] - self.shares[:, :2]
         return np.sqrt(np.maximum(sides[:, 0] * sides[:, 1], 0))
 

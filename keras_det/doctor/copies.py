@@ -42,8 +42,8 @@ def _copies(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
         data,
         "images-repeated",
         "warning",
-        "is a copy of another one of its split|are copies of others of their split",
-        "Leave out the copies. Where their boxes differ, keep the right ones.",
+        "is a copy of another one in its split|are copies of others in their split",
+        "Leave out the copies. If their boxes differ, keep the right ones.",
         np.array(sorted(within), np.int64),
         lambda i: f"same as {data.image_name(within[i])}{_difference(data, i, within[i])}",
         pictures=_in_pairs(within),
@@ -82,7 +82,7 @@ def leak(data: Collection, code: str, title: str, copy_of: dict[int, int]) -> It
         code,
         "error" if worst > limit("leak-share") else "warning",
         f"{title}|{title.replace('is ', 'are ', 1)}",
-        "Keep each image in one split only. AP on images that were trained on is too high.",
+        "Keep each image in one split only. AP is too high if it is measured on training images.",
         rows,
         lambda i: f"same as {data.image_name(copy_of[i])} in {_split(data, copy_of[i])}",
         pictures=_in_pairs(copy_of),
@@ -114,10 +114,10 @@ def _near_copies(data: Collection, looks: list[Look], good: np.ndarray) -> Itera
         data,
         "images-alike-across-splits",
         "warning",
-        "looks nearly the same as one of another split|look nearly the same as one of another "
+        "looks nearly the same as one in another split|look nearly the same as one in another "
         "split",
-        "Look at the pairs. Keep frames of one video and copies of one photo in one split: else "
-        "the measured AP is too high.",
+        "Look at the pairs. Keep frames of one video and copies of one photo in one split, or "
+        "else the measured AP is too high.",
         rows,
         lambda i: f"like {data.image_name(found[i])} in {_split(data, found[i])}",
         pictures=_in_pairs(found),

@@ -239,7 +239,7 @@ def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | No
         and (cost.memory or 0) > RESERVE * (available or 0)
     )
     cure = (
-        "That is nearly all the memory of this machine. Use fewer images per step (--batch-size)."
+        "That is nearly all the memory of this machine. Use a smaller batch (--batch-size)."
         if full
         else (
             "To train faster, use a smaller image size or model, or fewer epochs. Evaluation "
@@ -250,7 +250,7 @@ def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | No
         "training-cost",
         "warning" if full else "note",
         f"A step of {batch_size} images at {height}x{width} takes {_duration(cost.step_seconds)}"
-        f"{memory} on this {cost.device}, an epoch {_duration(cost.epoch_seconds)}, "
+        f"{memory} on this {cost.device}; an epoch takes {_duration(cost.epoch_seconds)}, "
         f"{cost.epochs} epochs {_duration(cost.total_seconds)}.",
         cure,
         facts={
@@ -272,7 +272,7 @@ def _too_large(model: Detector, batch_size: int) -> Finding:
         "training-too-large",
         "error",
         f"A step of {batch_size} images at {height}x{width} does not fit into memory.",
-        "Use fewer images per step (--batch-size), a smaller image size or a smaller model.",
+        "Use a smaller batch (--batch-size), a smaller image size or a smaller model.",
         doc="cost",
     )
 

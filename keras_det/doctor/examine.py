@@ -92,7 +92,10 @@ class Report:
             if image < len(each):
                 return each, image
             image -= len(each)
-        raise IndexError(f"A finding's images must be of the data set. Received: {image} too much.")
+        raise IndexError(
+            "The images of a finding must be indices of images of the report. Received: an index "
+            f"that is {image + 1} too large. Give a finding of this report."
+        )
 
     def _file_of(self, finding: Finding, image: int) -> str:
         each, index = self.image_of(finding, image)
@@ -112,9 +115,9 @@ def examine(
     say: Callable[[str], object] | None = None,
     **load_options: Any,
 ) -> Report:
-    """Looks for what would make training fail, mislead or cost accuracy.
+    """Looks for what would make training fail, make its results misleading or cost accuracy.
 
-    Ctrl-C while the images are read ends that part: the report holds what was found so far.
+    Ctrl-C stops reading images: the report then holds what was found so far.
 
     Args:
         data: path of a data set, a `Dataset`, or `{split: Dataset}`. None examines `run` alone.
@@ -127,7 +130,7 @@ def examine(
         overfit: True also trains `model` on eight images, for up to three minutes.
         quick: True reads annotations and the headers of the images, but no pixels.
         progress: `progress(done, total)` is called while images are read.
-        say: is called with lines on what is done with `model`.
+        say: is called with lines on the progress of the checks with `model`.
         **load_options: as of `keras_det.data.load`: `format`, `image_dir`, `class_names`,
             `box_format`, `sizes`, `voc_first_pixel`, `drop_other_classes`, `split_by`, `seed`. For
             a path only.
@@ -174,23 +177,24 @@ def _check_arguments(
     _check_data(data)
     if data is None and model is not None:
         raise ValueError(
-            "A model is examined on data. Received: `model` without `data`. Give `data` too."
+            "`model` needs `data` to be tried on. Received: `model` without `data`. Give `data` "
+            "too."
         )
     if model is None and any(of_model.values()):
         name = next(name for name, given in of_model.items() if given)
         raise ValueError(
-            f"`{name}` is for a model. Received: `{name}` without `model`. Leave it out, or give "
+            f"`{name}` needs `model`. Received: `{name}` without `model`. Leave it out, or give "
             "`model` too."
         )
     if of_model["image_size"] and (not isinstance(model, str) or os.path.exists(model)):
         raise ValueError(
-            "`image_size` is for a model that is given by its name. Received: `image_size` with "
-            f"{model!r}. Leave it out, or give a name."
+            "`image_size` is only for a model that is given by its name. Received: `image_size` "
+            f"with {model!r}. Leave it out, or give a name."
         )
     useless = [*(["splits"] if splits is not None else []), *load_options]
     if useless and not isinstance(data, str | os.PathLike):
         raise ValueError(
-            f"`{useless[0]}` says how a path is read. Received: `{useless[0]}` with "
+            f"`{useless[0]}` has an effect only if `data` is a path. Received: `{useless[0]}` with "
             f"{type(data).__name__}. Leave it out, or give the path of the data set."
         )
 
@@ -263,7 +267,7 @@ def _unreadable(message: str, what: str) -> Finding:
         "unreadable-data",
         "error",
         f"{what} cannot be read.",
-        "Do what the message above says. Then run the doctor again.",
+        "Follow the advice in the message above, then run the doctor again.",
         examples=(message,),
         facts={"rule": fact, "received": rest},
     )
@@ -298,7 +302,7 @@ def _examine_data(
                 "interrupted",
                 "note",
                 f"Interrupted: only {done:,} of {len(scan.looks):,} images were read.",
-                "Examine the data again to have all images read.",
+                "Run the doctor again to have all images read.",
                 count=done,
                 total=len(scan.looks),
             )

@@ -17,8 +17,8 @@ class Finding:
     Attributes:
         code: a fixed short name, such as "boxes-outside", for scripts.
         harm: "error", "warning" or "note".
-        title: the main point in one short sentence, with the count, such as "12 of 340 boxes leave
-            their image."
+        title: the main point in one short sentence, with the count, such as "12 of 340 objects
+            extend beyond their image."
         cure: what to do next, in one or two short sentences; right in every case.
         count: how many images, objects or files it concerns.
         total: out of how many; 0 where that has no meaning.

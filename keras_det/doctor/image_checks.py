@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from keras_det.data.failures import MAX_FAILED
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.doctor.collection import Collection, about_images, counted, share_of
 from keras_det.doctor.copies import check_copies
@@ -13,8 +14,6 @@ from keras_det.doctor.finding import Finding, Harm
 from keras_det.doctor.scan import Look, Scan
 from keras_det.doctor.thresholds import limit
 
-# Training skips images that do not decode, up to this share of an epoch.
-MAX_BROKEN = 0.05
 FORMATS_OF = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -34,8 +33,8 @@ SAME_FORMAT = {"MPO": "JPEG"}
 # Title and cure of each finding on pixels.
 OF_PIXELS = {
     "images-one-colour": (
-        "shows one colour only|show one colour only",
-        "Replace the files: they look lost or damaged.",
+        "has only one colour|have only one colour",
+        "Look at the files: they are probably empty or damaged. Replace them, or leave them out.",
     ),
     "images-dark": (
         "is nearly black|are nearly black",
@@ -47,11 +46,11 @@ OF_PIXELS = {
     ),
     "images-blurred": (
         "is blurred|are blurred",
-        "Look at the pictures. Leave them out, unless the model will see such images in use too.",
+        "Look at the pictures. Leave them out, unless the model will also see such images in use.",
     ),
     "images-grey": (
         "is grey, while most are in colour|are grey, while most are in colour",
-        "Nothing to do if the model will see such images in use too.",
+        "Nothing to do if the model will also see such images in use.",
     ),
 }
 DEEP_MODES = ("I", "F")
@@ -78,9 +77,9 @@ def _where(looks: list[Look], test: Callable[[Look], bool]) -> np.ndarray:
 
 
 def _broken(data: Collection, looks: list[Look]) -> Iterator[Finding]:
-    """Files that cannot be read, or not wholly."""
+    """Files that cannot be read, or only in part."""
     broken = _where(looks, lambda look: look.problem not in ("", "ends-early"))
-    many = share_of(len(broken), len(looks)) > MAX_BROKEN
+    many = share_of(len(broken), len(looks)) > MAX_FAILED
     harm: Harm = "error" if many else "warning"
     so = "Training stops when so many images are broken." if many else "Training skips such images."
     for problem, code, title in (
@@ -100,7 +99,7 @@ def _broken(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "note",
         "lacks its last bytes, but has all its pixels|lack their last bytes, but have all their "
         "pixels",
-        "Nothing to do here. Other programs may refuse such a file: save it again.",
+        "keras_det reads such files. Other programs may refuse them: save them again.",
         _where(looks, lambda look: look.problem == "ends-early"),
     )
 
@@ -121,8 +120,8 @@ def _headers(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         data,
         "images-suffix",
         "note",
-        "has another format than its suffix says|have another format than their suffix says",
-        "Training reads the content, so this does no harm. Rename the file for other programs.",
+        "is not in the format that its suffix says|are not in the format that their suffix says",
+        "Training goes by the content, so this does no harm. Rename the file for other programs.",
         np.array(wrong, np.int64),
         other_content,
     )
@@ -131,8 +130,8 @@ def _headers(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "images-deep",
         "note",
         "has more than 8 bits per value|have more than 8 bits per value",
-        "They are converted to 8 bits. Look at the pictures: if they are black or white, convert "
-        "the files yourself.",
+        "They are converted to 8 bits. Look at the pictures: if they are all black or white, "
+        "convert the files yourself.",
         _where(looks, lambda look: look.mode.startswith(DEEP_MODES)),
         lambda i: looks[i].mode.partition("+")[0],
     )
@@ -141,15 +140,15 @@ def _headers(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "images-transparent",
         "note",
         "is partly transparent|are partly transparent",
-        "Transparency is dropped: the hidden colours show. Look at the pictures, and save the "
-        "files on a background if they look wrong.",
+        "Transparency is dropped, so hidden colours become visible. Look at the pictures; if they "
+        "look wrong, save the files with an opaque background.",
         _where(looks, lambda look: look.mode.endswith("+alpha")),
     )
     yield from _orientations(data, looks)
 
 
 def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
-    """Pictures that cameras mark as turned."""
+    """Images with an EXIF orientation."""
 
     def fits_both(look: Look) -> bool:
         return look.orientation in (2, 3, 4) or (
@@ -163,10 +162,11 @@ def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         data,
         "images-turned-unclear",
         "warning",
-        "is marked as turned (EXIF) and has one size both ways up|are marked as turned (EXIF) and "
-        "have one size both ways up",
-        "Look at the pictures: the boxes must lie on the objects. If not, turn the pixels and "
-        "remove the mark, or annotate again.",
+        "has an EXIF orientation that does not change its size|have an EXIF orientation that does "
+        "not change their size",
+        "The size does not show whether the boxes were drawn before or after rotation. Look at the "
+        "pictures: if the boxes do not lie on the objects, rotate the pixels and remove the EXIF "
+        "orientation, or annotate again.",
         _where(looks, fits_both),
         number,
     )
@@ -174,9 +174,9 @@ def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         data,
         "images-turned",
         "note",
-        "is marked as turned (EXIF)|are marked as turned (EXIF)",
-        "The annotated size tells which way up the boxes were drawn. Look at the pictures if in "
-        "doubt.",
+        "is rotated by its EXIF orientation|are rotated by their EXIF orientation",
+        "The annotated size shows whether the boxes were drawn before or after rotation. Look at "
+        "the pictures if in doubt.",
         _where(looks, lambda look: look.orientation > 4 and not fits_both(look)),
         number,
     )
@@ -198,8 +198,8 @@ def _sizes(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "images-size-mismatch",
         "error",
         "has another size than annotated|have another size than annotated",
-        "Put back the images that were annotated. Or give sizes='scale' (--sizes scale) if they "
-        "were resized, or sizes='file' if only the annotated size is wrong.",
+        "Restore the images that were annotated. Or give sizes='scale' (--sizes scale) if they "
+        "were resized, or sizes='file' (--sizes file) if only the annotated size is wrong.",
         np.flatnonzero(known & ~equal),
         lambda i: f"{size(i)}, annotated {data.sizes[i, 1]}x{data.sizes[i, 0]}",
     )
@@ -217,9 +217,9 @@ def _odd_sizes(data: Collection, sizes: np.ndarray, known: np.ndarray) -> Iterat
         data,
         "images-tiny",
         "warning",
-        f"is smaller than {limit('tiny-image'):.0f} pixels|are smaller than "
+        f"has a side below {limit('tiny-image'):.0f} pixels|have a side below "
         f"{limit('tiny-image'):.0f} pixels",
-        "Check whether these are thumbnails or icons. Replace them by the originals, or leave "
+        "Check whether these are thumbnails or icons. Replace them with the originals, or leave "
         "them out.",
         np.flatnonzero(known & (short < limit("tiny-image"))),
         size,
@@ -230,7 +230,7 @@ def _odd_sizes(data: Collection, sizes: np.ndarray, known: np.ndarray) -> Iterat
         "note",
         f"has more than {limit('huge-image') / 1e6:.0f} megapixels|have more than "
         f"{limit('huge-image') / 1e6:.0f} megapixels",
-        "Resizing shrinks small objects to nothing, and reading is slow. Cut the images into "
+        "Small objects vanish when the image is resized, and reading is slow. Cut the images into "
         "tiles.",
         np.flatnonzero(known & (sizes.prod(axis=1) > limit("huge-image"))),
         size,
@@ -241,8 +241,8 @@ def _odd_sizes(data: Collection, sizes: np.ndarray, known: np.ndarray) -> Iterat
         "note",
         f"is more than {limit('image-aspect'):.0f} times as long as wide|are more than "
         f"{limit('image-aspect'):.0f} times as long as wide",
-        "Most of the network's input is then padding. Cut the images into parts, or choose an "
-        "image size of that shape.",
+        "Most of the network's input is then padding. Cut the images into tiles, or choose an "
+        "image size with a similar aspect ratio.",
         np.flatnonzero(known & (long > limit("image-aspect") * short)),
         size,
     )
@@ -273,7 +273,7 @@ def _pixels(data: Collection, looks: list[Look], good: np.ndarray) -> Iterator[F
 
 
 def check_folders(data: Collection) -> list[Finding]:
-    """Looks for image files that lie beside those of the splits and are in none of them."""
+    """Looks for image files in the folders of the splits that are in no split."""
     used: dict[str, set[str]] = defaultdict(set)
     for path in data.places:
         folder, name = os.path.split(path)

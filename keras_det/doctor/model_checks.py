@@ -234,8 +234,8 @@ def check_evaluator(dataset: Dataset, model: Detector, *, quick: bool = False) -
             f"A detector that finds every object exactly would score AP {metrics['AP']:.3f} on "
             f"{dataset.split or dataset.name}, not 1, because of "
             f"{_why_below(dataset, model, images)}.",
-            "Correct the boxes, or cut crowded images into tiles. Until then, AP cannot reach 1 "
-            "and understates the model.",
+            "Correct the boxes, or cut crowded images into tiles. Until then, AP cannot reach 1, "
+            "and the model looks worse than it is.",
             len(low),
             len(model.class_names),
             facts={"AP": metrics["AP"], "AP_per_class": low, "images": len(images)},
@@ -259,10 +259,10 @@ def _why_below(dataset: Dataset, model: Detector, images: Sequence[int]) -> str:
     reasons = [
         (crowded.sum(), f"images with more than {MAX_COUNTED} objects, of which a detector gives "
          f"{MAX_COUNTED}"),
-        (outside.sum(), "objects that reach beyond their image and are clipped"),
-        (flat.sum(), "objects without area"),
+        (outside.sum(), "objects that extend beyond their image and are clipped"),
+        (flat.sum(), "objects with zero area"),
         (huge.sum(), "objects with an area above 1e10 square pixels, which COCO ignores"),
         (tiny.sum(), "objects smaller than 1 pixel in the network's input"),
     ]  # fmt: skip
     found = [f"{what} ({count})" for count, what in reasons if count]
-    return "; ".join(found) or "objects overlap crowd regions or each other in a way COCO ignores"
+    return "; ".join(found) or "objects that overlap crowd regions or each other"

@@ -266,7 +266,7 @@ def check_overfit(
             Finding(
                 "overfit-unreadable",
                 "error",
-                "Eight images cannot be learned: one of them cannot be read.",
+                "The overfitting test failed: one of its eight images cannot be read.",
                 str(error),
                 doc="overfit",
             )
@@ -278,7 +278,7 @@ def check_overfit(
 REASONS: dict[str, tuple[Harm, str, str]] = {
     "": (
         "note",
-        "data, targets, losses and evaluation fit together.",
+        "data, targets, losses and evaluation work together.",
         "Nothing to do.",
     ),
     "nan": (
@@ -289,13 +289,13 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     ),
     "positives": (
         "error",
-        "no object gets an anchor, so there is nothing to learn.",
+        "no object is assigned an anchor, so there is nothing to learn.",
         "Look at the findings on anchors and on small objects.",
     ),
     "evaluator": (
         "error",
         "even perfect detections do not score AP 1 on these images.",
-        "Look at the finding on the evaluator.",
+        "Look at the finding evaluator-below-1.",
     ),
     "loss": (
         "error",
@@ -305,9 +305,9 @@ REASONS: dict[str, tuple[Harm, str, str]] = {
     ),
     "time": (
         "warning",
-        "the loss falls, but the time was not enough.",
+        "the loss falls, but there was not enough time.",
         "This does not prove a mistake: small objects, large models and slow machines need more "
-        "steps. Try a smaller model.",
+        "time. Try a smaller model.",
     ),
 }
 

@@ -186,7 +186,7 @@ def _plots(report: "Report") -> str:
 {bars(counts[:MAX_CLASSES])}
 <h2>Sides of the boxes in pixels (square root of the area)</h2>
 {histogram(np.concatenate(sides))}
-<h2>Sides of the boxes in shares of the image</h2>
+<h2>Sides of the boxes as fractions of the image size</h2>
 {histogram(np.concatenate(shares))}"""
 
 

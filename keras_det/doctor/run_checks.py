@@ -87,7 +87,7 @@ def check_run(folder: str | os.PathLike) -> list[Finding]:
     run = read_run(folder)
     if not run.epochs:
         raise DataError(
-            f"history.csv must hold one row per epoch. Received: {folder}, with none. Wait until "
+            f"history.csv must hold at least one row. Received: {folder}, with none. Wait until "
             "the first epoch has ended."
         )
     findings = [*_of_loss(run), *_of_rate(run), *_of_positives(run)]
@@ -112,8 +112,8 @@ def read_run(folder: str | os.PathLike) -> Run:
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise DataError(
             f"The files of a run must be as the training wrote them. Received: {path}: {error}. "
-            "Restore history.csv, recipe.json and metrics.json, or delete the damaged one of the "
-            "last two."
+            "Restore history.csv, recipe.json and metrics.json. Of the last two, a damaged one may "
+            "also be deleted."
         ) from None
     return Run(recipe, metrics, columns, (path / "best.keras").is_file())
 
@@ -121,7 +121,7 @@ def read_run(folder: str | os.PathLike) -> Run:
 def _json(path: pathlib.Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no object")
+        raise ValueError(f"{path.name} is not a JSON object")
     return content
 
 
@@ -163,7 +163,7 @@ def _of_loss(run: Run) -> Iterator[Finding]:
         yield _note(
             "run-loss",
             f"The mean loss of the only epoch is {loss[0]:.3g}: one epoch shows no trend.",
-            "Train longer, and look again.",
+            "Train for more epochs, then examine the run again.",
         )
         return
     yield _of_finite_loss(loss)
@@ -278,8 +278,8 @@ def _of_precision(run: Run) -> Iterator[Finding]:
             "run-ap-zero",
             f"Almost nothing is detected: val_AP is {last:.3f} after "
             f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} (highest: {ap[best]:.3f}).",
-            f"From random weights {run.steps} steps are few, often thousands are needed: train "
-            "longer, or start from public weights (--weights)."
+            f"From random weights, {run.steps} steps are too few: often thousands are needed. "
+            "Train longer, or start from public weights (--weights)."
             if few
             else "Check the data with keras-det doctor --model, and try keras-det doctor "
             "--overfit.",
@@ -291,7 +291,7 @@ def _of_precision(run: Run) -> Iterator[Finding]:
     if best == epochs - 1:
         title = f"val_AP was highest in the last epoch, {number}: {ap[best]:.3f}."
     else:
-        title = f"val_AP was highest in epoch {number}: {ap[best]:.3f}; at the end {last:.3f}."
+        title = f"val_AP was highest in epoch {number}: {ap[best]:.3f}; it ended at {last:.3f}."
     cure = "best.keras holds the model of that epoch." if run.has_best else "Nothing to do."
     yield _note("run-ap", title, cure, facts=facts)
     yield from _of_rise(ap)
@@ -308,8 +308,8 @@ def _of_rise(ap: np.ndarray) -> Iterator[Finding]:
                 "run-still-rising",
                 f"val_AP still rose by {gain:.3f} in the last "
                 f"{f'{tail} epochs' if tail > 1 else 'epoch'}: the training was too short.",
-                "Train for more epochs: a new run with --epochs, from --weights with this run's "
-                "best.keras.",
+                "Train for more epochs: start a new run with larger --epochs, and give this run's "
+                "best.keras as --weights.",
                 harm="warning",
                 facts={"gain": gain},
             )
@@ -337,7 +337,7 @@ def _of_classes(run: Run) -> Iterator[Finding]:
     yield _note(
         "run-classes-zero",
         f"{len(zero)} of {len(measured)} measured classes {verb} AP 0: {', '.join(shown)}{more}.",
-        "Add images of classes with few objects. Of a class with many, check the labels and the "
+        "Add images of classes with few objects. If a class has many, check its labels and the "
         "size of its objects (keras-det doctor --model).",
         harm="warning",
         count=len(zero),
@@ -347,7 +347,7 @@ def _of_classes(run: Run) -> Iterator[Finding]:
 
 
 def _of_gap(run: Run) -> Iterator[Finding]:
-    """Signs that the training images are learned by heart."""
+    """Signs of overfitting."""
     loss, ap, val = (run.column(name) for name in ("loss", "val_AP", "val_loss"))
     cure = (
         "More images, stronger augmentation (--augment lsj), weights from a larger data set or "
@@ -387,8 +387,9 @@ def _of_end(run: Run) -> Iterator[Finding]:
     if run.epochs < run.planned:
         yield _note(
             "run-unfinished",
-            f"{run.epochs} of {run.planned} epochs are done: the training runs, was interrupted or "
-            "stopped with an error, such as a loss that was not finite.",
-            "Continue it with --resume. If it stopped with an error, correct its cause first.",
+            f"{run.epochs} of {run.planned} epochs are done: the training is still running, was "
+            "interrupted or stopped with an error, such as a loss that was not finite.",
+            "If it no longer runs, continue it with --resume. If it stopped with an error, correct "
+            "the cause first.",
             harm="note",
         )

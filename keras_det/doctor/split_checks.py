@@ -31,9 +31,9 @@ def _sizes(data: Collection) -> Iterator[Finding]:
         yield Finding(
             "no-validation",
             "note",
-            "There is no split for validation.",
-            "Training then holds out a fifth of the images (--split-by 0.8). Make the split "
-            "yourself where images belong together, such as frames of a video.",
+            "There is no validation split.",
+            "Training then holds out a fifth of the images (--split-by 0.8). If images belong "
+            "together, such as those of one patient, make the split yourself.",
         )
     for name, each in data.splits.items():
         if len(each) < limit("small-split"):
@@ -42,7 +42,8 @@ def _sizes(data: Collection) -> Iterator[Finding]:
                 "split-small",
                 "warning" if tiny else "note",
                 f"The split {name} has only {len(each)} image{'' if len(each) == 1 else 's'}.",
-                "Add images. AP on so few images varies by chance: compare runs with care."
+                "Add images. AP on so few images varies by chance: do not trust small differences "
+                "between runs."
                 if role_of_split(name) in ("val", "test")
                 else "Add images: every one helps. Start from public weights (--weights coco).",
                 count=len(each),
@@ -67,7 +68,7 @@ def _nothing_to_learn(data: Collection) -> Iterator[Finding]:
             f"The split {name} {what}.",
             "It can be used for detection, but not for evaluation."
             if test
-            else "Training on it learns nothing, and AP cannot be measured. Check that the "
+            else "Nothing can be learned from it, and AP cannot be measured on it. Check that the "
             "annotations belong to these images"
             + (
                 "."
@@ -98,8 +99,10 @@ def _in_common(data: Collection) -> Iterator[Finding]:
         data,
         "names-in-two-splits",
         "note",
-        "has the name of one in another split|have the name of one in another split",
-        "Nothing to do if they are different images. The doctor compares their pixels.",
+        "has the same file name as one in another split|have the same file name as one in another "
+        "split",
+        "Nothing to do if they are different images. Without --quick, the doctor compares their "
+        "pixels too.",
         np.array(sorted(same_name), np.int64),
         lambda i: f"and {data.image_name(same_name[i])}",
     )
@@ -133,15 +136,16 @@ def _shifts(data: Collection) -> Iterator[Finding]:
         for code, title, cure, measure, threshold, examples in (
             (
                 "classes-shifted",
-                f"The shares of the classes in {name} differ from those in training",
-                "AP then says little about the training. Split the data again at random.",
+                f"The class frequencies in {name} differ from those in training",
+                "AP then says little about how well the model has learned. Split the data again at "
+                "random.",
                 _class_distance,
                 "class-shift",
                 _class_shares,
             ),
             (
                 "sizes-shifted",
-                f"The sizes of the boxes in {name} differ from those in training",
+                f"The box sizes in {name} differ from those in training",
                 "Check whether the images come from another camera or were resized. Split the "
                 "data again at random.",
                 _size_distance,
@@ -154,7 +158,7 @@ def _shifts(data: Collection) -> Iterator[Finding]:
                 yield Finding(
                     code,
                     "warning",
-                    f"{title} ({distance:.2f}; by chance up to {usual:.2f}).",
+                    f"{title} (distance {distance:.2f} of 1; by chance up to {usual:.2f}).",
                     cure,
                     examples=examples(data, train, other),
                     facts={"distance": distance, "by chance": usual, "split": name},
@@ -173,7 +177,7 @@ def _class_distance(data: Collection, one: np.ndarray, two: np.ndarray) -> float
 
 
 def _size_distance(data: Collection, one: np.ndarray, two: np.ndarray) -> float:
-    """Kolmogorov-Smirnov distance between the box sizes, in shares of the image, 0..1."""
+    """Kolmogorov-Smirnov distance between the box sizes, as fractions of the image, 0..1."""
     if not len(one) or not len(two):
         return 0.0
     a, b = np.sort(data.box_sides[one]), np.sort(data.box_sides[two])
@@ -228,6 +232,6 @@ def _usual_sizes(data: Collection, one: int, two: int) -> tuple[str, ...]:
     side = data.box_sides
     return tuple(
         f"{data.names[k]}: half of the boxes have sides below "
-        f"{np.median(side[data.split_of[data.image_of] == k]):.1%} of the image"
+        f"{np.median(side[data.split_of[data.image_of] == k]):.1%} of the image size"
         for k in (one, two)
     )

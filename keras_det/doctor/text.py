@@ -33,24 +33,13 @@ def report_text(report: "Report", all: bool = False) -> str:
     return "\n".join(lines)
 
 
-def quick_text(report: "Report", lines: int = 5) -> str:
-    """At most so many lines: the titles of errors and warnings, for the start of a training."""
-    bad = [finding for finding in report.findings if finding.harm != "note"]
-    shown = bad if len(bad) <= lines else bad[: lines - 1]
-    rows = [_cut(finding.title, f"{finding.harm}: ") for finding in shown]
-    if len(bad) > len(shown):
-        rest = _in_words(bad[len(shown) :])
-        rows.append(f"And {rest}: `keras-det doctor` shows them.")
-    return "\n".join(rows)
-
-
 def verdict(report: "Report") -> str:
     """One sentence: what was found, and whether training can start."""
     if not report.findings:
         return "Nothing was found: the data can be trained on."
     text = {
-        "error": "training would fail or mislead.",
-        "warning": "training works; the warnings may cost accuracy.",
+        "error": "training would fail, or its results would mislead.",
+        "warning": "training works, but the warnings may cost accuracy.",
         "note": "the data can be trained on.",
     }[report.worst or "note"]
     words = _in_words(report.findings)
@@ -141,7 +130,7 @@ def _block(finding: Finding, all: bool) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
-    """Lines of at most 80 columns; tables keep their blanks."""
+    """Lines of at most 80 columns; short lines, such as rows of tables, keep their spaces."""
     if len(first) + len(text) <= WIDTH:
         return [first + text]
     return textwrap.wrap(

@@ -130,7 +130,7 @@ def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
             "anchors-unreached",
             "warning",
             f"{share:.0%} of the objects overlap no anchor with an IoU of {threshold:g} or more: "
-            "the model learns them badly.",
+            "the model learns them poorly.",
             "`keras-det doctor --model` proposes anchors that fit them.",
         )
 

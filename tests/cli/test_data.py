@@ -131,7 +131,7 @@ def test_split_keeps_the_split_for_tests(run, tmp_path):
 
 def test_split_of_data_with_val_is_refused(refused, tmp_path, coco):
     line = refused("data", "split", coco, tmp_path / "out")
-    assert "must have no split for validation" in line and "--split all" in line
+    assert "must not have a validation split yet" in line and "--split all" in line
 
 
 def test_merge_joins_splits_and_classes(run, tmp_path, coco):

@@ -92,7 +92,7 @@ def test_without_validation_images_of_train_are_held_out_and_test_is_left_alone(
     result = run("train", tmp_path / "set", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert (
-        f"{tmp_path / 'set'} has no split for validation: 16 images for training, 4 held out for "
+        f"{tmp_path / 'set'} has no validation split: 16 images for training, 4 held out for "
         "validation (--split-by 0.8)." in result.stdout
     )
     assert (len(asked["train"]), len(asked["val"])) == (16, 4)
@@ -178,7 +178,7 @@ def test_resume_keeps_what_was_chosen(run, refused, asked, tmp_path):
         (("--split-by", "0.8"), "--split-by 0.8, but the run has 0.5."),
         (("--classes", "dog"), "--classes dog, but the run has ['cat', 'dog']."),
         (("--box-format", "xyxy"), "--box-format xyxy, but the run has none."),
-        (("--no-val",), "--no-val, but the run measures on images of DATA that it has held out."),
+        (("--no-val",), "--no-val, but the run evaluates on images of DATA that it has held out."),
     ):
         message = refused("train", data, "--out", out, "--resume", *words)
         assert f"A resumed run must keep its data. Received: {sentence}" in message
@@ -225,12 +225,12 @@ def test_splits_by_name(run, refused, asked, tmp_path):
 def test_tests_are_never_trained_on_silently(refused, asked, tmp_path):
     write_coco(tmp_path / "set", content(4), "test")
     message = refused("train", tmp_path / "set", "--out", tmp_path / "run")
-    assert "must have a split for training. Received: the splits test." in message
+    assert "must have a training split. Received: the splits test." in message
 
 
 def test_split_by_where_the_data_has_a_split(refused, asked, coco, tmp_path):
     message = refused("train", coco, "--split-by", "0.7", "--out", tmp_path / "run")
-    assert "is for data without a split for validation. Received: 0.7 for" in message
+    assert "is for data without a validation split. Received: 0.7 for" in message
     assert "has the split val. Leave it out." in message
 
 
@@ -247,7 +247,7 @@ def test_classes_by_names_or_file(run, refused, asked, tmp_path):
     message = refused("train", data, "--classes", " , ", "--out", tmp_path / "c")
     assert "--classes must name at least one class. Received: ' , '." in message
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\xff")
-    assert "text in UTF-8" in refused("train", data, *words, "--out", tmp_path / "c")
+    assert "must be UTF-8 text" in refused("train", data, *words, "--out", tmp_path / "c")
 
 
 def test_names_of_formats(run, refused, coco, asked, tmp_path):

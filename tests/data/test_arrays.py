@@ -79,7 +79,7 @@ def test_arrays_are_written_to_a_new_folder(tmp_path):
         np.testing.assert_array_equal(np.array(Image.open(path)), image)
     with pytest.raises(DataError, match="must be a new or empty folder.*not empty"):
         make(batch, image_dir=tmp_path / "new")
-    with pytest.raises(DataError, match="holds paths of images, no pixels.*image_dir="):
+    with pytest.raises(DataError, match="holds image paths, not pixels.*image_dir="):
         make(batch)
     half = nested(np.full((6, 8, 3), 99.5), [[1, 1, 5, 5]], [0])
     assert (
@@ -103,7 +103,7 @@ def test_a_stream_of_tensorflow(tmp_path, paths):
     [
         ([[1, 2, 3]], [0], r"array of shape \(n, 4\)"),
         ([[1, 2, 3, 4]], [0, 1], r"1 boxes and 2 classes in items\[0\]"),
-        ([[1, 2, 3, 4]], ["cat"], r"items\[0\], classes .*their index in `class_names`"),
+        ([[1, 2, 3, 4]], ["cat"], r"items\[0\], classes .*their indices in `class_names`"),
         ([[1, 2, 3, 4]], [0.5], r"whole number from 0.*0\.5 in items\[0\]"),
         ([[1, 2, 3, 4]], [-2], r"-2 in items\[0\]"),
         ([[1, 2, 3, 4]], [2], r"Classes must lie in 0\.\.1.*2 in items\[0\]"),

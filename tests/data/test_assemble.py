@@ -80,7 +80,9 @@ def test_no_object_of_the_wanted_classes_is_left(tmp_path):
 
 def test_no_box_with_an_area_is_left(tmp_path):
     raw = raw_with_images(tmp_path, [(0, 0, 3, 3, 3, 3), (1, 0, np.nan, 1, 2, 2)])
-    with pytest.raises(DataError, match="none of 2 boxes has one in labels.txt; first: .*line 0"):
+    with pytest.raises(
+        DataError, match="labels.txt, where none of 2 boxes has one; first: .*line 0"
+    ):
         assemble(raw, ReadOptions())
 
 
@@ -92,7 +94,7 @@ def test_objects_of_images_that_are_not_listed(tmp_path):
     raw = raw_with_images(tmp_path, rows[:1], image_ids=[7, 8])
     with pytest.raises(
         DataError,
-        match="none of 1 annotations does in labels.txt; the first image is 7, the first "
+        match="labels.txt, where none of 1 annotations does; the first image is 7, the first "
         "annotation is labels.txt, line 0",
     ):
         assemble(raw, ReadOptions())

@@ -125,8 +125,8 @@ def test_createml_images_without_annotations(tmp_path):
     [
         ("[ant, ' ']", "name of a class must not be empty.*the class 1 in `names` of .*data.yaml"),
         ("{0: ant, 1: ''}", "must not be empty.*class 1 in"),
-        ("[ant, cat]\nnames: [cat, ant]", "the key 'names' is there twice"),
-        ("{0: ant, 1: cat, 1: dog}", "the key '1' is there twice"),
+        ("[ant, cat]\nnames: [cat, ant]", "the key 'names' occurs twice"),
+        ("{0: ant, 1: cat, 1: dog}", "the key '1' occurs twice"),
     ],
 )
 def test_names_in_data_yaml(tmp_path, names, match):
@@ -184,7 +184,7 @@ FOREIGN = {
     "web page": b"<!DOCTYPE html>",
     "git lfs pull": b"version https://git-lfs.github.com/spec/v1\n",
     "damaged image": b"\x89PNG\r\n",
-    "no image": b"hello",
+    "not an image": b"hello",
 }
 
 

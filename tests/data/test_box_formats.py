@@ -117,7 +117,7 @@ def test_shares_of_the_image_in_a_file_of_pixels():
     rows = [[0.1, 0.1, 0.2, 0.3], [0.7, 0.05, 0.3, 0.9]]
     with pytest.raises(
         DataError,
-        match="all boxes .* so their numbers are shares of the image.*as shares of the image: "
+        match="all boxes .* so they are in normalised coordinates.*in normalised coordinates: "
         r'give box_format="rel_xywh" \(--box-format rel_xywh\)',
     ):
         to_pixels(raw_of(rows, [64, 96]), ReadOptions())
@@ -187,7 +187,7 @@ def test_centers_that_nearly_fit_as_corners_are_noted():
     raw = raw_of(rows, [50, 100])
     to_pixels(raw, ReadOptions())
     assert len(raw.notes) == 1
-    assert "12 of 207 boxes leave their image as xywh" in raw.notes[0]
+    assert "12 of 207 boxes extend beyond their image if read as xywh" in raw.notes[0]
     assert "--box-format center_xywh" in raw.notes[0]
 
 

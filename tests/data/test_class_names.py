@@ -40,11 +40,11 @@ def test_blanks_around_names_and_encodings_of_accents_do_not_count():
     "first, second, difference",
     [
         ("Red", "red", "case"),
-        ("traffic light", "traffic_light", "blanks, hyphens or underscores"),
-        ("trafficlight", "traffic-light", "blanks, hyphens or underscores"),
-        ("Traffic Light", "traffic_light", "case, blanks, hyphens, underscores or the kind"),
-        ("\uff52ed", "red", "case, blanks, hyphens, underscores or the kind"),
-        ("re\u200bd", "red", "case, blanks, hyphens, underscores or the kind"),
+        ("traffic light", "traffic_light", "spaces, hyphens or underscores"),
+        ("trafficlight", "traffic-light", "spaces, hyphens or underscores"),
+        ("Traffic Light", "traffic_light", "case, spaces, hyphens, underscores or the Unicode"),
+        ("\uff52ed", "red", "case, spaces, hyphens, underscores or the Unicode"),
+        ("re\u200bd", "red", "case, spaces, hyphens, underscores or the Unicode"),
     ],
 )
 def test_names_that_differ_little(first, second, difference):

@@ -96,7 +96,7 @@ def test_missing_image_is_left_out_and_named(tmp_path):
 def test_images_nowhere(tmp_path):
     path = write_coco(tmp_path, coco_content(), images=False)
     with pytest.raises(
-        DataError, match=r"beside it or in image_dir=.*none of 2 images found; no 'a0\.png' in"
+        DataError, match=r"next to it or in image_dir=.*none of 2 images found; no 'a0\.png' in"
     ):
         read_coco(path)
 

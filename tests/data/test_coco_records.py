@@ -159,7 +159,7 @@ BAD_BOXES += [
 ]
 BAD_OBJECTS = [({"bbox": box}, "`bbox` must be four numbers") for box in BAD_BOXES]
 BAD_OBJECTS += [
-    ({field: value}, f"`{field}` must be a whole number or a text. Received: {text}")
+    ({field: value}, f"`{field}` must be a whole number or a string. Received: {text}")
     for field in ("image_id", "category_id")
     for value, text in (
         (None, "null"),

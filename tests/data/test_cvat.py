@@ -112,7 +112,7 @@ def test_what_has_no_box_is_left_out_and_groups_of_masks_are_joined(tmp_path):
         "Shapes left out, because they have no box or no class: 4, 1 point, 1 line, 1 tag" in notes
     )
     assert (
-        "Parts joined into one object, because they have the same class and group: 1" in notes
+        "Parts merged into one object, because they have the same class and group: 1" in notes
         and "image 'a.png', shapes[6]" in notes
     )
 

@@ -65,7 +65,7 @@ def test_an_image_listed_twice():
     unknown.image_sizes[1] = 0
     assert join_images(unknown, ["a.jpg"] * 2) == ["a.jpg"]
     assert raw.notes == [
-        "1 of 3 images listed again: their objects are joined (first: d/a.jpg, images 5 and 7)."
+        "1 of 3 images listed again: their objects are merged (first: d/a.jpg, images 5 and 7)."
     ]
 
 

@@ -75,16 +75,16 @@ def test_names_without_suffix_find_images_only(tmp_path):
         (r"C:\mine\a.jpg", "a.jpg", "by their base name"),
         ("/home/me/set/sub/a.jpg", "sub/a.jpg", "by their base name"),
         (unicodedata.normalize("NFC", "größe.jpg"), "gro\u0308ße.jpg", "in another Unicode form"),
-        ("a.jpg", "a.JPG", "in other upper or lower case"),
-        ("IMG 1.jpg", "img\u202f1.jpg", "in other upper or lower case"),
-        ("a b.jpg", "a%20b.jpg", "in other upper or lower case"),
+        ("a.jpg", "a.JPG", "in another case"),
+        ("IMG 1.jpg", "img\u202f1.jpg", "in another case"),
+        ("a b.jpg", "a%20b.jpg", "in another case"),
         ("a.jpg", "a.png", "with another suffix"),
         ("Bild", "bild.jpg", "with another suffix"),
         ("/upload/0a1b2c3d-a.jpg", "a.jpg", "without Label Studio's prefix"),
         ("a.jpg", "0a1b2c3d-a.jpg", "without Label Studio's prefix"),
-        ("a.jpg", "deep/er/A.jpg", "by their base name in a sub-folder"),
-        ("a", "deep/er/A.png", "by their base name in a sub-folder"),
-        ("0a1b2c3d-a.jpg", "deep/er/a.jpg", "by their base name in a sub-folder"),
+        ("a.jpg", "deep/er/A.jpg", "by their base name in a subfolder"),
+        ("a", "deep/er/A.png", "by their base name in a subfolder"),
+        ("0a1b2c3d-a.jpg", "deep/er/a.jpg", "by their base name in a subfolder"),
     ],
 )
 def test_names_as_other_tools_write_them(tmp_path, name, file, how):
@@ -98,7 +98,7 @@ def test_names_as_other_tools_write_them(tmp_path, name, file, how):
 def test_one_note_counts_every_way(tmp_path):
     touch(tmp_path, "a.JPG", "b.JPG", "c.png")
     _, notes = find(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
-    assert len(notes) == 1 and "Images found by their name in other upper" in notes[0]
+    assert len(notes) == 1 and "Images found by their name in another case" in notes[0]
     assert "; by their name with another suffix: 1 (first: 'a.jpg' is" in notes[0]
 
 
@@ -112,7 +112,10 @@ def test_a_file_with_an_exact_name_is_not_taken_for_another(tmp_path):
     touch(tmp_path, "a.jpg", "sub/b.jpg")
     paths, notes = find(tmp_path, ["a.jpg", "a.png", "A.jpg", r"C:\a.jpg", "sub/b.jpg", "b.jpg"])
     assert paths == ["a.jpg", "sub/b.jpg"] and len(notes) == 1
-    assert "4 of 6 images left out: no such file (first: 'a.png'; others are in" in notes[0]
+    assert (
+        "4 of 6 images left out: no such file (first: 'a.png'; the first one found is in"
+        in notes[0]
+    )
 
 
 def test_names_that_fit_two_files(tmp_path):
@@ -120,15 +123,17 @@ def test_names_that_fit_two_files(tmp_path):
     touch(tmp_path, *good, "x/a.jpg", "y/a.jpg", "b.jpg", "b.png")
     paths, notes = find(tmp_path, [*good, "a.jpg"])
     assert paths == good and len(notes) == 1
-    assert "1 of 21 images left out: ambiguous names (first: 'a.jpg' fits" in notes[0]
+    assert "1 of 21 images left out: ambiguous names (first: 'a.jpg' matches" in notes[0]
     assert str(tmp_path / "x/a.jpg") in notes[0] and str(tmp_path / "y/a.jpg") in notes[0]
-    with pytest.raises(DataError, match="must fit exactly one file.*1 of 1 ambiguous"):
+    with pytest.raises(DataError, match="must match exactly one file.*1 of 1 ambiguous"):
         find(tmp_path, ["a.jpg"])
-    with pytest.raises(DataError, match="must fit exactly one file.*2 of 22 ambiguous.*image_dir="):
+    with pytest.raises(
+        DataError, match="must match exactly one file.*2 of 22 ambiguous.*image_dir="
+    ):
         find(tmp_path, [*good, "a.jpg", "b"])
     assert find(tmp_path, ["b"], other_names=["b.png"]) == (["b.png"], [])
     touch(tmp_path, "same.jpg")
-    with pytest.raises(DataError, match=r"'p/same.jpg' and 'q/same.jpg' fit .*same.jpg"):
+    with pytest.raises(DataError, match=r"'p/same.jpg' and 'q/same.jpg' match .*same.jpg"):
         find(tmp_path, ["p/same.jpg", "q/same.jpg"])
 
 
@@ -191,7 +196,7 @@ def test_image_dir_is_the_only_place(tmp_path):
     touch(tmp_path, "old/a.jpg", "new/x/a.jpg", "new/b.jpg", "newer/a.jpg")
     absolute = [str(tmp_path / "old" / "a.jpg"), str(tmp_path / "new" / "b.jpg")]
     paths, notes = find(tmp_path, absolute, ["old"], image_dir=tmp_path / "new")
-    assert paths == ["new/x/a.jpg", "new/b.jpg"] and "in a sub-folder" in notes[0]
+    assert paths == ["new/x/a.jpg", "new/b.jpg"] and "in a subfolder" in notes[0]
     paths, _ = find(tmp_path, [str(tmp_path / "newer/a.jpg")], image_dir=tmp_path / "new")
     assert paths == ["new/x/a.jpg"]
     with pytest.raises(DataError, match=r"must be an existing.*does not exist\. Did you mean 'new"):
@@ -204,7 +209,7 @@ def test_large_folders_are_not_searched(tmp_path, monkeypatch):
     touch(tmp_path, "a.jpg", "sub/b.jpg", "sub/c.jpg")
     monkeypatch.setattr(folders_module, "MAX_FILES", 3)
     paths, notes = find(tmp_path, ["a.jpg", "b.jpg"])
-    assert paths == ["a.jpg"] and "holds too many files: its sub-folders were not" in notes[0]
+    assert paths == ["a.jpg"] and "contains too many files: its subfolders were not" in notes[0]
 
 
 def test_the_root_of_all_files_is_not_searched(tmp_path):

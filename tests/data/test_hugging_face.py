@@ -60,13 +60,13 @@ def test_objects_in_all_their_forms(tmp_path, objects):
 
 def test_the_format_of_boxes_is_found_and_noted(tmp_path):
     assert (
-        "Boxes are read as xywh: 100% fit their images so, 50% as xyxy."
+        "Boxes are read as xywh: 100% fit their images, 50% as xyxy."
         in read([row()], tmp_path).notes
     )
     corners = {"bbox": [[5, 2, 7, 3], [1, 2, 8, 6]], "category": [0, 1]}
     dataset = read([row(corners)], tmp_path)
     np.testing.assert_array_equal(dataset.boxes, corners["bbox"])
-    assert "Boxes are read as xyxy: 100% fit their images so, 0% as xywh." in dataset.notes
+    assert "Boxes are read as xyxy: 100% fit their images, 0% as xywh." in dataset.notes
 
 
 def test_boxes_that_could_be_either_are_refused(tmp_path):
@@ -132,7 +132,7 @@ def test_classes_as_texts_and_numbers_without_names(tmp_path):
         ({"bbox": [[1, 2, 3]], "category": [0]}, "four finite numbers. Received: [1, 2, 3]"),
         ({"bbox": [[1, 2, 3, float("nan")]], "category": [0]}, "four finite numbers"),
         ({"bbox": [[1, 2, 3, 4]], "category": [0, 1]}, "one class for each box. Received: 2 for 1"),
-        ({"bbox": [[1, 2, 3, 4]], "category": [0.5]}, "must be a whole number or a text"),
+        ({"bbox": [[1, 2, 3, 4]], "category": [0.5]}, "must be a whole number or a string"),
         ({"category": [0]}, "must have a box (`bbox`). Received: the keys category"),
         ({"bbox": [[1, 2, 3, 4]]}, "must have a class (`category`)"),
         ({"bbox": [[1, 2, 3, 4]], "category": [0], "area": []}, "`area` must hold one value"),

@@ -82,10 +82,10 @@ def test_twelve_bits_in_sixteen_are_named(tmp_path, kind):
 @pytest.mark.parametrize(
     "value, dtype, match",
     [
-        (1.5, np.float32, r"decimal numbers must have values in 0..1. Received: .* to 1.5"),
+        (1.5, np.float32, r"floating-point numbers must have values in 0..1. Received: .* to 1.5"),
         (-0.5, np.float32, r"Received: .* with -0.5 to"),
         (np.nan, np.float32, "Received: .* with nan to nan"),
-        (256, np.int32, r"32-bit whole numbers must have values in 0..255. Received: .* to 256"),
+        (256, np.int32, r"32-bit integers must have values in 0..255. Received: .* to 256"),
     ],
 )
 def test_values_out_of_range_are_refused(value, dtype, match):
@@ -146,7 +146,9 @@ def test_wrong_input(tmp_path):
     with pytest.raises(DataError, match="does not decode .*[Tt]runcated.* Replace"):
         read_image(contents[:-100])
     (tmp_path / "y.jpg").write_bytes(b"abc")
-    with pytest.raises(DataError, match="names no size must be readable. Received: .*y.jpg"):
+    with pytest.raises(
+        DataError, match="without an annotated size must be readable. Received: .*y.jpg"
+    ):
         read_size(tmp_path / "y.jpg")
 
 

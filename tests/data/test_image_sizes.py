@@ -75,7 +75,7 @@ def test_the_majority_decides_which_way_up_squares_are(tmp_path, annotated, stor
     assert raw.stored_pixels == stored
     notes = " ".join(raw.notes)
     assert ("2 of 3 images used as stored" in notes) == stored
-    assert "by EXIF orientation: 1. Like most" in notes
+    assert "by the EXIF orientation: 1. Like most" in notes
 
 
 def test_squares_alone_are_upright(tmp_path):
@@ -112,7 +112,7 @@ def test_a_few_other_sizes_are_left_out(tmp_path):
     ],
 )
 def test_only_cures_that_are_right_are_named(tmp_path, true, box, scale, file):
-    with pytest.raises(DataError, match="another size; first: .*0.jpg.*Put back") as error:
+    with pytest.raises(DataError, match="another size; first: .*0.jpg.*Restore") as error:
         checked(tmp_path, [true] * 2, [(12, 16)] * 2, boxes=[box] * 2)
     assert ("--sizes scale" in str(error.value)) == scale
     assert ("--sizes file" in str(error.value)) == file
@@ -144,7 +144,7 @@ def test_relative_boxes_need_no_size(tmp_path):
     raw = checked(tmp_path, [(6, 4)] * 2, [(12, 16)] * 2, boxes=boxes, box_format="rel_center_xywh")
     np.testing.assert_array_equal(raw.image_sizes, [(6, 4)] * 2)
     np.testing.assert_array_equal(raw.boxes, boxes)
-    assert "2 of 2 images with another size than annotated: the boxes are shares" in raw.notes[0]
+    assert "2 of 2 images with another size than annotated: the boxes are in norm" in raw.notes[0]
 
 
 def test_unreadable_files(tmp_path):

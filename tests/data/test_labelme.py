@@ -115,7 +115,7 @@ def test_polygons_with_one_group_are_one_object_and_boxes_are_not(tmp_path):
         [0, 0, 9, 9],
         [20, 20, 29, 29],
     ]
-    assert "Parts joined into one object, because they have the same class and group: 1" in notes
+    assert "Parts merged into one object, because they have the same class and group: 1" in notes
     assert "Boxes with the same class and group as another box of their image: 1." in notes
 
 

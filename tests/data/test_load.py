@@ -160,7 +160,7 @@ def test_the_folder_above_or_below_is_named(tmp_path, marked):
     match = f"set/ in it is in the format X: give {tmp_path / 'set'}"
     with pytest.raises(DataError, match=match):
         load(tmp_path)
-    match = f"The folder above is in the format X: give {tmp_path / 'set'}"
+    match = f"The folder that contains it is in the format X: give {tmp_path / 'set'}"
     with pytest.raises(DataError, match=match):
         load(tmp_path / "set" / "train")
     with pytest.raises(DataError, match="which holds nothing. Check the folder"):
@@ -304,7 +304,7 @@ def test_the_split_in_the_name_of_a_file(tmp_path):
 
 def test_no_test_split_is_split(tmp_path):
     write_coco(tmp_path, coco_content(), "test2017")
-    with pytest.raises(DataError, match="must have a split for training. Received: the splits te"):
+    with pytest.raises(DataError, match="must have a training split. Received: the splits te"):
         load(tmp_path, "train", split_by=0.5)
 
 

@@ -125,7 +125,7 @@ def check_samples(dataset, expected):
 
 def test_another_size_than_annotated_is_refused(tmp_path):
     dataset = data_set(tmp_path, [oriented(6)], [(HEIGHT, WIDTH + 1)])
-    match = f"0.jpg with {HEIGHT}x{WIDTH} pixels .*, annotated as {WIDTH + 1}x{HEIGHT}. Put back"
+    match = f"0.jpg with {HEIGHT}x{WIDTH} pixels .*, annotated as {WIDTH + 1}x{HEIGHT}. Restore"
     with pytest.raises(DataError, match=match):
         dataset[0].read()
     with pytest.warns(UserWarning, match=match), pytest.raises(DataError, match=match):

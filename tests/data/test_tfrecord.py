@@ -98,7 +98,7 @@ def test_shards_splits_and_what_is_missing(tmp_path):
     layout = tfrecord.find(tmp_path)
     assert list(layout.splits) == ["train", "val"] and layout.everything is None
     with pytest.warns(
-        UserWarning, match="Missing shards, read without them: 1 .first: coco_train.record-00001"
+        UserWarning, match="Read without its missing shards: 1 .first: coco_train.record-00001"
     ):
         assert len(load(tmp_path, "train")) == 2
     assert len(read(tmp_path, split="val")) == 1

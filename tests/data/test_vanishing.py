@@ -105,7 +105,7 @@ def test_crowd_objects_do_not_count():
     data = dataset_of([[square(0, 0, 1), square(9, 9, 300)]], [(900, 900)], crowd=[True, False])
     assert find_vanishing(data, (64, 64), "letterbox").objects == 1
     none = find_vanishing(data.select([]), (64, 64), "letterbox")
-    assert none.share == 0.0 and "hold no object" in target_warnings(none)[0]
+    assert none.share == 0.0 and "has no object to learn" in target_warnings(none)[0]
 
 
 def test_pipeline_warns_once_and_only_of_training(tmp_path, recwarn):

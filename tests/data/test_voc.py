@@ -168,7 +168,7 @@ def test_empty_class_name(tmp_path, name):
 
 def test_blanks_around_a_name_are_told(tmp_path):
     root = write_voc(tmp_path, {"a": [CAT], "b": [("cat ", 2, 1, 4, 5, 0)]})
-    with pytest.warns(UserWarning, match=r"1 of . class names with blanks at their ends.*b\.xml"):
+    with pytest.warns(UserWarning, match=r"1 of . class names with spaces at their ends.*b\.xml"):
         assert read_voc(root).class_names == ("cat",)
 
 

@@ -49,7 +49,7 @@ ONE_SET = {
     "unusual folder of images": ("Annotations/a.xml", "photographs/a.jpg"),
     "CVAT": ("Annotations/day/a.xml", "JPEGImages/day/a.jpg"),
     "images beside the annotations": ("Annotations/a.xml", "Annotations/a.jpg"),
-    "labelImg in sub-folders": ("day/a.xml", "day/a.jpg"),
+    "labelImg in subfolders": ("day/a.xml", "day/a.jpg"),
     "inside another folder": (
         "VOCdevkit/VOC2007/Annotations/a.xml",
         "VOCdevkit/VOC2007/Images/a.jpg",

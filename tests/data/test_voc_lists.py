@@ -74,7 +74,7 @@ def test_encodings_and_line_ends(tmp_path, codec):
     "content", ["img0\nÜb".encode("latin-1"), "img0\nimg1".encode("utf-16-le")]
 )
 def test_other_encodings_are_refused(tmp_path, content):
-    with pytest.raises(DataError, match=r"in UTF-8, or in UTF-16 .*train\.txt, line [12] "):
+    with pytest.raises(DataError, match=r"must be UTF-8 text, or UTF-16 .*train\.txt, line [12] "):
         listed(tmp_path, content)
 
 

@@ -171,7 +171,7 @@ def test_lines(tmp_path, line, box):
     raw = read(one(tmp_path, line))
     np.testing.assert_allclose(raw.boxes[0], box)
     assert raw.labels[0] == 0 and raw.box_format == "rel_center_xywh"
-    assert not raw.notes or "2 key points" in raw.notes[0]
+    assert not raw.notes or "2 keypoints" in raw.notes[0]
 
 
 def test_key_points_of_the_yaml(tmp_path):
@@ -181,7 +181,7 @@ def test_key_points_of_the_yaml(tmp_path):
     np.testing.assert_allclose(raw.boxes, [[0.5, 0.5, 0.2, 0.4]])
     one(tmp_path, "\n".join([line] * 10))
     (note,) = read(tmp_path).notes
-    assert "All 11-number lines were read as a class and an outline" in note
+    assert "All 11-number lines were read as a class and a polygon" in note
 
 
 def test_ids_with_gaps_and_names_that_yaml_would_change(tmp_path):

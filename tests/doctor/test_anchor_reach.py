@@ -64,7 +64,7 @@ def test_small_objects_get_anchors_that_reach_them(model):
     findings = {f.code: f for f in check_reach(dataset_of(boxes, [(128, 128)] * 30), model)}
     finding = findings["anchors-unreached"]
     assert (finding.harm, finding.count, finding.total) == ("warning", 30, 30)
-    assert "100% of those 8 to 16 pixels large" in finding.title
+    assert "100% of those with sides 8 to 16 pixels" in finding.title
     assert finding.facts["by_class"] == {"cat": 1.0}
     last = finding.facts["proposals"][-1]
     assert last["reaches"] >= 0.99 and "anchor_scale=" in finding.cure

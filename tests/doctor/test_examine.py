@@ -116,14 +116,17 @@ def test_interruption_is_said(drawn, monkeypatch):
     [
         ({"data": None}, "needs `data` or `run`"),
         ({"data": None, "run": "r", "model": "m"}, "`model` without `data`"),
-        ({"data": "d", "image_size": 320}, "`image_size` is for a model. Received"),
-        ({"data": "d", "overfit": True}, "`overfit` is for a model. Received"),
+        ({"data": "d", "image_size": 320}, "`image_size` needs `model`. Received"),
+        ({"data": "d", "overfit": True}, "`overfit` needs `model`. Received"),
         (
             {"data": "d", "model": object(), "image_size": 320},
-            "`image_size` is for a model that is given by its name",
+            "`image_size` is only for a model that is given by its name",
         ),
-        ({"data": EMPTY, "box_format": "xyxy"}, "`box_format` says how a path is read"),
-        ({"data": EMPTY, "splits": ["train"]}, "`splits` says how a path is read"),
+        (
+            {"data": EMPTY, "box_format": "xyxy"},
+            "`box_format` has an effect only if",
+        ),
+        ({"data": EMPTY, "splits": ["train"]}, "`splits` has an effect only if `data` is a path"),
     ],
 )
 def test_arguments_without_effect_are_refused(arguments, message):

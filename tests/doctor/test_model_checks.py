@@ -44,7 +44,7 @@ def test_more_than_100_objects_cannot_score_one(model):
 def test_boxes_beyond_the_image_cannot_score_one(model):
     data = dataset_of([[[100, 20, 500, 120]]], [(240, 300)], None, ("cat", "dog"))
     (finding,) = check_evaluator(data, model)
-    assert "objects that reach beyond their image and are clipped (1)" in finding.title
+    assert "objects that extend beyond their image and are clipped (1)" in finding.title
 
 
 def test_small_objects_are_shown(model):

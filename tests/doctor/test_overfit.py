@@ -56,7 +56,7 @@ def test_what_stopped_it(changes, code, harm):
 def test_the_sentences():
     assert finding_of(result(ap50=0.95)).title == (
         "2 images are memorised at 256x256: AP50 0.95 after 2 steps in 1:01 min, loss 2 to "
-        "0.5; data, targets, losses and evaluation fit together."
+        "0.5; data, targets, losses and evaluation work together."
     )
     assert "2 images are not memorised" in finding_of(result()).title
 

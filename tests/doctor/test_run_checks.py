@@ -64,7 +64,7 @@ def test_a_good_run_has_notes_only(tmp_path):
     assert found == {
         "run-loss": ("note", "The loss fell from 2 to 0.4 in 10 epochs and still falls."),
         "run-rate": ("note", "The learning rate was 0.002 at its highest and is 0 at the end."),
-        "run-ap": ("note", "val_AP was highest in epoch 7: 0.470; at the end 0.470."),
+        "run-ap": ("note", "val_AP was highest in epoch 7: 0.470; it ended at 0.470."),
     }
 
 
@@ -130,7 +130,9 @@ def test_precision(tmp_path):
     short = {**RECIPE, "weights": None}
     findings = check_run(folder_with(tmp_path, loss=FALLING, val_AP=[0.0] * 10, recipe=short))
     (finding,) = (f for f in findings if f.code == "run-ap-zero")
-    assert finding.cure.startswith("From random weights 130 steps are few")  # 10 * ceil(100 / 8)
+    assert finding.cure.startswith(
+        "From random weights, 130 steps are too few"
+    )  # 10 * ceil(100 / 8)
     rising = titles(tmp_path, loss=FALLING, val_AP=[0.05 * i for i in range(10)])
     assert rising["run-still-rising"] == (
         "warning",
@@ -174,12 +176,12 @@ def test_folders_that_are_no_runs(tmp_path):
     with pytest.raises(DataError, match="must hold history.csv. Received"):
         check_run(tmp_path)
     (tmp_path / "history.csv").write_text("epoch,loss\n")
-    with pytest.raises(DataError, match="must hold one row per epoch"):
+    with pytest.raises(DataError, match="must hold at least one row"):
         check_run(tmp_path)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,two\n")
     with pytest.raises(DataError, match="must be as the training wrote them"):
         check_run(tmp_path)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,2\n")
     (tmp_path / "recipe.json").write_text("[]")
-    with pytest.raises(DataError, match="recipe.json holds no object"):
+    with pytest.raises(DataError, match="recipe.json is not a JSON object"):
         check_run(tmp_path)

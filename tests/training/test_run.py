@@ -66,7 +66,7 @@ def test_data_are_checked_before_the_first_step(drawn, tmp_path):
     crowd = dataclasses.replace(drawn[0], crowd=np.ones(len(drawn[0].labels), bool))
     with pytest.raises(Interrupted):
         train(MODEL, crowd, drawn[1], tmp_path / "run", epochs=1, say=say, **SETTINGS)
-    assert lines[0].startswith("Error: The training data hold no object to learn")
+    assert lines[0].startswith("Error: The training data has no object to learn")
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert recipe["objects_per_class"] == drawn[0].class_counts
     assert recipe["training_images"] == len(drawn[0])

@@ -33,16 +33,16 @@ def write_coco(
     Args:
         data: `Dataset`, or `{split: Dataset}`.
         folder: a folder that does not exist or is empty.
-        images: "link" makes hard links, which take no room, and copies where that is not possible;
-            an image that is changed in place then changes in both folders. "copy" copies. "none"
-            writes annotations only.
+        images: "link" makes hard links, which take no disk space, and copies where that is not
+            possible; an image that is changed in place then changes in both folders. "copy" copies.
+            "none" writes annotations only.
         progress: called with 1 after each image.
 
     Returns:
         The path of the folder. One warning lists what was changed or lost.
 
     Raises:
-        DataError: the folder holds something, splits have different classes, or an image cannot be
+        DataError: the folder is not empty, splits have different classes, or an image cannot be
             read.
         ValueError: `images` is none of the three words.
     """

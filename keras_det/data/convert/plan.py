@@ -97,8 +97,8 @@ def write(
         os.replace(unfinished, final)
     if images == "none":
         plan.notes.append(
-            f"Images were not copied. To read the data, put the content of {plan.home} into "
-            f"{final / image_folder}, or give image_dir= (--image-dir) that folder."
+            f"Images were not copied. To read the data, give image_dir= (--image-dir) the folder "
+            f"{plan.home}, or put its content into {final / image_folder}."
         )
     if plan.notes:
         warnings.warn(listed(str(folder), plan.notes), stacklevel=3)
@@ -148,7 +148,7 @@ def _plan(
     plan = Plan(splits, dict(zip(paths, names, strict=True)), home, images, progress, [])
     if changed and images == "none":
         raise DataError(
-            "Where images are not copied, their names must differ in more than case and suffix. "
+            "If images are not copied, their names must differ in more than case and suffix. "
             f"Received: {paths[changed[0]]}, which has the name of another image. Copy or link "
             "the images."
         )
@@ -156,8 +156,9 @@ def _plan(
     if renamed:
         i = renamed[0]
         plan.notes.append(
-            f"{len(renamed)} of {len(paths)} images renamed, because another image has the name "
-            f"or the name holds special characters (first: {written[i]!r} is {names[i]!r})."
+            f"{len(renamed)} of {len(paths)} images renamed, because another image has the same "
+            f"name or the name contains special characters (first: {written[i]!r} becomes "
+            f"{names[i]!r})."
         )
     return plan
 
@@ -221,9 +222,9 @@ def _check_repeated(plan: Plan) -> None:
         before, known = seen.setdefault(path, (split, content))
         if known != content:
             raise DataError(
-                "In this format an image has one list of objects. Received: "
+                "In this format, an image must have the same objects in every split. Received: "
                 f"{path} with other objects in {before or 'one entry'} than in "
-                f"{split or 'another'}. Convert one split at a time, with split= (--split)."
+                f"{split or 'another'}. Convert one split at a time, with --split."
             )
 
 
@@ -292,5 +293,5 @@ def note_lost_areas(plan: Plan) -> None:
     if count:
         plan.notes.append(
             f"Objects whose area is lost: {count}. This format holds only boxes, so evaluation "
-            "will use the area of the box to sort objects by size."
+            "will use the area of the box to sort objects into COCO's size classes."
         )

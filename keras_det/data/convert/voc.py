@@ -35,9 +35,9 @@ def write_voc(
     """Writes `Annotations/`, `JPEGImages/`, `ImageSets/Main/{split}.txt` and `class_names.txt`.
 
     Pixels count from 1, as in Pascal VOC: xmin and ymin are raised by 1. Only where the boxes would
-    then be read as counted from 0 (see `voc_boxes.first_pixel`), they are written so, with a note.
-    Boxes that are no whole pixels are written with up to three decimals; some other programs read
-    whole numbers only. Crowd objects become `difficult`. Areas of masks are lost.
+    then be read as counted from 0 (see `voc_boxes.first_pixel`), they are counted from 0, with a
+    note. Boxes that do not lie on whole pixels are written with up to three decimals; some other
+    programs read whole numbers only. Crowd objects become `difficult`. Areas of masks are lost.
 
     Args:
         data, folder, images, progress: as of `write_coco`.
@@ -76,7 +76,7 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
     if thin:
         plan.notes.append(
             f"Boxes of at most one pixel in width or height: {thin}. They are written slightly "
-            "larger, because readers of Pascal VOC take thinner boxes for stray clicks."
+            "larger, because readers of Pascal VOC treat thinner boxes as accidental clicks."
         )
 
 

@@ -1,4 +1,4 @@
-"""Writes YOLO's text files: one line for each object, in shares of the image."""
+"""Writes YOLO's text files: one line for each object, in normalised coordinates."""
 
 import json
 import os
@@ -32,9 +32,9 @@ def write_yolo(
 ) -> pathlib.Path:
     """Writes `data.yaml`, `images/`, `labels/`, and a list of images for each split.
 
-    A line is `class cx cy w h` in shares of the image. YOLO has no crowd objects, so these are left
-    out, and no areas. Images count upright in YOLO: boxes that were drawn on the stored pixels of a
-    turned image are turned.
+    A line is `class cx cy w h` in normalised coordinates. YOLO has no crowd objects, so these are
+    left out, and no areas. YOLO reads images upright: boxes that were drawn on the stored pixels of
+    an image with an EXIF orientation are rotated.
 
     Args:
         data, folder, images, progress: as of `write_coco`.

@@ -1,4 +1,4 @@
-"""Reads COCO's JSON annotations: instances, key points (their boxes), image lists."""
+"""Reads COCO's JSON annotations: instances, keypoints (their boxes), image lists."""
 
 import os
 import pathlib
@@ -43,12 +43,13 @@ def read_coco(
 
     Category ids may start anywhere and have gaps. Categories sorted by id become labels 0..K-1, and
     `Dataset.category_ids` keeps the ids. `iscrowd` becomes `crowd`. `area` is the annotation's (of
-    the mask). Of a key-point file only the boxes are read. An image list (`image_info_*.json`)
-    gives images without objects. An annotation without `bbox` gets the box of its `segmentation`.
+    the mask). Of a keypoint file, only the boxes are read. An image list (`image_info_*.json`)
+    gives images without objects. An annotation without `bbox` gets the bounding box of its
+    `segmentation`.
 
     Args:
         path: the `.json` file.
-        image_dir: folder of the images. None looks beside the file and in COCO's layout.
+        image_dir: folder of the images. None looks next to the file and in COCO's layout.
         class_names: the classes in the order of their labels, e.g. `model.class_names`. None takes
             the file's.
         name: name of the data set in messages. None takes the folder's name.

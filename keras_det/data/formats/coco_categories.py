@@ -62,7 +62,7 @@ def _entry(category: Any, i: int, path: pathlib.Path) -> tuple[Key, str]:
         name = str(name)
     if key is None or not isinstance(name, str) or not name or MARK in name:
         raise DataError(
-            f"`categories[{i}]` must have an `id`, a whole number or a text, and a `name`, a text. "
+            f"`categories[{i}]` must have an `id`, a whole number or a string, and a `name`. "
             f"Received: {shown(category)} in {path}. Add or correct them."
         )
     return key, name

@@ -105,7 +105,7 @@ def _in_folders_of_splits(
 
 
 def coco_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The COCO files of a folder by their content; key points only where there is nothing else."""
+    """The COCO files of a folder by their content; keypoints only where there is nothing else."""
     files = _json_files(folder)
     if len(files) > MANY:
         return []

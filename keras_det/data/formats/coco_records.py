@@ -129,7 +129,7 @@ def _read_images(images: list[msgspec.Raw], path: pathlib.Path, columns: Columns
 def _image_id(image: _Image) -> Key:
     key = key_of(image.id)
     if key is None:
-        raise refuse("`id` must be a whole number or a text", image.id)
+        raise refuse("`id` must be a whole number or a string", image.id)
     return key
 
 
@@ -248,7 +248,7 @@ def _id(annotation: _Annotation, field: str) -> Key:
     value = getattr(annotation, field)
     key = key_of(value)
     if key is None:
-        raise refuse(f"`{field}` must be a whole number or a text", value)
+        raise refuse(f"`{field}` must be a whole number or a string", value)
     return key
 
 

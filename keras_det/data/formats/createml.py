@@ -40,7 +40,7 @@ def read_createml(
         split: name of the split. None reads all.
         class_names: the classes in the order of their labels. None takes the labels found in all
             splits, sorted.
-        image_dir: folder of the images. None looks beside the file and in images/.
+        image_dir: folder of the images. None looks next to the file and in images/.
 
     Returns:
         A `Dataset`. One warning lists what was left out.

@@ -47,7 +47,7 @@ class Columns(NamedTuple):
         width, height: of the image in pixels.
         crowd: whether it is a group.
         split: the name of the split.
-        relative: whether this kind of file is written in shares of the image.
+        relative: whether this kind of file is written in normalised coordinates.
     """
 
     names: tuple[str, ...]
@@ -177,7 +177,7 @@ def _is_box(cells: Sequence[str]) -> bool:
 
 
 def _is_corners(cells: Sequence[str]) -> bool:
-    """Whether cells are x, y, x, y, … with empty ones between, in shares of the image."""
+    """Whether cells are x, y, x, y, … with empty ones between, in normalised coordinates."""
     given = [cell for cell in cells if cell]
     if not all(NUMBER.fullmatch(cell) and float(cell.replace(",", ".")) <= 1 for cell in given):
         return False

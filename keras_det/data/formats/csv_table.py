@@ -16,7 +16,7 @@ from keras_det.errors import DataError
 
 # The name of the class where a file has no column for it.
 ONLY_CLASS = "object"
-# Boxes count as shares of the image where more than this part of them lies within 0..1.
+# Boxes count as normalised where more than this part of them lies within 0..1.
 RELATIVE_SHARE = 0.5
 ANNOTATIONS = {"annotations", "labels", "csv"}
 FOLDERS = ("", "images", "data", "JPEGImages", "img")
@@ -31,11 +31,11 @@ def read_csv(
 ) -> Dataset:
     """Reads boxes from CSV files with one row for each object.
 
-    The header says what the columns hold: the image (`filename`, `image_id`, …), the class
-    (`class`, `label`, `LabelName`, …), the box (`xmin, ymin, xmax, ymax`; `x, y, width, height`;
+    The header names the columns: the image (`filename`, `image_id`, …), the class (`class`,
+    `label`, `LabelName`, …), the box (`xmin, ymin, xmax, ymax`; `x, y, width, height`;
     `cx, cy, w, h`; or `bbox` with [x, y, width, height]), the size of the image, `IsGroupOf`, and
     the split. Without a header, keras-retinanet's `path,x1,y1,x2,y2,class` and Google's
-    `set,path,label,x,y,,,x,y,,` are read. A row without box is an image without objects.
+    `set,path,label,x,y,,,x,y,,` are read. A row without a box means an image without objects.
 
     Args:
         path: a .csv or .tsv file, or the folder of train.csv, val.csv, test.csv, or of folders
@@ -43,7 +43,7 @@ def read_csv(
         split: name of the split. None reads all rows.
         class_names: the classes in the order of their labels. None takes a list of classes and ids
             (`classes.csv`, `class-descriptions-boxable.csv`), else the names found, sorted.
-        image_dir: folder of the images. None looks beside the files and in the usual folders.
+        image_dir: folder of the images. None looks next to the files and in the usual folders.
 
     Returns:
         A `Dataset`. One warning lists what was left out or decided.
@@ -140,7 +140,7 @@ def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarr
 
 
 def _box_format(source: Source, boxes: np.ndarray) -> str:
-    """The format of the boxes; in shares where this kind of file is and the boxes agree."""
+    """The format of the boxes; normalised where this kind of file is and the boxes agree."""
     columns = source.tables[0].columns
     inside = ((boxes >= -0.01) & (boxes <= 1.01)).all(axis=1)
     if columns.relative and (not len(boxes) or inside.mean() > RELATIVE_SHARE):

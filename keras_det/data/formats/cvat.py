@@ -29,17 +29,17 @@ def read_cvat(
 ) -> Dataset:
     """Reads CVAT's annotations.xml, of a task, a job or a project.
 
-    Boxes are objects. So are polygons, ellipses, masks, cuboids and turned boxes: the box around
-    each is taken, with a note. Polygons and masks of one label with the same group are parts of one
-    object. Points, lines, skeletons and tags are left out. The subsets of a project are its splits.
-    Of "CVAT for video" every frame is an image: `frame_000000.png`, …
+    Boxes are objects. So are polygons, ellipses, masks, cuboids and rotated boxes: the bounding box
+    of each is taken, with a note. Polygons and masks of one label with the same group are parts of
+    one object. Points, lines, skeletons and tags are left out. The subsets of a project are its
+    splits. In "CVAT for video", every frame is an image: `frame_000000.png`, …
 
     Args:
         path: the file, or the folder that holds annotations.xml and images/.
         split: name of a subset. None reads every image.
         class_names: the classes in the order of their labels. None takes the labels of the task in
-            their order, with those that were not used.
-        image_dir: folder of the images. None searches `images/` beside the file, and in it the
+            their order, including those that were not used.
+        image_dir: folder of the images. None searches `images/` next to the file, and in it the
             folders of the subsets.
 
     Returns:

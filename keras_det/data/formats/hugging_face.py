@@ -36,8 +36,8 @@ def from_hugging_face(
     """Reads one split of a Hugging Face data set with a column of objects.
 
     The objects are a dictionary of lists or a list of dictionaries, with a box (`bbox`, `boxes`)
-    and a class (`category`, `label`, …). Images that are no files are written once into
-    `image_dir`: their encoded bytes unchanged, pixels as PNG.
+    and a class (`category`, `label`, …). Images that are not files are written once into
+    `image_dir`: encoded bytes unchanged, pixels as PNG.
 
     Args:
         dataset: a `datasets.Dataset`, or any rows: `{"image": …, "objects": …}`.
@@ -48,7 +48,7 @@ def from_hugging_face(
         class_names: the classes in the order of their labels. None takes the names of the column's
             `ClassLabel`, else the texts of the objects in this split. Numbers without names count
             from 0 in this list.
-        image_dir: folder in which the images are written. Needed where they are no files.
+        image_dir: folder into which the images are written. Needed if they are not files.
 
     Returns:
         A `Dataset`. One warning lists what was left out, changed or decided.
@@ -164,7 +164,7 @@ def _classes(
         )
     if not names and numbers and texts:
         raise DataError(
-            "The classes of objects must be all numbers or all texts. Received: both in "
+            "The classes of objects must be all numbers or all names. Received: both in "
             f"{source}. Write them in one way."
         )
     if not names and numbers:
@@ -213,7 +213,7 @@ def _choose_format(
     if len(fitting) == 1:
         raw.box_format = fitting[0]
         text = (
-            f"Boxes are read as {fitting[0]}: {shares[fitting[0]]:.0%} fit their images so, "
+            f"Boxes are read as {fitting[0]}: {shares[fitting[0]]:.0%} fit their images, "
             + ", ".join(f"{s:.0%} as {form}" for form, s in shares.items() if form != fitting[0])
             + "."
         )

@@ -46,19 +46,19 @@ def read_label_studio(
 ) -> Dataset:
     """Reads what Label Studio exports as JSON or JSON-MIN.
 
-    Rectangles are objects. So are polygons, ellipses and turned rectangles: the box around each is
-    taken, with a note. Brush masks and key points have no box and are left out. Of several
-    annotators one is read: who is marked as `ground_truth`, else the first. Skipped and unlabelled
-    tasks are left out; an annotation without regions is an image without objects. Predictions are
-    not read.
+    Rectangles are objects. So are polygons, ellipses and rotated rectangles: the bounding box of
+    each is taken, with a note. Brush masks and keypoints have no box and are left out. If several
+    people annotated a task, the annotation marked as `ground_truth` is read, else the first.
+    Skipped and unlabelled tasks are left out; an annotation without regions is an image without
+    objects. Predictions are not read.
 
     Args:
-        path: the file, or the folder in which it lies.
-        split: name of a split, where a folder holds files such as train.json and val.json.
+        path: the file, or its folder.
+        split: name of a split, if a folder contains files such as train.json and val.json.
         class_names: the classes in the order of their labels. None takes the labels that were used,
-            sorted: the file does not hold the others.
-        image_dir: folder of the images. None searches beside the file. Images are found by the name
-            that they had before they were uploaded, too.
+            sorted: the file does not contain the others.
+        image_dir: folder of the images. None searches next to the file. Images are also found by
+            the name that they had before they were uploaded.
 
     Returns:
         A `Dataset`. One warning lists what was left out or decided.

@@ -196,7 +196,7 @@ def without_box(result: dict[str, Any]) -> str | None:
 
 
 def box_of(result: dict[str, Any]) -> tuple[Box, str]:
-    """The box of a region, x1, y1, x2, y2 in shares of the image, and how it was drawn.
+    """The box of a region, x1, y1, x2, y2 in normalised coordinates, and how it was drawn.
 
     Label Studio writes percent of width and height. It turns a rectangle about its first corner,
     an ellipse about its centre, clockwise in pixels.
@@ -213,7 +213,7 @@ def box_of(result: dict[str, Any]) -> tuple[Box, str]:
     width, height = side(result.get("original_width")), side(result.get("original_height"))
     if degrees and not (width and height):
         raise ShapeError(
-            "a turned region must have `original_width` and `original_height`. Received: "
+            "a rotated region must have `original_width` and `original_height`. Received: "
             f"{result.get('original_width')!r:.20}, {result.get('original_height')!r:.20}"
         )
     width, height = width or 100, height or 100

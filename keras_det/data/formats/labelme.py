@@ -41,9 +41,9 @@ def read_labelme(
 ) -> Dataset:
     """Reads LabelMe's files, and those of X-AnyLabeling: one JSON file per image.
 
-    They lie beside the images, in `annotations/`, `labels/` or `json/`, or in folders of splits
+    They lie next to the images, in `annotations/`, `labels/` or `json/`, or in folders of splits
     such as `train/`. A rectangle is an object. So are a polygon, a circle, a mask and a rotated
-    rectangle: the box around it is taken, with a note. Polygons and masks of one class with the
+    rectangle: the bounding box is taken, with a note. Polygons and masks of one class with the
     same `group_id` are parts of one object. Points and lines have no box and are left out. Shapes
     that X-AnyLabeling marks as `difficult` become crowd, as Pascal VOC's.
 
@@ -52,7 +52,7 @@ def read_labelme(
         split: name of a folder such as "train". None reads every file.
         class_names: the classes in the order of their labels. None takes `labels.txt` in the folder
             without `__ignore__` and `_background_`, else the labels found in all files, sorted.
-        image_dir: folder of the images. None searches beside the files and in `images/`.
+        image_dir: folder of the images. None searches next to the files and in `images/`.
 
     Returns:
         A `Dataset`. One warning lists what was left out or decided.
@@ -223,7 +223,7 @@ def _add_shape(shape: Any, image: int, place: tuple[str, int], shapes: Shapes) -
     if isinstance(label, int) and not isinstance(label, bool):
         label = str(label)
     if not isinstance(label, str):
-        raise ShapeError(f"`label` must be a text. Received: {label!r:.40}")
+        raise ShapeError(f"`label` must be a string. Received: {label!r:.40}")
     if label in NO_CLASSES:
         shapes.leave_out(f"region {label}", place)
         return None

@@ -322,7 +322,7 @@ def _label(value: Any, key: str) -> int | str:
         return value
     if _is_number(value) and value == int(value):
         return int(value)
-    raise BadRow(f"`{key}` must be a whole number or a text. Received: {_shown(value)}")
+    raise BadRow(f"`{key}` must be a whole number or a string. Received: {_shown(value)}")
 
 
 def _area(value: Any) -> float:

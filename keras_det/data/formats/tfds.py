@@ -31,13 +31,13 @@ def from_tfds(
     are those of the label's feature. `is_crowd` and `is_difficult` become `crowd`.
 
     Args:
-        name_or_builder: a name such as "voc/2007", which is downloaded where it is missing, a
+        name_or_builder: a name such as "voc/2007" (the data set is downloaded if necessary), a
             builder, or the folder of a prepared data set (with features.json).
         split: as TFDS names it, such as "train" or "train[:10%]".
-        data_dir: where TFDS keeps its data; only with a name. None takes TFDS' own place.
+        data_dir: where TFDS keeps its data; only with a name. None takes TFDS' default.
         class_names: the classes in the order of their labels. None takes the feature's.
-        image_dir: folder in which the images are written. None takes `unpacked_images` beside the
-            records.
+        image_dir: folder into which the images are written. None takes `unpacked_images` next to
+            the records.
 
     Returns:
         A `Dataset`. One warning lists what was left out or changed.

@@ -42,7 +42,7 @@ def read_tfrecord(
     """Reads TFRecord files of the TensorFlow Object Detection API.
 
     The images inside the records are written once, unchanged, into a folder: a `Dataset` names
-    files. Boxes are shares of the image. `is_crowd`, `difficult` and `group_of` become `crowd`:
+    files. Boxes are normalised (0 to 1). `is_crowd`, `difficult` and `group_of` become `crowd`:
     training leaves these objects out and evaluation ignores them.
 
     Args:
@@ -105,7 +105,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     notes = found.notes
     missing = missing_shards(files)
     if missing:
-        text = f"Missing shards, read without them: {len(missing)}"
+        text = f"Read without its missing shards: {len(missing)}"
         notes.append(Note("shards-missing", text, len(missing), first=missing[0]))
 
     def where(row: int) -> str:

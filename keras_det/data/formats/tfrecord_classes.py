@@ -135,7 +135,7 @@ def by_text(
         names, ids = [text for _, text in ordered], [label for label, _ in ordered]
         how = "in the order of their labels"
     if names:
-        text = f"No label map found: the classes are the texts of the objects, {how}."
+        text = f"No label map found: the class names are the objects' texts, {how}."
         notes.append(Note("classes-from", text))
     index = {name: i for i, name in enumerate(names)}
     return names, ids, np.array([index[text] for text in texts], np.int64)

@@ -33,7 +33,7 @@ class Group(NamedTuple):
 
 
 def groups_in(root: pathlib.Path) -> list[Group]:
-    """The TFRecord files of a folder, or of its sub-folders where it has none itself."""
+    """The TFRecord files of a folder, or of its subfolders where it has none itself."""
     groups = _groups_of(root)
     if groups:
         return groups

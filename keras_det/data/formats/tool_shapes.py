@@ -1,4 +1,4 @@
-"""Collects the shapes that annotation tools draw: boxes, outlines, circles, masks."""
+"""Collects the shapes that annotation tools draw: boxes, polygons, circles, masks."""
 
 import math
 import os
@@ -228,7 +228,7 @@ class Shapes:
             notes.append(Note("boxes-of-shapes", text, count, first=first))
         if self._joined:
             text = (
-                "Parts joined into one object, because they have the same class and group: "
+                "Parts merged into one object, because they have the same class and group: "
                 f"{self._joined}"
             )
             notes.append(Note("boxes-of-parts", text, self._joined, first=self._first["joined"]))

@@ -47,17 +47,18 @@ def read_voc(
 ) -> Dataset:
     """Reads a Pascal VOC folder: `Annotations/`, `JPEGImages/`, `ImageSets/Main/{split}.txt`.
 
-    Also read where they lie: XML files beside their images (labelImg), in `labels/` beside `data/`
-    (FiftyOne), in `train/` and `valid/` (Roboflow), in sub-folders of `Annotations/` (CVAT).
+    Other places of the XML files are found too: next to their images (labelImg), in `labels/` next
+    to `data/` (FiftyOne), in `train/` and `valid/` (Roboflow), in subfolders of `Annotations/`
+    (CVAT).
 
     VOC counts pixels from 1 and includes the last one: a box over a whole image of width W has
     xmin=1, xmax=W. As in detectron2, xmin and ymin are lowered by 1; xmax and ymax are kept. Tools
     that count from 0 are recognised by the boxes of all files, see `voc_boxes.first_pixel`; these
     boxes are read unchanged. (BCCD counts from 1: its smallest xmin is 1, its largest xmax 640 of
-    640.) A box with xmin = xmax in the file is an accidental click, not one pixel: it is dropped
+    640.) A box with xmin = xmax in the file is an accidental click, not one pixel: it is left out
     with a note. `difficult` objects become crowd: training leaves them out and evaluation ignores
-    them, which is how VOC scores them. `part` objects are not read. Where an object has no
-    `<bndbox>`, the box around its `<polygon>` or `<robndbox>` is taken.
+    them, which is how VOC scores them. `part` objects are not read. If an object has no `<bndbox>`,
+    the bounding box of its `<polygon>` or `<robndbox>` is taken.
 
     Args:
         path: the folder that holds `Annotations/`.
@@ -68,7 +69,7 @@ def read_voc(
             annotations, sorted. Both are the same for every split.
         image_dir: folder of the images. None searches `JPEGImages`, `images` and the like, and
             the folder of the XML files.
-        voc_first_pixel: 0 or 1 overrules how the files count pixels; None decides by their boxes.
+        voc_first_pixel: 0 or 1, how the files count pixels; None decides by their boxes.
 
     Returns:
         A `Dataset`. One warning lists what was left out or clipped.

@@ -149,7 +149,7 @@ def _refuse(
     count = int(known.sum())
     if not count:
         raise DataError(
-            f"{start}, and no file gives the <size> that would tell whether the corners are "
+            f"{start}, and no file gives the <size> that would show whether the corners are "
             "swapped or x, y, width, height are stored. If it is x, y, width, height, give "
             'box_format="xywh" (--box-format xywh); else swap the corners in the files.'
         )

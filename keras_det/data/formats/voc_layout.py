@@ -17,7 +17,7 @@ SPLIT = re.compile(
     r"(train|training|trainval|val|valid|validation|dev|test|testing)([-_]?\d+)?([-_](zip|set|data))?",
     re.IGNORECASE,
 )
-# A folder is recognised by its first XML files, in its first sub-folders.
+# A folder is recognised by its first XML files, in its first subfolders.
 LOOKED_AT = 20
 DEPTH = 3
 MANY = 50
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     Attributes:
         home: folder of its data set.
-        folder: the XML files lie in it and in its sub-folders.
+        folder: the XML files lie in it and in its subfolders.
         prefix: in front of the names where several parts are read, such as "train/".
         images: folders of the images, the most likely first.
         split: name of the split that the part is; None where lists say it.
@@ -101,7 +101,7 @@ def find_parts(root: str) -> list[Part]:
 
 
 def _inner(root: str, name: str, depth: int = 1) -> list[Part]:
-    """The parts of data sets in a sub-folder, such as VOC2007 in VOCdevkit."""
+    """The parts of data sets in a subfolder, such as VOC2007 in VOCdevkit."""
     path = os.path.join(root, name)
     below = _xml_and_folders(path)[1]
     folder = _annotation_folder(path, Content({each.lower(): each for each in below}, {}))
@@ -263,7 +263,7 @@ def _first_xml(folder: str, count: int) -> Iterator[str]:
 
 
 def _xml_and_folders(folder: str) -> tuple[list[str], list[str]]:
-    """Names of the XML files and of the sub-folders, sorted."""
+    """Names of the XML files and of the subfolders, sorted."""
     names, below = [], []
     try:
         with os.scandir(folder) as entries:

@@ -50,7 +50,7 @@ def read_lines(path: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"A list must be text in UTF-8, or in UTF-16 with its mark. Received: {path}, line "
+            f"A list must be UTF-8 text, or UTF-16 with a byte order mark. Received: {path}, line "
             f"{line} ({error.reason}). Save the file again as UTF-8."
         ) from None
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -59,7 +59,7 @@ def read_lines(path: str) -> list[str]:
 def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) -> Listed:
     """Reads the list of a split.
 
-    A line is the name of an annotation or of its image: with or without suffix, blanks, folders.
+    A line is the name of an annotation or of its image: with or without suffix, spaces, folders.
     Behind it may stand the path of the annotation, in whose end it is then found, or, in all lines,
     the column of a list of one class.
 

@@ -137,7 +137,7 @@ class Table:
             self.notes.append(Note("objects-reread", note, len(unclear), total, first))
 
     def _name_classes(self, written: list[str]) -> None:
-        """Numbers the classes; blanks around a name are indentation, not part of it."""
+        """Numbers the classes; spaces around a name are indentation, not part of it."""
         index_of: dict[str, int] = {}
         labels = np.array([index_of.setdefault(n, len(index_of)) for n in written], np.int64)
         first = np.full(len(index_of), len(written), np.int64)
@@ -157,7 +157,7 @@ class Table:
             padded = [i for name, i in index_of.items() if name != name.strip()]
             count, place = int(np.isin(labels, padded).sum()), self.where(int(first[padded].min()))
             text = (
-                f"{count} of {len(labels)} class names with blanks at their ends, which are left "
+                f"{count} of {len(labels)} class names with spaces at their ends, which are left "
                 "out"
             )
             self.notes.append(Note("classes-from", text, count, len(labels), place))

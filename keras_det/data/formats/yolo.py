@@ -32,20 +32,20 @@ def read_yolo(
     class_names: Sequence[str] | None = None,
     image_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Reads YOLO's labels: `class cx cy w h` in shares of the image, one .txt file per image.
+    """Reads YOLO's labels: `class cx cy w h` in normalised coordinates, one .txt file per image.
 
     The splits are those of data.yaml (Ultralytics, Roboflow, FiftyOne), of obj.data (Darknet, CVAT,
     Datumaro), of train.txt and val.txt, or folders of these names. The labels of
-    `images/train/a.jpg` are `labels/train/a.txt`, or lie beside the image. An image without labels
-    has no objects. Of an outline the box around it is read, of key points the box only.
+    `images/train/a.jpg` are in `labels/train/a.txt`, or next to the image. An image without labels
+    has no objects. Of a polygon, the bounding box is read; of a pose, only the box.
 
     Args:
         path: folder of the data set, its data.yaml or its obj.data.
         split: name of the split. None reads every image.
         class_names: the classes in the order of their labels. None takes the names of data.yaml,
             obj.names or classes.txt; without them, the class ids.
-        image_dir: folder of the images, where they do not lie beside the labels. Only images with
-            a .txt file or in a list are read then.
+        image_dir: folder of the images, if they are not in the usual places. Only images with a
+            .txt file or in a list are then read.
 
     Returns:
         A `Dataset`. One warning lists what was left out or decided.
@@ -194,7 +194,7 @@ def _within_image(
                 f'box_format="center_xywh" (--box-format center_xywh). Else: {advice}'
             )
         raise DataError(
-            "The numbers of YOLO's boxes must be shares of the image, from 0 to 1. Received: "
+            "The boxes of YOLO must be in normalised coordinates, from 0 to 1. Received: "
             f"[{values}] in {paths[labels.file[row]]}, line {labels.line[row]}; {len(rows)} of "
             f"{len(outside)} lines of {source} are outside. {advice}"
         )
@@ -211,7 +211,7 @@ def _within_image(
 
 
 def _in_format(labels: Labels, box_format: str) -> np.ndarray:
-    """The boxes; those made from outlines are written in the format of the others."""
+    """The boxes; those made from polygons are written in the format of the others."""
     rows = np.flatnonzero(labels.outlines)
     order = box_format.removeprefix("rel_")
     center, size = labels.boxes[rows, :2], labels.boxes[rows, 2:]

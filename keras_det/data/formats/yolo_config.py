@@ -116,7 +116,7 @@ class _Loader(yaml.BaseLoader):
         twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
         if twice is not None:
             mark = node.start_mark
-            raise yaml.MarkedYAMLError(None, None, f"the key {twice[:40]!r} is there twice", mark)
+            raise yaml.MarkedYAMLError(None, None, f"the key {twice[:40]!r} occurs twice", mark)
         return super().construct_mapping(node, deep)
 
 
@@ -132,7 +132,7 @@ def _open_yaml(path: pathlib.Path) -> dict[str, Any]:
         why = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise DataError(
             f"The file must be valid YAML. Received: {path}{place}: {why}. Correct this place. "
-            "Indent with blanks, and put texts with special characters into single quotes."
+            "Indent with spaces, and put strings with special characters into single quotes."
         ) from None
     return content if isinstance(content, dict) else {}
 
@@ -213,8 +213,8 @@ def _key_points(value: Any, path: pathlib.Path) -> tuple[int, int] | None:
     if len(numbers) == 2 and str(numbers[0]).isdecimal() and numbers[1] in ("2", "3"):
         return int(numbers[0][:6]), int(numbers[1])
     raise DataError(
-        f"`kpt_shape` of {path} must be [number of key points, 2 or 3]. Received: "
-        f"{short(value)}. Correct it, or leave it out if there are no key points."
+        f"`kpt_shape` of {path} must be [number of keypoints, 2 or 3]. Received: "
+        f"{short(value)}. Correct it, or leave it out if there are no keypoints."
     )
 
 

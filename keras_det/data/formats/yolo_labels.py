@@ -1,4 +1,4 @@
-"""Reads YOLO's label files: lines of a class and a box, an outline or key points."""
+"""Reads YOLO's label files: lines of a class and a box, a polygon or keypoints."""
 
 import os
 import re
@@ -166,7 +166,7 @@ def _split(texts: list[bytes], paths: Sequence[str], bad: BadRecords) -> _Part:
 
 
 def _usual(data: bytes, path: str, bad: BadRecords) -> bytes:
-    """The same lines in ASCII with blanks between numbers, from any encoding and separator."""
+    """The same lines in ASCII with spaces between numbers, from any encoding and separator."""
     try:
         text = decode(data, path)
     except DataError as error:
@@ -235,7 +235,7 @@ def _understand(
 def _with_key_points(
     part: _Part, good: np.ndarray, key_points: tuple[int, int] | None
 ) -> tuple[np.ndarray, list[Note]]:
-    """Which lines are a box with key points, and notes where this was decided by the numbers."""
+    """Which lines are a box with keypoints, and notes where this was decided by the numbers."""
     none = np.zeros(len(good), bool)
     if key_points is not None:
         length = 5 + key_points[0] * key_points[1]
@@ -251,14 +251,14 @@ def _with_key_points(
             none[rows] = True
             number = (count - 5) // 3
             text = (
-                f"Lines of {count} numbers were read as a box and {number} key points (only the "
+                f"Lines of {count} numbers were read as a box and {number} keypoints (only the "
                 "box is used)."
             )
             return none, [Note("objects-reread", text)]
     if count >= 11 and len(rows) >= ENOUGH:
         text = (
-            f"All {count}-number lines were read as a class and an outline. If they are a box and "
-            "key points, write kpt_shape into data.yaml."
+            f"All {count}-number lines were read as a class and a polygon. If they are a box and "
+            "keypoints, write kpt_shape into data.yaml."
         )
         return none, [Note("objects-reread", text)]
     return none, []
