@@ -45,6 +45,12 @@ KINDS = (
         "Add the annotations, or empty ones where an image shows no object.",
     ),
     _Kind(
+        r"because they have no XML file",
+        "images-not-used",
+        "warning",
+        "Annotate them, or give them an XML file without an object where they show none.",
+    ),
+    _Kind(
         r"without a \.txt file",
         "images-without-annotation",
         "note",

@@ -56,6 +56,8 @@ def found(drawn):
          "images-orientation", "note"),
         ("2 of 9 images without a .txt file, kept as images without objects (first: a.jpg).",
          "images-without-annotation", "note"),
+        ("Images that are not read, because they have no XML file: 2 (first: a.jpg).",
+         "images-not-used", "warning"),
         ("Missing shards, read without them: 2 (first: a).", "left-out", "warning"),
         ("Width and height are swapped in the annotation of 2 of 9 images (first: a.jpg).",
          "sizes-exchanged", "warning"),
