@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.command import Command, given_options, user_input
-from keras_det.cli.data_options import READING, class_list, classes_option, reading_options
+from keras_det.cli.data_options import (
+    READING,
+    SPLIT_BY,
+    class_list,
+    classes_option,
+    reading_options,
+)
 from keras_det.cli.files import say_where
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
@@ -63,6 +69,7 @@ def reading_and_classes(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("out", type=click.Path())
 @TO
 @click.option("--split", show_default="every split", help="Split to convert; all: every image.")
+@SPLIT_BY
 @IMAGES
 @reading_and_classes
 @click.pass_context
@@ -135,7 +142,7 @@ def split(
     train` with --split-by makes the same split. Images are linked, so OUT takes hardly any disk
     space.
     """
-    from keras_det.data.load import has_val, load, load_train_and_val, open_data
+    from keras_det.data.load import has_val, open_data
 
     with user_input():
         form, layout = open_data(data, options["format"])
@@ -145,14 +152,7 @@ def split(
                 f"splits {', '.join(layout.splits)}. Use it as it is. To split all images again, "
                 "first write them without splits: keras-det data convert --split all."
             )
-        reading = arguments_of(options)
-        found = load_train_and_val(data, split_by=fraction, seed=seed, **reading)
-        splits = {"train": found.train}
-        if found.val is not None:
-            splits["val"] = found.val
-        reading["class_names"] = found.train.class_names
-        tests = [name for name in layout.splits if name.lower().startswith("test")]
-        splits |= {name: load(data, name, **reading) for name in tests}
+        splits = parted(data, fraction, seed, arguments_of(options))
     write_splits(ctx, splits, out, to or (form.name if form.name in WRITERS else "coco"), images)
 
 
@@ -219,15 +219,40 @@ def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
     return {**chosen, "class_names": names, "drop_other_classes": names is not None}
 
 
+def parted(data: str, fraction: float, seed: int, reading: dict[str, Any]) -> "dict[str, Dataset]":
+    """The parts for training and validation that `keras-det train` makes, and splits for tests."""
+    from keras_det.data.load import load, load_train_and_val, open_data
+
+    _, layout = open_data(data, reading.get("format"))
+    found = load_train_and_val(data, split_by=fraction, seed=seed, **reading)
+    splits = {"train": found.train}
+    if found.val is not None:
+        splits["val"] = found.val
+    reading = {**reading, "class_names": found.train.class_names}
+    tests = [name for name in layout.splits if name.lower().startswith("test")]
+    return splits | {name: load(data, name, **reading) for name in tests}
+
+
 def read_splits(
     data: str, split: str | None, options: dict[str, Any]
 ) -> "tuple[dict[str, Dataset], list[str]]":
-    """Reads every split, or one; DataError where --classes names one that is not there."""
+    """Reads every split, or one; DataError where --classes names one that is not there.
+
+    With --split-by, the splits are those that are made.
+    """
+    from keras_det.data.load import load
     from keras_det.data.reading import load_splits
 
-    arguments = arguments_of(options)
+    arguments, fraction = arguments_of(options), options.get("split_by")
     start_for(data, arguments.get("format"))
-    splits, notes = load_splits(data, split, **arguments)
+    notes: list[str] = []
+    if fraction is None:
+        splits, notes = load_splits(data, split, **arguments)
+    elif split is None:
+        splits = parted(data, fraction, 0, arguments)
+    else:
+        dataset = load(data, split, split_by=fraction, **arguments)
+        splits = {dataset.split or "": dataset}
     dataset = next(iter(splits.values()))
     missing = [
         name

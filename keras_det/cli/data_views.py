@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_det.cli.command import IMAGE_SIZE, Command, given_options, user_input
 from keras_det.cli.data_files import arguments_of, read_splits, reading_and_classes
+from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.files import refuse_existing, say_where
 from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name
 from keras_det.cli.start import start_keras
@@ -35,6 +36,7 @@ COLUMNS = 4
 @click.option(
     "--split", show_default="the training images", help="Split to show; all: every image."
 )
+@SPLIT_BY
 @click.option(
     "--model",
     type=ModelName(or_file=True),
@@ -94,10 +96,12 @@ def one_split(data: str, split: str | None, options: dict[str, Any]) -> "Dataset
 
     if split is not None:
         return next(iter(read_splits(data, split, options)[0].values()))
-    arguments = arguments_of(options)
+    arguments, fraction = arguments_of(options), options["split_by"]
     try:
-        found = load_train_and_val(data, **arguments)
+        found = load_train_and_val(data, split_by=fraction, **arguments)
     except DataError:  # for example too few images to hold some out
+        if fraction is not None:
+            raise
         found = load_train_and_val(data, with_val=False, **arguments)
     if found.sentence:
         click.echo(found.sentence)
@@ -162,6 +166,7 @@ def draw_batches(dataset: "Dataset", model_or_size: Any, options: dict[str, Any]
 )
 @click.argument("data", type=click.Path())
 @click.option("--split", show_default="every split", help="Split to count; all: every image.")
+@SPLIT_BY
 @click.option("--picture", type=click.Path(), help="Image file to draw the numbers into.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @reading_and_classes

@@ -83,6 +83,8 @@ def doctor(
     options = _load_options(ctx, reading) if data is not None else {}
     from keras_det.doctor import examine
 
+    if run is not None:
+        start_keras()
     detector = _model(model)
     with _progress_bar() as progress, user_input():
         report = examine(

@@ -154,7 +154,7 @@ def load_train_and_val(
         _refuse_split_by(layout, split_by)
     val_name = _find(layout, val_split or "val")
     if val_split is not None and val_name is None:
-        raise _no_split(layout, val_split)
+        raise _no_split(layout, val_split, "val_split")
     if not with_val or val_name is None:
         source = _source_to_part(layout, train_split)
         if not with_val:
@@ -166,7 +166,7 @@ def load_train_and_val(
         return TrainAndVal(train, val, fraction, _sentence(layout, train, val, fraction))
     train_name = _find(layout, train_split or "train")
     if train_name is None:
-        raise _no_split(layout, train_split or "train")
+        raise _no_split(layout, train_split or "train", "train_split")
     train = _read(found, layout.splits[train_name], options)
     options = options._replace(class_names=train.class_names)
     val = _read(found, layout.splits[val_name], options)
@@ -308,7 +308,7 @@ def _source_to_part(layout: Layout, train_split: str | None) -> Any:
     if name is not None:
         return layout.splits[name]
     if train_split is not None:
-        raise _no_split(layout, train_split)
+        raise _no_split(layout, train_split, "train_split")
     if not layout.splits:
         return layout.everything
     others = [name for name in layout.splits if role_of_split(name) != "test"]
@@ -341,21 +341,33 @@ def _choose(layout: Layout, split: str | None) -> Any:
     raise _no_split(layout, split)
 
 
-def _no_split(layout: Layout, split: str) -> DataError:
-    """The error for a split that does not exist."""
+def _no_split(layout: Layout, split: str, argument: str = "split") -> DataError:
+    """The error for a split that does not exist.
+
+    Args:
+        layout: of the data.
+        split: what was asked for.
+        argument: "split", or "train_split" or "val_split" of a training.
+    """
     names = sorted(layout.splits)
-    rule = f"`split` must name one of the splits of {layout.root}. Received: {split!r}."
+    called = f"`{argument}`"
+    if argument != "split":
+        called += f" (--{argument.replace('_', '-')})"
+    rule = f"{called} must name one of the splits of {layout.root}. Received: {split!r}."
     there = f"The split{'s are' if len(names) > 1 else ' is'} {', '.join(names)}."
     roles = {role_of_split(name) for name in names}
     whole = not names or (len(names) == 1 and roles.isdisjoint(("val", "test")))
     advice = f"{suggest(split, names)} Give one of them." if names else ""
-    if _part_of(split) is not None and "val" not in roles and (whole or "train" in roles):
+    if argument != "split":
+        advice += " Leave it out, which uses all images." if whole else ""
+    elif _part_of(split) is not None and "val" not in roles and (whole or "train" in roles):
         advice = (
             " Give split_by=0.8 (--split-by 0.8) too: it holds out 20% of the images for "
             "validation."
         )
-    if whole:
-        advice += f"{' Or give' if advice else ' Give'} split=None, which reads all images."
+    if whole and argument == "split":
+        start = " Or give" if advice else " Give"
+        advice += f"{start} split=None (--split all), which reads all images."
     return DataError(f"{rule} {there if names else 'It has no splits.'}{advice}")
 
 

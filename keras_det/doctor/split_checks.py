@@ -38,10 +38,11 @@ def _sizes(data: Collection) -> Iterator[Finding]:
     for name, each in data.splits.items():
         if len(each) < limit("small-split"):
             tiny = len(each) < limit("tiny-split")
+            what = f"The split {name}" if each.split else "The data set"
             yield Finding(
                 "split-small",
                 "warning" if tiny else "note",
-                f"The split {name} has only {len(each)} image{'' if len(each) == 1 else 's'}.",
+                f"{what} has only {len(each)} image{'' if len(each) == 1 else 's'}.",
                 "Add images. AP on so few images varies by chance: do not trust small differences "
                 "between runs."
                 if role_of_split(name) in ("val", "test")

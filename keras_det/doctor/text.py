@@ -16,6 +16,7 @@ WIDTH = 80
 MAX_LINES, MAX_CLASSES = 60, 12
 MAX_EXAMPLES = {"error": 3, "warning": 2, "note": 1}
 INDENT = " " * 9
+MORE = "All examples, and what to do about notes: --all (in Python: text(all=True))."
 
 
 def report_text(report: "Report", all: bool = False) -> str:
@@ -29,8 +30,15 @@ def report_text(report: "Report", all: bool = False) -> str:
         lines += block
         left.remove(finding)
     if left:
-        lines += ["", f"And {_in_words(left)}: --all or .text(all=True) shows everything."]
+        lines += ["", f"And {_in_words(left)}.", MORE]
+    elif not all and any(_shortened(finding) for finding in report.findings):
+        lines += ["", MORE]
     return "\n".join(lines)
+
+
+def _shortened(finding: Finding) -> bool:
+    """Whether the report leaves out examples of a finding, or what to do."""
+    return finding.harm == "note" or len(finding.examples) > MAX_EXAMPLES[finding.harm]
 
 
 def verdict(report: "Report") -> str:

@@ -234,8 +234,9 @@ def clock(seconds: float) -> str:
 class Progress(keras.callbacks.Callback):
     """Shows epoch, step, losses and the time left in one line.
 
-    On a terminal the line is rewritten several times a second. Elsewhere one line is written per
-    epoch.
+    On a terminal the line is rewritten several times a second. Where it is too long for the
+    terminal, the parts of the loss are left out, so that AP and the time left stay visible.
+    Elsewhere one line is written per epoch.
 
     Args:
         stream: where to write. Default: standard error.
@@ -277,13 +278,19 @@ class Progress(keras.callbacks.Callback):
         self._write(self._line(epoch, steps, (epoch + 1) * steps, now, logs), "\n")
 
     def _line(self, epoch: int, step_of_epoch: int, step: int, now: float, logs: Logs) -> str:
+        """The line; on a narrow terminal without the parts of the loss, then without the step."""
         logs, epochs, steps = logs or {}, self.params.get("epochs"), self.params.get("steps") or 0
-        numbers = "  ".join(f"{k} {logs[k]:.3f}" for k in self.SHOWN if k in logs)
-        line = f"epoch {epoch + 1}/{epochs}  step {step_of_epoch}/{steps}  {numbers}"
-        done = step - (self.first_step or step)
+        where, at = f"epoch {epoch + 1}/{epochs}", f"step {step_of_epoch}/{steps}"
+        numbers = {k: f"{k} {logs[k]:.3f}" for k in self.SHOWN if k in logs}
+        short = [numbers[k] for k in numbers if k == "loss" or not k.endswith("_loss")]
+        left, done = [], step - (self.first_step or step)
         if done > 0:
-            left = (now - self.started) / done * (epochs * steps - step)
-            line += f"  {clock(left)} left"
+            left = [f"{clock((now - self.started) / done * (epochs * steps - step))} left"]
+        line = "  ".join([where, at, *numbers.values(), *left])
+        for fewer in ([where, at, *short, *left], [where, *short, *left]):
+            if not self.live or len(line) < shutil.get_terminal_size().columns:
+                break
+            line = "  ".join(fewer)
         return line
 
     def _write(self, line: str, end: str) -> None:

@@ -54,6 +54,34 @@ def test_convert_of_one_split_and_of_all(run, tmp_path):
     assert counts(tmp_path / "all") == {"default": 4}
 
 
+def test_commands_on_data_make_the_split_of_training(run, refused, tmp_path):
+    # Eight of ten images are for training. The errors name options that the command has.
+    data = voc(tmp_path / "in")
+    message = refused("data", "convert", data, tmp_path / "out", "--split", "train")
+    assert "(--split-by 0.8) too" in message and "(--split all)" in message
+    for split, options in (
+        (None, ()),
+        ("train", ("--split", "train")),
+        ("val", ("--split", "val")),
+    ):
+        out = tmp_path / f"out {split}"
+        result = run("data", "convert", data, out, "--split-by", "0.8", *options)
+        assert result.exit_code == 0, result.output
+        wanted = {"train": 8, "val": 2}
+        assert counts(out) == ({split: wanted[split]} if split else wanted)
+        result = run("data", "stats", data, "--split-by", "0.8", "--json", *options)
+        found = {name: row["images"] for name, row in json.loads(result.stdout).items()}
+        assert found == ({split: wanted[split]} if split else wanted)
+
+
+@pytest.mark.parametrize("option", ["--train-split", "--val-split"])
+def test_a_split_that_a_training_lacks(refused, tmp_path, option):
+    data = voc(tmp_path / "in")
+    message = refused("train", data, "--out", tmp_path / "run", option, "val")
+    assert f"({option}) must name one of the splits" in message
+    assert "It has no splits. Leave it out, which uses all images." in message
+
+
 def test_all_images_of_a_data_set_that_has_only_splits(run, tmp_path, coco):
     assert run("data", "convert", coco, tmp_path / "all", "--split", "all").exit_code == 0
     assert counts(tmp_path / "all") == {"default": 2}

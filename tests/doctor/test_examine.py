@@ -1,6 +1,7 @@
 """What `examine` takes, and what its report holds."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -219,3 +220,16 @@ def test_report_without_findings():
     report = Report([], {})
     assert report.worst is None
     assert report.text() == "Nothing was found: the data can be trained on."
+
+
+def test_photos_that_labelimg_left_without_a_file_are_one_finding(tmp_path):
+    write_voc(tmp_path / "in", {f"i{k}": [("cat", 2, 2, 5, 5, 0)] for k in range(8)})
+    for name in ("Annotations", "JPEGImages"):
+        for path in (tmp_path / "in" / name).iterdir():
+            path.rename(tmp_path / path.name)
+    shutil.rmtree(tmp_path / "in")
+    (tmp_path / "i7.xml").unlink()
+    report = examine(tmp_path, quick=True)
+    (found,) = [each for each in report.findings if "i7" in " ".join(each.examples)]
+    assert found.code == "images-not-used" and found.count == 1
+    assert "The data set has only 7 images." in [each.title for each in report.findings]

@@ -50,7 +50,10 @@ def test_text_fits_80_columns_and_60_lines():
     text = Report(findings, {}).text()
     assert max(map(len, text.splitlines())) <= 80
     assert len(text.splitlines()) <= 62
-    assert re.search(r"And \d+ warnings: --all", text)
+    short = [finding(examples=("x",)), finding(examples=("x", "y", "z"))]
+    assert "--all" not in Report(short[:1], {}).text() and "--all" in Report(short, {}).text()
+    assert "--all" not in Report(short, {}).text(all=True)
+    assert re.search(r"And \d+ warnings\.\n.*--all", text)
     full = Report(findings, {}).text(all=True)
     assert max(map(len, full.splitlines())) <= 80 or "x" * 100 in full
     assert full.count("[code-") == 40 and "And " not in full

@@ -173,6 +173,29 @@ def test_progress_writes_one_line_per_epoch_with_the_time_left(monkeypatch):
     assert second.startswith("epoch 2/2  step 3/3") and second.endswith("0:00 left")
 
 
+@pytest.mark.parametrize(
+    "columns, expected",
+    [
+        (120, "epoch 1/9  step 3/3  loss 1.000  class_loss 0.600  box_loss 0.400  val_AP 0.250"),
+        (80, "epoch 1/9  step 3/3  loss 1.000  val_AP 0.250  val_AP50 0.500  0:00 left"),
+        (70, "epoch 1/9  loss 1.000  val_AP 0.250  val_AP50 0.500  0:00 left"),
+    ],
+)
+def test_progress_on_a_narrow_terminal_keeps_ap_and_the_time_left(monkeypatch, columns, expected):
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: 100.0)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    progress = callbacks.Progress(stream)
+    progress.set_params({"epochs": 9, "steps": 3})
+    progress.on_epoch_begin(0)
+    progress.on_train_batch_end(0, {"loss": 1.0})
+    logs = {"loss": 1.0, "class_loss": 0.6, "box_loss": 0.4, "val_AP": 0.25, "val_AP50": 0.5}
+    progress.on_epoch_end(0, logs)
+    last = stream.getvalue().split("\r")[-1]
+    assert last.startswith(expected) and last.endswith("0:00 left\x1b[K\n")
+
+
 @pytest.mark.parametrize("seconds, text", [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])
 def test_clock(seconds, text):
     assert callbacks.clock(seconds) == text
