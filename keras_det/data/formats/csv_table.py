@@ -148,12 +148,18 @@ def _box_format(source: Source, boxes: np.ndarray) -> str:
 
 
 def _notes(rows: Rows) -> list[str]:
-    if not rows.without_box:
-        return []
-    return [
-        f"Rows with a class but no box: {rows.without_box}. Their images are kept, without these "
-        f"objects (first: {rows.first_without})."
-    ]
+    notes = []
+    if rows.without_box:
+        notes.append(
+            f"Rows with a class but no box: {rows.without_box}. Their images are kept, without "
+            f"these objects (first: {rows.first_without})."
+        )
+    if rows.unclear:
+        notes.append(
+            f"{rows.unclear} objects read as single objects: the mark of a group of objects is "
+            f"neither 0 nor 1 (first: {rows.first_unclear})."
+        )
+    return notes
 
 
 def _folders(source: Source) -> list[pathlib.Path]:
