@@ -156,6 +156,7 @@ def _known_classes(
     ids = np.array(list(classes.names or {}), np.int64)
     index = np.clip(np.searchsorted(ids, labels.classes), 0, len(ids) - 1)
     known = ids[index] == labels.classes
+    _refuse_counted_from_1(labels, ids, known, paths, classes.source)
     for row in np.flatnonzero(~known):
         bad.add(
             f"{paths[labels.file[row]]}, line {labels.line[row]}",
@@ -163,6 +164,22 @@ def _known_classes(
             f"{labels.classes[row]}",
         )
     return labels.select(known), index[known]
+
+
+def _refuse_counted_from_1(
+    labels: Labels, ids: np.ndarray, known: np.ndarray, paths: Sequence[str], source: str
+) -> None:
+    """DataError where each id is one too large: leaving out the last would shift the others."""
+    used = np.unique(labels.classes)
+    if known.all() or not np.isin(used - 1, ids).all():
+        return
+    row = int(np.flatnonzero(~known)[0])
+    raise DataError(
+        f"Class ids must be those of {source}, {_span(ids)}. Received: {labels.classes[row]} in "
+        f"{paths[labels.file[row]]}, line {labels.line[row]}; no object has the id {ids[0]}, so "
+        "the ids seem to be counted from 1. Compare an object with its image. Then subtract 1 from "
+        f"every id in the .txt files, or put the missing name into {source}."
+    )
 
 
 def _span(ids: np.ndarray) -> str:
