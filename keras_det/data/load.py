@@ -354,7 +354,7 @@ def _no_split(layout: Layout, split: str) -> DataError:
             "validation."
         )
     if whole:
-        advice += f"{' Or give' if advice else ' Give'} split=None, which reads all images."
+        advice += f" {'Or leave' if advice else 'Leave'} out `split` (None) to read all images."
     return DataError(f"{rule} {there if names else 'It has no splits.'}{advice}")
 
 
