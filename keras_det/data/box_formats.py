@@ -256,9 +256,10 @@ def _advice(form: str, found: Judgement) -> str:
         )
         return (
             f"With width and height swapped, {_percent(found.swapped)} fit as {form}: width and "
-            "height may be swapped in the annotations, or the images were rotated after "
-            "annotation. Compare the annotated width and height, and one box, with the image. "
-            f"Correct the sizes, or rotate the images back.{other}"
+            "height may be swapped in the annotations, x and y may be swapped in the boxes, or the "
+            "images were rotated after annotation. Compare the annotated width and height, and "
+            "one box, with the image. Then correct the sizes or the boxes, or rotate the images "
+            f"back.{other}"
         )
     if len(better) == 1:
         name = better[0]
