@@ -35,6 +35,10 @@ LEAST_PIXELS = 2.0
 SMALL_IMAGE = 32
 
 
+class BoxFormatError(DataError):
+    """Boxes do not fit their images as they are read."""
+
+
 class Judgement(NamedTuple):
     """How well the readings of boxes fit.
 
@@ -73,7 +77,7 @@ def to_pixels(raw: RawAnnotations, options: ReadOptions) -> None:
     sizes = raw.image_sizes[raw.image_index]
     found = judge(raw.boxes, form, sizes)
     if _is_refused(found, given=options.box_format is not None):
-        raise DataError(_complaint(raw, form, found, sizes))
+        raise BoxFormatError(_complaint(raw, form, found, sizes))
     raw.notes += _doubts(raw, form, found, sizes)
     raw.boxes = corners(raw.boxes, form, sizes)
     raw.box_format = "xyxy"
