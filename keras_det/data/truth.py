@@ -1,7 +1,6 @@
 """Reads the marks of objects (crowd, difficult, group), which files write in many ways."""
 
 import math
-import numbers
 from typing import Any
 
 TRUE = frozenset(("1", "true", "yes", "t", "y", "on"))
@@ -17,8 +16,8 @@ def truth(value: Any) -> bool | None:
         return False
     if hasattr(value, "item") and getattr(value, "size", 1) == 1:  # a scalar of NumPy
         value = value.item()
-    if isinstance(value, numbers.Real):
-        return bool(value > 0)
+    if isinstance(value, (bool, int, float)):
+        return value > 0
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     if not isinstance(value, str):
