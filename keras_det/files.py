@@ -1,6 +1,7 @@
 """Writes files completely or not at all, even when the program is interrupted."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -17,10 +18,37 @@ from keras_det.errors import DataError
 def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Writes a file completely or not at all, even when the program is interrupted.
 
+    A link stays a link: the file that it names is written. A device or a pipe, such as /dev/stdout,
+    is written to, never replaced.
+
     Args:
         path: the file; an existing one is replaced. Its folder must exist.
         content: the bytes of the file.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
+    if _is_stream(path):
+        with open(path, "ab") as file:
+            file.write(content)
+        return
+    target = pathlib.Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _write_beside(target, content)
+    except OSError as error:  # not the name of the hidden file beside it
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_stream(path: pathlib.Path) -> bool:
+    """Whether this is a device, a pipe, or the standard output under one of its names."""
+    if os.path.abspath(path).startswith(("/dev/", "/proc/")):
+        return path.exists()
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write_beside(path: pathlib.Path, content: bytes) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -104,7 +132,7 @@ def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, 
         DataError: a file, a link or a folder with content exists at `path`.
     """
     final = pathlib.Path(os.path.abspath(path))
-    if final.is_file() or (final.is_dir() and any(final.iterdir())) or final.is_symlink():
+    if final.is_symlink() or (any(final.iterdir()) if final.is_dir() else final.exists()):
         raise DataError(
             f"{rule}. Received: {path}, which exists already. Choose another name, or move the "
             "existing one away."

@@ -24,6 +24,35 @@ def test_write_whole_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["metrics.json"]
 
 
+def test_write_whole_writes_through_links_and_into_pipes(tmp_path):
+    target, link, pipe = (tmp_path / name for name in ("real.json", "link.json", "pipe"))
+    target.write_text("old")
+    link.symlink_to(target)
+    files.write_whole(link, b"new")
+    assert link.is_symlink() and target.read_text() == "new"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_whole(pipe, b"report")
+    assert os.read(reader, 100) == b"report" and pipe.is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["folder", "missing/file.json"])
+def test_write_whole_names_the_file_and_not_the_hidden_one(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=name) as error:
+        files.write_whole(tmp_path / name, b"")
+    assert error.value.filename == str(tmp_path / name)
+    assert os.listdir(tmp_path) == ["folder"] and not os.listdir(tmp_path / "folder")
+
+
+def test_staging_never_replaces_a_pipe_or_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="exists already"):
+        with files.staging(tmp_path / "pipe", "OUT must not exist yet"):
+            pass
+
+
 def test_write_json_turns_nan_into_null(tmp_path):
     target = tmp_path / "metrics.json"
     metrics = {"AP": np.float32(0.5), "AP_small": float("nan"), "AP_per_class": {"é": np.nan}}

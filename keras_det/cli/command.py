@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -14,6 +15,18 @@ import click
 
 from keras_det.errors import DataError
 from keras_det.names import MIN_IMAGE_SIZE
+
+# An option as messages name it, in words or in brackets.
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+# Options of `keras-det data convert` on how data is read.
+WRITTEN_SO = (
+    "--format",
+    "--image-dir",
+    "--box-format",
+    "--sizes",
+    "--voc-first-pixel",
+    "--classes",
+)
 
 
 class Command(click.Command):
@@ -52,7 +65,29 @@ class Command(click.Command):
         except (DataError, OSError) as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            raise WrongInput(_sentence(error)) from error
+            raise WrongInput(_sentence(error) + _other_ways(str(error), ctx)) from error
+
+
+def _other_ways(message: str, ctx: click.Context) -> str:
+    """What to do where a message advises options that this command does not have.
+
+    Messages about data come from the readers, which do not know the command.
+    """
+    own = {name for param in ctx.command.params for name in param.opts}
+    missing = [name for name in dict.fromkeys(OPTION.findall(message)) if name not in own]
+    ways = ""
+    for name in missing:
+        if name in WRITTEN_SO:
+            ways += (
+                f" {ctx.command_path} has no {name}: first write the data set with `keras-det data "
+                f"convert DATA NEW {name} …`, then give NEW."
+            )
+        elif name == "--split-by":
+            ways += (
+                f" {ctx.command_path} has no {name}: `keras-det data split DATA NEW` makes the "
+                "split."
+            )
+    return ways
 
 
 def log_level() -> str:

@@ -87,6 +87,7 @@ def convert(
     Classes, boxes, splits and images are kept; class ids and areas only if the format has them.
     What it cannot store is counted in a note. OUT is written completely or not at all.
     """
+    refuse_inside(out, data)
     with user_input():
         splits, notes = read_splits(data, split, options)
     for note in notes:
@@ -144,6 +145,7 @@ def split(
     """
     from keras_det.data.load import has_val, open_data
 
+    refuse_inside(out, data)
     with user_input():
         form, layout = open_data(data, options["format"])
         if has_val(data, options["format"]):
@@ -175,11 +177,24 @@ def merge(ctx: click.Context, data: tuple[str, ...], out: str, to: str, images: 
     with train. Images without a split go into train if another data set has splits. An image in
     several data sets becomes one image with the objects of all.
     """
+    for each in data:
+        refuse_inside(out, each)
     with user_input():
         found = [read_splits(each, None, {"classes": None}) for each in data]
         for note in (note for _, notes in found for note in notes):
             warnings.warn(note, stacklevel=1)
         write_splits(ctx, merged([splits for splits, _ in found]), out, to, images)
+
+
+def refuse_inside(out: str, data: str) -> None:
+    """DataError where OUT lies in DATA: it would be read as a part of DATA afterwards."""
+    folder = pathlib.Path(data).resolve()
+    if folder.is_dir() and folder in pathlib.Path(out).resolve().parents:
+        raise DataError(
+            "OUT must lie outside of DATA, which would be read differently afterwards. Received: "
+            f"{out} in {data}. Choose a folder beside DATA, such as "
+            f"{folder.with_name(folder.name + '-' + pathlib.Path(out).name)}."
+        )
 
 
 def merged(found: "list[dict[str, Dataset]]") -> "dict[str, Dataset]":

@@ -1,6 +1,8 @@
 """`keras-det doctor DATA`: what is wrong with a data set, a model on it, or a run."""
 
 import contextlib
+import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +22,10 @@ from keras_det.cli.files import find_model, load_keras_model
 from keras_det.cli.model_names import ModelName, check_model_name
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
+from keras_det.files import plain
+
+# The name of a file that means the standard output.
+STDOUT = "-"
 
 EXAMPLES = (
     "keras-det doctor my_images/",
@@ -50,7 +56,12 @@ EXAMPLES = (
 @reading_options
 @classes_option("learn")
 @SPLIT_BY
-@click.option("--json", "json_file", type=click.Path(), help="Write the report as JSON to a file.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(),
+    help="Write the report as JSON to a file; - prints it.",
+)
 @click.option("--html", "html_file", type=click.Path(), help="Write the report as a web page.")
 @click.option("--quick", is_flag=True, help="Read annotations and headers only, no pixels.")
 @click.option("--all", "everything", is_flag=True, help="Print every class, finding and example.")
@@ -75,11 +86,8 @@ def doctor(
     Ctrl-C stops reading images and shows what was found so far.
     """
     _check_options(ctx)
-    for file in (json_file, html_file):
-        if file is not None and not pathlib.Path(file).absolute().parent.is_dir():
-            raise DataError(
-                f"The folder of a report must exist. Received: {file}. Create the folder first."
-            )
+    _check_file("--json", json_file)
+    _check_file("--html", html_file)
     options = _load_options(ctx, reading) if data is not None else {}
     from keras_det.doctor import examine
 
@@ -98,13 +106,34 @@ def doctor(
             say=lambda line: click.echo(line, err=True),
             **options,
         )
-    click.echo(report.text(all=everything))
-    if json_file is not None:
+    piped = json_file == STDOUT
+    click.echo(report.text(all=everything), err=piped)
+    if piped:
+        click.echo(json.dumps(plain(report.json()), indent=2, ensure_ascii=False, allow_nan=False))
+    elif json_file is not None:
         report.write_json(json_file)
     if html_file is not None:
         report.write_html(html_file)
-        click.echo(f"\nPage with pictures: {html_file}")
+        click.echo(f"\nPage with pictures: {html_file}", err=piped)
     ctx.exit(1 if report.worst == "error" else 0)
+
+
+def _check_file(option: str, file: str | None) -> None:
+    """DataError where a report cannot be written there, before the data is read."""
+    if file is None or (option == "--json" and file == STDOUT):
+        return
+    path = pathlib.Path(file).absolute()
+    if not path.parent.is_dir():
+        raise DataError(
+            f"The folder of a report must exist. Received: {file}. Make the folder first."
+        )
+    if path.is_dir():
+        raise DataError(f"{option} must name a file. Received: {file}, a folder. Add a file name.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise DataError(
+            f"{option} must name a file that can be written. Received: {file}. Choose another "
+            "folder."
+        )
 
 
 def _check_options(ctx: click.Context) -> None:

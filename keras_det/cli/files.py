@@ -106,8 +106,8 @@ def home_of(model: str) -> pathlib.Path:
 def new_folder(path: str | os.PathLike) -> pathlib.Path:
     """Returns the path of a new output folder; DataError if it already holds something."""
     folder = pathlib.Path(path)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        what = "a file" if folder.is_file() else "a folder that is not empty"
+    if any(folder.iterdir()) if folder.is_dir() else folder.exists():
+        what = "a folder that is not empty" if folder.is_dir() else "a file"
         raise DataError(
             f"--out must be a new or empty folder. Received: {folder}, {what}. Choose another "
             "folder, or move the existing one away."
@@ -127,7 +127,7 @@ def free_folder(path: str | os.PathLike) -> pathlib.Path:
 def refuse_existing(path: str | os.PathLike) -> pathlib.Path:
     """Returns a path to write to; DataError where something is there."""
     target = pathlib.Path(path)
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+    if any(target.iterdir()) if target.is_dir() else target.exists():
         raise DataError(
             f"--out must not exist yet. Received: {target}. Choose another name, or move the "
             "existing one away."

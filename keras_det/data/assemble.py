@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_det.data.box_corners import note_unused_part, sort_corners
 from keras_det.data.box_formats import to_pixels
 from keras_det.data.class_names import map_classes
 from keras_det.data.cleaning import clean_boxes
@@ -38,7 +39,10 @@ def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
     names, ids = map_classes(raw, options)
     paths = join_images(raw, find_images(raw, options))
     check_sizes(raw, options, paths)
+    sort_corners(raw, options)
+    shares = (options.box_format or raw.box_format).startswith("rel_")
     to_pixels(raw, options)
+    note_unused_part(raw, shares)
     _clean(raw)
     drop_repeated_objects(raw, names)
     _note_nothing_to_learn(raw, annotated)

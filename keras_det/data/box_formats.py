@@ -36,6 +36,10 @@ LEAST_PIXELS = 2.0
 SMALL_IMAGE = 32
 
 
+class BoxFormatError(DataError):
+    """Boxes do not fit their images as they are read."""
+
+
 class Judgement(NamedTuple):
     """How well the readings of boxes fit.
 
@@ -74,7 +78,7 @@ def to_pixels(raw: RawAnnotations, options: ReadOptions) -> None:
     sizes = raw.image_sizes[raw.image_index]
     found = judge(raw.boxes, form, sizes)
     if _is_refused(found, given=options.box_format is not None):
-        raise DataError(_complaint(raw, form, found, sizes))
+        raise BoxFormatError(_complaint(raw, form, found, sizes))
     raw.notes += _doubts(raw, form, found)
     raw.boxes = corners(raw.boxes, form, sizes)
     raw.box_format = "xyxy"
@@ -259,9 +263,10 @@ def _advice(form: str, found: Judgement) -> str:
         )
         return (
             f"With width and height swapped, {_percent(found.swapped)} fit as {form}: width and "
-            "height may be swapped in the annotations, or the images were rotated after "
-            "annotation. Compare the annotated width and height, and one box, with the image. "
-            f"Correct the sizes, or rotate the images back.{other}"
+            "height may be swapped in the annotations, x and y may be swapped in the boxes, or the "
+            "images were rotated after annotation. Compare the annotated width and height, and "
+            "one box, with the image. Then correct the sizes or the boxes, or rotate the images "
+            f"back.{other}"
         )
     if len(better) == 1:
         name = better[0]

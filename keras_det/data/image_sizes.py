@@ -22,6 +22,8 @@ SAMPLE = 2_000
 THREADS = 16
 FITS = 1.0  # pixels by which a box may leave its image
 DEEP_LOOKED_AT = 3
+# So many boxes must leave upright images before the stored pixels are taken instead.
+LEAST_OUTSIDE = 2
 
 
 def check_sizes(raw: RawAnnotations, options: ReadOptions, paths: list[str]) -> None:
@@ -45,9 +47,7 @@ def check_sizes(raw: RawAnnotations, options: ReadOptions, paths: list[str]) -> 
     _drop_unread(raw, paths, headers)
     _note_broken(raw, paths, headers)
     raw.image_sizes = np.array(raw.image_sizes).reshape(-1, 2)
-    for i, header in headers.items():
-        if (raw.image_sizes[i] <= 0).any():
-            raw.image_sizes[i] = header.upright
+    _complete(raw, options, headers)
     _choose_way_up(raw, paths, headers)
     _judge(raw, options, paths, headers)
     _note_dark(raw, paths, headers)
@@ -137,6 +137,27 @@ def _leave_out(
     headers.update(kept_headers)
 
 
+def _complete(raw: RawAnnotations, options: ReadOptions, headers: dict[int, Header]) -> None:
+    """Takes sizes that are not annotated from the files: of the stored pixels if the boxes say so.
+
+    Boxes in pixels of images that EXIF turns by a quarter fit only one way up, if they are many.
+    """
+    unknown = [i for i in headers if (raw.image_sizes[i] <= 0).any()]
+    for i in unknown:
+        raw.image_sizes[i] = headers[i].upright
+    form = options.box_format or raw.box_format
+    turned = [i for i in unknown if headers[i].upright != headers[i].size]
+    if form.startswith("rel_") or not turned:
+        return
+    rows = np.isin(raw.image_index, turned)
+    stored = np.array(raw.image_sizes)
+    stored[turned] = stored[turned][:, ::-1]
+    outside = ~_fits(raw, form, rows, raw.image_sizes)
+    if outside.sum() < LEAST_OUTSIDE or not _fits(raw, form, rows, stored).all():
+        return
+    raw.image_sizes = stored
+
+
 def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]) -> None:
     """Decides whether labels were drawn on stored pixels; images that sizes cannot tell follow."""
     upright: list[int] = []
@@ -151,7 +172,7 @@ def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Hea
     if stored:
         text = (
             f"{len(stored)} of {len(paths)} images used as stored, without their EXIF "
-            "orientation: only the stored pixels have the annotated size"
+            "orientation: only the stored pixels have the annotated size or hold all boxes"
         )
         raw.notes.append(Note("orientation", text, len(stored), len(paths), paths[stored[0]]))
     if undecided and (stored or upright):

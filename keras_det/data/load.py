@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from keras_det.data.assemble import assemble
-from keras_det.data.box_formats import check_box_format
+from keras_det.data.box_formats import BoxFormatError, check_box_format
 from keras_det.data.dataset import Dataset
 from keras_det.data.raw import Format, Layout, ReadOptions, options_of
 from keras_det.data.recognise import recognise, unreadable
@@ -169,7 +169,14 @@ def load_train_and_val(
         raise _no_split(layout, train_split or "train", "train_split")
     train = _read(found, layout.splits[train_name], options)
     options = options._replace(class_names=train.class_names)
-    val = _read(found, layout.splits[val_name], options)
+    try:
+        val = _read(found, layout.splits[val_name], options)
+    except BoxFormatError as error:
+        raise BoxFormatError(
+            f"{error} But {train_name} fits in the format in which it was read. If the splits have "
+            "different formats, write each alone with `keras-det data convert DATA NEW --split "
+            "NAME --box-format …`, then train on one with --val-data the other."
+        ) from None
     warn_of_common(train, val)
     return TrainAndVal(train, val)
 

@@ -25,6 +25,7 @@ NoteCode: TypeAlias = Literal[
     "images-listed-again",  # the objects of all entries are joined
     "images-listed-twice",  # equal entries, read once
     "images-without-annotation",  # left out, because there is no annotation
+    "images-without-file",  # images that lie in the folder, but have no annotation file
     "images-kept-empty",  # kept as images without objects, because there is no annotation
     "images-joined",  # images of several data sets
     "images-unpacked",  # where pixels were written to
@@ -39,6 +40,7 @@ NoteCode: TypeAlias = Literal[
     "boxes-without-area",  # left out
     "boxes-clipped",  # to the image
     "boxes-corners-swapped",  # read in the right order
+    "boxes-in-one-part",  # all in the upper left part of their images
     "boxes-two-classes",
     "boxes-format-chosen",  # by what fits the images
     "boxes-format-doubtful",  # another format fits better

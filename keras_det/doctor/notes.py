@@ -64,7 +64,7 @@ MEANING: Mapping[NoteCode, Meaning | None] = {
     "images-listed-again": Meaning(
         "images-listed-twice",
         "warning",
-        "List each image once. Their objects are joined: check that no object is there twice.",
+        "List each image once. Their objects are merged: check that no object is there twice.",
     ),
     "images-listed-twice": Meaning("images-listed-twice", "warning", "List each image once."),
     "images-without-annotation": Meaning(
@@ -72,6 +72,7 @@ MEANING: Mapping[NoteCode, Meaning | None] = {
         "warning",
         "Add the annotations, or empty ones where an image shows no object.",
     ),
+    "images-without-file": None,
     "images-kept-empty": Meaning(
         "images-without-annotation",
         "note",
@@ -90,7 +91,7 @@ MEANING: Mapping[NoteCode, Meaning | None] = {
     "sizes-differ": Meaning(
         "images-size-mismatch",
         "warning",
-        "Look at some: the boxes must lie on the objects. Put back the annotated images if not.",
+        "Look at some: the boxes must lie on the objects. Restore the annotated images if not.",
     ),
     "orientation": Meaning("images-orientation", "note", _LOOK),
     "boxes-without-area": Meaning(
@@ -109,6 +110,7 @@ MEANING: Mapping[NoteCode, Meaning | None] = {
     ),
     "boxes-format-chosen": INFORMATION,
     "boxes-format-doubtful": INFORMATION,
+    "boxes-in-one-part": Meaning("boxes-in-one-part", "warning", _LOOK),
     "boxes-first-pixel": INFORMATION,
     "boxes-of-shapes": INFORMATION,
     "boxes-of-rotated-images": INFORMATION,

@@ -1,18 +1,15 @@
 """What a run folder tells: loss, learning rate, average precision, classes that stay at 0."""
 
-import json
 import math
 import os
-import pathlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from keras_det.doctor.finding import Finding, ranked
+from keras_det.doctor.run_files import Run, read_run
 from keras_det.errors import DataError
-from keras_det.training.callbacks import read_history
 
 # A change of the loss between the last fifth of the epochs and the fifth before counts from here.
 CHANGE = 0.03
@@ -26,50 +23,6 @@ FEW_STEPS = 1_000
 FEW_POSITIVES = 0.8
 NAMED = 8
 WARMUP = 0.05  # share of the steps in which the rate of adamw rises
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the files of a run folder hold.
-
-    Attributes:
-        recipe: `recipe.json`, empty where it is missing.
-        metrics: `metrics.json`, empty where it is missing: the run did not end.
-        columns: the columns of `history.csv`, one number per epoch, NaN where there is none.
-        has_best: whether it holds `best.keras`.
-    """
-
-    recipe: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    columns: Mapping[str, np.ndarray]
-    has_best: bool = False
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs that ended."""
-        return len(self.columns["epoch"])
-
-    @property
-    def planned(self) -> int:
-        """Number of epochs that were planned."""
-        return int(self.recipe.get("epochs") or self.epochs)
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """(images, objects) of the training set; zeros where the recipe lacks them."""
-        images, objects = (self.recipe.get(f"training_{what}") for what in ("images", "objects"))
-        return int(images or 0), int(objects or 0)
-
-    @property
-    def steps(self) -> int:
-        """Training steps so far; 0 where they are unknown."""
-        images, batch = self.counts[0], int(self.recipe.get("batch_size") or 0)
-        return self.epochs * math.ceil(images / batch) if images and batch else 0
-
-    def column(self, name: str) -> np.ndarray | None:
-        """A column of the history, or None where it has no number."""
-        values = self.columns.get(name)
-        return None if values is None or np.isnan(values).all() and name != "loss" else values
 
 
 def check_run(folder: str | os.PathLike) -> list[Finding]:
@@ -93,36 +46,6 @@ def check_run(folder: str | os.PathLike) -> list[Finding]:
     findings = [*_of_loss(run), *_of_rate(run), *_of_positives(run)]
     findings += [*_of_precision(run), *_of_classes(run), *_of_gap(run), *_of_end(run)]
     return ranked(findings)
-
-
-def read_run(folder: str | os.PathLike) -> Run:
-    """Reads the files of a run folder; see `check_run`."""
-    path = pathlib.Path(folder)
-    if not (path / "history.csv").is_file():
-        raise DataError(
-            f"A run folder must hold history.csv. Received: {path}. Give the folder that "
-            "`keras-det train --out` filled; history.csv is written when the first epoch has ended."
-        )
-    try:
-        rows = read_history(path / "history.csv")
-        names = list(rows[0]) if rows else ["epoch"]
-        columns = {n: np.array([float(row[n] or "nan") for row in rows]) for n in names if n}
-        columns.setdefault("epoch", np.arange(1.0, len(rows) + 1))
-        recipe, metrics = (_json(path / f"{name}.json") for name in ("recipe", "metrics"))
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise DataError(
-            f"The files of a run must be as the training wrote them. Received: {path}: {error}. "
-            "Restore history.csv, recipe.json and metrics.json. Of the last two, a damaged one may "
-            "also be deleted."
-        ) from None
-    return Run(recipe, metrics, columns, (path / "best.keras").is_file())
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
-    return content
 
 
 def _note(code: str, title: str, cure: str, **more: Any) -> Finding:

@@ -188,6 +188,25 @@ def test_merge_refuses_names_that_differ_in_case(refused, tmp_path):
     assert "'cat' in in and 'Cat' in coco" in line
 
 
+@pytest.mark.parametrize("command", ["convert", "split", "merge"])
+def test_a_folder_inside_of_the_data_is_refused(refused, tmp_path, command):
+    data = voc(tmp_path / "in")
+    message = refused("data", command, data, data / "deeper" / "out")
+    assert "OUT must lie outside of DATA" in message and str(tmp_path / "in-out") in message
+    assert not (data / "deeper").exists()
+
+
+def test_options_that_a_command_lacks_come_with_another_way(refused, tmp_path):
+    write_image(tmp_path / "in" / "a.png", 6, 8)
+    (tmp_path / "in" / "a.csv").write_text("image,class,x1,y1,x2,y2\na.png,cat,0.2,0.1,0.9,0.5\n")
+    message = refused("data", "merge", tmp_path / "in", tmp_path / "out")
+    assert "data merge has no --box-format: first write the data set with" in message
+    assert "data stats has no" not in refused("data", "stats", tmp_path / "in")
+    message = refused("data", "stats", voc(tmp_path / "voc"), "--split", "val")
+    assert "data stats has no --split-by: `keras-det data split DATA NEW`" in message
+    assert "leave out `split` (None)" in message
+
+
 def test_stats_as_text(run, coco):
     result = run("data", "stats", coco)
     lines = result.stdout.splitlines()

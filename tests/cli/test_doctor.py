@@ -41,6 +41,23 @@ def test_missing_data_exits_with_1_and_names_the_rule(run, tmp_path):
     assert "The data set must exist." in " ".join(result.stdout.split())
 
 
+def test_json_of_a_hyphen_is_all_that_is_printed(run, coco, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("doctor", coco, "--quick", "--json", "-")
+    assert json.loads(result.stdout)["facts"]["splits"]["train"]["images"]
+    assert "in the format COCO" in " ".join(result.stderr.split())
+    assert not (tmp_path / "-").exists()
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(run, coco, tmp_path):
+    for option, file, words in (
+        ("--html", tmp_path, "--html must name a file"),
+        ("--json", tmp_path / "missing" / "x.json", "The folder of a report must exist"),
+    ):
+        result = run("doctor", coco, "--quick", option, file)
+        assert result.exit_code == 2 and words in result.stderr and not result.stdout
+
+
 def test_quick_reads_no_pixels(run, coco):
     content = (coco / "train" / "a.png").read_bytes()
     (coco / "train" / "a.png").write_bytes(content[: len(content) - 40])

@@ -73,6 +73,28 @@ def test_unknown_category(tmp_path):
         read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], 9)])
 
 
+@pytest.mark.parametrize("ids, word", [((8, 4), "smaller"), ((6, 2), "larger")])
+def test_categories_counted_from_another_number(tmp_path, ids, word):
+    objects = [annotation(i, 10, [i, 1, 2, 2], number) for i, number in enumerate(ids)]
+    with pytest.raises(DataError, match=f"Ids that are 1 {word} are all listed"):
+        read(tmp_path, objects)
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_images_counted_from_another_number(tmp_path, shift):
+    objects = [annotation(i, 10 + i + shift, [0, 0, 2, 2]) for i in range(6)]
+    path = write_coco(tmp_path, coco_content(objects, num_images=6))
+    with pytest.raises(DataError, match="belong to the image before or after"):
+        read_coco(path)
+
+
+def test_one_image_less_is_no_shift(tmp_path):
+    objects = [annotation(i, 10 + i, [0, 0, 2, 2]) for i in range(6)]
+    path = write_coco(tmp_path, coco_content(objects, num_images=5))
+    with pytest.warns(UserWarning, match="1 of 6 annotations left out: their image is not listed"):
+        assert len(read_coco(path).boxes) == 5
+
+
 def test_name_of_a_category_instead_of_its_id(tmp_path):
     with pytest.raises(DataError, match=r"its name 'cat' in .*\[0\].* Write the id 7"):
         read(tmp_path, [annotation(1, 10, [1, 1, 2, 2], "cat")])

@@ -83,6 +83,21 @@ def test_squares_alone_are_upright(tmp_path):
     assert not raw.stored_pixels and raw.notes == []
 
 
+@pytest.mark.parametrize(
+    "boxes, stored", [([[0, 0, 29, 5]] * 3, True), ([[0, 0, 9, 9]] * 3, False)]
+)
+def test_boxes_tell_the_way_up_of_images_without_a_size(tmp_path, boxes, stored):
+    raw = checked(tmp_path, [(10, 30)] * 3, [(0, 0)] * 3, [6, 8, 5], boxes=boxes)
+    assert raw.image_sizes.tolist() == [[10, 30] if stored else [30, 10]] * 3
+    assert ["3 of 3 images used as stored" in note for note in raw.notes] == [True] * stored
+
+
+def test_boxes_that_fit_neither_way_leave_images_upright(tmp_path):
+    boxes = [[0, 0, 29, 5], [0, 0, 29, 5], [0, 0, 29, 29]]
+    raw = checked(tmp_path, [(10, 30)] * 3, [(0, 0)] * 3, [6, 6, 6], boxes=boxes)
+    assert raw.image_sizes.tolist() == [[30, 10]] * 3
+
+
 def test_swapped_width_and_height(tmp_path):
     boxes = [[0, 0, 8, 2], [1, 1, 3, 3]]  # the first does not fit 6 pixels of width
     raw = checked(tmp_path, [(6, 8), (6, 8)], [(8, 6), (8, 6)], boxes=boxes)

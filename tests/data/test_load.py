@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det.data import load, recognise, split
+from keras_det.data.load import load_train_and_val
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
@@ -288,10 +289,10 @@ def test_splits_that_data_without_splits_does_not_have(tmp_path, wanted, layout)
         path = tmp_path / "annotations" / "instances_default.json"
     with pytest.raises(
         DataError,
-        match=rf"Received: '{wanted}'. .*Give split_by=0.8 \(--split-by 0.8\) too.*split=None",
+        match=rf"Received: '{wanted}'. .*Give split_by=0.8 \(--split-by 0.8\) too.*`split` .None",
     ):
         load(path, wanted)
-    with pytest.raises(DataError, match=r"Received: 'test'.*(?<!split_by).*split=None"):
+    with pytest.raises(DataError, match=r"Received: 'test'.*(?<!split_by).*`split` \(None\)"):
         load(path, "test")
 
 
@@ -346,3 +347,17 @@ def test_coco_layout():
     np.testing.assert_allclose(sample.boxes[0], [17.62, 37.19, 46.3, 73.7], rtol=1e-6)
     np.testing.assert_allclose(sample.area[0], 759.6622, rtol=1e-6)
     assert dataset.category_ids[sample.labels[0]] == 49
+
+
+@pytest.mark.parametrize("box_format", [None, "xyxy"])
+def test_splits_whose_boxes_have_different_formats(tmp_path, box_format):
+    right, other = [[50, 40, 20, 15], [45, 30, 30, 25]], [[50, 40, 70, 55], [45, 30, 75, 55]]
+    if box_format:
+        right, other = other, right
+    for name, boxes in (("train", right), ("val", other)):
+        objects = [annotation(i, 10, box) for i, box in enumerate(boxes * 5)]
+        content = coco_content(objects, num_images=1, height=64, width=80)
+        write_coco(tmp_path, content, name, images=False)
+        write_image(tmp_path / name / "a0.png", 64, 80)
+    with pytest.raises(DataError, match="train fits .*--split NAME --box-format .*--val-data"):
+        load_train_and_val(tmp_path, box_format=box_format)

@@ -250,6 +250,20 @@ def test_image_dir_where_the_images_lie_elsewhere(tmp_path):
     assert dataset.labels.tolist() == [1]
 
 
+def test_ids_counted_from_1_are_refused_however_rare_the_last_class(tmp_path):
+    lines = "".join(f"1 0.5 0.5 0.5 0.{k}\n" for k in range(100, 160))
+    one(tmp_path, f"{lines}2 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match="0 to 1. Received: 2 in .*line 61; no object has the id 0"):
+        read(tmp_path)
+
+
+def test_names_counted_from_1_are_refused_however_rare_the_first_class(tmp_path):
+    lines = "".join(f"1 0.5 0.5 0.5 0.{k}\n" for k in range(100, 160))
+    one(tmp_path, f"{lines}0 0.5 0.5 0.5 0.5\n", "names: {1: cat, 2: dog}\n")
+    with pytest.raises(DataError, match="1 to 2. Received: 0 .*the id 2, so .*one too small"):
+        read(tmp_path)
+
+
 def test_pixels_instead_of_shares(tmp_path):
     root = one(tmp_path, "0 4 3 4 3\n")
     with pytest.raises(

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from keras_det.doctor.run_checks import check_run, rate_of, read_run, trend
+from keras_det.doctor.run_checks import check_run, rate_of, trend
+from keras_det.doctor.run_files import read_run
 from keras_det.errors import DataError
 
 RECIPE = {
@@ -170,6 +171,22 @@ def test_learning_by_heart(tmp_path):
 def test_unfinished_runs(tmp_path):
     found = titles(tmp_path, loss=FALLING[:4])["run-unfinished"][1]
     assert found.startswith("4 of 10 epochs are done")
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("metrics", {"AP_per_class": [1, 2]}, "AP_per_class of metrics.json is no object"),
+        ("recipe", {"epochs": "x"}, "epochs of recipe.json is 'x', no number"),
+        ("recipe", {"batch_size": -4}, "batch_size of recipe.json is -4"),
+        ("recipe", {"objects_per_class": {"cat": None}}, "objects_per_class of recipe.json"),
+    ],
+)
+def test_values_of_another_kind(tmp_path, name, content, reason):
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,2\n")
+    (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=reason):
+        check_run(tmp_path)
 
 
 def test_folders_that_are_no_runs(tmp_path):

@@ -29,6 +29,8 @@ from keras_det.errors import DataError
 
 # In pixels. No image has so many; larger numbers are damaged.
 MAX_AREA = 1e12
+# Of fewer images with objects it is not told whether their ids are counted from another number.
+FEW = 5
 
 
 def read_coco(
@@ -208,11 +210,30 @@ def _unknown_category(
             f"`category_id` must be the id of a category. Received: its name {key!r} in "
             f"{where(row)}. Write the id {number!r}, or make the name the `id` in `categories`."
         )
+    shift = _shift(set(columns.category_of), set(categories))
+    if shift:
+        return DataError(
+            f"Every `category_id` must be listed in `categories`. Received: {key!r} in "
+            f"{where(row)}, one of {same} annotations with it. Ids that are {abs(shift)} "
+            f"{'smaller' if shift > 0 else 'larger'} are all listed, so `categories` and "
+            "annotations seem to be counted from different numbers. Compare an object with its "
+            "image, and correct the ids in `categories`."
+        )
     return DataError(
         f"Every `category_id` must be listed in `categories`. Received: {key!r} in {where(row)}, "
         f"one of {same} annotations with it. Add the category to the file, or remove the "
         "annotations."
     )
+
+
+def _shift(used: set[Key], listed: set[Key]) -> int:
+    """1 or -1 where all ids in use minus this are listed, as if counted from another number."""
+    if not all(isinstance(key, int) for key in used | listed):
+        return 0
+    for shift in (1, -1):
+        if {key - shift for key in used if isinstance(key, int)} <= listed:
+            return shift
+    return 0
 
 
 def _drop_objects_of_lost_images(raw: RawAnnotations, columns: Columns) -> None:
@@ -231,13 +252,28 @@ def _drop_objects_of_lost_images(raw: RawAnnotations, columns: Columns) -> None:
 
 
 def _check_join(raw: RawAnnotations, columns: Columns) -> None:
-    """Refuses a file in which no object belongs to a listed image."""
-    if len(raw.labels) and (raw.image_index < 0).all():
-        listed = ", ".join(repr(key) for key in columns.image_ids[:3]) or "none"
+    """Refuses a file in which no object belongs to a listed image, or each to its neighbour."""
+    lost = np.flatnonzero(raw.image_index < 0)
+    if not len(lost):
+        return
+    listed = ", ".join(repr(key) for key in columns.image_ids[:3]) or "none"
+    rule = "`image_id` of an annotation must be the `id` of an entry of `images`. Received: "
+    if len(lost) == len(raw.labels):
         raise DataError(
-            "`image_id` of an annotation must be the `id` of an entry of `images`. Received: "
-            f"{columns.image_of[0]!r} in {raw.where(0)}, and no annotation matches an image; the "
-            f"first images have the ids {listed}. Export images and annotations together."
+            f"{rule}{columns.image_of[0]!r} in {raw.where(0)}, and no annotation matches an image; "
+            f"the first images have the ids {listed}. Export images and annotations together."
+        )
+    used, images = set(columns.image_of), set(columns.image_keys)
+    many = len(used - images) == 1 and len(used) >= max(FEW, len(images) // 2)
+    shift = _shift(used, images) if many else 0
+    if shift:
+        first = int(lost[0])
+        raise DataError(
+            f"{rule}{sorted(map(str, used - images))[0]} in {raw.where(first)}, which is not "
+            f"listed; the first images have the ids {listed}. Ids that are 1 "
+            f"{'smaller' if shift > 0 else 'larger'} are all listed, so the objects seem to belong "
+            "to the image before or after. Compare an object with its image, and correct the ids "
+            "of the images; or remove the annotations of this id."
         )
 
 

@@ -13,12 +13,12 @@ from keras_det.data.formats.coco_file import MARK, MAX_PIXELS, Columns, Key, Rec
 from keras_det.data.formats.coco_masks import box_of
 from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
+from keras_det.data.truth import truth
 from keras_det.errors import DataError
 
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 NUMBER = re.compile(r"[-+]?(\d{1,30}(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?")
 SEVERAL = re.compile(r"[-+.\deE,\s\[\]()]{1,200}")
-CROWD = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 class _Image(msgspec.Struct):
@@ -278,12 +278,8 @@ def _box_of_segmentation(raw: msgspec.Raw) -> list[float] | None:
 
 
 def _crowd(value: Any) -> bool:
-    if value is None or value == "":
-        return False
-    if isinstance(value, (bool, int, float)) and value in (0, 1):
-        return bool(value)
-    known = CROWD.get(value.strip().lower()) if isinstance(value, str) else None
-    if known is None:
+    known = truth(value)
+    if known is None or (known and isinstance(value, (int, float)) and value != 1):
         raise refuse("`iscrowd` must be 0 or 1", value)
     return known
 

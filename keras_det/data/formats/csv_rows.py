@@ -12,6 +12,7 @@ import numpy as np
 from keras_det.data.formats.csv_columns import Columns, understand
 from keras_det.data.formats.plain_text import encoding_of, read_bytes
 from keras_det.data.raw import BadRecords
+from keras_det.data.truth import truth
 from keras_det.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -52,6 +53,7 @@ class Rows:
         file, line: place of each object.
         total: number of rows, bad ones included.
         without_box: rows with a class and without a box; the first one in `first_without`.
+        unclear: objects whose mark of a group is no yes or no; the first one in `first_unclear`.
     """
 
     images: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class Rows:
     total: int = 0
     without_box: int = 0
     first_without: str = ""
+    unclear: int = 0
+    first_unclear: str = ""
 
 
 def open_table(path: Path) -> Table | None:
@@ -286,12 +290,29 @@ def _add(
     found.boxes.append(boxes[keep])
     kept = [found.labels.setdefault(labels[row], len(found.labels)) for row in keep.tolist()]
     found.label_index.append(np.array(kept, np.int64))
-    crowd = np.zeros(len(rows), bool)
-    if columns.crowd is not None:
-        crowd = np.array([cell.strip().lower() in ("1", "true") for cell in cells[columns.crowd]])
-    found.crowd.append(crowd[keep])
+    found.crowd.append(_crowd(found, table, cells, lines, keep))
     found.file.append(np.full(len(keep), number))
     found.line.append(lines[keep])
+
+
+def _crowd(
+    found: Rows,
+    table: Table,
+    cells: Sequence[Sequence[str]],
+    lines: np.ndarray,
+    keep: np.ndarray,
+) -> np.ndarray:
+    """Whether each kept row is a group; counts cells that do not say."""
+    if table.columns.crowd is None:
+        return np.zeros(len(keep), bool)
+    column = cells[table.columns.crowd]
+    marks = {cell: truth(cell) for cell in set(column)}
+    unclear = [row for row in keep.tolist() if marks[column[row]] is None]
+    if unclear and not found.unclear:
+        first = unclear[0]
+        found.first_unclear = f"{column[first].strip()[:40]!r} in {table.path}, line {lines[first]}"
+    found.unclear += len(unclear)
+    return np.array([marks[column[row]] is True for row in keep.tolist()], bool)
 
 
 def _reason(row: Sequence[str], columns: Columns) -> str:

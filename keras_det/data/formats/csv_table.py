@@ -149,13 +149,21 @@ def _box_format(source: Source, boxes: np.ndarray) -> str:
 
 
 def _notes(rows: Rows) -> list[Note]:
-    if not rows.without_box:
-        return []
-    text = (
-        f"Rows with a class but no box: {rows.without_box}. Their images are kept, without these "
-        "objects"
-    )
-    return [Note("annotations-without-box", text, rows.without_box, first=rows.first_without)]
+    notes = []
+    if rows.without_box:
+        text = (
+            f"Rows with a class but no box: {rows.without_box}. Their images are kept, without "
+            "these objects"
+        )
+        first = rows.first_without
+        notes.append(Note("annotations-without-box", text, rows.without_box, first=first))
+    if rows.unclear:
+        text = (
+            f"{rows.unclear} objects read as single objects: the mark of a group of objects is "
+            "neither 0 nor 1"
+        )
+        notes.append(Note("objects-reread", text, rows.unclear, first=rows.first_unclear))
+    return notes
 
 
 def _folders(source: Source) -> list[pathlib.Path]:

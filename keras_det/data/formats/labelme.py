@@ -22,6 +22,7 @@ from keras_det.data.formats.split_names import read_path
 from keras_det.data.formats.tool_shapes import BOX, MASK, POLYGON, ShapeError, Shapes, around, side
 from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
+from keras_det.data.truth import truth
 from keras_det.errors import DataError
 
 CLASS_FILES = ("labels.txt", "classes.txt", "class_names.txt")
@@ -234,7 +235,7 @@ def _add_shape(shape: Any, image: int, place: tuple[str, int], shapes: Shapes) -
     box, drawn = _box(kind, points)
     group = shape.get("group_id")
     group = group if isinstance(group, int | str) else None
-    crowd = shape.get("difficult") is True
+    crowd = truth(shape.get("difficult")) is True
     shapes.add(image, label, box, place, kind=drawn, group=group, crowd=crowd)
     return (label, group) if group is not None and drawn == BOX else None
 

@@ -13,6 +13,7 @@ import numpy as np
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, RawAnnotations
+from keras_det.data.truth import truth
 from keras_det.data.unpacking import UnpackedImages, suffixes_of
 from keras_det.errors import DataError
 
@@ -239,7 +240,7 @@ def objects_of(value: Any) -> list[Object]:
     boxes, _ = _column(columns, BOXES, "a box")
     labels, key = _column(columns, LABELS, "a class")
     count = len(boxes)
-    others = [_optional(columns, name, count) for name in CROWDS if name in columns]
+    others = [(name, _optional(columns, name, count)) for name in CROWDS if name in columns]
     area = next((_optional(columns, name, count) for name in AREAS if name in columns), None)
     if len(labels) != count:
         raise BadRow(
@@ -249,7 +250,7 @@ def objects_of(value: Any) -> list[Object]:
         Object(
             _box(boxes[i]),
             _label(labels[i], key),
-            any(bool(other[i]) for other in others),
+            any(_mark(other[i], name) for name, other in others),
             _area(area[i]) if area else math.nan,
         )
         for i in range(count)
@@ -323,6 +324,13 @@ def _label(value: Any, key: str) -> int | str:
     if _is_number(value) and value == int(value):
         return int(value)
     raise BadRow(f"`{key}` must be a whole number or a string. Received: {_shown(value)}")
+
+
+def _mark(value: Any, name: str) -> bool:
+    known = truth(value)
+    if known is None:
+        raise BadRow(f"`{name}` must be true or false. Received: {_shown(value)}")
+    return known
 
 
 def _area(value: Any) -> float:

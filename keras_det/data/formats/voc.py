@@ -248,7 +248,7 @@ def _without_annotation(source: Source, table: Table) -> list[Note]:
     if not lost:
         return []
     text = f"Images that are not read, because they have no XML file: {len(lost)}"
-    return [Note("images-without-annotation", text, len(lost), first=lost[0])]
+    return [Note("images-without-file", text, len(lost), first=lost[0])]
 
 
 def find(path: pathlib.Path) -> Layout | None:

@@ -8,21 +8,14 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from keras_det.data.truth import truth
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # An annotation has a few kilobytes. Nothing larger is taken into memory.
 MAX_BYTES = 8 * 2**20
 CHUNK = 2**16
 # No image has more pixels on a side; no box lies further out.
 MAX_SIDE = 10**6
-DIFFICULT = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "": False,
-}
 # How the box of an object was written.
 BNDBOX, POLYGON, ROTATED, NO_BOX, ONE_OF_SEVERAL = range(5)
 MARKS = (
@@ -242,15 +235,10 @@ def _object(
 
 def _flag(text: str, number: int, unclear: list[tuple[int, str]]) -> bool:
     text = text.strip()
-    known = DIFFICULT.get(text)
+    known = text == "1" if text in ("0", "1") else truth(text)
     if known is None:
-        known = DIFFICULT.get(text.lower())
-    if known is None:
-        try:
-            known = float(text) != 0
-        except ValueError:
-            known = False
-            unclear.append((number, text))
+        known = False
+        unclear.append((number, text))
     return known
 
 

@@ -159,6 +159,7 @@ def _known_classes(
     ids = np.array(list(classes.names or {}), np.int64)
     index = np.clip(np.searchsorted(ids, labels.classes), 0, len(ids) - 1)
     known = ids[index] == labels.classes
+    _refuse_shifted(labels, ids, known, paths, classes.source)
     for row in np.flatnonzero(~known):
         bad.add(
             f"{paths[labels.file[row]]}, line {labels.line[row]}",
@@ -166,6 +167,24 @@ def _known_classes(
             f"{labels.classes[row]}",
         )
     return labels.select(known), index[known]
+
+
+def _refuse_shifted(
+    labels: Labels, ids: np.ndarray, known: np.ndarray, paths: Sequence[str], source: str
+) -> None:
+    """DataError where each id is one off: leaving out the unknown ones would shift the others."""
+    used = np.unique(labels.classes)
+    shift = next((k for k in (1, -1) if np.isin(used - k, ids).all()), 0)
+    if known.all() or not shift:
+        return
+    row = int(np.flatnonzero(~known)[0])
+    unused = ids[0] if shift > 0 else ids[-1]
+    raise DataError(
+        f"Class ids must be those of {source}, {_span(ids)}. Received: {labels.classes[row]} in "
+        f"{paths[labels.file[row]]}, line {labels.line[row]}; no object has the id {unused}, so "
+        f"all ids seem to be one too {'large' if shift > 0 else 'small'}. Compare an object with "
+        f"its image. Then correct the ids in the .txt files, or the names in {source}."
+    )
 
 
 def _span(ids: np.ndarray) -> str:
