@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det.data import load, recognise, split
+from keras_det.data.load import load_train_and_val
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
@@ -300,6 +301,15 @@ def test_the_split_in_the_name_of_a_file(tmp_path):
     assert len(load(path, "train")) == len(load(path)) == 2
     with pytest.raises(DataError, match="Received: 'val'. It has no splits.*split_by=0.8"):
         load(path, "val")
+
+
+def test_one_coco_file_of_any_name_is_no_split(tmp_path):
+    write_image(tmp_path / "images" / "a0.png")
+    write_image(tmp_path / "images" / "a1.png")
+    (tmp_path / "labels.json").write_text(json.dumps(coco_content()))
+    assert load_train_and_val(tmp_path, split_by=0.5).sentence.startswith(
+        f"{tmp_path} has no splits: 1 images for training, 1 held out"
+    )
 
 
 def test_no_test_split_is_split(tmp_path):

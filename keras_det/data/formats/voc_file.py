@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from keras_det.files import open_handle
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # An annotation has a few kilobytes. Nothing larger is taken into memory.
 MAX_BYTES = 8 * 2**20
@@ -103,7 +105,7 @@ def read_file(path: str) -> VocFile:
 
 def _read(path: str) -> bytes:
     """The bytes of a file, a little more than `MAX_BYTES` at most; twice as fast as `open`."""
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    file = open_handle(path)
     try:
         data = chunk = os.read(file, CHUNK)
         while chunk and len(data) >= CHUNK and len(data) <= MAX_BYTES:
