@@ -10,6 +10,7 @@ from keras_det.data.image_names import (
     clean_path,
     has_prefix,
     is_relative,
+    same_inside,
     same_letters,
     same_stem,
     same_text,
@@ -24,6 +25,7 @@ BASE_NAME = "by their base name"
 SUB_FOLDER = "by their base name in a sub-folder"
 FORMS: tuple[tuple[Callable[[str], str], str], ...] = (
     (same_text, "by their name in another Unicode form"),
+    (same_inside, "by their name with or without blanks around it"),
     (same_letters, "by their name in other upper or lower case"),
     (same_stem, "by their name with another suffix"),
     (without_prefix, "by their name without Label Studio's prefix"),

@@ -126,7 +126,7 @@ def open_file(path: pathlib.Path) -> Columns | Records:
         raise damage(path, data, error) from error
 
 
-def _refuse_repeated_keys(data: bytes, path: pathlib.Path) -> None:
+def _refuse_repeated_keys(data: bytes | bytearray, path: pathlib.Path) -> None:
     """DataError where a list of the file stands twice: only the last one would be read.
 
     A decoder does not see it. Counting the texts of the keys takes a hundredth of the time of

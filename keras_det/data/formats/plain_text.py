@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import reprlib
+from collections import Counter
 from typing import Any
 
 from keras_det.errors import DataError
@@ -78,8 +79,7 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of its keys and values; Python's own reader keeps the last of repeated keys."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        raise RepeatedKeyError(next(key for key, _ in pairs if key in seen or seen.add(key)))
+        raise RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
     return found
 
 
