@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, even when the program is interrupted."""
+"""Reads only regular files; writes files completely or not at all, even when interrupted."""
 
 import contextlib
 import errno
@@ -8,11 +8,68 @@ import math
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 from keras_det.errors import DataError
+
+# A named pipe opened with these flags does not wait for somebody who writes into it.
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+# What is no regular file, and would be waited for or read without end.
+OTHER_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def other_kind(mode: int) -> str:
+    """What a path is that is neither a regular file nor a folder, such as "a named pipe", or "".
+
+    Args:
+        mode: `st_mode` of `os.stat`.
+    """
+    return next((what for is_kind, what in OTHER_KINDS if is_kind(mode)), "")
+
+
+def open_handle(path: str | os.PathLike) -> int:
+    """Opens a regular file, or a link to one, with `os.open` for reading its bytes.
+
+    Raises:
+        OSError: the path cannot be opened, or is a named pipe, a socket or a device: a program
+            that reads from these may wait for ever.
+    """
+    try:
+        handle = os.open(path, READ)
+    except OSError as error:
+        if error.errno == errno.ENXIO and (what := other_kind(os.stat(path).st_mode)):
+            raise _no_file(path, what) from None  # a socket
+        raise
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise _no_file(path, other_kind(mode) or "of another kind")
+
+
+def _no_file(path: str | os.PathLike, what: str) -> OSError:
+    return OSError(errno.EINVAL, f"it is {what}, not a regular file", os.fspath(path))
+
+
+def open_bytes(path: str | os.PathLike) -> BinaryIO:
+    """As `open(path, "rb")`, for regular files only; see `open_handle`."""
+    return os.fdopen(open_handle(path), "rb")
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The bytes of a regular file; see `open_handle`."""
+    with open_bytes(path) as file:
+        return file.read()
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from keras_det.cli.command import Command, user_input
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
-from keras_det.files import write_json, write_whole
+from keras_det.files import other_kind, write_json, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,7 @@ def find_images(given: Iterable[str]) -> list[pathlib.Path]:
     paths: list[pathlib.Path] = []
     for path in map(pathlib.Path, given):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if _is_image(p))
             if not inside:
                 raise DataError(
                     f"A folder of IMAGES must hold images ({', '.join(IMAGE_SUFFIXES)}). Received: "
@@ -161,10 +161,24 @@ def find_images(given: Iterable[str]) -> list[pathlib.Path]:
                 )
             paths += inside
         elif path.exists():
+            if kind := other_kind(path.stat().st_mode):
+                raise DataError(
+                    f"IMAGES must be regular files or folders. Received: {path}, which is {kind}. "
+                    "Leave it out."
+                )
             paths.append(path)
         else:
             raise DataError(f"IMAGES must exist. Received: {path}. Check the path.")
     return paths
+
+
+def _is_image(path: pathlib.Path) -> bool:
+    """Whether a path is a regular file with the suffix of an image; see `other_kind`."""
+    from keras_det.data.image import IMAGE_SUFFIXES
+
+    return path.suffix.lower() in IMAGE_SUFFIXES and not (
+        path.exists() and other_kind(path.stat().st_mode)
+    )
 
 
 def picture_names(paths: Iterable[pathlib.Path]) -> list[str]:

@@ -2,6 +2,8 @@
 
 import os
 
+from keras_det.files import open_bytes
+
 # The brands of an ISO media file, after "ftyp".
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 CONVERT = "convert it to JPEG or PNG"
@@ -50,7 +52,7 @@ def what_is(contents: bytes) -> str:
 def what_is_at(path: str | os.PathLike) -> str:
     """As `what_is`, for the file at a path."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             return what_is(file.read(START))
     except (OSError, ValueError) as error:
         return f"a file that does not open ({getattr(error, 'strerror', None) or error})"

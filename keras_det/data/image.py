@@ -2,7 +2,6 @@
 
 import io
 import os
-import pathlib
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -22,6 +21,7 @@ from keras_det.data.orientation import (
 )
 from keras_det.data.quick_header import quick_header
 from keras_det.errors import DataError
+from keras_det.files import open_bytes, read_bytes
 from keras_det.types import Image, ImageFile, Size
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def read_header(path: str | os.PathLike) -> Header:
         DataError: the file does not exist or has no readable header.
     """
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             quick = quick_header(file)
             if quick is not None:
                 return Header(quick.size, quick.orientation, False)
@@ -234,7 +234,7 @@ def _contents(path: str | os.PathLike) -> bytes:
     """The bytes of a file."""
     name = os.fspath(path)
     try:
-        return pathlib.Path(path).read_bytes()
+        return read_bytes(path)
     except IsADirectoryError:
         raise DataError(
             f"An image must be a file. Received: {name}, which is a folder. Give a list of the "

@@ -58,6 +58,11 @@ def same_text(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def same_inside(name: str) -> str:
+    """One form for names that differ in blanks around them."""
+    return same_text(name).strip()
+
+
 def same_letters(name: str) -> str:
     """One form for names that differ in upper and lower case, kinds of spaces or %20."""
     if "%" in name:

@@ -10,6 +10,7 @@ from keras_det.data.image_names import (
     clean_path,
     has_prefix,
     is_relative,
+    same_inside,
     same_letters,
     same_stem,
     same_text,
@@ -24,6 +25,7 @@ BASE_NAME = "by their base name"
 SUB_FOLDER = "by their base name in a subfolder"
 FORMS: tuple[tuple[Callable[[str], str], str], ...] = (
     (same_text, "by their name in another Unicode form"),
+    (same_inside, "by their name with or without spaces around it"),
     (same_letters, "by their name in another case"),
     (same_stem, "by their name with another suffix"),
     (without_prefix, "by their name without Label Studio's prefix"),
@@ -197,7 +199,10 @@ class Search:
         files = self._below({key for choices in wanted.values() for _, key in choices})
         for i, choices in wanted.items():
             for path, key in choices:
-                if found := self._best(files.get(key, []), path):
+                near = files.get(key, [])
+                if is_relative(names[i]):  # train/a.jpg is never valid/a.jpg
+                    near = [each for each in near if not _of_other_split(path, each[0])]
+                if found := self._best(near, path):
                     self._take(i, path, found, SUB_FOLDER)
                     break
 
@@ -268,6 +273,15 @@ def _keys(base: str) -> list[str]:
     if base and stem(base) == base:
         return [f"//{name}"]
     return [name, without_prefix(name) if has_prefix(name) else f"/{name}"]
+
+
+def _of_other_split(path: str, other: str) -> bool:
+    """Whether two relative paths lie in folders of different splits."""
+    one, two = (
+        {match[1].lower() for part in each.split("/")[:-1] if (match := SPLIT.match(part))}
+        for each in (path, other)
+    )
+    return bool(one and two and one.isdisjoint(two))
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -14,6 +14,7 @@ from keras_det.data.raw import Format, Layout, ReadOptions, options_of
 from keras_det.data.recognise import recognise, unreadable
 from keras_det.data.splitting import FRACTION, check_fraction, validation_mask, warn_of_common
 from keras_det.errors import DataError, suggest
+from keras_det.files import other_kind
 from keras_det.names import SIZE_CHOICES
 
 SYNONYMS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
@@ -89,8 +90,14 @@ def open_data(path: str | os.PathLike, format: str | None = None) -> tuple[Forma
     path = pathlib.Path(path)
     try:
         exists = path.exists()
+        kind = other_kind(path.stat().st_mode) if exists else ""
     except OSError as error:
         raise unreadable(path, error) from None
+    if kind:
+        raise DataError(
+            f"A data set must be a folder or a regular file. Received: {path}, which is {kind}. "
+            "Give the folder of a data set or a file of annotations."
+        )
     if not exists:
         near = os.listdir(path.parent) if path.parent.is_dir() else []
         raise DataError(
@@ -233,7 +240,7 @@ def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> 
 
 def _lack(layout: Layout) -> str:
     """Why there is nothing to measure on: the beginning of a sentence."""
-    if not layout.splits:
+    if all(source is layout.everything for source in layout.splits.values()):  # one COCO file
         return f"{layout.root} has no splits"
     if _is_whole(layout):
         return f"{layout.root} has only the split {next(iter(layout.splits))}"

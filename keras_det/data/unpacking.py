@@ -9,7 +9,7 @@ import sys
 from keras_det.data.image_names import stem
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
-from keras_det.files import write_whole
+from keras_det.files import read_bytes, write_whole
 
 # The folder beside the records, where the caller names none.
 FOLDER = "unpacked_images"
@@ -70,7 +70,7 @@ class UnpackedImages:
                 if not path.exists():
                     self._write(path, content)
                     return each
-                if path.stat().st_size == len(content) and path.read_bytes() == content:
+                if path.stat().st_size == len(content) and read_bytes(path) == content:
                     return each
             # A damaged file of this hash: only this one is replaced.
             self._write(path, content)

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_det.data.image import read_image, read_size
 from keras_det.errors import DataError
+from keras_det.files import open_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -111,7 +112,7 @@ def look_at_header(path: str) -> Look:
     try:
         if not os.path.getsize(path):
             return Look("empty")
-        with Image.open(path) as image:
+        with open_bytes(path) as file, Image.open(file) as image:
             return _header(image)
     except FileNotFoundError:
         return Look("missing")
@@ -127,7 +128,7 @@ def look_at_pixels(path: str) -> Look:
     from PIL import Image
 
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             contents = file.read()
     except OSError as error:
         return Look("missing", error.strerror or "")

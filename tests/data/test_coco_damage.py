@@ -90,6 +90,20 @@ def test_json_that_is_not_coco(tmp_path, text, match):
         read_coco(write_bytes(tmp_path, text.encode()))
 
 
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("first", ["[]", '[{"images": NaN}]'])
+def test_a_list_that_stands_twice_is_refused(tmp_path, key, first):
+    text = TEXT.replace("{", f'{{"{key}": {first}, ', 1)
+    with pytest.raises(DataError, match=f"only once.*x.json, where .*{key} .*more than once"):
+        read_coco(write_bytes(tmp_path, text.encode()))
+
+
+def test_names_of_lists_inside_of_values_are_not_repeated_lists(tmp_path):
+    inside = {"images": [{"categories": "images"}], "annotations": "annotations"}
+    text = TEXT.replace("{", f'{{"info": {json.dumps(inside)}, "type": "images", ', 1)
+    assert len(read_coco(write_bytes(tmp_path, text.encode()))) == len(coco_content()["images"])
+
+
 def test_no_file_and_a_folder(tmp_path):
     with pytest.raises(DataError, match="must exist. Received: .*no.json"):
         read_coco(tmp_path / "no.json")

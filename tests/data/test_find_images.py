@@ -228,3 +228,10 @@ def test_links_to_folders_above_end(tmp_path):
 def test_names_that_no_file_can_have(tmp_path, name):
     touch(tmp_path, "a.jpg")
     assert find(tmp_path, ["a.jpg", name])[0] == ["a.jpg"]
+
+
+def test_blanks_around_a_name_are_not_called_a_difference_in_case(tmp_path):
+    touch(tmp_path, " lead.png", "b.png")
+    paths, (note,) = find(tmp_path, ["lead.png", "b.png"])
+    assert paths == [" lead.png", "b.png"]
+    assert "by their name with or without blanks around it: 1" in note and "case" not in note

@@ -251,3 +251,14 @@ def test_same_boxes_as_globox(tmp_path):
         boxes = expected[os.path.basename(sample.image_path)].boxes
         ours = [[float(v) for v in box] for box in sample.boxes]
         assert ours == [list(map(float, box.ltrb)) for box in boxes]
+
+
+def test_a_missing_image_is_not_taken_from_another_split(tmp_path):
+    for name in ("train/a", "train/b", "valid/c"):
+        file = tmp_path / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"shapes": [], "imagePath": f"{file.stem}.png"}))
+    for name in ("train/a", "valid/b", "valid/c"):
+        write_image(tmp_path / f"{name}.png")
+    with pytest.warns(UserWarning, match="1 of 3 images left out: no such file.*train/b.png"):
+        assert len(read_labelme(tmp_path)) == 2

@@ -303,6 +303,15 @@ def test_the_split_in_the_name_of_a_file(tmp_path):
         load(path, "val")
 
 
+def test_one_coco_file_of_any_name_is_no_split(tmp_path):
+    write_image(tmp_path / "images" / "a0.png")
+    write_image(tmp_path / "images" / "a1.png")
+    (tmp_path / "labels.json").write_text(json.dumps(coco_content()))
+    assert load_train_and_val(tmp_path, split_by=0.5).sentence.startswith(
+        f"{tmp_path} has no splits: 1 images for training, 1 held out"
+    )
+
+
 def test_no_test_split_is_split(tmp_path):
     write_coco(tmp_path, coco_content(), "test2017")
     with pytest.raises(DataError, match="must have a training split. Received: the splits te"):

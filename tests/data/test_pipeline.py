@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 import types
 import warnings
@@ -180,6 +181,26 @@ def test_images_without_objects(tmp_path):
         _, targets = take(pipeline, 1)[0]
         assert (targets["labels"] == -1).all() and (targets["boxes"] == 0).all()
         assert targets["boxes"].shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("augment", ["none", "lsj"])
+def test_images_one_pixel_high_or_wide_are_finite_samples(tmp_path, augment):
+    data = make_dataset(tmp_path, 3, "png", ((1, 1), (1, 500), (500, 1)), objects=0)
+    corners = [[0, 0, width, height] for height, width in data.image_sizes.tolist()]
+    data = dataclasses.replace(
+        data,
+        boxes=np.array(corners, np.float32),
+        labels=np.zeros(3, np.int64),
+        crowd=np.zeros(3, bool),
+        area=np.prod(data.image_sizes, axis=1),
+        row_splits=np.arange(4),
+    )
+    pipeline = Pipeline(data, 64, 3, augment=augment, training=augment != "none")
+    images, targets = next(iter(pipeline))
+    boxes = targets["boxes"][:, 0]
+    assert np.isfinite(images).all() and np.isfinite(boxes).all() and not pipeline.failed
+    if augment == "none":  # 64 / 500 of a pixel is drawn as one
+        assert boxes.tolist() == [[0, 0, 64, 64], [0, 0, 64, 1], [0, 0, 1, 64]]
 
 
 def test_largest_objects_are_kept_and_it_is_said(tmp_path):

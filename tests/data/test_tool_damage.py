@@ -146,3 +146,17 @@ def test_deep_and_empty_files(tools, tool):
     for text in (deep[tool], "", "\0\0\0\0", "\ufeff"):
         path.write_text(text)
         assert outcome(read, path) is None
+
+
+def test_a_key_that_stands_twice_is_never_lost_in_silence(tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png")
+        text = json.dumps({"shapes": [], "imagePath": f"{name}.png"})
+        (tmp_path / f"{name}.json").write_text(text)
+    text = text.replace("{", '{"shapes": [{"label": "cat"}], ', 1)
+    (tmp_path / "b.json").write_text(text)
+    with pytest.warns(UserWarning, match="1 of 2 files left out.*'shapes' twice in .*b.json"):
+        assert len(read_labelme(tmp_path)) == 1
+    (tmp_path / "p.json").write_text('[{"id": 1, "id": 2, "data": {}, "annotations": []}]')
+    with pytest.raises(DataError, match="only once in an object.*'id' twice in .*p.json"):
+        read_label_studio(tmp_path / "p.json")

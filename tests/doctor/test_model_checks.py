@@ -5,6 +5,7 @@ import pytest
 
 from keras_det.data.augment import AUGMENTS
 from keras_det.doctor.model_checks import (
+    _harm_below,
     check_evaluator,
     check_model,
     check_sizes,
@@ -39,6 +40,18 @@ def test_more_than_100_objects_cannot_score_one(model):
     # 100 of 150 found: precision 1 up to recall 2 / 3, which are 67 of COCO's 101 points.
     assert finding.harm == "error" and finding.facts["AP"] == pytest.approx(67 / 101)
     assert "would score AP 0.663 on dataset, not 1, because of images with more" in finding.title
+    assert "--max-detections" in finding.cure
+
+
+def test_the_harm_grows_with_the_distance_from_one(model):
+    counts = [150] + [100] * 19
+    boxes = [[square(12 * (i % 20), 12 * (i // 20), 11) for i in range(n)] for n in counts]
+    data = dataset_of(boxes, [(240, 300)] * len(counts), None, ("cat", "dog"))
+    (finding,) = check_evaluator(data, model)
+    # 2000 of 2050 are found: recall 0.976, 98 of COCO's 101 points.
+    assert finding.harm == "warning" and finding.facts["AP"] == pytest.approx(98 / 101)
+    assert "images with more than 100 objects" in finding.title
+    assert [_harm_below(points / 101) for points in (95, 99, 100)] == ["error", "warning", "note"]
 
 
 def test_boxes_beyond_the_image_cannot_score_one(model):

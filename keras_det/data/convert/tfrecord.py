@@ -17,7 +17,7 @@ from keras_det.data.formats.tfrecord_examples import BOX, CORNERS, LABEL, TEXT
 from keras_det.data.formats.tfrecord_shards import groups_in
 from keras_det.data.unpacking import suffixes_of
 from keras_det.errors import DataError
-from keras_det.files import write_whole
+from keras_det.files import open_bytes, read_bytes, write_whole
 
 LABEL_MAP = "label_map.pbtxt"
 SHARD_BYTES = 200e6  # the size of a shard, where the caller gives no number
@@ -167,7 +167,7 @@ def _is_turned(path: str, suffix: str) -> bool:
     if suffix != ".jpg":
         return False
     try:
-        with PIL.Image.open(path) as image:
+        with open_bytes(path) as file, PIL.Image.open(file) as image:
             return image.getexif().get(0x0112, 1) not in (0, 1)
     except (OSError, SyntaxError, ValueError):  # the reader of the records will name it
         return False
@@ -175,7 +175,7 @@ def _is_turned(path: str, suffix: str) -> bool:
 
 def _read(path: str) -> bytes:
     try:
-        return pathlib.Path(path).read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DataError(
             "Every image of the data set must be readable. Received: "

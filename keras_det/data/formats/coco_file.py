@@ -14,10 +14,12 @@ import numpy as np
 from keras_det.data.formats.coco_kind import KINDS, NO_BOXES, PART, kind_of
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.files import read_bytes
 
 # No box or image reaches this number of pixels; it keeps sums of coordinates exact.
 MAX_PIXELS = 1e9
 Key = int | str
+LISTS = ("images", "annotations", "categories")
 
 
 @dataclass
@@ -107,6 +109,7 @@ def open_file(path: pathlib.Path) -> Columns | Records:
     """
     data: bytes | bytearray = _read(path)
     try:
+        _refuse_repeated_keys(data, path)
         try:
             columns = _columns(msgspec.json.decode(data, type=_Content))
             if columns is not None:
@@ -124,6 +127,33 @@ def open_file(path: pathlib.Path) -> Columns | Records:
         raise damage(path, data, error) from error
 
 
+def _refuse_repeated_keys(data: bytes | bytearray, path: pathlib.Path) -> None:
+    """DataError where a list of the file stands twice: only the last one would be read.
+
+    A decoder does not see it. Counting the texts of the keys takes a hundredth of the time of
+    decoding; only where one occurs several times, those inside of values are subtracted.
+    """
+    counts = {key: data.count(b'"%s"' % key.encode()) for key in LISTS}
+    several = [key for key, count in counts.items() if count > 1]
+    if not several:
+        return
+    try:
+        values = msgspec.json.decode(_mark_nan(data), type=dict[str, msgspec.Raw]).values()
+    except (msgspec.DecodeError, UnicodeDecodeError):  # said where the file is decoded
+        return
+    again = [
+        key
+        for key in several
+        if counts[key] - sum(bytes(value).count(b'"%s"' % key.encode()) for value in values) > 1
+    ]
+    if again:
+        raise DataError(
+            "Each list of a COCO annotation file (`images`, `annotations`, `categories`) may stand "
+            f"only once. Received: {path}, where {' or '.join(again)} stands more than once. Join "
+            "the lists into one, or export the file again."
+        )
+
+
 def read_categories(path: pathlib.Path) -> Any:
     """Reads only the categories of a COCO file; None where it holds none or is damaged."""
     try:
@@ -139,7 +169,7 @@ def read_categories(path: pathlib.Path) -> Any:
 def _read(path: pathlib.Path) -> bytes:
     """The file as UTF-8 without byte order mark."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise DataError(
             f"The annotation file must exist. Received: {path}. Correct the path."

@@ -6,6 +6,8 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from keras_det.files import open_bytes
+
 # How much of the start and of the end of a file is looked at, in bytes.
 PART = 1 << 16
 # Kinds that other modules read.
@@ -65,7 +67,7 @@ def read_text(data: bytes) -> str:
 def kind_of(path: pathlib.Path) -> str:
     """Returns "coco", a key of `KINDS`, "no_json", or "other", also where it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             head = file.read(PART)
             file.seek(max(PART, os.fstat(file.fileno()).st_size - PART))
             tail = file.read(PART)

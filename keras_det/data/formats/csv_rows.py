@@ -1,6 +1,7 @@
 """Reads the rows of a CSV file of boxes, part by part."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from keras_det.data.formats.plain_text import encoding_of, read_bytes
 from keras_det.data.raw import BadRecords
 from keras_det.data.truth import truth
 from keras_det.errors import DataError
+from keras_det.files import open_bytes
 
 DELIMITERS = (",", ";", "\t", "|")
 # Rows that are turned into arrays at a time.
@@ -107,9 +109,14 @@ def _is_sep(row: Sequence[str]) -> bool:
 
 
 def _open(path: Path, errors: str = "strict") -> TextIO:
-    with open(path, "rb") as file:
-        start = file.read(4)
-    return open(path, encoding=encoding_of(start), errors=errors, newline="")
+    file = open_bytes(path)
+    try:
+        encoding = encoding_of(file.read(4))
+        file.seek(0)
+    except OSError:
+        file.close()
+        raise
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
 
 
 class Part(NamedTuple):

@@ -11,6 +11,7 @@ from typing import IO
 
 from keras_det.data.formats.plain_text import MARKS, encoding_of, read_bytes
 from keras_det.errors import DataError
+from keras_det.files import open_bytes
 
 START = 1 << 16
 ROOT = re.compile(r"<annotations[\s>/]")
@@ -26,7 +27,7 @@ OTHER_TYPES = ("tag", "points", "polyline")
 def is_cvat(path: pathlib.Path) -> bool:
     """Whether an XML file starts as those of CVAT."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             data = file.read(START)
     except OSError:
         return False

@@ -17,6 +17,7 @@ from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.data.unpacking import UnpackedImages
 from keras_det.errors import DataError, install_hint, suggest
+from keras_det.files import read_bytes
 from keras_det.names import BOX_FORMATS
 
 # A reading is taken where this share of the boxes fits their images …
@@ -289,7 +290,7 @@ def _class_file(root: pathlib.Path) -> list[str]:
     """The names in a file beside the metadata, one per line."""
     for name in ("class_names.txt", "classes.txt", "labels.txt"):
         try:
-            lines = (root / name).read_bytes().decode("utf-8-sig").splitlines()
+            lines = read_bytes(root / name).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError):
             continue
         return [line.strip() for line in lines if line.strip()]

@@ -14,6 +14,7 @@ from keras_det.data.formats.plain_text import encoding_of
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
+from keras_det.files import open_bytes, read_bytes
 
 FILES = ("metadata.jsonl", "metadata.csv")
 MANY = 40  # more folders than this are not splits
@@ -59,7 +60,7 @@ def _file_in(folder: pathlib.Path) -> pathlib.Path | None:
 def _has_objects(file: pathlib.Path) -> bool:
     """Whether the first line names a file and objects."""
     try:
-        with open(file, "rb") as opened:
+        with open_bytes(file) as opened:
             begin = opened.read(PART)
     except OSError:
         return False
@@ -96,7 +97,7 @@ def metadata_rows(file: pathlib.Path) -> tuple[list[dict[str, Any]], list[int], 
 
 def _text(file: pathlib.Path) -> str:
     try:
-        data = file.read_bytes()
+        data = read_bytes(file)
         return data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_det.errors import DataError
+from keras_det.files import read_bytes
 
 TOKEN = re.compile(
     r"""(?P<blank>[\s,;]+|\#[^\n]*)|(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
@@ -60,7 +61,7 @@ def find_label_map(folders: Iterable[pathlib.Path]) -> tuple[LabelMap, list[path
 def _may_be(file: pathlib.Path) -> bool:
     """Whether a file that is not named as a label map holds items; graphs are .pbtxt, too."""
     try:
-        return file.stat().st_size <= MAX_BYTES and ITEM.search(file.read_bytes()) is not None
+        return file.stat().st_size <= MAX_BYTES and ITEM.search(read_bytes(file)) is not None
     except OSError:
         return False
 
@@ -74,7 +75,7 @@ def read_label_map(path: pathlib.Path) -> LabelMap:
         DataError: it is no text, an item has no id or name, or two items have one id.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"A label map must be UTF-8 text. Received: {path} ({error}). Save it as UTF-8."

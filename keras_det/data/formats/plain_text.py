@@ -4,9 +4,11 @@ import codecs
 import json
 import os
 import reprlib
+from collections import Counter
 from typing import Any
 
 from keras_det.errors import DataError
+from keras_det.files import open_bytes
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -22,15 +24,19 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong = 2, 60, 20
 def read_bytes(path: str | os.PathLike) -> bytes:
     """Returns the content of a file; DataError where it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             return file.read()
     except FileNotFoundError:
         raise DataError(f"The file must exist. Received: {path}. Correct the path.") from None
     except (OSError, MemoryError) as error:
         raise DataError(
-            f"The file must be readable. Received: {path} ({error}). Correct the path or its "
-            "permissions."
+            f"The file must be readable. Received: {path} ({_reason(error)}). Correct the "
+            "path or its permissions."
         ) from error
+
+
+def _reason(error: OSError | MemoryError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def encoding_of(data: bytes) -> str:
@@ -65,11 +71,28 @@ def read_text(path: str | os.PathLike) -> str:
     return decode(read_bytes(path), path)
 
 
+class RepeatedKeyError(Exception):
+    """A key that stands twice in one object of JSON."""
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its keys and values; Python's own reader keeps the last of repeated keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return found
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file; DataError with line and column where it is damaged."""
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repeated_keys)
+    except RepeatedKeyError as error:
+        raise DataError(
+            f"A key may stand only once in an object of JSON. Received: {error.args[0]!r} twice in "
+            f"{path}, so one of its values would be lost. Correct the file, or export it again."
+        ) from None
     except json.JSONDecodeError as error:
         found = f"{path}, line {error.lineno}, column {error.colno}: {error.msg}"
     except RecursionError:
@@ -90,7 +113,7 @@ def short(value: Any) -> str:
 def start_of(path: str | os.PathLike, size: int = 4096) -> str:
     """The first characters of a file, to recognise its format; empty where it is not text."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             data = file.read(size)
     except OSError:
         return ""

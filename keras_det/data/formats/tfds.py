@@ -13,6 +13,7 @@ from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.data.unpacking import FOLDER, UnpackedImages
 from keras_det.errors import DataError, install_hint, suggest
+from keras_det.files import read_bytes
 
 FILES = ("features.json", "dataset_info.json")  # TFDS writes both beside the records
 
@@ -251,7 +252,7 @@ def find(path: pathlib.Path) -> Layout | None:
 
 def _split_names(file: pathlib.Path) -> list[str]:
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_bytes(file))
         return [str(each["name"]) for each in content["splits"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

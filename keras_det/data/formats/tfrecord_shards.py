@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_det.data.formats.coco_layout import SPLIT
+from keras_det.files import open_bytes
 
 # train-00000-of-00010, coco_train.record-00000-of-00100, train-00000-of-00010.tfrecord
 SHARD = re.compile(r"(?P<base>.+?)[-_](?P<number>\d+)-of-(?P<count>\d+)(?P<suffix>\.\w+)?", re.I)
@@ -133,7 +134,7 @@ def is_record(file: pathlib.Path) -> bool:
 
 def _head(file: pathlib.Path) -> bytes:
     try:
-        with open(file, "rb") as opened:
+        with open_bytes(file) as opened:
             return opened.read(12)
     except OSError:
         return b""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_det.data.truth import truth
+from keras_det.files import open_handle
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # An annotation has a few kilobytes. Nothing larger is taken into memory.
@@ -96,7 +97,7 @@ def read_file(path: str) -> VocFile:
 
 def _read(path: str) -> bytes:
     """The bytes of a file, a little more than `MAX_BYTES` at most; twice as fast as `open`."""
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    file = open_handle(path)
     try:
         data = chunk = os.read(file, CHUNK)
         while chunk and len(data) >= CHUNK and len(data) <= MAX_BYTES:

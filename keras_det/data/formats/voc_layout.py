@@ -9,6 +9,7 @@ from keras_det.data.folders import is_folder
 from keras_det.data.formats.voc_file import UnreadableError, read_file
 from keras_det.data.formats.voc_lists import is_class_list
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.files import open_bytes
 
 # In lower case; any case is found.
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "label", "xmls", "xml", "ann", "anns")
@@ -235,7 +236,7 @@ def kind_of(folder: str) -> str:
 def root_of(path: str) -> str | None:
     """The name of the root element as the first bytes of a file show it; None if they do not."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             head = file.read(4096).replace(b"\0", b"")
     except OSError:
         return None

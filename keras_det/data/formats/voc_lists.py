@@ -11,6 +11,7 @@ from keras_det.data.formats.plain_text import encoding_of
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.notes import Note
 from keras_det.errors import DataError, suggest
+from keras_det.files import open_bytes
 
 # In the order in which they are looked for.
 CLASS_FILES = ("class_names.txt", "classes.txt", "labels.txt", "label_list.txt", "labelmap.txt")
@@ -35,7 +36,7 @@ class Listed(NamedTuple):
 def read_lines(path: str) -> list[str]:
     """The lines of a text file that are not blank; DataError where it is no text."""
     try:
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             data = file.read()
     except OSError as error:
         raise DataError(

@@ -12,6 +12,7 @@ from keras_det.data.formats.plain_text import decode
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
+from keras_det.files import open_handle
 
 # Text is parsed in parts of this size, so that 100,000 files need little memory.
 PART = 1 << 23
@@ -116,7 +117,7 @@ def read_labels(
 def read_file(path: str) -> bytes:
     """The bytes of a small file; faster than `open`."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        handle = open_handle(path)
         try:
             data = os.read(handle, 1 << 14)
             while len(data) >= 1 << 14 and (more := os.read(handle, 1 << 22)):
