@@ -137,21 +137,22 @@ def split(
     from keras_det.data.load import has_val, load, load_train_and_val, open_data
 
     with user_input():
-        form, layout = open_data(data, options["format"])
-        if has_val(data, options["format"]):
+        opened = open_data(data, options["format"])
+        form, layout = opened
+        if has_val(opened):
             raise DataError(
                 f"DATA to split must have no split for validation. Received: {data} with the "
                 f"splits {', '.join(layout.splits)}. Use it as it is. To split all images again, "
                 "first write them without splits: keras-det data convert --split all."
             )
         reading = arguments_of(options)
-        found = load_train_and_val(data, split_by=fraction, seed=seed, **reading)
+        found = load_train_and_val(opened, split_by=fraction, seed=seed, **reading)
         splits = {"train": found.train}
         if found.val is not None:
             splits["val"] = found.val
         reading["class_names"] = found.train.class_names
         tests = [name for name in layout.splits if name.lower().startswith("test")]
-        splits |= {name: load(data, name, **reading) for name in tests}
+        splits |= {name: load(opened, name, **reading) for name in tests}
     write_splits(ctx, splits, out, to or (form.name if form.name in WRITERS else "coco"), images)
 
 
@@ -222,11 +223,14 @@ def read_splits(
     data: str, split: str | None, options: dict[str, Any]
 ) -> "tuple[dict[str, Dataset], list[str]]":
     """Reads every split, or one; DataError where --classes names one that is not there."""
+    from keras_det.data.load import open_data
     from keras_det.data.reading import load_splits
 
     arguments = arguments_of(options)
-    start_for(data, arguments.get("format"))
-    splits, notes = load_splits(data, split, **arguments)
+    opened = open_data(data, arguments.get("format"))
+    if opened.format.name in NEED_TENSORFLOW:
+        start_keras()  # without TensorFlow's page of messages
+    splits, notes = load_splits(opened, split, **arguments)
     dataset = next(iter(splits.values()))
     missing = [
         name
@@ -239,14 +243,6 @@ def read_splits(
             f"{data}` lists the classes."
         )
     return splits, notes
-
-
-def start_for(data: str, form: str | None) -> None:
-    """Loads TensorFlow without its page of messages where DATA needs it."""
-    from keras_det.data.load import open_data
-
-    if open_data(data, form)[0].name in NEED_TENSORFLOW:
-        start_keras()
 
 
 def write_splits(
