@@ -5,7 +5,8 @@
 Draws a data set of `--files` images (one tiny PNG each) with `--objects` lines in each file of
 labels. The first round warms the disk cache. Then three cases take turns, and medians are compared:
 the labels alone, `load` of the whole data set, and the peer: `open`, `read`, `split`, `float` for
-every number. The exit code is 1 where the labels alone take longer than 10,000 files a second.
+every number. The exit code is 1 where the labels alone or `load` read fewer than 10,000 files a
+second.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def main():
         rates = {name: arguments.files / statistics.median(s) for name, s in seconds.items()}
     for name, rate in rates.items():
         print(f"{name}: {rate:,.0f} files/s ({rate / rates['plain loop']:.2f} of the plain loop)")
-    return int(rates["labels alone"] < TARGET)
+    return int(min(rates["labels alone"], rates["load"]) < TARGET)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from keras_det.errors import DataError
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
+    from keras_det.data.raw import Opened
 
 # The writer of each format: its module and its name.
 WRITERS = {
@@ -147,14 +148,15 @@ def split(
 
     refuse_inside(out, data)
     with user_input():
-        form, layout = open_data(data, options["format"])
-        if has_val(data, options["format"]):
+        opened = open_data(data, options["format"])
+        form, layout = opened
+        if has_val(opened):
             raise DataError(
                 f"DATA to split must not have a validation split yet. Received: {data} with the "
                 f"splits {', '.join(layout.splits)}. Use it as it is. To split all images again, "
                 "first write them without splits: keras-det data convert --split all."
             )
-        splits = parted(data, fraction, seed, arguments_of(options))
+        splits = parted(opened, fraction, seed, arguments_of(options))
     write_splits(ctx, splits, out, to or (form.name if form.name in WRITERS else "coco"), images)
 
 
@@ -234,18 +236,19 @@ def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
     return {**chosen, "class_names": names, "drop_other_classes": names is not None}
 
 
-def parted(data: str, fraction: float, seed: int, reading: dict[str, Any]) -> "dict[str, Dataset]":
+def parted(
+    opened: "Opened", fraction: float, seed: int, reading: dict[str, Any]
+) -> "dict[str, Dataset]":
     """The parts for training and validation that `keras-det train` makes, and splits for tests."""
-    from keras_det.data.load import load, load_train_and_val, open_data
+    from keras_det.data.load import load, load_train_and_val
 
-    _, layout = open_data(data, reading.get("format"))
-    found = load_train_and_val(data, split_by=fraction, seed=seed, **reading)
+    found = load_train_and_val(opened, split_by=fraction, seed=seed, **reading)
     splits = {"train": found.train}
     if found.val is not None:
         splits["val"] = found.val
     reading = {**reading, "class_names": found.train.class_names}
-    tests = [name for name in layout.splits if name.lower().startswith("test")]
-    return splits | {name: load(data, name, **reading) for name in tests}
+    tests = [name for name in opened.layout.splits if name.lower().startswith("test")]
+    return splits | {name: load(opened, name, **reading) for name in tests}
 
 
 def read_splits(
@@ -255,18 +258,20 @@ def read_splits(
 
     With --split-by, the splits are those that are made.
     """
-    from keras_det.data.load import load
+    from keras_det.data.load import load, open_data
     from keras_det.data.reading import load_splits
 
     arguments, fraction = arguments_of(options), options.get("split_by")
-    start_for(data, arguments.get("format"))
+    opened = open_data(data, arguments.get("format"))
+    if opened.format.name in NEED_TENSORFLOW:
+        start_keras()  # without TensorFlow's page of messages
     notes: list[str] = []
     if fraction is None:
-        splits, notes = load_splits(data, split, **arguments)
+        splits, notes = load_splits(opened, split, **arguments)
     elif split is None:
-        splits = parted(data, fraction, 0, arguments)
+        splits = parted(opened, fraction, 0, arguments)
     else:
-        dataset = load(data, split, split_by=fraction, **arguments)
+        dataset = load(opened, split, split_by=fraction, **arguments)
         splits = {dataset.split or "": dataset}
     dataset = next(iter(splits.values()))
     missing = [
@@ -280,14 +285,6 @@ def read_splits(
             f"{data}` lists the classes."
         )
     return splits, notes
-
-
-def start_for(data: str, form: str | None) -> None:
-    """Loads TensorFlow without its page of messages where DATA needs it."""
-    from keras_det.data.load import open_data
-
-    if open_data(data, form)[0].name in NEED_TENSORFLOW:
-        start_keras()
 
 
 def write_splits(

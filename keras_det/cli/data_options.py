@@ -12,6 +12,7 @@ from keras_det.names import BOX_FORMATS, SIZE_CHOICES
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
+    from keras_det.data.raw import DataPath
 
 # How data is read; as `keras_det.data.load` calls its arguments.
 READING = ("format", "image_dir", "box_format", "sizes", "voc_first_pixel")
@@ -132,7 +133,9 @@ def class_list(given: str | None) -> list[str] | None:
     return names
 
 
-def check_classes(dataset: "Dataset", data: str, names: list[str] | None, **reading: Any) -> None:
+def check_classes(
+    dataset: "Dataset", data: "DataPath", names: list[str] | None, **reading: Any
+) -> None:
     """DataError where --classes names one that the data does not have."""
     missing = [n for n, i in zip(dataset.class_names, dataset.category_ids, strict=True) if i == -1]
     if names is None or not missing:

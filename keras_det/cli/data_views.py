@@ -92,17 +92,18 @@ def preview(
 
 def one_split(data: str, split: str | None, options: dict[str, Any]) -> "Dataset":
     """The split to show; None: what `keras-det train` trains on."""
-    from keras_det.data.load import load_train_and_val
+    from keras_det.data.load import load_train_and_val, open_data
 
     if split is not None:
         return next(iter(read_splits(data, split, options)[0].values()))
     arguments, fraction = arguments_of(options), options["split_by"]
+    opened = open_data(data, arguments.get("format"))
     try:
-        found = load_train_and_val(data, split_by=fraction, **arguments)
+        found = load_train_and_val(opened, split_by=fraction, **arguments)
     except DataError:  # for example too few images to hold some out
         if fraction is not None:
             raise
-        found = load_train_and_val(data, with_val=False, **arguments)
+        found = load_train_and_val(opened, with_val=False, **arguments)
     if found.sentence:
         click.echo(found.sentence)
     return found.train

@@ -14,6 +14,7 @@ from keras_det.errors import DataError
 if TYPE_CHECKING:
     from keras_det.data import Dataset
     from keras_det.data.load import TrainAndVal
+    from keras_det.data.raw import Opened
 
 # What recipe.json notes of the options; not the folder of the images, which may move.
 NOTED = ("format", "box_format", "sizes", "voc_first_pixel", "classes")
@@ -36,18 +37,21 @@ def training_data(
     Returns:
         `(the data, what recipe.json is to note)`.
     """
+    from keras_det.data.load import has_val, open_data
+
     val_data, no_val = options.pop("val_data"), options.pop("no_val")
     chosen = {name: options.pop(name) for name in (*READING, "classes", *NOTED_SPLITS)}
     _check_kept(ctx, note)
     given = given_options(ctx)
     chosen |= {name: note[name] for name in chosen if name in note and name not in given}
-    if note and "held_out" not in note:  # no images of DATA were held out: none are from now on
-        val_data = val_data or note.get("val_data")
-        no_val = no_val or not (val_data or _has_val(data, chosen["format"], chosen["val_split"]))
     names = chosen["classes"]
     chosen["classes"] = class_list(names) if isinstance(names, str) else names
     with user_input():
-        found = _train_and_val(data, None if no_val else val_data, no_val, chosen)
+        opened = open_data(data, chosen["format"])
+        if note and "held_out" not in note:  # no images were held out: none are from now on
+            val_data = val_data or note.get("val_data")
+            no_val = no_val or not (val_data or has_val(opened, name=chosen["val_split"] or "val"))
+        found = _train_and_val(opened, None if no_val else val_data, no_val, chosen)
     if "held_out" in note and not is_held_out(found, note):
         raise _changed(data, note, found)
     noted = {name: chosen[name] for name in (*NOTED, "train_split", "val_split")}
@@ -55,14 +59,8 @@ def training_data(
     return found, _note_of(found, data, noted)
 
 
-def _has_val(data: str, format: str | None, name: str | None) -> bool:
-    from keras_det.data.load import has_val
-
-    return has_val(data, format, name or "val")
-
-
 def _train_and_val(
-    data: str, val_data: str | None, no_val: bool, chosen: dict[str, Any]
+    opened: "Opened", val_data: str | None, no_val: bool, chosen: dict[str, Any]
 ) -> "TrainAndVal":
     """Reads DATA and --val-data with the chosen options."""
     from keras_det.data.load import load_to_measure, load_train_and_val
@@ -73,8 +71,8 @@ def _train_and_val(
     splits = {name: chosen[name] for name in NOTED_SPLITS}
     if no_val or val_data:
         splits = {"train_split": chosen["train_split"], "with_val": False}
-    found = load_train_and_val(data, **splits, **kept, **reading)
-    check_classes(found.train, data, names, train_split=chosen["train_split"], **reading)
+    found = load_train_and_val(opened, **splits, **kept, **reading)
+    check_classes(found.train, opened, names, train_split=chosen["train_split"], **reading)
     if val_data:
         kept["class_names"] = found.train.class_names
         val, sentence = load_to_measure(val_data, chosen["val_split"], **kept, **reading)
@@ -150,7 +148,7 @@ def data_to_measure(
     Returns:
         `(dataset, sentence)`; the sentence is to be shown, or empty.
     """
-    from keras_det.data.load import has_val, load, load_to_measure
+    from keras_det.data.load import has_val, load, load_to_measure, open_data
 
     note, split_by = note_of_run(home_of(model)), options["split_by"]
     is_own = note.get("path") == str(pathlib.Path(data).absolute())
@@ -162,20 +160,24 @@ def data_to_measure(
     # A run that has learnt some of the classes is measured on these.
     reading["drop_other_classes"] = class_names is not None and "classes" in note
     with user_input():
+        opened = open_data(data, reading["format"])
         if split_by is not None:
-            return load(data, split or default, split_by=split_by, **reading), ""
+            return load(opened, split or default, split_by=split_by, **reading), ""
         if split == ALL:
-            return load(data, None, **reading), ""
+            return load(opened, None, **reading), ""
         if "held_out" in note and split in (None, "val", "train"):
-            if not has_val(data, reading["format"]):
-                return _held_out(data, split or default, note, is_own, reading)
-        return load_to_measure(data, split, default=default, **reading)
+            if not has_val(opened):
+                return _held_out(opened, data if is_own else None, split or default, note, reading)
+        return load_to_measure(opened, split, default=default, **reading)
 
 
 def _held_out(
-    data: str, split: str, note: dict[str, Any], is_own: bool, reading: dict[str, Any]
+    opened: "Opened", own: str | None, split: str, note: dict[str, Any], reading: dict[str, Any]
 ) -> "tuple[Dataset, str]":
-    """The images that a run has held out, or all where DATA is other data than the run's."""
+    """The images that a run has held out, or all where DATA is other data than the run's.
+
+    `own` is DATA where it is the data of the run, else None.
+    """
     from keras_det.data.load import load_to_measure, load_train_and_val
 
     as_before = dict(reading)
@@ -183,19 +185,19 @@ def _held_out(
         as_before |= {"class_names": note["classes"], "drop_other_classes": True}
     try:
         found = load_train_and_val(
-            data, note.get("train_split"), split_by=note["split_by"], **as_before
+            opened, note.get("train_split"), split_by=note["split_by"], **as_before
         )
     except DataError:
-        if is_own:
+        if own is not None:
             raise
-        return load_to_measure(data, None, default=split, **reading)  # other data, other splits
+        return load_to_measure(opened, None, default=split, **reading)  # other data, other splits
     if found.val is not None and is_held_out(found, note):
         if split == "train":
             return found.train, ""
         return found.val, f"Images held out by the run: {len(found.val)}."
-    if is_own:
-        raise _changed(data, note, found)
-    return load_to_measure(data, None, default=split, **reading)
+    if own is not None:
+        raise _changed(own, note, found)
+    return load_to_measure(opened, None, default=split, **reading)
 
 
 def is_held_out(found: "TrainAndVal", note: dict[str, Any]) -> bool:

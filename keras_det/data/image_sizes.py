@@ -20,6 +20,7 @@ from keras_det.errors import DataError
 ALL_UP_TO = 10_000
 SAMPLE = 2_000
 THREADS = 16
+MAX_PART = 64  # headers that one thread reads in a row
 FITS = 1.0  # pixels by which a box may leave its image
 DEEP_LOOKED_AT = 3
 # So many boxes must leave upright images before the stored pixels are taken instead.
@@ -78,9 +79,16 @@ def _headers(raw: RawAnnotations, paths: list[str], all_up_to: int) -> dict[int,
         except DataError:
             return None
 
+    # One task for each image would cost more than reading its header.
+    size = min(max(len(indices) // (4 * THREADS), 1), MAX_PART)
+    parts = [indices[start : start + size] for start in range(0, len(indices), size)]
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
         warnings.simplefilter("ignore")
-        found = list(threads.map(read, indices))
+        found = [
+            header
+            for part in threads.map(lambda part: [read(i) for i in part], parts)
+            for header in part
+        ]
     return {i: header for i, header in zip(indices, found, strict=True) if header is not None}
 
 

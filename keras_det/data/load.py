@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from keras_det.data.assemble import assemble
 from keras_det.data.box_formats import BoxFormatError, check_box_format
 from keras_det.data.dataset import Dataset
-from keras_det.data.raw import Format, Layout, ReadOptions, options_of
+from keras_det.data.raw import DataPath, Format, Layout, Opened, ReadOptions, options_of
 from keras_det.data.recognise import recognise, unreadable
 from keras_det.data.splitting import FRACTION, check_fraction, validation_mask, warn_of_common
 from keras_det.errors import DataError, suggest
@@ -21,7 +21,7 @@ SYNONYMS = {"valid": "val", "validation": "val", "training": "train", "testing":
 
 
 def load(
-    path: str | os.PathLike,
+    path: DataPath,
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     image_dir: str | os.PathLike | None = None,
@@ -38,7 +38,8 @@ def load(
 
     Args:
         path: the folder of a data set or an annotation file. A folder that contains only one other
-            folder stands for that folder.
+            folder stands for that folder. Also what `open_data` has returned: nothing is listed
+            again.
         split: name of the split. "train" also finds `instances_train2017.json` and
             `ImageSets/Main/train.txt`; "val" also finds "valid". None takes the only split, or
             every annotated image where the format can tell.
@@ -85,8 +86,13 @@ def load(
     return train if part == "train" else val
 
 
-def open_data(path: str | os.PathLike, format: str | None = None) -> tuple[Format, Layout]:
-    """Returns the format of a path and what it holds; DataError where it does not exist."""
+def open_data(path: DataPath, format: str | None = None) -> Opened:
+    """Returns the format of a path and what it holds; DataError where it does not exist.
+
+    What it has returned before, it returns unchanged: its format was chosen then.
+    """
+    if isinstance(path, Opened):
+        return path
     path = pathlib.Path(path)
     try:
         exists = path.exists()
@@ -105,7 +111,7 @@ def open_data(path: str | os.PathLike, format: str | None = None) -> tuple[Forma
             "of a data set or an annotation file."
         )
     try:
-        return recognise(path, format)
+        return Opened(*recognise(path, format))
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -127,7 +133,7 @@ class TrainAndVal(NamedTuple):
 
 
 def load_train_and_val(
-    path: str | os.PathLike,
+    path: DataPath,
     train_split: str | None = None,
     val_split: str | None = None,
     *,
@@ -189,7 +195,7 @@ def load_train_and_val(
 
 
 def load_to_measure(
-    path: str | os.PathLike, split: str | None, *, default: str = "val", **data: Any
+    path: DataPath, split: str | None, *, default: str = "val", **data: Any
 ) -> tuple[Dataset, str]:
     """Reads a split; where none is named and the data has no splits, all images.
 
@@ -214,7 +220,7 @@ def load_to_measure(
     return _read(found, _choose(layout, split or default), options), ""
 
 
-def has_val(path: str | os.PathLike, format: str | None = None, name: str = "val") -> bool:
+def has_val(path: DataPath, format: str | None = None, name: str = "val") -> bool:
     """Whether a data set has a validation split, or another one of this name."""
     return _find(open_data(path, format)[1], name) is not None
 

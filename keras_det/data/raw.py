@@ -9,7 +9,7 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -196,6 +196,21 @@ class Format(NamedTuple):
     find: Callable[[pathlib.Path], Layout | None]
     read: Callable[[Any, ReadOptions], RawAnnotations]
     resembles: Callable[[pathlib.Path], str | None]
+
+
+class Opened(NamedTuple):
+    """A data set that was recognised: what lies there is listed once, and read several times.
+
+    Attributes:
+        format: its format.
+        layout: what it holds.
+    """
+
+    format: Format
+    layout: Layout
+
+
+DataPath: TypeAlias = str | os.PathLike | Opened
 
 
 def options_of(

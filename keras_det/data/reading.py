@@ -1,13 +1,13 @@
 """Reads every split of a data set."""
 
 import dataclasses
-import os
 import warnings
 from typing import Any
 
 from keras_det.data.dataset import Dataset
 from keras_det.data.load import load, open_data
 from keras_det.data.merging import merge
+from keras_det.data.raw import DataPath, Opened
 from keras_det.errors import DataError
 
 # Formats in which annotated images may lie that belong to no split.
@@ -17,7 +17,7 @@ ALL = "all"
 
 
 def load_splits(
-    path: str | os.PathLike, split: str | None = None, **data: Any
+    path: DataPath, split: str | None = None, **data: Any
 ) -> tuple[dict[str, Dataset], list[str]]:
     """Reads every split of a data set, with the same classes.
 
@@ -33,30 +33,28 @@ def load_splits(
     Raises:
         DataError, ValueError: as of `load`.
     """
-    _, layout = open_data(path, data.get("format"))
+    opened = open_data(path, data.get("format"))
+    layout = opened.layout
     if split == ALL and ALL not in layout.splits:
         if layout.everything is not None or len(layout.splits) < 2:
-            return {"": load(path, None, **data)}, []
-        whole = merge([load(path, name, **data) for name in layout.splits], layout.root.name)
+            return {"": load(opened, None, **data)}, []
+        whole = merge([load(opened, name, **data) for name in layout.splits], layout.root.name)
         return {"": dataclasses.replace(whole, split=None)}, []
     if split is not None or not layout.splits:
-        dataset = load(path, split, **data)
+        dataset = load(opened, split, **data)
         return {dataset.split or "": dataset}, []
-    found = {name: load(path, name, **data) for name in layout.splits}
-    return found, _unlisted(path, found, data)
+    found = {name: load(opened, name, **data) for name in layout.splits}
+    return found, _unlisted(opened, found, data)
 
 
-def _unlisted(
-    path: str | os.PathLike, found: dict[str, Dataset], data: dict[str, Any]
-) -> list[str]:
+def _unlisted(opened: Opened, found: dict[str, Dataset], data: dict[str, Any]) -> list[str]:
     """A note on annotated images that belong to no split."""
-    form, layout = open_data(path, data.get("format"))
-    if form.name not in WITH_UNLISTED or layout.everything is None:
+    if opened.format.name not in WITH_UNLISTED or opened.layout.everything is None:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            every = load(path, None, **data).image_paths
+            every = load(opened, None, **data).image_paths
         except DataError:  # images outside of the splits may be what is wrong
             return []
     listed = {each for dataset in found.values() for each in dataset.image_paths}

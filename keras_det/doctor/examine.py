@@ -227,18 +227,18 @@ def _read(
     from keras_det.data.load import load, open_data
 
     try:
-        found, layout = open_data(data, options.get("format"))
+        opened = open_data(data, options.get("format"))
     except (DataError, OSError) as error:
         return {}, {"path": str(data)}, [_unreadable(str(error), str(data))]
-    facts = {"path": str(data), "format": found.title}
-    wanted = _wanted(list(layout.splits), splits, "split_by" in options)
+    facts = {"path": str(data), "format": opened.format.title}
+    wanted = _wanted(list(opened.layout.splits), splits, "split_by" in options)
     read: dict[str, Dataset] = {}
     findings = []
     for split in wanted:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notes become findings
             try:
-                read[split or ALL] = load(data, split, **options)
+                read[split or ALL] = load(opened, split, **options)
             except (DataError, OSError) as error:
                 what = f"The split {split}" if split else str(data)
                 findings.append(_unreadable(str(error), what))

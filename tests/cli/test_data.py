@@ -141,6 +141,17 @@ def test_split_writes_both_parts_in_the_format_of_data(run, tmp_path, form):
     assert (tmp_path / "out" / kind.get(form, {"yolo": "val.txt"}.get(form, "val.csv"))).is_file()
 
 
+@pytest.mark.parametrize("command", ["split", "stats", "preview"])
+def test_data_is_listed_once(run, monkeypatch, tmp_path, command):
+    data, calls = voc(tmp_path / "in"), []
+    load = importlib.import_module("keras_det.data.load")
+    original = load.recognise
+    monkeypatch.setattr(load, "recognise", lambda *a: calls.append(a) or original(*a))
+    out = {"split": [tmp_path / "out"], "preview": ["--out", tmp_path / "p.png"]}.get(command, [])
+    assert run("data", command, data, *out).exit_code == 0
+    assert len(calls) == 1
+
+
 def test_split_depends_on_the_seed_and_links_images(run, tmp_path):
     data = voc(tmp_path / "in")
     for name, seed in (("a", 0), ("b", 0), ("c", 5)):

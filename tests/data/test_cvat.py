@@ -216,12 +216,20 @@ def test_encodings(tmp_path, encoding):
     assert read(path)[0].class_names[-1] == label
 
 
+@pytest.mark.parametrize("declared, codec", [("gb2312", "utf-8-sig"), ("utf-16", "utf-8")])
+def test_the_bytes_decide_on_the_encoding(tmp_path, declared, codec):
+    path = write(tmp_path, image(0, "a.png", box("Käse")))
+    text = path.read_text("utf-8").replace('encoding="utf-8"', f'encoding="{declared}"')
+    path.write_text(text, codec)
+    assert read(path)[0].class_names[-1] == "Käse"
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
         ("<annotations><image", "must be valid XML.*no element found|unclosed token"),
         ("<annotations><version>1.1</version></annotations>", "at least one image"),
-        ('<?xml version="1.0" encoding="klingon"?><annotations/>', "valid XML.*klingon"),
+        ('<?xml version="1.0" encoding="klingon"?><annotations/>', "in a known encoding.*klingon"),
         ("<annotations>\xe9</annotations>", "valid XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>', "no entities"),
     ],

@@ -234,4 +234,4 @@ def test_blanks_around_a_name_are_not_called_a_difference_in_case(tmp_path):
     touch(tmp_path, " lead.png", "b.png")
     paths, (note,) = find(tmp_path, ["lead.png", "b.png"])
     assert paths == [" lead.png", "b.png"]
-    assert "by their name with or without blanks around it: 1" in note and "case" not in note
+    assert "by their name with or without spaces around it: 1" in note and "case" not in note

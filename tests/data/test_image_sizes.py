@@ -193,6 +193,20 @@ def test_large_data_sets_are_sampled_until_a_size_differs(tmp_path, monkeypatch)
         checked(tmp_path, [(6, 9), (6, 8), (6, 9), (6, 8), (6, 9)], [(6, 8)] * 5)
 
 
+def test_headers_read_in_parts_keep_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_sizes, "THREADS", 1)
+    monkeypatch.setattr(image_sizes, "MAX_PART", 3)
+    paths = [write(tmp_path / f"{i}.png", 4 + i, 8) for i in range(14)]
+    (tmp_path / "5.png").write_bytes(b"")
+    raw = raw_of([(0, 0) if i != 5 else (9, 8) for i in range(14)])
+    check_sizes(raw, ReadOptions(), paths)
+    assert raw.image_sizes.tolist() == [[4 + i, 8] for i in range(14)]
+    assert raw.notes == [
+        f"1 of 14 images unreadable (first: {paths[5]}, an empty file). Training "
+        "skips such images, up to 5% of the images."
+    ]
+
+
 def test_twelve_bits_in_sixteen_are_noted(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.full((6, 8), 4000, np.uint16)).save(path)

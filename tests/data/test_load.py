@@ -1,3 +1,4 @@
+import importlib
 import json
 import pathlib
 import subprocess
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from keras_det.data import load, recognise, split
-from keras_det.data.load import load_train_and_val
+from keras_det.data.formats import voc_table
+from keras_det.data.load import has_val, load_train_and_val, open_data
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
@@ -370,3 +372,24 @@ def test_splits_whose_boxes_have_different_formats(tmp_path, box_format):
         write_image(tmp_path / name / "a0.png", 64, 80)
     with pytest.raises(DataError, match="train fits .*--split NAME --box-format .*--val-data"):
         load_train_and_val(tmp_path, box_format=box_format)
+
+
+def test_opened_data_is_listed_once_and_voc_read_once(tmp_path, monkeypatch):
+    objects = [("cat", 2, 1, 4, 5, 0)]
+    splits = {"train": ["a0", "a1"], "val": ["a2"]}
+    root = write_voc(tmp_path, {f"a{i}": objects for i in range(4)}, splits)
+    found, read = [], []
+    find, read_file = recognise.recognise, voc_table.read_file
+    load_module = importlib.import_module("keras_det.data.load")
+    monkeypatch.setattr(load_module, "recognise", lambda *a: found.append(a) or find(*a))
+    monkeypatch.setattr(voc_table, "read_file", lambda path: read.append(path) or read_file(path))
+    opened = open_data(root)
+    assert has_val(opened)
+    parts = load_train_and_val(opened)
+    assert len(found) == 1 and len(read) == 4
+    again = load(opened, "train")
+    for dataset in (parts.train, parts.val, again):
+        alone = load(root, dataset.split)
+        assert dataset.image_ids == alone.image_ids and dataset.notes == alone.notes
+        np.testing.assert_array_equal(dataset.boxes, alone.boxes)
+    assert len(load(opened)) == 4

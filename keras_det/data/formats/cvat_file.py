@@ -1,6 +1,5 @@
 """Opens an XML file of CVAT and takes it apart: its labels, images and tracks."""
 
-import codecs
 import html
 import io
 import pathlib
@@ -9,13 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import IO
 
-from keras_det.data.formats.plain_text import MARKS, encoding_of, read_bytes
+from keras_det.data.formats.plain_text import encoding_of, read_bytes
+from keras_det.data.formats.xml_text import XmlTextError, xml_text
 from keras_det.errors import DataError
 from keras_det.files import open_bytes
 
 START = 1 << 16
 ROOT = re.compile(r"<annotations[\s>/]")
-DECLARED = re.compile(rb"<\?xml[^>]*?\bencoding\s*=\s*[\"']\s*([^\"'>]*?)\s*[\"']")
 SUBSET = re.compile(rb"<(?:image|track)\b[^>]*?\bsubset\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 TASK_SUBSET = re.compile(rb"<subset>\s*([^<]*?)\s*</subset>")
 NO_SUBSET = re.compile(rb"<(?:image|track)\b(?![^>]*\bsubset\s*=)")
@@ -71,9 +70,12 @@ def elements(path: pathlib.Path) -> Iterator[ElementTree.Element]:
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
+        must, received = "must be valid XML", str(error)
+        if isinstance(error, XmlTextError):
+            must, received = error.must, error.received
         raise DataError(
-            f"CVAT's annotations must be valid XML. Received: {path} ({error}). Export them again "
-            "as CVAT for images 1.1."
+            f"CVAT's annotations {must}. Received: {path} ({received}). Export them again as CVAT "
+            "for images 1.1."
         ) from error
 
 
@@ -87,27 +89,8 @@ def _check_root(tag: str, path: pathlib.Path) -> None:
 
 def _opened(path: pathlib.Path) -> IO[bytes] | IO[str]:
     """The content, decoded where the XML parser does not know the encoding."""
-    data = read_bytes(path)
-    if b"<!ENTITY" in data[:START]:
-        raise DataError(
-            f"CVAT's annotations must define no entities. Received: {path} with <!ENTITY …>. "
-            "Export them again as CVAT for images 1.1."
-        )
-    marked = any(data.startswith(mark) for mark, _ in MARKS)
-    declared = DECLARED.search(data, 0, 400)
-    name = declared[1].decode("ascii", "replace").lower() if declared else "utf-8"
-    if marked or name in ("utf-8", "utf8", "us-ascii", "ascii"):
-        if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-            return io.StringIO(_without_declaration(data.decode("utf-32")))
-        return io.BytesIO(data.lstrip() if not marked else data)
-    if name.startswith("utf-16"):  # .NET declares it in files of single bytes
-        name = "utf-8"
-    return io.StringIO(_without_declaration(data.decode(name)))
-
-
-def _without_declaration(text: str) -> str:
-    """The declaration names the encoding of the file, no longer that of the text."""
-    return re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL).lstrip()
+    text = xml_text(read_bytes(path))
+    return io.BytesIO(text) if isinstance(text, bytes) else io.StringIO(text)
 
 
 def labels_of(meta: ElementTree.Element) -> tuple[list[str], list[str]]:

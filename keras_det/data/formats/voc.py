@@ -1,8 +1,10 @@
 """Reads Pascal VOC: one XML file per image, and lists of file names as splits."""
 
+import copy
+import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +32,20 @@ PIXELS = ("xyxy", "yxyx", "xywh")
 
 
 class Source(NamedTuple):
-    """A folder, the name of its split (None: every annotated image) and its parts."""
+    """One split of a folder.
+
+    Attributes:
+        root: the folder.
+        split: name of the split; None: every annotated image.
+        parts: of the folder.
+        table: gives all its annotations, of every split. They are read once for all splits that
+            one call of `find` has found, and must not be changed.
+    """
 
     root: pathlib.Path
     split: str | None
     parts: tuple[Part, ...]
+    table: Callable[[], Table]
 
 
 def read_voc(
@@ -102,7 +113,7 @@ def read_voc(
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads one split of a folder; see `read_voc`."""
     root = str(source.root)
-    table = read_table(root, [(part.folder, part.prefix) for part in source.parts])
+    table = copy.copy(source.table())
     notes = list(table.notes)
     names = sorted(table.annotated)
     if options.class_names is None:
@@ -134,7 +145,7 @@ def _class_names(
 
 
 def _to_pixels(table: Table, options: ReadOptions) -> list[Note]:
-    """Makes the boxes of all files corners counted from 0, in place; returns notes."""
+    """Gives the table boxes whose corners count from 0; returns notes."""
     form = options.box_format or "xyxy"
     if form not in PIXELS:
         return []
@@ -259,8 +270,13 @@ def find(path: pathlib.Path) -> Layout | None:
     if not parts:
         return None
     names = [name for part in parts for name in ([part.split] if part.split else part.lists)]
-    splits = {name: Source(path, name, parts) for name in dict.fromkeys(names)}
-    return Layout(path, splits, Source(path, None, parts))
+
+    @functools.cache
+    def table() -> Table:
+        return read_table(str(path), [(part.folder, part.prefix) for part in parts])
+
+    splits = {name: Source(path, name, parts, table) for name in dict.fromkeys(names)}
+    return Layout(path, splits, Source(path, None, parts, table))
 
 
 def resembles(path: pathlib.Path) -> str | None:

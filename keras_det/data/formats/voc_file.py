@@ -1,6 +1,5 @@
 """Reads one XML file of Pascal VOC: the image's name, its size and its objects."""
 
-import codecs
 import math
 import os
 import re
@@ -8,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from keras_det.data.formats.xml_text import XmlTextError, xml_text
 from keras_det.data.truth import truth
 from keras_det.files import open_handle
 
@@ -19,17 +19,6 @@ CHUNK = 2**16
 MAX_SIDE = 10**6
 # How the box of an object was written.
 BNDBOX, POLYGON, ROTATED, NO_BOX, ONE_OF_SEVERAL = range(5)
-MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-    (b"<\x00", "utf-16-le"),
-    (b"\x00<", "utf-16-be"),
-)
-# Codecs of Python that no XML file is written in.
-NO_CHARACTER_SETS = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
-DECLARED = re.compile(rb"<\?xml[^>]*?\bencoding\s*=\s*[\"']\s*([^\"'>]*?)\s*[\"']")
 
 
 class UnreadableError(ValueError):
@@ -87,6 +76,8 @@ def read_file(path: str) -> VocFile:
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError, MemoryError) as error:
         if isinstance(error, UnreadableError):
             raise
+        if isinstance(error, XmlTextError):
+            raise UnreadableError(f"The file {error}") from None
         raise UnreadableError(f"The file must be valid XML. Received: {error}") from None
     if tree.tag != "annotation":
         _drop_namespaces(tree)
@@ -112,45 +103,7 @@ def _parse(data: bytes) -> ElementTree.Element:
     """The root element, whatever the encoding of the file."""
     if len(data) > MAX_BYTES:
         raise UnreadableError(f"The file must have at most {MAX_BYTES >> 20} MiB. Received: more")
-    encoding = encoding_of(data)
-    if encoding is None:
-        if b"<!ENTITY" in data:
-            raise UnreadableError("The file must define no entities. Received: <!ENTITY …>")
-        return ElementTree.fromstring(data.lstrip())
-    try:
-        if codecs.lookup(encoding).name in NO_CHARACTER_SETS:
-            raise LookupError
-        text = data.decode(encoding).lstrip("\ufeff\r\n\t ")
-    except LookupError:
-        raise UnreadableError(
-            f"The encoding must be a known one. Received: encoding={short(encoding)}"
-        ) from None
-    except (UnicodeError, ValueError) as error:
-        raise UnreadableError(
-            f"The text must be in the declared encoding. Received: {error}"
-        ) from None
-    if "<!ENTITY" in text:
-        raise UnreadableError("The file must define no entities. Received: <!ENTITY …>")
-    # The declaration names the encoding of the file, no longer that of the text.
-    return ElementTree.fromstring(re.sub(r"^<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL))
-
-
-def encoding_of(data: bytes) -> str | None:
-    """The encoding by mark or declaration; None for UTF-8, which the XML parser reads itself."""
-    for mark, encoding in MARKS:
-        if data.startswith(mark):
-            return encoding
-    declared = DECLARED.search(data, 0, 400)
-    if declared is None:
-        return None
-    name = declared.group(1).decode("ascii", "replace").lower()
-    if name in ("utf-8", "utf8", ""):
-        return None
-    # .NET declares utf-16 in files of single bytes, and some editors save any file as UTF-8 with
-    # its mark: the bytes decide.
-    if data.startswith(codecs.BOM_UTF8) or re.match("utf-?(16|32)", name):
-        return "utf-8"
-    return name
+    return ElementTree.fromstring(xml_text(data))
 
 
 def _drop_namespaces(tree: ElementTree.Element) -> None:
