@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from keras_det.data import load, recognise, split
+from keras_det.data.load import load_train_and_val, role_of_split
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
-from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
+from tests.data.builders import (
+    annotation,
+    coco_content,
+    voc_xml,
+    write_coco,
+    write_image,
+    write_voc,
+)
 from tests.helpers import data_set
 
 
@@ -346,3 +354,30 @@ def test_coco_layout():
     np.testing.assert_allclose(sample.boxes[0], [17.62, 37.19, 46.3, 73.7], rtol=1e-6)
     np.testing.assert_allclose(sample.area[0], 759.6622, rtol=1e-6)
     assert dataset.category_ids[sample.labels[0]] == 49
+
+
+@pytest.mark.parametrize(
+    "name, role",
+    [
+        ("train2017", "train"),
+        ("train_zip", "train"),
+        ("test-set", "test"),
+        ("Validation", "val"),
+        ("trainval", "trainval"),
+        ("default", "default"),
+    ],
+)
+def test_role_of_a_split(name, role):
+    assert role_of_split(name) == role
+
+
+def test_folders_called_train_zip_and_test_zip(tmp_path):
+    """The test images stay untouched; before, the split to train on had to be named."""
+    for folder, count in (("train_zip/train", 5), ("test_zip/test", 2)):
+        for i in range(count):
+            write_image(tmp_path / folder / f"{i}.jpg")
+            xml = voc_xml([("cat", 2, 1, 4, 5, 0)]).replace("<filename>x</filename>", "")
+            (tmp_path / folder / f"{i}.xml").write_text(xml)
+    parts = load_train_and_val(tmp_path)
+    assert len(parts.train) + len(parts.val) == 5
+    assert all("train_zip" in path for path in (*parts.train.image_paths, *parts.val.image_paths))
