@@ -416,6 +416,6 @@ def _near(found: Mapping[str, Any], split: str) -> list[str]:
 
 
 def role_of_split(name: str) -> str:
-    """What a split is for, by its name without its year: "train2017" -> "train"."""
-    bare = re.sub(r"[-_]?\d+$", "", name).lower()
+    """What a split is for, by its name: "train2017" and "train_zip" -> "train"."""
+    bare = re.sub(r"[-_]?\d+$|[-_](zip|set|data)$", "", name, flags=re.IGNORECASE).lower()
     return SYNONYMS.get(bare, bare)

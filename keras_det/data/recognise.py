@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from keras_det.data.folders import is_folder
+from keras_det.data.foreign_formats import other_tool, without_boxes
 from keras_det.data.formats import FORMATS
+from keras_det.data.formats.coco_kind import kind_of
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError, suggest
@@ -22,6 +24,8 @@ INNER = re.compile(
     r"|data)([-_]?\d{4})?$",
     re.I,
 )
+# Kinds of JSON files that may be of a tool whose files are not read.
+OTHER_KINDS = ("other", "via", "datumaro")
 # The files of the first format include those of the others, so both are found in one folder.
 CONTAINS = {"tfds": ("tfrecord",), "hugging_face": ("csv",)}
 DOCS = "docs/data.md shows how each format is laid out."
@@ -42,6 +46,8 @@ def recognise(path: pathlib.Path, name: str | None = None) -> tuple[Format, Layo
     """
     formats = FORMATS if name is None else (_format(name),)
     refusal = None
+    if name is None and path.is_file() and kind_of(path) in OTHER_KINDS and other_tool(path):
+        raise DataError(_nothing_in(path, formats))
     levels = list(_levels(path))
     # The deepest folder first, except those that lie inside a data set, such as train/.
     inner = [root for root in levels[1:] if INNER.match(root.name)]
@@ -136,41 +142,66 @@ def _nothing_in(path: pathlib.Path, formats: Sequence[Format]) -> str:
         if name.endswith(ARCHIVES):
             return f"{rule} Received: {path}, an archive. Unpack it first, and give the folder."
         what = ", an image" if name.endswith(IMAGE_SUFFIXES) else ""
-        advice = f"Give the folder of the data set or its annotation file, or {other}."
+        advice = other_tool(path) or (
+            f"Give the folder of the data set or its annotation file, or {other}."
+        )
         return f"{rule} Received: {path}{what}. {advice} {DOCS}"
     root = list(_levels(path))[-1]
-    advice = " ".join(_hints(root, formats)) or f"Check the folder, or {other}."
+    advice = " ".join(_hints(path, root, formats)) or f"Check the folder, or {other}."
     return f"{rule} Received: {path}, which holds {_listing(root)}. {advice} {DOCS}"
 
 
-def _hints(root: pathlib.Path, formats: Sequence[Format]) -> Iterator[str]:
-    """What a folder in no format resembles, and whether one beside it is meant."""
-    for each in formats:
-        missing = each.resembles(root)
-        if missing is not None:
-            yield f"It resembles {each.title}: {missing.rstrip('.')}."
+def _hints(path: pathlib.Path, root: pathlib.Path, formats: Sequence[Format]) -> Iterator[str]:
+    """What a folder in no format resembles, and whether one beside it is meant.
+
+    Args:
+        path: of the folder.
+        root: the folder in it that stands for it.
+        formats: those that were tried.
+    """
+    beside = _beside(root, formats)
+    tool = None if beside else other_tool(path)
+    if tool is not None:
+        yield tool
+        return
+    missing = [(each, each.resembles(root)) for each in formats]
+    resembled = [f"It resembles {each.title}: {t.rstrip('.')}." for each, t in missing if t]
+    yield from resembled
+    yield from beside
+    packed = [e.name for e in sorted(root.iterdir()) if e.name.lower().endswith(ARCHIVES)]
+    if packed and not beside:
+        yield f"Unpack {packed[0]} first."
+    elif (
+        len(formats) > 1
+        and not resembled
+        and not beside
+        and (lack := without_boxes(path)) is not None
+    ):
+        yield lack
+
+
+def _beside(root: pathlib.Path, formats: Sequence[Format]) -> list[str]:
+    """Which folder in this one, or above it, is a data set; empty where none is."""
     below = [e for e in sorted(root.iterdir())[:20] if e.is_dir() and not _is_beside(e)]
     for each in formats:
         found = [entry for entry in below if _is_found(each, entry)]
         if len(found) == 1:
             folder = found[0]
-            yield f"The folder {folder.name}/ in it is in the format {each.title}: give {folder}."
-        if len(found) > 1:
-            names = ", ".join(f"{entry.name}/" for entry in found)
-            yield (
-                f"The folders {names} in it are data sets in the format {each.title}: give one of "
-                "them, and a second one for validation with --val-data."
-            )
+            return [
+                f"The folder {folder.name}/ in it is in the format {each.title}: give {folder}."
+            ]
         if found:
-            return
+            names = ", ".join(f"{entry.name}/" for entry in found)
+            return [
+                f"The folders {names} in it are data sets in the format {each.title}: give one of "
+                "them, and another one for validation with --val-data. Or merge them first: "
+                "`keras-det data merge`."
+            ]
     for each in formats if INNER.match(root.absolute().name) else ():
         if _is_found(each, root.absolute().parent):
-            parent = root.absolute().parent
-            yield f"The folder that contains it is in the format {each.title}: give {parent}."
-            return
-    packed = [e.name for e in sorted(root.iterdir()) if e.name.lower().endswith(ARCHIVES)]
-    if packed:
-        yield f"Unpack {packed[0]} first."
+            above = root.absolute().parent
+            return [f"The folder that contains it is in the format {each.title}: give {above}."]
+    return []
 
 
 def _is_found(each: Format, folder: pathlib.Path) -> bool:

@@ -33,6 +33,9 @@ VARIANTS = {
     "OpenImages": "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
     "a,x,cat,1,0.25,0.75,0.166666667,0.666666667,0\n",
     "keras-retinanet": "a.jpg,2,1,6,4,cat\n",
+    "SKU-110K": "a.jpg,2,1,6,4,cat,8,6\n",
+    "LISA": "Filename;Annotation tag;Upper left corner X;Upper left corner Y;Lower right corner X;"
+    "Lower right corner Y;Occluded,On another road\na.jpg;cat;2;1;6;4;0,0\n",
     "AutoML": "TRAIN,gs://bucket/a.jpg,cat,0.25,0.166666667,,,0.75,0.666666667,,\n",
     "AutoML, four corners": "TRAIN,a.jpg,cat,0.25,0.166666667,0.75,0.166666667,0.75,0.666666667,"
     "0.25,0.666666667\n",
@@ -162,6 +165,15 @@ def test_unknown_columns_are_listed(tmp_path, header, match):
     with pytest.raises(DataError, match=match):
         csv_table.find(tmp_path / "x.csv")
     assert csv_table.find(tmp_path) is None
+
+
+def test_resembles_says_that_there_is_no_header(tmp_path):
+    write(tmp_path, {"boxes.csv": "a.jpg,1,2,3,4,5,6,7,cat\n"})
+    assert csv_table.find(tmp_path) is None
+    assert csv_table.resembles(tmp_path) == (
+        "boxes.csv begins with 'a.jpg,1,2,3,4,5,6,7,cat': add a first line with the names of the "
+        "columns"
+    )
 
 
 def test_resembles_names_the_column_that_is_missing(tmp_path):

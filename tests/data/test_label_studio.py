@@ -267,3 +267,12 @@ def test_find_is_for_label_studio_only(tmp_path):
     assert label_studio.find(tmp_path) is None
     with pytest.raises(DataError, match="Label Studio's JSON must be a list of tasks"):
         read_label_studio(tmp_path)
+
+
+def test_boxes_with_one_id_at_two_places_are_two_objects(tmp_path):
+    """Scripts that write predictions give the number of the task to each box."""
+    boxes = [(10, "cat"), (50, "dog")]
+    results = [rectangle(label, x, 20, 30, 40, id="p-1") for x, label in boxes]
+    dataset, notes = read(write(tmp_path, [task(1, *results)]))
+    assert dataset.labels.tolist() == [0, 1] and dataset.boxes[:, 0].tolist() == [20, 100]
+    assert "several classes" not in notes

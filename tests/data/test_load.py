@@ -9,10 +9,17 @@ import pytest
 
 from keras_det.data import load, recognise, split
 from keras_det.data.formats import voc_table
-from keras_det.data.load import has_val, load_train_and_val, open_data
+from keras_det.data.load import has_val, load_train_and_val, open_data, role_of_split
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError
-from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
+from tests.data.builders import (
+    annotation,
+    coco_content,
+    voc_xml,
+    write_coco,
+    write_image,
+    write_voc,
+)
 from tests.helpers import data_set
 
 
@@ -393,3 +400,30 @@ def test_opened_data_is_listed_once_and_voc_read_once(tmp_path, monkeypatch):
         assert dataset.image_ids == alone.image_ids and dataset.notes == alone.notes
         np.testing.assert_array_equal(dataset.boxes, alone.boxes)
     assert len(load(opened)) == 4
+
+
+@pytest.mark.parametrize(
+    "name, role",
+    [
+        ("train2017", "train"),
+        ("train_zip", "train"),
+        ("test-set", "test"),
+        ("Validation", "val"),
+        ("trainval", "trainval"),
+        ("default", "default"),
+    ],
+)
+def test_role_of_a_split(name, role):
+    assert role_of_split(name) == role
+
+
+def test_folders_called_train_zip_and_test_zip(tmp_path):
+    """The test images stay untouched; before, the split to train on had to be named."""
+    for folder, count in (("train_zip/train", 5), ("test_zip/test", 2)):
+        for i in range(count):
+            write_image(tmp_path / folder / f"{i}.jpg")
+            xml = voc_xml([("cat", 2, 1, 4, 5, 0)]).replace("<filename>x</filename>", "")
+            (tmp_path / folder / f"{i}.xml").write_text(xml)
+    parts = load_train_and_val(tmp_path)
+    assert len(parts.train) + len(parts.val) == 5
+    assert all("train_zip" in path for path in (*parts.train.image_paths, *parts.val.image_paths))

@@ -212,3 +212,24 @@ def test_single_files(tmp_path):
     assert find(tmp_path / "a.xml") is None is resembles(tmp_path / "b.txt")
     assert "give the folder" in resembles(tmp_path / "a.xml")
     assert find(pathlib.Path(tmp_path / "nowhere")) is None is resembles(tmp_path / "nowhere")
+
+
+def test_splits_in_the_folder_of_images(tmp_path):
+    """TensorFlow's tutorial: images/train and images/test with images and XML files together."""
+    write(
+        tmp_path,
+        {
+            "images/train/a.jpg": None,
+            "images/train/a.xml": [CAT],
+            "images/test/b.jpg": None,
+            "images/test/b.xml": [DOG],
+            "images/train_labels.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n",
+            "annotations/label_map.pbtxt": "item {}",
+        },
+    )
+    assert sorted(find(tmp_path).splits) == ["test", "train"]
+    assert summary(tmp_path, "train") == (["images/train/a.jpg"], ["a"], ["cat", "dog"])
+    assert summary(tmp_path, "test")[0] == ["images/test/b.jpg"]
+    # Two folders with such splits are not taken for one data set.
+    write(tmp_path, {"more/train/c.jpg": None, "more/train/c.xml": [CAT]})
+    assert not find(tmp_path).splits

@@ -12,10 +12,13 @@ IMAGE = (
 LABEL = (
     "class", "classname", "label", "labelname", "category", "categoryname", "objectclass",
     "classlabel", "object", "species", "classid", "categoryid", "labelid", "classes", "labels",
-    "name",
+    "name", "annotationtag",
 )  # fmt: skip
-LEFT, TOP = ("xmin", "x1", "left", "minx", "x0", "xtl"), ("ymin", "y1", "top", "miny", "y0", "ytl")
-RIGHT, BOTTOM = ("xmax", "x2", "right", "maxx", "xbr"), ("ymax", "y2", "bottom", "maxy", "ybr")
+# LISA writes "Upper left corner X".
+LEFT = ("xmin", "x1", "left", "minx", "x0", "xtl", "upperleftcornerx")
+TOP = ("ymin", "y1", "top", "miny", "y0", "ytl", "upperleftcornery")
+RIGHT = ("xmax", "x2", "right", "maxx", "xbr", "lowerrightcornerx")
+BOTTOM = ("ymax", "y2", "bottom", "maxy", "ybr", "lowerrightcornery")
 CENTER_X = ("cx", "xcenter", "centerx", "xc", "xcentre", "centrex", "xmid")
 CENTER_Y = ("cy", "ycenter", "centery", "yc", "ycentre", "centrey", "ymid")
 X, Y = ("x", *LEFT), ("y", *TOP)
@@ -155,13 +158,18 @@ def _box(plain: Sequence[str]) -> tuple[tuple[int, ...], str, set[int]]:
 
 
 def _without_header(rows: Sequence[Sequence[str]]) -> Columns | None:
-    """keras-retinanet's `path,x1,y1,x2,y2,class` and Google's `set,path,label,x,y,,,x,y,,`."""
+    """keras-retinanet's `path,x1,y1,x2,y2,class` and Google's `set,path,label,x,y,,,x,y,,`.
+
+    SKU-110K adds the size to keras-retinanet's columns: `path,x1,y1,x2,y2,class,width,height`.
+    """
     width = len(rows[0])
     rows = [row for row in rows if len(row) == width]
-    if width == 6 and all(_is_box(row[1:5]) for row in rows):
+    sized = width == 8 and all(cell.isdecimal() for row in rows for cell in row[6:])
+    if (width == 6 or sized) and all(_is_box(row[1:5]) for row in rows):
         names = any(row[5] for row in rows) or not any(any(row[1:5]) for row in rows)
         if names and not any(NUMBER.fullmatch(row[0]) for row in rows):
-            return Columns((), 0, 5, (1, 2, 3, 4), "xyxy")
+            size = (6, 7) if sized else (None, None)
+            return Columns((), 0, 5, (1, 2, 3, 4), "xyxy", width=size[0], height=size[1])
     for start in (3, 2):  # the set may be missing
         corners = [row[start : start + 8] for row in rows]
         if width >= start + 6 and all(_is_corners(each) for each in corners):

@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from keras_det.data.formats.csv_columns import NEEDED, missing
+from keras_det.data.formats.csv_columns import NEEDED, NUMBER, missing
 from keras_det.data.formats.csv_rows import DELIMITERS, Source, Table, first_rows, open_table, parts
 from keras_det.data.formats.split_names import ROLES, role_of
 from keras_det.data.raw import BadRecords, Layout
@@ -141,6 +141,11 @@ def resembles(path: pathlib.Path) -> str | None:
         names = _header(file)
         if not names:
             return f"{file.name} has no row that can be read"
+        if any(NUMBER.fullmatch(name.strip()) for name in names) and len(names) > 4:
+            row = ",".join(names)[:60]
+            return (
+                f"{file.name} begins with {row!r}: add a first line with the names of the columns"
+            )
         lacks = missing(names)
         if 0 < len(lacks) < 3 and len(names) > 2:
             shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

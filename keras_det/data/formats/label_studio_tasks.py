@@ -154,13 +154,20 @@ def regions_of(results: list[Any]) -> Iterator[Region]:
             continue
         labels = _labels(value) if isinstance(value, dict) else []
         number = result.get("id")
-        key = number if isinstance(number, str) else k
+        # Scripts that write predictions give one id to several boxes: their places differ.
+        key = (number, _place(value)) if isinstance(number, str) else k
         if key in regions:
             known = regions[key].labels
             known += [label for label in labels if label not in known]
         else:
             regions[key] = Region(result, k, labels)
     yield from regions.values()
+
+
+def _place(value: Any) -> str:
+    """Where a shape is, without its classes; the same text for the same place."""
+    keys = ("x", "y", "width", "height", "points")
+    return repr([value.get(key) for key in keys] if isinstance(value, dict) else value)
 
 
 def _is_drawn(value: Any) -> bool:

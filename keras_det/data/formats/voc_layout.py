@@ -92,8 +92,7 @@ def find_parts(root: str) -> list[Part]:
     if folder is not None:
         return _by_sub_folder(root, folder, inside)
     below = sorted(inside.folders.values())
-    splits = [_split_part(root, name) for name in below if SPLIT.fullmatch(name)]
-    parts = [part for part in splits if part is not None]
+    parts = _split_parts(root, below) or _splits_below(root, below)
     parts = parts or _named([part for name in below[:MANY] for part in _inner(root, name)])
     if not parts and kind_of(root) == "voc":
         images, lists = _image_folders(root, root, inside), _lists(root, root, inside)
@@ -159,6 +158,23 @@ def _by_sub_folder(root: str, folder: str, inside: Content) -> list[Part]:
         )
         for name in names
     ]
+
+
+def _split_parts(root: str, below: list[str]) -> list[Part]:
+    """The parts in the folders that are named as splits, such as train/ and test/."""
+    splits = [_split_part(root, name) for name in below if SPLIT.fullmatch(name)]
+    return [part for part in splits if part is not None]
+
+
+def _splits_below(root: str, below: list[str]) -> list[Part]:
+    """The parts in images/train/ and images/test/; none where two folders hold such parts."""
+    found = []
+    for name in below[:MANY]:
+        path = os.path.join(root, name)
+        parts = _split_parts(path, _xml_and_folders(path)[1])
+        if parts:
+            found.append(parts)
+    return found[0] if len(found) == 1 else []
 
 
 def _split_part(root: str, name: str) -> Part | None:
@@ -290,7 +306,10 @@ def what_is_missing(root: str) -> str | None:
     if kind_of(root) == "other":
         path = next(_first_xml(root, 1))
         shown = os.path.relpath(path, root)
-        return f"has {shown}, which starts with <{root_of(path)}>, not with <annotation>"
+        return (
+            f"has {shown}, which starts with <{root_of(path)}>, not with <annotation>: convert "
+            "such files to Pascal VOC, COCO or CSV"
+        )
     known = {"jpegimages", "imagesets"} & set(inside.folders)
     if known and "annotations" in inside.folders:
         return f"has {inside.folders['annotations']}/ but no *.xml in it"

@@ -207,7 +207,12 @@ def _within_image(
         row = rows[0]
         values = ", ".join(f"{value:g}" for value in labels.boxes[row])
         advice = "Divide x and width by the width of the image, y and height by its height."
-        if (labels.boxes[rows] >= 0).all():
+        if _are_corners(labels.classes[rows], labels.boxes[rows]):
+            advice = (
+                "The lines look like `xmin ymin xmax ymax class` in pixels, which is not YOLO's "
+                "order. Write one CSV row for each box: filename,class,xmin,ymin,xmax,ymax."
+            )
+        elif (labels.boxes[rows] >= 0).all():
             advice = (
                 "If they are pixels, give "
                 f'box_format="center_xywh" (--box-format center_xywh). Else: {advice}'
@@ -227,6 +232,13 @@ def _within_image(
     labels = labels.select(~outside)
     labels.boxes[plain] = np.clip(labels.boxes[plain], 0.0, 1.0)
     return labels, ~outside
+
+
+def _are_corners(classes: np.ndarray, boxes: np.ndarray) -> bool:
+    """Whether lines hold xmin, ymin, xmax and ymax in pixels, and then the class."""
+    last = boxes[:, 3]
+    fits = (boxes[:, 1] > classes) & (boxes[:, 2] > boxes[:, 0]) & (last % 1 == 0)
+    return bool(fits.mean() > PIXELS_SHARE and last.max() < np.median(boxes[:, 1]) / 2)
 
 
 def _in_format(labels: Labels, box_format: str) -> np.ndarray:

@@ -69,14 +69,19 @@ def find_config(folder: pathlib.Path) -> Config | None:
         files = [folder / name for name in names if name.lower().endswith(suffixes)]
         found = [c for file in files if file.is_file() and (c := open_config(file)) is not None]
         if len(found) > 1:
-            raise DataError(
-                "One file must describe a YOLO data set. Received: "
-                f"{', '.join(config.path.name for config in found[:4])} in {folder}. Give the path "
-                "of the right one."
-            )
+            raise several_configs(folder, found)
         if found:
             return found[0]
     return None
+
+
+def several_configs(folder: pathlib.Path, found: list[Config]) -> DataError:
+    """The error for a folder with several files that describe a data set."""
+    return DataError(
+        "One file must describe a YOLO data set. Received: "
+        f"{', '.join(config.path.name for config in found[:4])} in {folder}. Give the path of the "
+        "right one."
+    )
 
 
 def open_config(path: pathlib.Path) -> Config | None:

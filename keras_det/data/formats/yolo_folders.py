@@ -19,6 +19,8 @@ NO_LABELS = {name.lower() for name in CLASS_FILES} | {
 }
 # Number of files that are looked at to recognise labels, and the depth of folders.
 LOOKED_AT, MAX_DEPTH = 20, 8
+# Shares of the image may be a little above 1; pixels are far above it.
+MAX_SHARE = 2
 
 
 class Folders:
@@ -137,12 +139,18 @@ def looks_like_labels(folder: str) -> bool:
 
 
 def is_label_line(line: str) -> bool:
-    """Whether a line is a class id and four numbers or more."""
+    """Whether a line is a class id and four numbers or more.
+
+    Between commas the numbers must be shares of the image: in pixels, they are the lines of another
+    format, such as VisDrone's `left,top,width,height,…` or MOT's `frame,track,…`.
+    """
     words = line.replace(",", " ").strip("\ufeff \t\r").split()
     if len(words) < 5:
         return False
     try:
         numbers = [float(word) for word in words]
     except ValueError:
+        return False
+    if "," in line and max(numbers[1:5]) > MAX_SHARE:
         return False
     return numbers[0] >= 0 and numbers[0] % 1 == 0

@@ -14,6 +14,7 @@ from keras_det.data.formats.yolo_config import (
     Config,
     find_config,
     open_config,
+    several_configs,
 )
 from keras_det.data.formats.yolo_folders import (
     Folders,
@@ -83,14 +84,44 @@ def find(path: pathlib.Path) -> Layout | None:
         return None if config is None else _layout(root, config)
     if not path.is_dir():
         return None
-    return _layout(path, find_config(path))
+    config = find_config(path)
+    inner = None if config is not None else _darknet(path)
+    return _layout(path, config) if inner is None else _layout(inner.path.parent, inner)
+
+
+def _darknet(root: pathlib.Path) -> Config | None:
+    """The data/obj.data of a folder in Darknet's layout whose lists exist; None without it.
+
+    Raises:
+        DataError: several such files could be meant.
+    """
+    folder = root / "data"
+    if not folder.is_dir():
+        return None
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if (
+            not name.startswith(".")
+            and name.lower().endswith(".data")
+            and (folder / name).is_file()
+        ):
+            config = open_config(folder / name)
+            if config is not None and any(
+                Places(str(folder), "").resolve(text)
+                for written in config.splits.values()
+                for text in written
+            ):
+                found.append(config)
+    if len(found) > 1:
+        raise several_configs(folder, found)
+    return found[0] if found else None
 
 
 def _layout(root: pathlib.Path, config: Config | None) -> Layout | None:
     notes: list[Note] = []
     splits = _written(root, config, notes) if config is not None and config.splits else {}
     if not splits:
-        splits = _lists(root) or _folders(root)
+        splits = _lists(root) or _lists(root / "data") or _folders(root)
     whole = _whole(root, splits)
     if not whole:
         return None
@@ -277,7 +308,8 @@ def _is_list(path: pathlib.Path) -> bool:
 
 def _lists(root: pathlib.Path) -> dict[str, tuple[Entry, ...]]:
     """Splits as lists of images: train.txt, val.txt, train2017.txt."""
-    files = (root / name for name in sorted(os.listdir(root)) if name.lower().endswith(".txt"))
+    names = sorted(os.listdir(root)) if root.is_dir() else []
+    files = (root / name for name in names if name.lower().endswith(".txt"))
     roles = tuple(SPLITS)
     found = [file for file in files if file.stem.lower().startswith(roles) and _is_list(file)]
     return _ordered({file.stem: (Entry("list", str(file)),) for file in found})
