@@ -90,6 +90,21 @@ class CocoFile(torch.utils.data.Dataset):
         return self.transform(image, target)
 
 
+def hard_nms(boxes, scores, iou_threshold):
+    """Indices that greedy suppression keeps: torchvision's operator, which its CUDA wheel lacks."""
+    order = torch.argsort(scores, descending=True)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept = []
+    while len(order):
+        first, order = order[0], order[1:]
+        kept.append(first)
+        corner = torch.maximum(boxes[first, :2], boxes[order, :2])
+        sides = (torch.minimum(boxes[first, 2:], boxes[order, 2:]) - corner).clamp(min=0)
+        common = sides.prod(1)
+        order = order[common <= iou_threshold * (areas[first] + areas[order] - common)]
+    return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.int64)
+
+
 def normalised(images):
     return (images.float() / 255 - 0.5) / 0.5
 
@@ -137,7 +152,7 @@ def train(model, loader, arguments):
         optimizer,
         lambda i: min((i + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, i - warmup) / steps))),
     )
-    average = ModelEmaV2(model, decay=min(0.9998, 1 - 20 / steps))
+    average = ModelEmaV2(model, decay=min(0.9998, 1 - 20 / max(steps, 40)))
     model.train()
     done, seconds = 0, []
     while done < steps:
@@ -212,6 +227,10 @@ def main():
     np.random.seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     load_torchvision()
+    try:
+        torch.library.impl("torchvision::nms", "CPU")(hard_nms)
+    except RuntimeError:  # torchvision has its own
+        pass
     from effdet.data import transforms
     from effdet.data.loader import DetectionFastCollate
 
