@@ -39,6 +39,7 @@ VARIANTS = {
     "AutoML": "TRAIN,gs://bucket/a.jpg,cat,0.25,0.166666667,,,0.75,0.666666667,,\n",
     "AutoML, four corners": "TRAIN,a.jpg,cat,0.25,0.166666667,0.75,0.166666667,0.75,0.666666667,"
     "0.25,0.666666667\n",
+    "blank rows": "\t\t\n" + TF.replace(",", ";") + " ; ;;\t;;;;\na.jpg;8;6;cat;2;1;6;4\n",
     "byte order mark": "\ufeff" + TF + "a.jpg,8,6,cat,2,1,6,4\n",
     "UTF-16": (TF + "a.jpg,8,6,cat,2,1,6,4\n").encode("utf-16"),
 }

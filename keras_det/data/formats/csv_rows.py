@@ -92,15 +92,17 @@ def first_rows(path: Path, delimiter: str, count: int = LOOKED_AT) -> list[list[
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             rows = []
             for row in reader:
-                if any(cell.strip() for cell in row) and not (
-                    reader.line_num == 1 and _is_sep(row)
-                ):
+                if not (_is_blank(row) or (reader.line_num == 1 and _is_sep(row))):
                     rows.append(row)
                 if len(rows) >= count:
                     break
             return rows
     except (csv.Error, UnicodeError, OSError):
         return []
+
+
+def _is_blank(row: Sequence[str]) -> bool:
+    return not any(cell.strip() for cell in row)
 
 
 def _is_sep(row: Sequence[str]) -> bool:
@@ -139,7 +141,7 @@ def parts(table: Table, bad: BadRecords) -> Iterator[Part]:
     rows: list[list[str]] = []
     lines: list[int] = []
     for line, row in _rows(table):
-        if not any(row) or (line == 1 and _is_sep(row)):
+        if _is_blank(row) or (line == 1 and _is_sep(row)):
             continue
         if not width:
             width = len(row)

@@ -1,0 +1,227 @@
+"""Trains detectors on few images, case by case and seed by seed, and prints one table.
+
+    python benchmarks/few_images.py bccd/ --train-split trainval --test-split test --size 256 \
+        --steps 500 --cases published imagenet --out bccd.jsonl
+    python benchmarks/few_images.py bccd/ … --report
+
+Every training runs in a process of its own and adds one line to `--out`; those that are there
+already are not run again. A case is a set of arguments, see `CASES`. AP is measured on the test
+split with the averaged weights of the last step; nothing is selected on it. The table gives the
+mean over the seeds and, after ±, half the range.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+# Arguments of the model, and of the training where the name is one of these.
+OF_TRAINING = ("weights", "augment", "learning_rate", "anchors", "sampling", "recipe")
+CASES = {
+    "random": {},
+    "imagenet": {"weights": "imagenet"},
+    "scale 2": {"weights": "imagenet", "anchor_scale": 2.0},
+    "level 2": {"weights": "imagenet", "min_level": 2},
+    "auto anchors": {"weights": "imagenet", "anchors": "auto"},
+    "atss": {"weights": "imagenet", "matcher": "atss"},
+    "task aligned": {"weights": "imagenet", "matcher": "task_aligned"},
+    "simota": {"weights": "imagenet", "matcher": "simota"},
+    "giou": {"weights": "imagenet", "box_loss": "giou"},
+    "ciou": {"weights": "imagenet", "box_loss": "ciou"},
+    "quality focal": {"weights": "imagenet", "class_loss": "quality_focal"},
+    "varifocal": {"weights": "imagenet", "class_loss": "varifocal"},
+    "flip": {"weights": "imagenet", "augment": "flip"},
+    "lsj": {"weights": "imagenet", "augment": "lsj"},
+    "light": {"weights": "imagenet", "augment": "light"},
+    "strong": {"weights": "imagenet", "augment": "strong"},
+}
+
+
+def parts_of(arguments):
+    """The training and the test images of the data set."""
+    from keras_det.data import load
+    from keras_det.data.splitting import split
+
+    if arguments.test_split is None:
+        train, test = split(load(arguments.data, split=arguments.train_split), 0.25, 0)
+    else:
+        train = load(arguments.data, split=arguments.train_split)
+        test = load(arguments.data, split=arguments.test_split)
+    if arguments.images:
+        rng = np.random.default_rng(arguments.subset_seed)
+        train = train.select(np.sort(rng.permutation(len(train))[: arguments.images]))
+    return train, test
+
+
+def build(arguments, case, train):
+    from keras_det.models import build_model
+
+    given = {name: value for name, value in case.items() if name not in OF_TRAINING}
+    names = {"class_names": train.class_names, "image_size": arguments.size}
+    model = build_model(arguments.model, **names, **given)
+    if case.get("anchors") == "auto":
+        from keras_det.training.anchor_fit import fit_anchors
+
+        fitted = fit_anchors(train, model).arguments
+        model = build_model(arguments.model, **names, **{**given, **fitted})
+    if case.get("weights"):
+        model.start_from(case["weights"])
+    return model
+
+
+def run_one(arguments, name, seed):
+    """Trains one case; returns the line for the results."""
+    import keras
+
+    from keras_det.data.pipeline import Pipeline
+    from keras_det.training.averaging import averaged_weights
+    from keras_det.training.evaluate import evaluate
+    from keras_det.training.recipes import RECIPES
+
+    case = {**CASES.get(name, {}), **json.loads(arguments.changes)}
+    keras.utils.set_random_seed(seed)
+    train, test = parts_of(arguments)
+    model = build(arguments, case, train)
+    more = {"sampling": case["sampling"]} if "sampling" in case else {}
+    pipeline = Pipeline(
+        train,
+        model,
+        arguments.batch,
+        augment=case.get("augment", "ssj"),
+        seed=seed,
+        training=True,
+        **more,
+    )
+    rate = {"learning_rate": case["learning_rate"]} if "learning_rate" in case else {}
+    recipe = RECIPES[case.get("recipe", "adamw")]
+    model.compile(recipe(model, arguments.batch, arguments.steps, **rate))
+    clock = Clock()
+    model.fit(
+        pipeline.as_tf_dataset(training=True),
+        steps_per_epoch=arguments.steps,
+        verbose=0,
+        callbacks=[clock.callback()],
+    )
+    with averaged_weights(model):
+        metrics = evaluate(model, test, arguments.batch)
+    kept = {k: float(metrics[k]) for k in ("AP", "AP50", "AP75")}
+    per_class = {k: float(v) for k, v in metrics["AP_per_class"].items()}
+    return {**kept, "AP_per_class": per_class, "seconds_per_step": clock.median()}
+
+
+class Clock:
+    """Measures steps."""
+
+    def __init__(self):
+        self.times = []
+
+    def callback(self):
+        import keras
+
+        return keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: self.times.append(time.perf_counter())
+        )
+
+    def median(self):
+        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else float("nan")
+
+
+def key_of(arguments, name, seed):
+    """What makes a training the same as an earlier one."""
+    return {
+        "data": pathlib.Path(arguments.data).name,
+        "model": arguments.model,
+        "size": arguments.size,
+        "images": arguments.images,
+        "steps": arguments.steps,
+        "batch": arguments.batch,
+        "case": name,
+        "changes": arguments.changes,
+        "seed": seed,
+    }
+
+
+def read_results(path):
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def print_table(results):
+    """One row for each case, over its seeds."""
+    groups = {}
+    for row in results:
+        key = {k: v for k, v in row["key"].items() if k != "seed"}
+        groups.setdefault(json.dumps(key), []).append(row)
+    print("| case | images | steps | seeds | AP | AP50 | AP75 | AP per class | s/step |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for key, rows in groups.items():
+        key = json.loads(key)
+        name = key["case"] + (f" {key['changes']}" if key["changes"] != "{}" else "")
+        cells = [name, key["images"] or "all", key["steps"], len(rows)]
+        cells += [spread([row[m] for row in rows]) for m in ("AP", "AP50", "AP75")]
+        classes = rows[0]["AP_per_class"]
+        if len(classes) > 6:
+            cells.append("")
+        else:
+            means = {c: np.mean([row["AP_per_class"][c] for row in rows]) for c in classes}
+            cells.append(", ".join(f"{c} {m:.3f}" for c, m in means.items()))
+        cells.append(f"{np.median([row['seconds_per_step'] for row in rows]):.2f}")
+        print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def spread(values):
+    return f"{np.mean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data")
+    parser.add_argument("--train-split")
+    parser.add_argument("--test-split")
+    parser.add_argument("--model", default="efficientdet_lite0")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--images", type=int, help="a random part of the training images")
+    parser.add_argument("--subset-seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--cases", nargs="+", default=["imagenet"], help=", ".join(CASES))
+    parser.add_argument("--changes", default="{}", help="JSON: arguments that change every case")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("few_images.jsonl"))
+    parser.add_argument("--report", action="store_true", help="print the table only")
+    parser.add_argument("--one", action="store_true", help="run the first case and seed here")
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(run_one(arguments, arguments.cases[0], arguments.seeds[0])))
+        return
+    if not arguments.report:
+        for seed in arguments.seeds:
+            for name in arguments.cases:
+                run_apart(arguments, name, seed)
+    print_table(read_results(arguments.out))
+
+
+def run_apart(arguments, name, seed):
+    """Runs one training in a process of its own, if its result is not there."""
+    key = key_of(arguments, name, seed)
+    if any(row["key"] == key for row in read_results(arguments.out)):
+        return
+    given = sys.argv[1:]
+    command = [sys.executable, __file__, *given, "--one", "--cases", name, "--seeds", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{name}, seed {seed}: failed\n{done.stderr[-2000:]}", file=sys.stderr)
+        return
+    result = json.loads(done.stdout.splitlines()[-1])
+    with arguments.out.open("a") as file:
+        file.write(json.dumps({"key": key, **result}) + "\n")
+    print(f"{name}, seed {seed}: AP {result['AP']:.3f}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
