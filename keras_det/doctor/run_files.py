@@ -85,7 +85,7 @@ def read_run(folder: str | os.PathLike) -> Run:
 def _json(path: pathlib.Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no object")
+        raise ValueError(f"{path.name} is not a JSON object")
     return content
 
 
@@ -94,10 +94,10 @@ def _check_values(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> None
     for key in ("epochs", "batch_size", "learning_rate", "training_images", "training_objects"):
         value = recipe.get(key)
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e12):
-            raise ValueError(f"{key} of recipe.json is {value!r:.40}, no number")
+            raise ValueError(f"{key} of recipe.json is {value!r:.40}, not a number")
     counts, per_class = recipe.get("objects_per_class"), metrics.get("AP_per_class")
     if not isinstance(per_class or {}, dict):
-        raise ValueError("AP_per_class of metrics.json is no object")
+        raise ValueError("AP_per_class of metrics.json is not a JSON object")
     if not isinstance(counts or {}, dict) or not all(
         isinstance(count, (int, float)) for count in (counts or {}).values()
     ):

@@ -298,10 +298,10 @@ def test_splits_that_data_without_splits_does_not_have(tmp_path, wanted, layout)
         path = tmp_path / "annotations" / "instances_default.json"
     with pytest.raises(
         DataError,
-        match=rf"Received: '{wanted}'. .*Give split_by=0.8 \(--split-by 0.8\) too.*`split` .None",
+        match=rf"Received: '{wanted}'. .*Give split_by=0.8 \(--split-by 0.8\) too.*split=None",
     ):
         load(path, wanted)
-    with pytest.raises(DataError, match=r"Received: 'test'.*(?<!split_by).*`split` \(None\)"):
+    with pytest.raises(DataError, match=r"Received: 'test'. (?!.*split_by).*split=None \(--split all\)"):
         load(path, "test")
 
 
