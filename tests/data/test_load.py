@@ -301,7 +301,9 @@ def test_splits_that_data_without_splits_does_not_have(tmp_path, wanted, layout)
         match=rf"Received: '{wanted}'. .*Give split_by=0.8 \(--split-by 0.8\) too.*split=None",
     ):
         load(path, wanted)
-    with pytest.raises(DataError, match=r"Received: 'test'. (?!.*split_by).*split=None \(--split all\)"):
+    with pytest.raises(
+        DataError, match=r"Received: 'test'. (?!.*split_by).*split=None \(--split all\)"
+    ):
         load(path, "test")
 
 

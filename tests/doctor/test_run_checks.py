@@ -176,8 +176,8 @@ def test_unfinished_runs(tmp_path):
 @pytest.mark.parametrize(
     "name, content, reason",
     [
-        ("metrics", {"AP_per_class": [1, 2]}, "AP_per_class of metrics.json is no object"),
-        ("recipe", {"epochs": "x"}, "epochs of recipe.json is 'x', no number"),
+        ("metrics", {"AP_per_class": [1, 2]}, "AP_per_class of metrics.json is not a JSON object"),
+        ("recipe", {"epochs": "x"}, "epochs of recipe.json is 'x', not a number"),
         ("recipe", {"batch_size": -4}, "batch_size of recipe.json is -4"),
         ("recipe", {"objects_per_class": {"cat": None}}, "objects_per_class of recipe.json"),
     ],
