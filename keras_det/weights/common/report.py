@@ -22,6 +22,7 @@ class LoadReport:
         classes: dict from each class of the model to the file's class (`output k` where it has no
             name), or to None where the class is not in the file. Empty for importers that take
             either all classes or none.
+        source: path of the file, for weights that were found by name.
         notes: sentences about what else is to know, such as that only the backbone was filled.
     """
 
@@ -30,6 +31,7 @@ class LoadReport:
     missing: list[str]
     averaged: list[str] = field(default_factory=list)
     classes: dict[str, str | None] = field(default_factory=dict)
+    source: str = ""
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:

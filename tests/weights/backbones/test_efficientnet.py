@@ -186,7 +186,8 @@ def hub_backbone(variant):
     return source
 
 
-# Their epsilon, 1e-5, moves into the variance. Their padding on both sides is ours where every map has an odd size: 65, 33, 17, 9, 5, 3.
+# Their epsilon, 1e-5, moves into the variance. Their padding on both sides is ours where every map
+# has an odd size: 65, 33, 17, 9, 5, 3.
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["lite0", "b0"])
 def test_keras_hub_gives_the_same_features_at_odd_sizes(variant):
