@@ -131,14 +131,14 @@ TIMM_LITE = {
 }
 LITE_PACKAGES = {"lite0": "57934424", "lite1": "77cc7160", "lite2": "9656183e"}
 # IMAGENET1K_V1.
-RESNETS = {
+RESNET_FILES = {
     "resnet18": ("resnet18-f37072fd", 46.8),
     "resnet34": ("resnet34-b627a593", 87.3),
     "resnet50": ("resnet50-0676ba61", 102.5),
     "resnet101": ("resnet101-63fe2227", 178.8),
     "resnet152": ("resnet152-394f9c45", 241.6),
 }
-RETINANETS = {"resnet50": ("retinanet_resnet50_fpn_coco-eeacb38b", 136.6)}
+RETINANET_FILES = {"resnet50": ("retinanet_resnet50_fpn_coco-eeacb38b", 136.6)}
 
 
 def _hashed(base: str, name: str, source: str, size: float | None, note: str = "") -> PublicFile:
@@ -184,9 +184,9 @@ CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         *(_efficientdet(variant) for variant in (*EFFDET_PORTS, *LITE_DETS)),
-        *(_torchvision(f"coco/retinanet_{name}", file) for name, file in RETINANETS.items()),
+        *(_torchvision(f"coco/retinanet_{name}", file) for name, file in RETINANET_FILES.items()),
         *(_efficientnet(variant) for variant in (*KERAS_MD5, *TIMM_LITE)),
-        *(_torchvision(f"imagenet/{name}", file) for name, file in RESNETS.items()),
+        *(_torchvision(f"imagenet/{name}", file) for name, file in RESNET_FILES.items()),
     )
 }
 

@@ -76,9 +76,7 @@ def test_a_classifiers_file_fills_the_backbone(files, lite0_values, family, argu
 def test_a_resnets_file_fills_a_resnet_and_no_efficientnet(files):
     model = small_retinanet("resnet18", weights=files["resnet18"])
     assert "only the backbone was filled" in str(model.load_report)
-    with pytest.raises(
-        DataError, match=r"must come from an EfficientNet of timm.*Received: .*resn"
-    ):
+    with pytest.raises(DataError, match=r"must come from an EfficientNet of timm"):
         lite0(weights=files["resnet18"])
     with pytest.raises(DataError, match=r"must contain only tensors|must hold every tensor"):
         small_retinanet("resnet18", backbone_weights=files["timm"])
@@ -115,7 +113,7 @@ def test_backbones_without_public_weights_are_named():
     backbone = keras.Model(inputs, x, name="mine")
     backbone.pyramid_outputs = outputs
     model = small_retinanet(backbone)
-    with pytest.raises(DataError, match=r"exist for the backbones .* with the backbone 'mine'\."):
+    with pytest.raises(DataError, match=r"exist for the backbones .*backbone 'mine_pyramid'"):
         model.start_from("imagenet")
     assert start_from_best(model).kind == "random"
 
@@ -131,9 +129,7 @@ def shop(monkeypatch, tmp_path):
     def obtain(name):
         asked.append(name)
         if name not in stock:
-            raise Unreachable(
-                [("https://example.org/x", stock.get("error", Silence("no network")))]
-            )
+            raise Unreachable([("https://example.org/x", Silence("no network"))])
         return Found(stock[name], stock[name], "cached", None, True)
 
     monkeypatch.setattr(public_weights, "obtain", obtain)
