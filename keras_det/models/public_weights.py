@@ -74,7 +74,7 @@ def _with_source(report: LoadReport, found: Found) -> LoadReport:
 
 def _attempt(model: Any, name: str, network: bool) -> _Attempt:
     """Loads an entry of the catalogue, or says why it cannot."""
-    if not network and on_this_computer(CATALOGUE[name]) is None:
+    if not network and not on_this_computer(CATALOGUE[name]):
         return _Attempt(reason="the network does not answer", network=False)
     try:
         found = obtain(name)

@@ -75,8 +75,8 @@ def _cached(file: PublicFile, cache_dir: str | os.PathLike | None) -> Found | No
     return Found(target, target, "cached", digest, published, file.note)
 
 
-def on_this_computer(entry: Entry, cache_dir: str | os.PathLike | None = None) -> Found | None:
-    """The installed or cached file of an entry, whether it is intact or not; None without one.
+def on_this_computer(entry: Entry, cache_dir: str | os.PathLike | None = None) -> list[Found]:
+    """The installed and the cached files of an entry, intact or not, the preferred first.
 
     `path` is the file itself; of an archive, `obtain` gives the path of the checkpoint in it.
 
@@ -84,8 +84,8 @@ def on_this_computer(entry: Entry, cache_dir: str | os.PathLike | None = None) -
         entry: of the catalogue.
         cache_dir: as for `fetch`.
     """
-    places = (_cached(file, cache_dir) for file in entry.files)
-    return _installed(entry) or next(filter(None, places), None)
+    places = [_installed(entry), *(_cached(file, cache_dir) for file in entry.files)]
+    return [found for found in places if found is not None]
 
 
 def _fetched(

@@ -133,7 +133,9 @@ def shop(monkeypatch, tmp_path):
         return Found(stock[name], stock[name], "cached", None, True)
 
     monkeypatch.setattr(public_weights, "obtain", obtain)
-    monkeypatch.setattr(public_weights, "on_this_computer", lambda entry: stock.get(entry.name))
+    monkeypatch.setattr(
+        public_weights, "on_this_computer", lambda entry: [n for n in stock if n == entry.name]
+    )
     stock["asked"] = asked
     return stock
 

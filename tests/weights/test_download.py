@@ -150,7 +150,8 @@ def test_a_wrong_hash_is_reported_rather_than_a_missing_mirror(shop, cache):
     found = obtain("coco/x", cache)
     assert found.is_intact
     found.file.write_bytes(b"damaged")
-    assert not on_this_computer(CATALOGUE["coco/x"], cache).is_intact
+    (damaged,) = on_this_computer(CATALOGUE["coco/x"], cache)
+    assert not damaged.is_intact
     assert obtain("coco/x", cache).file.read_bytes() == b"second"
 
 
