@@ -150,12 +150,11 @@ def _efficientdet(variant: str) -> Entry:
     if variant in LITE_DETS:
         source = AUTOML_ISSUE if variant == "lite3x" else AUTOML_README
         address = f"{AUTOML}coco/efficientdet-{variant}.tgz"
-        files = (PublicFile(address, None, source),)
-    else:
-        address = f"{AUTOML}coco2/efficientdet-{variant}.tar.gz"
-        port = _hashed(EFFDET, EFFDET_PORTS[variant][0], EFFDET_CONFIG, EFFDET_PORTS[variant][1])
-        files = (PublicFile(address, None, AUTOML_README), port)
-    return Entry(f"coco/efficientdet_{variant}", APACHE, files)
+        return Entry(f"coco/efficientdet_{variant}", APACHE, (PublicFile(address, None, source),))
+    first = PublicFile(f"{AUTOML}coco2/efficientdet-{variant}.tar.gz", None, AUTOML_README)
+    name, size = EFFDET_PORTS[variant]
+    port = _hashed(EFFDET, name, EFFDET_CONFIG, size)
+    return Entry(f"coco/efficientdet_{variant}", APACHE, (first, port))
 
 
 def _efficientnet(variant: str) -> Entry:
