@@ -63,6 +63,11 @@ class Detector(FittingModel):
             DataError: the weights do not fit, or could not be fetched. Nothing is changed then.
         """
         if isinstance(weights, str) and weights == "auto":
+            if options:
+                raise TypeError(
+                    'Options are for one public checkpoint, not for weights="auto". Received: '
+                    f"{options}. Leave them out, or name the weights."
+                )
             start = start_from_best(self)
             report = start.report or LoadReport([], {}, [each.path for each in self.weights])
             report = dataclasses.replace(report, notes=[*report.notes, start.sentence])

@@ -46,7 +46,7 @@ def _check_found(frozen: str, start: Start) -> None:
     if frozen != "none" and start.kind == "random":
         raise DataError(
             f"Frozen layers must have trained weights. Received: freeze={frozen!r}, and weights "
-            f"that are {start.sentence}. Get weights, or freeze nothing."
+            f"that are {start.sentence}. Or freeze nothing."
         )
     if frozen == "neck" and start.kind == IMAGENET:
         raise DataError(_only_backbone())

@@ -206,7 +206,10 @@ def test_auto_says_what_random_weights_give_away(shop):
 
 
 def test_auto_of_a_model_without_public_weights(shop):
-    start = start_from_best(CornerNet("tiny", num_classes=2, image_size=127))
+    model = CornerNet("tiny", num_classes=2, image_size=127)
+    with pytest.raises(TypeError, match=r"not for weights=.auto.*Received: \{'partial': True\}"):
+        model.start_from("auto", partial=True)
+    start = start_from_best(model)
     assert start.kind == "random" and start.found is None and shop["asked"] == []
     assert start.sentence == (
         "random. No public weights of cornernet_tiny's parts can be fetched by name"

@@ -156,6 +156,7 @@ def _locked(file: IO[bytes]) -> bool:
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:
+        file.close()  # Windows, where an open file cannot be renamed
         return True
     except OSError:
         return False
