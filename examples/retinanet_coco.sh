@@ -5,8 +5,8 @@
 #
 # COCO is a folder with annotations/ (instances_train2017.json, instances_val2017.json), train2017/
 # and val2017/. WEIGHTS is an ImageNet ResNet-34 of torchvision or timm: a state dict, .pth or
-# .safetensors. Without WEIGHTS the backbone starts from random weights. The schedule below is not
-# made for that.
+# .safetensors. Without WEIGHTS torchvision's are fetched; the first lines say so. Where they cannot
+# be, the backbone starts from random weights, for which the schedule below is not made.
 #
 # The schedule is that of the paper: SGD with momentum 0.9, weight decay 1e-4, horizontal flips. The
 # learning rate is 0.01 for 16 images. It is divided by 10 after two thirds and after eight ninths
