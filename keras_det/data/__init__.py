@@ -46,6 +46,7 @@ __all__ = [
     "from_hugging_face",
     "from_tfds",
     "load",
+    "load_train_and_val",
     "merge",
     "read_coco",
     "read_createml",
@@ -111,5 +112,5 @@ def __dir__() -> list[str]:
 
 
 # The submodules of the same names must not win.
-from keras_det.data.load import load  # noqa: E402
+from keras_det.data.load import load, load_train_and_val  # noqa: E402
 from keras_det.data.statistics import statistics  # noqa: E402

@@ -136,8 +136,8 @@ def _instead(search: Search) -> str:
         for name in sorted(folder.files):
             if name.lower().endswith(FOREIGN):
                 path = folder.prefix + name
-                return f", which hold no images that can be read; {path} is {what_is_at(path)}"
-    return ", which hold no images"
+                return f", without images that can be read; {path} is {what_is_at(path)}"
+    return ", without images"
 
 
 def _nearest(name: str, search: Search) -> str | None:
