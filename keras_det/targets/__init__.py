@@ -3,3 +3,5 @@
 from keras_det.targets.anchor_targets import AnchorTargets as AnchorTargets
 from keras_det.targets.atss import ATSSTargets as ATSSTargets
 from keras_det.targets.corner_targets import CornerTargets as CornerTargets
+from keras_det.targets.simota import SimOTATargets as SimOTATargets
+from keras_det.targets.task_aligned import TaskAlignedTargets as TaskAlignedTargets
