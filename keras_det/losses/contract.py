@@ -29,6 +29,7 @@ def check_class_loss(
             attribute `targets` is wrong.
     """
     kind = _kind_of_targets(loss, model)
+    labels: Any
     logits = np.linspace(-1.0, 1.0, 4 * num_classes, dtype="float32")
     if model == "anchors":
         labels, ours = np.array([[0, -1, 0, -1]], "int32"), "SparseSigmoidFocalLoss"

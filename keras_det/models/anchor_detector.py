@@ -72,7 +72,7 @@ class AnchorDetector(Detector):
         name: str | None = None,
     ) -> None:
         # Wrong arguments are named before the network is built.
-        matcher = make_matcher(matcher, getattr(anchor_generator, "num_anchors_per_cell", 1))
+        chosen = make_matcher(matcher, getattr(anchor_generator, "num_anchors_per_cell", 1))
         check_loss_weights(box_loss_weight=box_loss_weight)
         images = keras.Input((*image_size, 3), name="images")
         features = backbone(normalization(images))
@@ -89,7 +89,7 @@ class AnchorDetector(Detector):
         self.anchors = anchor_generator.anchors(image_size, sizes)
         cells = [height * width for height, width in sizes]
         self.level_sizes = tuple(n * anchor_generator.num_anchors_per_cell for n in cells)
-        self.matcher = matcher
+        self.matcher: Matcher = chosen
         class_loss = make_class_loss(class_loss, SparseSigmoidFocalLoss())
         self.class_loss = check_class_loss(class_loss, self.num_classes)
         self.box_loss = make_box_loss(box_loss)
