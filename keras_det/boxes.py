@@ -48,6 +48,25 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     return ops.where(union > 0, common / ops.where(union > 0, union, 1.0), 0.0)
 
 
+def matched_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Intersection over union of each box with the one at the same place.
+
+    Args:
+        boxes_a, boxes_b: `(…, 4)` float.
+
+    Returns:
+        `(…,)` float in 0..1; 0 where both boxes are empty.
+    """
+    (a_x1, a_y1, a_x2, a_y2), (b_x1, b_y1, b_x2, b_y2) = (
+        tuple(boxes[..., i] for i in range(4)) for boxes in (boxes_a, boxes_b)
+    )
+    width = ops.maximum(ops.minimum(a_x2, b_x2) - ops.maximum(a_x1, b_x1), 0.0)
+    height = ops.maximum(ops.minimum(a_y2, b_y2) - ops.maximum(a_y1, b_y1), 0.0)
+    common = width * height
+    union = box_areas(boxes_a) + box_areas(boxes_b) - common
+    return ops.where(union > 0, common / ops.where(union > 0, union, 1.0), 0.0)
+
+
 def clip_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """Clips `(…, 4)` boxes to the image: x to `[0, width]`, y to `[0, height]` (pixels)."""
     x1, y1, x2, y2 = (boxes[..., i] for i in range(4))

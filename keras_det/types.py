@@ -73,6 +73,8 @@ class Detections(TypedDict):
 # the type `str` is accepted too.
 NMSMethod: TypeAlias = Literal["gaussian", "linear", "hard"]
 AugmentName: TypeAlias = Literal["none", "flip", "ssj", "lsj"]
+MatcherName: TypeAlias = Literal["iou", "atss", "task_aligned", "simota"]
+ClassLossName: TypeAlias = Literal["focal", "quality_focal", "varifocal"]
 EfficientDetVariant: TypeAlias = Literal[
     "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d7x",
     "lite0", "lite1", "lite2", "lite3", "lite3x", "lite4",

@@ -66,13 +66,15 @@ def test_models_are_those_of_the_tables():
 
 
 def test_choices_are_those_of_the_tables():
-    from keras_det import data, necks
+    from keras_det import data, losses, necks, targets
     from keras_det.heads import anchor_head
     from keras_det.models import fine_tuning
     from keras_det.training import recipes
 
     assert names.AUGMENT_NAMES == tuple(data.AUGMENTS)
     assert names.NECK_NAMES == tuple(necks.NECKS)
+    assert names.MATCHER_NAMES == tuple(targets.MATCHERS)
+    assert names.CLASS_LOSS_NAMES == tuple(losses.CLASS_LOSSES)
     assert (None, *names.HEAD_NORMS) == anchor_head.NORMS
     assert names.FREEZE_CHOICES == tuple(fine_tuning.FROZEN)
     assert names.RECIPE_NAMES == tuple(recipes.RECIPES)
@@ -87,6 +89,8 @@ def test_words_for_type_checkers_are_the_shared_choices():
     tables = {
         types.NMSMethod: names.NMS_METHODS,
         types.AugmentName: names.AUGMENT_NAMES,
+        types.MatcherName: names.MATCHER_NAMES,
+        types.ClassLossName: names.CLASS_LOSS_NAMES,
         types.EfficientDetVariant: names.EFFICIENTDETS,
         types.RetinaNetBackbone: names.RETINANETS,
         types.CornerNetVariant: names.CORNERNETS,
@@ -99,6 +103,10 @@ def test_words_for_type_checkers_are_the_shared_choices():
         *((types.NMSMethod, each.__init__.__annotations__["method"])
           for each in (decode.AnchorDecoder, decode.CornerDecoder, layers.nms.NonMaxSuppression)),
         (types.AugmentName, data.Pipeline.__init__.__annotations__["augment"]),
+        *((word, each.__init__.__annotations__[argument])
+          for each in (models.EfficientDet, models.RetinaNet)
+          for word, argument in (
+              (types.MatcherName, "matcher"), (types.ClassLossName, "class_loss"))),
         (types.EfficientDetVariant, models.EfficientDet.__init__.__annotations__["variant"]),
         (types.RetinaNetBackbone, models.RetinaNet.__init__.__annotations__["backbone"]),
         (types.CornerNetVariant, models.CornerNet.__init__.__annotations__["variant"]),

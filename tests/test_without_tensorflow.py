@@ -25,11 +25,15 @@ MODELS = (
     'keras_det.EfficientDet("lite0", num_classes=2, image_size=32)',
     'keras_det.RetinaNet("resnet18", num_classes=2, image_size=32, neck="pafpn", neck_channels=32,'
     'head_norm="group", matcher=keras_det.targets.ATSSTargets(), box_loss="giou")',
+    'keras_det.EfficientDet("lite0", num_classes=2, image_size=32, matcher="simota",'
+    'class_loss="varifocal")',
     "keras_det.CornerNet((2, (8, 12), (1, 1), 4), num_classes=2, image_size=47, remat=True)",
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS, ids=["efficientdet", "retinanet", "cornernet"])
+@pytest.mark.parametrize(
+    "model", MODELS, ids=["efficientdet", "retinanet", "soft targets", "cornernet"]
+)
 def test_build_fit_detect_and_save_on_jax(tmp_path, model):
     run_on_jax(SCRIPT.replace("MODEL", model), tmp_path / "model.keras")

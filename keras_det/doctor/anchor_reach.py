@@ -129,6 +129,9 @@ def positives_per_object(
 ) -> tuple[np.ndarray, np.ndarray]:
     """How many anchors the model's own matcher gives to each object.
 
+    A matcher that looks at predictions gets those of an untrained model: all scores are equal, and
+    every anchor predicts its own box.
+
     Args:
         dataset: `Dataset`.
         model: the detector.
@@ -164,7 +167,16 @@ def _positives_of_chunk(
     for i, rows in enumerate(rows_of):
         padded[i, : len(rows)] = boxes[rows]
         numbers[i, : len(rows)] = np.arange(len(rows))
-    matched = model.matcher.assign(model.anchors, padded, numbers, level_sizes=model.level_sizes)
+    given = {}
+    if getattr(model.matcher, "needs_predictions", False):
+        shape = (len(rows_of), len(model.anchors))
+        given["raw"] = {
+            "class_logits": np.zeros((*shape, 1), np.float32),
+            "box_deltas": np.zeros((*shape, 4), np.float32),
+        }
+    matched = model.matcher.assign(
+        model.anchors, padded, numbers, level_sizes=model.level_sizes, **given
+    )
     owners = keras.ops.convert_to_numpy(matched["class_targets"])
     positive = keras.ops.convert_to_numpy(matched["positive_mask"])
     return np.concatenate(

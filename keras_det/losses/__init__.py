@@ -2,6 +2,8 @@ from keras_det.losses.box_regression import BOX_LOSSES as BOX_LOSSES
 from keras_det.losses.box_regression import BoxHuberLoss as BoxHuberLoss
 from keras_det.losses.box_regression import BoxSmoothL1Loss as BoxSmoothL1Loss
 from keras_det.losses.box_regression import make_box_loss as make_box_loss
+from keras_det.losses.classification import CLASS_LOSSES as CLASS_LOSSES
+from keras_det.losses.classification import make_class_loss as make_class_loss
 from keras_det.losses.contract import check_box_loss as check_box_loss
 from keras_det.losses.contract import check_class_loss as check_class_loss
 from keras_det.losses.corner import CornerFocalLoss as CornerFocalLoss
@@ -12,3 +14,5 @@ from keras_det.losses.focal import SparseSigmoidFocalLoss as SparseSigmoidFocalL
 from keras_det.losses.iou import CIoULoss as CIoULoss
 from keras_det.losses.iou import DIoULoss as DIoULoss
 from keras_det.losses.iou import GIoULoss as GIoULoss
+from keras_det.losses.quality import QualityFocalLoss as QualityFocalLoss
+from keras_det.losses.quality import VarifocalLoss as VarifocalLoss

@@ -1,5 +1,7 @@
 """Checks that a user's loss fits the model, once, when the model is built."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -14,16 +16,20 @@ def check_class_loss(
 
     Args:
         loss: `keras.losses.Loss`. For "anchors" it compares integer labels `(batch, anchors)`, -1
-            for background, with logits `(batch, anchors, classes)`. For "corners" it compares heat
-            maps with logits, both `(batch, height, width, classes)`. It must sum over everything:
-            the model divides by the number of positives.
+            for background, with logits `(batch, anchors, classes)`. If its attribute `targets` is
+            "quality", it gets a dict of `labels` and `quality` `(batch, anchors)` instead of
+            labels. For "corners" it compares heat maps with logits, both `(batch, height, width,
+            classes)`. It must sum over everything: the model divides by the number of positives.
         num_classes: number of classes of the model.
         model: "anchors" or "corners".
 
     Raises:
         TypeError: it is not a Keras loss.
-        ValueError: it fails on such a batch, returns more than one number, or averages.
+        ValueError: it fails on such a batch, returns more than one number, or averages; or its
+            attribute `targets` is wrong.
     """
+    kind = _kind_of_targets(loss, model)
+    labels: Any
     logits = np.linspace(-1.0, 1.0, 4 * num_classes, dtype="float32")
     if model == "anchors":
         labels, ours = np.array([[0, -1, 0, -1]], "int32"), "SparseSigmoidFocalLoss"
@@ -32,6 +38,10 @@ def check_class_loss(
             "integer labels (batch, anchors), -1 for background, and logits (batch, anchors, "
             "classes)"
         )
+        if kind == "quality":
+            quality = np.array([[0.7, 0.0, 0.2, 0.0]], "float32")
+            labels, ours = {"labels": labels, "quality": quality}, "QualityFocalLoss"
+            what = f'a dict of "labels" and "quality" with {what}'
     else:
         labels, ours = np.zeros((1, 2, 2, num_classes), "float32"), "CornerFocalLoss"
         labels[0, 0, 0, 0], logits = 1.0, logits.reshape(labels.shape)
@@ -44,6 +54,23 @@ def check_class_loss(
     advice = f"Use keras_det.losses.{ours}, or write a loss of that form."
     _check_sum(loss, labels, logits, must, advice)
     return loss
+
+
+def _kind_of_targets(loss: keras.losses.Loss, model: str) -> str:
+    """What the loss is compared with: "labels", or "quality" for labels and qualities."""
+    kind = getattr(loss, "targets", "labels")
+    if kind not in ("labels", "quality"):
+        raise ValueError(
+            'The attribute `targets` of `class_loss` must be "labels" or "quality". Received: '
+            f'{loss!r} with targets={kind!r}. Use "quality" if it needs the quality of each box '
+            "beside its label."
+        )
+    if kind == "quality" and model == "corners":
+        raise ValueError(
+            "`class_loss` of CornerNet compares heat maps: corners have no quality. Received: "
+            f"{loss!r}. Use keras_det.losses.CornerFocalLoss."
+        )
+    return kind
 
 
 def check_box_loss(loss: keras.losses.Loss) -> keras.losses.Loss:
@@ -68,7 +95,7 @@ def check_box_loss(loss: keras.losses.Loss) -> keras.losses.Loss:
 
 
 def _check_sum(
-    loss: keras.losses.Loss, targets: np.ndarray, outputs: np.ndarray, must: str, advice: str
+    loss: keras.losses.Loss, targets: Any, outputs: np.ndarray, must: str, advice: str
 ) -> None:
     """Checks that a batch twice as large has twice the loss: a mean would stay the same."""
     if not isinstance(loss, keras.losses.Loss):
@@ -76,8 +103,10 @@ def _check_sum(
     weights = np.ones(outputs.shape[:-1], "float32")
 
     def of_copies(count: int) -> Tensor:
-        arrays = (np.concatenate([x] * count) for x in (targets, outputs, weights))
-        targets_of, outputs_of, weights_of = map(ops.convert_to_tensor, arrays)
+        targets_of, outputs_of, weights_of = keras.tree.map_structure(
+            lambda x: ops.convert_to_tensor(np.concatenate([x] * count)),
+            (targets, outputs, weights),
+        )
         return loss(targets_of, outputs_of, sample_weight=weights_of)
 
     try:

@@ -6,17 +6,20 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from keras_det.boxes import decode_deltas
+from keras_det.boxes import decode_deltas, matched_iou
 from keras_det.decode import TFAnchorDecoder, inference_decoder, takes_settings
 from keras_det.decode.settings import ANCHOR_SETTINGS, AnchorSettings
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.normalization import Normalization
 from keras_det.layers.replicas import sum_over_replicas
 from keras_det.losses.box_regression import make_box_loss
+from keras_det.losses.classification import make_class_loss
 from keras_det.losses.contract import check_class_loss
+from keras_det.losses.focal import SparseSigmoidFocalLoss
 from keras_det.models.detector import Detector
-from keras_det.models.parts import check_assigns, check_loss_weights
-from keras_det.targets import AnchorTargets, ATSSTargets
+from keras_det.models.parts import check_loss_weights
+from keras_det.targets import make_matcher
+from keras_det.targets.matcher import Matcher
 from keras_det.types import Size, Tensor
 
 
@@ -35,8 +38,11 @@ class AnchorDetector(Detector):
         neck: layer from the backbone's levels to the pyramid that the heads see.
         class_head, box_head: layers from the pyramid to `(batch, anchors, outputs)`.
         anchor_generator: `AnchorGenerator` for the pyramid's levels.
-        matcher: `AnchorTargets` or `ATSSTargets`. None: `AnchorTargets()`.
-        class_loss: loss of `(labels, logits)` per anchor, summed over the classes.
+        matcher: "iou", "atss", "task_aligned", "simota", or an object of `keras_det.targets`. None:
+            "iou", `AnchorTargets()`.
+        class_loss: "focal", "quality_focal", "varifocal", or a loss of `(labels, logits)` per
+            anchor, summed over the classes. One whose attribute `targets` is "quality" gets the
+            quality of each anchor's box too.
         box_loss: a name, or a loss per anchor, summed over the coordinates. It compares deltas, or
             decoded boxes where its attribute `inputs` is "boxes" (GIoU, DIoU, CIoU).
         box_loss_weight: weight of the box loss relative to the class loss.
@@ -58,14 +64,15 @@ class AnchorDetector(Detector):
         class_head: keras.Layer,
         box_head: keras.Layer,
         anchor_generator: AnchorGenerator,
-        matcher: AnchorTargets | ATSSTargets | None = None,
-        class_loss: keras.losses.Loss,
+        matcher: str | Matcher | None = None,
+        class_loss: str | keras.losses.Loss,
         box_loss: str | keras.losses.Loss,
         box_loss_weight: float,
         extra_positives: float = 0.0,
         name: str | None = None,
     ) -> None:
-        check_assigns("matcher", matcher, "keras_det.targets.ATSSTargets()")
+        # Wrong arguments are named before the network is built.
+        chosen = make_matcher(matcher, getattr(anchor_generator, "num_anchors_per_cell", 1))
         check_loss_weights(box_loss_weight=box_loss_weight)
         images = keras.Input((*image_size, 3), name="images")
         features = backbone(normalization(images))
@@ -82,7 +89,8 @@ class AnchorDetector(Detector):
         self.anchors = anchor_generator.anchors(image_size, sizes)
         cells = [height * width for height, width in sizes]
         self.level_sizes = tuple(n * anchor_generator.num_anchors_per_cell for n in cells)
-        self.matcher = AnchorTargets() if matcher is None else matcher
+        self.matcher: Matcher = chosen
+        class_loss = make_class_loss(class_loss, SparseSigmoidFocalLoss())
         self.class_loss = check_class_loss(class_loss, self.num_classes)
         self.box_loss = make_box_loss(box_loss)
         self.box_loss_weight = box_loss_weight
@@ -96,6 +104,12 @@ class AnchorDetector(Detector):
         RetinaNet section 4.1: class loss = focal loss summed / n, box loss = summed / n, total =
         class + weight * box, with n = positives of the batch + `extra_positives`, at least 1.
 
+        A class loss with soft targets (`targets = "quality"`) gets the quality of every positive:
+        the IoU of its decoded prediction with its object, or what the matcher says
+        (`TaskAlignedTargets`). Then every positive counts as much as its quality, in the box loss
+        and in n, as in TOOD, equations 7 and 8 of "Generalized Focal Loss" and equation 3 of
+        VarifocalNet. No gradient flows through the quality.
+
         Args:
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels and `labels`
                 `(batch, max_boxes)`, -1 in empty slots.
@@ -107,32 +121,51 @@ class AnchorDetector(Detector):
             dict of scalars `class_loss`, `box_loss` (weighted), `positives_per_image`. Under
             `tf.distribute` the losses are the share of this device, and the positives its own.
         """
-        labels = ops.cast(targets["labels"], "int32")
-        boxes = ops.cast(targets["boxes"], "float32")
-        matched = self.matcher.assign(self.anchors, boxes, labels, level_sizes=self.level_sizes)
+        matched = self._match(targets, raw)
         positive = ops.cast(matched["positive_mask"], "float32")
         counted = 1.0 - ops.cast(matched["ignore_mask"], "float32")
-        images = ops.cast(ops.shape(labels)[0], "float32")
+        images = ops.cast(ops.shape(positive)[0], "float32")
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, "float32")
             positive, counted = (x * sample_weight[:, None] for x in (positive, counted))
             images = ops.sum(sample_weight)
+        class_targets, importance = matched["class_targets"], positive
+        if getattr(self.class_loss, "targets", "labels") == "quality":
+            quality = self._quality(matched, raw["box_deltas"])
+            class_targets = {"labels": class_targets, "quality": quality}
+            importance = positive * quality
         # Of the whole batch, over all devices: their gradients are summed.
-        num_positives = sum_over_replicas(ops.sum(positive))
-        normalizer = ops.maximum(num_positives + self.extra_positives, 1.0)
-        class_loss = self.class_loss(
-            matched["class_targets"], raw["class_logits"], sample_weight=counted
-        )
+        total = sum_over_replicas(ops.sum(importance))
+        normalizer = ops.maximum(total + self.extra_positives, 1.0)
+        class_loss = self.class_loss(class_targets, raw["class_logits"], sample_weight=counted)
         box_targets, box_outputs = matched["box_targets"], raw["box_deltas"]
         if self.box_loss.inputs == "boxes":
             box_targets = decode_deltas(self.anchors, box_targets)
             box_outputs = decode_deltas(self.anchors, box_outputs)
-        box_loss = self.box_loss(box_targets, box_outputs, sample_weight=positive)
+        box_loss = self.box_loss(box_targets, box_outputs, sample_weight=importance)
         return {
             "class_loss": class_loss / normalizer,
             "box_loss": self.box_loss_weight * box_loss / normalizer,
             "positives_per_image": ops.divide_no_nan(ops.sum(positive), images),
         }
+
+    def _match(self, targets: dict[str, Tensor], raw: dict[str, Any]) -> dict[str, Tensor]:
+        """The matcher's targets of a batch."""
+        labels = ops.cast(targets["labels"], "int32")
+        boxes = ops.cast(targets["boxes"], "float32")
+        # A matcher of one's own need not know of `raw`.
+        given = {"raw": raw} if getattr(self.matcher, "needs_predictions", False) else {}
+        return self.matcher.assign(
+            self.anchors, boxes, labels, level_sizes=self.level_sizes, **given
+        )
+
+    def _quality(self, matched: dict[str, Tensor], box_deltas: Tensor) -> Tensor:
+        """How good the box of every positive is, `(batch, anchors)` in 0..1, 0 elsewhere."""
+        if "quality" in matched:
+            return matched["quality"]
+        goals = decode_deltas(self.anchors, matched["box_targets"])
+        predicted = decode_deltas(self.anchors, ops.stop_gradient(box_deltas))
+        return ops.where(matched["positive_mask"], matched_iou(predicted, goals), 0.0)
 
     @takes_settings(ANCHOR_SETTINGS)
     def decoder(self, exported: bool = False, **settings: Unpack[AnchorSettings]) -> Any:

@@ -11,7 +11,12 @@ from keras_det.errors import suggest
 from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.normalization import Normalization
-from keras_det.losses import BoxHuberLoss, SparseSigmoidFocalLoss, make_box_loss
+from keras_det.losses import (
+    BoxHuberLoss,
+    SparseSigmoidFocalLoss,
+    make_box_loss,
+    make_class_loss,
+)
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
@@ -26,8 +31,8 @@ from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
 from keras_det.optimizers import SGD, warmup_cosine
-from keras_det.targets import AnchorTargets, ATSSTargets
-from keras_det.types import EfficientDetVariant, ImageSize, Size
+from keras_det.targets.matcher import Matcher
+from keras_det.types import ClassLossName, EfficientDetVariant, ImageSize, MatcherName
 from keras_det.weights import LoadReport, load_backbone, load_efficientdet
 from keras_det.weights.backbones.any_file import holds_backbone
 from keras_det.weights.common.coco_classes import COCO_CLASSES
@@ -111,8 +116,12 @@ class EfficientDet(AnchorDetector):
         anchor_scale: base size of the anchors in strides. Default: the published one.
         num_octaves: anchor sizes per level.
         aspect_ratios: width / height of the anchors of a cell.
-        matcher: `AnchorTargets` or `ATSSTargets`. Default: IoU 0.5, every object gets an anchor.
-        class_loss: `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and `class_weights` of your own.
+        head_norm: normalisation in the heads: "batch" (per level) as published, "group" or None.
+        matcher: which anchors learn an object: "iou", "atss", "task_aligned", "simota" or an object
+            of `keras_det.targets`. Default: "iou", IoU 0.5, every object gets an anchor.
+        class_loss: "focal" as published; "quality_focal" or "varifocal", which learn how good each
+            box is; or an object such as `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and
+            `class_weights` of your own.
         box_loss: "huber", "smooth_l1", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
         box_loss_weight: weight of the box loss. Default: the published 50 / 4 for "huber", else 1.
         drop_connect_rate: drop-connect rate of the backbone in training. Default: 0.2, and 0 for
@@ -141,8 +150,9 @@ class EfficientDet(AnchorDetector):
         anchor_scale: float | None = None,
         num_octaves: int = 3,
         aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
-        matcher: AnchorTargets | ATSSTargets | None = None,
-        class_loss: keras.losses.Loss | None = None,
+        head_norm: str | None = "batch",
+        matcher: MatcherName | str | Matcher | None = None,
+        class_loss: ClassLossName | str | keras.losses.Loss | None = None,
         box_loss: str | keras.losses.Loss = "huber",
         box_loss_weight: float | None = None,
         drop_connect_rate: float | None = None,
@@ -169,13 +179,16 @@ class EfficientDet(AnchorDetector):
                 neck=_neck(row, neck, min_level, max_level),
                 anchor_generator=generator,
                 matcher=matcher,
-                class_loss=class_loss or SparseSigmoidFocalLoss(alpha=0.25, gamma=1.5),
+                class_loss=make_class_loss(
+                    class_loss, focal=SparseSigmoidFocalLoss(alpha=0.25, gamma=1.5)
+                ),
                 box_loss=_box_loss(box_loss),
                 box_loss_weight=box_loss_weight,
                 extra_positives=1.0,
                 name=name or f"efficientdet_{variant}",
                 normalization=_normalization(row, normalization),
-                **_parts(row, len(class_names), image_size, generator, drop_connect_rate),
+                **_heads(row, len(class_names), generator, head_norm),
+                backbone=efficientnet(row.backbone, image_size, drop_connect_rate),
             )
         self.variant = variant
         self._keep(
@@ -322,15 +335,10 @@ def _neck(row: Variant, neck: str | keras.Layer, min_level: int, max_level: int)
     )
 
 
-def _parts(
-    row: Variant,
-    num_classes: int,
-    image_size: Size,
-    generator: AnchorGenerator,
-    drop_connect_rate: float | None,
+def _heads(
+    row: Variant, num_classes: int, generator: AnchorGenerator, norm: str | None
 ) -> dict[str, keras.Layer]:
-    """The backbone and the heads of a row, as arguments of `AnchorDetector`."""
-    lite = row.backbone.startswith("lite")
+    """The heads of a row, as arguments of `AnchorDetector`."""
 
     def head(outputs: int, name: str, prior: float | None = None) -> SeparableHead:
         return SeparableHead(
@@ -338,13 +346,13 @@ def _parts(
             generator.num_anchors_per_cell,
             row.channels,
             row.head_repeats,
-            "relu6" if lite else "silu",
+            "relu6" if row.backbone.startswith("lite") else "silu",
             prior,
+            norm,
             name=name,
         )
 
     return {
-        "backbone": efficientnet(row.backbone, image_size, drop_connect_rate),
         "class_head": head(num_classes, "class_head", prior=0.01),
         "box_head": head(4, "box_head"),
     }

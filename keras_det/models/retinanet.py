@@ -12,7 +12,7 @@ from keras_det.errors import DataError
 from keras_det.heads.anchor_head import ConvHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.normalization import Normalization
-from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss
+from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss, make_class_loss
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import (
@@ -26,8 +26,9 @@ from keras_det.models.parts import (
 from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.necks import FPN, make_neck
 from keras_det.optimizers import SGD, WarmupThenDrops
-from keras_det.targets import AnchorTargets, ATSSTargets
-from keras_det.types import ImageSize, RetinaNetBackbone
+from keras_det.targets import AnchorTargets, make_matcher
+from keras_det.targets.matcher import Matcher
+from keras_det.types import ClassLossName, ImageSize, MatcherName, RetinaNetBackbone
 from keras_det.weights import (
     LoadReport,
     RetinaNetArguments,
@@ -96,8 +97,11 @@ class RetinaNet(AnchorDetector):
         anchor_generator: `AnchorGenerator` for these levels, instead of the three arguments above.
         head_repeats: convolutions in a tower of a head.
         head_norm: normalisation in the towers: None as published, "batch" (per level) or "group".
-        matcher: `AnchorTargets` or `ATSSTargets`. Default: thresholds 0.5 and 0.4.
-        class_loss: `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and `class_weights` of your own.
+        matcher: which anchors learn an object: "iou", "atss", "task_aligned", "simota" or an object
+            of `keras_det.targets`. Default: "iou", thresholds 0.5 and 0.4.
+        class_loss: "focal" as published; "quality_focal" or "varifocal", which learn how good each
+            box is; or an object such as `SparseSigmoidFocalLoss`, with `alpha`, `gamma` and
+            `class_weights` of your own.
         box_loss: "smooth_l1", "huber", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
         box_loss_weight: weight of the box loss relative to the class loss.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy. Parts given
@@ -129,8 +133,8 @@ class RetinaNet(AnchorDetector):
         anchor_generator: AnchorGenerator | None = None,
         head_repeats: int = 4,
         head_norm: str | None = None,
-        matcher: AnchorTargets | ATSSTargets | None = None,
-        class_loss: keras.losses.Loss | None = None,
+        matcher: MatcherName | str | Matcher | None = None,
+        class_loss: ClassLossName | str | keras.losses.Loss | None = None,
         box_loss: str | keras.losses.Loss = "smooth_l1",
         box_loss_weight: float = 1.0,
         dtype: str | None = None,
@@ -161,8 +165,12 @@ class RetinaNet(AnchorDetector):
                 class_head=head("class_head", len(class_names), PRIOR_PROBABILITY),
                 box_head=head("box_head", 4),
                 anchor_generator=generator,
-                matcher=AnchorTargets(0.5, 0.4) if matcher is None else matcher,
-                class_loss=class_loss or SparseSigmoidFocalLoss(alpha=0.25, gamma=2.0),
+                matcher=make_matcher(
+                    matcher, generator.num_anchors_per_cell, iou=AnchorTargets(0.5, 0.4)
+                ),
+                class_loss=make_class_loss(
+                    class_loss, focal=SparseSigmoidFocalLoss(alpha=0.25, gamma=2.0)
+                ),
                 box_loss=make_box_loss(box_loss),
                 box_loss_weight=box_loss_weight,
                 name=name or f"retinanet_{network.name}",

@@ -1,5 +1,6 @@
 """The part of a detector that is rebuilt from arguments: copies, saved models, presets."""
 
+import copy
 import os
 from typing import Any, Self
 
@@ -44,9 +45,9 @@ class SavedDetector(keras.Model):
         config = self.get_config()
         if "dtype" in changes:
             config = with_policy(config, config["dtype"], changes["dtype"])
-        copy = type(self).from_config({**config, **changes})
-        copy.set_weights(self.get_weights())
-        return copy
+        changed = type(self).from_config({**config, **changes})
+        changed.set_weights(self.get_weights())
+        return changed
 
     def with_image_size(self, image_size: ImageSize) -> Self:
         """Returns a copy with the same weights for another input size: int or (height, width)."""
@@ -115,7 +116,8 @@ class SavedDetector(keras.Model):
 
     def get_config(self) -> Config:
         rounding = {"quantization_aware": True} if self.quantization_aware else {}
-        return {**self._arguments, **rounding}
+        # A copy: Keras empties the configs of parts when it builds them again.
+        return {**copy.deepcopy(self._arguments), **rounding}
 
     @classmethod
     def from_config(cls, config: Config, custom_objects: dict[str, Any] | None = None) -> Self:

@@ -6,18 +6,14 @@ import keras
 from keras import ops
 
 from keras_det.boxes import pairwise_iou
-from keras_det.targets.matcher import Matcher
+from keras_det.targets.matcher import Matcher, checked_level_sizes
+from keras_det.targets.search import FAR, NO_CLAIM, best_claims, centres_of, rounded_centres
 from keras_det.types import Config, Tensor
 
 # Anchors per block; only the smallest distance of each block is kept at first.
 BLOCK = 16
-# Centres are rounded to 1/256 pixel. Computed from their corners, the centres of anchors of one
-# cell differ by up to 1e-4 pixel, and rounding would decide ties in distance.
-CENTRES_PER_PIXEL = 256.0
 # Overlaps closer than this count as equal: above float32 rounding, below the effect of a pixel.
 IOU_TOLERANCE = 1e-6
-# Coordinate of padding: farther away than any pixel, and its square fits in float32.
-FAR = 1e9
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -61,9 +57,9 @@ class ATSSTargets(Matcher):
         valid: Tensor,
         level_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        level_sizes = _checked_level_sizes(level_sizes, anchors.shape[0])
-        centres = ops.round(_centres(anchors) * CENTRES_PER_PIXEL) / CENTRES_PER_PIXEL
-        candidates = _nearest(centres, _centres(boxes), valid, level_sizes, self.num_candidates)
+        level_sizes = checked_level_sizes("ATSSTargets", level_sizes, anchors.shape[0])
+        centres = rounded_centres(anchors)
+        candidates = _nearest(centres, centres_of(boxes), valid, level_sizes, self.num_candidates)
         iou = pairwise_iou(ops.take(anchors, candidates, axis=0), boxes[:, :, None])[..., 0]
         mean = ops.mean(iou, axis=-1, keepdims=True)
         variance = ops.sum(ops.square(iou - mean), axis=-1, keepdims=True) / max(
@@ -75,26 +71,12 @@ class ATSSTargets(Matcher):
         chosen = ops.logical_and(
             iou >= mean + ops.sqrt(variance) - IOU_TOLERANCE, ops.all(inside, axis=-1)
         )
-        slot, positive = _best_claims(candidates, ops.where(chosen, iou, -1.0), anchors.shape[0])
+        claims = ops.where(chosen, iou, NO_CLAIM)
+        slot, positive = best_claims(candidates, claims, anchors.shape[0], IOU_TOLERANCE)
         return slot, positive, ops.zeros_like(positive)
 
     def get_config(self) -> Config:
         return {"num_candidates": self.num_candidates}
-
-
-def _checked_level_sizes(level_sizes: Sequence[int] | None, num_anchors: int) -> Sequence[int]:
-    """Returns `level_sizes` where they fit the anchors, else raises ValueError."""
-    if level_sizes is None or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
-        raise ValueError(
-            "ATSSTargets needs `level_sizes`, the number of anchors of every pyramid level, which "
-            f"add up to the {num_anchors} anchors. Received: level_sizes={level_sizes!r}. Pass "
-            "`model.level_sizes` of an anchor detector."
-        )
-    return level_sizes
-
-
-def _centres(boxes: Tensor) -> Tensor:
-    return (boxes[..., :2] + boxes[..., 2:]) / 2.0
 
 
 def _squared_distances(points: Tensor, centre: Tensor) -> Tensor:
@@ -162,30 +144,3 @@ def _smallest_of_blocks(blocks: Tensor, box_centres: Tensor, valid: Tensor) -> T
     state = (0, ops.zeros((slots, batch, blocks.shape[0])))
     _, smallest = ops.while_loop(lambda slot, _: slot < last, step, state)
     return ops.transpose(smallest, (1, 0, 2))
-
-
-def _best_claims(candidates: Tensor, iou: Tensor, num_anchors: int) -> tuple[Tensor, Tensor]:
-    """Gives every anchor to the object that claims it with the highest overlap.
-
-    Args:
-        candidates: `(batch, slots, candidates)` int32 anchors, each at most once per slot.
-        iou: overlaps with the slot's object; -1 where it does not claim the anchor.
-        num_anchors: int.
-
-    Returns:
-        `(batch, num_anchors)` int32 slot and the mask of claimed anchors.
-    """
-    batch, slots = ops.shape(iou)[0], ops.shape(iou)[1]
-    image = ops.arange(batch, dtype="int32")[:, None, None]
-    indices = ops.reshape(image * num_anchors + candidates, (-1, 1))
-    overlap = ops.reshape(iou, (-1,))
-    unclaimed = ops.full((batch * num_anchors,), -1.0)
-    highest = ops.scatter_update(unclaimed, indices, overlap, reduction="max")
-    wins = overlap >= ops.take(highest, indices[:, 0], axis=0) - IOU_TOLERANCE
-    wins = ops.logical_and(wins, overlap >= 0.0)
-    slot = ops.broadcast_to(ops.arange(slots, dtype="int32")[None, :, None], ops.shape(iou))
-    slot = ops.where(wins, ops.reshape(slot, (-1,)), slots)
-    nobody = ops.full((batch * num_anchors,), slots, dtype="int32")
-    slot = ops.scatter_update(nobody, indices, slot, reduction="min")
-    slot = ops.reshape(slot, (batch, num_anchors))
-    return ops.minimum(slot, slots - 1), slot < slots

@@ -1,6 +1,6 @@
 """The base class of the matchers: turns ground truth into one target per anchor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from keras import ops
@@ -15,7 +15,12 @@ class Matcher:
     """Base class of the matchers: prepares the ground truth and encodes what anchors matched.
 
     Subclasses define `match`.
+
+    Attributes:
+        needs_predictions: whether `assign` needs `raw`, the outputs of the model.
     """
+
+    needs_predictions = False
 
     def match(
         self,
@@ -47,6 +52,7 @@ class Matcher:
         boxes: Tensor,
         labels: Tensor,
         level_sizes: Sequence[int] | None = None,
+        raw: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Returns the targets of one batch; no gradient flows through them.
 
@@ -56,11 +62,14 @@ class Matcher:
             labels: `(batch, max_boxes)` int, `PADDING_LABEL` (-1) in empty slots.
             level_sizes: ints, the number of anchors of every pyramid level in their order. Only
                 matchers that treat levels separately, such as `ATSSTargets`, need them.
+            raw: the outputs of the model for this batch, `class_logits` and `box_deltas`. Only
+                matchers with `needs_predictions` read them.
 
         Returns:
             dict of `class_targets` `(batch, num_anchors)` int32, -1 where not positive;
             `box_targets` `(batch, num_anchors, 4)` float32 deltas, 0 where not positive;
-            `positive_mask` and `ignore_mask` `(batch, num_anchors)` bool.
+            `positive_mask` and `ignore_mask` `(batch, num_anchors)` bool. `TaskAlignedTargets` adds
+            `quality` `(batch, num_anchors)` float32 in 0..1, 0 where not positive.
         """
         anchors, boxes = (
             ops.stop_gradient(ops.convert_to_tensor(x, "float32")) for x in (anchors, boxes)
@@ -72,7 +81,9 @@ class Matcher:
         valid = valid_slots(labels)
         # An empty slot may hold NaN. The box 0 overlaps nothing.
         boxes = ops.where(valid[..., None], boxes, 0.0)
-        slot, positive, ignore = self.match(anchors, boxes, valid, level_sizes)
+        (slot, positive, ignore), more = self._matched(
+            anchors, boxes, labels, valid, level_sizes, raw
+        )
         class_targets, matched_boxes = _take_slots(labels, slot), _take_slots(boxes, slot)
         deltas = encode_deltas(anchors[None], matched_boxes)
         return {
@@ -80,7 +91,20 @@ class Matcher:
             "box_targets": ops.where(positive[..., None], deltas, 0.0),
             "positive_mask": positive,
             "ignore_mask": ignore,
+            **more,
         }
+
+    def _matched(
+        self,
+        anchors: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        valid: Tensor,
+        level_sizes: Sequence[int] | None,
+        raw: Mapping[str, Tensor] | None,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+        """What `match` returns, and further targets by name."""
+        return self.match(anchors, boxes, valid, level_sizes), {}
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -93,3 +117,16 @@ def _take_slots(values: Tensor, slots: Tensor) -> Tensor:
     batch, num_slots = ops.shape(values)[0], ops.shape(values)[1]
     rows = ops.reshape(values, (-1, *values.shape[2:]))
     return ops.take(rows, slots + num_slots * ops.arange(batch, dtype="int32")[:, None], axis=0)
+
+
+def checked_level_sizes(
+    matcher: str, level_sizes: Sequence[int] | None, num_anchors: int
+) -> Sequence[int]:
+    """Returns `level_sizes` where they fit the anchors, else raises ValueError."""
+    if level_sizes is None or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
+        raise ValueError(
+            f"{matcher} needs `level_sizes`, the number of anchors of every pyramid level, which "
+            f"add up to the {num_anchors} anchors. Received: level_sizes={level_sizes!r}. Pass "
+            "`model.level_sizes` of an anchor detector."
+        )
+    return level_sizes

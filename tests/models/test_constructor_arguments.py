@@ -64,10 +64,10 @@ RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
         (ValueError, "at least 32 pixels. Received: 'big'", {"image_size": "big"}, MODELS),
         (ValueError, "at least 32 pixels. Received: nan", {"image_size": np.nan}, MODELS),
         (
-            TypeError,
-            r"method `assign`. Received: matcher='atss'. Give keras_det.targets.ATSSTargets\(\)",
-            {"matcher": "atss"},
-            (anchor_detector,),
+            ValueError,
+            "`matcher` must be one of .* Received: matcher='atts'. Did you mean 'atss'",
+            {"matcher": "atts"},
+            (anchor_detector, *MODELS[1:2]),
         ),
         (TypeError, "`assign`. Received: matcher=0", {"matcher": 0}, MODELS[1:2]),
         (

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det.targets import AnchorTargets, ATSSTargets
+from keras_det.targets import AnchorTargets, ATSSTargets, SimOTATargets, TaskAlignedTargets
 
 MATCHERS = [
     (AnchorTargets, {}),
@@ -13,6 +13,8 @@ MATCHERS = [
         {"matched_threshold": 0.6, "unmatched_threshold": 0.3, "force_match": False},
     ),
     (ATSSTargets, {"num_candidates": 5}),
+    (TaskAlignedTargets, {"num_candidates": 3, "alpha": 0.5, "beta": 2.0}),
+    (SimOTATargets, {"centre_radius": 1.5, "iou_weight": 1.0, "num_overlaps": 4}),
 ]
 
 
@@ -28,11 +30,15 @@ def test_a_saved_matcher_comes_back(cls, arguments):
 @pytest.mark.parametrize("cls, arguments", MATCHERS)
 def test_every_matcher_is_called_alike(cls, arguments):
     anchors = np.array([[0, 0, 10, 10], [10, 0, 20, 10], [40, 0, 50, 10]], "float32")
+    raw = {"class_logits": np.zeros((1, 3, 4), "float32"), "box_deltas": np.zeros((1, 3, 4))}
     result = cls(**arguments).assign(
-        anchors, boxes=anchors[None, :1], labels=np.array([[2]]), level_sizes=(1, 2)
+        anchors, boxes=anchors[None, :1], labels=np.array([[2]]), level_sizes=(2, 1), raw=raw
     )
     np.testing.assert_array_equal(result["class_targets"], [[2, -1, -1]])
-    assert sorted(result) == ["box_targets", "class_targets", "ignore_mask", "positive_mask"]
+    always = ["box_targets", "class_targets", "ignore_mask", "positive_mask"]
+    assert sorted(set(result) - {"quality"}) == always
+    assert ("quality" in result) == (cls is TaskAlignedTargets)
+    assert cls.needs_predictions == (cls in (TaskAlignedTargets, SimOTATargets))
 
 
 def test_levels_play_no_part_in_matching_by_overlap():
