@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
-EXTRAS_ALL := test,edge,hf-datasets,hub,jax,keras-hub,mediapipe,onnx,quantize,safetensors,serving,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS_ALL := test,edge,hf-datasets,hub,jax,keras-hub,mediapipe,onnx,pretrained,quantize,safetensors,serving,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
 .PHONY: help demo test test-all coverage lint format clean
 

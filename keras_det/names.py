@@ -40,8 +40,8 @@ NUM_COCO_IDS = 90
 
 FREEZE_CHOICES = ("none", "backbone", "neck")
 RECIPE_NAMES = ("adamw", "published")
-# Words for public weights that are fetched.
-FETCHED_WEIGHTS = ("imagenet", "coco")
+# Words for weights to start from, beside paths.
+WEIGHTS_WORDS = ("auto", "coco", "imagenet", "random")
 HUGGING_FACE = "hf://"  # how the address of a preset on Hugging Face starts
 PRESET_WEIGHTS = "model.weights.h5"  # the file of weights in a preset's folder
 

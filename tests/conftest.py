@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import tempfile
 
 import pytest
 
@@ -18,6 +19,10 @@ LONG_FILES = (
 # Before the first import of Keras or TensorFlow, which read these once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# No test uses the network, and none finds weights that somebody has downloaded. Those that an
+# installed package holds are found: a test that trains says which weights it starts from.
+os.environ["KERAS_DET_OFFLINE"] = "1"
+os.environ["KERAS_HOME"] = str(pathlib.Path(tempfile.gettempdir(), "keras_det_tests"))
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers already fill the cores; more threads only wait for each other.
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):

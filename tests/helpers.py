@@ -29,7 +29,7 @@ def golden(name):
 
 
 def data_set(name):
-    """Folder of a small data set: "bccd" (12 photos, VOC) or "drawn" (12 synthetic, COCO)."""
+    """Folder of images: "bccd" (12 photos, VOC), "drawn" (12 synthetic, COCO), "coco" (5 of it)."""
     return GOLDEN / "data_sets" / name
 
 

@@ -68,7 +68,7 @@ def run(programs, words, folder):
 def test_three_commands(tmp_path):
     pytest.importorskip("ai_edge_litert.interpreter")
     install, train, export, *rest = [words for words in commands() if words]
-    assert rest == [] and install == ["pip", "install", ".[edge]"]
+    assert rest == [] and install == ["pip", "install", ".[edge,pretrained]"]
     programs = installed(tmp_path)
     folder = tmp_path / "empty"
     draw_shapes_dataset(folder / "my_images", num_train=4, num_val=2, image_size=64)

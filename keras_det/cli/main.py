@@ -13,6 +13,7 @@ from keras_det.cli.group import Commands
 from keras_det.cli.info import info
 from keras_det.cli.predict import predict
 from keras_det.cli.train import train
+from keras_det.cli.weights import weights
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +25,16 @@ def main() -> None:
     """
 
 
-for command in (demo, data, doctor, train, evaluate, predict, export, info, completion):
+for command in (
+    demo,
+    data,
+    doctor,
+    weights,
+    train,
+    evaluate,
+    predict,
+    export,
+    info,
+    completion,
+):
     main.add_command(command)

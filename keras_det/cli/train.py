@@ -52,10 +52,12 @@ MODEL_ARGUMENTS = (
     "remat",
     "dtype",
 )
-# What --weights fetches.
-FETCHED = {
-    "imagenet": "public weights of the backbone",
+# What the words for --weights mean.
+WEIGHTS = {
+    "auto": "coco, else imagenet, else random: what can be had",
     "coco": "public weights of the whole model",
+    "imagenet": "public weights of the backbone",
+    "random": "no trained weights",
 }
 # What --no-val leaves without effect.
 OF_VALIDATION = ("val_data", "val_split", "split_by", "evaluate_every")
@@ -74,11 +76,11 @@ EXAMPLES = (
 @model_option("efficientdet_lite0")
 @click.option(
     "--weights",
-    type=WordOrPath(FETCHED),
+    type=WordOrPath(WEIGHTS),
     metavar="WORD|PATH",
-    show_default="random",
-    help="Weights to start from: imagenet, coco, a .keras file, a run folder, a preset or a public "
-    "checkpoint.",
+    default="auto",
+    help="Weights to start from: auto (coco, else imagenet, else random), one of these words, a "
+    ".keras file, a run folder, a preset or a public checkpoint.",
 )
 @click.option(
     "--freeze",
@@ -138,7 +140,7 @@ EXAMPLES = (
 @click.option(
     "--backbone-weights",
     type=click.Path(),
-    help="File with ResNet weights from torchvision or timm.",
+    help="Weights of a classifier for the backbone, such as those of torchvision, timm or Keras.",
 )
 @click.option(
     "--remat",
@@ -190,7 +192,7 @@ def train(
     ctx: click.Context,
     data: str,
     model: str,
-    weights: str | None,
+    weights: str,
     out: str | None,
     **settings: Any,
 ) -> None:
@@ -209,11 +211,11 @@ def train(
     if settings["resume"]:
         settings = {**settings, "model": model, "weights": weights}
         settings.update(settings_of_run(folder, ctx, arguments))
-        model, weights = settings.pop("model"), settings.pop("weights")
+        model = settings.pop("model")
         note = note_of_run(folder)
     check_model_name(model)
     if not settings["resume"]:  # a run goes on from its own state
-        weights = find_weights(weights)
+        settings["weights"] = find_weights(weights)
         check_weights("--backbone-weights", arguments.get("backbone_weights"))
     found, settings["data"] = training_data(ctx, data, settings, note)
     if found.sentence:
@@ -221,7 +223,7 @@ def train(
     start_keras()
     from keras_det.training import run
 
-    run.train(model, found.train, found.val, folder, weights=weights, say=click.echo, **settings)
+    run.train(model, found.train, found.val, folder, say=click.echo, **settings)
     say_where("Run folder", folder)
 
 
@@ -235,14 +237,17 @@ def refuse_options_of_validation(ctx: click.Context) -> None:
             refuse_useless(ctx, ["split_by"], f"with {option}", f"leave out {option}")
 
 
-def find_weights(weights: str | None) -> str | None:
+def find_weights(weights: str) -> str | None:
     """The weights that --weights means; a run folder stands for its model. DataError if missing."""
-    if weights is None or weights in FETCHED or weights.startswith(HUGGING_FACE):
+    if weights == "random":
+        return None
+    if weights in WEIGHTS or weights.startswith(HUGGING_FACE):
         return weights
     for name in RUN_MODELS:
         if (pathlib.Path(weights) / name).is_file():
             return str(pathlib.Path(weights) / name)
-    words = f" The words {' and '.join(FETCHED)} fetch public weights.{suggest(weights, FETCHED)}"
+    *first, last = WEIGHTS
+    words = f" The words are {', '.join(first)} and {last}.{suggest(weights, WEIGHTS)}"
     check_weights("--weights", weights, words)
     return weights
 

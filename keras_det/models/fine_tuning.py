@@ -16,7 +16,12 @@ from keras_det.keras_private import all_layers
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
-from keras_det.weights.common.preset_files import is_preset, preset_folder, read_preset
+from keras_det.weights.common.preset_files import (
+    is_hub_backbone,
+    is_preset,
+    preset_folder,
+    read_preset,
+)
 
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
@@ -64,8 +69,9 @@ def _set_trainable(model: keras.Model, name: str, trainable: bool) -> None:
 
 def is_own(weights: Any) -> bool:
     """Whether weights to start from are a file or preset that this package saved."""
-    is_path = isinstance(weights, (str, os.PathLike))
-    return is_path and (str(weights).endswith((".keras", ".weights.h5")) or is_preset(weights))
+    if not isinstance(weights, str | os.PathLike) or is_hub_backbone(weights):
+        return False
+    return str(weights).endswith((".keras", ".weights.h5")) or is_preset(weights)
 
 
 def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:

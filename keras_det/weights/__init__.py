@@ -1,6 +1,8 @@
 """Importers of public checkpoints. Each fills a model that is passed as an argument."""
 
 from keras_det.weights import download
+from keras_det.weights.backbones.any_file import load_backbone
+from keras_det.weights.backbones.efficientnet import load_efficientnet
 from keras_det.weights.backbones.keras_applications import load_keras_applications
 from keras_det.weights.backbones.resnet import load_resnet
 from keras_det.weights.common.report import LoadReport
@@ -21,8 +23,10 @@ __all__ = [
     "RetinaNetArguments",
     "checkpoint_info",
     "download",
+    "load_backbone",
     "load_cornernet",
     "load_efficientdet",
+    "load_efficientnet",
     "load_keras_applications",
     "load_model_garden",
     "load_resnet",

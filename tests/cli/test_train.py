@@ -29,7 +29,7 @@ def test_options_reach_the_training(run, asked, coco, tmp_path):
     assert (asked["epochs"], asked["batch_size"], asked["seed"]) == (3, 2, 5)
     assert asked["image_size"] == (64, 96) and asked["learning_rate"] == 0.01
     assert asked["training_set"].split == "train" and asked["validation_set"].split == "val"
-    assert asked["resume"] is False and asked["weights"] is None
+    assert asked["resume"] is False and asked["weights"] == "auto"
 
 
 def test_parts_of_the_model_reach_it(run, asked, coco, tmp_path):
@@ -62,7 +62,8 @@ def test_weights_may_be_a_run_folder_or_a_preset(run, asked, coco, tmp_path):
         (before / name).write_bytes(b"")
         assert weights(before) == str(before / name)
     assert weights("hf://owner/name") == "hf://owner/name"
-    assert weights("coco") == "coco"
+    assert weights("coco") == "coco" and weights("auto") == "auto"
+    assert weights("random") is None
     assert weights(coco) == str(coco), "other folders are for the importers"
 
 
@@ -91,13 +92,14 @@ def test_validation_data_has_the_classes_of_the_training_data(run, asked, coco, 
 
 def test_resume_keeps_the_settings_of_the_run(run, asked, coco, tmp_path):
     recipe = {"model": "efficientdet_d1", "epochs": 7, "batch_size": 3, "image_size": [64, 96]}
-    recipe |= {"weights": None, "augment": "flip", "seed": 4, "class_names": ["square"]}
+    recipe |= {"weights": "imagenet", "augment": "flip", "seed": 4, "class_names": ["square"]}
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     result = run("train", coco, "--out", tmp_path, "--resume", "--epochs", 9)
     assert result.exit_code == 0, result.output
     assert asked["resume"] is True and asked["model"] == "efficientdet_d1"
     assert asked["epochs"] == 9, "the command line wins; the training refuses what must not change"
     assert (asked["batch_size"], asked["image_size"]) == (3, (64, 96))
+    assert asked["weights"] == "imagenet", "not this command's default"
     assert (asked["augment"], asked["seed"], asked["resize_mode"]) == ("flip", 4, "letterbox")
 
 
@@ -121,7 +123,8 @@ def test_resume_of_a_broken_recipe(refused, coco, tmp_path):
 def test_train_evaluate_predict_export(run, coco, tmp_path):
     pytest.importorskip("keras_det.training.run")
     out = tmp_path / "run"
-    result = run("train", coco, "--epochs", 1, "--image-size", 64, "--out", out)
+    start = ("--weights", "random")
+    result = run("train", coco, *start, "--epochs", 1, "--image-size", 64, "--out", out)
     assert result.exit_code == 0, result.output
     assert {"best.keras", "last.keras", "history.csv", "metrics.json"} <= {
         path.name for path in out.iterdir()

@@ -1,10 +1,11 @@
-"""Writes the two small data sets of the tests into `data_sets/`.
+"""Writes the small data sets of the tests into `data_sets/`.
 
-    python tests/golden/make_data_sets.py [--bccd FOLDER]
+    python tests/golden/make_data_sets.py [--bccd FOLDER] [--coco FOLDER]
 
 `data_sets/bccd` gets a dozen images of BCCD as they are. FOLDER is the folder `BCCD` of
 https://github.com/Shenggan/BCCD_Dataset with the licence in it. The dozen has every class in every
 split and both boxes without area (images 338 and 343), in small files.
+`data_sets/coco` gets five photos of COCO 2017, made smaller. FOLDER holds train2017/ and val2017/.
 `data_sets/drawn` is drawn from seed 0 with NumPy and Pillow in the layout of COCO 2017: the ids of
 its 80 categories have holes, and it has polygons, areas that differ from the box's, crowd regions,
 odd sizes, a grey image and one without objects. The same Pillow gives the same files.
@@ -24,6 +25,15 @@ BCCD = {
     "val": ("00055", "00066", "00338", "00389"),
     "test": ("00065", "00093", "00132"),
 }
+# Photos whose licence lets others change them and pass them on; README.md names the licences.
+COCO = {
+    "airplane": "val2017/000000208901.jpg",
+    "banana": "train2017/000000458756.jpg",
+    "bench": "val2017/000000349184.jpg",
+    "bird": "train2017/000000425988.jpg",
+    "elephant": "val2017/000000415748.jpg",
+}
+LONGER_SIDE = 288  # pixels
 # (height, width) of the synthetic images.
 SIZES = {
     "train2017": ((96, 128), (128, 96), (75, 133), (64, 64), (101, 57), (90, 120), (128, 128)),
@@ -46,6 +56,16 @@ def take_bccd(source):
         for name in names:
             for file in (f"Annotations/{name}.xml", f"JPEGImages/{name}.jpg"):
                 shutil.copyfile(source / file, target / file)
+
+
+def take_coco(source):
+    """Writes the five photos, each under the name of what it shows."""
+    target = FOLDER / "coco"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, path in COCO.items():
+        image = Image.open(source / path).convert("RGB")
+        image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
+        image.save(target / f"{name}.jpg", quality=85)
 
 
 def polygon(rng, height, width):
@@ -124,7 +144,7 @@ def draw_split(split, stream, categories):
 
 def draw_coco():
     """Draws both splits; the categories are those that the package lists."""
-    from keras_det.weights.coco_classes import COCO_CLASSES
+    from keras_det.weights.common.coco_classes import COCO_CLASSES
 
     shutil.rmtree(FOLDER / "drawn", ignore_errors=True)
     (FOLDER / "drawn" / "annotations").mkdir(parents=True)
@@ -138,7 +158,10 @@ def draw_coco():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bccd", type=pathlib.Path, help="folder of BCCD, with its LICENSE")
+    parser.add_argument("--coco", type=pathlib.Path, help="folder of COCO 2017's photos")
     arguments = parser.parse_args()
     if arguments.bccd:
         take_bccd(arguments.bccd)
+    if arguments.coco:
+        take_coco(arguments.coco)
     draw_coco()

@@ -110,9 +110,7 @@ def test_damaged_and_absent_files_are_refused_and_change_nothing(saved, tmp_path
     refuse(model, tmp_path / "preset", r"must have the SHA-256 given in metadata.json")
 
 
-def test_lite_has_no_imagenet_weights_and_retinanet_no_coco_ones():
-    with pytest.raises(DataError, match=r"B0 to B7. Received: weights='imagenet' for .*lite0"):
-        lite0(weights="imagenet")
+def test_retinanet_has_no_coco_weights_that_fit():
     with pytest.raises(DataError, match=r"Received: weights='coco' for .*from_torchvision"):
         RetinaNet("resnet18", 2, image_size=64, neck_channels=8, weights="coco")
 

@@ -1,5 +1,6 @@
 """EfficientDet from the official checkpoint: its classes, others, the wrong variant, AdvProp."""
 
+import pathlib
 import tarfile
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 from keras_det import EfficientDet, RetinaNet
 from keras_det.errors import DataError
 from keras_det.weights.common.coco_classes import COCO_CLASSES
+from keras_det.weights.download import Found
 from tests.helpers import d0_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -75,17 +77,16 @@ def test_imagenet_fills_the_backbone_only(family, monkeypatch):
     application = keras.applications.EfficientNetB0(include_top=False, weights=None)
     asked = []
 
-    def source(variant):
-        asked.append(variant)
-        return application
+    def source(name):
+        asked.append(name)
+        return Found(application, pathlib.Path("b0.h5"), "cached", None, True)
 
+    monkeypatch.setattr("keras_det.models.public_weights.obtain", source)
     if family == "efficientdet":
-        monkeypatch.setattr("keras_det.models.efficientdet.imagenet_efficientnet", source)
         model = EfficientDet("d0", num_classes=2, image_size=64, weights="imagenet")
     else:
-        monkeypatch.setattr("keras_det.models.retinanet.imagenet_efficientnet", source)
         model = RetinaNet("efficientnet_b0", 2, image_size=64, neck_channels=8, weights="imagenet")
-    assert asked == ["b0"] and model.load_report.missing == []
+    assert asked == ["imagenet/efficientnet_b0"] and model.load_report.missing == []
     theirs = numbers(application.get_layer("block6d_project_conv").kernel)
     layers = {layer.name: layer for layer in model.backbone.layers}
     np.testing.assert_array_equal(numbers(layers["block14_project"].kernel), theirs)

@@ -26,8 +26,10 @@ def private_imports(source):
 def test_every_importer_is_visible():
     assert set(weights.__all__) <= set(dir(weights))
     assert {name for name in dir(weights) if name.startswith("load_")} == {
+        "load_backbone",
         "load_cornernet",
         "load_efficientdet",
+        "load_efficientnet",
         "load_keras_applications",
         "load_model_garden",
         "load_resnet",

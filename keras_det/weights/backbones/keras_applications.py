@@ -13,20 +13,18 @@ differences need no weights:
 - The classifier and the convolution before it, which no detector has.
 """
 
-import inspect
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError
 from keras_det.names import IMAGENET_MEAN
-from keras_det.weights.common.efficientnets import EFFICIENTNETS_BY_SHAPE
-from keras_det.weights.common.fetch import fetch, mirrored
+from keras_det.weights.common.efficientnets import EFFICIENTNETS_BY_SHAPE, backbone_variant
 from keras_det.weights.common.fill import NamedArrays, Slot, fill, skip_rest
 from keras_det.weights.common.report import LoadReport
 
@@ -54,46 +52,27 @@ _SCALING = "the detector scales pixels before the backbone, as ImageNet's weight
 _ADVICE = "Give the weights of keras.applications.EfficientNet{} or build another backbone."
 
 
-def _layers(backbone: keras.Model) -> dict[str, keras.layers.Layer]:
-    return {layer.name: layer for layer in getattr(backbone, "layers", ())}
-
-
-def backbone_variant(backbone: keras.Model) -> str:
-    """The variant of one of our EfficientNets, "b0" … "b7".
-
-    Raises:
-        DataError: it is a Lite, for which keras.applications has no weights, or no EfficientNet.
-    """
-    layers = _layers(backbone)
-    if "block0_depthwise" in layers and "block0_se_reduce" not in layers:
-        raise DataError(_no_lite(backbone.name))
-    blocks = sum(name.endswith("_depthwise") for name in layers)
-    last = getattr(layers.get(f"block{blocks - 1}_project"), "filters", 0)
-    if (blocks, last) not in EFFICIENTNETS_BY_BLOCKS:
+def _variant(backbone: keras.Model) -> str:
+    """The variant of one of our EfficientNets, "b0" … "b7"; DataError for a Lite."""
+    variant = backbone_variant(backbone)
+    if variant.startswith("lite"):
         raise DataError(
-            "EfficientNet weights fill an EfficientNet. Received: the backbone "
-            f"{getattr(backbone, 'name', backbone)!r}. Build it with "
-            "keras_det.backbones.efficientnet(…)."
+            "keras.applications has ImageNet weights of EfficientNetB0 to B7, not of Lite, which "
+            "has no squeeze-and-excitation and another activation. Received: the backbone "
+            f'{backbone.name!r}. Start a Lite with `weights="imagenet"`, or give a file to '
+            "keras_det.weights.load_efficientnet."
         )
-    return EFFICIENTNETS_BY_BLOCKS[blocks, last]
+    return variant
 
 
-def _no_lite(name: str) -> str:
-    return (
-        "keras.applications has ImageNet weights of EfficientNetB0 to B7, not of Lite, which has "
-        f"no squeeze-and-excitation and another activation. Received: {name!r}. Start a Lite from "
-        'COCO weights (`weights="coco"`) or from random ones.'
-    )
-
-
-def _source_blocks(values: NamedArrays) -> list[str]:
-    """The source's names of its blocks, in order."""
+def source_blocks(values: NamedArrays) -> list[str]:
+    """The source's names of its blocks, in order: block1a, block2a, block2b …."""
     return sorted(match[1] for match in map(THEIR_BLOCK.fullmatch, values) if match)
 
 
 def _source_variant(values: NamedArrays, what: str) -> str:
     """Variant of the EfficientNet that the tensors belong to; DataError for other networks."""
-    blocks = _source_blocks(values)
+    blocks = source_blocks(values)
     last = values.get(f"{blocks[-1]}_project_conv/kernel") if blocks else None
     variant = None
     if last is not None and np.ndim(last) == 4:
@@ -108,18 +87,28 @@ def _source_variant(values: NamedArrays, what: str) -> str:
     return variant
 
 
-def _slots(backbone: keras.Model, values: NamedArrays) -> Iterator[Slot]:
-    layers = _layers(backbone)
+def keras_slots(
+    backbone: keras.Model, values: NamedArrays, block_layers: Sequence[tuple[str, str]]
+) -> Iterator[Slot]:
+    """The slots of one of our EfficientNets by layer and variable of a Keras model.
+
+    Args:
+        backbone: the EfficientNet.
+        values: the source's arrays.
+        block_layers: pairs (our name, theirs) of the layers of a block.
+    """
+    layers = {layer.name: layer for layer in backbone.layers}
     pairs = [("stem", "stem_conv"), ("stem_norm", "stem_bn")]
-    for i, block in enumerate(_source_blocks(values)):
-        pairs += [(f"block{i}_{ours}", f"{block}_{theirs}") for ours, theirs in BLOCK_LAYERS]
+    for i, block in enumerate(source_blocks(values)):
+        pairs += [(f"block{i}_{ours}", f"{block}_{theirs}") for ours, theirs in block_layers]
     for ours, theirs in pairs:
         if ours in layers:  # the first blocks do not expand
             for variable in layers[ours].weights:
                 yield Slot(f"{theirs}/{variable.name}", variable)
 
 
-def _model_values(model: keras.Model) -> dict[str, np.ndarray]:
+def keras_values(model: keras.Model) -> dict[str, np.ndarray]:
+    """The arrays of a Keras model by "<layer>/<variable>"."""
     return {
         f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
         for layer in model.layers
@@ -194,9 +183,9 @@ def load_keras_applications(
         DataError: the source is another variant or network, or the file is damaged; the backbone
             is a Lite. Nothing is changed then.
     """
-    variant = backbone_variant(backbone)
+    variant = _variant(backbone)
     if isinstance(source, keras.Model):
-        values, what = _model_values(source), f"the model {source.name!r}"
+        values, what = keras_values(source), f"the model {source.name!r}"
     else:
         values, what = _file_values(pathlib.Path(source)), str(source)
     found = _source_variant(values, what)
@@ -207,43 +196,6 @@ def load_keras_applications(
             f"the weights of EfficientNet{variant.upper()}."
         )
     advice = _ADVICE.format(variant.upper())
-    slots = list(_slots(backbone, values))
+    slots = list(keras_slots(backbone, values, BLOCK_LAYERS))
     skipped = skip_rest(values, [slot.name for slot in slots], _reasons(values), advice)
     return LoadReport(fill(slots, values, advice), skipped, [])
-
-
-def imagenet_efficientnet(variant: str, cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
-    """Fetches the ImageNet weights of an EfficientNet that Keras distributes.
-
-    The address and the MD5 are read from the installed Keras. `keras.applications` keeps the same
-    file in the same cache, so it is downloaded only once.
-
-    Args:
-        variant: "b0" … "b7".
-        cache_dir: as for `keras_det.weights.download.fetch`.
-
-    Returns:
-        Path of `efficientnetb0_notop.h5` and so on, a source for `load_keras_applications`.
-
-    Raises:
-        DataError: there are no such weights, or they cannot be fetched.
-    """
-    if str(variant).startswith("lite"):
-        raise DataError(_no_lite(variant))
-    known = list(EFFICIENTNETS_BY_BLOCKS.values())
-    if variant not in known:
-        raise DataError(
-            f"ImageNet weights exist for {', '.join(known)}. Received: {variant!r}."
-            f"{suggest(variant, known)} Choose a name from the list."
-        )
-    module: Any = inspect.getmodule(keras.applications.EfficientNetB0)
-    name = f"efficientnet{variant}_notop.h5"
-    try:
-        address, file_hash = module.BASE_WEIGHTS_PATH + name, module.WEIGHTS_HASHES[variant][1]
-    except (AttributeError, KeyError) as error:
-        raise DataError(
-            "The address of the weights is read from keras.applications. Received: Keras "
-            f"{keras.__version__}, which does not hold it where Keras 3.15 does. Download {name} "
-            "yourself and call keras_det.weights.load_keras_applications(model.backbone, path)."
-        ) from error
-    return fetch(mirrored(address), name=name, cache_dir=cache_dir, file_hash=file_hash)

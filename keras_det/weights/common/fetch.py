@@ -1,38 +1,52 @@
 """Downloads public files once and keeps them in a cache.
 
-`keras.utils.get_file` downloads into a temporary folder. A file gets its name in the cache only
-when it is complete, so an interrupted download is never mistaken for the file. Archives are
-unpacked beside it, into a folder whose name holds the archive's hash.
+A file gets its name in the cache only when it is complete and its hash is right, so an interrupted
+download is never mistaken for the file. Where the publisher gives no hash, the hash of the first
+download is kept beside the file. Archives are unpacked into a folder whose name holds the hash.
 """
 
 import os
 import pathlib
-import tempfile
-
-import keras
+import sys
 
 from keras_det.errors import DataError
-from keras_det.files import file_digest
+from keras_det.files import file_digest, write_whole
 from keras_det.weights.common.archives import ARCHIVE_SUFFIXES, checkpoint_in, unpacked
+from keras_det.weights.common.transfer import (
+    Silence,
+    TransferError,
+    forget,
+    is_local,
+    part_of,
+    transfer,
+)
 
 # A base address or a folder that replaces everything before the file's name.
 MIRROR_VARIABLE = "KERAS_DET_CHECKPOINTS"
+# Set to anything but "" and 0, nothing is fetched from the network.
+OFFLINE_VARIABLE = "KERAS_DET_OFFLINE"
 # Inside Keras' own cache, where keras.applications keeps its weights too.
 CACHE_SUBDIR = "models"
 MD5_DIGITS = 32
 
 
-def _fits(path: str | os.PathLike, file_hash: str | None) -> bool:
-    if file_hash is None:
+def fits(path: str | os.PathLike, digest: str | None) -> bool:
+    """Whether a file has a hash: the first digits of its SHA-256 or a whole MD5; None always."""
+    if digest is None:
         return True
-    algorithm = "md5" if len(file_hash) == MD5_DIGITS else "sha256"
-    return file_digest(path, algorithm).startswith(file_hash.lower())
+    algorithm = "md5" if len(digest) == MD5_DIGITS else "sha256"
+    return file_digest(path, algorithm).startswith(digest.lower())
 
 
-def _cache_folder(cache_dir: str | os.PathLike | None) -> pathlib.Path:
-    """The cache, created where it is missing; its place is chosen as Keras chooses it."""
+def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """The cache; its place is chosen as Keras chooses it. It may not exist yet."""
     home = cache_dir or os.environ.get("KERAS_HOME") or pathlib.Path("~", ".keras")
-    folder = pathlib.Path(home).expanduser() / CACHE_SUBDIR
+    return pathlib.Path(home).expanduser() / CACHE_SUBDIR
+
+
+def _made_folder(cache_dir: str | os.PathLike | None) -> pathlib.Path:
+    """The cache, created where it is missing."""
+    folder = cache_folder(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
@@ -46,32 +60,90 @@ def _cache_folder(cache_dir: str | os.PathLike | None) -> pathlib.Path:
     return folder
 
 
-def _download(address: str, target: pathlib.Path, file_hash: str | None) -> None:
+class Unreachable(DataError):
+    """A file that cannot be fetched.
+
+    Attributes:
+        problems: pairs (address, why).
+        reason: why the first cannot be reached, in a few words.
+        silent: whether no byte came, so that other addresses may keep silent too.
+    """
+
+    def __init__(self, problems: list[tuple[str, TransferError]]) -> None:
+        self.problems = problems
+        self.reason = str(problems[0][1])
+        self.silent = any(isinstance(error, Silence) for _, error in problems)
+        which = "The file" if len(problems) == 1 else "The file, at one of its addresses,"
+        received = ", ".join(f"{address} ({error})" for address, error in problems)
+        super().__init__(
+            f"{which} must be reachable. Received: {received}. Without a network, download the "
+            f"file on another machine, then set {MIRROR_VARIABLE} to its folder. Or give its path "
+            "as the weights, that of an archive's content unpacked."
+        )
+
+
+def is_offline() -> bool:
+    """Whether the environment forbids to use the network."""
+    return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
+
+
+def kept_digest(path: pathlib.Path) -> str | None:
+    """The SHA-256 of the first download, kept beside a file of the cache; None where there is none.
+
+    The record is a file that `sha256sum --check` reads.
+    """
+    record = path.with_name(f"{path.name}.sha256")
+    words = record.read_text(encoding="utf-8").split() if record.is_file() else []
+    return words[0] if words else None
+
+
+def _keep_digest(path: pathlib.Path, digest: str, published: bool) -> None:
+    """Keeps the SHA-256 of a file whose publisher gives no hash."""
+    record = path.with_name(f"{path.name}.sha256")
+    if published:
+        record.unlink(missing_ok=True)
+    elif not record.is_file():
+        write_whole(record, f"{digest}  {path.name}\n".encode())
+
+
+def _download(address: str, target: pathlib.Path, digest: str | None, published: bool) -> None:
     """Puts the complete file at `target`, or raises DataError and leaves what was there."""
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as folder:
+    with part_of(target) as part:
         try:
-            part = keras.utils.get_file(target.name, address, cache_dir=folder, cache_subdir="")
-        except Exception as error:  # get_file raises plain Exception for network errors
-            raise DataError(
-                f"The file must be reachable. Received: {address} ({_reason(error)}). Without a "
-                f"network, download the file on another machine, then set {MIRROR_VARIABLE} to its "
-                "folder. Or, for the weights of a whole detector, unpack the file and give its "
-                "path as the weights."
-            ) from error
-        if not _fits(part, file_hash):
-            raise DataError(
-                f"The file at {address} must have a hash that begins with {file_hash}. Received: "
-                f"SHA-256 {file_digest(part)}, {os.path.getsize(part)} bytes. Nothing was kept. "
-                "Download it again, or ask its publisher."
-            )
+            if is_offline() and not is_local(address):
+                raise TransferError(f"{OFFLINE_VARIABLE} is set")
+            completed = transfer(address, part, target.name)
+            if completed and not fits(part, digest):  # the two parts are not of one file
+                forget(part)
+                transfer(address, part, target.name)
+        except TransferError as error:
+            raise Unreachable([(address, error)]) from error
+        if not fits(part, digest):
+            found, size = file_digest(part), os.path.getsize(part)
+            forget(part)
+            raise DataError(_other_hash(address, target, digest, published, found, size))
         os.replace(part, target)
+        forget(part)
+    print(
+        f"Fetched {address}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {file_digest(target)}",
+        file=sys.stderr,
+    )
 
 
-def _reason(error: Exception) -> str:
-    """What the network said, without the address that get_file repeats around it."""
-    cause = error.__context__
-    reason = getattr(cause, "reason", None)
-    return f"{getattr(cause, 'code', '')} {reason}".strip() if reason else str(error)
+def _other_hash(
+    address: str, target: pathlib.Path, digest: str | None, published: bool, found: str, size: int
+) -> str:
+    """The error for a file with another hash than the published or the kept one."""
+    advice = "Download it again, or ask its publisher."
+    if not published:
+        advice = (
+            "Its publisher gives no hash; this one was kept at the first download. If the file was "
+            f"replaced by a newer one, delete {target}.sha256 and download it again."
+        )
+    return (
+        f"The file at {address} must have a hash that begins with {digest}. Received: SHA-256 "
+        f"{found}, {size} bytes. Nothing was kept. {advice}"
+    )
 
 
 def fetch(
@@ -83,7 +155,9 @@ def fetch(
 ) -> pathlib.Path:
     """Downloads a file on the first call and returns it from the cache afterwards.
 
-    Prints the address, the size and the SHA-256, so that you can note them and check them later.
+    A download shows its progress on a terminal, is completed if it was interrupted, and ends in an
+    error if no byte comes for 15 seconds. The address, the size and the SHA-256 of what was
+    downloaded are printed to standard error.
 
     Args:
         address: URL, also `file://…`.
@@ -92,24 +166,28 @@ def fetch(
         cache_dir: the file is kept as `models/<name>` in this folder. Default: `KERAS_HOME`, else
             `~/.keras`.
         file_hash: SHA-256 in hexadecimal, or its first digits, or a whole MD5 (32 digits). A file
-            in the cache with another hash is downloaded again.
+            in the cache with another hash is downloaded again. None: the hash of the first download
+            is kept in `<name>.sha256` and takes its place.
 
     Returns:
         Path of the file. For an archive: the prefix of the TensorFlow checkpoint in it, or the path
         of its only file of weights.
 
     Raises:
-        DataError: the address cannot be reached, the hash differs, the archive is incomplete, or it
+        DataError: the address cannot be reached, the network may not be used
+            (`KERAS_DET_OFFLINE=1`), the hash differs, the archive is incomplete, or it
             holds links, paths out of its folder, or no checkpoint. Nothing is kept then.
     """
-    target = _cache_folder(cache_dir) / name
-    if not (target.is_file() and _fits(target, file_hash)):
-        _download(address, target, file_hash)
-    digest = file_digest(target)
-    print(f"{address}\n{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")
-    if not name.endswith(ARCHIVE_SUFFIXES):
-        return target
-    return checkpoint_in(unpacked(target, digest))
+    target = _made_folder(cache_dir) / name
+    published = file_hash is not None
+    expected = file_hash or kept_digest(target)
+    if not (target.is_file() and fits(target, expected)):
+        _download(address, target, expected, published)
+    digest, result = file_digest(target), target
+    if name.endswith(ARCHIVE_SUFFIXES):
+        result = checkpoint_in(unpacked(target, digest))
+    _keep_digest(target, digest, published)
+    return result
 
 
 def mirrored(address: str) -> str:

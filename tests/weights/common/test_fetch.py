@@ -1,12 +1,10 @@
 """Fetching files, from `file://` only: cache, hashes, archives, mirrors, refusals."""
 
 import hashlib
-import pathlib
 import socket
 import tarfile
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 
@@ -24,10 +22,10 @@ def test_a_file_is_fetched_once_and_described(tmp_path, cache, capsys):
     path = fetch(source.as_uri(), name="a.h5", cache_dir=cache)
     assert path == cache / "models" / "a.h5" and path.read_bytes() == source.read_bytes()
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    assert f"{source.as_uri()}\n{path}: 1.2 MB, SHA-256 {digest}" in capsys.readouterr().out
+    assert f"Fetched {source.as_uri()}: 1.2 MB, SHA-256 {digest}" in capsys.readouterr().err
     source.unlink()
     assert fetch(source.as_uri(), name="a.h5", cache_dir=cache) == path
-    assert kept(cache) == ["a.h5"]
+    assert kept(cache) == ["a.h5", "a.h5.sha256"] and capsys.readouterr() == ("", "")
 
 
 def test_the_cache_is_keras_home(tmp_path, monkeypatch):
@@ -72,30 +70,43 @@ def test_a_cached_file_with_another_hash_is_fetched_again(tmp_path, cache):
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, ConnectionResetError])
-def test_an_interrupted_download_leaves_nothing(tmp_path, cache, monkeypatch, stop):
-    (tmp_path / "a.h5").write_bytes(b"whole")
-
-    def half(name, origin, cache_dir, cache_subdir):
-        pathlib.Path(cache_dir, cache_subdir, name).write_bytes(b"who")
-        raise stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(keras.utils, "get_file", half)
-        with pytest.raises((KeyboardInterrupt, DataError)):
-            fetch("https://example.org/a.h5", name="a.h5", cache_dir=cache)
-    assert kept(cache) == []
-    path = fetch((tmp_path / "a.h5").as_uri(), name="a.h5", cache_dir=cache)
-    assert path.read_bytes() == b"whole"
-
-
 # As after SIGKILL or a power cut, where nothing tidies up.
 def test_what_a_killed_download_left_is_not_taken(tmp_path, cache):
-    (cache / "models" / ".fetching-1").mkdir(parents=True)
-    (cache / "models" / ".fetching-1" / "a.h5").write_bytes(b"who")
+    (cache / "models").mkdir(parents=True)
+    (cache / "models" / ".fetching-a.h5").write_bytes(b"longer than the whole")
     (tmp_path / "a.h5").write_bytes(b"whole")
     path = fetch((tmp_path / "a.h5").as_uri(), name="a.h5", cache_dir=cache)
-    assert path.read_bytes() == b"whole"
+    assert path.read_bytes() == b"whole" and kept(cache) == ["a.h5", "a.h5.sha256"]
+
+
+# ---- files without a published hash ----
+
+
+def test_the_hash_of_the_first_download_is_kept_and_compared(tmp_path, cache):
+    (tmp_path / "a.h5").write_bytes(b"first")
+    address = (tmp_path / "a.h5").as_uri()
+    path = fetch(address, name="a.h5", cache_dir=cache)
+    digest = hashlib.sha256(b"first").hexdigest()
+    assert path.with_name("a.h5.sha256").read_text() == f"{digest}  a.h5\n"
+    path.write_bytes(b"damaged")
+    assert fetch(address, name="a.h5", cache_dir=cache).read_bytes() == b"first"
+    path.write_bytes(b"damaged")
+    (tmp_path / "a.h5").write_bytes(b"second")
+    with pytest.raises(
+        DataError, match=rf"begins with {digest}\. Received.*gives no hash.*delete .*a\.h5\.sha256"
+    ):
+        fetch(address, name="a.h5", cache_dir=cache)
+    path.with_name("a.h5.sha256").unlink()
+    path.unlink()
+    assert fetch(address, name="a.h5", cache_dir=cache).read_bytes() == b"second"
+
+
+def test_a_published_hash_takes_the_place_of_the_kept_one(tmp_path, cache):
+    (tmp_path / "a.h5").write_bytes(b"x")
+    address = (tmp_path / "a.h5").as_uri()
+    fetch(address, name="a.h5", cache_dir=cache)
+    fetch(address, name="a.h5", cache_dir=cache, file_hash=hashes(b"x")[0])
+    assert kept(cache) == ["a.h5"]
 
 
 def closed_port():
@@ -104,7 +115,8 @@ def closed_port():
         return server.getsockname()[1]
 
 
-def test_without_a_network_the_message_says_what_to_do(cache):
+def test_without_a_network_the_message_says_what_to_do(cache, monkeypatch):
+    monkeypatch.delenv("KERAS_DET_OFFLINE")
     address = f"http://127.0.0.1:{closed_port()}/efficientdet-d0.tar.gz"
     with pytest.raises(DataError) as caught:
         fetch(address, name="efficientdet-d0.tar.gz", cache_dir=cache)
@@ -143,7 +155,7 @@ def test_archives_are_unpacked_once(tmp_path, cache, ending):
     prefix.with_suffix(DATA).write_bytes(b"mark")
     assert fetch(address, name=name, cache_dir=cache) == prefix
     assert prefix.with_suffix(DATA).read_bytes() == b"mark"
-    assert kept(cache) == [folder.name, name]
+    assert kept(cache) == [folder.name, name, f"{name}.sha256"]
 
 
 def test_an_archive_that_changed_is_unpacked_anew(tmp_path, cache):
@@ -243,7 +255,7 @@ def test_another_process_may_be_faster(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(archives, "unpack", and_so_does_the_other)
     prefix = fetch(address, name="x.tgz", cache_dir=cache)
     assert prefix.with_suffix(".index").read_bytes() == b"index"
-    assert len(kept(cache)) == 2
+    assert len(kept(cache)) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,170 @@
+"""`keras-det weights …`: which public weights are here, which can be fetched, and their hashes."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keras_det.cli.command import Command
+from keras_det.cli.group import Commands
+from keras_det.cli.start import start_keras
+from keras_det.errors import DataError
+
+if TYPE_CHECKING:
+    from keras_det.weights.catalogue import Entry
+    from keras_det.weights.download import Found
+
+ROW = "{:<28}{:<10}{:>6}  {:<13}{}"  # at most 80 columns
+HEAD = ("name", "state", "MB", "licence", "hash")
+MISSING = "missing"
+MD5_DIGITS = 32
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.group(cls=Commands)
+def weights() -> None:
+    """Lists, fetches and checks public weights.
+
+    They are found by name: `keras-det train --weights imagenet`, `coco` or `auto`. The document
+    checkpoints.md lists the addresses.
+    """
+
+
+@click.command(
+    cls=Command,
+    name="list",
+    examples=("keras-det weights list", "keras-det weights list --json > weights.json"),
+)
+@as_json_option
+def list_weights(as_json: bool) -> None:
+    """Lists the public weights and where they are.
+
+    State: installed (in a package), cached, or missing (to be fetched). Hash: SHA-256 or MD5 as
+    published; kept, for the SHA-256 of the first download; none.
+    """
+    start_keras()
+    from keras_det.weights.catalogue import CATALOGUE
+
+    rows = [row_of(entry) for entry in CATALOGUE.values()]
+    show(rows, HEAD, as_json)
+
+
+@click.command(cls=Command, examples=("keras-det weights fetch imagenet/efficientnet_b0",))
+@click.argument("name")
+@as_json_option
+def fetch(name: str, as_json: bool) -> None:
+    """Fetches the weights NAME of the list, unless they are here."""
+    start_keras()
+    from keras_det.weights.download import obtain
+
+    found = obtain(name)
+    row = {"name": name, "state": found.place, "path": str(found.path), "sha256": found.sha256}
+    row["note"] = found.note
+    if as_json:
+        click.echo(json.dumps(row, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"{name} is {found.place}: {found.path}\nSHA-256 {found.sha256}")
+    if found.note:
+        click.echo(f"Note: {found.note}")
+
+
+@click.command(
+    cls=Command,
+    examples=("keras-det weights check", "keras-det weights check coco/efficientdet_d0"),
+)
+@click.argument("name", required=False)
+@as_json_option
+@click.pass_context
+def check(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """Compares the installed and cached files with their hashes.
+
+    Without NAME, all of them. Hash: right, wrong, or unknown where none is known. The exit code is
+    1 where one is wrong.
+    """
+    start_keras()
+    from keras_det.weights.catalogue import CATALOGUE, entry_of
+
+    entries = CATALOGUE.values() if name is None else [entry_of(name)]
+    rows = [row for entry in entries for row in checked(entry)]
+    if not rows:
+        if name is not None:
+            raise DataError(
+                f"The weights to check must be installed or cached. Received: {name}, which is "
+                f"missing. Get them: keras-det weights fetch {name}"
+            )
+        click.echo("[]" if as_json else "No public weights are installed or cached.")
+        return
+    show(rows, HEAD, as_json)
+    wrong = [row for row in rows if row["hash"] == "wrong"]
+    for row in wrong:
+        click.echo(f"Wrong hash: {row['path']}. Delete the file, and fetch it again.", err=True)
+    ctx.exit(1 if wrong else 0)
+
+
+def show(rows: list[dict[str, Any]], head: tuple[str, ...], as_json: bool) -> None:
+    """Prints rows as a table or as JSON."""
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    click.echo(ROW.format(*head))
+    for row in rows:
+        size = "?" if row["megabytes"] is None else f"{row['megabytes']:.1f}"
+        click.echo(ROW.format(row["name"], row["state"], size, row["licence"], row["hash"]))
+
+
+def row_of(entry: "Entry") -> dict[str, Any]:
+    """A line of the list: the preferred file of an entry, or the one to fetch."""
+    from keras_det.weights.download import on_this_computer
+
+    found = next(iter(on_this_computer(entry)), None)
+    row = {
+        "name": entry.name,
+        "state": found.place if found else MISSING,
+        "megabytes": megabytes(found) if found else entry.files[0].megabytes,
+        "licence": entry.licence,
+        "hash": kind_of_hash(found.digest, found.published)
+        if found
+        else kind_of_hash(entry.files[0].digest, True),
+        "fills": entry.fills,
+        "path": str(found.path) if found else None,
+        "addresses": [file.address for file in entry.files],
+        "package": entry.package.distribution if entry.package else None,
+    }
+    return row
+
+
+def checked(entry: "Entry") -> Iterator[dict[str, Any]]:
+    """A line for each file of an entry that is here, with the outcome of the check."""
+    from keras_det.weights.download import on_this_computer
+
+    for found in on_this_computer(entry):
+        outcome = "right" if found.is_intact else "wrong"
+        yield {
+            "name": entry.name,
+            "state": found.place,
+            "megabytes": megabytes(found),
+            "licence": entry.licence,
+            "hash": "unknown" if found.digest is None else outcome,
+            "path": str(found.path),
+            "sha256": found.sha256,
+        }
+
+
+def megabytes(found: "Found") -> float:
+    """Size of a file in 10^6 bytes."""
+    return round(found.file.stat().st_size / 1e6, 1)
+
+
+def kind_of_hash(digest: str | None, published: bool) -> str:
+    """What is known of a file's hash: "SHA-256", "MD5", "kept" or "none"."""
+    if digest is None:
+        return "none"
+    if not published:
+        return "kept"
+    return "MD5" if len(digest) == MD5_DIGITS else "SHA-256"
+
+
+for command in (list_weights, fetch, check):
+    weights.add_command(command)

@@ -1,0 +1,101 @@
+"""The weights that a run starts from: what is said about them, what is noted, what is refused."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keras_det.errors import DataError
+from keras_det.files import file_digest
+from keras_det.models import Detector
+from keras_det.models.public_weights import Start, start_from_best
+
+AUTO, IMAGENET = "auto", "imagenet"
+TAKEN = "weights_taken"  # key in recipe.json
+
+
+def check_frozen(arguments: Mapping[str, Any], weights: str | os.PathLike | None) -> None:
+    """Raises a DataError where frozen layers would keep random weights.
+
+    Args:
+        arguments: of the model, with `freeze` and `backbone_weights` where they are given.
+        weights: as in `training.run.train`. With "auto", `take_weights` checks what was found.
+    """
+    frozen, given = arguments.get("freeze", "none"), weights or arguments.get("backbone_weights")
+    if frozen == "none" or weights == AUTO:
+        return
+    if not given:
+        raise DataError(
+            f"Frozen layers must have trained weights. Received: freeze={frozen!r} without "
+            "weights. Give the weights to start from, or freeze nothing."
+        )
+    if frozen == "neck" and (weights == IMAGENET or weights is None):
+        raise DataError(_only_backbone())
+
+
+def _only_backbone() -> str:
+    return (
+        "Frozen layers must have trained weights. Received: freeze='neck' with weights for the "
+        "backbone only. Freeze the backbone, or start from weights of a whole detector."
+    )
+
+
+def _check_found(frozen: str, start: Start) -> None:
+    """The same for what "auto" found."""
+    if frozen != "none" and start.kind == "random":
+        raise DataError(
+            f"Frozen layers must have trained weights. Received: freeze={frozen!r}, and weights "
+            f"that are {start.sentence}. Get weights, or freeze nothing."
+        )
+    if frozen == "neck" and start.kind == IMAGENET:
+        raise DataError(_only_backbone())
+
+
+def take_weights(
+    model: Detector,
+    weights: str | os.PathLike | None,
+    arguments: Mapping[str, Any],
+    say: Callable[[str], object],
+) -> dict[str, Any] | None:
+    """Fills a new model with the weights to start from, and says so.
+
+    Args:
+        model: the detector, with `backbone_weights` loaded where they were given.
+        weights: as in `training.run.train`.
+        arguments: of the model, as in `check_frozen`.
+        say: function that gets the lines of text to show.
+
+    Returns:
+        For `recipe.json`: `weights` ("coco", "imagenet", "random" or the path), `file` and `sha256`
+        where there is a file. None for weights of the user's own model.
+
+    Raises:
+        DataError: the weights do not fit or cannot be had, or frozen layers would be random.
+    """
+    backbone = arguments.get("backbone_weights")
+    if weights is None or (weights == AUTO and backbone is not None):
+        if backbone is None:
+            return None
+        say(f"Weights: {backbone}, for the backbone\n{model.load_report}")
+        return _noted("backbone", str(backbone))
+    if weights == AUTO:
+        start = start_from_best(model)
+        _check_found(arguments.get("freeze", "none"), start)
+        say(f"Weights: {start.sentence}")
+        return _noted(start.kind, str(start.found.file) if start.found else None)
+    report = model.start_from(weights)
+    say(f"Weights: {weights}\n{report}")
+    return _noted(str(weights), report.source or str(weights))
+
+
+def _noted(weights: str, file: str | None) -> dict[str, Any]:
+    if file is None or not os.path.isfile(file):
+        return {"weights": weights}
+    return {"weights": weights, "file": file, "sha256": file_digest(file)}
+
+
+def taken_before(out: pathlib.Path) -> dict[str, Any] | None:
+    """What a run that goes on has started from, as its recipe.json says."""
+    recipe = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    return recipe.get(TAKEN)

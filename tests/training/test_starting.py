@@ -1,0 +1,138 @@
+"""What a run starts from: said in one line, noted with its hash, refused for frozen layers."""
+
+import hashlib
+import json
+
+import pytest
+
+from keras_det.data import draw_shapes_dataset, load
+from keras_det.errors import DataError
+from keras_det.models import public_weights
+from keras_det.models.public_weights import Start
+from keras_det.training import run, starting, train
+from keras_det.training.starting import check_frozen, take_weights
+from keras_det.weights import LoadReport
+from keras_det.weights.download import Found
+
+REPORT = LoadReport(["a"], {}, [])
+
+
+class Model:
+    """As much of a detector as is asked."""
+
+    load_report = REPORT
+
+    def __init__(self):
+        self.given = []
+
+    def start_from(self, weights):
+        self.given.append(weights)
+        return REPORT
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    return tmp_path / "w.pth"
+
+
+@pytest.fixture
+def best(monkeypatch, file):
+    """`best(kind)` makes "auto" find weights of that kind."""
+
+    def finds(kind):
+        found = None if kind == "random" else Found(file, file, "cached", None, True)
+        start = Start(kind, found, found and REPORT, f"{kind}, one line")
+        monkeypatch.setattr(starting, "start_from_best", lambda model: start)
+
+    return finds
+
+
+SHA256 = hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["coco", "imagenet", "random"])
+def test_auto_is_said_in_one_line_and_noted(best, file, kind):
+    best(kind)
+    lines = []
+    noted = take_weights(Model(), "auto", {}, lines.append)
+    assert lines == [f"Weights: {kind}, one line"]
+    known = {} if kind == "random" else {"file": str(file), "sha256": SHA256}
+    assert noted == {"weights": kind, **known}
+
+
+def test_paths_and_backbone_weights_are_said_and_noted(best, file):
+    model, lines = Model(), []
+    assert take_weights(model, str(file), {}, lines.append)["sha256"] == SHA256
+    assert model.given == [str(file)] and lines == [f"Weights: {file}\n{REPORT}"]
+    best("coco")
+    noted = take_weights(model, "auto", {"backbone_weights": file}, lines.append)
+    assert noted == {"weights": "backbone", "file": str(file), "sha256": SHA256}
+    assert lines[-1].startswith(f"Weights: {file}, for the backbone\n") and len(model.given) == 1
+    assert take_weights(model, None, {}, lines.append) is None and len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    "freeze, kind, message",
+    [
+        ("backbone", "random", r"Received: freeze='backbone', and weights that are random, one"),
+        ("neck", "random", r"Received: freeze='neck', and weights that are random, one line\."),
+        ("neck", "imagenet", r"Received: freeze='neck' with weights for the backbone only\."),
+        ("neck", "coco", None),
+        ("backbone", "imagenet", None),
+        ("none", "random", None),
+    ],
+)
+def test_frozen_layers_must_not_be_random(best, freeze, kind, message):
+    best(kind)
+    check_frozen({"freeze": freeze}, "auto")
+    if message is None:
+        take_weights(Model(), "auto", {"freeze": freeze}, print)
+        return
+    with pytest.raises(DataError, match=message):
+        take_weights(Model(), "auto", {"freeze": freeze}, print)
+
+
+def test_frozen_layers_without_auto():
+    with pytest.raises(DataError, match=r"Received: freeze='backbone' without weights\. Give the"):
+        check_frozen({"freeze": "backbone"}, None)
+    for weights, more in (("imagenet", {}), (None, {"backbone_weights": "x.pth"})):
+        with pytest.raises(DataError, match="'neck' with weights for the backbone only"):
+            check_frozen({"freeze": "neck", **more}, weights)
+        check_frozen({"freeze": "backbone", **more}, weights)
+    check_frozen({"freeze": "neck"}, "coco")
+
+
+@pytest.mark.slow
+def test_a_run_notes_what_it_has_taken_and_keeps_the_note(tmp_path, monkeypatch, file):
+    draw_shapes_dataset(tmp_path / "data", num_train=2, num_val=1, image_size=64, seed=0)
+    sets = load(tmp_path / "data", split="train"), None
+    monkeypatch.setattr(run, "take_weights", lambda *_: {"weights": "coco", "sha256": SHA256})
+    monkeypatch.setattr(run, "_fit", lambda *_: None)
+    monkeypatch.setattr(run, "finish", lambda *_: {})
+    settings = dict(epochs=1, image_size=64, weights="auto", say=lambda line: None)
+    train("efficientdet_lite0", *sets, tmp_path / "run", **settings)
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["weights"] == "auto"
+    assert recipe["weights_taken"] == {"weights": "coco", "sha256": SHA256}
+    monkeypatch.setattr(run, "state_of", lambda *_: (file, 1))
+    monkeypatch.setattr(run, "load_model", lambda _: run.build_model(
+        "efficientdet_lite0", image_size=64, class_names=list(sets[0].class_names)
+    ))  # fmt: skip
+    train("efficientdet_lite0", *sets, tmp_path / "run", resume=True, **settings)
+    again = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert again["weights_taken"] == recipe["weights_taken"]
+
+
+@pytest.mark.slow
+def test_auto_that_finds_nothing_for_frozen_layers_writes_nothing(tmp_path, monkeypatch):
+    draw_shapes_dataset(tmp_path / "data", num_train=2, num_val=1, image_size=64, seed=0)
+    nothing = public_weights._Attempt(reason="no network")
+    monkeypatch.setattr(public_weights, "_attempt", lambda *_, **__: nothing)
+    frozen = {"freeze": "backbone"}
+    with pytest.raises(DataError, match=r"weights that are random\. ImageNet's are missing"):
+        train(
+            "efficientdet_lite0", load(tmp_path / "data", split="train"), None, tmp_path / "run",
+            epochs=1, image_size=64, weights="auto", model_arguments=frozen,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
