@@ -1,10 +1,8 @@
 """The phases of a run: heads first, then all; and what a recipe changes in model and pipeline."""
 
-import inspect
 from typing import Any
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.pipeline import Pipeline
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_fit import AnchorFit, fit_anchors
 from keras_det.training.recipe import Recipe
@@ -42,9 +40,9 @@ def begin_phase(model: Detector, chosen: Recipe, first: int, last: int) -> None:
 def plain_end(chosen: Recipe) -> dict[str, Any]:
     """The argument of `Pipeline` that leaves strong augmentation out at the end.
 
-    `plain_after` counts passes over the images; pipelines without it have no strong augmentation.
+    `plain_after` counts passes over the images.
     """
-    if not chosen.plain_epochs or "plain_after" not in inspect.signature(Pipeline).parameters:
+    if not chosen.plain_epochs:
         return {}
     return {"plain_after": (chosen.epochs - chosen.plain_epochs) * chosen.passes}
 

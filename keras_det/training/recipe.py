@@ -1,11 +1,13 @@
 """The recipe of a run: every number that training needs, chosen from what is known before it."""
 
 import dataclasses
+import inspect
 import math
 from typing import Any, Literal, TypeAlias
 
 import keras
 
+from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError, suggest
 from keras_det.models.detector import Detector
 from keras_det.names import RECIPE_NAMES
@@ -24,6 +26,8 @@ LONGER_FROM_RANDOM = 2  # times as many steps without trained weights
 PATIENCE = 0.4  # of the epochs without a higher val_AP
 PLAIN = 0.1  # of the epochs, the last ones, without strong augmentation
 MEASURED = 0.5  # images measured per trained image, at most
+# Whether a pipeline can leave strong augmentation out at the end.
+CAN_END_PLAIN = "plain_after" in inspect.signature(Pipeline).parameters
 # Options that the optimizer of a paper has of its own.
 OF_ADAMW = ("learning_rate", "backbone_rate", "average")
 
@@ -164,7 +168,7 @@ def choose_recipe(
         "average": None if name == PUBLISHED else recipes.average_momentum(steps),
         "freeze": "none",
         "heads_first": 0,
-        "plain_epochs": round(PLAIN * epochs) if auto else 0,
+        "plain_epochs": round(PLAIN * epochs) if auto and CAN_END_PLAIN else 0,
         "evaluate_every": _every(validation_images, passes * images) if auto else 1,
         # The boxes of a trained detector are offsets from its own anchors.
         "anchors": "auto" if auto and trained != "detector" else "published",
@@ -172,7 +176,8 @@ def choose_recipe(
     }
     if auto and validation_images:
         every = given.get("evaluate_every", chosen["evaluate_every"])
-        chosen["patience"] = max(10 * every, math.ceil(PATIENCE * epochs))
+        patience = max(10 * every, math.ceil(PATIENCE * epochs))
+        chosen["patience"] = patience if patience < epochs else None
     chosen = {"patience": None, **chosen, **given}
     chosen |= {"epochs": epochs, "passes": passes, "steps": steps}
     return Recipe(name=name, **chosen)

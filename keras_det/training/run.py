@@ -134,21 +134,14 @@ def train(
         "freeze": options.get("freeze", _frozen_before(model)),
     }
     _check_used(model, image_size, resize_mode, options, anchors)
-    settings = _settings(
-        model,
-        training_set,
-        validation_set,
-        model_arguments=options,
-        image_size=image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
-        resize_mode=resize_mode,
-        augment=augment,
+    noted = {
+        **{"augment": augment, "recipe": recipe, "max_boxes": max_boxes, "seed": seed},
         **{name: given[name] for name in ("epochs", "batch_size", "learning_rate")},
-        recipe=recipe,
-        weights=None if weights is None else str(weights),
-        max_boxes=max_boxes,
-        seed=seed,
-        data=data or {},
-    )
+        "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
+        "weights": None if weights is None else str(weights),
+        **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
+    }
+    settings = _settings(model, training_set, validation_set, **noted)
     choose = _chooser(recipe, training_set, validation_set)
     choose("nothing", **given)  # refuses what is wrong
     if not resume:
@@ -156,9 +149,7 @@ def train(
     state, epochs_done = state_of(out, settings, resume)
     keras.utils.set_random_seed(seed)
     model, settings["weights_taken"] = _model_to_train(model, state, weights, settings, out, say)
-    for dataset in (training_set, validation_set):
-        if dataset is not None:
-            model.check_dataset(dataset)
+    _check_classes(model, training_set, validation_set)
     chosen = chosen_before(out, given) if resume else None
     if chosen is None:
         trained = trained_by(model, settings["weights_taken"])
@@ -174,6 +165,13 @@ def train(
     _fit(model, pipeline, validation_set, out, chosen, epochs_done, say)
     say(f"Trained for {clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
+
+
+def _check_classes(model: Detector, training_set: Dataset, validation_set: Dataset | None) -> None:
+    """Raises a ValueError where a data set has other classes than the model."""
+    for dataset in (training_set, validation_set):
+        if dataset is not None:
+            model.check_dataset(dataset)
 
 
 def _chooser(
