@@ -82,6 +82,11 @@ def decays(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
     return bool(optimizer._use_weight_decay(variable))
 
 
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
+    """Place of a variable, Keras' or TensorFlow's own, among those the optimizer was built for."""
+    return optimizer._get_variable_index(variable)
+
+
 def adam_slots(optimizer: keras.optimizers.Adam, variable: Any) -> tuple[Any, Any]:
     """Adam's averages of a variable's gradient and squared gradient: two TensorFlow variables."""
     index = optimizer._get_variable_index(variable)
@@ -117,6 +122,10 @@ class OptimizerStep(Optimizer):
         """`f(variable)` that decays a variable on TensorFlow. Default: None, for Keras' own way."""
         return None
 
+    def decay_elsewhere(self, variables: list[Any]) -> bool:
+        """Decays the variables on other backends. Default: False, for Keras' own way."""
+        return False
+
     def update_on_tensorflow(self, learning_rate: Any) -> Callable | None:
         """`f(variable, gradient)` that updates on TensorFlow. Default: None, for Keras' own way."""
         return None
@@ -127,7 +136,8 @@ class OptimizerStep(Optimizer):
         on_tensorflow = keras.backend.backend() == "tensorflow"
         decay = self.decay_on_tensorflow() if on_tensorflow else None
         if decay is None:
-            super()._apply_weight_decay(variables)
+            if on_tensorflow or not self.decay_elsewhere(variables):
+                super()._apply_weight_decay(variables)
             return
         import tensorflow as tf
 

@@ -41,8 +41,9 @@ NUM_COCO_IDS = 90
 
 # ---- training ----
 
-FREEZE_CHOICES = ("none", "backbone", "neck")
-RECIPE_NAMES = ("adamw", "published")
+FREEZE_CHOICES = ("none", "norm", "backbone", "neck")
+RECIPE_NAMES = ("auto", "adamw", "published")
+ANCHOR_CHOICES = ("published", "auto")
 # Words for weights to start from, beside paths.
 WEIGHTS_WORDS = ("auto", "coco", "imagenet", "random")
 HUGGING_FACE = "hf://"  # how the address of a preset on Hugging Face starts

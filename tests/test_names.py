@@ -16,6 +16,7 @@ OPTIONS = {
     ("train", "head_norm"): names.HEAD_NORMS,
     ("train", "dtype"): names.DTYPES,
     ("train", "recipe"): names.RECIPE_NAMES,
+    ("train", "anchors"): names.ANCHOR_CHOICES,
     ("export", "kind"): names.EXPORT_FORMATS,
     ("export", "quantize"): names.QUANTIZE_CHOICES,
     ("export", "postprocess"): (*names.TFLITE_POSTPROCESS, "nms"),
@@ -77,7 +78,7 @@ def test_choices_are_those_of_the_tables():
     assert names.CLASS_LOSS_NAMES == tuple(losses.CLASS_LOSSES)
     assert (None, *names.HEAD_NORMS) == anchor_head.NORMS
     assert names.FREEZE_CHOICES == tuple(fine_tuning.FROZEN)
-    assert names.RECIPE_NAMES == tuple(recipes.RECIPES)
+    assert names.RECIPE_NAMES == ("auto", *recipes.RECIPES)
 
 
 def test_words_for_type_checkers_are_the_shared_choices():

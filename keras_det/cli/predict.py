@@ -22,6 +22,9 @@ EXAMPLES = (
     "keras-det predict run/ photos/ --engine litert",
 )
 
+LOWEST = 0.001  # score of a detection that may be drawn faintly
+DEFAULT_THRESHOLD = 0.3  # where the model has no thresholds of its own
+
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=click.Path())
@@ -30,7 +33,7 @@ EXAMPLES = (
 @click.option(
     "--score-threshold",
     type=click.FloatRange(0, 1),
-    default=0.3,
+    show_default="the best of each class, else 0.3",
     help="Lowest score of a detection.",
 )
 @decoder_options
@@ -44,7 +47,7 @@ def predict(
     model: str,
     images: tuple[str, ...],
     out: str,
-    score_threshold: float,
+    score_threshold: float | None,
     engine: str,
     **decoder: Any,
 ) -> None:
@@ -54,7 +57,9 @@ def predict(
     folders.
 
     The output folder gets one picture for each image, under the image's name, and detections.json
-    in COCO's format for results. There, bbox is [x, y, width, height] in pixels of the image,
+    in COCO's format for results. Without --score-threshold, each class has the threshold that was
+    best on the validation set of its training. Where nothing scores above it, the picture shows
+    the best box faintly. In detections.json, bbox is [x, y, width, height] in pixels of the image,
     category_id is the index of the class, and image_id counts the images from 0.
 
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
@@ -63,41 +68,118 @@ def predict(
     folder, settings = new_folder(out), decoder_settings(decoder)
     paths = find_images(images)
     names = picture_names(paths)
-    detector, sentence = choose_engine(model, engine, len(paths), settings)
-    if hasattr(detector, "check_threshold"):
+    loaded = load_any_model(model)
+    thresholds = thresholds_of(loaded, score_threshold)
+    detector, sentence = choose_engine(loaded, model, engine, len(paths), settings)
+    if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
     click.echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
-    settings["score_threshold"] = score_threshold
-    rows: list[dict[str, Any]] = []
+    shown = Shown(detector, thresholds)
     failed: list[DataError] = []
     with click.progressbar(list(zip(paths, names, strict=True)), label="Detecting") as bar:
         for image_id, (path, name) in enumerate(bar):
             try:
-                picture, found = detect_and_draw(detector, path, settings)
+                picture = shown.detect_and_draw(path, image_id, settings)
             except DataError as error:
                 failed.append(error)
                 continue
             write_whole(folder / name, encoded(picture, name))
-            rows += coco_results(found, image_id, path)
     for problem in failed:
         click.echo(f"Note: left out: {problem}", err=True)
     if len(failed) == len(paths):
         raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
-    write_json(folder / "detections.json", rows)
-    if not rows:
-        click.echo(nothing_found(detector, score_threshold))
-    say_where(f"Objects: {len(rows)}, images: {len(paths) - len(failed)}, results", folder)
+    write_json(folder / "detections.json", shown.rows)
+    click.echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
+    found = len(shown.rows)
+    say_where(f"Objects: {found}, images: {len(paths) - len(failed)}, results", folder)
+
+
+def thresholds_of(detector: Any, score_threshold: float | None) -> list[float]:
+    """The score threshold of each class: the one given, else the model's own, else 0.3."""
+    if score_threshold is None:
+        own = getattr(detector, "score_thresholds", None)
+        if own is not None:
+            return list(own)
+    value = DEFAULT_THRESHOLD if score_threshold is None else score_threshold
+    return [value] * len(detector.class_names)
+
+
+class Shown:
+    """Detects and draws, and collects what was found.
+
+    Args:
+        detector: a model, or an exported file.
+        thresholds: the score threshold of each class.
+
+    Attributes:
+        rows: of `detections.json`: the detections above the thresholds.
+        found: all detections of each image.
+        sizes: (height, width, channels) of each image.
+    """
+
+    def __init__(self, detector: Any, thresholds: list[float]) -> None:
+        self.detector, self.thresholds = detector, thresholds
+        self.rows: list[dict[str, Any]] = []
+        self.found: list[dict[str, Any]] = []
+        self.sizes: list[tuple[int, ...]] = []
+
+    def detect_and_draw(
+        self, path: pathlib.Path, image_id: int, settings: dict[str, Any]
+    ) -> "np.ndarray":
+        """Returns the annotated picture of one image file."""
+        from keras_det.data import read_image
+        from keras_det.metrics.score_facts import above_threshold
+        from keras_det.report.draw import draw_detections
+
+        image = read_image(path)
+        # An exported file keeps what its own decoder has found.
+        lowest = {"score_threshold": min([LOWEST, *self.thresholds])}
+        given = {} if hasattr(self.detector, "path") else lowest
+        found = self.detector.detect(image, **settings, **given)
+        self.found.append(found)
+        self.sizes.append(image.shape)
+        self.rows += coco_results(found, above_threshold(found, self.thresholds), image_id, path)
+        names = self.detector.class_names
+        return draw_detections(image, found, names, self.thresholds, show_best=True)
+
+    def sentence(self, measured: bool) -> str:
+        """The highest score, and how many objects are above the threshold; or what is wrong.
+
+        Args:
+            measured: whether the training of the model has found that it has learned.
+        """
+        from keras_det.metrics.score_facts import FEWEST_IMAGES, score_facts
+
+        facts = score_facts(self.found, self.sizes, self.thresholds)
+        if not facts.highest:
+            lowest = getattr(self.detector, "score_threshold", None) or LOWEST
+            return (
+                f"No objects: no score is above {lowest:g}, the lowest threshold that the model "
+                "takes."
+            )
+        same = len(set(self.thresholds)) == 1
+        words = f"{self.thresholds[0]:.2g}" if same else "the best one of their class"
+        # Few images may hold no object.
+        doubt = not measured and facts.images >= FEWEST_IMAGES
+        text = facts.sentence(words) if doubt else facts.count(words)
+        if facts.passing:
+            return text
+        # One digit below the highest score.
+        example = float(f"{0.8 * facts.highest:.1g}")
+        return (
+            f"{text} The best box of each image is drawn faintly; --score-threshold {example:g} "
+            "shows more."
+        )
 
 
 def choose_engine(
-    model: str, engine: str, num_images: int, settings: dict[str, Any]
+    detector: Any, model: str, engine: str, num_images: int, settings: dict[str, Any]
 ) -> tuple[Any, str]:
     """Returns the detector of MODEL on an engine, and a sentence that names the engine."""
     from keras_det.runtime.engines import with_engine
 
-    detector = load_any_model(model)
     check_decoder_settings(detector, model, settings)
     is_exported = hasattr(detector, "engine")
     path = pathlib.Path(model) if is_exported else find_model(model)
@@ -119,31 +201,6 @@ def check_decoder_settings(opened: Any, path: str, settings: dict[str, Any]) -> 
             f"{option} needs a .keras model: an exported file has its own decoder. Received: "
             f"{option} with {path}. Leave it out, or give the .keras file."
         )
-
-
-def detect_and_draw(
-    detector: Any, path: pathlib.Path, settings: dict[str, Any]
-) -> tuple["np.ndarray", dict[str, Any]]:
-    """Returns the annotated picture and the detections of one image file."""
-    from keras_det.data import read_image
-    from keras_det.report.draw import draw_detections
-
-    image = read_image(path)
-    found = detector.detect(image, **settings)
-    picture = draw_detections(image, found, detector.class_names, settings["score_threshold"])
-    return picture, found
-
-
-def nothing_found(detector: Any, score_threshold: float) -> str:
-    """A sentence with the threshold above which there are no detections, and how to lower it."""
-    # An exported file keeps only what its own decoder has found.
-    lowest = getattr(detector, "score_threshold", None) or 0.0
-    if score_threshold <= lowest:
-        advice = "This is the lowest threshold that the model takes."
-    else:
-        example = max(score_threshold / 10, lowest)
-        advice = f"Lower it with --score-threshold, for example to {example:g}."
-    return f"No objects: no score is above the threshold, {score_threshold:g}. {advice}"
 
 
 def find_images(given: Iterable[str]) -> list[pathlib.Path]:
@@ -207,16 +264,21 @@ def encoded(picture: "np.ndarray", name: str) -> bytes:
     return file.getvalue()
 
 
-def coco_results(found: dict[str, Any], image_id: int, path: pathlib.Path) -> list[dict[str, Any]]:
-    """Detections of one image as rows of COCO's format for results, with names."""
+def coco_results(
+    found: dict[str, Any], kept: "np.ndarray", image_id: int, path: pathlib.Path
+) -> list[dict[str, Any]]:
+    """Detections of one image that are kept, as rows of COCO's format for results, with names."""
     rows = []
-    for (x1, y1, x2, y2), score, label, name in zip(
+    for (x1, y1, x2, y2), score, label, name, keep in zip(
         found["boxes"].tolist(),
         found["scores"].tolist(),
         found["labels"].tolist(),
         found["class_names"],
+        kept.tolist(),
         strict=True,
     ):
+        if not keep:
+            continue
         rows.append(
             {
                 "image_id": image_id,

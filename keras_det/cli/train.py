@@ -14,6 +14,7 @@ from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
 from keras_det.names import (
+    ANCHOR_CHOICES,
     AUGMENT_NAMES,
     DTYPES,
     FREEZE_CHOICES,
@@ -60,7 +61,7 @@ WEIGHTS = {
     "random": "no trained weights",
 }
 # What --no-val leaves without effect.
-OF_VALIDATION = ("val_data", "val_split", "split_by", "evaluate_every")
+OF_VALIDATION = ("val_data", "val_split", "split_by", "evaluate_every", "patience")
 EXAMPLES = (
     "keras-det train my_images/ --epochs 50 --out run/",
     "keras-det train annotations.json --image-dir photos/ --split-by 0.9",
@@ -89,9 +90,12 @@ EXAMPLES = (
     help="Layers to freeze; neck freezes the backbone too.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=50, help="Passes over the training images."
+    "--epochs",
+    type=click.IntRange(min=1),
+    show_default="chosen by --recipe auto, else 50",
+    help="Passes over the training images.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
+@click.option("--batch-size", type=click.IntRange(min=1), show_default="8", help="Images per step.")
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
@@ -154,14 +158,57 @@ EXAMPLES = (
 @click.option(
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
-    default="adamw",
-    help="Optimizer and schedule: AdamW for your own data, or as published for the model.",
+    default="auto",
+    help="Optimizer, schedule and length: chosen from the number of images and the weights; 50 "
+    "epochs of AdamW; or as published for the model.",
 )
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
     show_default="0.002 at 8 images per step",
-    help="Highest learning rate of adamw.",
+    help="Highest learning rate, not for published.",
+)
+@click.option(
+    "--backbone-rate",
+    type=click.FloatRange(0),
+    show_default="1",
+    help="Factor of the learning rate for the backbone, not for published.",
+)
+@click.option(
+    "--warmup-steps",
+    type=click.IntRange(min=0),
+    show_default="a twentieth of the steps",
+    help="Steps in which the learning rate rises.",
+)
+@click.option(
+    "--average",
+    type=click.FloatRange(0, 1, max_open=True),
+    show_default="by the number of steps",
+    help="Decay of the moving average of the weights, not for published.",
+)
+@click.option(
+    "--heads-first",
+    type=click.IntRange(min=0),
+    show_default="0",
+    help="Epochs at the start in which only the heads learn.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    show_default="chosen by --recipe auto, else never",
+    help="Stop after so many epochs without a higher AP.",
+)
+@click.option(
+    "--anchors",
+    type=click.Choice(ANCHOR_CHOICES),
+    show_default="chosen by --recipe auto, else published",
+    help="Anchors as published, or fitted to the objects.",
+)
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=None,
+    show_default="--calibrate with --recipe auto",
+    help="Shift the scores so that 0.4 is the best threshold of each class.",
 )
 @reading_options
 @classes_option("learn")
@@ -177,7 +224,10 @@ EXAMPLES = (
 @click.option("--val-data", type=click.Path(), help="Data set to evaluate on, instead of DATA.")
 @click.option("--no-val", is_flag=True, help="Hold no images out, and do not evaluate.")
 @click.option(
-    "--evaluate-every", type=click.IntRange(min=1), default=1, help="Epochs between evaluations."
+    "--evaluate-every",
+    type=click.IntRange(min=1),
+    show_default="1, more for a large validation set",
+    help="Epochs between evaluations.",
 )
 @click.option(
     "--seed",

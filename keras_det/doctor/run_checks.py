@@ -124,12 +124,12 @@ def _of_finite_loss(loss: np.ndarray) -> Finding:
 
 
 def rate_of(run: Run) -> tuple[float, float] | None:
-    """(peak learning rate, rate at the end of the last epoch) of the recipe adamw; None if other.
+    """(peak learning rate, rate at the end of the last epoch) of auto and adamw; None if other.
 
     As `training.recipes.adamw`: a linear warm-up over a twentieth of the steps, then a cosine to 0.
     """
     batch = int(run.recipe.get("batch_size") or 0)
-    if run.recipe.get("recipe") != "adamw" or not batch or not run.planned:
+    if run.recipe.get("recipe") not in ("auto", "adamw") or not batch or not run.planned:
         return None
     peak = run.recipe.get("learning_rate") or 2e-3 * (batch / 8.0) ** 0.5
     done, warmup = min(run.epochs / run.planned, 1.0), WARMUP

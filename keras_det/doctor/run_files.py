@@ -50,7 +50,8 @@ class Run:
     def steps(self) -> int:
         """Training steps so far; 0 where they are unknown."""
         images, batch = self.counts[0], int(self.recipe.get("batch_size") or 0)
-        return self.epochs * math.ceil(images / batch) if images and batch else 0
+        passes = int((self.recipe.get("chosen") or {}).get("passes") or 1)
+        return self.epochs * passes * math.ceil(images / batch) if images and batch else 0
 
     def column(self, name: str) -> np.ndarray | None:
         """A column of the history, or None where it has no number."""
@@ -95,6 +96,8 @@ def _check_values(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> None
         value = recipe.get(key)
         if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e12):
             raise ValueError(f"{key} of recipe.json is {value!r:.40}, not a number")
+    if not isinstance(recipe.get("chosen") or {}, dict):
+        raise ValueError("chosen of recipe.json is not a JSON object")
     counts, per_class = recipe.get("objects_per_class"), metrics.get("AP_per_class")
     if not isinstance(per_class or {}, dict):
         raise ValueError("AP_per_class of metrics.json is not a JSON object")

@@ -6,6 +6,7 @@ import pathlib
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,9 +24,12 @@ from keras_det.weights.common.preset_files import (
     read_preset,
 )
 
+# Batch normalisation of the backbone; `freeze` can fix it alone.
+NORM = "norm"
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
     "none": (),
+    "norm": (NORM,),
     "backbone": ("backbone",),
     "neck": ("backbone", "neck"),
 }
@@ -36,7 +40,8 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
 
     Args:
         model: detector with the attribute `backbone`, and `neck` if it has a neck.
-        freeze: "none"; "backbone"; "neck" for backbone and neck, so that only the heads learn.
+        freeze: "none"; "norm" for the batch normalisation of the backbone: its statistics, scales
+            and offsets; "backbone"; "neck" for backbone and neck, so that only the heads learn.
 
     Raises:
         ValueError: there is no such choice, or the model has no neck.
@@ -51,20 +56,23 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
             f"`freeze` must name a part of the network. Received: freeze='neck' for "
             f'{model.name}, which has no neck. Use "backbone".'
         )
-    for name in ("backbone", "neck"):
-        if hasattr(model, name):
-            _set_trainable(model, name, name not in FROZEN[freeze])
+    before = model.__dict__.setdefault("_trainable_before", [])
+    for layer, value in before:
+        layer.trainable = value
+    before.clear()
+    for layer in _layers_of(model, FROZEN[freeze]):
+        before.append((layer, layer.trainable))
+    for layer, _ in before:
+        layer.trainable = False
 
 
-def _set_trainable(model: keras.Model, name: str, trainable: bool) -> None:
-    """Freezes a part, or restores `trainable` of its layers: some of them are always frozen."""
-    part, before = getattr(model, name), model.__dict__.setdefault("_trainable_before", {})
-    if not trainable and name not in before:
-        before[name] = [(layer, layer.trainable) for layer in all_layers(part)]
-        part.trainable = False
-    elif trainable and name in before:
-        for layer, value in before.pop(name):
-            layer.trainable = value
+def _layers_of(model: keras.Model, parts: tuple[str, ...]) -> Iterator[keras.Layer]:
+    """The layers, at any depth, of the named parts."""
+    for part in parts:
+        layers = all_layers(model.backbone if part == NORM else getattr(model, part))
+        for layer in layers:
+            if part != NORM or isinstance(layer, keras.layers.BatchNormalization):
+                yield layer
 
 
 def is_own(weights: Any) -> bool:

@@ -134,7 +134,7 @@ def _metrics_table(metrics: dict[str, Any] | None) -> str:
     numeric = {
         name: value
         for name, value in (metrics or {}).items()
-        if isinstance(value, numbers.Real) and not math.isnan(value)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
     }
     if not numeric:
         return "not measured\n"

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -114,16 +115,47 @@ class SavedDetector(keras.Model):
         known = {name: value for name, value in resolved.items() if captured.accepts(name)}
         self._arguments.update(serialized(known))
 
+    @property
+    def score_thresholds(self) -> list[float] | None:
+        """The score of each class above which a detection is worth showing; None: not measured.
+
+        `keras_det.training.train` sets the thresholds with the best F1 on the validation set, and
+        `keras-det predict` uses them. `detect` does not: its own default is 0.001. They are saved
+        with the model.
+
+        Raises:
+            ValueError: the number of thresholds is not that of the classes, or one is not in 0..1.
+        """
+        return self.__dict__.get("_score_thresholds")
+
+    @score_thresholds.setter
+    def score_thresholds(self, thresholds: Sequence[float] | None) -> None:
+        values = None if thresholds is None else [float(each) for each in thresholds]
+        wanted = getattr(self, "num_classes", None)
+        if values is not None and (
+            len(values) != wanted or not all(0 <= each <= 1 for each in values)
+        ):
+            raise ValueError(
+                f"`score_thresholds` must be {wanted} numbers in 0..1, one per class. Received: "
+                f"{len(values)} numbers, {values[:5]}. Give None where they are not known."
+            )
+        # Not by Keras' `setattr`, which would track the list.
+        self.__dict__["_score_thresholds"] = values
+
     def get_config(self) -> Config:
-        rounding = {"quantization_aware": True} if self.quantization_aware else {}
+        more: Config = {"quantization_aware": True} if self.quantization_aware else {}
+        if self.score_thresholds is not None:
+            more["score_thresholds"] = list(self.score_thresholds)
         # A copy: Keras empties the configs of parts when it builds them again.
-        return {**copy.deepcopy(self._arguments), **rounding}
+        return {**copy.deepcopy(self._arguments), **more}
 
     @classmethod
     def from_config(cls, config: Config, custom_objects: dict[str, Any] | None = None) -> Self:
         config = dict(config)
         rounding = config.pop("quantization_aware", False)
+        thresholds = config.pop("score_thresholds", None)
         model = cls(**deserialized(config, custom_objects))
+        model.score_thresholds = thresholds
         if rounding:
             model.roundings = add_rounding(model)
         return model

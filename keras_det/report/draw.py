@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 GOLDEN_SECTION = 0.618034
 # Saturation and brightness of the first, second and third eight classes, then again from the start.
 SHADES = ((0.95, 1.0), (0.6, 1.0), (1.0, 0.7))
+FAINT = 0.5  # opacity of a box below the threshold
 # In pixels: the smallest default size, and the smallest size of a label that does not fit else.
 MIN_FONT_SIZE, SMALLEST_FONT_SIZE = 11, 7
 
@@ -26,10 +27,11 @@ def draw_detections(
     image: np.ndarray,
     detections: Mapping[str, Any],
     class_names: Sequence[str],
-    score_threshold: float = 0.3,
+    score_threshold: float | Sequence[float] = 0.3,
     *,
     line_width: int | None = None,
     font_size: int | None = None,
+    show_best: bool = False,
 ) -> np.ndarray:
     """Draws detected boxes with their names and scores on a copy of the image.
 
@@ -38,9 +40,11 @@ def draw_detections(
         detections: dict of `boxes` `(n, 4)` xyxy pixels of this image, `scores` and `labels`
             `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out.
         class_names: label k means `class_names[k]`.
-        score_threshold: float in 0..1; boxes with a lower score are left out.
+        score_threshold: float in 0..1, or one per class; boxes with a lower score are left out.
         line_width: int, pixels. Default: grows with the image.
         font_size: int, pixels. Default: grows with the image.
+        show_best: bool. True draws, where all boxes are left out, the one with the highest score
+            faintly, with its score.
 
     Returns:
         uint8 `(h, w, 3)`. A label is left out where it would cover that of a higher score.
@@ -51,12 +55,25 @@ def draw_detections(
     """
     boxes, labels = _boxes_and_labels(detections["boxes"], detections["labels"], class_names)
     scores = np.asarray(detections["scores"], "float64").reshape(-1)
-    shown = (labels >= 0) & (scores >= score_threshold)
+    lowest = np.asarray(score_threshold, "float64")
+    if lowest.ndim:
+        lowest = lowest[labels]
+    shown = (labels >= 0) & (scores >= lowest)
+    faint = show_best and not shown.any() and (labels >= 0).any()
+    if faint:
+        shown = np.arange(len(scores)) == np.where(labels >= 0, scores, -1.0).argmax()
     order = np.argsort(-scores[shown], kind="stable")
     rows = zip(labels[shown][order], scores[shown][order], strict=True)
     texts = [f"{class_names[label]} {score:.2f}" for label, score in rows]
     boxes, labels = boxes[shown][order], labels[shown][order]
-    return _draw(image, boxes, labels, texts, line_width, font_size)
+    drawn = _draw(image, boxes, labels, texts, line_width, font_size)
+    return _blended(image, drawn) if faint else drawn
+
+
+def _blended(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The picture with what was drawn on it half transparent."""
+    mixed = image.astype("float32") + FAINT * (drawn.astype("float32") - image)
+    return np.rint(mixed).astype("uint8")
 
 
 def draw_ground_truth(

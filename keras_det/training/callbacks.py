@@ -27,10 +27,15 @@ from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
 
 Logs: TypeAlias = dict[str, Any] | None
+# What `evaluate` says about the scores; see `keras_det.metrics.score_facts`.
+SCORES = ("highest_score", "learned")
 
 
 class EvaluateAP(keras.callbacks.Callback):
     """Adds `val_AP`, `val_AP50`, `val_AP75` to the logs of an epoch.
+
+    Once measured, the logs also hold `val_highest_score`, the highest score in any image, and
+    `val_learned`, 0 for a model that has hardly learned.
 
     Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`, so that
     they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
@@ -84,13 +89,18 @@ class EvaluateAP(keras.callbacks.Callback):
         if last or (epoch + 1) % self.every == 0:
             with averaged_weights(self.model):
                 self.metrics = evaluate(self.model, self.dataset, self.batch_size, **self.settings)
-        for name in ("AP", "AP50", "AP75"):
-            if logs is not None:
-                logs[f"val_{name}"] = float(self.metrics[name]) if self.metrics else 0.0
+        found = self.metrics or {}
+        if logs is not None:
+            for name in ("AP", "AP50", "AP75"):
+                logs[f"val_{name}"] = float(found.get(name, 0.0))
+            logs |= {f"val_{name}": float(found[name]) for name in SCORES if name in found}
 
 
 class SaveBest(keras.callbacks.Callback):
     """Saves the model when a logged value is higher than ever before, with averaged weights.
+
+    While the model has hardly learned (`val_learned` 0), its average precision says nothing: then
+    the newest is saved, until one has learned.
 
     Args:
         path: the `.keras` file. It is never left half written.
@@ -114,10 +124,12 @@ class SaveBest(keras.callbacks.Callback):
                 f"monitor={self.monitor!r}, logs {sorted(logs)}.{suggest(self.monitor, logs)} Put "
                 "EvaluateAP before SaveBest for val_AP."
             )
-        value = logs[self.monitor]
-        if value > self.best:
+        value, learned = logs[self.monitor], bool(logs.get("val_learned", 1.0))
+        if learned and value > self.best:
             self.best = float(value)
-            save_averaged(self.model, self.path)
+        elif learned or self.best > -np.inf:
+            return
+        save_averaged(self.model, self.path)
 
 
 class SaveState(keras.callbacks.Callback):

@@ -9,6 +9,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
 from keras_det.metrics.coco import coco_metrics
+from keras_det.metrics.score_facts import LEAST_SCORE, score_facts
 from keras_det.models.detector import Detector
 
 
@@ -59,7 +60,7 @@ def evaluate(
     on_batch: Callable[[int, int], None] | None = None,
     **settings: Unpack[DecoderSettings],
 ) -> dict[str, Any]:
-    """Computes COCO's twelve metrics and the AP of each class.
+    """Computes COCO's twelve metrics and the AP of each class, and whether the scores say anything.
 
     Args:
         model: a detector with the data set's classes.
@@ -69,11 +70,16 @@ def evaluate(
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Returns:
-        dict "AP", "AP50", "AP75", … (0..1, NaN where undefined) and "AP_per_class".
+        dict "AP", "AP50", "AP75", … (0..1, NaN where undefined), "AP_per_class", "highest_score"
+        (the highest in any image, 0..1) and "learned" (False for a model that has hardly learned;
+        see `keras_det.metrics.score_facts`).
 
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.
     """
     model.check_dataset(dataset)
     indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)
-    return coco_metrics(dataset.ground_truth(indices), detections, model.class_names)
+    metrics = coco_metrics(dataset.ground_truth(indices), detections, model.class_names)
+    sizes = [dataset[index].original_size for index in indices]
+    facts = score_facts(detections, sizes, LEAST_SCORE)
+    return {**metrics, "highest_score": facts.highest, "learned": facts.learned}

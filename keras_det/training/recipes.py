@@ -1,6 +1,7 @@
 """Training recipes: an optimizer with its schedule, for `model.compile`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -28,6 +29,9 @@ def adamw(
     learning_rate: float | None = None,
     weight_decay: float = 0.02,
     averaged: bool = True,
+    warmup_steps: int | None = None,
+    average: float | None = None,
+    backbone_rate: float = 1.0,
 ) -> keras.optimizers.Optimizer:
     """The recipe for your own data, from tens to thousands of images.
 
@@ -43,17 +47,49 @@ def adamw(
             the batch size.
         weight_decay: decoupled decay, multiplied by the rate.
         averaged: bool. False keeps no moving average.
+        warmup_steps: steps of the warm-up. Default: the first twentieth.
+        average: decay of the moving average, below 1. Default: `average_momentum(steps)`.
+        backbone_rate: factor >= 0 of the learning rate for the backbone, such as 0.3 where it has
+            trained weights. Needs `model`, with its layers frozen already.
+
+    Raises:
+        ValueError: `backbone_rate` is given, but `model` has no backbone.
     """
-    if learning_rate is None:
-        learning_rate = 2e-3 * (batch_size / 8.0) ** 0.5
+    rate = peak_rate(batch_size) if learning_rate is None else learning_rate
     return AdamW(
-        warmup_cosine(learning_rate, steps, steps // 20),
+        warmup_cosine(rate, steps, steps // 20 if warmup_steps is None else warmup_steps),
         weight_decay=weight_decay,
         global_clipnorm=10.0,
         use_ema=averaged,
-        ema_momentum=average_momentum(steps),
+        ema_momentum=average_momentum(steps) if average is None else average,
         ema_overwrite_frequency=None,
+        rate_factors=None if backbone_rate == 1 else rate_factors(model, backbone_rate),
     )
+
+
+def peak_rate(batch_size: int) -> float:
+    """Peak learning rate of `adamw`: 2e-3 at 8 images per step, with the square root of them."""
+    return 2e-3 * (batch_size / 8.0) ** 0.5
+
+
+def rate_factors(model: Any, backbone: float) -> list[float]:
+    """Factors of the learning rate, one per trainable variable, for `keras_det.optimizers.AdamW`.
+
+    Args:
+        model: the detector, with its layers frozen already.
+        backbone: factor >= 0 for the variables of the backbone; the others get 1.
+
+    Raises:
+        ValueError: the model has no backbone.
+    """
+    part = getattr(model, "backbone", None)
+    if part is None:
+        raise ValueError(
+            "A learning rate for the backbone needs a model with one. Received: "
+            f"backbone_rate={backbone} for {getattr(model, 'name', model)}. Leave it out."
+        )
+    own = {id(variable) for variable in part.trainable_variables}
+    return [backbone if id(each) in own else 1.0 for each in model.trainable_variables]
 
 
 def published(
@@ -83,6 +119,7 @@ def published(
     return model.published_optimizer(batch_size, steps, warmup_steps)
 
 
+# Optimizers by the recipes' names; `recipe="auto"` takes adamw with numbers of its own.
 RECIPES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adamw": adamw,
     "published": published,

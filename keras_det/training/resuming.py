@@ -1,5 +1,6 @@
 """Whether a run can start or go on in a folder, and from which state."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from keras_det.errors import DataError
 from keras_det.files import plain
 from keras_det.training.callbacks import newest_state
+from keras_det.training.recipe import Recipe
 
 # A resumed run must have the same values: with others, it would be a different run.
 FIXED = (
@@ -21,6 +23,10 @@ FIXED = (
     "max_boxes",
     "seed",
 )
+# Those of them that the recipe chooses where they are not given.
+CHOSEN = ("batch_size", "epochs")
+# Fields of a recipe that may change: they do not change the training.
+FREE = ("evaluate_every", "patience", "calibrate")
 
 
 def state_of(
@@ -42,6 +48,8 @@ def state_of(
             "a new run without --resume."
         ) from None
     for name in FIXED:
+        if settings[name] is None and name in CHOSEN:  # as the run has chosen it
+            continue
         if name in before and before[name] != plain(settings[name]):
             longer = " with these weights (--weights)" if name == "epochs" else ""
             raise DataError(
@@ -51,6 +59,30 @@ def state_of(
             )
     _check_classes(before.get("class_names"), settings["class_names"], out)
     return newest_state(out / "checkpoints")
+
+
+def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
+    """The recipe that a run to resume has chosen; None for a run of an earlier version.
+
+    Args:
+        out: the run folder.
+        given: fields that are given now; None where they are not.
+
+    Raises:
+        DataError: one of them differs.
+    """
+    content = json.loads((out / "recipe.json").read_text(encoding="utf-8")).get("chosen")
+    if content is None:
+        return None
+    chosen = Recipe(**content)
+    for name, value in given.items():
+        if value is not None and name not in FREE and plain(value) != content[name]:
+            raise DataError(
+                f"A resumed run must keep its settings. Received: {name}={value!r}, but the run "
+                f"has {content[name]!r}. Leave it out, or start a new run in another folder."
+            )
+    free = {name: given[name] for name in FREE if given.get(name) is not None}
+    return dataclasses.replace(chosen, **free)
 
 
 def _check_classes(before: list[str] | None, now: list[str], out: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """A whole training run, from two data sets to a run folder."""
 
+import dataclasses
 import os
 import pathlib
 import time
@@ -11,11 +12,10 @@ import numpy as np
 
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
-from keras_det.errors import DataError, suggest
+from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole
-from keras_det.metrics.coco import format_metrics
-from keras_det.models import Detector, build_model, load_model
-from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
+from keras_det.models import AnchorDetector, Detector, build_model, load_model
+from keras_det.names import MODEL_NAMES
 from keras_det.training.callbacks import (
     EpochSeeds,
     EvaluateAP,
@@ -26,19 +26,19 @@ from keras_det.training.callbacks import (
     StopOnNaN,
     clock,
     read_history,
-    save_averaged,
 )
-from keras_det.training.evaluate import evaluate
+from keras_det.training.early_stop import StopWithoutGain
+from keras_det.training.finishing import finish
+from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
-from keras_det.training.recipes import RECIPES
-from keras_det.training.resuming import state_of
-from keras_det.training.starting import check_frozen, take_weights, taken_before
+from keras_det.training.recipe import AUTO, Recipe, choose_recipe
+from keras_det.training.resuming import chosen_before, state_of
+from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
 from keras_det.types import AugmentName, ImageSize
 
 Say: TypeAlias = Callable[[str], object]
-
-MAX_PICTURES = 8
-PICTURE_THRESHOLD = 0.3
+# Arguments of a model that give its anchors.
+OF_ANCHORS = {"anchor_scale", "aspect_ratios", "num_octaves", "anchor_generator"}
 
 
 def train(
@@ -47,17 +47,24 @@ def train(
     validation_set: Dataset | None,
     out: str | os.PathLike,
     *,
-    epochs: int = 50,
-    batch_size: int = 8,
+    epochs: int | None = None,
+    batch_size: int | None = None,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
     augment: AugmentName | str = "ssj",
-    recipe: str = "adamw",
+    recipe: str = AUTO,
     learning_rate: float | None = None,
+    backbone_rate: float | None = None,
+    warmup_steps: int | None = None,
+    average: float | None = None,
+    heads_first: int | None = None,
+    patience: int | None = None,
+    calibrate: bool | None = None,
+    anchors: str | None = None,
     weights: str | os.PathLike | None = None,
     model_arguments: dict[str, Any] | None = None,
     seed: int = 0,
-    evaluate_every: int = 1,
+    evaluate_every: int | None = None,
     max_boxes: int = 100,
     data: dict[str, Any] | None = None,
     resume: bool = False,
@@ -74,14 +81,26 @@ def train(
         training_set, validation_set: `keras_det.data.Dataset`. The second may be None: then nothing
             is measured and there is no `best.keras`.
         out: the run folder. It must be new or empty unless `resume` is True.
-        epochs: passes over the training set.
-        batch_size: images per step.
+        epochs: passes over the training set. Default: chosen by "auto", else 50.
+        batch_size: images per step. Default: 8.
         image_size: int or (height, width), for a model given by name. Default: its published size.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
         augment: "none", "flip", "ssj" or "lsj".
-        recipe: "adamw" for your own data, "published" for a long training from ImageNet weights.
-        learning_rate: peak rate of "adamw". Default: depends on the batch size.
+        recipe: "auto" chooses what is not given from the number of images and objects and from the
+            trained weights, see `keras_det.training.recipe.choose_recipe`; "adamw" is 50 epochs
+            with the same optimizer; "published" is for a long training from ImageNet weights.
+        learning_rate: peak rate of "auto" and "adamw". Default: depends on the batch size.
+        backbone_rate: factor of the learning rate for the backbone, not for "published".
+        warmup_steps: steps in which the learning rate rises.
+        average: decay of the moving average of the weights, not for "published".
+        heads_first: epochs at the start in which only the heads learn.
+        patience: training stops after so many epochs without a higher `val_AP`. Default: chosen by
+            "auto", else it never stops early.
+        calibrate: True shifts the scores of each class so that 0.4 is its best threshold; see
+            `keras_det.training.calibration.calibrate`. Default: True for "auto".
+        anchors: "published", or "auto" for anchors fitted to the objects. For a model with anchors
+            given by name. Default: chosen by "auto", else "published".
         weights: None for random weights; "auto" for the best public ones that can be had: COCO's,
             else ImageNet's for the backbone, else random ones, and `say` gets one line about it;
             "imagenet", "coco", or the path of a `.keras` file, a `.weights.h5` file or a public
@@ -91,7 +110,8 @@ def train(
             does not, so that a script trains the same everywhere.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: seed of the random weights, the order of the images and the augmentation.
-        evaluate_every: epochs between evaluations on the validation set.
+        evaluate_every: epochs between evaluations on the validation set. Default: 1; "auto" takes
+            more where the validation set is large.
         max_boxes: objects per image that are trained on; of more, the largest. More take memory.
         data: how the data sets were read, noted in `recipe.json`.
         resume: True continues from the last finished epoch. For a finished run it only evaluates
@@ -99,52 +119,94 @@ def train(
         say: function that gets the lines of text to show.
 
     Returns:
-        COCO's metrics of `last.keras` on the validation set, `{}` without one.
+        COCO's metrics of `last.keras` on the validation set, with its highest score and the best
+        threshold of each class; `{}` without a validation set.
 
     Raises:
         DataError: wrong input. Nothing is written then.
     """
-    out = pathlib.Path(out)
-    _check_used(model, image_size, resize_mode, model_arguments, validation_set, evaluate_every)
-    settings = _settings(
-        model,
-        training_set,
-        validation_set,
-        model_arguments=model_arguments or {},
-        image_size=image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
-        resize_mode=resize_mode,
-        augment=augment,
-        epochs=epochs,
-        batch_size=batch_size,
-        recipe=recipe,
-        learning_rate=learning_rate,
-        weights=None if weights is None else str(weights),
-        max_boxes=max_boxes,
-        seed=seed,
-        data=data or {},
-    )
-    _check_recipe(recipe, learning_rate)
+    out, options = pathlib.Path(out), model_arguments or {}
+    given = {
+        **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
+        **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
+        **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
+        **{"evaluate_every": evaluate_every, "anchors": anchors},
+        "freeze": options.get("freeze", _frozen_before(model)),
+    }
+    _check_used(model, image_size, resize_mode, options, anchors)
+    noted = {
+        **{"augment": augment, "recipe": recipe, "max_boxes": max_boxes, "seed": seed},
+        **{name: given[name] for name in ("epochs", "batch_size", "learning_rate")},
+        "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
+        "weights": None if weights is None else str(weights),
+        **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
+    }
+    settings = _settings(model, training_set, validation_set, **noted)
+    choose = _chooser(recipe, training_set, validation_set)
+    choose("nothing", **given)  # refuses what is wrong
     if not resume:
-        check_frozen(settings["model_arguments"], weights)
+        check_frozen(options, weights)
     state, epochs_done = state_of(out, settings, resume)
     keras.utils.set_random_seed(seed)
     model, settings["weights_taken"] = _model_to_train(model, state, weights, settings, out, say)
+    _check_classes(model, training_set, validation_set)
+    chosen = chosen_before(out, given) if resume else None
+    if chosen is None:
+        trained = trained_by(model, settings["weights_taken"])
+        chosen = choose(trained, **{**given, "anchors": _anchors(anchors, model, settings)})
+    model, lines = _with_anchors(model, chosen, training_set, settings, state)
+    stream: dict[str, Any] = dict(augment=augment, seed=seed, training=True, max_boxes=max_boxes)
+    pipeline = Pipeline(training_set, model, chosen.batch_size, **stream, **plain_end(chosen))
+    if state is None:
+        say_findings(pipeline, validation_set, model, say)
+    _write_settings(out, settings)
+    _announce(model, pipeline, chosen, lines, say)
+    started = time.monotonic()
+    _fit(model, pipeline, validation_set, out, chosen, epochs_done, say)
+    say(f"Trained for {clock(time.monotonic() - started)}.")
+    return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
+
+
+def _check_classes(model: Detector, training_set: Dataset, validation_set: Dataset | None) -> None:
+    """Raises a ValueError where a data set has other classes than the model."""
     for dataset in (training_set, validation_set):
         if dataset is not None:
             model.check_dataset(dataset)
-    stream: dict[str, Any] = dict(augment=augment, seed=seed, training=True, max_boxes=max_boxes)
-    pipeline = Pipeline(training_set, model, batch_size, **stream)
-    if state is None:
-        steps = epochs * pipeline.steps_per_epoch
-        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
-        model.compile(RECIPES[recipe](model, batch_size, steps, **rate))
-        say_findings(pipeline, validation_set, model, say)
-    _write_settings(out, settings)
-    _announce(model, pipeline, epochs, say)
-    started = time.monotonic()
-    _fit(model, pipeline, validation_set, out, epochs, epochs_done, evaluate_every, say)
-    say(f"Trained for {clock(time.monotonic() - started)}.")
-    return finish(model, validation_set, out, batch_size, say)
+
+
+def _chooser(
+    recipe: str, training_set: Dataset, validation_set: Dataset | None
+) -> Callable[..., Recipe]:
+    """`choose_recipe` for these data sets: takes what is trained already, and what is given."""
+    counts = {"images": len(training_set), "objects": len(training_set.labels)}
+    measured = 0 if validation_set is None else len(validation_set)
+    return lambda trained, **given: choose_recipe(
+        recipe, **counts, trained=trained, validation_images=measured, **given
+    )
+
+
+def _frozen_before(model: str | Detector) -> str | None:
+    """What a detector of the user's own has frozen; None for nothing, or a model by name."""
+    frozen = None if isinstance(model, str) else model.get_config().get("freeze")
+    return None if frozen == "none" else frozen
+
+
+def _with_anchors(
+    model: Detector,
+    chosen: Recipe,
+    training_set: Dataset,
+    settings: dict[str, Any],
+    state: pathlib.Path | None,
+) -> tuple[Detector, list[str]]:
+    """The model with the recipe's anchors, and lines about recipe and anchors; fills `settings`."""
+    settings |= {name: getattr(chosen, name) for name in ("epochs", "batch_size", "learning_rate")}
+    settings["chosen"] = dataclasses.asdict(chosen)
+    lines = [str(chosen)]
+    if state is None and chosen.anchors == AUTO:
+        model, fitted = with_fitted_anchors(model, training_set)
+        settings["anchors_fitted"] = fitted.arguments
+        lines.append(str(fitted))
+    return model, lines
 
 
 def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
@@ -155,12 +217,17 @@ def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     write_whole(out / "class_names.txt", names.encode())
 
 
-def _announce(model: Detector, pipeline: Pipeline, epochs: int, say: Say) -> None:
+def _announce(
+    model: Detector, pipeline: Pipeline, chosen: Recipe, lines: list[str], say: Say
+) -> None:
     """Says what is trained, on how many images and for how long."""
+    for line in lines:
+        say(line)
     height, width = model.image_size
     say(
         f"{model.name} at {height}x{width}, {len(pipeline.dataset)} images, "
-        f"{_counted(epochs, 'epoch')} of {_counted(pipeline.steps_per_epoch, 'step')}. "
+        f"{_counted(chosen.epochs, 'epoch')} of "
+        f"{_counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
         "The first step compiles the model."
     )
 
@@ -189,34 +256,19 @@ def _settings(
     }
 
 
-def _check_recipe(recipe: str, learning_rate: float | None) -> None:
-    """Raises a DataError for an unknown recipe, or for a rate where the recipe has its own."""
-    if recipe not in RECIPES:
-        raise DataError(
-            f"The recipe must be one of {', '.join(RECIPES)}. Received: recipe={recipe!r}."
-            f"{suggest(recipe, RECIPES)} Choose adamw for your own data."
-        )
-    if learning_rate is not None and recipe != "adamw":
-        raise DataError(
-            "`learning_rate` is for the recipe adamw: the others have their own rate. Received: "
-            f"recipe={recipe!r}, learning_rate={learning_rate}. Leave out the rate, or choose "
-            "adamw."
-        )
-
-
 def _check_used(
     model: str | Detector,
     image_size: ImageSize | None,
     resize_mode: str | None,
     model_arguments: dict[str, Any] | None,
-    validation_set: Dataset | None,
-    evaluate_every: int,
+    anchors: str | None,
 ) -> None:
     """Raises a DataError for an argument that would have no effect."""
     for_names = {
         "image_size": image_size,
         "resize_mode": resize_mode,
         "model_arguments": model_arguments or None,
+        "anchors": anchors,
     }
     for name, value in for_names.items():
         if value is not None and not isinstance(model, str):
@@ -224,11 +276,25 @@ def _check_used(
                 f"`{name}` must be left out for a model that is built already. Received: "
                 f"{name}={value!r} for {model.name}. Give it to the model's constructor."
             )
-    if validation_set is None and evaluate_every != 1:
+    fixed = sorted(OF_ANCHORS & set(model_arguments or {}))
+    if anchors == AUTO and fixed:
         raise DataError(
-            "`evaluate_every` must be left out without a validation set: nothing is measured. "
-            f"Received: {evaluate_every}. Leave it out, or give a validation set."
+            "`anchors` must be left out where the anchors are given. Received: anchors='auto' with "
+            f"{fixed[0]}={(model_arguments or {})[fixed[0]]!r}. Leave out one of them."
         )
+
+
+def _anchors(anchors: str | None, model: Detector, settings: dict[str, Any]) -> str | None:
+    """What `anchors` means for this model: "published" where they cannot be fitted."""
+    fits = isinstance(model, AnchorDetector)
+    if anchors == AUTO and not fits:
+        raise DataError(
+            f"`anchors` is for models with anchors. Received: anchors='auto' for {model.name}. "
+            "Leave it out."
+        )
+    by_name = settings["model"] in MODEL_NAMES
+    own = OF_ANCHORS & set(settings["model_arguments"])
+    return anchors if fits and by_name and not own else "published"
 
 
 def _model_to_train(
@@ -256,19 +322,22 @@ def _fit(
     pipeline: Pipeline,
     validation_set: Dataset | None,
     out: pathlib.Path,
-    epochs: int,
+    chosen: Recipe,
     epochs_done: int,
-    evaluate_every: int,
     say: Say,
 ) -> None:
-    if epochs_done >= epochs:
-        say(f"The run is done already: it has trained {_counted(epochs, 'epoch')}.")
+    """Trains what is left: the heads alone where the recipe says so, then all."""
+    rows = read_history(out / "history.csv") if epochs_done else []
+    stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows)
+    if epochs_done >= chosen.epochs or stop.exhausted:
+        say(f"The run is done already: it has trained {_counted(epochs_done, 'epoch')}.")
         return
     callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
     if validation_set is not None:
         callbacks += [
-            EvaluateAP(validation_set, pipeline.batch_size, evaluate_every),
+            EvaluateAP(validation_set, pipeline.batch_size, chosen.evaluate_every),
             SaveBest(out / "best.keras", best=_best_so_far(out)),
+            stop,
         ]
     callbacks += [
         History(out / "history.csv"),
@@ -278,12 +347,25 @@ def _fit(
         Progress(),
     ]
     try:
-        model.fit(
-            pipeline, initial_epoch=epochs_done, epochs=epochs, verbose=0, callbacks=callbacks
-        )
+        for first, last in phases(chosen):
+            if epochs_done >= last or stop.exhausted:
+                continue
+            if epochs_done == first:
+                begin_phase(model, chosen, first, last)
+            model.fit(
+                pipeline,
+                initial_epoch=epochs_done,
+                epochs=last,
+                steps_per_epoch=chosen.passes * pipeline.steps_per_epoch,
+                verbose=0,
+                callbacks=callbacks,
+            )
+            epochs_done = last
     except KeyboardInterrupt:
         say(f"\nInterrupted. Continue with --resume --out {out}")
         raise
+    if stop.exhausted:
+        say(f"Stopped: val_AP has not risen for {_counted(stop.waited, 'epoch')}.")
 
 
 def _counted(number: int, noun: str) -> str:
@@ -291,54 +373,11 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _best_so_far(out: pathlib.Path) -> float:
-    """The highest val_AP in the history of a run that is resumed."""
+    """The highest val_AP in the history of a run that is resumed, of a model that has learned."""
     rows = read_history(out / "history.csv")
-    values = [float(row["val_AP"]) for row in rows if row.get("val_AP")]
+    values = [
+        float(row["val_AP"])
+        for row in rows
+        if row.get("val_AP") and float(row.get("val_learned") or 1.0)
+    ]
     return max(values, default=-np.inf) if (out / "best.keras").exists() else -np.inf
-
-
-def finish(
-    model: Detector, validation_set: Dataset | None, out: pathlib.Path, batch_size: int, say: Say
-) -> dict[str, Any]:
-    """Saves `last.keras` with averaged weights, measures it and draws pictures.
-
-    Args:
-        model: the trained detector.
-        validation_set: the data to measure and draw, or None.
-        out: the run folder.
-        batch_size: images per call.
-        say: function that gets the lines of text to show.
-
-    Returns:
-        COCO's metrics, `{}` without a validation set.
-    """
-    save_averaged(model, out / "last.keras")
-    model = load_model(out / "last.keras")
-    if validation_set is None:
-        write_json(out / "metrics.json", {})
-        return {}
-    metrics = evaluate(model, validation_set, batch_size)
-    write_json(out / "metrics.json", metrics)
-    say(format_metrics(metrics))
-    _draw(model, validation_set, out / "pictures")
-    return metrics
-
-
-def _draw(model: Detector, dataset: Dataset, folder: pathlib.Path) -> None:
-    """Draws the first images: the ground truth on the left, the detections on the right."""
-    from PIL import Image
-
-    folder.mkdir(exist_ok=True)
-    for index in range(min(MAX_PICTURES, len(dataset))):
-        sample = dataset[index]
-        try:
-            image = sample.read()
-        except DataError:
-            continue
-        found = model.detect(image, score_threshold=PICTURE_THRESHOLD)
-        picture = side_by_side(
-            draw_ground_truth(image, sample.boxes, sample.labels, model.class_names),
-            draw_detections(image, found, model.class_names, PICTURE_THRESHOLD),
-        )
-        name = f"{pathlib.Path(sample.image_path).stem}.jpg"
-        Image.fromarray(picture).save(folder / name, quality=92)

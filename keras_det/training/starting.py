@@ -10,6 +10,8 @@ from keras_det.errors import DataError
 from keras_det.files import file_digest
 from keras_det.models import Detector
 from keras_det.models.public_weights import Start, start_from_best
+from keras_det.training.recipe import Trained
+from keras_det.weights.backbones.any_file import holds_backbone
 
 AUTO, IMAGENET = "auto", "imagenet"
 TAKEN = "weights_taken"  # key in recipe.json
@@ -87,6 +89,23 @@ def take_weights(
     report = model.start_from(weights)
     say(f"Weights: {weights}\n{report}")
     return _noted(str(weights), report.source or str(weights))
+
+
+def trained_by(model: Detector, taken: Mapping[str, Any] | None) -> Trained:
+    """What the weights that a run starts from have filled.
+
+    Args:
+        model: the detector with these weights.
+        taken: what `take_weights` returned. None: the weights that the model had.
+    """
+    if taken is None:
+        report = model.load_report
+        return "backbone" if report is not None and report.loaded else "nothing"
+    name = taken["weights"]
+    if name == "random":
+        return "nothing"
+    backbone = name in (IMAGENET, "backbone") or (name != "coco" and holds_backbone(name))
+    return "backbone" if backbone else "detector"
 
 
 def _noted(weights: str, file: str | None) -> dict[str, Any]:

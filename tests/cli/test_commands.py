@@ -85,27 +85,41 @@ def test_predict_writes_pictures_and_coco_results(run, finder, coco, tmp_path):
     assert rows[1]["image_id"] == 1
 
 
-@pytest.mark.parametrize(
-    "given, of_the_file, line",
-    [
-        ([], None, "threshold, 0.3. Lower it with --score-threshold, for example to 0.03."),
-        ([0.5], 0.1, "threshold, 0.5. Lower it with --score-threshold, for example to 0.1."),
-        ([0.1], 0.1, "threshold, 0.1. This is the lowest threshold that the model takes."),
-    ],
-)
-def test_predict_says_how_to_find_more(
-    run, finder, coco, tmp_path, monkeypatch, given, of_the_file, line
+@pytest.mark.parametrize("of_the_file, lowest", [(None, "0.001"), (0.1, "0.1")])
+def test_predict_says_when_there_is_nothing(
+    run, finder, coco, tmp_path, monkeypatch, of_the_file, lowest
 ):
     found = {name: np.zeros((0, 4), "float32") for name in ("boxes", "scores", "labels")}
     found.update(num_detections=0, class_names=[])
     monkeypatch.setattr(Finder, "detect", lambda *_, **settings: found)
     monkeypatch.setattr(Finder, "score_threshold", of_the_file, raising=False)
+    result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found")
+    assert result.exit_code == 0, result.output
+    *_, said, last = result.stdout.splitlines()
+    assert said.startswith(f"No objects: no score is above {lowest}, the lowest threshold")
+    assert last.startswith("Objects: 0, images: 1, results: ")
+
+
+# The finder's score is 0.75.
+@pytest.mark.parametrize(
+    "given, own, count, said",
+    [
+        ([], None, 1, "Highest score 0.75; 1 object in 1 image above the threshold, 0.3."),
+        ([], [0.8, 0.8], 0, "Highest score 0.75; 0 objects in 1 image above the threshold, 0.8. "
+         "The best box of each image is drawn faintly; --score-threshold 0.6 shows more."),
+        ([0.7], [0.8, 0.8], 1, "Highest score 0.75; 1 object in 1 image above the threshold, 0.7."),
+    ],
+)  # fmt: skip
+def test_predict_takes_the_thresholds_of_the_model(
+    run, finder, coco, tmp_path, monkeypatch, given, own, count, said
+):
+    monkeypatch.setattr(Finder, "score_thresholds", own, raising=False)
     options = [part for value in given for part in ("--score-threshold", value)]
     result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found", *options)
     assert result.exit_code == 0, result.output
-    *_, said, last = result.stdout.splitlines()
-    assert said == f"No objects: no score is above the {line}"
-    assert last.startswith("Objects: 0, images: 1, results: ")
+    assert result.stdout.splitlines()[-2:] == [
+        said, f"Objects: {count}, images: 1, results: {tmp_path / 'found'}"
+    ]  # fmt: skip
 
 
 def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp_path):

@@ -95,6 +95,13 @@ def test_learning_rate_in_effect(tmp_path):
         "The learning rate rises to 0.01 in the first twentieth of the run; it is 0.004 after "
         "epoch 2 of 100."
     )
+    auto = {**RECIPE, "recipe": "auto", "learning_rate": 0.004}
+    assert rate_of(read_run(folder_with(tmp_path, loss=FALLING, recipe=auto)))[0] == 0.004
+    one, three = (
+        read_run(folder_with(tmp_path, loss=FALLING, recipe={**auto, "chosen": {"passes": n}}))
+        for n in (1, 3)
+    )
+    assert three.steps == 3 * one.steps > 0, "an epoch shows every image three times"
     logged = titles(tmp_path, loss=[2, 1], learning_rate=[0.1, 0.05], recipe=None)["run-rate"][1]
     assert logged == "The learning rate was 0.1 at its highest and is 0.05 at the end."
     assert "run-rate" not in titles(

@@ -9,6 +9,7 @@ import pytest
 
 from keras_det import EfficientDet, RetinaNet, load_model
 from keras_det.errors import DataError
+from keras_det.keras_private import all_layers
 
 numbers = keras.ops.convert_to_numpy
 NAMES = ["square", "circle", "star"]
@@ -136,6 +137,22 @@ def test_frozen_parts_keep_kernels_and_statistics(freeze, learn, tmp_path):
     again = load_model(tmp_path / "frozen.keras")
     assert len(again.trainable_variables) == len(model.trainable_variables)
     assert again.optimizer.iterations.numpy() == 1
+
+
+def test_frozen_norm_keeps_the_batch_norm_of_the_backbone_alone(tmp_path):
+    model = RetinaNet("resnet18", 1, image_size=64, neck_channels=8, head_repeats=1)
+    norms = [x for x in all_layers(model) if isinstance(x, keras.layers.BatchNormalization)]
+    own = {id(x) for x in all_layers(model.backbone)}
+    model.freeze("norm")
+    for layer in norms:
+        assert layer.trainable == (id(layer) not in own)
+    frozen = sum(len(x.weights) for x in norms if id(x) in own)
+    assert frozen == 4 * 20, "resnet18 has 20 of them"
+    assert len(model.trainable_variables) == len(model.weights) - frozen
+    again = model.with_changes()
+    assert len(again.trainable_variables) == len(model.trainable_variables)
+    model.freeze("none")
+    assert all(layer.trainable for layer in norms)
 
 
 def test_unfreezing_gives_back_what_was_trainable_and_asks_to_compile():

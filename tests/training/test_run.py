@@ -4,13 +4,14 @@ import csv
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from keras_det.data import draw_shapes_dataset, load
 from keras_det.data.resize import letterbox
 from keras_det.errors import DataError
-from keras_det.models import load_model
+from keras_det.models import RetinaNet, load_model
 from keras_det.training import evaluate, train
 from keras_det.training.evaluate import detect_dataset
 
@@ -107,6 +108,71 @@ def test_an_interrupted_run_resumes_to_the_same_weights(run, drawn, tmp_path, mo
         train(MODEL, *drawn, out, epochs=3, resume=True, **SETTINGS)
 
 
+def small(names):
+    return RetinaNet(
+        "resnet18", class_names=names, image_size=64, neck_channels=8, head_repeats=1,
+        neck="fpn",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_of_two_phases_resumes_between_them(drawn, tmp_path, monkeypatch):
+    from keras_det.training import callbacks
+
+    settings = dict(epochs=2, batch_size=4, seed=1, heads_first=1, backbone_rate=0.5)
+    whole, lines = tmp_path / "whole", []
+
+    def run(out, **more):
+        keras.utils.set_random_seed(0)
+        model = small(drawn[0].class_names)
+        return train(model, *drawn, out, say=lines.append, **settings, **more)
+
+    class Stop(callbacks.SaveState):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            raise Interrupted
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("keras_det.training.run.SaveState", Stop)
+        run(tmp_path / "run")
+    state = load_model(tmp_path / "run" / "checkpoints" / "epoch_0001.keras")
+    heads = len(state.class_head.trainable_variables) + len(state.box_head.trainable_variables)
+    assert len(state.trainable_variables) == heads, "the first phase trains the heads alone"
+    run(tmp_path / "run", resume=True)
+    run(whole)
+    expected, found = (load_model(each / "last.keras") for each in (whole, tmp_path / "run"))
+    for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+    assert sum("only the heads in the first 1 epoch" in line for line in lines) == 3
+    chosen = json.loads((whole / "recipe.json").read_text())["chosen"]
+    assert (chosen["heads_first"], chosen["backbone_rate"], chosen["epochs"]) == (1, 0.5, 2)
+    with pytest.raises(DataError, match=r"keep its settings. Received: average=0.5, but the run"):
+        run(whole, resume=True, average=0.5)
+
+
+def test_anchors_are_fitted_for_models_that_have_them(drawn, tmp_path):
+    def recipe(model=MODEL, **more):
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+
+        def say(line):
+            if "The first step" in line:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            train(model, *drawn, out, epochs=1, say=say, **{**SETTINGS, **more})
+        return json.loads((out / "recipe.json").read_text())
+
+    fitted = recipe()
+    assert fitted["chosen"]["anchors"] == "auto" and "anchor_scale" in fitted["anchors_fitted"]
+    own = recipe(model_arguments={"anchor_scale": 2.0})
+    assert own["chosen"]["anchors"] == "published" and "anchors_fitted" not in own
+    assert recipe(recipe="adamw")["chosen"]["anchors"] == "published"
+    with pytest.raises(DataError, match="`anchors` is for models with anchors. .*cornernet_tiny"):
+        recipe("cornernet_tiny", anchors="auto", image_size=127)
+    with pytest.raises(DataError, match="left out where the anchors are given.*anchor_scale=2"):
+        recipe(anchors="auto", model_arguments={"anchor_scale": 2})
+
+
 def test_a_folder_in_use_and_a_run_that_is_none_are_refused(drawn, tmp_path):
     (tmp_path / "x").touch()
     with pytest.raises(DataError, match=r"must be new or empty. Received: .*--resume"):
@@ -124,10 +190,12 @@ def test_missing_weights_are_refused_before_anything_is_written(drawn, tmp_path)
 def test_unknown_recipes_and_parts_are_refused_before_anything_is_written(drawn, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(
-        DataError, match=r"must be one of adamw, published.* Received: recipe='sgd'"
+        DataError, match=r"must be one of auto, adamw, published.* Received: recipe='sgd'"
     ):
         train(MODEL, *drawn, out, epochs=1, recipe="sgd", **SETTINGS)
-    with pytest.raises(DataError, match=r"for the recipe adamw.* Received: recipe=.published"):
+    with pytest.raises(
+        DataError, match=r"for the recipes auto and adamw.* Received: recipe=.published"
+    ):
         train(MODEL, *drawn, out, epochs=1, recipe="published", learning_rate=0.1, **SETTINGS)
     with pytest.raises(DataError, match=r"head_norm"):
         train(MODEL, *drawn, out, epochs=1, model_arguments={"head_norm": "batch"}, **SETTINGS)

@@ -1,0 +1,136 @@
+"""Whether the scores of a detector say anything: what was measured, and one sentence about it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# Twice the prior of 0.01 that the class head starts with.
+LEAST_SCORE = 0.02
+# The best boxes of two images are "the same" above this IoU, and the best scores below this spread.
+SAME_BOX, SAME_SCORE = 0.9, 0.1
+FEWEST_IMAGES = 4  # fewer say nothing about what is constant
+SURE = 0.5  # objects that are always in the same place do give a constant box, with such a score
+CURE = (
+    "Train longer (--epochs), start from trained weights (--weights), and look at the boxes "
+    "(keras-det data preview)."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreFacts:
+    """What the best detection of each image shows.
+
+    Attributes:
+        images: number of images.
+        highest: highest score in any image; 0 where nothing was found.
+        passing: number of detections above their threshold.
+        same_box: mean IoU of the best boxes of different images, in shares of the image's sides;
+            1 where every image gives the same box.
+        spread: (highest - lowest) / highest of the best scores of the images.
+    """
+
+    images: int
+    highest: float
+    passing: int
+    same_box: float
+    spread: float
+
+    @property
+    def constant(self) -> bool:
+        """Whether every image gives nearly the same box with nearly the same score."""
+        enough = self.images >= FEWEST_IMAGES
+        same = self.same_box > SAME_BOX and self.spread < SAME_SCORE
+        return enough and same and self.highest < SURE
+
+    @property
+    def learned(self) -> bool:
+        """False for a model that has hardly learned."""
+        return self.highest >= LEAST_SCORE and not self.constant
+
+    def sentence(self, threshold: str) -> str:
+        """What to tell a user: the highest score and what passes, or that too little was learned.
+
+        Args:
+            threshold: words for the threshold that `passing` counts by, such as "0.3".
+        """
+        if self.highest < LEAST_SCORE:
+            return (
+                f"The model has hardly learned: the highest score in {_images(self.images)} is "
+                f"{_short(self.highest)}. {CURE}"
+            )
+        if self.constant:
+            return (
+                "The model has hardly learned: it gives nearly the same box and score in all "
+                f"{self.images} images (highest score {_short(self.highest)}). {CURE}"
+            )
+        return self.count(threshold)
+
+    def count(self, threshold: str) -> str:
+        """The highest score, and how many objects score above the threshold."""
+        what = "1 object" if self.passing == 1 else f"{self.passing:,} objects"
+        return (
+            f"Highest score {_short(self.highest)}; {what} in {_images(self.images)} above the "
+            f"threshold, {threshold}."
+        )
+
+
+def _short(score: float) -> str:
+    return f"{score:.3f}" if score < 0.1 else f"{score:.2f}"
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number:,} images"
+
+
+def score_facts(
+    detections: Sequence[Mapping[str, Any]],
+    sizes: Sequence[Sequence[int]],
+    thresholds: float | Sequence[float],
+) -> ScoreFacts:
+    """Measures the scores of detections.
+
+    Args:
+        detections: one dict per image: `boxes` `(n, 4)` xyxy pixels, `scores`, `labels` `(n,)`.
+        sizes: (height, width, …) of each image in the same pixels.
+        thresholds: lowest score of an object, or one per class.
+    """
+    best, boxes = [], []
+    for found, size in zip(detections, sizes, strict=True):
+        scores = np.asarray(found["scores"], "float64").reshape(-1)
+        if len(scores):
+            first = int(scores.argmax())
+            best.append(float(scores[first]))
+            sides = np.array([size[1], size[0]] * 2, "float64")
+            boxes.append(np.asarray(found["boxes"], "float64").reshape(-1, 4)[first] / sides)
+    highest = max(best, default=0.0)
+    passing = sum(int(above_threshold(found, thresholds).sum()) for found in detections)
+    spread = (highest - min(best)) / highest if highest else 0.0
+    if len(best) < len(detections):  # no detection at all in some images: scores do differ
+        spread = 1.0
+    same = _mean_iou(np.array(boxes)) if len(boxes) > 1 else 0.0
+    return ScoreFacts(len(detections), highest, passing, same, spread)
+
+
+def above_threshold(found: Mapping[str, Any], thresholds: float | Sequence[float]) -> np.ndarray:
+    """Which detections of one image score above the threshold of their class, bool `(n,)`.
+
+    Args:
+        found: dict of `scores` and `labels` `(n,)`; slots labelled -1 never do.
+        thresholds: one float, or one per class.
+    """
+    scores = np.asarray(found["scores"], "float64").reshape(-1)
+    labels = np.asarray(found["labels"], "int64").reshape(-1)
+    lowest = np.asarray(thresholds, "float64")
+    return (labels >= 0) & (scores > (lowest if lowest.ndim == 0 else lowest[labels]))
+
+
+def _mean_iou(boxes: np.ndarray) -> float:
+    """Mean IoU of each box `(n, 4)` with the next one, around."""
+    others = np.roll(boxes, 1, axis=0)
+    corners = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
+    common = np.clip(corners[1] - corners[0], 0, None).prod(axis=1)
+    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others)]
+    union = areas[0] + areas[1] - common
+    return float(np.mean(common / np.maximum(union, 1e-12)))

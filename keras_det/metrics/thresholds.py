@@ -1,0 +1,130 @@
+"""The score above which a detection is worth showing: the best F1 of each class."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_det.metrics.coco import evaluated
+
+
+class ClassThreshold(NamedTuple):
+    """The threshold of a class with the best F1, and what it gives.
+
+    Attributes:
+        threshold: detections with a higher score are kept, 0..1; NaN where none is right.
+        precision: share of the kept detections that are right, 0..1.
+        recall: share of the objects that are found, 0..1.
+        f1: 2 * precision * recall / (precision + recall).
+        objects: number of objects of the class, without crowd.
+    """
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+    objects: int
+
+
+def best_f1(scores: np.ndarray, right: np.ndarray, objects: int) -> ClassThreshold:
+    """The threshold with the highest F1 = 2 * right / (kept + objects).
+
+    It lies half-way between the lowest kept score and the next lower one, so that small differences
+    between engines change nothing. Of equal values of F1, the lower threshold is taken.
+
+    Args:
+        scores: `(n,)`, of the detections.
+        right: `(n,)` bool, whether each is matched with an object.
+        objects: number of objects, matched or not.
+    """
+    scores = np.asarray(scores, "float64")
+    order = np.argsort(-scores, kind="stable")
+    scores, right = scores[order], np.asarray(right, bool)[order]
+    kept = np.arange(1, len(scores) + 1)
+    found = np.cumsum(right)
+    f1 = 2 * found / (kept + max(objects, 1))
+    # A threshold cannot keep one of two equal scores.
+    f1[:-1][scores[:-1] == scores[1:]] = -1.0
+    if not objects or not len(f1) or f1.max() <= 0:
+        return ClassThreshold(math.nan, math.nan, 0.0 if objects else math.nan, 0.0, objects)
+    best = len(f1) - 1 - int(np.argmax(f1[::-1]))
+    lower = scores[best + 1] if best + 1 < len(scores) else 0.0
+    return ClassThreshold(
+        float((scores[best] + lower) / 2),
+        float(found[best] / kept[best]),
+        float(found[best] / objects),
+        float(f1[best]),
+        objects,
+    )
+
+
+def best_thresholds(
+    ground_truth: Sequence[Mapping[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+) -> dict[str, ClassThreshold]:
+    """The best threshold of each class, and under "" that of all classes together.
+
+    Detections are matched as COCO does, at an IoU of 0.5: each with the free object of its class
+    that it overlaps most, in the order of the scores. What lies in a crowd region does not count.
+
+    Args:
+        ground_truth, detections, class_names: as of `keras_det.metrics.coco.coco_metrics`.
+
+    Raises:
+        ValueError: as of `coco_metrics`.
+    """
+    matched = evaluated(ground_truth, detections, class_names, sizes=["all"])
+    images, found = len(ground_truth), {}
+    rows = [
+        _rows_of(matched.evalImgs[k * images : (k + 1) * images]) for k in range(len(class_names))
+    ]
+    for name, (scores, right, objects) in zip(class_names, rows, strict=True):
+        found[str(name)] = best_f1(scores, right, objects)
+    scores = np.concatenate([np.zeros(0), *(row[0] for row in rows)])
+    right = np.concatenate([np.zeros(0, bool), *(row[1] for row in rows)])
+    found[""] = best_f1(scores, right, sum(row[2] for row in rows))
+    return found
+
+
+def _rows_of(images: Sequence[dict[str, Any] | None]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Scores, whether right, and number of objects of one class over all images."""
+    scores, right, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
+    for row in images:
+        if row is None:
+            continue
+        counted = ~np.asarray(row["dtIgnore"], bool)[0]
+        scores.append(np.asarray(row["dtScores"], "float64")[counted])
+        right.append((np.asarray(row["dtMatches"])[0] > 0)[counted])
+        objects += int((~np.asarray(row["gtIgnore"], bool)).sum())
+    return np.concatenate(scores), np.concatenate(right), objects
+
+
+def format_thresholds(thresholds: Mapping[str, Mapping[str, Any]], rows: int = 20) -> str:
+    """A table of the thresholds, at most 80 columns wide.
+
+    Args:
+        thresholds: fields of `ClassThreshold` by class, as in `metrics.json`.
+        rows: largest number of classes; of more, those with the most objects are shown.
+    """
+    named = sorted(
+        ((name, row) for name, row in thresholds.items() if name),
+        key=lambda item: -int(item[1]["objects"]),
+    )
+    width = min(28, max([len("class"), *(len(name) for name, _ in named[:rows])]))
+    lines = [f"{'class':<{width}}  objects  threshold  precision  recall    F1"]
+    for name, row in named[:rows]:
+        short = name if len(name) <= width else f"{name[: width - 1]}…"
+        numbers = [_number(row[key]) for key in ("threshold", "precision", "recall", "f1")]
+        lines.append(
+            f"{short:<{width}}  {row['objects']:>7}  {numbers[0]:>9}  {numbers[1]:>9}  "
+            f"{numbers[2]:>6}  {numbers[3]:>4}"
+        )
+    if len(named) > rows:
+        lines.append(f"… and {len(named) - rows} classes with fewer objects")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"

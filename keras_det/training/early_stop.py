@@ -1,0 +1,47 @@
+"""Stops a training whose average precision rises no more; goes on after a resume."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class StopWithoutGain(keras.callbacks.Callback):
+    """Stops when `val_AP` has not risen for some epochs.
+
+    Epochs of a model that has hardly learned (`val_learned` 0) neither count nor stop it: its
+    average precision says nothing. Put it after `EvaluateAP`.
+
+    Args:
+        patience: epochs without a higher `val_AP` before training stops.
+        rows: for a resumed run, the rows of its `history.csv`.
+    """
+
+    def __init__(self, patience: int, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__()
+        self.patience = patience
+        self.best, self.waited = -np.inf, 0
+        for row in rows:
+            self._count(row)
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        value = float(row.get("val_AP") or 0.0)
+        if not float(row.get("val_learned") or 0.0):
+            return
+        if value > self.best:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is at an end."""
+        return self.waited >= self.patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # `history.csv` has six digits: a resumed run must count the same numbers.
+        rounded = {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
+        self._count(rounded)
+        if self.exhausted:
+            self.model.stop_training = True

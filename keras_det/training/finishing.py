@@ -1,0 +1,106 @@
+"""The end of a run: calibrated models, what was measured, what to say about it, pictures."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_det.data.dataset import Dataset
+from keras_det.errors import DataError
+from keras_det.files import write_json
+from keras_det.metrics.coco import format_metrics
+from keras_det.metrics.thresholds import format_thresholds
+from keras_det.models import Detector, load_model
+from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
+from keras_det.training.calibration import UNKNOWN, Measured, calibrate, measure
+from keras_det.training.callbacks import save_averaged, save_whole
+
+MAX_PICTURES = 8
+OWN = "the best one of their class"
+
+
+def finish(
+    model: Detector,
+    validation_set: Dataset | None,
+    out: pathlib.Path,
+    batch_size: int,
+    say: Callable[[str], object],
+    calibrated: bool = False,
+) -> dict[str, Any]:
+    """Saves `last.keras` with averaged weights, measures it and draws pictures.
+
+    Both `last.keras` and `best.keras` get the best threshold of each class.
+
+    Args:
+        model: the trained detector.
+        validation_set: the data to measure and draw, or None.
+        out: the run folder.
+        batch_size: images per call.
+        say: function that gets the lines of text to show.
+        calibrated: whether the class biases are shifted first; see `calibrate`.
+
+    Returns:
+        COCO's metrics, and what `Measured.as_metrics` adds; `{}` without a validation set.
+    """
+    save_averaged(model, out / "last.keras")
+    model = load_model(out / "last.keras")
+    if validation_set is None:
+        write_json(out / "metrics.json", {})
+        return {}
+    best = _other_best(model, out / "best.keras")
+    found = _measured(model, validation_set, batch_size, calibrated)
+    save_whole(model, out / "last.keras")
+    if best is not None:
+        _measured(best, validation_set, batch_size, calibrated)
+    if (out / "best.keras").exists():
+        save_whole(model if best is None else best, out / "best.keras")
+    metrics = found.as_metrics()
+    write_json(out / "metrics.json", metrics)
+    say(format_metrics(metrics))
+    say("\nThe best score threshold of each class (IoU 0.5, validation set)")
+    say(format_thresholds(metrics["thresholds"]))
+    say(f"\n{found.facts.sentence(OWN if found.facts.learned else f'{UNKNOWN:g}')}")
+    _draw(model, validation_set, out / "pictures")
+    return metrics
+
+
+def _measured(model: Detector, dataset: Dataset, batch_size: int, calibrated: bool) -> Measured:
+    """Measures a model and sets its thresholds; shifts its class biases first if asked to."""
+    if calibrated:
+        return calibrate(model, dataset, batch_size)
+    found = measure(model, dataset, batch_size)
+    model.score_thresholds = found.score_thresholds()
+    return found
+
+
+def _other_best(model: Detector, path: pathlib.Path) -> Detector | None:
+    """The model of `best.keras` if it has other weights than `model`."""
+    if not path.exists():
+        return None
+    best = load_model(path)
+    pairs = zip(model.get_weights(), best.get_weights(), strict=True)
+    return None if all(np.array_equal(a, b) for a, b in pairs) else best
+
+
+def _draw(model: Detector, dataset: Dataset, folder: str | os.PathLike) -> None:
+    """Draws the first images: the ground truth on the left, the detections on the right."""
+    from PIL import Image
+
+    folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
+    thresholds = model.score_thresholds or [UNKNOWN] * model.num_classes
+    for index in range(min(MAX_PICTURES, len(dataset))):
+        sample = dataset[index]
+        try:
+            image = sample.read()
+        except DataError:
+            continue
+        found = model.detect(image)
+        picture = side_by_side(
+            draw_ground_truth(image, sample.boxes, sample.labels, model.class_names),
+            draw_detections(image, found, model.class_names, thresholds, show_best=True),
+        )
+        name = f"{pathlib.Path(sample.image_path).stem}.jpg"
+        Image.fromarray(picture).save(folder / name, quality=92)

@@ -1,0 +1,62 @@
+"""The phases of a run: heads first, then all; and what a recipe changes in model and pipeline."""
+
+from typing import Any
+
+from keras_det.data.dataset import Dataset
+from keras_det.models import AnchorDetector, Detector
+from keras_det.training.anchor_fit import AnchorFit, fit_anchors
+from keras_det.training.recipe import Recipe
+
+
+def phases(chosen: Recipe) -> list[tuple[int, int]]:
+    """(first epoch, epoch after the last) of each phase of a run."""
+    heads = min(chosen.heads_first, chosen.epochs)
+    found = [(0, heads), (heads, chosen.epochs)]
+    return [(first, last) for first, last in found if first < last]
+
+
+def begin_phase(model: Detector, chosen: Recipe, first: int, last: int) -> None:
+    """Freezes what a phase freezes, and compiles the model with an optimizer of its own.
+
+    The phase after the heads starts from the averaged weights, as `fit` leaves them.
+
+    Args:
+        model: the detector; a resumed one has the optimizer of the phase before.
+        chosen: the recipe.
+        first, last: as of `phases`.
+    """
+    optimizer: Any = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if first and optimizer is not None:  # after a resume `fit` has not done it
+        optimizer.finalize_variable_values(model.trainable_variables)
+    heads = first == 0 and chosen.heads_first > 0
+    wanted = ("neck" if hasattr(model, "neck") else "backbone") if heads else chosen.freeze
+    if model.get_config().get("freeze", "none") != wanted:
+        model.freeze(wanted)
+    whole = (first, last) == (0, chosen.epochs)
+    model.compile(chosen.optimizer(model, None if whole else last - first))
+
+
+def plain_end(chosen: Recipe) -> dict[str, Any]:
+    """The argument of `Pipeline` that leaves strong augmentation out at the end.
+
+    `plain_after` counts passes over the images.
+    """
+    if not chosen.plain_epochs:
+        return {}
+    return {"plain_after": (chosen.epochs - chosen.plain_epochs) * chosen.passes}
+
+
+def with_fitted_anchors(model: Any, dataset: Dataset) -> tuple[Any, AnchorFit]:
+    """The model with anchors that fit the objects, and what was found; weights stay.
+
+    Args:
+        model: an `AnchorDetector`.
+        dataset: the training data.
+    """
+    fitted = fit_anchors(dataset, model)
+    if not fitted.arguments:
+        return model, fitted
+    changed: AnchorDetector = model.with_changes(**fitted.arguments)
+    changed.__dict__["load_report"] = model.load_report
+    return changed, fitted

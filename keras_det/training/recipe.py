@@ -1,0 +1,227 @@
+"""The recipe of a run: every number that training needs, chosen from what is known before it."""
+
+import dataclasses
+import inspect
+import math
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from keras_det.data.pipeline import Pipeline
+from keras_det.errors import DataError, suggest
+from keras_det.models.detector import Detector
+from keras_det.names import RECIPE_NAMES
+from keras_det.training import recipes
+
+# What the trained weights fill that a run starts from.
+Trained: TypeAlias = Literal["nothing", "backbone", "detector"]
+
+AUTO, ADAMW, PUBLISHED = RECIPE_NAMES
+BATCH_SIZE, FEW_BATCH = 8, 4  # images per step; the second for fewer than 8 images
+EPOCHS = 50  # of adamw and published
+LEAST_STEPS = 1_500  # of auto: ten images still get as many
+LEAST_PASSES = 12  # of auto: a large data set is seen as often
+ROUNDS = 30  # epochs that auto aims at: so often it can measure
+LONGER_FROM_RANDOM = 2  # times as many steps without trained weights
+PATIENCE = 0.4  # of the epochs without a higher val_AP
+PLAIN = 0.1  # of the epochs, the last ones, without strong augmentation
+MEASURED = 0.5  # images measured per trained image, at most
+# Whether a pipeline can leave strong augmentation out at the end.
+CAN_END_PLAIN = "plain_after" in inspect.signature(Pipeline).parameters
+# Options that the optimizer of a paper has of its own.
+OF_ADAMW = ("learning_rate", "backbone_rate", "average")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a run does. `choose_recipe` makes one; `recipe.json` holds one as `chosen`.
+
+    Attributes:
+        name: "auto", "adamw" or "published".
+        batch_size: images per step.
+        epochs: rounds of training, each followed by a saved state.
+        passes: how often an epoch shows each training image.
+        steps: steps of the whole training.
+        learning_rate: peak of the learning rate; None for "published".
+        backbone_rate: factor of the learning rate for the backbone.
+        warmup_steps: steps in which the rate rises; None for the model's own.
+        average: decay of the moving average of the weights; None for the model's own.
+        freeze: "none", "norm", "backbone" or "neck", as `Detector.freeze` takes it.
+        heads_first: epochs at the start in which only the heads learn.
+        plain_epochs: epochs at the end without strong augmentation.
+        evaluate_every: epochs between measurements.
+        patience: training stops after so many epochs without a higher val_AP; None: never.
+        anchors: "published", or "auto" for anchors fitted to the objects.
+        calibrate: whether the scores are shifted so that 0.4 is each class's best threshold.
+    """
+
+    name: str
+    batch_size: int
+    epochs: int
+    passes: int
+    steps: int
+    learning_rate: float | None
+    backbone_rate: float
+    warmup_steps: int | None
+    average: float | None
+    freeze: str
+    heads_first: int
+    plain_epochs: int
+    evaluate_every: int
+    patience: int | None
+    anchors: str
+    calibrate: bool
+
+    def __str__(self) -> str:
+        """The recipe in one line."""
+        shown = "" if self.passes == 1 else f", each showing every image {self.passes} times"
+        parts = [
+            f"{self.steps:,} steps of {self.batch_size} images in {_count(self.epochs, 'epoch')}"
+            + shown
+        ]
+        if self.learning_rate is not None:
+            rate = f"learning rate {self.learning_rate:.2g}"
+            if self.backbone_rate != 1:
+                rate += f" (backbone {self.learning_rate * self.backbone_rate:.2g})"
+            parts.append(f"{rate}, {self.warmup_steps} steps of warm-up")
+        if self.freeze != "none":
+            parts.append(f"{FROZEN_IN_WORDS[self.freeze]} frozen")
+        if self.heads_first:
+            parts.append(f"only the heads in the first {_count(self.heads_first, 'epoch')}")
+        if self.patience is not None:
+            parts.append(f"stops after {self.patience} epochs without a higher AP")
+        if self.plain_epochs:
+            parts.append(f"last {_count(self.plain_epochs, 'epoch')} without strong augmentation")
+        parts.append(f"anchors {self.anchors}")
+        parts.append("scores calibrated" if self.calibrate else "scores as they come")
+        return f"Recipe {self.name}: {'; '.join(parts)}."
+
+    def optimizer(self, model: Detector, epochs: int | None = None) -> keras.optimizers.Optimizer:
+        """The optimizer of the whole training, or of a part of it.
+
+        Args:
+            model: the detector, with its layers frozen already.
+            epochs: length of the part. None: the whole training.
+        """
+        steps = self.steps if epochs is None else self.steps * epochs // self.epochs
+        warmup = self.warmup_steps
+        if self.learning_rate is None:
+            return recipes.published(model, self.batch_size, steps, warmup)
+        return recipes.adamw(
+            model,
+            self.batch_size,
+            steps,
+            self.learning_rate,
+            warmup_steps=None if warmup is None else min(warmup, max(1, steps // 4)),
+            average=self.average,
+            backbone_rate=self.backbone_rate,
+        )
+
+
+FROZEN_IN_WORDS = {
+    "norm": "batch norm of the backbone",
+    "backbone": "backbone",
+    "neck": "backbone and neck",
+}
+
+
+def choose_recipe(
+    name: str,
+    images: int,
+    objects: int,
+    trained: Trained = "nothing",
+    validation_images: int = 0,
+    **given: Any,
+) -> Recipe:
+    """Chooses what is not given. A pure function: the same arguments give the same recipe.
+
+    "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` for more images, twice as many
+    from random weights, and at least 12 passes over the images. Steps are grouped into about 30
+    epochs. Fewer objects than images leave the number of steps to the objects.
+
+    Args:
+        name: "auto", "adamw" or "published".
+        images, objects: of the training set.
+        trained: what the trained weights fill: "nothing", "backbone" or "detector".
+        validation_images: of the validation set; 0 without one.
+        **given: fields of `Recipe` by name that are not left to the recipe; None counts as not
+            given. `steps` and `passes` follow from `epochs`.
+
+    Raises:
+        DataError: there is no such recipe, or a field that it cannot use is given.
+    """
+    given = {field: value for field, value in given.items() if value is not None}
+    _check(name, given, validation_images)
+    auto = name == AUTO
+    batch = given.get("batch_size", FEW_BATCH if auto and images < BATCH_SIZE else BATCH_SIZE)
+    per_pass = max(1, math.ceil(images / batch))
+    epochs, passes = given.get("epochs", EPOCHS), 1
+    if auto and "epochs" not in given:
+        epochs, passes = _length(images, objects, per_pass, trained)
+    steps = epochs * passes * per_pass
+    chosen: dict[str, Any] = {
+        "batch_size": batch,
+        "learning_rate": None if name == PUBLISHED else recipes.peak_rate(batch),
+        # On 40 images of BCCD (ImageNet weights, 128 pixels, 240 steps) 0.3 gave half the AP of 1.
+        "backbone_rate": 1.0,
+        "warmup_steps": None if name == PUBLISHED else steps // 20,
+        "average": None if name == PUBLISHED else recipes.average_momentum(steps),
+        "freeze": "none",
+        "heads_first": 0,
+        "plain_epochs": round(PLAIN * epochs) if auto and CAN_END_PLAIN else 0,
+        "evaluate_every": _every(validation_images, passes * images) if auto else 1,
+        # The boxes of a trained detector are offsets from its own anchors.
+        "anchors": "auto" if auto and trained != "detector" else "published",
+        "calibrate": auto,
+    }
+    if auto and validation_images:
+        every = given.get("evaluate_every", chosen["evaluate_every"])
+        patience = max(10 * every, math.ceil(PATIENCE * epochs))
+        chosen["patience"] = patience if patience < epochs else None
+    chosen = {"patience": None, **chosen, **given}
+    chosen |= {"epochs": epochs, "passes": passes, "steps": steps}
+    return Recipe(name=name, **chosen)
+
+
+def _length(images: int, objects: int, per_pass: int, trained: Trained) -> tuple[int, int]:
+    """`(epochs, passes per epoch)` of "auto"."""
+    examples = max(100, min(images, objects))
+    steps = LEAST_STEPS * math.sqrt(examples / 100)
+    if trained == "nothing":
+        steps *= LONGER_FROM_RANDOM
+    passes_in_all = max(LEAST_PASSES, math.ceil(steps / per_pass))
+    passes = max(1, round(passes_in_all / ROUNDS))
+    return math.ceil(passes_in_all / passes), passes
+
+
+def _every(validation_images: int, images_per_epoch: int) -> int:
+    return max(1, math.ceil(validation_images * MEASURED / max(images_per_epoch, 1)))
+
+
+def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
+    if name not in RECIPE_NAMES:
+        raise DataError(
+            f"The recipe must be one of {', '.join(RECIPE_NAMES)}. Received: recipe={name!r}."
+            f"{suggest(name, RECIPE_NAMES)} Choose auto for your own data."
+        )
+    for field in OF_ADAMW if name == PUBLISHED else ():
+        if field in given:
+            raise DataError(
+                f"`{field}` is for the recipes auto and adamw: published has its own. Received: "
+                f"recipe={name!r}, {field}={given[field]}. Leave it out, or choose auto."
+            )
+    for field in ("patience", "evaluate_every") if not validation_images else ():
+        if field in given:
+            raise DataError(
+                f"`{field}` must be left out without a validation set: nothing is measured. "
+                f"Received: {given[field]}. Leave it out, or give a validation set."
+            )
+    if given.get("heads_first", 0) and given.get("freeze", "none") != "none":
+        raise DataError(
+            "`heads_first` is for a training in which no layer stays frozen. Received: "
+            f"heads_first={given['heads_first']}, freeze={given['freeze']!r}. Leave out one."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,42 @@
+"""Early stopping, counted by hand, also over a resume."""
+
+import keras
+
+from keras_det.training.early_stop import StopWithoutGain
+
+# AP rises to 0.3 in the third epoch.
+VALUES = [0.1, 0.2, 0.3, 0.3, 0.25, 0.3]
+
+
+def stopped_after(stop, values, learned=1.0):
+    """Number of epochs until the callback stops."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.stop_training = False
+    stop.set_model(model)
+    for epoch, value in enumerate(values):
+        stop.on_epoch_end(epoch, {"val_AP": value, "val_learned": learned})
+        if model.stop_training:
+            return epoch + 1
+    return None
+
+
+def test_training_stops_after_the_patience():
+    assert stopped_after(StopWithoutGain(3), VALUES) == 6
+    assert stopped_after(StopWithoutGain(2), VALUES) == 5
+    assert stopped_after(StopWithoutGain(4), VALUES) is None
+
+
+def test_a_resumed_run_stops_at_the_same_epoch():
+    rows = [{"val_AP": f"{value:.6g}", "val_learned": "1"} for value in VALUES[:4]]
+    assert stopped_after(StopWithoutGain(3, rows), VALUES[4:]) == 2
+    assert StopWithoutGain(1, rows).exhausted and not StopWithoutGain(2, rows).exhausted
+
+
+def test_digits_that_the_history_lacks_are_no_gain():
+    assert stopped_after(StopWithoutGain(1), [0.3, 0.30000000001]) == 2
+
+
+def test_a_model_that_has_hardly_learned_does_not_stop():
+    assert stopped_after(StopWithoutGain(1), VALUES, learned=0.0) is None
+    rows = [{"val_AP": "0.5", "val_learned": "0"}, {"val_AP": "", "val_learned": ""}, {}]
+    assert StopWithoutGain(1, rows).best == float("-inf")

@@ -1,0 +1,145 @@
+"""What the recipes choose, with the numbers by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_det.errors import DataError
+from keras_det.training.phases import phases
+from keras_det.training.recipe import CAN_END_PLAIN, choose_recipe
+from tests.export.tiny import tiny
+
+
+# 1,500 steps up to 100 images, then 1,500 * sqrt(images / 100); twice as many from random weights.
+# 10 images: 2 steps per pass, 750 passes, 25 per epoch. 292: 37 per pass, 2,563.2 / 37 = 69.3, so
+# 70 passes, 2 per epoch. 2,000: 250 per pass, 6,708 / 250 = 27 passes. 100,000: 12,500 per pass,
+# 47,434 / 12,500 = 4, so 12 passes, the fewest.
+@pytest.mark.parametrize(
+    "images, trained, epochs, passes, steps",
+    [
+        (10, "backbone", 30, 25, 1500),
+        (10, "nothing", 30, 50, 3000),
+        (292, "backbone", 35, 2, 2590),
+        (2000, "detector", 27, 1, 6750),
+        (100_000, "backbone", 12, 1, 150_000),
+    ],
+)
+def test_the_number_of_steps_has_a_floor(images, trained, epochs, passes, steps):
+    recipe = choose_recipe("auto", images, 10 * images, trained)
+    assert (recipe.epochs, recipe.passes, recipe.steps) == (epochs, passes, steps)
+
+
+def test_few_objects_in_many_images_need_few_steps():
+    assert choose_recipe("auto", 400, 100, "backbone").steps == 1500
+    assert choose_recipe("auto", 400, 400, "backbone").steps == 3000
+
+
+# 2e-3 at 8 images, with the square root of the batch size; 4 images per step below 8 images.
+@pytest.mark.parametrize("images, batch, rate", [(7, 4, 1.41421e-3), (8, 8, 2e-3)])
+def test_the_batch_and_the_rate_follow_the_images(images, batch, rate):
+    recipe = choose_recipe("auto", images, 50, "backbone")
+    assert recipe.batch_size == batch and recipe.learning_rate == pytest.approx(rate, rel=1e-5)
+
+
+# 40 images, 1,500 steps: 5 per pass, 10 passes per epoch, 30 epochs, 400 images per epoch.
+def test_auto_chooses_the_rest_from_the_length():
+    recipe = choose_recipe("auto", 40, 500, "backbone", validation_images=10)
+    assert (recipe.epochs, recipe.passes, recipe.steps) == (30, 10, 1500)
+    assert recipe.warmup_steps == 75, "a twentieth"
+    assert recipe.average == pytest.approx(1 - 20 / 1500)
+    assert recipe.patience == 12, "four tenths of the epochs, at least ten"
+    assert recipe.plain_epochs == (3 if CAN_END_PLAIN else 0), "a tenth"
+    assert recipe.evaluate_every == 1 and recipe.calibrate and recipe.anchors == "auto"
+    assert (recipe.freeze, recipe.heads_first, recipe.backbone_rate) == ("none", 0, 1.0)
+
+
+# Half of 5,000 validation images against 400 trained ones per epoch: 6.25, so every 7 epochs.
+def test_a_large_validation_set_is_measured_seldom():
+    recipe = choose_recipe("auto", 40, 500, "backbone", validation_images=5000)
+    assert recipe.evaluate_every == 7
+
+
+# Ten measurements, but not more than there are epochs: a patience that never ends is none.
+def test_the_patience_ends_before_the_training():
+    assert choose_recipe("auto", 40, 500, "backbone", 10, epochs=11).patience == 10
+    assert choose_recipe("auto", 40, 500, "backbone", 10, epochs=10).patience is None
+
+
+def test_a_trained_detector_keeps_its_anchors():
+    assert choose_recipe("auto", 40, 500, "detector").anchors == "published"
+    assert choose_recipe("auto", 40, 500, "nothing").anchors == "auto"
+
+
+def test_without_a_validation_set_nothing_is_measured():
+    assert choose_recipe("auto", 40, 500, "backbone").patience is None
+    for name in ("patience", "evaluate_every"):
+        with pytest.raises(DataError, match=f"`{name}` must be left out without a validation set"):
+            choose_recipe("auto", 40, 500, **{name: 3})
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("batch_size", 2), ("learning_rate", 0.5), ("backbone_rate", 0.25), ("warmup_steps", 3),
+        ("average", 0.5), ("freeze", "backbone"), ("heads_first", 2), ("plain_epochs", 2),
+        ("evaluate_every", 9), ("patience", 99), ("anchors", "published"), ("calibrate", False),
+    ],
+)  # fmt: skip
+def test_each_value_can_be_overruled(field, value):
+    own = choose_recipe("auto", 40, 500, "backbone", 10)
+    changed = choose_recipe("auto", 40, 500, "backbone", 10, **{field: value})
+    assert getattr(own, field) != value and getattr(changed, field) == value
+
+
+# --epochs are passes over the images: 40 images in batches of 8, so 5 steps each.
+def test_epochs_that_are_given_are_passes():
+    recipe = choose_recipe("auto", 40, 500, "backbone", 10, epochs=3)
+    assert (recipe.epochs, recipe.passes, recipe.steps) == (3, 1, 15)
+
+
+def test_adamw_is_as_before():
+    recipe = choose_recipe("adamw", 40, 500, "backbone", 10)
+    assert (recipe.epochs, recipe.passes, recipe.batch_size) == (50, 1, 8)
+    assert (recipe.patience, recipe.evaluate_every, recipe.calibrate) == (None, 1, False)
+    optimizer, model = recipe.optimizer(tiny()), tiny()
+    np.testing.assert_allclose(optimizer._learning_rate(12), 2e-3, rtol=1e-6)  # 250 // 20
+    assert optimizer.ema_momentum == pytest.approx(0.92) and optimizer.rate_factors is None
+    slow = dataclasses.replace(recipe, backbone_rate=0.3).optimizer(model)
+    assert set(slow.rate_factors) == {0.3, 1.0}
+
+
+def test_the_published_recipe_refuses_what_its_optimizer_has_of_its_own():
+    recipe = choose_recipe("published", 40, 500)
+    assert (recipe.learning_rate, recipe.average, recipe.calibrate) == (None, None, False)
+    for field in ("learning_rate", "backbone_rate", "average"):
+        with pytest.raises(DataError, match=f"`{field}` is for the recipes auto and adamw"):
+            choose_recipe("published", 40, 500, **{field: 0.1})
+
+
+def test_unknown_recipes_and_contradictions_are_refused():
+    with pytest.raises(DataError, match="must be one of auto, adamw, published.*'sgd'"):
+        choose_recipe("sgd", 1, 1)
+    with pytest.raises(DataError, match="`heads_first` is for a training in which no layer"):
+        choose_recipe("auto", 1, 1, heads_first=1, freeze="backbone")
+
+
+def test_the_recipe_is_one_line_of_plain_words():
+    line = str(
+        choose_recipe(
+            "auto", 40, 500, "backbone", 10, heads_first=1, backbone_rate=0.5, plain_epochs=3
+        )
+    )
+    assert line == (
+        "Recipe auto: 1,500 steps of 8 images in 30 epochs, each showing every image 10 times; "
+        "learning rate 0.002 (backbone 0.001), 75 steps of warm-up; only the heads in the first 1 "
+        "epoch; stops after 12 epochs without a higher AP; last 3 epochs without strong "
+        "augmentation; anchors auto; scores calibrated."
+    )
+
+
+def test_phases_cover_all_epochs():
+    recipe = choose_recipe("auto", 40, 500, "backbone")
+    assert phases(recipe) == [(0, 30)]
+    assert phases(dataclasses.replace(recipe, heads_first=4)) == [(0, 4), (4, 30)]
+    assert phases(dataclasses.replace(recipe, heads_first=99)) == [(0, 30)]
