@@ -87,6 +87,7 @@ def test_words_for_type_checkers_are_the_shared_choices():
     tables = {
         types.NMSMethod: names.NMS_METHODS,
         types.AugmentName: names.AUGMENT_NAMES,
+        types.SamplingName: names.SAMPLING_NAMES,
         types.EfficientDetVariant: names.EFFICIENTDETS,
         types.RetinaNetBackbone: names.RETINANETS,
         types.CornerNetVariant: names.CORNERNETS,
@@ -99,6 +100,7 @@ def test_words_for_type_checkers_are_the_shared_choices():
         *((types.NMSMethod, each.__init__.__annotations__["method"])
           for each in (decode.AnchorDecoder, decode.CornerDecoder, layers.nms.NonMaxSuppression)),
         (types.AugmentName, data.Pipeline.__init__.__annotations__["augment"]),
+        (types.SamplingName, data.Pipeline.__init__.__annotations__["sampling"]),
         (types.EfficientDetVariant, models.EfficientDet.__init__.__annotations__["variant"]),
         (types.RetinaNetBackbone, models.RetinaNet.__init__.__annotations__["backbone"]),
         (types.CornerNetVariant, models.CornerNet.__init__.__annotations__["variant"]),

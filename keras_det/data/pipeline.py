@@ -261,11 +261,8 @@ class Pipeline:
         first, last = self.first_epoch, np.iinfo(np.int64).max
         if self.plain_after is None:
             return epochs(first, last, self._engine(source))
-        plain = epochs(
-            max(first, self.plain_after),
-            last,
-            self._engine(source, self.augment.without_strong()),
-        )
+        without = self._engine(source, self.augment.without_strong())
+        plain = epochs(max(first, self.plain_after), last, without)
         if first >= self.plain_after:
             return plain
         return epochs(first, self.plain_after, self._engine(source)).concatenate(plain)
