@@ -387,8 +387,7 @@ class Pipeline:
 
     def _report(self, epoch: int, first: int, stop: int, engine: Engine, training: bool) -> None:
         """Notes the images of missing slots, which could not be read."""
-        per_pass = self._per_pass(training)
-        lost: list[int] = []
+        per_pass, lost = self._per_pass(training), list[int]()
         for slot in range(first, stop):
             if slot % per_pass != per_pass - 1:
                 index = int(self._index(np.int64(epoch), slot, training))

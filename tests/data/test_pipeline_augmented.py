@@ -1,5 +1,6 @@
 """Pipelines with lists of steps: several images, sampling, the plain last part."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -205,9 +206,10 @@ def test_fields_of_an_augment():
 
 def test_rare_classes_are_pasted_more_often(tmp_path):
     # 20 objects of class 0, one of class 1: 1/sqrt(20) : 1, so class 1 is drawn in 0.82.
-    samples = list(painted_dataset(tmp_path, count=21))
-    for i, sample in enumerate(samples):
-        sample.labels[:] = int(i == 20)
+    samples = [
+        dataclasses.replace(each, labels=np.int32([i == 20]))
+        for i, each in enumerate(painted_dataset(tmp_path, count=21))
+    ]
     dataset = Dataset.from_samples(samples, ["many", "one"])
     steps = [CopyPaste(1.0, 1, scale=(0.2, 0.3))]
     labels = np.concatenate(
@@ -219,10 +221,10 @@ def test_rare_classes_are_pasted_more_often(tmp_path):
 
 def test_sampling_has_an_exact_length_and_every_image(tmp_path):
     # Class z stands on one of 9 images: sqrt(0.5 / (1/9)) = 2.12; 8 + 2.12 -> 11 places.
-    samples = list(make_dataset(tmp_path, 9, objects=1, sizes=((8, 8),)))
-    for i, sample in enumerate(samples):
-        sample.labels[:] = 2 if i == 4 else 0
-        sample.crowd[:] = False
+    samples = [
+        dataclasses.replace(each, labels=np.int32([2 if i == 4 else 0]), crowd=np.zeros(1, bool))
+        for i, each in enumerate(make_dataset(tmp_path, 9, objects=1, sizes=((8, 8),)))
+    ]
     dataset = Dataset.from_samples(samples, ["x", "y", "z"])
     pipeline = Pipeline(dataset, 8, 4, sampling="repeat_factor", repeat_threshold=0.5)
     assert pipeline.training and pipeline.steps_per_epoch == 3

@@ -99,7 +99,10 @@ def quarters(centre: TFTensor, size: Size) -> list[TFTensor]:
 
 
 def joined(
-    parts: Sequence[Picture], rooms: Sequence[TFTensor], size: Size, fill: object
+    parts: Sequence[Picture],
+    rooms: Sequence[TFTensor],
+    size: Size,
+    fill: Sequence[float] | float,
 ) -> Picture:
     """Four pictures, each in its quarter and touching the centre, as one of the input's size.
 

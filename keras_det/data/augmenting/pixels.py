@@ -55,7 +55,7 @@ def hue_matrix(angle: TFTensor) -> TFTensor:
     import tensorflow as tf
 
     along = np.full((3, 3), 1 / 3, np.float32)
-    across = np.float32([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / math.sqrt(3)
     cosine, sine = tf.cos(angle), tf.sin(angle)
     return cosine * (tf.eye(3) - along) + along + sine * across
 
