@@ -32,7 +32,8 @@ MIN_IMAGE_SIZE = 32  # pixels, height and width of a network's input
 # ---- images and labels ----
 
 RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
-AUGMENT_NAMES = ("none", "flip", "ssj", "lsj")
+AUGMENT_NAMES = ("none", "light", "published", "strong", "flip", "ssj", "lsj")
+SAMPLING_NAMES = ("uniform", "repeat_factor", "class_balanced")
 PADDING_LABEL = -1  # label of an empty slot
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # mean colour, RGB in 0..255
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)  # standard deviation, RGB in 0..255

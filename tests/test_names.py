@@ -92,6 +92,7 @@ def test_words_for_type_checkers_are_the_shared_choices():
         types.AugmentName: names.AUGMENT_NAMES,
         types.MatcherName: names.MATCHER_NAMES,
         types.ClassLossName: names.CLASS_LOSS_NAMES,
+        types.SamplingName: names.SAMPLING_NAMES,
         types.EfficientDetVariant: names.EFFICIENTDETS,
         types.RetinaNetBackbone: names.RETINANETS,
         types.CornerNetVariant: names.CORNERNETS,
@@ -108,6 +109,7 @@ def test_words_for_type_checkers_are_the_shared_choices():
           for each in (models.EfficientDet, models.RetinaNet)
           for word, argument in (
               (types.MatcherName, "matcher"), (types.ClassLossName, "class_loss"))),
+        (types.SamplingName, data.Pipeline.__init__.__annotations__["sampling"]),
         (types.EfficientDetVariant, models.EfficientDet.__init__.__annotations__["variant"]),
         (types.RetinaNetBackbone, models.RetinaNet.__init__.__annotations__["backbone"]),
         (types.CornerNetVariant, models.CornerNet.__init__.__annotations__["variant"]),

@@ -113,8 +113,8 @@ EXAMPLES = (
     "--augment",
     type=click.Choice(AUGMENT_NAMES),
     default="ssj",
-    help="Random changes of the images: none, horizontal flips, or small-scale or large-scale "
-    "jitter with flips.",
+    help="Random changes of the images: none; horizontal flips; small-scale or large-scale jitter "
+    "with flips; light (with colours), strong (with mosaic), or those of the model's paper.",
 )
 @click.option(
     "--neck",

@@ -7,6 +7,18 @@ if TYPE_CHECKING:
     from keras_det.data.arrays import from_arrays as from_arrays
     from keras_det.data.augment import AUGMENTS as AUGMENTS
     from keras_det.data.augment import Augment as Augment
+    from keras_det.data.augmenting.steps import Blur as Blur
+    from keras_det.data.augmenting.steps import CopyPaste as CopyPaste
+    from keras_det.data.augmenting.steps import Cutout as Cutout
+    from keras_det.data.augmenting.steps import Flip as Flip
+    from keras_det.data.augmenting.steps import IoUCrop as IoUCrop
+    from keras_det.data.augmenting.steps import JPEGNoise as JPEGNoise
+    from keras_det.data.augmenting.steps import MixUp as MixUp
+    from keras_det.data.augmenting.steps import Mosaic as Mosaic
+    from keras_det.data.augmenting.steps import Photometric as Photometric
+    from keras_det.data.augmenting.steps import Rotate90 as Rotate90
+    from keras_det.data.augmenting.steps import ScaleJitter as ScaleJitter
+    from keras_det.data.augmenting.steps import ZoomOut as ZoomOut
     from keras_det.data.convert.coco import write_coco as write_coco
     from keras_det.data.convert.csv_table import write_csv as write_csv
     from keras_det.data.convert.tfrecord import write_tfrecord as write_tfrecord
@@ -36,10 +48,22 @@ if TYPE_CHECKING:
 __all__ = [
     "AUGMENTS",
     "Augment",
+    "Blur",
+    "CopyPaste",
+    "Cutout",
     "Dataset",
+    "Flip",
+    "IoUCrop",
+    "JPEGNoise",
+    "MixUp",
+    "Mosaic",
+    "Photometric",
     "Pipeline",
+    "Rotate90",
     "Sample",
+    "ScaleJitter",
     "Transform",
+    "ZoomOut",
     "draw_shapes_dataset",
     "drawn_images",
     "from_arrays",
@@ -70,10 +94,22 @@ __all__ = [
 _HOMES = {
     "AUGMENTS": "augment",
     "Augment": "augment",
+    "Blur": "augmenting.steps",
+    "CopyPaste": "augmenting.steps",
+    "Cutout": "augmenting.steps",
     "Dataset": "dataset",
+    "Flip": "augmenting.steps",
+    "IoUCrop": "augmenting.steps",
+    "JPEGNoise": "augmenting.steps",
+    "MixUp": "augmenting.steps",
+    "Mosaic": "augmenting.steps",
+    "Photometric": "augmenting.steps",
     "Pipeline": "pipeline",
+    "Rotate90": "augmenting.steps",
     "Sample": "sample",
+    "ScaleJitter": "augmenting.steps",
     "Transform": "resize",
+    "ZoomOut": "augmenting.steps",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",
     "from_arrays": "arrays",

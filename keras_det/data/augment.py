@@ -1,25 +1,58 @@
-"""Flip and scale jitter with random crop, drawn per image, for pixels and boxes.
+"""Random changes of training images: by a name, by numbers, or by a list of steps.
 
-An augmentation is first drawn as a `Plan`: integers that describe which window of the image goes
-to which part of the input. Pixels and boxes both follow the plan, so they always agree. TensorFlow
-only; every function runs eagerly and inside `tf.data`.
+`Augment` holds what is drawn before an image is decoded, its window, and the steps that follow.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from keras_det.data.resize import resized_size
+from keras_det.data.augmenting.plans import (
+    JPEG_RATIOS as JPEG_RATIOS,
+)
+from keras_det.data.augmenting.plans import (
+    MIN_VISIBLE as MIN_VISIBLE,
+)
+from keras_det.data.augmenting.plans import (
+    MIN_VISIBLE_SIDE as MIN_VISIBLE_SIDE,
+)
+from keras_det.data.augmenting.plans import (
+    Plan as Plan,
+)
+from keras_det.data.augmenting.plans import (
+    crop_window as crop_window,
+)
+from keras_det.data.augmenting.plans import (
+    draw_plan as draw_plan,
+)
+from keras_det.data.augmenting.plans import (
+    keep_largest as keep_largest,
+)
+from keras_det.data.augmenting.plans import (
+    move_boxes as move_boxes,
+)
+from keras_det.data.augmenting.plans import (
+    stays as stays,
+)
+from keras_det.data.augmenting.plans import (
+    way_back as way_back,
+)
+from keras_det.data.augmenting.steps import (
+    STEPS,
+    Blur,
+    CopyPaste,
+    Flip,
+    IoUCrop,
+    JPEGNoise,
+    MixUp,
+    Mosaic,
+    Photometric,
+    Rotate90,
+    ScaleJitter,
+    Step,
+    ZoomOut,
+)
 from keras_det.errors import suggest
-from keras_det.types import Size, TFTensor
-
-# A clipped object is kept if this share of its box is inside the window. A smaller rest is a part,
-# such as an arm, that cannot be recognised. The original EfficientDet keeps every box with an area.
-MIN_VISIBLE = 0.1
-# It must also have sides of at least this many pixels in the network's input.
-MIN_VISIBLE_SIDE = 1.0
-# Reductions that the JPEG decoder offers. It also has 8, but an image jittered to a tenth of its
-# size would then have almost nothing left to interpolate.
-JPEG_RATIOS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -33,9 +66,14 @@ class Augment:
             padded at the right and the bottom. EfficientDet section 5.1
             (https://arxiv.org/abs/1911.09070) and "Simple Copy-Paste" section 3
             (https://arxiv.org/abs/2012.07177): SSJ 0.8-1.25, LSJ 0.1-2.0.
-        min_visible: float in [0, 1]. With scale jitter an object is dropped when less than this
-            share of its box is inside the window, or when a side of the rest is below one pixel of
-            the input.
+        min_visible: float in [0, 1]. Where a window is drawn, an object is dropped when less than
+            this share of its box is inside, or when a side of the rest is below one pixel of the
+            input.
+        flip_vertical: float in [0, 1], probability of an upside-down flip.
+        rotate: float in [0, 1], probability of a turn by 90, 180 or 270 degrees.
+        zoom_out: `ZoomOut` or None.
+        crop: `IoUCrop` or None. It and `zoom_out` take the place of `scale`.
+        steps: the steps that follow, in their order: see `composed`.
 
     Raises:
         ValueError: a value is out of its range.
@@ -44,6 +82,11 @@ class Augment:
     flip: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     min_visible: float = MIN_VISIBLE
+    flip_vertical: float = 0.0
+    rotate: float = 0.0
+    zoom_out: ZoomOut | None = None
+    crop: IoUCrop | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -52,172 +95,209 @@ class Augment:
                 f"`scale` must be (low, high) with 0 < low <= high. Received: {self.scale}. Use "
                 "(1.0, 1.0) for no jitter."
             )
-        for field in ("flip", "min_visible"):
+        for field in ("flip", "min_visible", "flip_vertical", "rotate"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(
                     f"`{field}` must lie in [0, 1]. Received: {getattr(self, field)}. Give a "
                     "fraction, such as 0.5 for half."
                 )
+        if self.jitters and (self.zoom_out or self.crop):
+            raise ValueError(
+                "ScaleJitter and ZoomOut or IoUCrop must not be used together: both choose the "
+                f"window. Received: scale={self.scale}. Leave out one of them."
+            )
+        _check_steps(self.steps)
 
     @property
     def jitters(self) -> bool:
-        """Whether the scale varies."""
+        """Whether the scale varies by scale jitter."""
         return tuple(self.scale) != (1.0, 1.0)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a part of the image may be left out."""
+        return self.jitters or self.zoom_out is not None or self.crop is not None
+
+    @property
+    def mosaic(self) -> Mosaic | None:
+        """The step with four images, or None."""
+        return next((step for step in self.steps if isinstance(step, Mosaic)), None)
+
+    @property
+    def pastes(self) -> bool:
+        """Whether objects of other images are pasted."""
+        return any(isinstance(step, CopyPaste) for step in self.steps)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether several images can be in one input."""
+        return any(step.kind == "images" for step in self.steps)
+
+    @property
+    def strong(self) -> bool:
+        """Whether it has steps that `without_strong` leaves out."""
+        return any(step.strong for step in self.steps)
+
+    def without_strong(self) -> "Augment":
+        """The same without mosaic, mixup, copy-paste and cutout."""
+        return replace(self, steps=tuple(step for step in self.steps if not step.strong))
+
+    @property
+    def scales(self) -> list[tuple[float, float, float]]:
+        """Factors on the resized image: `(probability, low, high)`, uniform between the two.
+
+        The crop, which only enlarges, is left out. The factor of zooming out is 1 / uniform; it is
+        taken in 16 parts.
+        """
+        parts = [(1.0, *self.scale)]
+        if self.zoom_out:
+            share, (low, high) = self.zoom_out.probability, self.zoom_out.scale
+            edges = [low + (high - low) * k / 16 for k in range(17)]
+            zoomed = [
+                (share / 16, 1 / far, 1 / near)
+                for near, far in zip(edges[:-1], edges[1:], strict=True)
+            ]
+            parts = [(1 - share, 1.0, 1.0), *zoomed]
+        if self.mosaic:
+            share = self.mosaic.probability
+            parts = [(p * (1 - share), low, high) for p, low, high in parts]
+            parts.append((share, *self.mosaic.scale))
+        return [part for part in parts if part[0] > 0]
+
+    @property
+    def scale_range(self) -> tuple[float, float]:
+        """The smallest and the largest factor on the resized image."""
+        return min(low for _, low, _ in self.scales), max(high for _, _, high in self.scales)
+
+
+def _check_steps(steps: Sequence[Any]) -> None:
+    """Raises a ValueError for steps that do not belong there or come in a wrong order."""
+    several = False
+    for step in steps:
+        _check_step(step)
+        if step.kind == "geometry":
+            raise ValueError(
+                "Steps of the geometry must come first: they decide which part of the image is "
+                f"decoded. Received: {step} after {steps[0]}. Move {type(step).__name__} to the "
+                "front of the list."
+            )
+        if isinstance(step, Mosaic) and several:
+            raise ValueError(
+                "Mosaic must come before CopyPaste and MixUp. Received: "
+                f"{', '.join(type(each).__name__ for each in steps)}. Move Mosaic forward."
+            )
+        several = several or step.kind == "images"
+    _check_once(steps)
+
+
+def _check_step(step: Any) -> None:
+    """Raises a ValueError where a member of the list is no step."""
+    if isinstance(step, Step):
+        return
+    names = [each.__name__ for each in STEPS]
+    if isinstance(step, type) and issubclass(step, Step):
+        advice = f" Write {step.__name__}()."
+    else:
+        near = {name.lower(): name for name in names}
+        found = suggest(step, near)
+        for low, name in near.items():
+            found = found.replace(repr(low), f"{name}()")
+        advice = f"{found} Import them from keras_det.data."
+    raise ValueError(
+        f"A list of `augment` must hold steps: {', '.join(names)}. Received: {step!r}.{advice}"
+    )
+
+
+def _check_once(steps: Sequence[Step]) -> None:
+    kinds = [type(step) for step in steps]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ValueError(
+                f"A step must come once in a list of `augment`. Received: {kind.__name__} "
+                f"{kinds.count(kind)} times. Leave out all but one."
+            )
+
+
+def composed(steps: Sequence[Step]) -> Augment:
+    """Makes an `Augment` of a plain list.
+
+    The geometry comes first: `Flip`, `Rotate90`, and `ScaleJitter` or `ZoomOut` and `IoUCrop`. All
+    of them become one window, which is drawn before the image is decoded. Of the others each
+    changes what those before it made; `Mosaic` must come before `CopyPaste` and `MixUp`.
+
+    Args:
+        steps: list of steps, each kind once. An empty list changes nothing.
+
+    Raises:
+        ValueError: a member is no step, a kind comes twice, or the order is wrong.
+    """
+    steps = tuple(steps)
+    for step in steps:
+        _check_step(step)
+    _check_once(steps)
+    count = next((i for i, step in enumerate(steps) if step.kind != "geometry"), len(steps))
+    found: dict[str, Any] = {}
+    for step in steps[:count]:
+        if isinstance(step, Flip):
+            found |= {"flip": step.probability, "flip_vertical": step.vertical}
+        elif isinstance(step, Rotate90):
+            found["rotate"] = step.probability
+        elif isinstance(step, ScaleJitter):
+            found["scale"] = (step.low, step.high)
+        elif isinstance(step, ZoomOut):
+            found["zoom_out"] = step
+        elif isinstance(step, IoUCrop):
+            found["crop"] = step
+    return Augment(**found, steps=steps[count:])
 
 
 AUGMENTS = {
     "none": Augment(),
+    # Flips, small-scale jitter and slightly other colours: for most photos.
+    "light": composed(
+        [Flip(), ScaleJitter(), Photometric(0.15, 0.15, 0.2, 0.01, grey=0.0, probability=0.5)]
+    ),
+    # The augmentation of the model's paper; without a model that of EfficientDet.
+    "published": Augment(flip=0.5, scale=(0.8, 1.25)),
+    # For few images and long trainings.
+    "strong": composed(
+        [
+            *(Flip(), ScaleJitter(0.5, 1.5), Photometric(), Blur(), JPEGNoise()),
+            *(Mosaic(0.5), MixUp(0.1)),
+        ]
+    ),
     "flip": Augment(flip=0.5),
     "ssj": Augment(flip=0.5, scale=(0.8, 1.25)),
     "lsj": Augment(flip=0.5, scale=(0.1, 2.0)),
 }
 
 
-def get_augment(augment: "str | Augment | None") -> Augment:
-    """Returns the `Augment` of a name, or the given one. None means "none".
+def get_augment(augment: Any, model: Any = None) -> Augment:
+    """Returns the `Augment` of a name or a list, or the given one. None means "none".
+
+    Args:
+        augment: a name of `AUGMENTS`, a list of steps, an `Augment` or None.
+        model: the detector, whose `published_augment` says what "published" means for it.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: there is no such name, or the list is wrong.
     """
     if isinstance(augment, Augment):
         return augment
     if augment is None:
         return AUGMENTS["none"]
+    if isinstance(augment, (list, tuple)):
+        return composed(augment)
+    if isinstance(augment, Step):
+        raise ValueError(
+            f"`augment` must be a list of steps. Received: {augment}. Write [{augment}]."
+        )
     if augment not in AUGMENTS:
         raise ValueError(
-            f"`augment` must be an Augment or one of {', '.join(AUGMENTS)}. Received: {augment!r}."
-            f"{suggest(augment, AUGMENTS)} Give one of these names."
+            f"`augment` must be an Augment, a list of steps or one of {', '.join(AUGMENTS)}. "
+            f"Received: {augment!r}.{suggest(augment, AUGMENTS)} Give one of these names."
         )
+    if augment == "published":
+        own = getattr(model, "published_augment", "ssj")
+        return composed(own) if isinstance(own, (list, tuple)) else AUGMENTS[own]
     return AUGMENTS[augment]
-
-
-class Plan(NamedTuple):
-    """A window of the image and its size in the input; int32 scalars, `flip` bool.
-
-    `ratio` is the reduction of the JPEG decoder. `top`, `left`, `window_height` and `window_width`
-    are pixels of the reduced image, `height` and `width` pixels of the input.
-    """
-
-    ratio: TFTensor
-    top: TFTensor
-    left: TFTensor
-    window_height: TFTensor
-    window_width: TFTensor
-    height: TFTensor
-    width: TFTensor
-    flip: TFTensor
-
-
-def draw_plan(
-    shape: TFTensor,
-    size: Size,
-    mode: str,
-    augment: Augment,
-    draws: TFTensor,
-    max_ratio: int | TFTensor = 1,
-) -> Plan:
-    """Draws the augmentation of one image.
-
-    The decoder reduces by r only where the jitter shrinks the image by r or more. The bilinear
-    resizing that follows then never shrinks by more than that of `detect` for the same image.
-
-    Args:
-        shape: int32 `(2,)`, height and width of the image in pixels.
-        size: `(height, width)` of the network's input in pixels, Python integers.
-        mode: "letterbox", "stretch" or "mediapipe".
-        augment: the possible changes.
-        draws: float32 `(4,)` in [0, 1): scale, vertical and horizontal position, flip.
-        max_ratio: largest reduction that the decoder offers for this file.
-    """
-    import tensorflow as tf
-
-    shape = tf.cast(shape, tf.int64)
-    base = tf.stack([tf.cast(s, tf.int32) for s in resized_size(shape[0], shape[1], size, mode)])
-    shape = tf.cast(shape, tf.int32)
-    flip = draws[3] < augment.flip
-    if not augment.jitters:
-        return Plan(1, 0, 0, shape[0], shape[1], base[0], base[1], flip)
-    low, high = augment.scale
-    scale = low + (high - low) * draws[0]
-    scaled = tf.maximum(tf.round(tf.cast(base, tf.float32) * scale), 1.0)
-    kept = tf.minimum(scaled, tf.constant(size, tf.float32))
-    step = tf.cast(shape, tf.float32) / scaled  # original pixels per input pixel
-    limit = tf.minimum(tf.reduce_min(step), 1.0 / scale)
-    ratio = tf.where(limit >= 4.0, 4, tf.where(limit >= 2.0, 2, 1))
-    ratio = tf.minimum(ratio, max_ratio)
-    step = step / tf.cast(ratio, tf.float32)
-    decoded = (shape + ratio - 1) // ratio  # the decoder rounds up
-    corner = tf.cast(tf.round(draws[1:3] * (scaled - kept) * step), tf.int32)
-    corner = tf.minimum(corner, decoded - 1)
-    window = tf.clip_by_value(tf.cast(tf.round(kept * step), tf.int32), 1, decoded - corner)
-    kept = tf.cast(kept, tf.int32)
-    return Plan(ratio, corner[0], corner[1], window[0], window[1], kept[0], kept[1], flip)
-
-
-def way_back(plan: Plan) -> TFTensor:
-    """Returns float32 `(scale_x, scale_y, offset_x, offset_y)`: original = input * scale + offset.
-
-    A flipped image has a negative scale_x. Offsets are pixels of the original image.
-    """
-    import tensorflow as tf
-
-    ratio, top, left, window_height, window_width, height, width = (
-        tf.cast(value, tf.float32) for value in plan[:7]
-    )
-    scale_x, scale_y = ratio * window_width / width, ratio * window_height / height
-    offset_x = ratio * left
-    offset_x = tf.where(plan.flip, offset_x + scale_x * width, offset_x)
-    return tf.stack([tf.where(plan.flip, -scale_x, scale_x), scale_y, offset_x, ratio * top])
-
-
-def crop_window(image: TFTensor, plan: Plan) -> TFTensor:
-    """Cuts the plan's window out of an image `(height, width, 3)` that was not reduced."""
-    return image[
-        plan.top : plan.top + plan.window_height, plan.left : plan.left + plan.window_width
-    ]
-
-
-def move_boxes(boxes: TFTensor, plan: Plan, to_original: TFTensor) -> tuple[TFTensor, TFTensor]:
-    """Maps xyxy boxes from original pixels to pixels of the input and clips them to the window.
-
-    Args:
-        boxes: float32 `(n, 4)`, xyxy pixels of the original image.
-        plan: of the image.
-        to_original: `way_back(plan)`.
-
-    Returns:
-        `(boxes (n, 4), share of the area that is visible (n,))`, the share in 0..1.
-    """
-    import tensorflow as tf
-
-    scale, offset = tf.tile(to_original[:2], [2]), tf.tile(to_original[2:], [2])
-    moved = (boxes - offset) / scale
-    x1 = tf.where(plan.flip, moved[:, 2], moved[:, 0])
-    x2 = tf.where(plan.flip, moved[:, 0], moved[:, 2])
-    moved = tf.stack([x1, moved[:, 1], x2, moved[:, 3]], axis=1)
-    limit = tf.cast(tf.stack([plan.width, plan.height, plan.width, plan.height]), tf.float32)
-    clipped = tf.clip_by_value(moved, 0.0, limit)
-    return clipped, tf.math.divide_no_nan(_areas(clipped), _areas(moved))
-
-
-def stays(boxes: TFTensor, visible: TFTensor, augment: Augment) -> TFTensor:
-    """Returns the mask of moved boxes to keep: enough area is visible and no side is too short."""
-    import tensorflow as tf
-
-    sides = tf.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_VISIBLE_SIDE)
-
-
-def keep_largest(boxes: TFTensor, labels: TFTensor, count: int) -> tuple[TFTensor, TFTensor]:
-    """Keeps the `count` boxes with the largest area and their labels, in their order."""
-    import tensorflow as tf
-
-    if boxes.shape[0] is not None and boxes.shape[0] <= count:
-        return boxes, labels
-    k = tf.minimum(count, tf.shape(boxes)[0])
-    rows = tf.sort(tf.math.top_k(_areas(boxes), k=k).indices)
-    return tf.gather(boxes, rows), tf.gather(labels, rows)
-
-
-def _areas(boxes: TFTensor) -> TFTensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_det.data.augment import JPEG_RATIOS, Plan, crop_window
+from keras_det.data.augmenting.plans import JPEG_RATIOS, Plan, crop_window
 from keras_det.data.image import JPEG_END, JPEG_ENDS, MAX_PIXELS, read_annotated
 from keras_det.data.orientation import JPEG_START, PNG_START
 from keras_det.data.orientation_graph import (

@@ -3,35 +3,36 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_det.data import augment as augmenting
+from keras_det.data.augmenting.engine import Engine
 from keras_det.data.dataset import Dataset
-from keras_det.data.decoding import Annotated, decode_planned
 from keras_det.data.failures import Failures
 from keras_det.data.image import MAX_PIXELS
 from keras_det.data.pipeline_arguments import (
     bool_or_none,
+    broken_images,
     fill_of,
+    plain_after_of,
     policy_of,
     target_rows,
     weights_of,
     whole_number,
     why_unread,
 )
-from keras_det.data.resize import check_policy, tf_pad, tf_resize_pixels
+from keras_det.data.pipeline_source import Files
+from keras_det.data.resize import check_policy
+from keras_det.data.sampling import Sampler
 from keras_det.data.vanishing import warn_of_vanishing
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
-from keras_det.types import AugmentName, TFTensor
+from keras_det.types import AugmentName, SamplingName, TFTensor
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-# The annotations of a data set as tensors, and the paths and weights of its images.
-Tables: TypeAlias = dict[str, TFTensor]
 
 # `tf.random.experimental.index_shuffle` takes 4 rounds. They leave neighbours together (22 times
 # too often among 205 images) and make epochs alike (correlation 0.33). With 8 neither happens.
@@ -62,7 +63,8 @@ class Pipeline:
         model_or_size: a detector, for its `resize_policy` and its `normalization.mean` as padding
             colour; or the input size, one integer or `(height, width)`, for letterboxing.
         batch_size: int, images per batch.
-        augment: "none", "flip", "ssj", "lsj" or an `Augment`. None means "none".
+        augment: a name of `AUGMENTS`, a list of steps such as `[Flip(), Mosaic(0.5)]`, or an
+            `Augment`. None means "none".
         seed: int. The same seed gives the same stream, whatever the number of threads.
         training: bool or None. None: the caller decides, as above; with `augment` only the training
             stream can be used. True: only the training stream can be used, also by iteration.
@@ -77,6 +79,14 @@ class Pipeline:
             losses; see `Detector.fit`. Batches are then `(images, targets, sample_weight)`. None:
             every image counts once.
         max_pixels: int. An image with more pixels counts as one that cannot be decoded.
+        sampling: "uniform": an epoch has every image once. "repeat_factor": images with rare
+            classes come more often, all at least once. "class_balanced": every class is drawn
+            equally often, then one of its images; an epoch is as long as the data set. See
+            `keras_det.data.sampling`.
+        repeat_threshold: float in (0, 1], of "repeat_factor": images with a class that a smaller
+            share of the images show are repeated. LVIS takes 0.001.
+        plain_after: int, the epoch from which on training goes without the strong steps (mosaic,
+            mixup, copy-paste, cutout). None: never.
 
     Raises:
         TypeError: an argument that must be a whole number or a bool is not.
@@ -89,7 +99,7 @@ class Pipeline:
         dataset: Dataset,
         model_or_size: Any,
         batch_size: int = 8,
-        augment: AugmentName | str | augmenting.Augment | None = None,
+        augment: AugmentName | str | augmenting.Augment | Sequence[augmenting.Step] | None = None,
         seed: int = 0,
         training: bool | None = None,
         max_boxes: int = 100,
@@ -97,12 +107,16 @@ class Pipeline:
         num_parallel_calls: int | None = None,
         sample_weight: np.ndarray | Sequence[float] | None = None,
         max_pixels: int = MAX_PIXELS,
+        sampling: SamplingName | str = "uniform",
+        repeat_threshold: float = 0.001,
+        plain_after: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.batch_size = whole_number("batch_size", batch_size)
-        self.augment = augmenting.get_augment(augment)
+        self.augment = augmenting.get_augment(augment, model_or_size)
         self._asked = bool_or_none("training", training)
-        self.training = (augment is not None) if self._asked is None else self._asked
+        chosen = augment is not None or sampling != "uniform"
+        self.training = chosen if self._asked is None else self._asked
         self.seed = whole_number("seed", seed, None)
         self.max_boxes = whole_number("max_boxes", max_boxes)
         self.mode, self.size = check_policy(policy_of(model_or_size))
@@ -111,12 +125,14 @@ class Pipeline:
         self.num_parallel_calls = whole_number("num_parallel_calls", calls)
         self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
         self.max_pixels = whole_number("max_pixels", max_pixels)
+        self.plain_after = plain_after_of(plain_after, self.augment)
+        self.sampler = Sampler(dataset, sampling, repeat_threshold)
         self.first_epoch = 0
         self.warned = False
         self.error: DataError | None = None
         self._failures = Failures(dataset.image_paths, self._why_unread)
         self._check()
-        self._rows = target_rows(dataset, self.max_boxes)
+        self.rows = target_rows(dataset, self.max_boxes)
 
     def _check(self) -> None:
         if not len(self.dataset):
@@ -124,16 +140,24 @@ class Pipeline:
                 f"A data set must hold at least one image. Received: {self.dataset.summary} "
                 "Check the split and the folder of the images."
             )
-        if not self.training and self.augment != augmenting.AUGMENTS["none"]:
+        if not self.training and self._alters:
             raise ValueError(
                 "Evaluation must see images as they are. Received: training=False with "
-                f"augment={self.augment}. Leave out one of them."
+                f"augment={self.augment}, sampling={self.sampler.name!r}. Leave out one of them."
             )
 
     @property
+    def _alters(self) -> bool:
+        """Whether the training stream shows other images than a pass."""
+        return self.augment != augmenting.AUGMENTS["none"] or self.sampler.name != "uniform"
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Batches per epoch. In training all are full, and each image comes at least once."""
-        return math.ceil(len(self.dataset) / self.batch_size)
+        """Batches per epoch. In training all are full.
+
+        Each image comes at least once, but with "class_balanced" sampling.
+        """
+        return math.ceil(self.sampler.length / self.batch_size)
 
     @property
     def batches_per_pass(self) -> int:
@@ -196,13 +220,12 @@ class Pipeline:
 
         training = self.training if training is None else training
         self._check_role(training)
-        tables = self._tables()
+        source = Files(self)
         if training:
             self.warned = self.warned or warn_of_vanishing(self)
-            epochs = tf.data.Dataset.range(self.first_epoch, np.iinfo(np.int64).max)
-            stream = epochs.flat_map(lambda epoch: self._epoch(epoch, tables, True))
+            stream = self._endless(source)
         else:
-            stream = self._epoch(tf.constant(0, tf.int64), tables, False)
+            stream = self._epoch(tf.constant(0, tf.int64), self._engine(source), False)
         batches = stream.batch(self.batch_size)
         if training:
             infinite = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
@@ -216,15 +239,35 @@ class Pipeline:
                 "Training needs a pipeline without training=False. Received: a Pipeline with "
                 "training=False. Leave out training=False."
             )
-        augmented = self.augment != augmenting.AUGMENTS["none"]
-        if not training and (self._asked or augmented):
+        if not training and (self._asked or self._alters):
             raise ValueError(
                 "Evaluation must see every image once, as it is. Received: a Pipeline with "
-                f"augment={self.augment}, training={self._asked}. Make another Pipeline of the "
-                "data set, without `augment` and `training`."
+                f"augment={self.augment}, sampling={self.sampler.name!r}, training={self._asked}. "
+                "Make another Pipeline of the data set, without these arguments."
             )
 
-    def _epoch(self, epoch: TFTensor, tables: Tables, training: bool) -> "tf.data.Dataset":
+    def _engine(self, source: Files, augment: augmenting.Augment | None = None) -> Engine:
+        augment = self.augment if augment is None else augment
+        return Engine(augment, self.size, self.mode, self.fill, source)
+
+    def _endless(self, source: Files) -> "tf.data.Dataset":
+        """The samples of all epochs, from `first_epoch` on."""
+        import tensorflow as tf
+
+        def epochs(start: int, stop: int, engine: Engine) -> tf.data.Dataset:
+            numbers = tf.data.Dataset.range(start, stop)
+            return numbers.flat_map(lambda epoch: self._epoch(epoch, engine, True))
+
+        first, last = self.first_epoch, np.iinfo(np.int64).max
+        if self.plain_after is None:
+            return epochs(first, last, self._engine(source))
+        without = self._engine(source, self.augment.without_strong())
+        plain = epochs(max(first, self.plain_after), last, without)
+        if first >= self.plain_after:
+            return plain
+        return epochs(first, self.plain_after, self._engine(source)).concatenate(plain)
+
+    def _epoch(self, epoch: TFTensor, engine: Engine, training: bool) -> "tf.data.Dataset":
         """The samples of one epoch. Slots number them; the last slot of each pass is a marker.
 
         A broken image raises an error inside `map`, and `ignore_errors` drops its sample. The scan
@@ -233,10 +276,10 @@ class Pipeline:
         """
         import tensorflow as tf
 
-        per_pass = len(self.dataset) + 1
+        per_pass = self._per_pass(training)
         slots = tf.data.Dataset.range(np.iinfo(np.int64).max if training else per_pass)
         samples = slots.map(
-            lambda slot: self._slot(epoch, slot, tables, training),
+            lambda slot: self._slot(epoch, slot, engine, training),
             num_parallel_calls=self.num_parallel_calls,
             deterministic=True,
         ).ignore_errors()
@@ -248,7 +291,7 @@ class Pipeline:
             if stopped:
                 raise stopped[0]
             try:
-                self._report(int(epoch), int(first), int(stop), training)
+                self._report(int(epoch), int(first), int(stop), engine, training)
             except DataError as error:
                 stopped.append(error)
                 raise
@@ -268,23 +311,36 @@ class Pipeline:
         samples = samples.map(lambda slot, sample: sample)
         return samples.take(self.steps_per_epoch * self.batch_size) if training else samples
 
+    def _per_pass(self, training: bool) -> int:
+        """Slots of one pass, with its marker."""
+        return (self.sampler.length if training else len(self.dataset)) + 1
+
     def _index(self, epoch: TFTensor, slot: TFTensor, training: bool = True) -> TFTensor:
         """Index of the image at a slot of an epoch. Each pass has its own permutation."""
         import tensorflow as tf
 
-        slot = tf.cast(slot, tf.int64)
-        place = slot % (len(self.dataset) + 1)
+        slot, per_pass = tf.cast(slot, tf.int64), self._per_pass(training)
+        place = slot % per_pass
         if not training:
             return place
         # The operator reads 32 bits of each seed: epoch and pass need a number each.
-        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // (len(self.dataset) + 1)])
-        last = tf.constant(len(self.dataset) - 1, tf.int64)
-        return tf.raw_ops.RandomIndexShuffle(
+        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // per_pass])
+        last = tf.constant(self.sampler.length - 1, tf.int64)
+        place = tf.raw_ops.RandomIndexShuffle(
             index=tf.minimum(place, last), seed=seed, max_index=last, rounds=SHUFFLE_ROUNDS
         )
+        # Negative, so that no sample has the same.
+        offset_seed = tf.stack([seed[0], -1 - seed[1] * EPOCH_STRIDE - seed[2]])
+        return self.sampler.index(place, offset_seed)
+
+    def _seed_of(self, epoch: TFTensor, slot: TFTensor) -> TFTensor:
+        """The seed of everything that is random in a sample, int64 `(2,)`."""
+        import tensorflow as tf
+
+        return tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + slot])
 
     def _slot(
-        self, epoch: TFTensor, slot: TFTensor, tables: Tables, training: bool
+        self, epoch: TFTensor, slot: TFTensor, engine: Engine, training: bool
     ) -> tuple[TFTensor, tuple]:
         """`(slot, (image, targets, …))`; a blank sample for the marker at the end of a pass."""
         import tensorflow as tf
@@ -296,102 +352,47 @@ class Pipeline:
                 "image_index": tf.constant(-1),
                 "image_to_original": tf.zeros((4,)),
             }
-            return self._weighed(tf.zeros((*self.size, 3), tf.uint8), targets, 0, tables)
+            return self._weighed(tf.zeros((*self.size, 3), tf.uint8), targets, tf.constant(0.0))
 
-        marker = slot % (len(self.dataset) + 1) == len(self.dataset)
-        return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, tables, training))
+        per_pass = self._per_pass(training)
+        marker = slot % per_pass == per_pass - 1
+        return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, engine, training))
 
-    def _weighed(
-        self,
-        image: TFTensor,
-        targets: dict[str, TFTensor],
-        index: TFTensor,
-        tables: Tables,
-    ) -> tuple:
+    def _weighed(self, image: TFTensor, targets: dict[str, TFTensor], weight: TFTensor) -> tuple:
         """The sample, with its weight where the pipeline has weights."""
-        if self.sample_weight is None:
-            return image, targets
-        return image, targets, tables["weights"][index]
+        return (image, targets) if self.sample_weight is None else (image, targets, weight)
 
-    def _sample(self, epoch: TFTensor, slot: TFTensor, tables: Tables, training: bool) -> tuple:
-        """Reads, augments and resizes the image at a slot of an epoch, with its targets."""
+    def _sample(self, epoch: TFTensor, slot: TFTensor, engine: Engine, training: bool) -> tuple:
+        """The input at a slot of an epoch, with its targets."""
         import tensorflow as tf
 
         index = self._index(epoch, slot, training)
-        if training:
-            seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + slot])
-            draws = tf.random.stateless_uniform((4,), seed)
-        else:
-            draws = tf.ones((4,))
-        contents = tf.io.read_file(tables["paths"][index])
-        pixels, plan = decode_planned(
-            contents,
-            lambda shape, max_ratio: augmenting.draw_plan(
-                shape, self.size, self.mode, self.augment, draws, max_ratio
-            ),
-            not self.augment.jitters,
-            Annotated(tables["sizes"][index], tables["stored"][index], self.max_pixels),
-        )
-        half_pixel = self.mode != "mediapipe"
-        image = tf_resize_pixels(pixels, plan.height, plan.width, half_pixel)
-        if self.augment.flip:
-            image = tf.cond(plan.flip, lambda: tf.reverse(image, [1]), lambda: image)
-        to_original = augmenting.way_back(plan)
-        start, stop = tables["row_splits"][index], tables["row_splits"][index + 1]
-        boxes, labels = self._place(
-            tables["boxes"][start:stop], tables["labels"][start:stop], plan, to_original
-        )
-        targets = {
-            "boxes": boxes,
-            "labels": labels,
-            "image_index": tf.cast(index, tf.int32),
-            "image_to_original": to_original,
-        }
-        return self._weighed(tf_pad(image, self.size, self.fill), targets, index, tables)
-
-    def _place(
-        self, boxes: TFTensor, labels: TFTensor, plan: augmenting.Plan, to_original: TFTensor
-    ) -> tuple[TFTensor, TFTensor]:
-        """Moves the boxes of one image and pads them to `max_boxes` slots."""
-        import tensorflow as tf
-
-        boxes, visible = augmenting.move_boxes(boxes, plan, to_original)
-        if self.augment.jitters:
-            keep = augmenting.stays(boxes, visible, self.augment)
-            boxes, labels = tf.boolean_mask(boxes, keep), tf.boolean_mask(labels, keep)
-        if self._rows.crowded:
+        picture = engine.input(index, self._seed_of(epoch, slot))
+        boxes, labels = picture.boxes, picture.labels
+        if self.rows.crowded or engine.augment.mixes:
             boxes, labels = augmenting.keep_largest(boxes, labels, self.max_boxes)
         empty = self.max_boxes - tf.shape(labels)[0]
         boxes = tf.ensure_shape(tf.pad(boxes, [[0, empty], [0, 0]]), (self.max_boxes, 4))
         labels = tf.pad(labels, [[0, empty]], constant_values=PADDING_LABEL)
-        return boxes, tf.ensure_shape(labels, (self.max_boxes,))
+        targets = {
+            "boxes": boxes,
+            "labels": tf.ensure_shape(labels, (self.max_boxes,)),
+            "image_index": tf.cast(index, tf.int32),
+            "image_to_original": picture.to_original,
+        }
+        return self._weighed(picture.image, targets, picture.weight)
 
     def _why_unread(self, index: int) -> str:
         return why_unread(self.dataset[index], self.max_pixels)
 
-    def _tables(self) -> Tables:
-        """The annotations as tensors on the CPU, for the graph."""
-        import tensorflow as tf
-
-        boxes, labels, row_splits, _ = self._rows
-        with tf.device("CPU"):
-            return {
-                "weights": tf.constant(
-                    [] if self.sample_weight is None else self.sample_weight, tf.float32
-                ),
-                "paths": tf.constant(self.dataset.image_paths),
-                "sizes": tf.constant(self.dataset.image_sizes, tf.int32),
-                "stored": tf.constant(self.dataset.stored_pixels, tf.bool),
-                "boxes": tf.constant(boxes),
-                "labels": tf.constant(labels),
-                "row_splits": tf.constant(row_splits),
-            }
-
-    def _report(self, epoch: int, first: int, stop: int, training: bool) -> None:
+    def _report(self, epoch: int, first: int, stop: int, engine: Engine, training: bool) -> None:
         """Notes the images of missing slots, which could not be read."""
-        per_pass = len(self.dataset) + 1
-        slots = [slot for slot in range(first, stop) if slot % per_pass != per_pass - 1]
-        lost = [int(self._index(np.int64(epoch), slot, training)) for slot in slots]
+        per_pass, lost = self._per_pass(training), list[int]()
+        for slot in range(first, stop):
+            if slot % per_pass != per_pass - 1:
+                index = int(self._index(np.int64(epoch), slot, training))
+                used = engine.images_of(index, self._seed_of(np.int64(epoch), np.int64(slot)))
+                lost += broken_images(self.dataset, used, self.max_pixels)
         try:
             self._failures.add(epoch, lost)
         except DataError as error:

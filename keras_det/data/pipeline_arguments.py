@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_det.data.augment import Augment
 from keras_det.data.dataset import Dataset
 from keras_det.data.image import read_annotated
 from keras_det.data.sample import Sample
@@ -133,3 +134,34 @@ def why_unread(sample: Sample, max_pixels: int) -> str:
     except DataError as error:
         return str(error)
     return f"TensorFlow cannot decode {path}, but Pillow can: save it again as JPEG or PNG."
+
+
+def plain_after_of(plain_after: Any, augment: Augment) -> int | None:
+    """The epoch from which on the strong steps are left out; ValueError where there are none."""
+    if plain_after is None:
+        return None
+    if not augment.strong:
+        raise ValueError(
+            "`plain_after` needs an augmentation with a strong step: Mosaic, MixUp, CopyPaste or "
+            f"Cutout. Received: plain_after={plain_after!r}, augment={augment}. Leave out "
+            "plain_after."
+        )
+    return whole_number("plain_after", plain_after, 0)
+
+
+def broken_images(dataset: Dataset, used: list[int], max_pixels: int) -> list[int]:
+    """Those of the images of one input that cannot be read; the first where all can."""
+    if len(used) == 1:
+        return used
+
+    def broken(index: int) -> bool:
+        sample = dataset[index]
+        try:
+            read_annotated(
+                sample.image_path, sample.original_size, sample.stored_pixels, max_pixels
+            )
+        except DataError:
+            return True
+        return False
+
+    return [index for index in dict.fromkeys(used) if broken(index)] or used[:1]

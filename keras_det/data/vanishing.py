@@ -77,9 +77,9 @@ def input_boxes(dataset: Dataset, size: Size, mode: str) -> np.ndarray:
 def lost_shares(sides: Sides, augment: Augment) -> np.ndarray:
     """Share of the draws of the augmentation in which an object is below a pixel.
 
-    With scale jitter `augment.stays` drops such an object; the network then learns it as
-    background. The scale is drawn uniformly from `augment.scale`. Objects that the random window
-    leaves out do not count: they are not in the picture.
+    With scale jitter or a mosaic `augment.stays` drops such an object; the network then learns it
+    as background. The scale is drawn from `augment.scales`. Objects that the random window leaves
+    out do not count: they are not in the picture.
 
     Args:
         sides: `(objects,)`, the shorter side of every object after resizing, input pixels.
@@ -88,12 +88,15 @@ def lost_shares(sides: Sides, augment: Augment) -> np.ndarray:
     Returns:
         float64 `(objects,)` in 0..1.
     """
-    low, high = augment.scale
     with np.errstate(divide="ignore"):
         vanishing = MIN_VISIBLE_SIDE / np.maximum(np.asarray(sides, np.float64), 0.0)
-    if low == high:
-        return (vanishing > low).astype(np.float64)
-    return np.clip((vanishing - low) / (high - low), 0.0, 1.0)
+    lost = np.zeros(len(vanishing))
+    for share, low, high in augment.scales:
+        if low == high:
+            lost += share * (vanishing > low)
+        else:
+            lost += share * np.clip((vanishing - low) / (high - low), 0.0, 1.0)
+    return lost
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,13 @@ class Vanishing:
     def title(self) -> str:
         """How many objects vanish, and what that means, in one sentence."""
         height, width = self.size
-        if not self.augment.jitters:
+        low, high = self.augment.scale_range
+        if low == high:
             verb = "is" if self.below_pixel == 1 else "are"
             return (
                 f"{self.below_pixel} of {self.objects} objects {verb} smaller than 1 pixel in an "
                 f"input of {height}x{width}: nothing can be learned from them."
             )
-        low, high = self.augment.scale
         return (
             f"{_percent(self.share)} of {self.objects} objects are smaller than 1 pixel in an "
             f"input of {height}x{width} with scale jitter {low:g} to {high:g}: they are left out "
@@ -264,10 +267,10 @@ def _tile(original: Sides, augment: Augment, size: Size, allowed: float) -> int 
 
 
 def _milder(sides: Sides, augment: Augment, allowed: float) -> str | None:
-    names: Sequence[str] = ("ssj", "flip") if augment.jitters else ()
+    names: Sequence[str] = ("ssj", "flip") if augment.scale_range != (1.0, 1.0) else ()
     for name in names:
         other = AUGMENTS[name]
-        gentler = other.scale[0] > augment.scale[0]
+        gentler = other.scale[0] > augment.scale_range[0]
         if gentler and lost_shares(sides, other).mean() <= allowed:
             return name
     return None

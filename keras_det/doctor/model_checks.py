@@ -61,7 +61,8 @@ def check_model(
         validation: the data set to measure on, or None.
         quick: True reads no image and takes fewer objects; cost and overfitting are left out.
         image_size: int or (height, width), for a model given by name. Default: its published size.
-        augment: the augmentation of the training: "none", "flip", "ssj", "lsj" or an `Augment`.
+        augment: the augmentation of the training: a name of `AUGMENTS`, a list of steps or an
+            `Augment`.
         batch_size, epochs: of the training, for its cost.
         overfit: True also trains eight images for up to three minutes; see `check_overfit`.
         say: function that gets lines on what is being done. None: silence.

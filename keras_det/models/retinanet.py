@@ -110,6 +110,8 @@ class RetinaNet(AnchorDetector):
     """
 
     variants = RESNETS
+    # RetinaNet section 5: flips are the only augmentation (https://arxiv.org/abs/1708.02002).
+    published_augment = "flip"
     NOT_SAVED = ("weights", "backbone_weights")
 
     def __init__(

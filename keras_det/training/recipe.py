@@ -1,13 +1,11 @@
 """The recipe of a run: every number that training needs, chosen from what is known before it."""
 
 import dataclasses
-import inspect
 import math
 from typing import Any, Literal, TypeAlias
 
 import keras
 
-from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError, suggest
 from keras_det.models.detector import Detector
 from keras_det.names import RECIPE_NAMES
@@ -26,8 +24,6 @@ LONGER_FROM_RANDOM = 2  # times as many steps without trained weights
 PATIENCE = 0.4  # of the epochs without a higher val_AP
 PLAIN = 0.1  # of the epochs, the last ones, without strong augmentation
 MEASURED = 0.5  # images measured per trained image, at most
-# Whether a pipeline can leave strong augmentation out at the end.
-CAN_END_PLAIN = "plain_after" in inspect.signature(Pipeline).parameters
 # Options that the optimizer of a paper has of its own.
 OF_ADAMW = ("learning_rate", "backbone_rate", "average")
 
@@ -131,6 +127,7 @@ def choose_recipe(
     objects: int,
     trained: Trained = "nothing",
     validation_images: int = 0,
+    strong: bool = False,
     **given: Any,
 ) -> Recipe:
     """Chooses what is not given. A pure function: the same arguments give the same recipe.
@@ -144,6 +141,7 @@ def choose_recipe(
         images, objects: of the training set.
         trained: what the trained weights fill: "nothing", "backbone" or "detector".
         validation_images: of the validation set; 0 without one.
+        strong: whether the augmentation has strong steps, which "auto" leaves out at the end.
         **given: fields of `Recipe` by name that are not left to the recipe; None counts as not
             given. `steps` and `passes` follow from `epochs`.
 
@@ -168,7 +166,7 @@ def choose_recipe(
         "average": None if name == PUBLISHED else recipes.average_momentum(steps),
         "freeze": "none",
         "heads_first": 0,
-        "plain_epochs": round(PLAIN * epochs) if auto and CAN_END_PLAIN else 0,
+        "plain_epochs": round(PLAIN * epochs) if auto and strong else 0,
         "evaluate_every": _every(validation_images, passes * images) if auto else 1,
         # The boxes of a trained detector are offsets from its own anchors.
         "anchors": "auto" if auto and trained != "detector" else "published",

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from keras_det.data.augment import get_augment
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError
@@ -142,7 +143,7 @@ def train(
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
     settings = _settings(model, training_set, validation_set, **noted)
-    choose = _chooser(recipe, training_set, validation_set)
+    choose = _chooser(recipe, training_set, validation_set, augment)
     choose("nothing", **given)  # refuses what is wrong
     if not resume:
         check_frozen(options, weights)
@@ -175,13 +176,14 @@ def _check_classes(model: Detector, training_set: Dataset, validation_set: Datas
 
 
 def _chooser(
-    recipe: str, training_set: Dataset, validation_set: Dataset | None
+    recipe: str, training_set: Dataset, validation_set: Dataset | None, augment: Any
 ) -> Callable[..., Recipe]:
     """`choose_recipe` for these data sets: takes what is trained already, and what is given."""
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)
+    strong = get_augment(augment).strong
     return lambda trained, **given: choose_recipe(
-        recipe, **counts, trained=trained, validation_images=measured, **given
+        recipe, **counts, trained=trained, validation_images=measured, strong=strong, **given
     )
 
 

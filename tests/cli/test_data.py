@@ -16,6 +16,7 @@ from keras_det.cli.command import Command
 from keras_det.cli.completion import PROGRAM, VARIABLE
 from keras_det.data.reading import load_splits
 from keras_det.errors import DataError
+from keras_det.names import AUGMENT_NAMES
 from tests.data.builders import annotation, coco_content, write_coco, write_image, write_voc
 
 
@@ -356,7 +357,7 @@ def test_completion():
     assert offered("data", "") == ["convert", "split", "merge", "preview", "stats"]
     assert offered("data", "convert", "a", "b", "--to", "c") == ["coco", "csv"]
     assert "yolo" in offered("data", "stats", "a", "--format", "")
-    assert offered("data", "preview", "a", "--augment", "") == ["none", "flip", "ssj", "lsj"]
+    assert offered("data", "preview", "a", "--augment", "") == list(AUGMENT_NAMES)
 
 
 def test_options_complete_unless_they_are_numbers_or_free_text():

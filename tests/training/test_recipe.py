@@ -7,7 +7,7 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.training.phases import phases
-from keras_det.training.recipe import CAN_END_PLAIN, choose_recipe
+from keras_det.training.recipe import choose_recipe
 from tests.export.tiny import tiny
 
 
@@ -49,7 +49,9 @@ def test_auto_chooses_the_rest_from_the_length():
     assert recipe.warmup_steps == 75, "a twentieth"
     assert recipe.average == pytest.approx(1 - 20 / 1500)
     assert recipe.patience == 12, "four tenths of the epochs, at least ten"
-    assert recipe.plain_epochs == (3 if CAN_END_PLAIN else 0), "a tenth"
+    assert recipe.plain_epochs == 0, "nothing strong to leave out"
+    strong = choose_recipe("auto", 40, 500, "backbone", validation_images=10, strong=True)
+    assert strong.plain_epochs == 3, "a tenth"
     assert recipe.evaluate_every == 1 and recipe.calibrate and recipe.anchors == "auto"
     assert (recipe.freeze, recipe.heads_first, recipe.backbone_rate) == ("none", 0, 1.0)
 
