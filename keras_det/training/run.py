@@ -134,7 +134,7 @@ def train(
         "freeze": options.get("freeze", _frozen_before(model)),
     }
     _check_used(model, image_size, resize_mode, options, anchors)
-    noted = {
+    noted: dict[str, Any] = {
         **{"augment": augment, "recipe": recipe, "max_boxes": max_boxes, "seed": seed},
         **{name: given[name] for name in ("epochs", "batch_size", "learning_rate")},
         "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
