@@ -188,7 +188,7 @@ def test_methods_are_those_of_the_library():
 
 
 class Recorded:
-    """A detector that finds nothing and remembers what it was asked."""
+    """A detector that finds one square and remembers what it was asked."""
 
     class_names = ["square"]
 
@@ -197,13 +197,12 @@ class Recorded:
 
     def detect(self, image, **settings):
         self.calls.append(settings)
-        empty = np.zeros(0, "float32")
         return {
-            "boxes": np.zeros((0, 4), "float32"),
-            "scores": empty,
-            "labels": empty.astype("int32"),
-            "num_detections": 0,
-            "class_names": [],
+            "boxes": np.array([[6, 4, 26, 14]], "float32"),
+            "scores": np.array([0.4], "float32"),
+            "labels": np.array([0], "int32"),
+            "num_detections": 1,
+            "class_names": ["square"],
         }
 
 
