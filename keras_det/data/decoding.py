@@ -1,11 +1,11 @@
 """Decodes images in a TensorFlow graph, with the same values as `read_image`."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from keras_det.data.augmenting.plans import JPEG_RATIOS, Plan, crop_window
+from keras_det.data.augmenting.plans import JPEG_RATIOS, Window, crop_window
 from keras_det.data.image import JPEG_END, JPEG_ENDS, MAX_PIXELS, read_annotated
 from keras_det.data.orientation import JPEG_START, PNG_START
 from keras_det.data.orientation_graph import (
@@ -18,6 +18,8 @@ from keras_det.data.orientation_graph import (
     turned,
 )
 from keras_det.types import TFTensor
+
+WindowT = TypeVar("WindowT", bound=Window)
 
 # The exact inverse transform: equal to Pillow bit by bit, and no slower in libjpeg-turbo.
 JPEG = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
@@ -112,7 +114,7 @@ def decode_with_pillow(contents: TFTensor, annotated: Annotated) -> TFTensor:
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
-def decode_jpeg_window(contents: TFTensor, plan: Plan, whole: bool) -> TFTensor:
+def decode_jpeg_window(contents: TFTensor, plan: Window, whole: bool) -> TFTensor:
     """Decodes only the plan's window, and reduces it by the plan's ratio while decoding.
 
     Args:
@@ -138,17 +140,17 @@ def decode_jpeg_window(contents: TFTensor, plan: Plan, whole: bool) -> TFTensor:
 
 def decode_planned(
     contents: TFTensor,
-    make_plan: Callable[[TFTensor, TFTensor], Plan],
+    make_plan: Callable[[TFTensor, TFTensor], WindowT],
     whole: bool,
     annotated: Annotated,
-) -> tuple[TFTensor, Plan]:
+) -> tuple[TFTensor, WindowT]:
     """Decodes the window of an encoded image that its plan keeps.
 
     Only a JPEG that is used as it is stored can be decoded in part; the others are decoded whole.
 
     Args:
         contents: the encoded image, a string scalar.
-        make_plan: `make_plan(shape, max_ratio) -> Plan`, see `draw_plan`.
+        make_plan: `make_plan(shape, max_ratio)` gives a `Plan` or `View`, see `draw_plan`.
         whole: as in `decode_jpeg_window`.
         annotated: which way up the image is used, and its size. Another size is an error.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_det.data import augment as augmenting
 from keras_det.data.augmenting.engine import Engine
+from keras_det.data.augmenting.steps import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.failures import Failures
 from keras_det.data.image import MAX_PIXELS
@@ -99,7 +100,7 @@ class Pipeline:
         dataset: Dataset,
         model_or_size: Any,
         batch_size: int = 8,
-        augment: AugmentName | str | augmenting.Augment | Sequence[augmenting.Step] | None = None,
+        augment: AugmentName | str | augmenting.Augment | Sequence[Step] | None = None,
         seed: int = 0,
         training: bool | None = None,
         max_boxes: int = 100,

@@ -51,7 +51,7 @@ def balanced_factors(dataset: Dataset) -> np.ndarray:
         float64 `(images,)`, the mean is 1.
     """
     shown = images_with(dataset)
-    empty: np.ndarray = ~shown.any(axis=1)
+    empty = np.logical_not(shown.any(axis=1))
     shown = np.concatenate([shown, empty[:, None]], axis=1)
     counts = shown.sum(axis=0)
     shown, counts = shown[:, counts > 0], counts[counts > 0]

@@ -4,7 +4,7 @@ Pixels and boxes both follow the `Plan`, so they always agree. A JPEG is decoded
 window. TensorFlow only; every function runs eagerly and inside `tf.data`.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from keras_det.data.resize import resized_size
 from keras_det.types import Size, TFTensor
@@ -20,6 +20,21 @@ MIN_VISIBLE_SIDE = 1.0
 # Reductions that the JPEG decoder offers. It also has 8, but an image jittered to a tenth of its
 # size would then have almost nothing left to interpolate.
 JPEG_RATIOS = (1, 2, 4)
+
+
+class Window(Protocol):
+    """The window of a stored image to decode, as `Plan` and `View` have it."""
+
+    @property
+    def ratio(self) -> TFTensor: ...
+    @property
+    def top(self) -> TFTensor: ...
+    @property
+    def left(self) -> TFTensor: ...
+    @property
+    def window_height(self) -> TFTensor: ...
+    @property
+    def window_width(self) -> TFTensor: ...
 
 
 class Plan(NamedTuple):
@@ -105,7 +120,7 @@ def way_back(plan: Plan) -> TFTensor:
     return tf.stack([tf.where(plan.flip, -scale_x, scale_x), scale_y, offset_x, ratio * top])
 
 
-def crop_window(image: TFTensor, plan: Plan) -> TFTensor:
+def crop_window(image: TFTensor, plan: Window) -> TFTensor:
     """Cuts the plan's window out of an image `(height, width, 3)` that was not reduced."""
     return image[
         plan.top : plan.top + plan.window_height, plan.left : plan.left + plan.window_width
