@@ -35,7 +35,7 @@ class Memory:
             return lambda: tf.shape(self._images[k])[:2]
 
         def window_of(k: int) -> Callable[[], TFTensor]:
-            return lambda: crop_window(self._images[k], view)  # type: ignore[arg-type]
+            return lambda: crop_window(self._images[k], view)
 
         places = range(len(self._images))
         if isinstance(index, int):
