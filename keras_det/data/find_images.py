@@ -136,8 +136,8 @@ def _instead(search: Search) -> str:
         for name in sorted(folder.files):
             if name.lower().endswith(FOREIGN):
                 path = folder.prefix + name
-                return f", without images that can be read; {path} is {what_is_at(path)}"
-    return ", without images"
+                return f" (no images there that can be read; {path} is {what_is_at(path)})"
+    return " (no images there)"
 
 
 def _nearest(name: str, search: Search) -> str | None:

@@ -165,6 +165,9 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
         assert rows[0]["category_name"] == "square"
         if more:  # stretched, as MediaPipe does it
             continue
-        assert rows[0]["score"] == pytest.approx(expected[0]["score"], abs=1e-3)
-        # Half a pixel of the 64-pixel input is a quarter of a pixel of the 32-pixel image.
-        assert rows[0]["bbox"] == pytest.approx(expected[0]["bbox"], abs=0.5)
+        best = expected[0]
+        assert rows[0]["score"] == pytest.approx(best["score"], abs=1e-3)
+        # The best scores are nearly equal: their order may differ. Half a pixel of the 64-pixel
+        # input is a quarter of a pixel of the 32-pixel image.
+        near = [row for row in rows if row["bbox"] == pytest.approx(best["bbox"], abs=0.5)]
+        assert near and near[0]["score"] == pytest.approx(best["score"], abs=1e-3)

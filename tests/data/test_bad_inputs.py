@@ -203,7 +203,7 @@ def test_an_annotated_file_that_is_no_image_is_named(tmp_path, what, data):
 def test_a_folder_of_heic_images_only(tmp_path):
     files = YOLO | {"a.HEIC": HEIC, "b.HEIC": HEIC}
     del files["a.png"], files["b.png"]
-    with pytest.raises(DataError, match="no images that can be read; .*a.HEIC is a HEIC image"):
+    with pytest.raises(DataError, match="no images there that can be read; .*a.HEIC is a HEIC"):
         load(every_format.write(tmp_path, files))
 
 

@@ -181,7 +181,7 @@ def test_objects_of_missing_images_go(tmp_path):
 
 
 def test_no_image_at_all(tmp_path):
-    with pytest.raises(DataError, match=r"no 'a.jpg' in .*, without images\. Give"):
+    with pytest.raises(DataError, match=r"no 'a.jpg' in .* \(no images there\)\. Give"):
         find(tmp_path, ["a.jpg"])
     with pytest.raises(DataError, match=r"in .*nowhere \(no such folders\)\. Give the folder"):
         find(tmp_path, ["a.jpg"], ["nowhere"])
