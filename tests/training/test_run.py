@@ -146,8 +146,8 @@ def test_a_run_of_two_phases_resumes_between_them(drawn, tmp_path, monkeypatch):
     assert sum("only the heads in the first 1 epoch" in line for line in lines) == 3
     chosen = json.loads((whole / "recipe.json").read_text())["chosen"]
     assert (chosen["heads_first"], chosen["backbone_rate"], chosen["epochs"]) == (1, 0.5, 2)
-    with pytest.raises(DataError, match=r"keep its settings. Received: average=0.5, but the run"):
-        run(whole, resume=True, average=0.5)
+    with pytest.raises(DataError, match=r"keep its settings. Received: average=0.25, but the run"):
+        run(whole, resume=True, average=0.25)
 
 
 def test_anchors_are_fitted_for_models_that_have_them(drawn, tmp_path):
@@ -197,8 +197,8 @@ def test_unknown_recipes_and_parts_are_refused_before_anything_is_written(drawn,
         DataError, match=r"for the recipes auto and adamw.* Received: recipe=.published"
     ):
         train(MODEL, *drawn, out, epochs=1, recipe="published", learning_rate=0.1, **SETTINGS)
-    with pytest.raises(DataError, match=r"head_norm"):
-        train(MODEL, *drawn, out, epochs=1, model_arguments={"head_norm": "batch"}, **SETTINGS)
+    with pytest.raises(DataError, match=r"remat"):
+        train(MODEL, *drawn, out, epochs=1, model_arguments={"remat": True}, **SETTINGS)
     assert not out.exists()
 
 
