@@ -85,7 +85,7 @@ def test_unknown_names_are_answered(refused):
 
 
 def test_a_computer_without_weights(run, monkeypatch):
-    for name in list(CATALOGUE):
+    for name in reversed(list(CATALOGUE)):  # put back one after the other, the last one first
         monkeypatch.delitem(CATALOGUE, name)
     assert run("weights", "check").stdout == "No public weights are installed or cached.\n"
     assert run("weights", "check", "--json").stdout == "[]\n"

@@ -82,17 +82,14 @@ def test_the_document_lists_every_address():
 def test_unknown_names_are_answered_with_the_nearest(name, advice):
     with pytest.raises(DataError) as caught:
         entry_of(name)
-    parts = advice.removeprefix("Did you mean ").removesuffix("?").split(" or ")
-    assert all(part in str(caught.value) for part in parts) and f"Received: {name!r}" in str(
-        caught.value
-    )
+    assert advice in str(caught.value) and f"Received: {name!r}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "function, message",
     [
-        (coco_checkpoint, r"EfficientDet are published for .*lite4.* Received: 'd8'\."),
-        (imagenet_backbone, r"published for .*resnet152.* Received: 'd8'\."),
+        (coco_checkpoint, r"EfficientDet are published for d0, .*lite4\. Received: 'd8'\."),
+        (imagenet_backbone, r"published for efficientnet_b0, .*resnet152\. Received: 'd8'\."),
         (coco_retinanet, r"RetinaNet are published for resnet50\. Received: 'd8'\. Choose"),
     ],
 )
