@@ -157,20 +157,7 @@ class SparseSigmoidFocalLoss(_FocalLoss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         labels = ops.cast(y_true, "int32")
-
-        # Takes half the time of automatic differentiation on a CPU: the slope shares its sigmoid,
-        # softplus and power with the loss, and only the slope is kept for the backward pass.
-        @ops.custom_gradient
-        def sum_over_classes(logits: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-            loss, slope = self._loss_and_slope(logits, labels)
-
-            def gradient(*args: Tensor, upstream: Tensor = None) -> Tensor:
-                upstream = args[0] if upstream is None else upstream
-                return upstream[..., None] * slope
-
-            return loss, gradient
-
-        return sum_over_classes(ops.cast(y_pred, "float32"))
+        return with_slope(y_pred, lambda logits: self._loss_and_slope(logits, labels))
 
     def _loss_and_slope(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss `(batch, anchors)` and its slope for each logit."""
@@ -197,6 +184,33 @@ class SparseSigmoidFocalLoss(_FocalLoss):
             weight * slopes,
         )
         return loss, slope
+
+
+def with_slope(logits: Tensor, loss_and_slope: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    """A loss that is summed over the classes, with a slope that is computed beside it.
+
+    Takes half to three quarters of the time of automatic differentiation on a CPU: the slope shares
+    its sigmoid, softplus and power with the loss, and only the slope is kept for the backward pass.
+
+    Args:
+        logits: `(…, classes)`.
+        loss_and_slope: function from float32 logits to the loss `(…)` and its slope for each logit.
+
+    Returns:
+        The loss `(…)`.
+    """
+
+    @ops.custom_gradient
+    def sum_over_classes(logits: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        loss, slope = loss_and_slope(logits)
+
+        def gradient(*args: Tensor, upstream: Tensor = None) -> Tensor:
+            upstream = args[0] if upstream is None else upstream
+            return upstream[..., None] * slope
+
+        return loss, gradient
+
+    return sum_over_classes(ops.cast(logits, "float32"))
 
 
 def focal_term(logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:

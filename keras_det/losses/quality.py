@@ -1,12 +1,11 @@
 """Class losses with soft targets: the score of an object says how good its box is."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_det.losses.focal import focal_term
+from keras_det.losses.focal import focal_term, with_slope
 from keras_det.types import Config, Tensor
 
 # Keeps the logarithm of a difference of 0 finite.
@@ -34,20 +33,7 @@ class _QualityLoss(keras.losses.Loss):
     def call(self, y_true: dict[str, Tensor], y_pred: Tensor) -> Tensor:
         labels = ops.cast(y_true["labels"], "int32")
         quality = ops.stop_gradient(ops.cast(y_true["quality"], "float32"))
-
-        # As in the focal loss: the slope shares its sigmoid, softplus and power with the loss, and
-        # only the slope is kept for the backward pass.
-        @ops.custom_gradient
-        def sum_over_classes(logits: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-            loss, slope = self._loss_and_slope(logits, labels, quality)
-
-            def gradient(*args: Tensor, upstream: Tensor = None) -> Tensor:
-                upstream = args[0] if upstream is None else upstream
-                return upstream[..., None] * slope
-
-            return loss, gradient
-
-        return sum_over_classes(ops.cast(y_pred, "float32"))
+        return with_slope(y_pred, lambda logits: self._loss_and_slope(logits, labels, quality))
 
     def _loss_and_slope(
         self, logits: Tensor, labels: Tensor, quality: Tensor
