@@ -236,6 +236,11 @@ class Dataset:
         return f"<Dataset {self.summary}>"
 
 
+def image_of_objects(dataset: Dataset) -> np.ndarray:
+    """Index of the image of every object, int64 `(objects,)`."""
+    return np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))
+
+
 def _indices(indices: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
     """Indices of images, counted from 0; IndexError where there is no such image."""
     array = np.asarray(indices)

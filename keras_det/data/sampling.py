@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from keras_det.data.dataset import Dataset
+from keras_det.data.dataset import Dataset, image_of_objects
 from keras_det.errors import suggest
 from keras_det.names import SAMPLING_NAMES
 from keras_det.types import TFTensor
@@ -14,7 +14,7 @@ from keras_det.types import TFTensor
 def images_with(dataset: Dataset) -> np.ndarray:
     """Whether an image shows a class, without crowd: bool `(images, classes)`."""
     rows = np.flatnonzero(~dataset.crowd)
-    image = np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))[rows]
+    image = image_of_objects(dataset)[rows]
     found = np.zeros((len(dataset), max(dataset.num_classes, 1)), bool)
     found[image, dataset.labels[rows]] = True
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.dataset import Dataset
+from keras_det.data.dataset import Dataset, image_of_objects
 from keras_det.errors import DataError
 
 # Share of the images for training where a command has to make the split.
@@ -67,7 +67,7 @@ def validation_mask(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
     """Returns which images go to validation, bool `(num_images,)`; see `split`."""
     check_fraction(fraction)
     names = names_in_folder(dataset.image_paths)
-    image_of_row = np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))
+    image_of_row = image_of_objects(dataset)
     # By the names of the classes: the order that a caller gives them changes nothing.
     rank = np.argsort(np.argsort(np.array(dataset.class_names, str), kind="stable"), kind="stable")
     labels = rank[dataset.labels] if len(rank) else dataset.labels

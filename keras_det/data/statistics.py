@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.dataset import Dataset
+from keras_det.data.dataset import Dataset, image_of_objects
 
 # COCO's limits between small, medium and large objects, in square pixels.
 SMALL, MEDIUM = 32.0**2, 96.0**2
@@ -43,7 +43,7 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
     """
     kept = ~dataset.crowd
     boxes, labels = dataset.boxes[kept].astype(np.float64), dataset.labels[kept]
-    image_of_row = np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))[kept]
+    image_of_row = image_of_objects(dataset)[kept]
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     sides = np.sqrt(width * height)
     per_image = np.bincount(image_of_row, minlength=len(dataset))

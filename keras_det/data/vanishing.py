@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from keras_det.data.augment import AUGMENTS, MIN_VISIBLE_SIDE, Augment
-from keras_det.data.dataset import Dataset
+from keras_det.data.dataset import Dataset, image_of_objects
 from keras_det.data.resize import check_policy
 from keras_det.types import Size
 
@@ -53,11 +53,6 @@ def input_scales(image_sizes: np.ndarray, size: Size, mode: str) -> np.ndarray:
     else:
         new_height, new_width = np.full_like(height, full_height), np.full_like(width, full_width)
     return np.stack([new_width / width, new_height / height], axis=1)
-
-
-def image_of_objects(dataset: Dataset) -> np.ndarray:
-    """Index of the image of every object, int64 `(objects,)`."""
-    return np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits))
 
 
 def input_boxes(dataset: Dataset, size: Size, mode: str) -> np.ndarray:

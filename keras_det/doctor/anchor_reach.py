@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_det.boxes import PADDING_LABEL
-from keras_det.data.dataset import Dataset
-from keras_det.data.vanishing import image_of_objects, input_boxes
+from keras_det.data.dataset import Dataset, image_of_objects
+from keras_det.data.vanishing import input_boxes
 from keras_det.doctor.anchor_search import GOAL, Proposal, propose, reached
 from keras_det.doctor.finding import Finding, Harm
 from keras_det.layers.center_padding import padded_size

@@ -7,12 +7,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from keras_det.data.augment import MIN_VISIBLE_SIDE, Augment, get_augment
-from keras_det.data.dataset import Dataset
+from keras_det.data.dataset import Dataset, image_of_objects
 from keras_det.data.resize import Transform
 from keras_det.data.vanishing import (
     SMALL_SIDE,
     find_vanishing,
-    image_of_objects,
     input_boxes,
     input_scales,
 )

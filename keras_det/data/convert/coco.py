@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.convert.plan import Data, Plan, Progress, write
-from keras_det.data.dataset import Dataset
+from keras_det.data.dataset import Dataset, image_of_objects
 
 # Name of the file of a data set without splits, as CVAT calls it.
 WHOLE = "default"
@@ -114,7 +114,7 @@ def coco_content(
     ]
     boxes = dataset.boxes.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
-    image_of_row = np.repeat(np.arange(len(dataset)), np.diff(dataset.row_splits)).tolist()
+    image_of_row = image_of_objects(dataset).tolist()
     rows = zip(
         image_of_row,
         dataset.labels.tolist(),
