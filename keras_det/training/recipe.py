@@ -72,7 +72,7 @@ class Recipe:
         """The recipe in one line."""
         shown = "" if self.passes == 1 else f", each showing every image {self.passes} times"
         parts = [
-            f"{self.steps:,} steps of {self.batch_size} images in {_count(self.epochs, 'epoch')}"
+            f"{self.steps:,} steps of {self.batch_size} images in {counted(self.epochs, 'epoch')}"
             + shown
         ]
         if self.learning_rate is not None:
@@ -83,11 +83,11 @@ class Recipe:
         if self.freeze != "none":
             parts.append(f"{FROZEN_IN_WORDS[self.freeze]} frozen")
         if self.heads_first:
-            parts.append(f"only the heads in the first {_count(self.heads_first, 'epoch')}")
+            parts.append(f"only the heads in the first {counted(self.heads_first, 'epoch')}")
         if self.patience is not None:
             parts.append(f"stops after {self.patience} epochs without a higher AP")
         if self.plain_epochs:
-            parts.append(f"last {_count(self.plain_epochs, 'epoch')} without strong augmentation")
+            parts.append(f"last {counted(self.plain_epochs, 'epoch')} without strong augmentation")
         parts.append(f"anchors {self.anchors}")
         parts.append("scores calibrated" if self.calibrate else "scores as they come")
         return f"Recipe {self.name}: {'; '.join(parts)}."
@@ -221,5 +221,6 @@ def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
         )
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and a noun, in the plural but for 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

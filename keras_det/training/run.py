@@ -32,7 +32,7 @@ from keras_det.training.early_stop import StopWithoutGain
 from keras_det.training.finishing import finish
 from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
-from keras_det.training.recipe import AUTO, Recipe, choose_recipe
+from keras_det.training.recipe import AUTO, Recipe, choose_recipe, counted
 from keras_det.training.resuming import chosen_before, state_of
 from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
 from keras_det.types import AugmentName, ImageSize
@@ -228,8 +228,8 @@ def _announce(
     height, width = model.image_size
     say(
         f"{model.name} at {height}x{width}, {len(pipeline.dataset)} images, "
-        f"{_counted(chosen.epochs, 'epoch')} of "
-        f"{_counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
+        f"{counted(chosen.epochs, 'epoch')} of "
+        f"{counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
         "The first step compiles the model."
     )
 
@@ -332,7 +332,7 @@ def _fit(
     rows = read_history(out / "history.csv") if epochs_done else []
     stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows)
     if epochs_done >= chosen.epochs or stop.exhausted:
-        say(f"The run is done already: it has trained {_counted(epochs_done, 'epoch')}.")
+        say(f"The run is done already: it has trained {counted(epochs_done, 'epoch')}.")
         return
     callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
     if validation_set is not None:
@@ -367,11 +367,7 @@ def _fit(
         say(f"\nInterrupted. Continue with --resume --out {out}")
         raise
     if stop.exhausted:
-        say(f"Stopped: val_AP has not risen for {_counted(stop.waited, 'epoch')}.")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        say(f"Stopped: val_AP has not risen for {counted(stop.waited, 'epoch')}.")
 
 
 def _best_so_far(out: pathlib.Path) -> float:
