@@ -66,13 +66,15 @@ def _installed(entry: Entry) -> Found | None:
     return Found(path, path, "installed", package.digest, True) if path.is_file() else None
 
 
+def _in_cache(file: PublicFile, target: pathlib.Path) -> Found:
+    """What the cache has of a file at `target`."""
+    digest = file.digest or kept_digest(target)
+    return Found(target, target, "cached", digest, file.digest is not None, file.note)
+
+
 def _cached(file: PublicFile, cache_dir: str | os.PathLike | None) -> Found | None:
     target = cache_folder(cache_dir) / _cache_name(file, mirrored(file.address))
-    if not target.is_file():
-        return None
-    published = file.digest is not None
-    digest = file.digest or kept_digest(target)
-    return Found(target, target, "cached", digest, published, file.note)
+    return _in_cache(file, target) if target.is_file() else None
 
 
 def on_this_computer(entry: Entry, cache_dir: str | os.PathLike | None = None) -> list[Found]:
@@ -94,10 +96,7 @@ def _fetched(
     address = address or mirrored(file.address)
     name = _cache_name(file, address)
     path = fetch(address, name=name, cache_dir=cache_dir, file_hash=file.digest)
-    target = cache_folder(cache_dir) / name
-    published = file.digest is not None
-    digest = file.digest or kept_digest(target)
-    return Found(path, target, "cached", digest, published, file.note)
+    return _in_cache(file, cache_folder(cache_dir) / name)._replace(path=path)
 
 
 def obtain(name: str, cache_dir: str | os.PathLike | None = None) -> Found:

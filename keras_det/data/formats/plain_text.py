@@ -7,8 +7,8 @@ import reprlib
 from collections import Counter
 from typing import Any
 
+from keras_det import files
 from keras_det.errors import DataError
-from keras_det.files import open_bytes
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -24,8 +24,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong = 2, 60, 20
 def read_bytes(path: str | os.PathLike) -> bytes:
     """Returns the content of a file; DataError where it cannot be read."""
     try:
-        with open_bytes(path) as file:
-            return file.read()
+        return files.read_bytes(path)
     except FileNotFoundError:
         raise DataError(f"The file must exist. Received: {path}. Correct the path.") from None
     except (OSError, MemoryError) as error:
@@ -113,7 +112,7 @@ def short(value: Any) -> str:
 def start_of(path: str | os.PathLike, size: int = 4096) -> str:
     """The first characters of a file, to recognise its format; empty where it is not text."""
     try:
-        with open_bytes(path) as file:
+        with files.open_bytes(path) as file:
             data = file.read(size)
     except OSError:
         return ""
