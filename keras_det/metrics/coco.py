@@ -54,7 +54,11 @@ def coco_metrics(
     Raises:
         ValueError: numbers of images, boxes and labels differ, or a label is out of range.
     """
-    evaluation = evaluated(ground_truth, detections, class_names)
+    return metrics_of(evaluated(ground_truth, detections, class_names), class_names)
+
+
+def metrics_of(evaluation: "COCOeval", class_names: Sequence[str]) -> dict[str, Any]:
+    """`coco_metrics` of what `evaluated` has matched, for all four object sizes."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         evaluation.accumulate()
         evaluation.summarize()

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_det.metrics.coco import evaluated
+
+if TYPE_CHECKING:
+    from pycocotools.cocoeval import COCOeval
 
 
 class ClassThreshold(NamedTuple):
@@ -76,10 +79,14 @@ def best_thresholds(
         ValueError: as of `coco_metrics`.
     """
     matched = evaluated(ground_truth, detections, class_names, sizes=["all"])
-    images, found = len(ground_truth), {}
-    rows = [
-        _rows_of(matched.evalImgs[k * images : (k + 1) * images]) for k in range(len(class_names))
-    ]
+    return thresholds_of(matched, class_names)
+
+
+def thresholds_of(evaluation: "COCOeval", class_names: Sequence[str]) -> dict[str, ClassThreshold]:
+    """`best_thresholds` of what `evaluated` has matched, "all" being the first object size."""
+    images, sizes, found = len(evaluation.params.imgIds), len(evaluation.params.areaRngLbl), {}
+    starts = [k * sizes * images for k in range(len(class_names))]
+    rows = [_rows_of(evaluation.evalImgs[start : start + images]) for start in starts]
     for name, (scores, right, objects) in zip(class_names, rows, strict=True):
         found[str(name)] = best_f1(scores, right, objects)
     scores = np.concatenate([np.zeros(0), *(row[0] for row in rows)])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.metrics.coco import coco_metrics
+from keras_det.metrics.coco import evaluated, metrics_of
 from keras_det.metrics.score_facts import ScoreFacts, score_facts
-from keras_det.metrics.thresholds import ClassThreshold, best_thresholds
+from keras_det.metrics.thresholds import ClassThreshold, thresholds_of
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.detector import Detector
 from keras_det.training.evaluate import detect_dataset
@@ -59,13 +59,13 @@ def measure(model: Detector, dataset: Dataset, batch_size: int = 8) -> Measured:
     """
     model.check_dataset(dataset)
     indices, detections = detect_dataset(model, dataset, batch_size)
-    truth = dataset.ground_truth(indices)
-    thresholds = best_thresholds(truth, detections, model.class_names)
+    matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
+    thresholds = thresholds_of(matched, model.class_names)
     sizes = [dataset[index].original_size for index in indices]
     facts = score_facts(detections, sizes, _per_class(thresholds, UNKNOWN))
     if not facts.learned:
         facts = score_facts(detections, sizes, UNKNOWN)
-    return Measured(coco_metrics(truth, detections, model.class_names), thresholds, facts)
+    return Measured(metrics_of(matched, model.class_names), thresholds, facts)
 
 
 def calibrate(model: Detector, dataset: Dataset, batch_size: int = 8) -> Measured:

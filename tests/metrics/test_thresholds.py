@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from keras_det.metrics.thresholds import best_f1, best_thresholds, format_thresholds
+from keras_det.metrics.coco import coco_metrics, evaluated, metrics_of
+from keras_det.metrics.thresholds import (
+    best_f1,
+    best_thresholds,
+    format_thresholds,
+    thresholds_of,
+)
 
 
 # Scores 0.9 right, 0.8 wrong, 0.6 right, 0.5 wrong; 3 objects. Kept 1: 2*1/(1+3) = 0.5; 2: 2/5;
@@ -89,6 +95,14 @@ def test_thresholds_equal_those_of_a_search_over_every_score(seed):
         right = best * (count + objects) / 2
         assert found[name].precision == pytest.approx(right / count)
     assert found[""].objects == found["a"].objects + found["b"].objects
+
+
+def test_one_matching_serves_metrics_and_thresholds():
+    truth, detections = random_images(0)
+    names = ["a", "b"]
+    matched = evaluated(truth, detections, names)
+    assert thresholds_of(matched, names) == best_thresholds(truth, detections, names)
+    np.testing.assert_equal(metrics_of(matched, names), coco_metrics(truth, detections, names))
 
 
 def test_what_lies_in_a_crowd_does_not_count():
