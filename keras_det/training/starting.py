@@ -11,7 +11,7 @@ from keras_det.files import file_digest
 from keras_det.models import Detector
 from keras_det.models.public_weights import Start, start_from_best
 from keras_det.training.recipe import Trained
-from keras_det.weights.backbones.any_file import holds_backbone
+from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 
 AUTO, IMAGENET = "auto", "imagenet"
 TAKEN = "weights_taken"  # key in recipe.json
@@ -98,14 +98,14 @@ def trained_by(model: Detector, taken: Mapping[str, Any] | None) -> Trained:
         model: the detector with these weights.
         taken: what `take_weights` returned. None: the weights that the model had.
     """
+    report = model.load_report
     if taken is None:
-        report = model.load_report
         return "backbone" if report is not None and report.loaded else "nothing"
     name = taken["weights"]
     if name == "random":
         return "nothing"
-    backbone = name in (IMAGENET, "backbone") or (name != "coco" and holds_backbone(name))
-    return "backbone" if backbone else "detector"
+    only_backbone = report is not None and ONLY_BACKBONE in report.notes
+    return "backbone" if name in (IMAGENET, "backbone") or only_backbone else "detector"
 
 
 def _noted(weights: str, file: str | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from keras_det.errors import DataError
 from keras_det.models import public_weights
 from keras_det.models.public_weights import Start
 from keras_det.training import run, starting, train
-from keras_det.training.starting import check_frozen, take_weights
+from keras_det.training.starting import check_frozen, take_weights, trained_by
 from keras_det.weights import LoadReport
+from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 from keras_det.weights.download import Found
 
 REPORT = LoadReport(["a"], {}, [])
@@ -136,3 +137,27 @@ def test_auto_that_finds_nothing_for_frozen_layers_writes_nothing(tmp_path, monk
             epochs=1, image_size=64, weights="auto", model_arguments=frozen,
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "weights, notes, filled",
+    [
+        ("random", (), "nothing"),
+        ("imagenet", (), "backbone"),
+        ("backbone", (), "backbone"),
+        ("coco", (), "detector"),
+        ("w.pth", (ONLY_BACKBONE,), "backbone"),
+        ("w.pth", (), "detector"),
+    ],
+)
+def test_what_the_weights_have_filled(weights, notes, filled):
+    model = Model()
+    model.load_report = LoadReport(["a"], {}, [], notes=list(notes))
+    assert trained_by(model, {"weights": weights}) == filled
+
+
+def test_what_a_detector_brings_along():
+    assert trained_by(Model(), None) == "backbone"
+    model = Model()
+    model.load_report = None
+    assert trained_by(model, None) == "nothing"
