@@ -3,8 +3,7 @@
 import dataclasses
 import os
 import pathlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_det.data.assemble import assemble
@@ -12,12 +11,18 @@ from keras_det.data.box_formats import BoxFormatError, check_box_format
 from keras_det.data.dataset import Dataset
 from keras_det.data.raw import DataPath, Format, Layout, Opened, ReadOptions, options_of
 from keras_det.data.recognise import recognise, unreadable
+from keras_det.data.split_choice import (
+    choose_source,
+    find_split,
+    is_whole,
+    no_split,
+    part_of,
+    source_to_part,
+)
 from keras_det.data.splitting import FRACTION, check_fraction, validation_mask, warn_of_common
 from keras_det.errors import DataError, suggest
 from keras_det.files import other_kind
 from keras_det.names import SIZE_CHOICES
-
-SYNONYMS = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
 
 def load(
@@ -72,9 +77,9 @@ def load(
     )
     found, layout = open_data(path, format)
     if split_by is None:
-        return _read(found, _choose(layout, split), options)
+        return _read(found, choose_source(layout, split), options)
     check_fraction(split_by)
-    part = _part_of(split)
+    part = part_of(split)
     if part is None:
         raise DataError(
             "With `split_by`, `split` must be one of the two parts, train and val. Received: "
@@ -165,21 +170,21 @@ def load_train_and_val(
     if split_by is not None:
         check_fraction(split_by)
         _refuse_split_by(layout, split_by)
-    val_name = _find(layout, val_split or "val")
+    val_name = find_split(layout, val_split or "val")
     if val_split is not None and val_name is None:
-        raise _no_split(layout, val_split, "val_split")
+        raise no_split(layout, val_split, "val_split")
     if not with_val or val_name is None:
-        source = _source_to_part(layout, train_split)
+        source = source_to_part(layout, train_split)
         if not with_val:
             train = _read(found, source, options)
             what = f"{_lack(layout)}: all {len(train)} images are used for training."
-            return TrainAndVal(train, None, None, what if _is_whole(layout) else "")
+            return TrainAndVal(train, None, None, what if is_whole(layout) else "")
         fraction = FRACTION if split_by is None else split_by
         train, val = _parted(found, layout, train_split, options, fraction, seed)
         return TrainAndVal(train, val, fraction, _sentence(layout, train, val, fraction))
-    train_name = _find(layout, train_split or "train")
+    train_name = find_split(layout, train_split or "train")
     if train_name is None:
-        raise _no_split(layout, train_split or "train", "train_split")
+        raise no_split(layout, train_split or "train", "train_split")
     train = _read(found, layout.splits[train_name], options)
     options = options._replace(class_names=train.class_names)
     try:
@@ -210,25 +215,19 @@ def load_to_measure(
     """
     found, layout = open_data(path, data.pop("format", None))
     options = _options(**data)
-    name = _find(layout, split or default)
-    if name is None and split is None and _is_whole(layout):
-        dataset = _read(found, _source_to_part(layout, None), options)
+    name = find_split(layout, split or default)
+    if name is None and split is None and is_whole(layout):
+        dataset = _read(found, source_to_part(layout, None), options)
         return (
             dataset,
             f"{layout.root} has no split {default}: all {len(dataset)} images are used.",
         )
-    return _read(found, _choose(layout, split or default), options), ""
+    return _read(found, choose_source(layout, split or default), options), ""
 
 
 def has_val(path: DataPath, format: str | None = None, name: str = "val") -> bool:
     """Whether a data set has a validation split, or another one of this name."""
-    return _find(open_data(path, format)[1], name) is not None
-
-
-def _is_whole(layout: Layout) -> bool:
-    """Whether the data has no splits, or only one that is not for training, validation or tests."""
-    roles = {role_of_split(name) for name in layout.splits}
-    return not roles or (len(layout.splits) == 1 and roles.isdisjoint(("train", "val", "test")))
+    return find_split(open_data(path, format)[1], name) is not None
 
 
 def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> str:
@@ -248,7 +247,7 @@ def _lack(layout: Layout) -> str:
     """Why there is nothing to measure on: the beginning of a sentence."""
     if all(source is layout.everything for source in layout.splits.values()):  # one COCO file
         return f"{layout.root} has no splits"
-    if _is_whole(layout):
+    if is_whole(layout):
         return f"{layout.root} has only the split {next(iter(layout.splits))}"
     return f"{layout.root} has no validation split"
 
@@ -306,7 +305,7 @@ def _parted(
     seed: int,
 ) -> tuple[Dataset, Dataset]:
     """Reads the images to split, and splits them."""
-    whole = _read(found, _source_to_part(layout, train_split), options)
+    whole = _read(found, source_to_part(layout, train_split), options)
     mask = validation_mask(whole, fraction, seed)
     train, val = (whole.select([i for i, v in enumerate(mask) if v == part]) for part in (0, 1))
     return dataclasses.replace(train, split="train"), dataclasses.replace(val, split="val")
@@ -314,108 +313,9 @@ def _parted(
 
 def _refuse_split_by(layout: Layout, split_by: float) -> None:
     """DataError where the data has a validation split."""
-    name = _find(layout, "val")
+    name = find_split(layout, "val")
     if name is not None:
         raise DataError(
             "`split_by` (--split-by) is for data without a validation split. Received: "
             f"{split_by} for {layout.root}, which has the split {name}. Leave it out."
         )
-
-
-def _source_to_part(layout: Layout, train_split: str | None) -> Any:
-    """What is split where there is no validation split, never a test split."""
-    name = _find(layout, train_split or "train")
-    if name is not None:
-        return layout.splits[name]
-    if train_split is not None:
-        raise _no_split(layout, train_split, "train_split")
-    if not layout.splits:
-        return layout.everything
-    others = [name for name in layout.splits if role_of_split(name) != "test"]
-    if len(others) == 1 and role_of_split(others[0]) != "val":  # CVAT's "default", VOC's "trainval"
-        return layout.splits[others[0]]
-    raise DataError(
-        f"{layout.root} must have a training split. Received: the splits "
-        f"{', '.join(sorted(layout.splits))}. Name the one to train on with train_split= "
-        "(--train-split)."
-    )
-
-
-def _choose(layout: Layout, split: str | None) -> Any:
-    """The source of the split with the wanted name, or of the one that clearly is meant."""
-    if split is None:
-        if layout.everything is not None:
-            return layout.everything
-        if len(layout.splits) == 1:
-            return next(iter(layout.splits.values()))
-        raise DataError(
-            f"`split` must name the split of {layout.root} to read. Received: None. The splits are "
-            f"{', '.join(sorted(layout.splits))}. Give one of them."
-        )
-    name = _find(layout, split)
-    if name is not None:
-        return layout.splits[name]
-    own = getattr(layout.everything, "split", None)  # the split that a file's name tells
-    if own is not None and _near({own: None}, split):
-        return layout.everything
-    raise _no_split(layout, split)
-
-
-def _no_split(layout: Layout, split: str, argument: str = "split") -> DataError:
-    """The error for a split that does not exist.
-
-    Args:
-        layout: of the data.
-        split: what was asked for.
-        argument: "split", or "train_split" or "val_split" of a training.
-    """
-    names = sorted(layout.splits)
-    called = f"`{argument}`"
-    if argument != "split":
-        called += f" (--{argument.replace('_', '-')})"
-    rule = f"{called} must name one of the splits of {layout.root}. Received: {split!r}."
-    there = f"The split{'s are' if len(names) > 1 else ' is'} {', '.join(names)}."
-    roles = {role_of_split(name) for name in names}
-    whole = not names or (len(names) == 1 and roles.isdisjoint(("val", "test")))
-    advice = f"{suggest(split, names)} Give one of them." if names else ""
-    if argument != "split":
-        advice += " Leave it out, which uses all images." if whole else ""
-    elif _part_of(split) is not None and "val" not in roles and (whole or "train" in roles):
-        advice = (
-            " Give split_by=0.8 (--split-by 0.8) too: it holds out 20% of the images for "
-            "validation."
-        )
-    if whole and argument == "split":
-        start = " Or give" if advice else " Give"
-        advice += f"{start} split=None (--split all), which reads all images."
-    return DataError(f"{rule} {there if names else 'It has no splits.'}{advice}")
-
-
-def _part_of(split: str | None) -> str | None:
-    role = None if split is None else SYNONYMS.get(split, split)
-    return role if role in ("train", "val") else None
-
-
-def _find(layout: Layout, split: str) -> str | None:
-    """The name of the wanted split, or None; DataError where several fit."""
-    if split in layout.splits:
-        return split
-    near = _near(layout.splits, split)
-    if len(near) > 1:
-        raise DataError(
-            f"`split` must name one of the splits of {layout.root}. Received: {split!r}. The "
-            f"splits are {', '.join(sorted(layout.splits))}. Several match. Give one of them."
-        )
-    return near[0] if near else None
-
-
-def _near(found: Mapping[str, Any], split: str) -> list[str]:
-    """Names of the splits that are meant: "train" finds train2017, "valid" finds val."""
-    wanted = SYNONYMS.get(split.lower(), split.lower())
-    return [name for name in found if role_of_split(name) == wanted]
-
-
-def role_of_split(name: str) -> str:
-    """What a split is for, by its name: "train2017" and "train_zip" -> "train"."""
-    bare = re.sub(r"[-_]?\d+$|[-_](zip|set|data)$", "", name, flags=re.IGNORECASE).lower()
-    return SYNONYMS.get(bare, bare)

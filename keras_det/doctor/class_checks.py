@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_det.data.load import role_of_split
+from keras_det.data.split_choice import role_of_split
 from keras_det.doctor.collection import Collection, training_split
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.thresholds import limit

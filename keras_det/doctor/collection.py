@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.load import role_of_split
+from keras_det.data.split_choice import role_of_split
 from keras_det.doctor.finding import Finding, Harm
 
 EXAMPLES, PICTURES = 8, 8

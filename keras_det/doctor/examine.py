@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_det.data.dataset import Dataset
-from keras_det.data.load import role_of_split
+from keras_det.data.split_choice import role_of_split
 from keras_det.doctor.annotation_checks import check_annotations
 from keras_det.doctor.class_checks import check_classes
 from keras_det.doctor.collection import Collection, training_split

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from keras_det.data.load import role_of_split
+from keras_det.data.split_choice import role_of_split
 from keras_det.data.splitting import groups_of
 from keras_det.doctor.collection import Collection, about_images
 from keras_det.doctor.copies import leak

@@ -9,8 +9,9 @@ import pytest
 
 from keras_det.data import load, recognise, split
 from keras_det.data.formats import voc_table
-from keras_det.data.load import has_val, load_train_and_val, open_data, role_of_split
+from keras_det.data.load import has_val, load_train_and_val, open_data
 from keras_det.data.raw import Format, Layout
+from keras_det.data.split_choice import role_of_split
 from keras_det.errors import DataError
 from tests.data.builders import (
     annotation,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_det.data import Dataset, load
-from keras_det.data.load import role_of_split
+from keras_det.data.split_choice import role_of_split
 from keras_det.doctor import Finding, examine
 from keras_det.doctor.examine import Report
 from keras_det.doctor.thresholds import THRESHOLDS
