@@ -1,18 +1,17 @@
 """Makes a data set of dictionaries as keras_cv, KerasHub and torchvision have them."""
 
-import io
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, options_of
+from keras_det.data.unpacking import png_of
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
 from keras_det.names import BOX_FORMATS, PADDING_LABEL
@@ -199,10 +198,8 @@ class _Store:
             )
         if not self.written:
             _make_empty(self.folder)
-        content = io.BytesIO()
-        Image.fromarray(pixels).save(content, "PNG")
         path = self.folder / f"{i:06d}.png"
-        write_whole(path, content.getvalue())
+        write_whole(path, png_of(pixels))
         self.written += 1
         return os.path.abspath(path), (pixels.shape[0], pixels.shape[1])
 

@@ -16,6 +16,7 @@ from keras_det.data.image import MAX_PIXELS
 from keras_det.data.pipeline_arguments import (
     bool_or_none,
     broken_images,
+    check_images,
     fill_of,
     plain_after_of,
     policy_of,
@@ -136,11 +137,7 @@ class Pipeline:
         self.rows = target_rows(dataset, self.max_boxes)
 
     def _check(self) -> None:
-        if not len(self.dataset):
-            raise DataError(
-                f"A data set must hold at least one image. Received: {self.dataset.summary} "
-                "Check the split and the folder of the images."
-            )
+        check_images(self.dataset)
         if not self.training and self._alters:
             raise ValueError(
                 "Evaluation must see images as they are. Received: training=False with "

@@ -27,6 +27,15 @@ class TargetRows(NamedTuple):
     crowded: bool
 
 
+def check_images(dataset: Dataset) -> None:
+    """DataError for a data set without images."""
+    if not len(dataset):
+        raise DataError(
+            f"A data set must hold at least one image. Received: {dataset.summary} "
+            "Check the split and the folder of the images."
+        )
+
+
 def target_rows(dataset: Dataset, max_boxes: int) -> TargetRows:
     """The objects of a data set without crowd objects; warns of images with too many."""
     kept = ~dataset.crowd

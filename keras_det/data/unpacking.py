@@ -1,10 +1,12 @@
 """Writes images that lie inside files of records into a folder, where a `Dataset` can name them."""
 
 import hashlib
+import io
 import os
 import pathlib
 import re
 import sys
+from typing import Any
 
 from keras_det.data.image_names import stem
 from keras_det.data.notes import Note
@@ -31,6 +33,18 @@ def suffixes_of(content: bytes) -> tuple[str, ...]:
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return (".webp",)
     return next((fit for start, fit in BEGINNINGS if content.startswith(start)), ())
+
+
+def png_of(value: Any) -> bytes:
+    """Pixels, a Pillow image or an array, as a PNG file, which keeps every pixel."""
+    import PIL.Image
+
+    image = value if isinstance(value, PIL.Image.Image) else PIL.Image.fromarray(value)
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        image = image.convert("RGB")
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 class UnpackedImages:

@@ -1,6 +1,5 @@
 """Rows of a data set with a column of images and one of objects: Hugging Face, TFDS."""
 
-import io
 import math
 import os
 from array import array
@@ -14,7 +13,7 @@ from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, RawAnnotations
 from keras_det.data.truth import truth
-from keras_det.data.unpacking import UnpackedImages, suffixes_of
+from keras_det.data.unpacking import UnpackedImages, png_of, suffixes_of
 from keras_det.errors import DataError
 
 BOXES = ("bbox", "bboxes", "boxes", "box")
@@ -383,18 +382,10 @@ def _image(
 
 
 def _png(value: Any, column: str) -> bytes:
-    """Pixels as a PNG file, which keeps every pixel."""
-    import PIL.Image
-
     try:
-        image = value if isinstance(value, PIL.Image.Image) else PIL.Image.fromarray(value)
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-            image = image.convert("RGB")
-        file = io.BytesIO()
-        image.save(file, "PNG")
+        return png_of(value)
     except (OSError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise BadRow(f"`{column}` must be an image. Received: {_shown(value)}") from error
-    return file.getvalue()
 
 
 def _shown(value: Any) -> str:
