@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from keras_det.layers.anchor_generator import AnchorGenerator
 
@@ -70,3 +71,34 @@ def assign(matcher, anchors, boxes, labels, level_sizes, raw):
 
         function = jax.jit(function)
     return {name: np.array(value) for name, value in function(boxes, labels, raw).items()}
+
+
+def graph_and_eager(matcher, compiled):
+    """Yields the targets of some batches, computed in a graph and eagerly; with XLA if compiled.
+
+    Without XLA one graph serves any number of images and slots.
+    """
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.function needs the TensorFlow backend")
+    import tensorflow as tf
+
+    anchors, level_sizes = anchors_and_sizes("nine per cell")
+    signature = [
+        tf.TensorSpec((None, None, 4)),
+        tf.TensorSpec((None, None), tf.int32),
+        {
+            "class_logits": tf.TensorSpec((None, len(anchors), CLASSES)),
+            "box_deltas": tf.TensorSpec((None, len(anchors), 4)),
+        },
+    ]
+    function = tf.function(
+        lambda b, c, raw: matcher.assign(anchors, b, c, level_sizes, raw=raw),
+        input_signature=None if compiled else signature,
+        jit_compile=compiled,
+    )
+    for seed, slots in ((0, 9),) if compiled else ((0, 9), (1, 4), (2, 0)):
+        boxes, labels, raw = random_case(seed, len(anchors), slots)
+        result = function(*keras.tree.map_structure(tf.constant, (boxes, labels, raw)))
+        expected = assign(matcher, anchors, boxes, labels, level_sizes, raw)
+        assert slots == 0 or expected["positive_mask"].any()
+        yield result, expected

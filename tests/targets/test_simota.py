@@ -1,18 +1,17 @@
 """SimOTATargets against loops in NumPy, and by hand."""
 
-import keras
 import numpy as np
 import pytest
 
 from keras_det.targets import SimOTATargets
 from tests.targets.scenes import (
-    CLASSES,
     GENERATORS,
     SIZE,
     anchors_and_sizes,
     assign,
     centre,
     decoded,
+    graph_and_eager,
     overlap,
     random_case,
 )
@@ -174,30 +173,7 @@ def test_a_level_of_one_cell():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_targets_in_a_graph_with_any_number_of_slots(compiled):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.function needs the TensorFlow backend")
-    import tensorflow as tf
-
-    anchors, level_sizes = anchors_and_sizes("nine per cell")
-    signature = [
-        tf.TensorSpec((None, None, 4)),
-        tf.TensorSpec((None, None), tf.int32),
-        {
-            "class_logits": tf.TensorSpec((None, len(anchors), CLASSES)),
-            "box_deltas": tf.TensorSpec((None, len(anchors), 4)),
-        },
-    ]
-    function = tf.function(
-        lambda b, c, raw: SimOTATargets().assign(anchors, b, c, level_sizes, raw=raw),
-        input_signature=None if compiled else signature,
-        jit_compile=compiled,
-    )
-    for seed, slots in ((0, 9),) if compiled else ((0, 9), (1, 4), (2, 0)):
-        boxes, labels, raw = random_case(seed, len(anchors), slots)
-        constants = keras.tree.map_structure(tf.constant, (boxes, labels, raw))
-        result = function(*constants)
-        expected = assign(SimOTATargets(), anchors, boxes, labels, level_sizes, raw)
-        assert slots == 0 or expected["positive_mask"].any()
+    for result, expected in graph_and_eager(SimOTATargets(), compiled):
         np.testing.assert_array_equal(result["class_targets"], expected["class_targets"])
         np.testing.assert_allclose(result["box_targets"], expected["box_targets"], atol=1e-5)
 

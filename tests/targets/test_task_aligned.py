@@ -1,18 +1,17 @@
 """TaskAlignedTargets against loops in NumPy, and by hand."""
 
-import keras
 import numpy as np
 import pytest
 
 from keras_det.targets import TaskAlignedTargets
 from tests.helpers import sum_and_gradient
 from tests.targets.scenes import (
-    CLASSES,
     GENERATORS,
     anchors_and_sizes,
     assign,
     centre,
     decoded,
+    graph_and_eager,
     overlap,
     random_case,
 )
@@ -145,31 +144,7 @@ def test_many_objects_take_several_steps(monkeypatch):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_targets_in_a_graph_with_any_number_of_slots(compiled):
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.function needs the TensorFlow backend")
-    import tensorflow as tf
-
-    anchors, level_sizes = anchors_and_sizes("nine per cell")
-    signature = [
-        tf.TensorSpec((None, None, 4)),
-        tf.TensorSpec((None, None), tf.int32),
-        {
-            "class_logits": tf.TensorSpec((None, len(anchors), CLASSES)),
-            "box_deltas": tf.TensorSpec((None, len(anchors), 4)),
-        },
-    ]
-    function = tf.function(
-        lambda b, c, raw: TaskAlignedTargets().assign(anchors, b, c, level_sizes, raw=raw),
-        input_signature=None if compiled else signature,
-        jit_compile=compiled,
-    )
-    for seed, slots in ((0, 9),) if compiled else ((0, 9), (1, 4), (2, 0)):
-        boxes, labels, raw = random_case(seed, len(anchors), slots)
-        result = function(
-            *map(tf.constant, (boxes, labels)), keras.tree.map_structure(tf.constant, raw)
-        )
-        expected = assign(TaskAlignedTargets(), anchors, boxes, labels, level_sizes, raw)
-        assert slots == 0 or expected["positive_mask"].any()
+    for result, expected in graph_and_eager(TaskAlignedTargets(), compiled):
         np.testing.assert_array_equal(result["class_targets"], expected["class_targets"])
         np.testing.assert_allclose(result["quality"], expected["quality"], rtol=1e-4, atol=1e-6)
 
