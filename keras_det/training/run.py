@@ -87,7 +87,7 @@ def train(
         image_size: int or (height, width), for a model given by name. Default: its published size.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
-        augment: "none", "flip", "ssj" or "lsj".
+        augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj"; see `Pipeline`.
         recipe: "auto" chooses what is not given from the number of images and objects and from the
             trained weights, see `keras_det.training.recipe.choose_recipe`; "adamw" is 50 epochs
             with the same optimizer; "published" is for a long training from ImageNet weights.
