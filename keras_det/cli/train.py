@@ -139,7 +139,7 @@ EXAMPLES = (
     "--head-norm",
     type=click.Choice(HEAD_NORMS),
     show_default="the model's",
-    help="Normalisation in the heads of RetinaNet.",
+    help="Normalisation in the heads of EfficientDet and RetinaNet.",
 )
 @click.option(
     "--backbone-weights",
