@@ -89,7 +89,7 @@ class Recipe:
         if self.plain_epochs:
             parts.append(f"last {counted(self.plain_epochs, 'epoch')} without strong augmentation")
         parts.append(f"anchors {self.anchors}")
-        parts.append("scores calibrated" if self.calibrate else "scores as they come")
+        parts.append("scores calibrated" if self.calibrate else "scores not calibrated")
         return f"Recipe {self.name}: {'; '.join(parts)}."
 
     def optimizer(self, model: Detector, epochs: int | None = None) -> keras.optimizers.Optimizer:
@@ -134,7 +134,7 @@ def choose_recipe(
 
     "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` for more images, twice as many
     from random weights, and at least 12 passes over the images. Steps are grouped into about 30
-    epochs. Fewer objects than images leave the number of steps to the objects.
+    epochs. Where there are fewer objects than images, the objects count instead.
 
     Args:
         name: "auto", "adamw" or "published".
