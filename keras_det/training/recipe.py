@@ -42,7 +42,7 @@ class Recipe:
         backbone_rate: factor of the learning rate for the backbone.
         warmup_steps: steps in which the rate rises; None for the model's own.
         average: decay of the moving average of the weights; None for the model's own.
-        freeze: "none", "norm", "backbone" or "neck", as `Detector.freeze` takes it.
+        freeze: "none", "norm", "early", "backbone" or "neck", as `Detector.freeze` takes it.
         heads_first: epochs at the start in which only the heads learn.
         plain_epochs: epochs at the end without strong augmentation.
         evaluate_every: epochs between measurements.
@@ -116,6 +116,7 @@ class Recipe:
 
 FROZEN_IN_WORDS = {
     "norm": "batch norm of the backbone",
+    "early": "backbone up to stride 4",
     "backbone": "backbone",
     "neck": "backbone and neck",
 }

@@ -155,6 +155,37 @@ def test_frozen_norm_keeps_the_batch_norm_of_the_backbone_alone(tmp_path):
     assert all(layer.trainable for layer in norms)
 
 
+@pytest.mark.parametrize(
+    "model, frozen",
+    [
+        (lite0, ("stem", "block0_", "block1_", "block2_")),
+        (
+            lambda: RetinaNet("resnet18", 1, image_size=64, neck_channels=8, head_repeats=1),
+            ("stem", "stage2"),
+        ),
+    ],
+)
+def test_frozen_early_layers_are_those_up_to_stride_4(model, frozen):
+    model = model()
+    model.freeze("early")
+    learn = {v.path for v in model.backbone.trainable_variables}
+    assert learn and not any(path.startswith(frozen) for path in learn)
+    for layer in model.backbone.layers:
+        assert layer.trainable != layer.name.startswith(frozen) or not layer.weights, layer.name
+    model.freeze("none")
+    assert all(layer.trainable for layer in all_layers(model.backbone))
+
+
+def test_early_layers_end_at_a_level():
+    model = RetinaNet("resnet18", 1, image_size=64, neck_channels=8, head_repeats=1)
+    levels = {k: v for k, v in model.backbone.output.items() if k != "P2"}
+    model = RetinaNet(
+        keras.Model(model.backbone.input, levels), 1, image_size=64, neck_channels=8, head_repeats=1
+    )
+    with pytest.raises(ValueError, match=r"freeze='early' for .* has levels P.*, not P2\. Use"):
+        model.freeze("early")
+
+
 def test_unfreezing_gives_back_what_was_trainable_and_asks_to_compile():
     from keras_det.backbones import resnet
 
