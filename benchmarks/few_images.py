@@ -108,6 +108,11 @@ def run_one(arguments, name, seed):
     )
     with averaged_weights(model):
         metrics = evaluate(model, test, arguments.batch)
+        if arguments.models:
+            arguments.models.mkdir(parents=True, exist_ok=True)
+            words = f"{name} {arguments.changes} {arguments.images} {arguments.steps} {seed}"
+            kept = "".join(c if c.isalnum() else "_" for c in words)
+            model.save(arguments.models / f"{kept}.keras")
     kept = {k: float(metrics[k]) for k in ("AP", "AP50", "AP75")}
     per_class = {k: float(v) for k, v in metrics["AP_per_class"].items()}
     return {**kept, "AP_per_class": per_class, "seconds_per_step": clock.median()}
@@ -193,6 +198,7 @@ def main():
     parser.add_argument("--cases", nargs="+", default=["imagenet"], help=", ".join(CASES))
     parser.add_argument("--changes", default="{}", help="JSON: arguments that change every case")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("few_images.jsonl"))
+    parser.add_argument("--models", type=pathlib.Path, help="a folder that keeps the models")
     parser.add_argument("--report", action="store_true", help="print the table only")
     parser.add_argument("--one", action="store_true", help="run the first case and seed here")
     arguments = parser.parse_args()

@@ -20,9 +20,10 @@ MODEL_NAMES = (
 NECK_NAMES = ("fpn", "pafpn", "nas_fpn", "bifpn")
 # Padding of strided convolutions: torch's, and TensorFlow's "same".
 PADDINGS = ("symmetric", "same")
-# Which anchors learn an object, and how they are scored.
+# Which anchors learn an object, how they are scored, and how their boxes are compared.
 MATCHER_NAMES = ("iou", "atss", "task_aligned", "simota")
 CLASS_LOSS_NAMES = ("focal", "quality_focal", "varifocal")
+BOX_LOSS_NAMES = ("huber", "smooth_l1", "giou", "diou", "ciou")
 # Normalisation in the heads; None is the third choice.
 HEAD_NORMS = ("batch", "group")
 # Precision of a model, as Keras names its dtype policies.

@@ -14,6 +14,9 @@ OPTIONS = {
     ("train", "augment"): names.AUGMENT_NAMES,
     ("train", "neck"): names.NECK_NAMES,
     ("train", "head_norm"): names.HEAD_NORMS,
+    ("train", "matcher"): names.MATCHER_NAMES,
+    ("train", "class_loss"): names.CLASS_LOSS_NAMES,
+    ("train", "box_loss"): names.BOX_LOSS_NAMES,
     ("train", "dtype"): names.DTYPES,
     ("train", "recipe"): names.RECIPE_NAMES,
     ("train", "anchors"): names.ANCHOR_CHOICES,
@@ -76,6 +79,7 @@ def test_choices_are_those_of_the_tables():
     assert names.NECK_NAMES == tuple(necks.NECKS)
     assert names.MATCHER_NAMES == tuple(targets.MATCHERS)
     assert names.CLASS_LOSS_NAMES == tuple(losses.CLASS_LOSSES)
+    assert names.BOX_LOSS_NAMES == tuple(losses.box_regression.BOX_LOSSES)
     assert (None, *names.HEAD_NORMS) == anchor_head.NORMS
     assert names.FREEZE_CHOICES == tuple(fine_tuning.FROZEN)
     assert names.RECIPE_NAMES == ("auto", *recipes.RECIPES)

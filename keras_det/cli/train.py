@@ -16,9 +16,12 @@ from keras_det.errors import DataError, suggest
 from keras_det.names import (
     ANCHOR_CHOICES,
     AUGMENT_NAMES,
+    BOX_LOSS_NAMES,
+    CLASS_LOSS_NAMES,
     DTYPES,
     FREEZE_CHOICES,
     HEAD_NORMS,
+    MATCHER_NAMES,
     NECK_NAMES,
     RECIPE_NAMES,
     RESIZE_MODES,
@@ -48,6 +51,9 @@ MODEL_ARGUMENTS = (
     "max_level",
     "anchor_scale",
     "head_norm",
+    "matcher",
+    "class_loss",
+    "box_loss",
     "backbone_weights",
     "freeze",
     "remat",
@@ -142,6 +148,24 @@ EXAMPLES = (
     help="Normalisation in the heads of EfficientDet and RetinaNet.",
 )
 @click.option(
+    "--matcher",
+    type=click.Choice(MATCHER_NAMES),
+    show_default="iou",
+    help="Which anchors learn an object, in models with anchors.",
+)
+@click.option(
+    "--class-loss",
+    type=click.Choice(CLASS_LOSS_NAMES),
+    show_default="focal",
+    help="Loss of the scores, in models with anchors.",
+)
+@click.option(
+    "--box-loss",
+    type=click.Choice(BOX_LOSS_NAMES),
+    show_default="giou with --recipe auto, else the model's",
+    help="Loss of the boxes, in models with anchors.",
+)
+@click.option(
     "--backbone-weights",
     type=click.Path(),
     help="Weights of a classifier for the backbone, such as those of torchvision, timm or Keras.",
@@ -165,7 +189,7 @@ EXAMPLES = (
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
-    show_default="0.002 at 8 images per step",
+    show_default="at 8 images per step 0.005 with --recipe auto, else 0.002",
     help="Highest learning rate, not for published.",
 )
 @click.option(

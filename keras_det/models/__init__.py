@@ -59,6 +59,11 @@ def build_model(name: str, **kwargs: Any) -> Detector:
         raise DataError(str(error)) from error
 
 
+def takes_argument(name: str, argument: str) -> bool:
+    """Whether the constructor of a model, given by its name, has an argument."""
+    return name in _BUILDERS and argument in inspect.signature(_BUILDERS[name][0]).parameters
+
+
 def load_model(path: str | os.PathLike) -> Detector:
     """Loads a detector that was saved with `model.save("x.keras")`, with its optimizer.
 

@@ -67,9 +67,9 @@ def adamw(
     )
 
 
-def peak_rate(batch_size: int) -> float:
-    """Peak learning rate of `adamw`: 2e-3 at 8 images per step, with the square root of them."""
-    return 2e-3 * (batch_size / 8.0) ** 0.5
+def peak_rate(batch_size: int, at_8: float = 2e-3) -> float:
+    """Peak learning rate: that at 8 images per step, with the square root of the batch size."""
+    return at_8 * (batch_size / 8.0) ** 0.5
 
 
 def rate_factors(model: Any, backbone: float) -> list[float]:

@@ -76,10 +76,10 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
         return None
     chosen = Recipe(**content)
     for name, value in given.items():
-        if value is not None and name not in FREE and plain(value) != content[name]:
+        if value is not None and name not in FREE and plain(value) != content.get(name):
             raise DataError(
                 f"A resumed run must keep its settings. Received: {name}={value!r}, but the run "
-                f"has {content[name]!r}. Leave it out, or start a new run in another folder."
+                f"has {content.get(name)!r}. Leave it out, or start a new run in another folder."
             )
     free = {name: given[name] for name in FREE if given.get(name) is not None}
     return dataclasses.replace(chosen, **free)

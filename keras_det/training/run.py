@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_det.data.augment import get_augment
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError
@@ -28,11 +27,12 @@ from keras_det.training.callbacks import (
     clock,
     read_history,
 )
+from keras_det.training.choosing import chooser, given_parts, own_parts
 from keras_det.training.early_stop import StopWithoutGain
 from keras_det.training.finishing import finish
 from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
-from keras_det.training.recipe import AUTO, Recipe, choose_recipe, counted
+from keras_det.training.recipe import AUTO, Recipe, counted
 from keras_det.training.resuming import chosen_before, state_of
 from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
 from keras_det.types import AugmentName, ImageSize
@@ -127,11 +127,13 @@ def train(
         DataError: wrong input. Nothing is written then.
     """
     out, options = pathlib.Path(out), model_arguments or {}
+    own = own_parts(model, options)
     given = {
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
         **{"evaluate_every": evaluate_every, "anchors": anchors},
+        **given_parts(options, own),
         "freeze": options.get("freeze", _frozen_before(model)),
     }
     _check_used(model, image_size, resize_mode, options, anchors)
@@ -143,13 +145,15 @@ def train(
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
     settings = _settings(model, training_set, validation_set, **noted)
-    choose = _chooser(recipe, training_set, validation_set, augment)
-    choose("nothing", **given)  # refuses what is wrong
+    choose = chooser(recipe, training_set, validation_set, augment, own)
+    assignment = choose("nothing", **given).assignment  # refuses what is wrong
     if not resume:
         check_frozen(options, weights)
     state, epochs_done = state_of(out, settings, resume)
     keras.utils.set_random_seed(seed)
-    model, settings["weights_taken"] = _model_to_train(model, state, weights, settings, out, say)
+    model, settings["weights_taken"] = _model_to_train(
+        model, state, weights, settings, assignment, out, say
+    )
     _check_classes(model, training_set, validation_set)
     chosen = chosen_before(out, given) if resume else None
     if chosen is None:
@@ -173,18 +177,6 @@ def _check_classes(model: Detector, training_set: Dataset, validation_set: Datas
     for dataset in (training_set, validation_set):
         if dataset is not None:
             model.check_dataset(dataset)
-
-
-def _chooser(
-    recipe: str, training_set: Dataset, validation_set: Dataset | None, augment: Any
-) -> Callable[..., Recipe]:
-    """`choose_recipe` for these data sets: takes what is trained already, and what is given."""
-    counts = {"images": len(training_set), "objects": len(training_set.labels)}
-    measured = 0 if validation_set is None else len(validation_set)
-    strong = get_augment(augment).strong
-    return lambda trained, **given: choose_recipe(
-        recipe, **counts, trained=trained, validation_images=measured, strong=strong, **given
-    )
 
 
 def _frozen_before(model: str | Detector) -> str | None:
@@ -304,6 +296,7 @@ def _model_to_train(
     state: pathlib.Path | None,
     weights: str | os.PathLike | None,
     settings: dict[str, Any],
+    assignment: dict[str, str],
     out: pathlib.Path,
     say: Say,
 ) -> tuple[Detector, dict[str, Any] | None]:
@@ -314,7 +307,7 @@ def _model_to_train(
         if settings["image_size"] is not None:
             settings = {**settings, "image_size": tuple(settings["image_size"])}
         arguments = {name: settings[name] for name in ("image_size", "resize_mode", "class_names")}
-        arguments |= settings["model_arguments"]
+        arguments |= {**assignment, **settings["model_arguments"]}
         model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
     return model, take_weights(model, weights, settings["model_arguments"], say)
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from keras_det.errors import DataError
+from keras_det.losses import GIoULoss
+from keras_det.training.choosing import given_parts, own_parts
 from keras_det.training.phases import phases
 from keras_det.training.recipe import choose_recipe
 from tests.export.tiny import tiny
@@ -35,10 +37,19 @@ def test_few_objects_in_many_images_need_few_steps():
     assert choose_recipe("auto", 400, 400, "backbone").steps == 3000
 
 
-# 2e-3 at 8 images, with the square root of the batch size; 4 images per step below 8 images.
-@pytest.mark.parametrize("images, batch, rate", [(7, 4, 1.41421e-3), (8, 8, 2e-3)])
-def test_the_batch_and_the_rate_follow_the_images(images, batch, rate):
-    recipe = choose_recipe("auto", images, 50, "backbone")
+# 5e-3 at 8 images, 2e-3 for a trained detector, with the square root of the batch size; 4 images
+# per step below 8 images.
+@pytest.mark.parametrize(
+    "images, trained, batch, rate",
+    [
+        (7, "backbone", 4, 3.53553e-3),
+        (8, "backbone", 8, 5e-3),
+        (8, "nothing", 8, 5e-3),
+        (8, "detector", 8, 2e-3),
+    ],
+)
+def test_the_batch_and_the_rate_follow_the_images(images, trained, batch, rate):
+    recipe = choose_recipe("auto", images, 50, trained)
     assert recipe.batch_size == batch and recipe.learning_rate == pytest.approx(rate, rel=1e-5)
 
 
@@ -54,6 +65,8 @@ def test_auto_chooses_the_rest_from_the_length():
     assert strong.plain_epochs == 3, "a tenth"
     assert recipe.evaluate_every == 1 and recipe.calibrate and recipe.anchors == "auto"
     assert (recipe.freeze, recipe.heads_first, recipe.backbone_rate) == ("none", 0, 1.0)
+    assert recipe.assignment == {"box_loss": "giou"}
+    assert choose_recipe("adamw", 40, 500).assignment == {}
 
 
 # Half of 5,000 validation images against 400 trained ones per epoch: 6.25, so every 7 epochs.
@@ -86,6 +99,7 @@ def test_without_a_validation_set_nothing_is_measured():
         ("batch_size", 2), ("learning_rate", 0.5), ("backbone_rate", 0.25), ("warmup_steps", 3),
         ("average", 0.5), ("freeze", "backbone"), ("heads_first", 2), ("plain_epochs", 2),
         ("evaluate_every", 9), ("patience", 99), ("anchors", "published"), ("calibrate", False),
+        ("matcher", "atss"), ("class_loss", "varifocal"), ("box_loss", "ciou"),
     ],
 )  # fmt: skip
 def test_each_value_can_be_overruled(field, value):
@@ -134,10 +148,20 @@ def test_the_recipe_is_one_line_of_plain_words():
     )
     assert line == (
         "Recipe auto: 1,500 steps of 8 images in 30 epochs, each showing every image 10 times; "
-        "learning rate 0.002 (backbone 0.001), 75 steps of warm-up; only the heads in the first 1 "
+        "learning rate 0.005 (backbone 0.0025), 75 steps of warm-up; only the heads in the first 1 "
         "epoch; stops after 12 epochs without a higher AP; last 3 epochs without strong "
-        "augmentation; anchors auto; scores calibrated."
+        "augmentation; box loss giou; anchors auto; scores calibrated."
     )
+
+
+# Only what a model by name takes, and what is no object, is left to the recipe.
+def test_a_recipe_chooses_no_losses_of_built_models():
+    every = ["matcher", "class_loss", "box_loss"]
+    assert own_parts("efficientdet_lite0", {}) == own_parts("retinanet_resnet18", {}) == []
+    assert own_parts("cornernet_tiny", {}) == own_parts(tiny(), {}) == every
+    given = {"box_loss": GIoULoss(), "matcher": "atss", "neck": "fpn"}
+    assert own_parts("efficientdet_lite0", given) == ["box_loss"]
+    assert given_parts(given, ["box_loss"]) == {"matcher": "atss"}
 
 
 def test_phases_cover_all_epochs():

@@ -1,0 +1,59 @@
+"""What a run asks the recipe: for its data sets, its model, and what is given."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from keras_det.data.augment import get_augment
+from keras_det.data.dataset import Dataset
+from keras_det.models import Detector, takes_argument
+from keras_det.training.recipe import ASSIGNMENT_IN_WORDS, Recipe, Trained, choose_recipe
+
+
+def chooser(
+    recipe: str,
+    training_set: Dataset,
+    validation_set: Dataset | None,
+    augment: Any,
+    own: Iterable[str],
+) -> Callable[..., Recipe]:
+    """`choose_recipe` for these data sets: takes what is trained already, and what is given.
+
+    Args:
+        recipe: name of the recipe.
+        training_set, validation_set: `keras_det.data.Dataset`.
+        augment: as in `training.run.train`.
+        own: fields that stay None, as `own_parts` lists them.
+    """
+    counts = {"images": len(training_set), "objects": len(training_set.labels)}
+    measured = 0 if validation_set is None else len(validation_set)
+    strong = get_augment(augment).strong
+
+    def choose(trained: Trained, **given: Any) -> Recipe:
+        chosen = choose_recipe(
+            recipe, **counts, trained=trained, validation_images=measured, strong=strong, **given
+        )
+        return dataclasses.replace(chosen, **dict.fromkeys(own))
+
+    return choose
+
+
+def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
+    """Which of matcher and losses a recipe does not choose.
+
+    These are objects that are given, and all three of a model that is built already or has no
+    anchors.
+
+    Args:
+        model: a name or a detector.
+        options: arguments of the model's constructor that are given.
+    """
+    # CornerNet has a class loss too, but another one.
+    if not (isinstance(model, str) and takes_argument(model, "matcher")):
+        return list(ASSIGNMENT_IN_WORDS)
+    return [x for x in ASSIGNMENT_IN_WORDS if not isinstance(options.get(x), str | None)]
+
+
+def given_parts(options: dict[str, Any], own: Iterable[str]) -> dict[str, str]:
+    """Matcher and losses that are given by name, but for those in `own`."""
+    return {x: options[x] for x in ASSIGNMENT_IN_WORDS if x in options and x not in own}
