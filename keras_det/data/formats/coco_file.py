@@ -12,6 +12,11 @@ import msgspec
 import numpy as np
 
 from keras_det.data.formats.coco_kind import KINDS, NO_BOXES, PART, kind_of
+from keras_det.data.formats.coco_repeated import (
+    doubtful_keys,
+    refuse_repeated_lists,
+    repeated_keys,
+)
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
 from keras_det.files import read_bytes
@@ -19,7 +24,6 @@ from keras_det.files import read_bytes
 # No box or image reaches this number of pixels; it keeps sums of coordinates exact.
 MAX_PIXELS = 1e9
 Key = int | str
-LISTS = ("images", "annotations", "categories")
 
 
 @dataclass
@@ -108,16 +112,18 @@ def open_file(path: pathlib.Path) -> Columns | Records:
         DataError: the file is damaged or of another kind.
     """
     data: bytes | bytearray = _read(path)
+    columns = None
     try:
-        _refuse_repeated_keys(data, path)
         try:
             columns = _columns(msgspec.json.decode(data, type=_Content))
-            if columns is not None:
-                return columns
         except msgspec.ValidationError:
             pass
         except msgspec.DecodeError:
             data = _mark_nan(data)
+        if columns is not None and _is_whole(columns, data, path):
+            return columns
+        if columns is None:
+            refuse_repeated_lists(_mark_nan(data), path)
         try:
             return _records(data, path)
         except msgspec.DecodeError:
@@ -127,31 +133,19 @@ def open_file(path: pathlib.Path) -> Columns | Records:
         raise damage(path, data, error) from error
 
 
-def _refuse_repeated_keys(data: bytes | bytearray, path: pathlib.Path) -> None:
-    """DataError where a list of the file stands twice: only the last one would be read.
-
-    A decoder does not see it. Counting the texts of the keys takes a hundredth of the time of
-    decoding; only where one occurs several times, those inside of values are subtracted.
-    """
-    counts = {key: data.count(b'"%s"' % key.encode()) for key in LISTS}
-    several = [key for key, count in counts.items() if count > 1]
-    if not several:
-        return
-    try:
-        values = msgspec.json.decode(_mark_nan(data), type=dict[str, msgspec.Raw]).values()
-    except (msgspec.DecodeError, UnicodeDecodeError):  # said where the file is decoded
-        return
-    again = [
-        key
-        for key in several
-        if counts[key] - sum(bytes(value).count(b'"%s"' % key.encode()) for value in values) > 1
-    ]
-    if again:
-        raise DataError(
-            "Each list of a COCO annotation file (`images`, `annotations`, `categories`) may stand "
-            f"only once. Received: {path}, where {' or '.join(again)} stands more than once. Join "
-            "the lists into one, or export the file again."
-        )
+def _is_whole(columns: Columns, data: bytes | bytearray, path: pathlib.Path) -> bool:
+    """Whether no record holds a key twice; DataError where the file holds a list twice."""
+    found = doubtful_keys(data, len(columns.image_names), len(columns.boxes))
+    of_images, of_objects, of_file = found
+    if of_file:
+        refuse_repeated_lists(data, path)
+    if not of_images and not of_objects:
+        return True
+    records = _records(data, path)
+    pairs = ((records.images, of_images), (records.annotations, of_objects))
+    return not any(
+        keys and repeated_keys(bytes(record), keys) for each, keys in pairs for record in each
+    )
 
 
 def read_categories(path: pathlib.Path) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_det.data.formats.coco_file import MARK, MAX_PIXELS, Columns, Key, Records, show_nan
 from keras_det.data.formats.coco_masks import box_of
+from keras_det.data.formats.coco_repeated import IMAGE_KEYS, OBJECT_KEYS, repeated_keys
 from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
 from keras_det.data.truth import truth
@@ -93,15 +94,22 @@ def read_records(records: Records, path: pathlib.Path) -> Columns:
     return columns
 
 
-def _decode(record: msgspec.Raw, decoder: "msgspec.json.Decoder[Any]") -> Any:
+def _decode(
+    record: msgspec.Raw, decoder: "msgspec.json.Decoder[Any]", keys: tuple[str, ...]
+) -> Any:
+    """One record; raises BadRecord where it cannot be read, or one of these keys stands twice."""
+    text = bytes(record)
     try:
-        return decoder.decode(record)
+        found = decoder.decode(record)
     except msgspec.ValidationError as error:
-        text = bytes(record)
         if text.startswith(b"{"):
             raise BadRecord(f"its values must be readable. Received: {error}") from None
         start = text[:60].decode(errors="replace")
         raise BadRecord(f"it must be an object in braces. Received: {start}") from None
+    again = repeated_keys(text, keys)
+    if again:
+        raise BadRecord(f"a key may stand only once. Received: {again[0]!r} twice")
+    return found
 
 
 def _read_images(images: list[msgspec.Raw], path: pathlib.Path, columns: Columns) -> None:
@@ -111,7 +119,7 @@ def _read_images(images: list[msgspec.Raw], path: pathlib.Path, columns: Columns
     for i, record in enumerate(images):
         image = None
         try:
-            image = _decode(record, decoder)
+            image = _decode(record, decoder, IMAGE_KEYS)
             key, name, size = _image_id(image), _file_name(image), _size(image)
         except BadRecord as error:
             bad.add(f"{path}, images[{i}]", str(error))
@@ -216,7 +224,7 @@ def _read_annotations(records: list[msgspec.Raw], path: pathlib.Path, columns: C
     objects = _Objects(columns)
     for i, record in enumerate(records):
         try:
-            objects.add(i, _decode(record, decoder))
+            objects.add(i, _decode(record, decoder, OBJECT_KEYS))
         except BadRecord as error:
             bad.add(f"{path}, annotations[{i}]", str(error))
     columns.notes += _notes(bad, len(records))
