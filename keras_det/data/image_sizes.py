@@ -210,11 +210,10 @@ def _note_unsure(raw: RawAnnotations, paths: list[str], unsure: set[int]) -> Non
     images = sorted(unsure.intersection(raw.image_index.tolist()))
     if images:
         text = (
-            f"{len(images)} of {len(paths)} images have an EXIF orientation, and neither size nor "
-            "boxes show whether these were drawn before or after rotation by it. The images are "
-            "used upright"
+            f"{len(images)} of {len(paths)} images rotated upright by their EXIF orientation: "
+            "neither size nor boxes show whether they were annotated before or after rotation"
         )
-        more = "See `keras-det data preview`: the boxes must lie on the objects."
+        more = "Look at some with `keras-det data preview`: the boxes must lie on the objects."
         first = paths[images[0]]
         raw.notes.append(Note("orientation", text, len(images), len(paths), first, more))
 

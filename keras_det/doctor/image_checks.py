@@ -281,7 +281,7 @@ def check_folders(data: Collection) -> list[Finding]:
     left, total = [], 0
     for folder, names in sorted(used.items()):
         try:
-            files = sorted(os.listdir(folder))
+            files = sorted(name for name in os.listdir(folder) if name[:2] != "._")  # of a Mac
         except OSError:
             continue
         images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]

@@ -82,7 +82,7 @@ def test_squares_alone_are_upright_with_a_note(tmp_path):
     raw = checked(tmp_path, [(8, 8), (8, 8)], [(8, 8), (8, 8)], [1, 3])
     assert not raw.stored_pixels
     (note,) = raw.notes
-    assert note.startswith("1 of 2 images have an EXIF orientation") and "1.jpg" in note
+    assert note.startswith("1 of 2 images rotated upright by their EXIF") and "1.jpg" in note
 
 
 # An image is 30 pixels high upright, and 30 wide as stored. The last boxes fit both ways.
@@ -91,7 +91,7 @@ def test_squares_alone_are_upright_with_a_note(tmp_path):
     [
         ([0, 0, 29, 5], True, "3 of 3 images used as stored"),
         ([0, 0, 5, 29], False, "^$"),
-        ([0, 0, 9, 9], False, "3 of 3 images have .* used upright .*0.jpg.*`keras-det data prev"),
+        ([0, 0, 9, 9], False, "3 of 3 images rotated upright .*0.jpg.*`keras-det data prev"),
     ],
 )
 def test_boxes_tell_the_way_up_of_images_without_a_size(tmp_path, box, stored, said):

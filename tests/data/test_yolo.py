@@ -230,6 +230,13 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
     assert len(dataset) == 3 and len(dataset.labels) == 1
 
 
+def test_hidden_images_are_noted_and_those_of_a_mac_are_not(tmp_path):
+    more = {"images/.b.jpg": None, "images/.c.png": None, "images/._a.jpg": b"x", "images/.d": "x"}
+    (note,) = read(write(one(tmp_path, CAT), more)).notes
+    assert note.startswith("Images left out, because their names begin with a dot: 2")
+    assert ".b.jpg" in note and note.code == "images-hidden"
+
+
 def test_an_image_that_is_listed_twice_counts_once(tmp_path):
     root = write(tmp_path, LAYOUTS["lists"])
     write(root, {"train2017.txt": "\ufeffimages/a.jpg\r\n\r\n./images/a.jpg\r\n'images/c.jpg'\n"})
