@@ -3,10 +3,10 @@
 import os
 import pathlib
 
-from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import start_of
 from keras_det.data.formats.yolo_config import CLASS_FILES
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import entries, is_folder
 
 # Folders of images beside which YOLO looks for a folder `labels`.
 IMAGE_FOLDERS = ("images", "JPEGImages", "Images", "image", "imgs", "img")
@@ -63,17 +63,16 @@ def _list(folder: str) -> tuple[list[str], list[str], list[str]]:
     """Names of images, folders and hidden images in a folder; none where it does not exist."""
     images, folders, hidden = [], [], []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(".") or name == "__MACOSX":
-                    if name[:2] != "._" and name.lower().endswith(IMAGE_SUFFIXES):
-                        hidden.append(name)
-                    continue
-                if name.lower().endswith(IMAGE_SUFFIXES):
-                    images.append(name)
-                elif not name.lower().endswith(".txt") and is_folder(entry):
-                    folders.append(name)
+        for entry in entries(folder):
+            name = entry.name
+            if name.startswith(".") or name == "__MACOSX":
+                if name[:2] != "._" and name.lower().endswith(IMAGE_SUFFIXES):
+                    hidden.append(name)
+                continue
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                images.append(name)
+            elif not name.lower().endswith(".txt") and is_folder(entry):
+                folders.append(name)
     except OSError:
         pass
     return images, folders, hidden
@@ -83,11 +82,10 @@ def text_files(folder: str) -> dict[str, str]:
     """`{stem: name}` of the .txt files in a folder, also of those that hold no labels."""
     found = {}
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name[-4:].lower() == ".txt" and not name.startswith("."):
-                    found[name[:-4]] = name
+        for entry in entries(folder):
+            name = entry.name
+            if name[-4:].lower() == ".txt" and not name.startswith("."):
+                found[name[:-4]] = name
     except OSError:
         return {}
     return found
