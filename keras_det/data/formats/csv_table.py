@@ -64,10 +64,9 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     file, line = _joined(rows.file), _joined(rows.line)
     boxes = np.concatenate([np.zeros((0, 4)), *rows.boxes])
     index, label = _joined(rows.image_index), _joined(rows.label_index)
-    tables = source.tables
 
     def where(row: int) -> str:
-        return f"{tables[file[row]].path}, line {line[row]}"
+        return f"{source.tables[file[row]].path}, line {line[row]}"
 
     whole = functools.cache(lambda: _all_rows(source, rows))
     names, ids, place, notes = _classes(source, rows, whole)
