@@ -131,6 +131,17 @@ def test_a_key_that_stands_twice_in_a_record_is_noted(tmp_path, monkeypatch, fie
     assert len(dataset.labels) == (20 - counted if list_name == "annotations" else 10)
 
 
+@pytest.mark.parametrize("size", [0, 1 << 20])
+def test_a_repeated_key_among_unusual_records(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(coco_repeated, "SMALL", size)
+    objects = [annotation(i, "10", [0, 0, 2 + i / 9, 3], area=float("nan")) for i in range(20)]
+    text = json.dumps(coco_content(objects)).replace(
+        '"bbox": ', '"bbox": [0, 0, 1, 1], "bbox": ', 1
+    )
+    with pytest.warns(UserWarning, match="1 of 20 annotations left out.*'bbox' twice"):
+        assert len(read_coco(write_bytes(tmp_path, text.encode())).labels) == 19
+
+
 def test_names_of_keys_inside_of_values_are_not_repeated_keys(tmp_path):
     more = {"attributes": {"bbox": ["bbox"], "image_id": 3}, "note": "bbox"}
     content = coco_content([annotation(1, 10, [0, 0, 2, 3], **more)])

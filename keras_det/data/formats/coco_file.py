@@ -14,6 +14,8 @@ import numpy as np
 from keras_det.data.formats.coco_kind import KINDS, NO_BOXES, PART, kind_of
 from keras_det.data.formats.coco_repeated import (
     doubtful_keys,
+    keys_to_check,
+    may_repeat_a_list,
     refuse_repeated_lists,
     repeated_keys,
 )
@@ -64,12 +66,17 @@ class Columns:
 
 
 class Records(NamedTuple):
-    """The undecoded records of a COCO file, its categories and all of its bytes."""
+    """The undecoded records of a COCO file, its categories and all of its bytes.
+
+    `image_keys` and `object_keys` are those that may stand twice in a record.
+    """
 
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: Any
     data: bytes | bytearray
+    image_keys: tuple[str, ...]
+    object_keys: tuple[str, ...]
 
 
 class _Box(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -122,8 +129,6 @@ def open_file(path: pathlib.Path) -> Columns | Records:
             data = _mark_nan(data)
         if columns is not None and _is_whole(columns, data, path):
             return columns
-        if columns is None:
-            refuse_repeated_lists(_mark_nan(data), path)
         try:
             return _records(data, path)
         except msgspec.DecodeError:
@@ -135,9 +140,8 @@ def open_file(path: pathlib.Path) -> Columns | Records:
 
 def _is_whole(columns: Columns, data: bytes | bytearray, path: pathlib.Path) -> bool:
     """Whether no record holds a key twice; DataError where the file holds a list twice."""
-    found = doubtful_keys(data, len(columns.image_names), len(columns.boxes))
-    of_images, of_objects, of_file = found
-    if of_file:
+    of_images, of_objects = doubtful_keys(data, len(columns.image_names), len(columns.boxes))
+    if of_images or of_objects or may_repeat_a_list(data):
         refuse_repeated_lists(data, path)
     if not of_images and not of_objects:
         return True
@@ -222,7 +226,8 @@ def _columns(content: _Content) -> Columns | None:
 
 
 def _records(data: bytes | bytearray, path: pathlib.Path) -> Records:
-    """The records of a file, each to be decoded alone."""
+    """The records of a file, each to be decoded alone; DataError where a list stands twice."""
+    refuse_repeated_lists(data, path)
     try:
         content = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
@@ -248,7 +253,10 @@ def _records(data: bytes | bytearray, path: pathlib.Path) -> Records:
             f"`categories` of a COCO annotation file must be readable. Received: {path} ({error}). "
             "Correct the categories."
         ) from error
-    return Records(parts["images"], parts["annotations"], categories, data)
+    images, objects = parts["images"], parts["annotations"]
+    return Records(
+        images, objects, categories, data, *keys_to_check(data, len(images), len(objects))
+    )
 
 
 def _start(part: bytes | bytearray) -> str:

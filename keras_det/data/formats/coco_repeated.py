@@ -8,8 +8,9 @@ import msgspec
 from keras_det.errors import DataError
 
 LISTS = ("images", "annotations", "categories")
-# Each record has these keys, so their number in the file must be the number of records. Counting
-# reads the whole file once for each key, a fiftieth of the time of opening it.
+# Each record has these keys, so their number in the file must be the number of records. To count
+# one takes a tenth of the time of decoding the file. In large files these counts replace those of
+# `images` and `annotations`, so opening takes as long as without them.
 IMAGE_KEY, BOX_KEY = "file_name", "bbox"
 # Other keys that are read. Only in files up to this size are they counted too.
 IMAGE_KEYS = ("file_name", "height", "width")
@@ -49,26 +50,46 @@ def refuse_repeated_lists(data: bytes | bytearray, path: str | os.PathLike) -> N
         )
 
 
+def may_repeat_a_list(data: bytes | bytearray) -> bool:
+    """Whether the name of a list stands twice, perhaps in a text; in large files, of `categories`.
+
+    The records of other lists have keys that `doubtful_keys` counts.
+    """
+    lists = LISTS if len(data) <= SMALL else LISTS[-1:]
+    return any(data.count(b'"%s"' % key.encode()) > 1 for key in lists)
+
+
 def doubtful_keys(
     data: bytes | bytearray, num_images: int, num_objects: int
-) -> tuple[list[str], list[str], bool]:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which keys may stand twice in a record, by their number in the whole file.
 
+    Texts inside of values count too, so `repeated_keys` must look again.
+
     Args:
-        data: of a file whose records have all keys of COCO.
-        num_images, num_objects: number of records that were decoded.
+        data: of the file.
+        num_images, num_objects: number of its records.
 
     Returns:
-        `(keys of images, keys of annotations, whether a whole list may stand twice)`. Texts inside
-        of values count too, so `repeated_keys` must look again.
+        `(keys of images, keys of annotations)`.
     """
     small = len(data) <= SMALL
-    images = [key for key in IMAGE_KEYS if small or key == IMAGE_KEY]
-    objects = [key for key in OBJECT_KEYS if small or key == BOX_KEY]
-    counts = {key: data.count(b'"%s"' % key.encode()) for key in (*images, *objects)}
-    lists = LISTS if small else ("categories",)
-    images = [key for key in images if counts[key] > num_images]
-    objects = [key for key in objects if counts[key] > num_objects]
-    # The records of a lost list have keys, too.
-    several = any(data.count(b'"%s"' % key.encode()) > 1 for key in lists)
-    return images, objects, bool(several or images or objects)
+
+    def too_often(keys: tuple[str, ...], always: str, count: int) -> tuple[str, ...]:
+        counted = keys if small else (always,)
+        return tuple(key for key in counted if data.count(b'"%s"' % key.encode()) > count)
+
+    images = too_often(IMAGE_KEYS, IMAGE_KEY, num_images)
+    return images, too_often(OBJECT_KEYS, BOX_KEY, num_objects)
+
+
+def keys_to_check(
+    data: bytes | bytearray, num_images: int, num_objects: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys to look for in each record of images and of annotations: all of them in small files.
+
+    Where some records lack a key, its number says too little.
+    """
+    if len(data) <= SMALL:
+        return IMAGE_KEYS, OBJECT_KEYS
+    return doubtful_keys(data, num_images, num_objects)
