@@ -64,6 +64,7 @@ def _train_and_val(
 ) -> "TrainAndVal":
     """Reads DATA and --val-data with the chosen options."""
     from keras_det.data.load import load_to_measure, load_train_and_val
+    from keras_det.data.splitting import warn_of_common
 
     names = chosen["classes"]
     kept = {"class_names": names, "drop_other_classes": names is not None}
@@ -76,6 +77,7 @@ def _train_and_val(
     if val_data:
         kept["class_names"] = found.train.class_names
         val, sentence = load_to_measure(val_data, chosen["val_split"], **kept, **reading)
+        warn_of_common(found.train, val)
         found = found._replace(val=val, sentence=sentence)
     return found
 

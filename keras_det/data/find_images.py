@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_det.data.folders import TooManyFiles
 from keras_det.data.foreign_files import what_is_at
-from keras_det.data.image_names import clean_path, same_letters, shown
+from keras_det.data.image_names import clean_path, same_letters, same_stem, shown
 from keras_det.data.image_search import Search, outermost
 from keras_det.data.notes import Note
 from keras_det.data.raw import MAX_BAD, RawAnnotations, ReadOptions
@@ -53,6 +53,7 @@ def find_images(raw: RawAnnotations, options: ReadOptions) -> list[str]:
         raise _no_image(raw, search)
     _note_missing(raw, search, found)
     _note_how(raw, search)
+    _note_unlisted(raw, search)
     if not found.all():
         raw.keep_images(found)
     return [path for path in search.paths if path is not None]
@@ -110,6 +111,31 @@ def _note_how(raw: RawAnnotations, search: Search) -> None:
         first = min(search.how)
         place = f"{shown(raw.image_names[first])} is {search.paths[first]}"
         raw.notes.append(Note("images-found-otherwise", ways, len(search.how), first=place))
+
+
+def _note_unlisted(raw: RawAnnotations, search: Search) -> None:
+    """A note on images beside the found ones that the rows of a table do not name."""
+    if raw.all_names is None:
+        return
+    taken = {path for path in search.paths if path is not None}
+    lost = [
+        (folder.prefix, name)
+        for folder in search.folders_with_images()
+        for name in folder.images
+        if name[0] != "." and folder.prefix + name not in taken
+    ]
+    if lost:  # also a mask of the same name is no image of its own
+        named = {same_stem(clean_path(name).rpartition("/")[2]) for name in raw.all_names()}
+        named |= {same_stem(os.path.basename(path)) for path in taken}
+        lost = [(folder, name) for folder, name in lost if same_stem(name) not in named]
+    if lost:
+        text = f"Images that are not read, because no row names them: {len(lost)}"
+        more = (
+            "To keep one as an image without objects, add a row with its name and empty cells for "
+            "the box."
+        )
+        first = "".join(lost[0])
+        raw.notes.append(Note("images-without-file", text, len(lost), first=first, more=more))
 
 
 def _no_image(raw: RawAnnotations, search: Search) -> DataError:

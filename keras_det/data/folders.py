@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.image_names import stem
+from keras_det.data.listing import entries, is_file, is_folder
 
 # A search through subfolders gives up after this number of files: about a second.
 MAX_FILES = 300_000
@@ -33,14 +34,13 @@ class Folder:
         self._children: dict[str, Folder] = {}
         self._indices: dict[Callable[[str], str], dict[str, list[str]]] = {}
         try:
-            with os.scandir(self.path) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if is_file(entry):
-                        if name[:2] != "._":
-                            self.files.add(name)
-                    elif is_folder(entry):
-                        self.sub_folders.add(name)
+            for entry in entries(self.path):
+                name = entry.name
+                if is_file(entry):
+                    if name[:2] != "._":
+                        self.files.add(name)
+                elif is_folder(entry):
+                    self.sub_folders.add(name)
         except (OSError, ValueError):  # it does not exist, or no folder can have this name
             pass
 
@@ -104,22 +104,6 @@ class Folder:
                 child = None if leave_out(name) else folder.child(name)
                 if child is not None and path.count("/") < MAX_DEPTH:
                     waiting.append((f"{path}{name}/", child))
-
-
-def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder; False for a link that leads in a circle."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def is_file(entry: os.DirEntry) -> bool:
-    """Whether an entry is a file; False for a link that leads in a circle."""
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
 
 
 class TooManyFiles(Exception):

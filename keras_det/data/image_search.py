@@ -91,6 +91,12 @@ class Search:
                 return folder.prefix + base
         return None
 
+    def folders_with_images(self) -> list[Folder]:
+        """The folders in which images were found."""
+        known = {folder.prefix: folder for found in self._at_head.values() for folder in found}
+        prefixes = {os.path.join(os.path.dirname(path) or ".", "") for path in self.paths if path}
+        return [known.get(prefix) or Folder(prefix) for prefix in sorted(prefixes)]
+
     def _by_stem(self, name: str) -> list[str]:
         """The images that a name without suffix means, in the first folder that has any."""
         cut = name.rfind("/") + 1

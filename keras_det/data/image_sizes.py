@@ -48,8 +48,8 @@ def check_sizes(raw: RawAnnotations, options: ReadOptions, paths: list[str]) -> 
     _drop_unread(raw, paths, headers)
     _note_broken(raw, paths, headers)
     raw.image_sizes = np.array(raw.image_sizes).reshape(-1, 2)
-    _complete(raw, options, headers)
-    _choose_way_up(raw, paths, headers)
+    unsure = _complete(raw, options, headers)
+    _choose_way_up(raw, paths, headers, unsure)
     _judge(raw, options, paths, headers)
     _note_dark(raw, paths, headers)
 
@@ -145,10 +145,13 @@ def _leave_out(
     headers.update(kept_headers)
 
 
-def _complete(raw: RawAnnotations, options: ReadOptions, headers: dict[int, Header]) -> None:
+def _complete(raw: RawAnnotations, options: ReadOptions, headers: dict[int, Header]) -> set[int]:
     """Takes sizes that are not annotated from the files: of the stored pixels if the boxes say so.
 
     Boxes in pixels of images that EXIF turns by a quarter fit only one way up, if they are many.
+
+    Returns:
+        The turned images that stay upright although the boxes do not show it.
     """
     unknown = [i for i in headers if (raw.image_sizes[i] <= 0).any()]
     for i in unknown:
@@ -156,26 +159,32 @@ def _complete(raw: RawAnnotations, options: ReadOptions, headers: dict[int, Head
     form = options.box_format or raw.box_format
     turned = [i for i in unknown if headers[i].upright != headers[i].size]
     if form.startswith("rel_") or not turned:
-        return
+        return set(turned)
     rows = np.isin(raw.image_index, turned)
     stored = np.array(raw.image_sizes)
     stored[turned] = stored[turned][:, ::-1]
-    outside = ~_fits(raw, form, rows, raw.image_sizes)
-    if outside.sum() < LEAST_OUTSIDE or not _fits(raw, form, rows, stored).all():
-        return
-    raw.image_sizes = stored
+    upright_fits = _fits(raw, form, rows, raw.image_sizes)
+    stored_fits = _fits(raw, form, rows, stored)
+    if (~upright_fits).sum() >= LEAST_OUTSIDE and stored_fits.all():
+        raw.image_sizes = stored
+        return set()
+    sure = (~stored_fits).sum() >= LEAST_OUTSIDE and upright_fits.all()
+    return set() if sure else set(turned)
 
 
-def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Header]) -> None:
+def _choose_way_up(
+    raw: RawAnnotations, paths: list[str], headers: dict[int, Header], unsure: set[int]
+) -> None:
     """Decides whether labels were drawn on stored pixels; images that sizes cannot tell follow."""
     upright: list[int] = []
     stored: list[int] = []
     undecided: list[int] = []
     for i, header in headers.items():
         size = tuple(raw.image_sizes[i].tolist())
-        if header.orientation != 1 and size in (header.upright, header.size):
-            same = header.upright == header.size
-            (undecided if same else upright if size == header.upright else stored).append(i)
+        if header.orientation == 1 or i in unsure or size not in (header.upright, header.size):
+            continue
+        same = header.upright == header.size
+        (undecided if same else upright if size == header.upright else stored).append(i)
     raw.stored_pixels = len(stored) > len(upright)
     if stored:
         text = (
@@ -191,6 +200,22 @@ def _choose_way_up(raw: RawAnnotations, paths: list[str], headers: dict[int, Hea
             f"they are used {way}"
         )
         raw.notes.append(Note("orientation", text, len(undecided), first=paths[undecided[0]]))
+    elif undecided:
+        unsure = unsure.union(undecided)
+    _note_unsure(raw, paths, unsure)
+
+
+def _note_unsure(raw: RawAnnotations, paths: list[str], unsure: set[int]) -> None:
+    """A note on turned images with objects, where neither size nor boxes show the way up."""
+    images = sorted(unsure.intersection(raw.image_index.tolist()))
+    if images:
+        text = (
+            f"{len(images)} of {len(paths)} images rotated upright by their EXIF orientation: "
+            "neither size nor boxes show whether they were annotated before or after rotation"
+        )
+        more = "Look at some with `keras-det data preview`: the boxes must lie on the objects."
+        first = paths[images[0]]
+        raw.notes.append(Note("orientation", text, len(images), len(paths), first, more))
 
 
 def _judge(

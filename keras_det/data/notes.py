@@ -25,7 +25,8 @@ NoteCode: TypeAlias = Literal[
     "images-listed-again",  # the objects of all entries are joined
     "images-listed-twice",  # equal entries, read once
     "images-without-annotation",  # left out, because there is no annotation
-    "images-without-file",  # images that lie in the folder, but have no annotation file
+    "images-without-file",  # images that lie in the folder, but have no annotation file or row
+    "images-hidden",  # left out, because their names begin with a dot
     "images-kept-empty",  # kept as images without objects, because there is no annotation
     "images-joined",  # images of several data sets
     "images-unpacked",  # where pixels were written to

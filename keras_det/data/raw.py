@@ -7,7 +7,7 @@ box formats, cleaning.
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -69,6 +69,8 @@ class RawAnnotations:
         notes: what the reader has left out so far.
         dummy_classes: classes that only group others and have no object in any split, such as the
             first category that Roboflow writes into COCO files. They are left out.
+        all_names: `all_names()` gives the image names of every split, where a note should say which
+            images in the same folders have none; else None.
         stored_pixels: whether labels were drawn on the stored pixels of images whose size does not
             tell; `check_sizes` decides.
     """
@@ -92,6 +94,7 @@ class RawAnnotations:
     other_names: list[str] | None = None
     notes: list[Note] = field(default_factory=list)
     dummy_classes: list[str] = field(default_factory=list)
+    all_names: Callable[[], Iterable[str]] | None = None
     stored_pixels: bool = False
 
     def keep_rows(self, keep: np.ndarray) -> None:

@@ -5,11 +5,11 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
-from keras_det.data.folders import is_folder
 from keras_det.data.foreign_formats import other_tool, without_boxes
 from keras_det.data.formats import FORMATS
 from keras_det.data.formats.coco_kind import kind_of
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import entries, is_folder, listed_once
 from keras_det.data.raw import Format, Layout
 from keras_det.errors import DataError, suggest
 
@@ -31,8 +31,9 @@ CONTAINS = {"tfds": ("tfrecord",), "hugging_face": ("csv",)}
 DOCS = "docs/data.md shows how each format is laid out."
 
 
+@listed_once()
 def recognise(path: pathlib.Path, name: str | None = None) -> tuple[Format, Layout]:
-    """Returns the format of a file or folder and what it holds.
+    """Returns the format of a file or folder and what it holds; each folder is listed once.
 
     A folder that is in no format, but holds one folder only, stands for that folder. What begins
     with a dot, `__MACOSX`, a README, a licence, texts and archives beside it do not count.
@@ -93,18 +94,18 @@ def _levels(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """The path, the only folder in it, the only folder in that, …"""
     yield path
     for _ in range(MAX_DEPTH if path.is_dir() else 0):
-        inside = [entry for entry in sorted(path.iterdir()) if not _is_beside(entry)]
-        if len(inside) != 1 or not inside[0].is_dir():
+        inside = [entry for entry in entries(path) if not _is_beside(entry)]
+        if len(inside) != 1 or not is_folder(inside[0]):
             return
-        path = inside[0]
+        path = path / inside[0].name
         yield path
 
 
-def _is_beside(entry: pathlib.Path) -> bool:
+def _is_beside(entry: pathlib.Path | os.DirEntry) -> bool:
     name = entry.name.lower()
     if name.startswith(".") or name == "__macosx":
         return True
-    return entry.is_file() and (name.startswith(BESIDE) or name.endswith((*TEXTS, *ARCHIVES)))
+    return (name.startswith(BESIDE) or name.endswith((*TEXTS, *ARCHIVES))) and entry.is_file()
 
 
 def _only_one(found: Sequence[tuple[Format, Layout]], root: pathlib.Path) -> tuple[Format, Layout]:
@@ -212,7 +213,7 @@ def _is_found(each: Format, folder: pathlib.Path) -> bool:
 
 
 def _listing(path: pathlib.Path) -> str:
-    names = sorted(entry.name + "/" * is_folder(entry) for entry in os.scandir(path))
+    names = sorted(entry.name + "/" * is_folder(entry) for entry in entries(path))
     if not names:
         return "nothing"
     return ", ".join(names[:6]) + (f", … ({len(names)} in all)" if len(names) > 6 else "")

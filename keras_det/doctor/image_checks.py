@@ -175,8 +175,8 @@ def _orientations(data: Collection, looks: list[Look]) -> Iterator[Finding]:
         "images-turned",
         "note",
         "is rotated by its EXIF orientation|are rotated by their EXIF orientation",
-        "The annotated size shows whether the boxes were drawn before or after rotation. Look at "
-        "the pictures if in doubt.",
+        "An annotated size shows whether the boxes were drawn before or after rotation. Without "
+        "one, as in YOLO, look at the pictures.",
         _where(looks, lambda look: look.orientation > 4 and not fits_both(look)),
         number,
     )
@@ -281,7 +281,7 @@ def check_folders(data: Collection) -> list[Finding]:
     left, total = [], 0
     for folder, names in sorted(used.items()):
         try:
-            files = sorted(os.listdir(folder))
+            files = sorted(name for name in os.listdir(folder) if name[:2] != "._")  # of a Mac
         except OSError:
             continue
         images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]

@@ -73,6 +73,9 @@ MEANING: Mapping[NoteCode, Meaning | None] = {
         "Add the annotations, or empty ones where an image shows no object.",
     ),
     "images-without-file": None,
+    "images-hidden": Meaning(
+        "images-hidden", "note", "Rename these files if they should be used.", ("images-not-used",)
+    ),
     "images-kept-empty": Meaning(
         "images-without-annotation",
         "note",

@@ -1,4 +1,4 @@
-"""What a training should know about its data before the first step, from the annotations alone."""
+"""What a training should know about its data before the first step, without decoding an image."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from keras_det.data.augment import Augment, get_augment
+from keras_det.data.copies import find_copies
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.data.vanishing import (
@@ -70,6 +71,7 @@ def quick_findings(
         remarks += _of_classes(training_set, validation_set)
     if validation_set is not None:
         remarks += _of_measuring(validation_set)
+        remarks += _of_copies(training_set, validation_set)
     harms = ("error", "warning", "note")
     return sorted(remarks, key=lambda remark: harms.index(remark.harm))[:MAX_REMARKS]
 
@@ -199,6 +201,25 @@ def _classes(dataset: Dataset, labels: list[int], ending: str = "") -> str:
     verb = "is" if len(labels) == 1 else "are"
     text = f"{len(labels)} of {dataset.num_classes} classes ({', '.join(names)}{more}) {verb}"
     return f"{text} {ending}" if ending else text
+
+
+def _of_copies(training_set: Dataset, validation_set: Dataset) -> Iterator[Remark]:
+    """Images that are trained on and measured on; `load_train_and_val` warns of equal paths."""
+    found = find_copies(training_set.image_paths, validation_set.image_paths)
+    if not found.pairs:
+        return
+    count, total = len(found.pairs), len(validation_set)
+    first, same = found.pairs[0]
+    few = "" if found.all_compared else "At least "
+    yield Remark(
+        "images-in-two-splits",
+        "warning",
+        f"{few}{count} of {total} validation images {'is a copy' if count == 1 else 'are copies'} "
+        f"of training images (first: {first}, same as {same}): AP will be too high.",
+        "Keep each image in one of the two sets only. `keras-det doctor` names all of them.",
+        count,
+        total,
+    )
 
 
 def _of_measuring(validation_set: Dataset) -> Iterator[Remark]:

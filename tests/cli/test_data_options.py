@@ -203,6 +203,12 @@ def test_validation_data_of_its_own(run, asked, tmp_path):
     assert (len(asked["train"]), len(asked["val"])) == (20, 6)
 
 
+def test_validation_data_that_is_trained_on_too(run, asked, tmp_path):
+    data = flat_coco(tmp_path / "set")
+    result = run("train", data, "--val-data", data, "--out", tmp_path / "run")
+    assert "20 of 20 images for validation are also used for training" in result.output
+
+
 def test_splits_by_name(run, refused, asked, tmp_path):
     for split, count in (("fold1", 12), ("fold2", 2), ("test", 3)):
         write_coco(tmp_path / "set", content(count), split)

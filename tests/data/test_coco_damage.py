@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from keras_det.data.formats import coco_repeated
 from keras_det.data.formats.coco import read_coco
 from keras_det.errors import DataError
 from tests.data.builders import annotation, coco_content, write_coco, write_image
@@ -102,6 +103,51 @@ def test_names_of_lists_inside_of_values_are_not_repeated_lists(tmp_path):
     inside = {"images": [{"categories": "images"}], "annotations": "annotations"}
     text = TEXT.replace("{", f'{{"info": {json.dumps(inside)}, "type": "images", ', 1)
     assert len(read_coco(write_bytes(tmp_path, text.encode()))) == len(coco_content()["images"])
+
+
+# Twenty objects: one bad record of them is left out, two are too many.
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("field", ["bbox", "file_name", "image_id", "category_id", "iscrowd"])
+def test_a_key_that_stands_twice_in_a_record_is_noted(tmp_path, monkeypatch, field, small):
+    if not small:
+        monkeypatch.setattr(coco_repeated, "SMALL", 0)
+    objects = [annotation(i, 10 + i % 2, [0, 0, 2 + i / 9, 3], iscrowd=0) for i in range(20)]
+    text = json.dumps(coco_content(objects))
+    text = text.replace(f'"{field}": ', f'"{field}": 1, "{field}": ', 1)
+    counted = small or field in ("bbox", "file_name")
+    if field == "bbox":  # the value that is lost has the right type, too
+        text = text.replace('"bbox": 1,', '"bbox": [0, 0, 1, 1],', 1)
+    elif field == "file_name":
+        text = text.replace('"file_name": 1,', '"file_name": "b.png",', 1)
+    path = write_bytes(tmp_path, text.encode())
+    for i in range(2):
+        write_image(tmp_path / f"a{i}.png")
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        dataset = read_coco(path)
+    list_name, count = ("images", 2) if field == "file_name" else ("annotations", 20)
+    expected = f"1 of {count} {list_name} left out: unreadable .*x.json, {list_name}.0.: a key may"
+    assert bool(re.search(f"{expected}.*'{field}' twice", dataset.summary)) == counted
+    assert len(dataset.labels) == (20 - counted if list_name == "annotations" else 10)
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20])
+def test_a_repeated_key_among_unusual_records(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(coco_repeated, "SMALL", size)
+    objects = [annotation(i, "10", [0, 0, 2 + i / 9, 3], area=float("nan")) for i in range(20)]
+    text = json.dumps(coco_content(objects)).replace(
+        '"bbox": ', '"bbox": [0, 0, 1, 1], "bbox": ', 1
+    )
+    with pytest.warns(UserWarning, match="1 of 20 annotations left out.*'bbox' twice"):
+        assert len(read_coco(write_bytes(tmp_path, text.encode())).labels) == 19
+
+
+def test_names_of_keys_inside_of_values_are_not_repeated_keys(tmp_path):
+    more = {"attributes": {"bbox": ["bbox"], "image_id": 3}, "note": "bbox"}
+    content = coco_content([annotation(1, 10, [0, 0, 2, 3], **more)])
+    content["images"][0]["extra"] = {"file_name": "file_name"}
+    dataset = read_coco(write_bytes(tmp_path, json.dumps(content).encode()))
+    assert len(dataset.labels) == 1 and dataset.notes == ()
 
 
 def test_no_file_and_a_folder(tmp_path):

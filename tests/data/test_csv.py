@@ -279,3 +279,19 @@ def test_boxes_agree_with_globox(tmp_path):
     theirs = globox.AnnotationSet.from_openimage(root / "boxes.csv", image_folder=root)
     boxes = [box.ltrb for each in theirs for box in each.boxes]
     np.testing.assert_allclose(load(root).boxes, boxes, atol=1e-6)
+
+
+def test_images_without_a_row_are_noted_once_for_all_splits(tmp_path):
+    header = "filename,class,xmin,ymin,xmax,ymax\n"
+    images = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", ".e.jpg", "._a.jpg", "A.png"]
+    write(tmp_path, {f"images/{name}": None for name in images if name[:2] != "._"})
+    (tmp_path / "images" / "._a.jpg").write_bytes(b"x")
+    files = {"train.csv": header + "a.jpg,cat,2,1,6,4\n", "val.csv": header + "b.jpg,cat,2,1,6,4\n"}
+    with pytest.warns(UserWarning, match="no row names them: 2 .*first: .*c.jpg.*empty cells"):
+        dataset = load(write(tmp_path, files), "train")
+    assert len(dataset) == 1 and [note.code for note in dataset.notes] == ["images-without-file"]
+    # As the note says:
+    files["train.csv"] += "c.jpg,,,,,\nd.jpg,,,,,\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load(write(tmp_path, files), "train")) == 3

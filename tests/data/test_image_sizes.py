@@ -78,18 +78,36 @@ def test_the_majority_decides_which_way_up_squares_are(tmp_path, annotated, stor
     assert "by the EXIF orientation: 1. Like most" in notes
 
 
-def test_squares_alone_are_upright(tmp_path):
-    raw = checked(tmp_path, [(8, 8)], [(8, 8)], [3])
-    assert not raw.stored_pixels and raw.notes == []
+def test_squares_alone_are_upright_with_a_note(tmp_path):
+    raw = checked(tmp_path, [(8, 8), (8, 8)], [(8, 8), (8, 8)], [1, 3])
+    assert not raw.stored_pixels
+    (note,) = raw.notes
+    assert note.startswith("1 of 2 images rotated upright by their EXIF") and "1.jpg" in note
 
 
+# An image is 30 pixels high upright, and 30 wide as stored. The last boxes fit both ways.
 @pytest.mark.parametrize(
-    "boxes, stored", [([[0, 0, 29, 5]] * 3, True), ([[0, 0, 9, 9]] * 3, False)]
+    "box, stored, said",
+    [
+        ([0, 0, 29, 5], True, "3 of 3 images used as stored"),
+        ([0, 0, 5, 29], False, "^$"),
+        ([0, 0, 9, 9], False, "3 of 3 images rotated upright .*0.jpg.*`keras-det data prev"),
+    ],
 )
-def test_boxes_tell_the_way_up_of_images_without_a_size(tmp_path, boxes, stored):
-    raw = checked(tmp_path, [(10, 30)] * 3, [(0, 0)] * 3, [6, 8, 5], boxes=boxes)
+def test_boxes_tell_the_way_up_of_images_without_a_size(tmp_path, box, stored, said):
+    raw = checked(tmp_path, [(10, 30)] * 3, [(0, 0)] * 3, [6, 8, 5], boxes=[box] * 3)
     assert raw.image_sizes.tolist() == [[10, 30] if stored else [30, 10]] * 3
-    assert ["3 of 3 images used as stored" in note for note in raw.notes] == [True] * stored
+    assert re.search(said, " ".join(raw.notes)) and len(raw.notes) <= 1
+
+
+def test_relative_boxes_never_tell_the_way_up(tmp_path):
+    boxes = [[0.5, 0.5, 0.5, 1]] * 3
+    more = {"boxes": boxes, "box_format": "rel_center_xywh"}
+    raw = checked(tmp_path, [(10, 30)] * 3, [(0, 0)] * 3, [6, 1, 8], **more)
+    (note,) = raw.notes
+    assert (note.code, note.number, note.total) == ("orientation", 2, 3)
+    raw = checked(tmp_path, [(10, 30)] * 3, [(0, 0)] * 3, [1, 1, 1], **more)
+    assert raw.notes == []
 
 
 def test_boxes_that_fit_neither_way_leave_images_upright(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det.data import load
-from keras_det.data.formats import yolo
+from keras_det.data.formats import yolo, yolo_labels
 from keras_det.data.formats.yolo import read_yolo
 from keras_det.data.raw import options_of
 from keras_det.errors import DataError
@@ -171,7 +171,18 @@ def test_lines(tmp_path, line, box):
     raw = read(one(tmp_path, line))
     np.testing.assert_allclose(raw.boxes[0], box)
     assert raw.labels[0] == 0 and raw.box_format == "rel_center_xywh"
-    assert not raw.notes or "2 keypoints" in raw.notes[0]
+    corners = (len(line.splitlines()[0].split()) - 1) // 2
+    said = {3: "1 of 1 .* upright box .*: polygons", 4: ": rotated boxes", 5: "2 keypoints"}
+    assert re.search(said.get(corners, "^$"), " ".join(raw.notes))
+
+
+def test_boxes_around_shapes_are_counted_over_all_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(yolo_labels, "PART", 1)
+    rotated = "0 .3 .1 .5 .3 .3 .5 .1 .3"
+    write(tmp_path, {"images/b.jpg": None, "labels/b.txt": rotated})
+    (note,) = read(one(tmp_path, f"0 .5 .5 .2 .4\n{rotated}")).notes
+    assert (note.code, note.number, note.total) == ("boxes-of-shapes", 2, 3)
+    assert re.search(r"rotated boxes \(OBB.*first: .*a.txt, line 2", note)
 
 
 def test_key_points_of_the_yaml(tmp_path):
@@ -181,7 +192,7 @@ def test_key_points_of_the_yaml(tmp_path):
     np.testing.assert_allclose(raw.boxes, [[0.5, 0.5, 0.2, 0.4]])
     one(tmp_path, "\n".join([line] * 10))
     (note,) = read(tmp_path).notes
-    assert "All 11-number lines were read as a class and a polygon" in note
+    assert "10 of 10 objects read as the upright box" in note and "with 11 numbers each" in note
 
 
 def test_ids_with_gaps_and_names_that_yaml_would_change(tmp_path):
@@ -217,6 +228,13 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
     ):
         dataset = load(root)
     assert len(dataset) == 3 and len(dataset.labels) == 1
+
+
+def test_hidden_images_are_noted_and_those_of_a_mac_are_not(tmp_path):
+    more = {"images/.b.jpg": None, "images/.c.png": None, "images/._a.jpg": b"x", "images/.d": "x"}
+    (note,) = read(write(one(tmp_path, CAT), more)).notes
+    assert note.startswith("Images left out, because their names begin with a dot: 2")
+    assert ".b.jpg" in note and note.code == "images-hidden"
 
 
 def test_an_image_that_is_listed_twice_counts_once(tmp_path):

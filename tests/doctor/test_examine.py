@@ -229,6 +229,7 @@ def test_photos_that_labelimg_left_without_a_file_are_one_finding(tmp_path):
             path.rename(tmp_path / path.name)
     shutil.rmtree(tmp_path / "in")
     (tmp_path / "i7.xml").unlink()
+    (tmp_path / "._i1.jpg").write_bytes(b"a Mac's")
     report = examine(tmp_path, quick=True)
     (found,) = [each for each in report.findings if "i7" in " ".join(each.examples)]
     assert found.code == "images-not-used" and found.count == 1

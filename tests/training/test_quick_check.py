@@ -1,5 +1,7 @@
 """What `train` says of its data before the first step."""
 
+import dataclasses
+
 import pytest
 
 from keras_det.models import EfficientDet
@@ -76,3 +78,19 @@ def test_objects_per_image_without_crowd():
         crowd=[False, True, False, True],
     )
     assert objects_per_image(data).tolist() == [0, 2, 0, 0]
+
+
+def test_copies_of_training_images_are_a_warning(model, tmp_path):
+    for folder, contents in (("train", b"abcd"), ("val", b"xbcy")):
+        (tmp_path / folder).mkdir()
+        for i, content in enumerate(contents):
+            (tmp_path / folder / f"{i}.jpg").write_bytes(bytes([content]) * 9)
+
+    def in_folder(folder):
+        paths = [str(tmp_path / folder / f"{i}.jpg") for i in range(4)]
+        return dataclasses.replace(good(), image_paths=paths)
+
+    (remark,) = quick_findings(in_folder("train"), in_folder("val"), model)
+    assert (remark.code, remark.harm) == ("images-in-two-splits", "warning")
+    assert remark.line.startswith("Warning: 2 of 4 validation images are copies of training images")
+    assert f"(first: {tmp_path}/val/1.jpg, same as {tmp_path}/train/1.jpg)" in remark.title

@@ -12,6 +12,13 @@ import msgspec
 import numpy as np
 
 from keras_det.data.formats.coco_kind import KINDS, NO_BOXES, PART, kind_of
+from keras_det.data.formats.coco_repeated import (
+    doubtful_keys,
+    keys_to_check,
+    may_repeat_a_list,
+    refuse_repeated_lists,
+    repeated_keys,
+)
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
 from keras_det.files import read_bytes
@@ -19,7 +26,6 @@ from keras_det.files import read_bytes
 # No box or image reaches this number of pixels; it keeps sums of coordinates exact.
 MAX_PIXELS = 1e9
 Key = int | str
-LISTS = ("images", "annotations", "categories")
 
 
 @dataclass
@@ -60,12 +66,17 @@ class Columns:
 
 
 class Records(NamedTuple):
-    """The undecoded records of a COCO file, its categories and all of its bytes."""
+    """The undecoded records of a COCO file, its categories and all of its bytes.
+
+    `image_keys` and `object_keys` are those that may stand twice in a record.
+    """
 
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: Any
     data: bytes | bytearray
+    image_keys: tuple[str, ...]
+    object_keys: tuple[str, ...]
 
 
 class _Box(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -108,16 +119,16 @@ def open_file(path: pathlib.Path) -> Columns | Records:
         DataError: the file is damaged or of another kind.
     """
     data: bytes | bytearray = _read(path)
+    columns = None
     try:
-        _refuse_repeated_keys(data, path)
         try:
             columns = _columns(msgspec.json.decode(data, type=_Content))
-            if columns is not None:
-                return columns
         except msgspec.ValidationError:
             pass
         except msgspec.DecodeError:
             data = _mark_nan(data)
+        if columns is not None and _is_whole(columns, data, path):
+            return columns
         try:
             return _records(data, path)
         except msgspec.DecodeError:
@@ -127,31 +138,18 @@ def open_file(path: pathlib.Path) -> Columns | Records:
         raise damage(path, data, error) from error
 
 
-def _refuse_repeated_keys(data: bytes | bytearray, path: pathlib.Path) -> None:
-    """DataError where a list of the file stands twice: only the last one would be read.
-
-    A decoder does not see it. Counting the texts of the keys takes a hundredth of the time of
-    decoding; only where one occurs several times, those inside of values are subtracted.
-    """
-    counts = {key: data.count(b'"%s"' % key.encode()) for key in LISTS}
-    several = [key for key, count in counts.items() if count > 1]
-    if not several:
-        return
-    try:
-        values = msgspec.json.decode(_mark_nan(data), type=dict[str, msgspec.Raw]).values()
-    except (msgspec.DecodeError, UnicodeDecodeError):  # said where the file is decoded
-        return
-    again = [
-        key
-        for key in several
-        if counts[key] - sum(bytes(value).count(b'"%s"' % key.encode()) for value in values) > 1
-    ]
-    if again:
-        raise DataError(
-            "Each list of a COCO annotation file (`images`, `annotations`, `categories`) may stand "
-            f"only once. Received: {path}, where {' or '.join(again)} stands more than once. Join "
-            "the lists into one, or export the file again."
-        )
+def _is_whole(columns: Columns, data: bytes | bytearray, path: pathlib.Path) -> bool:
+    """Whether no record holds a key twice; DataError where the file holds a list twice."""
+    of_images, of_objects = doubtful_keys(data, len(columns.image_names), len(columns.boxes))
+    if of_images or of_objects or may_repeat_a_list(data):
+        refuse_repeated_lists(data, path)
+    if not of_images and not of_objects:
+        return True
+    records = _records(data, path)
+    pairs = ((records.images, of_images), (records.annotations, of_objects))
+    return not any(
+        keys and repeated_keys(bytes(record), keys) for each, keys in pairs for record in each
+    )
 
 
 def read_categories(path: pathlib.Path) -> Any:
@@ -228,7 +226,8 @@ def _columns(content: _Content) -> Columns | None:
 
 
 def _records(data: bytes | bytearray, path: pathlib.Path) -> Records:
-    """The records of a file, each to be decoded alone."""
+    """The records of a file, each to be decoded alone; DataError where a list stands twice."""
+    refuse_repeated_lists(data, path)
     try:
         content = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
@@ -254,7 +253,10 @@ def _records(data: bytes | bytearray, path: pathlib.Path) -> Records:
             f"`categories` of a COCO annotation file must be readable. Received: {path} ({error}). "
             "Correct the categories."
         ) from error
-    return Records(parts["images"], parts["annotations"], categories, data)
+    images, objects = parts["images"], parts["annotations"]
+    return Records(
+        images, objects, categories, data, *keys_to_check(data, len(images), len(objects))
+    )
 
 
 def _start(part: bytes | bytearray) -> str:

@@ -1,11 +1,11 @@
 """Where COCO files and their images lie in the folder of a data set."""
 
-import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
 from keras_det.data.formats.coco_kind import KINDS, kind_of
+from keras_det.data.listing import folders_in, names_in
 
 # Folders of annotation files and of images, in lower case.
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "anns", "ann")
@@ -54,19 +54,15 @@ def coco_splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:
     try:
-        return sorted(
-            each
-            for each in root.iterdir()
-            if not each.name.startswith((".", "__")) and each.is_dir()
-        )
+        return [each for each in folders_in(root) if not each.name.startswith((".", "__"))]
     except OSError:
         return []
 
 
 def _json_files(folder: pathlib.Path) -> list[pathlib.Path]:
     try:
-        names = [name for name in os.listdir(folder) if name.lower().endswith(".json")]
-        files = [folder / name for name in sorted(names) if not name.startswith(".")]
+        names = [name for name in names_in(folder) if name.lower().endswith(".json")]
+        files = [folder / name for name in names if not name.startswith(".")]
         return [file for file in files if file.is_file()]
     except OSError:
         return []

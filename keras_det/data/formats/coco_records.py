@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_det.data.formats.coco_file import MARK, MAX_PIXELS, Columns, Key, Records, show_nan
 from keras_det.data.formats.coco_masks import box_of
+from keras_det.data.formats.coco_repeated import repeated_keys
 from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
 from keras_det.data.truth import truth
@@ -88,30 +89,37 @@ def read_records(records: Records, path: pathlib.Path) -> Columns:
         DataError: too many records cannot be read, or no annotation has a box.
     """
     columns = Columns(categories=records.categories)
-    _read_images(records.images, path, columns)
-    _read_annotations(records.annotations, path, columns)
+    _read_images(records, path, columns)
+    _read_annotations(records, path, columns)
     return columns
 
 
-def _decode(record: msgspec.Raw, decoder: "msgspec.json.Decoder[Any]") -> Any:
+def _decode(
+    record: msgspec.Raw, decoder: "msgspec.json.Decoder[Any]", keys: tuple[str, ...]
+) -> Any:
+    """One record; raises BadRecord where it cannot be read, or one of these keys stands twice."""
     try:
-        return decoder.decode(record)
+        found = decoder.decode(record)
     except msgspec.ValidationError as error:
         text = bytes(record)
         if text.startswith(b"{"):
             raise BadRecord(f"its values must be readable. Received: {error}") from None
         start = text[:60].decode(errors="replace")
         raise BadRecord(f"it must be an object in braces. Received: {start}") from None
+    again = repeated_keys(bytes(record), keys) if keys else []
+    if again:
+        raise BadRecord(f"a key may stand only once. Received: {again[0]!r} twice")
+    return found
 
 
-def _read_images(images: list[msgspec.Raw], path: pathlib.Path, columns: Columns) -> None:
+def _read_images(records: Records, path: pathlib.Path, columns: Columns) -> None:
     bad = BadRecords("images", str(path))
     decoder = msgspec.json.Decoder(_Image)
     sizes = []
-    for i, record in enumerate(images):
+    for i, record in enumerate(records.images):
         image = None
         try:
-            image = _decode(record, decoder)
+            image = _decode(record, decoder, records.image_keys)
             key, name, size = _image_id(image), _file_name(image), _size(image)
         except BadRecord as error:
             bad.add(f"{path}, images[{i}]", str(error))
@@ -123,7 +131,7 @@ def _read_images(images: list[msgspec.Raw], path: pathlib.Path, columns: Columns
         columns.image_names.append(name)
         sizes.append(size)
     columns.image_sizes = np.array(sizes, np.int64).reshape(-1, 2)
-    columns.notes += _notes(bad, len(images))
+    columns.notes += _notes(bad, len(records.images))
 
 
 def _image_id(image: _Image) -> Key:
@@ -210,18 +218,18 @@ class _Objects:
                 columns.notes.append(Note(code, few, len(rows), total, first))
 
 
-def _read_annotations(records: list[msgspec.Raw], path: pathlib.Path, columns: Columns) -> None:
+def _read_annotations(records: Records, path: pathlib.Path, columns: Columns) -> None:
     bad = BadRecords("annotations", str(path))
     decoder = msgspec.json.Decoder(_Annotation)
     objects = _Objects(columns)
-    for i, record in enumerate(records):
+    for i, record in enumerate(records.annotations):
         try:
-            objects.add(i, _decode(record, decoder))
+            objects.add(i, _decode(record, decoder, records.object_keys))
         except BadRecord as error:
             bad.add(f"{path}, annotations[{i}]", str(error))
-    columns.notes += _notes(bad, len(records))
+    columns.notes += _notes(bad, len(records.annotations))
     if objects.without and not objects.rows:
-        raise _no_box(path, objects.without[0], len(records))
+        raise _no_box(path, objects.without[0], len(records.annotations))
     objects.finish(path)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.plain_text import read_json, short, start_of
 from keras_det.data.formats.split_names import ROLES, read_path, role_of
+from keras_det.data.listing import folders_in, names_in
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
@@ -277,11 +278,11 @@ def find(path: pathlib.Path) -> Layout | None:
 
 def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
     """CreateML's files in a folder, in `annotations/` and in the folders of splits."""
-    inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in inside if entry.is_dir() and role_of(entry.name)]
-    folders += [entry for entry in inside if entry.is_dir() and entry.name == "annotations"]
+    inside = [folder for folder in folders_in(root) if not folder.name.startswith(".")]
+    folders = [folder for folder in inside if role_of(folder.name)]
+    folders += [folder for folder in inside if folder.name == "annotations"]
     for folder in [root, *folders]:
-        names = sorted(each for each in os.listdir(folder) if each.lower().endswith(".json"))
+        names = [each for each in names_in(folder) if each.lower().endswith(".json")]
         for name in names[:LOOKED_AT]:
             file = folder / name
             if file.is_file() and looks_like_createml(file):
@@ -307,7 +308,7 @@ def resembles(path: pathlib.Path) -> str | None:
     """What a folder lacks to be CreateML's."""
     if not path.is_dir():
         return None
-    names = sorted(name for name in os.listdir(path) if name.lower().endswith(".createml.json"))
+    names = [name for name in names_in(path) if name.lower().endswith(".createml.json")]
     return f"{names[0]} is not a list of images with annotations" if names else None
 
 

@@ -1,11 +1,11 @@
 """Finds the CSV files of boxes of a data set, their splits and their names of classes."""
 
-import os
 import pathlib
 
 from keras_det.data.formats.csv_columns import NEEDED, NUMBER, missing
 from keras_det.data.formats.csv_rows import DELIMITERS, Source, Table, first_rows, open_table, parts
 from keras_det.data.formats.split_names import ROLES, role_of
+from keras_det.data.listing import folders_in, names_in
 from keras_det.data.raw import BadRecords, Layout
 from keras_det.errors import DataError
 
@@ -40,13 +40,13 @@ def find(path: pathlib.Path) -> Layout | None:
 def csv_files(root: pathlib.Path) -> list[pathlib.Path]:
     """CSV files in a folder, in the folders of its splits and in their usual folders."""
     tops = [root]
-    inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
-    tops += [entry for entry in inside if role_of(entry.name) and entry.is_dir()]
+    inside = [folder for folder in folders_in(root) if not folder.name.startswith(".")]
+    tops += [folder for folder in inside if role_of(folder.name)]
     found = []
     for top in tops:
         for name in INNER:
             folder = top / name
-            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            names = names_in(folder) if folder.is_dir() else []
             found += [folder / each for each in names if each.lower().endswith(SUFFIXES)]
     return [file for file in found if file.is_file() and not file.name.startswith(".")][:LOOKED_AT]
 
@@ -164,7 +164,7 @@ def class_ids(source: Source) -> tuple[dict[str, int], dict[str, str], pathlib.P
     taken = {table.path for table in source.all_tables}
     folders += [folder.parent / "metadata" for folder in folders[1:]]
     for folder in dict.fromkeys([*folders, source.root / "metadata", source.root / "annotations"]):
-        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        names = names_in(folder) if folder.is_dir() else []
         for name in names:
             file = folder / name
             is_list = "class" in name.lower() or "label" in name.lower()

@@ -1,5 +1,6 @@
 """Reads boxes from CSV files: one row for each object, a header or a known order of columns."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -63,12 +64,12 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     file, line = _joined(rows.file), _joined(rows.line)
     boxes = np.concatenate([np.zeros((0, 4)), *rows.boxes])
     index, label = _joined(rows.image_index), _joined(rows.label_index)
-    tables = source.tables
 
     def where(row: int) -> str:
-        return f"{tables[file[row]].path}, line {line[row]}"
+        return f"{source.tables[file[row]].path}, line {line[row]}"
 
-    names, ids, place, notes = _classes(source, rows)
+    whole = functools.cache(lambda: _all_rows(source, rows))
+    names, ids, place, notes = _classes(source, rows, whole)
     known = _known(rows, place, label, bad, where)
     raw = RawAnnotations(
         source=title,
@@ -87,6 +88,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
         where=where,
         folders=_folders(source),
         box_format=_box_format(source, boxes),
+        all_names=lambda: whole().images,
         notes=[*notes, *_notes(rows), *bad.notes(rows.total)],
     )
     if not raw.image_names:
@@ -114,7 +116,16 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarray, list[Note]]:
+def _all_rows(source: Source, rows: Rows) -> Rows:
+    """The rows of every split; those of a split, where there is no other one."""
+    if source.value is None and len(source.all_tables) == len(source.tables):
+        return rows
+    return read_rows(source, source.all_tables, None, BadRecords("rows", ""))
+
+
+def _classes(
+    source: Source, rows: Rows, whole: Callable[[], Rows]
+) -> tuple[list[str], list[int], np.ndarray, list[Note]]:
     """The classes of the whole data set, their ids, and the place of each written class, or -1."""
     if any(table.columns.label is None for table in source.all_tables):
         note = f"No column holds the class: all objects get one class, called {ONLY_CLASS!r}."
@@ -129,9 +140,7 @@ def _classes(source: Source, rows: Rows) -> tuple[list[str], list[int], np.ndarr
             place = [order.get(name_of.get(name, name), -1) for name in written]
             note = Note("classes-from", f"Class names are from {path}.")
             return names, list(id_of.values()), np.array(place, np.int64), [note]
-    if source.value is not None or len(source.all_tables) > len(source.tables):
-        whole = read_rows(source, source.all_tables, None, BadRecords("rows", ""))
-        written.update(dict.fromkeys(whole.labels))
+    written.update(dict.fromkeys(whole().labels))
     # Numbers sort as numbers: "2" before "10".
     names = sorted(written, key=lambda name: (name.isdecimal(), len(name) * name.isdecimal(), name))
     order = {name: i for i, name in enumerate(names)}

@@ -12,6 +12,7 @@ from keras_det.data.formats.cvat_shapes import add_shapes
 from keras_det.data.formats.cvat_video import Video
 from keras_det.data.formats.split_names import read_path, role_of
 from keras_det.data.formats.tool_shapes import Shapes, side
+from keras_det.data.listing import folders_in, names_in
 from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 
@@ -173,14 +174,14 @@ def find(path: pathlib.Path) -> Layout | None:
         if not parts and folder.is_dir():
             parts = [Part(file, None) for file in _files(folder)]
     if not parts:
-        for folder in sorted(each for each in path.iterdir() if each.is_dir()):
+        for folder in folders_in(path):
             split = folder.name if role_of(folder.name) else None
             parts += [Part(file, split) for file in _files(folder)]
     return _layout(path, path, tuple(parts)) if parts else None
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    files = sorted(each for each in folder.iterdir() if each.suffix.lower() == ".xml")
+    files = [folder / name for name in names_in(folder) if name.lower().endswith(".xml")]
     if not any(is_cvat(file) for file in files[:TRIED]):
         return []
     return [file for file in files if is_cvat(file)]

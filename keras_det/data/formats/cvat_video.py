@@ -6,10 +6,10 @@ import pathlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 
-from keras_det.data.folders import is_folder
 from keras_det.data.formats.cvat_shapes import add_shape
 from keras_det.data.formats.tool_shapes import Shapes, side
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import is_folder
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
 

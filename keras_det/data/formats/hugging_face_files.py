@@ -11,6 +11,7 @@ from typing import Any
 
 from keras_det.data.formats.coco_layout import SPLIT
 from keras_det.data.formats.plain_text import encoding_of
+from keras_det.data.listing import folders_in
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
@@ -31,7 +32,7 @@ def splits_of(path: pathlib.Path) -> dict[str | None, pathlib.Path]:
         return {None: own}
     for root in (path, path / "data"):
         try:
-            inside = sorted(each for each in root.iterdir() if each.is_dir())
+            inside = folders_in(root)
         except OSError:
             continue
         found: dict[str | None, pathlib.Path] = {}

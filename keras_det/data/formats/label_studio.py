@@ -21,6 +21,7 @@ from keras_det.data.formats.label_studio_tasks import (
 from keras_det.data.formats.plain_text import read_json, start_of
 from keras_det.data.formats.split_names import read_path, role_of
 from keras_det.data.formats.tool_shapes import ShapeError, Shapes
+from keras_det.data.listing import names_in
 from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
@@ -238,7 +239,8 @@ def find(path: pathlib.Path) -> Layout | None:
     files: list[pathlib.Path] = []
     for folder in (path, *(path / name for name in FOLDERS)):
         if not files and folder.is_dir():
-            files = sorted(each for each in folder.iterdir() if each.suffix.lower() == ".json")
+            names = names_in(folder)
+            files = [folder / name for name in names if name.lower().endswith(".json")]
             known = any(is_label_studio(each) for each in files[:TRIED])
             files = [each for each in files if is_label_studio(each)] if known else []
     if not files:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import start_of
 from keras_det.data.formats.split_names import role_of
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import entries, is_folder, names_in
 
 ANNOTATIONS = (
     *("annotations", "annotation", "anns", "ann", "labels", "label", "json", "jsons"),
@@ -57,9 +57,8 @@ def find_parts(root: str) -> list[Part]:
 def json_files(folder: str) -> list[str]:
     """The names of the JSON files in a folder, sorted."""
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if not e.name.startswith(".")]  # "._a.json" of a Mac
-            return sorted(name for name in names if name.lower().endswith(".json"))
+        names = [name for name in names_in(folder) if name[0] != "."]  # "._a.json" of a Mac
+        return [name for name in names if name.lower().endswith(".json")]
     except OSError:
         return []
 
@@ -70,8 +69,7 @@ def _walk(folder: str, words: tuple[str, ...]) -> Iterator[tuple[str, tuple[str,
     if len(words) == MAX_DEPTH:
         return
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if is_folder(e) and not e.name.startswith("."))
+        names = sorted(e.name for e in entries(folder) if is_folder(e) and e.name[0] != ".")
     except OSError:
         return
     for name in names:
@@ -98,8 +96,8 @@ def image_folders(root: str, folder: str) -> list[str]:
 
 def _image_folders_in(folder: str) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(e.path for e in entries if e.name.lower() in IMAGES and is_folder(e))
+        found = (e for e in entries(folder) if e.name.lower() in IMAGES and is_folder(e))
+        return sorted(e.path for e in found)
     except OSError:
         return []
 
@@ -107,8 +105,7 @@ def _image_folders_in(folder: str) -> list[str]:
 def image_stems(folder: str) -> set[str]:
     """The names without suffix of the images in a folder."""
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES)]
+        names = [name for name in names_in(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
     except OSError:
         return set()
     return {os.path.splitext(name)[0] for name in names}

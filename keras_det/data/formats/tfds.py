@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from keras_det.data.assemble import assemble
 from keras_det.data.dataset import Dataset
 from keras_det.data.formats.object_rows import LABELS, Columns, index_of, raw_of, read_rows
+from keras_det.data.listing import folders_in
 from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.data.unpacking import FOLDER, UnpackedImages
@@ -241,7 +242,7 @@ def find(path: pathlib.Path) -> Layout | None:
             names = _split_names(root / "dataset_info.json")
             return Layout(path, {name: Source(root, name) for name in names}) if names else None
         try:
-            inside = [each for each in root.iterdir() if each.is_dir() and each.name != FOLDER]
+            inside = [each for each in folders_in(root) if each.name != FOLDER]
         except OSError:
             return None
         if len(inside) != 1:

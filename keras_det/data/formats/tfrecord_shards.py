@@ -1,6 +1,5 @@
 """Names and headers of TFRecord files: which files belong together, and to which split."""
 
-import os
 import pathlib
 import re
 import struct
@@ -8,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_det.data.formats.coco_layout import SPLIT
+from keras_det.data.listing import entries, folders_in, is_file
 from keras_det.files import open_bytes
 
 # train-00000-of-00010, coco_train.record-00000-of-00100, train-00000-of-00010.tfrecord
@@ -39,7 +39,7 @@ def groups_in(root: pathlib.Path) -> list[Group]:
     if groups:
         return groups
     try:
-        inside = sorted(e for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
+        inside = [each for each in folders_in(root) if not each.name.startswith(".")]
     except OSError:
         return []
     if len(inside) > MANY:
@@ -49,7 +49,7 @@ def groups_in(root: pathlib.Path) -> list[Group]:
 
 def _groups_of(folder: pathlib.Path) -> list[Group]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        names = sorted(entry.name for entry in entries(folder) if is_file(entry))
     except OSError:
         return []
     if "features.json" in names and "dataset_info.json" in names:  # made by TFDS

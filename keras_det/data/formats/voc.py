@@ -23,6 +23,7 @@ from keras_det.data.formats.voc_layout import (
 )
 from keras_det.data.formats.voc_lists import fold, read_class_names, read_list, without_suffix
 from keras_det.data.formats.voc_table import Entry, Table, read_table
+from keras_det.data.listing import listed_once
 from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError, suggest
@@ -110,6 +111,7 @@ def read_voc(
     return assemble(read(source, options), options)
 
 
+@listed_once()
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
     """Reads one split of a folder; see `read_voc`."""
     root = str(source.root)

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from keras_det.data.folders import is_folder
 from keras_det.data.formats.voc_file import UnreadableError, read_file
 from keras_det.data.formats.voc_lists import is_class_list
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import entries, is_folder, names_in
 from keras_det.files import open_bytes
 
 # In lower case; any case is found.
@@ -57,11 +57,10 @@ def content(folder: str) -> Content:
     """Lists a folder, without hidden entries; empty where it cannot be listed."""
     found = Content({}, {})
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not _is_hidden(entry.name):
-                    kind = found.folders if is_folder(entry) else found.files
-                    kind[entry.name.lower()] = entry.name
+        for entry in entries(folder):
+            if not _is_hidden(entry.name):
+                kind = found.folders if is_folder(entry) else found.files
+                kind[entry.name.lower()] = entry.name
     except OSError:
         pass
     return found
@@ -283,14 +282,13 @@ def _xml_and_folders(folder: str) -> tuple[list[str], list[str]]:
     """Names of the XML files and of the subfolders, sorted."""
     names, below = [], []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name[-4:].lower() == ".xml":
-                    if not _is_hidden(name):
-                        names.append(name)
-                elif is_folder(entry) and not _is_hidden(name):
-                    below.append(name)
+        for entry in entries(folder):
+            name = entry.name
+            if name[-4:].lower() == ".xml":
+                if not _is_hidden(name):
+                    names.append(name)
+            elif is_folder(entry) and not _is_hidden(name):
+                below.append(name)
     except OSError:
         pass
     return sorted(names), sorted(below)
@@ -335,11 +333,10 @@ def _has_images(folder: str) -> bool:
 def images_in(folder: str) -> list[str]:
     """Names of the images in a folder, sorted."""
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES)]
+        names = [name for name in names_in(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
     except OSError:
         return []
-    return sorted(name for name in names if not _is_hidden(name))
+    return [name for name in names if not _is_hidden(name)]
 
 
 def _is_hidden(name: str) -> bool:

@@ -23,6 +23,8 @@ PIXELS_SHARE = 0.5
 # Without names of classes, a larger class id is an error.
 MAX_ID = 9999
 BOX_FORMAT = "rel_center_xywh"
+# So many outlines, all with the same number of corners, may be key points.
+ENOUGH = 10
 
 
 def read_yolo(
@@ -95,6 +97,7 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
             *classes.notes,
             *pairs.notes,
             *labels.notes,
+            *_note_outlines(labels, paths),
             *bad.notes(labels.total),
         ],
     )
@@ -191,6 +194,25 @@ def _span(ids: np.ndarray) -> str:
     if len(ids) == ids[-1] - ids[0] + 1:
         return f"{ids[0]} to {ids[-1]}" if len(ids) > 1 else str(ids[0])
     return ", ".join(map(str, ids[:8])) + (", …" if len(ids) > 8 else "")
+
+
+def _note_outlines(labels: Labels, paths: Sequence[str]) -> list[Note]:
+    """A note on boxes around polygons; four corners each are how rotated boxes are written."""
+    rows = np.flatnonzero(labels.outlines)
+    if not len(rows):
+        return []
+    corners = np.unique(labels.corners[rows])
+    rotated = corners.tolist() == [4]
+    what = "rotated boxes (OBB: a class and four corners)" if rotated else "polygons"
+    count, total = len(rows), len(labels.file)
+    text = f"{count} of {total} objects read as the upright box around their shape: {what}"
+    doubtful = len(corners) == 1 and corners[0] > 4 and count >= ENOUGH
+    more = (
+        f"If these lines, with {2 * corners[0] + 1} numbers each, are a box and keypoints, write "
+    )
+    more = f"{more}kpt_shape into data.yaml." if doubtful else ""
+    first = f"{paths[labels.file[rows[0]]]}, line {labels.line[rows[0]]}"
+    return [Note("boxes-of-shapes", text, count, total, first, more)]
 
 
 def _within_image(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from keras_det.data.formats.plain_text import read_text, short, start_of
+from keras_det.data.listing import names_in
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
 
@@ -64,7 +65,7 @@ def find_config(folder: pathlib.Path) -> Config | None:
     for path in usual:
         if path.is_file() and (config := open_config(path)) is not None:
             return config
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    names = [name for name in names_in(folder) if not name.startswith(".")]
     for suffixes in ((".yaml", ".yml"), (".data",)):
         files = [folder / name for name in names if name.lower().endswith(suffixes)]
         found = [c for file in files if file.is_file() and (c := open_config(file)) is not None]

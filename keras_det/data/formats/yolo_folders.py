@@ -3,10 +3,10 @@
 import os
 import pathlib
 
-from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import start_of
 from keras_det.data.formats.yolo_config import CLASS_FILES
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import entries, is_folder
 
 # Folders of images beside which YOLO looks for a folder `labels`.
 IMAGE_FOLDERS = ("images", "JPEGImages", "Images", "image", "imgs", "img")
@@ -32,10 +32,12 @@ class Folders:
 
     Attributes:
         images: `{folder: sorted names of the images in it}`.
+        hidden: paths of images whose names begin with a dot, without a Mac's `._x.jpg`.
     """
 
     def __init__(self, top: str, limit: int | None = None) -> None:
         self.images: dict[str, list[str]] = {}
+        self.hidden: list[str] = []
         seen: set[str] = set()
         waiting = [(top, 0)]
         while waiting and (limit is None or len(seen) < limit):
@@ -44,8 +46,9 @@ class Folders:
             if real in seen:  # a link to a folder above
                 continue
             seen.add(real)
-            names, inside = _list(folder)
+            names, inside, hidden = _list(folder)
             self.images[folder] = sorted(names)
+            self.hidden += sorted(os.path.join(folder, name) for name in hidden)
             if depth < MAX_DEPTH:
                 waiting += [
                     (os.path.join(folder, name), depth + 1) for name in sorted(inside)[::-1]
@@ -56,33 +59,33 @@ class Folders:
         return [folder for folder, names in self.images.items() if names]
 
 
-def _list(folder: str) -> tuple[list[str], list[str]]:
-    """The names of the images and of the folders in a folder; none where it does not exist."""
-    images, folders = [], []
+def _list(folder: str) -> tuple[list[str], list[str], list[str]]:
+    """Names of images, folders and hidden images in a folder; none where it does not exist."""
+    images, folders, hidden = [], [], []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(".") or name == "__MACOSX":
-                    continue
-                if name.lower().endswith(IMAGE_SUFFIXES):
-                    images.append(name)
-                elif not name.lower().endswith(".txt") and is_folder(entry):
-                    folders.append(name)
+        for entry in entries(folder):
+            name = entry.name
+            if name.startswith(".") or name == "__MACOSX":
+                if name[:2] != "._" and name.lower().endswith(IMAGE_SUFFIXES):
+                    hidden.append(name)
+                continue
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                images.append(name)
+            elif not name.lower().endswith(".txt") and is_folder(entry):
+                folders.append(name)
     except OSError:
         pass
-    return images, folders
+    return images, folders, hidden
 
 
 def text_files(folder: str) -> dict[str, str]:
     """`{stem: name}` of the .txt files in a folder, also of those that hold no labels."""
     found = {}
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name[-4:].lower() == ".txt" and not name.startswith("."):
-                    found[name[:-4]] = name
+        for entry in entries(folder):
+            name = entry.name
+            if name[-4:].lower() == ".txt" and not name.startswith("."):
+                found[name[:-4]] = name
     except OSError:
         return {}
     return found

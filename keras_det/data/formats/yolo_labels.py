@@ -23,8 +23,6 @@ DECIMAL_COMMA = re.compile(r"\d,\d")
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 # Number of bad lines that a message shows.
 SHOWN = 3
-# With fewer lines of equal length, nothing is said about key points.
-ENOUGH = 10
 
 
 class Labels(NamedTuple):
@@ -35,7 +33,7 @@ class Labels(NamedTuple):
         line: int `(n,)`, counted from 1.
         classes: int `(n,)`, the class id.
         boxes: float `(n, 4)`, as written; of an outline [center x, center y, width, height].
-        outlines: bool `(n,)`, whether the box was made from an outline.
+        corners: int `(n,)`, points of the outline that the box was made from; 0 without one.
         total: number of lines, bad ones included.
         notes: how lines were understood.
     """
@@ -44,9 +42,14 @@ class Labels(NamedTuple):
     line: np.ndarray
     classes: np.ndarray
     boxes: np.ndarray
-    outlines: np.ndarray
+    corners: np.ndarray
     total: int
     notes: list[Note]
+
+    @property
+    def outlines(self) -> np.ndarray:
+        """bool `(n,)`, whether the box was made from an outline."""
+        return np.asarray(self.corners > 0)
 
     def select(self, keep: np.ndarray) -> "Labels":
         """The lines where the mask is True."""
@@ -55,7 +58,7 @@ class Labels(NamedTuple):
             line=self.line[keep],
             classes=self.classes[keep],
             boxes=self.boxes[keep],
-            outlines=self.outlines[keep],
+            corners=self.corners[keep],
         )
 
 
@@ -102,13 +105,13 @@ def read_labels(
         texts, size = [], 0
     if not found:
         none = np.zeros(0, np.int64)
-        return Labels(none, none, none, np.zeros((0, 4)), none.astype(bool), 0, [])
+        return Labels(none, none, none, np.zeros((0, 4)), none, 0, [])
     return Labels(
         file=np.concatenate([each.file for each in found]),
         line=np.concatenate([each.line for each in found]),
         classes=np.concatenate([each.classes for each in found]),
         boxes=np.concatenate([each.boxes for each in found]),
-        outlines=np.concatenate([each.outlines for each in found]),
+        corners=np.concatenate([each.corners for each in found]),
         total=total,
         notes=notes,
     )
@@ -215,22 +218,23 @@ def _understand(
         classes = part.values[part.first]
         with np.errstate(invalid="ignore"):
             good &= (classes >= 0) & (classes % 1 == 0) & (classes < 1e9)
-    points, notes = _with_key_points(part, good, key_points)
-    outlines = good & ~points & (counts >= 7)
-    boxes = np.zeros((total, 4))
+    posed, notes = _with_key_points(part, good, key_points)
+    outlines = good & ~posed & (counts >= 7)
+    boxes, corners = np.zeros((total, 4)), np.zeros(total, np.int64)
     plain = np.flatnonzero(good & ~outlines)
     boxes[plain] = part.table(plain, 1, 5)
     for count in np.unique(counts[outlines]):
         rows = np.flatnonzero(outlines & (counts == count))
-        corners = part.table(rows, 1, count - (count % 2 == 0)).reshape(len(rows), -1, 2)
-        low, high = corners.min(axis=1), corners.max(axis=1)
+        points = part.table(rows, 1, count - (count % 2 == 0)).reshape(len(rows), -1, 2)
+        low, high = points.min(axis=1), points.max(axis=1)
+        corners[rows] = points.shape[1]
         boxes[rows] = np.concatenate([(low + high) / 2, high - low], axis=1)
     for row in np.flatnonzero(~good).tolist():
         where = f"{paths[part.file[row]]}, line {part.line[row]}"
         bad.add(where, _reason(part, row) if len(bad.reasons) < SHOWN else "")
     keep = np.flatnonzero(good)
     columns = (part.file[keep], part.line[keep], part.values[part.first[keep]].astype(np.int64))
-    return Labels(*columns, boxes[keep], outlines[keep], total, notes)
+    return Labels(*columns, boxes[keep], corners[keep], total, notes)
 
 
 def _with_key_points(
@@ -256,12 +260,6 @@ def _with_key_points(
                 "box is used)."
             )
             return none, [Note("objects-reread", text)]
-    if count >= 11 and len(rows) >= ENOUGH:
-        text = (
-            f"All {count}-number lines were read as a class and a polygon. If they are a box and "
-            "keypoints, write kpt_shape into data.yaml."
-        )
-        return none, [Note("objects-reread", text)]
     return none, []
 
 

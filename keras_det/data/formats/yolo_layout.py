@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from keras_det.data.folders import is_folder
 from keras_det.data.formats.plain_text import read_text, start_of
 from keras_det.data.formats.yolo_config import (
     CLASS_FILES,
@@ -26,6 +25,7 @@ from keras_det.data.formats.yolo_folders import (
     text_files,
 )
 from keras_det.data.image import IMAGE_SUFFIXES
+from keras_det.data.listing import entries, folders_in, is_folder, names_in
 from keras_det.data.notes import Note
 from keras_det.data.raw import Layout
 from keras_det.errors import DataError
@@ -99,7 +99,7 @@ def _darknet(root: pathlib.Path) -> Config | None:
     if not folder.is_dir():
         return None
     found = []
-    for name in sorted(os.listdir(folder)):
+    for name in names_in(folder):
         if (
             not name.startswith(".")
             and name.lower().endswith(".data")
@@ -145,10 +145,8 @@ def _whole(root: pathlib.Path, splits: dict[str, tuple[Entry, ...]]) -> tuple[En
         return (Entry("folder", folder),)
     if has_images(root) or any(map(looks_like_labels, (str(root), str(root / "labels")))):
         return (Entry("folder", str(root)),)
-    inside = (
-        entry.path for entry in os.scandir(root) if entry.name[:1] != "." and is_folder(entry)
-    )
-    if any(has_images(folder) and looks_like_labels(folder) for folder in sorted(inside)[:20]):
+    inside = [str(folder) for folder in folders_in(root) if folder.name[:1] != "."]
+    if any(has_images(folder) and looks_like_labels(folder) for folder in inside[:20]):
         return (Entry("folder", str(root)),)
     return ()
 
@@ -308,7 +306,7 @@ def _is_list(path: pathlib.Path) -> bool:
 
 def _lists(root: pathlib.Path) -> dict[str, tuple[Entry, ...]]:
     """Splits as lists of images: train.txt, val.txt, train2017.txt."""
-    names = sorted(os.listdir(root)) if root.is_dir() else []
+    names = names_in(root) if root.is_dir() else []
     files = (root / name for name in names if name.lower().endswith(".txt"))
     roles = tuple(SPLITS)
     found = [file for file in files if file.stem.lower().startswith(roles) and _is_list(file)]
@@ -320,7 +318,7 @@ def _folders(root: pathlib.Path) -> dict[str, tuple[Entry, ...]]:
     found: dict[str, tuple[Entry, ...]] = {}
     tops = [*image_folders(root), str(root), str(root / "labels")]
     for top in tops:
-        inside = sorted(os.scandir(top), key=lambda e: e.name) if os.path.isdir(top) else []
+        inside = sorted(entries(top), key=lambda e: e.name) if os.path.isdir(top) else []
         for entry in inside:
             name = entry.name
             if name.startswith(".") or not is_folder(entry) or name.lower() in INNER:

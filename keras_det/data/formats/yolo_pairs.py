@@ -69,6 +69,7 @@ class _Pairing:
         self.orphans: list[str] = []
         self.respelled: list[str] = []
         self.twins: list[str] = []
+        self.hidden: list[str] = []
         self.repeated = 0
 
     def add_list(self, files: Iterable[tuple[str, str]]) -> None:
@@ -84,7 +85,9 @@ class _Pairing:
 
     def add_folder(self, top: str, only_labels: bool) -> None:
         """Adds the images below a folder, or those that its labels name where it holds none."""
-        images = {} if only_labels else Folders(top).images
+        below = None if only_labels else Folders(top)
+        images = {} if below is None else below.images
+        self.hidden += [] if below is None else below.hidden
         if not any(images.values()):
             for folder, stem, path in self._labels_below(top):
                 name = self._head(folder) + stem
@@ -120,6 +123,10 @@ class _Pairing:
                 "without objects"
             )
             notes.append(Note("images-kept-empty", text, len(without), len(names), without[0]))
+        if self.hidden:
+            count = len(self.hidden)
+            text = f"Images left out, because their names begin with a dot: {count}"
+            notes.append(Note("images-hidden", text, count, first=self.hidden[0]))
         if self.orphans:
             count = len(self.orphans)
             text = f".txt files left out, because no image has their name: {count}"

@@ -1,0 +1,95 @@
+"""Finds keys that stand twice in COCO's JSON: of their values, decoders keep only the last."""
+
+import os
+from collections.abc import Iterable
+
+import msgspec
+
+from keras_det.errors import DataError
+
+LISTS = ("images", "annotations", "categories")
+# Each record has these keys, so their number in the file must be the number of records. To count
+# one takes a tenth of the time of decoding the file. In large files these counts replace those of
+# `images` and `annotations`, so opening takes as long as without them.
+IMAGE_KEY, BOX_KEY = "file_name", "bbox"
+# Other keys that are read. Only in files up to this size are they counted too.
+IMAGE_KEYS = ("file_name", "height", "width")
+OBJECT_KEYS = ("bbox", "image_id", "category_id", "iscrowd", "area")
+SMALL = 2 << 20
+
+
+def repeated_keys(data: bytes | bytearray, keys: Iterable[str]) -> list[str]:
+    """Returns keys that stand twice in an object of JSON, not only inside of its values.
+
+    A key inside of a value that is lost is returned too.
+
+    Args:
+        data: an object of JSON; anything else repeats no key.
+        keys: to look for.
+    """
+    texts = {key: b'"%s"' % key.encode() for key in keys}
+    several = [key for key, text in texts.items() if data.count(text) > 1]
+    if not several:
+        return []
+    try:
+        values = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).values()
+    except (msgspec.DecodeError, UnicodeDecodeError):  # said where it is decoded
+        return []
+    inside = {key: sum(bytes(v).count(texts[key]) for v in values) for key in several}
+    return [key for key in several if data.count(texts[key]) - inside[key] > 1]
+
+
+def refuse_repeated_lists(data: bytes | bytearray, path: str | os.PathLike) -> None:
+    """DataError where a list of the file stands twice: only the last one would be read."""
+    again = repeated_keys(data, LISTS)
+    if again:
+        raise DataError(
+            "Each list of a COCO annotation file (`images`, `annotations`, `categories`) may stand "
+            f"only once. Received: {path}, where {' or '.join(again)} stands more than once. Join "
+            "the lists into one, or export the file again."
+        )
+
+
+def may_repeat_a_list(data: bytes | bytearray) -> bool:
+    """Whether the name of a list stands twice, perhaps in a text; in large files, of `categories`.
+
+    The records of other lists have keys that `doubtful_keys` counts.
+    """
+    lists = LISTS if len(data) <= SMALL else LISTS[-1:]
+    return any(data.count(b'"%s"' % key.encode()) > 1 for key in lists)
+
+
+def doubtful_keys(
+    data: bytes | bytearray, num_images: int, num_objects: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which keys may stand twice in a record, by their number in the whole file.
+
+    Texts inside of values count too, so `repeated_keys` must look again.
+
+    Args:
+        data: of the file.
+        num_images, num_objects: number of its records.
+
+    Returns:
+        `(keys of images, keys of annotations)`.
+    """
+    small = len(data) <= SMALL
+
+    def too_often(keys: tuple[str, ...], always: str, count: int) -> tuple[str, ...]:
+        counted = keys if small else (always,)
+        return tuple(key for key in counted if data.count(b'"%s"' % key.encode()) > count)
+
+    images = too_often(IMAGE_KEYS, IMAGE_KEY, num_images)
+    return images, too_often(OBJECT_KEYS, BOX_KEY, num_objects)
+
+
+def keys_to_check(
+    data: bytes | bytearray, num_images: int, num_objects: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys to look for in each record of images and of annotations: all of them in small files.
+
+    Where some records lack a key, its number says too little.
+    """
+    if len(data) <= SMALL:
+        return IMAGE_KEYS, OBJECT_KEYS
+    return doubtful_keys(data, num_images, num_objects)
