@@ -189,7 +189,7 @@ EXAMPLES = (
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
-    show_default="at 8 images per step 0.005 with --recipe auto, else 0.002",
+    show_default="0.002 at 8 images per step; 0.005 for EfficientDet with --recipe auto",
     help="Highest learning rate, not for published.",
 )
 @click.option(

@@ -59,9 +59,9 @@ def build_model(name: str, **kwargs: Any) -> Detector:
         raise DataError(str(error)) from error
 
 
-def takes_argument(name: str, argument: str) -> bool:
-    """Whether the constructor of a model, given by its name, has an argument."""
-    return name in _BUILDERS and argument in inspect.signature(_BUILDERS[name][0]).parameters
+def model_class(name: str) -> type[Detector]:
+    """The class of a model by its name on the command line; `Detector` for an unknown name."""
+    return _BUILDERS[name][0] if name in _BUILDERS else Detector
 
 
 def load_model(path: str | os.PathLike) -> Detector:

@@ -29,6 +29,8 @@ class Detector(FittingModel):
 
     # Names of the losses in the dict of `losses_of`. Training minimises their sum.
     LOSSES: ClassVar[tuple[str, ...]] = ()
+    # Peak learning rate of the recipe auto, at 8 images per step.
+    auto_rate: ClassVar[float] = 2e-3
 
     def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
         super()._describe(class_names, image_size, resize_mode)

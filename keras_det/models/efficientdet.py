@@ -130,6 +130,8 @@ class EfficientDet(AnchorDetector):
         name: name of the model.
     """
 
+    # BCCD, Lite0 at 256 from ImageNet weights, 500 steps: AP 0.481 with 2e-3, 0.538 with this.
+    auto_rate = 5e-3
     variants = VARIANTS
     NOT_SAVED = ("weights", "backbone_weights")
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from keras_det.data.augment import get_augment
 from keras_det.data.dataset import Dataset
-from keras_det.models import Detector, takes_argument
+from keras_det.models import AnchorDetector, Detector, model_class
 from keras_det.training.recipe import ASSIGNMENT_IN_WORDS, Recipe, Trained, choose_recipe
 
 
 def chooser(
     recipe: str,
+    model: str | Detector,
     training_set: Dataset,
     validation_set: Dataset | None,
     augment: Any,
@@ -21,6 +22,7 @@ def chooser(
 
     Args:
         recipe: name of the recipe.
+        model: a name or a detector.
         training_set, validation_set: `keras_det.data.Dataset`.
         augment: as in `training.run.train`.
         own: fields that stay None, as `own_parts` lists them.
@@ -28,12 +30,20 @@ def chooser(
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)
     strong = get_augment(augment).strong
+    rate = (model_class(model) if isinstance(model, str) else model).auto_rate
 
     def choose(trained: Trained, **given: Any) -> Recipe:
         chosen = choose_recipe(
-            recipe, **counts, trained=trained, validation_images=measured, strong=strong, **given
+            recipe,
+            **counts,
+            trained=trained,
+            validation_images=measured,
+            strong=strong,
+            rate=rate,
+            **given,
         )
-        return dataclasses.replace(chosen, **dict.fromkeys(own))
+        none: dict[str, Any] = dict.fromkeys(own)
+        return dataclasses.replace(chosen, **none)
 
     return choose
 
@@ -49,7 +59,7 @@ def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
         options: arguments of the model's constructor that are given.
     """
     # CornerNet has a class loss too, but another one.
-    if not (isinstance(model, str) and takes_argument(model, "matcher")):
+    if not (isinstance(model, str) and issubclass(model_class(model), AnchorDetector)):
         return list(ASSIGNMENT_IN_WORDS)
     return [x for x in ASSIGNMENT_IN_WORDS if not isinstance(options.get(x), str | None)]
 

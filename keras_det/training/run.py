@@ -145,7 +145,7 @@ def train(
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
     settings = _settings(model, training_set, validation_set, **noted)
-    choose = chooser(recipe, training_set, validation_set, augment, own)
+    choose = chooser(recipe, model, training_set, validation_set, augment, own)
     assignment = choose("nothing", **given).assignment  # refuses what is wrong
     if not resume:
         check_frozen(options, weights)

@@ -7,6 +7,7 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.losses import GIoULoss
+from keras_det.models import EfficientDet
 from keras_det.training.choosing import given_parts, own_parts
 from keras_det.training.phases import phases
 from keras_det.training.recipe import choose_recipe
@@ -37,8 +38,8 @@ def test_few_objects_in_many_images_need_few_steps():
     assert choose_recipe("auto", 400, 400, "backbone").steps == 3000
 
 
-# 5e-3 at 8 images, 2e-3 for a trained detector, with the square root of the batch size; 4 images
-# per step below 8 images.
+# The model's rate at 8 images, 2e-3 for a trained detector, with the square root of the batch size;
+# 4 images per step below 8 images.
 @pytest.mark.parametrize(
     "images, trained, batch, rate",
     [
@@ -49,7 +50,7 @@ def test_few_objects_in_many_images_need_few_steps():
     ],
 )
 def test_the_batch_and_the_rate_follow_the_images(images, trained, batch, rate):
-    recipe = choose_recipe("auto", images, 50, trained)
+    recipe = choose_recipe("auto", images, 50, trained, rate=EfficientDet.auto_rate)
     assert recipe.batch_size == batch and recipe.learning_rate == pytest.approx(rate, rel=1e-5)
 
 
@@ -148,7 +149,7 @@ def test_the_recipe_is_one_line_of_plain_words():
     )
     assert line == (
         "Recipe auto: 1,500 steps of 8 images in 30 epochs, each showing every image 10 times; "
-        "learning rate 0.005 (backbone 0.0025), 75 steps of warm-up; only the heads in the first 1 "
+        "learning rate 0.002 (backbone 0.001), 75 steps of warm-up; only the heads in the first 1 "
         "epoch; stops after 12 epochs without a higher AP; last 3 epochs without strong "
         "augmentation; box loss giou; anchors auto; scores calibrated."
     )
