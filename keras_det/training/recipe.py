@@ -90,11 +90,11 @@ class Recipe:
         if self.freeze != "none":
             parts.append(f"{FROZEN_IN_WORDS[self.freeze]} frozen")
         if self.heads_first:
-            parts.append(f"only the heads in the first {counted(self.heads_first, 'epoch')}")
+            parts.append(f"only the heads in the first {_several(self.heads_first)}")
         if self.patience is not None:
             parts.append(f"stops after {self.patience} epochs without a higher AP")
         if self.plain_epochs:
-            parts.append(f"last {counted(self.plain_epochs, 'epoch')} without strong augmentation")
+            parts.append(f"last {_several(self.plain_epochs)} without strong augmentation")
         for field, value in self.assignment.items():
             parts.append(f"{ASSIGNMENT_IN_WORDS[field]} {value}")
         parts.append(f"anchors {self.anchors}")
@@ -251,6 +251,11 @@ def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
             "`heads_first` is for a training in which no layer stays frozen. Received: "
             f"heads_first={given['heads_first']}, freeze={given['freeze']!r}. Leave out one."
         )
+
+
+def _several(epochs: int) -> str:
+    """For "the first …" and "the last …"."""
+    return "epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def counted(number: int, noun: str) -> str:
