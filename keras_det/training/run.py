@@ -59,6 +59,7 @@ def train(
     warmup_steps: int | None = None,
     average: float | None = None,
     heads_first: int | None = None,
+    plain_epochs: int | None = None,
     patience: int | None = None,
     calibrate: bool | None = None,
     anchors: str | None = None,
@@ -83,7 +84,7 @@ def train(
             is measured and there is no `best.keras`.
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
-        batch_size: images per step. Default: 8.
+        batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
         image_size: int or (height, width), for a model given by name. Default: its published size.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
@@ -96,6 +97,9 @@ def train(
         warmup_steps: steps in which the learning rate rises.
         average: decay of the moving average of the weights, not for "published".
         heads_first: epochs at the start in which only the heads learn.
+        plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all.
+            For an augmentation with one of these. Default: a tenth of the epochs for "auto", else
+            0.
         patience: training stops after so many epochs without a higher `val_AP`. Default: chosen by
             "auto", else it never stops early.
         calibrate: True shifts the scores of each class so that 0.4 is its best threshold; see
@@ -131,7 +135,7 @@ def train(
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
-        **{"evaluate_every": evaluate_every, "anchors": anchors},
+        **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         "freeze": options.get("freeze", _frozen_before(model)),
     }
     _check_used(model, image_size, resize_mode, options, anchors)
@@ -143,8 +147,8 @@ def train(
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
     settings = _settings(model, training_set, validation_set, **noted)
-    choose = _chooser(recipe, training_set, validation_set, augment)
-    choose("nothing", **given)  # refuses what is wrong
+    choose = _chooser(recipe, training_set, validation_set, get_augment(augment, model).strong)
+    _refuse_wrong(choose, given)
     if not resume:
         check_frozen(options, weights)
     state, epochs_done = state_of(out, settings, resume)
@@ -176,15 +180,24 @@ def _check_classes(model: Detector, training_set: Dataset, validation_set: Datas
 
 
 def _chooser(
-    recipe: str, training_set: Dataset, validation_set: Dataset | None, augment: Any
+    recipe: str, training_set: Dataset, validation_set: Dataset | None, strong: bool
 ) -> Callable[..., Recipe]:
     """`choose_recipe` for these data sets: takes what is trained already, and what is given."""
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)
-    strong = get_augment(augment).strong
     return lambda trained, **given: choose_recipe(
         recipe, **counts, trained=trained, validation_images=measured, strong=strong, **given
     )
+
+
+def _refuse_wrong(choose: Callable[..., Recipe], given: dict[str, Any]) -> None:
+    """Refuses what is wrong before weights are fetched.
+
+    How many epochs "auto" takes depends on the weights, so the number of plain ones is not checked
+    against it here.
+    """
+    plain = given["plain_epochs"]
+    choose("nothing", **{**given, "plain_epochs": 1 if plain and not given["epochs"] else plain})
 
 
 def _frozen_before(model: str | Detector) -> str | None:

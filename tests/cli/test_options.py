@@ -57,6 +57,7 @@ TABLE = {
         "--warmup-steps": "--warmup-steps 5",
         "--average": "--average 0.9",
         "--heads-first": "--heads-first 1",
+        "--plain-epochs": "--plain-epochs 1",
         "--patience": "--patience 5",
         "--anchors": "--anchors published",
         "--calibrate": "--no-calibrate",

@@ -22,11 +22,13 @@ def asked(monkeypatch):
 def test_options_reach_the_training(run, asked, coco, tmp_path):
     out = tmp_path / "run"
     options = "--model efficientdet_d0 --epochs 3 --batch-size 2 --image-size 64x96 --seed 5"
+    options += " --augment strong --plain-epochs 2"
     result = run("train", coco, "--out", out, *options.split(), "--learning-rate", "0.01")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == f"Run folder: {out}"
     assert asked["model"] == "efficientdet_d0" and asked["out"] == out
     assert (asked["epochs"], asked["batch_size"], asked["seed"]) == (3, 2, 5)
+    assert asked["plain_epochs"] == 2
     assert asked["image_size"] == (64, 96) and asked["learning_rate"] == 0.01
     assert asked["training_set"].split == "train" and asked["validation_set"].split == "val"
     assert asked["resume"] is False and asked["weights"] == "auto"
