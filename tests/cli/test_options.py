@@ -260,6 +260,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(loading, "recognise", record_format)
     detector = Recorded(calls)
     monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: detector)
+    monkeypatch.setattr(evaluate_command, "find_model", pathlib.Path)
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(predict, "load_any_model", lambda path: detector)
     monkeypatch.setattr(predict, "find_model", pathlib.Path)

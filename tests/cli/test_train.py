@@ -137,6 +137,10 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1 and list(metrics["AP_per_class"]) == ["square"]
+    about = {"data": "shapes", "split": "val", "images": 1, "settings": {}}
+    assert metrics["measured"] == {"model": "best.keras", **about}
+    trained = json.loads((out / "metrics.json").read_text())
+    assert trained["measured"] == {"model": "last.keras", **about}
     result = run(
         "predict", out, coco / "val", "--score-threshold", 0.005, "--out", tmp_path / "found"
     )
