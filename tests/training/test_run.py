@@ -53,6 +53,8 @@ def test_the_run_folder_is_filled(run, drawn):
     assert {"loss", "class_loss", "box_loss", "positives_per_image", "val_AP"} <= set(rows[0])
     assert len(list((out / "pictures").iterdir())) == 3
     assert 0 <= metrics["AP"] <= 1 and json.loads((out / "metrics.json").read_text())["AP"] >= 0
+    about = {"model": "last.keras", "data": drawn[1].name, "split": "val"}
+    assert metrics["measured"] == {**about, "images": 3, "settings": {}}
     assert any("2 epochs of 2 steps" in line for line in lines)
 
 
