@@ -257,7 +257,7 @@ AUGMENTS = {
     "light": composed(
         [Flip(), ScaleJitter(), Photometric(0.15, 0.15, 0.2, 0.01, grey=0.0, probability=0.5)]
     ),
-    # The augmentation of the model's paper; without a model that of EfficientDet.
+    # The augmentation of the model's paper, its `published_augment`; without one EfficientDet's.
     "published": Augment(flip=0.5, scale=(0.8, 1.25)),
     # For few images and long trainings.
     "strong": composed(

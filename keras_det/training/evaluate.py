@@ -52,6 +52,24 @@ def detect_dataset(
     return indices, detections
 
 
+def measured(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
+    """What was measured: the entry of that name in `metrics.json`.
+
+    It holds names, no paths: a preset that is published holds it too.
+
+    Args:
+        model: name of the model's file.
+        dataset: what it was measured on.
+        images: number of images that were measured; some may not decode.
+        **settings: of the decoder, where they were given.
+
+    Returns:
+        dict of `model`, `data` and `split` (None: of all splits) by name, `images`, `settings`.
+    """
+    where = {"data": dataset.name, "split": dataset.split}
+    return {"model": model, **where, "images": images, "settings": settings}
+
+
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def evaluate(
     model: Detector,
