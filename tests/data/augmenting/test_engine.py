@@ -33,6 +33,11 @@ def test_a_pipeline_builds_each_part_once_from_our_own_source(tmp_path, callers)
     assert callers == [engine.__file__] * 2
 
 
+def test_a_pipeline_without_mixes_is_not_rewritten(tmp_path, callers):
+    Pipeline(make_dataset(tmp_path, 1), 16, 1, [Flip()]).as_tf_dataset()
+    assert callers == [engine.__file__]
+
+
 def test_a_step_alone_is_not_rewritten_either(callers):
     run(Flip(), sample_of([[[0, 0, 0]]], [], slots=1), 0, [], in_graph=True)
     assert callers == [engine.__file__]
