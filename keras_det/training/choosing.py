@@ -1,4 +1,4 @@
-"""What a run asks the recipe: for its data sets, its model, and what is given."""
+"""Lets a recipe choose for the data sets and the model of a run, and for what is given."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ def chooser(
     augment: Any,
     own: Iterable[str],
 ) -> Callable[..., Recipe]:
-    """`choose_recipe` for these data sets: takes what is trained already, and what is given.
+    """`choose_recipe` for these data sets: a function of what is already trained and what is given.
 
     Args:
         recipe: name of the recipe.
@@ -51,7 +51,7 @@ def chooser(
 def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
     """Which of matcher and losses a recipe does not choose.
 
-    These are objects that are given, and all three of a model that is built already or has no
+    These are the ones given as objects, and all three if the model is already built or has no
     anchors.
 
     Args:
@@ -65,5 +65,5 @@ def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
 
 
 def given_parts(options: dict[str, Any], own: Iterable[str]) -> dict[str, str]:
-    """Matcher and losses that are given by name, but for those in `own`."""
+    """Matcher and losses that are given by name, without those in `own`."""
     return {x: options[x] for x in ASSIGNMENT_IN_WORDS if x in options and x not in own}

@@ -60,7 +60,7 @@ def evaluate(
     on_batch: Callable[[int, int], None] | None = None,
     **settings: Unpack[DecoderSettings],
 ) -> dict[str, Any]:
-    """Computes COCO's twelve metrics and the AP of each class, and whether the scores say anything.
+    """Computes COCO's twelve metrics, the AP of each class, and whether the model has learned.
 
     Args:
         model: a detector with the data set's classes.
@@ -71,8 +71,8 @@ def evaluate(
 
     Returns:
         dict "AP", "AP50", "AP75", … (0..1, NaN where undefined), "AP_per_class", "highest_score"
-        (the highest in any image, 0..1) and "learned" (False for a model that has hardly learned;
-        see `keras_det.metrics.score_facts`).
+        (the highest in any image, 0..1) and "learned" (False for a model that has learned too
+        little; see `keras_det.metrics.score_facts`).
 
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.
