@@ -76,8 +76,8 @@ def test_paths_and_backbone_weights_are_said_and_noted(best, file):
 @pytest.mark.parametrize(
     "freeze, kind, message",
     [
-        ("backbone", "random", r"Received: freeze='backbone', and weights that are random, one"),
-        ("neck", "random", r"Received: freeze='neck', and weights that are random, one line\."),
+        ("backbone", "random", r"Received: freeze='backbone' with weights that are random, one"),
+        ("neck", "random", r"Received: freeze='neck' with weights that are random, one line\."),
         ("neck", "imagenet", r"Received: freeze='neck' with weights for the backbone only\."),
         ("neck", "coco", None),
         ("backbone", "imagenet", None),
@@ -95,7 +95,7 @@ def test_frozen_layers_must_not_be_random(best, freeze, kind, message):
 
 
 def test_frozen_layers_without_auto():
-    with pytest.raises(DataError, match=r"Received: freeze='backbone' without weights\. Give the"):
+    with pytest.raises(DataError, match=r"Received: freeze='backbone' without weights\. Give we"):
         check_frozen({"freeze": "backbone"}, None)
     for weights, more in (("imagenet", {}), (None, {"backbone_weights": "x.pth"})):
         with pytest.raises(DataError, match="'neck' with weights for the backbone only"):
