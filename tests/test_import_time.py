@@ -36,6 +36,10 @@ def test_importing_the_package_loads_nothing_heavy():
         ["predict", "no_such_model.keras", "x.jpg"],
         ["train", "data/", "--model", "yolov8n", "--out", "no_such_run"],
         ["completion", "bash"],
+        ["weights", "list"],
+        ["weights", "list", "--json"],
+        ["weights", "check"],
+        ["weights", "fetch", "no_such_name"],
     ],
     ids=" ".join,
 )

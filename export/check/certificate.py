@@ -68,6 +68,7 @@ def certify(
         class_names=tuple(model.class_names),
         decoding=decoding,
         signatures=running.outputs(),
+        score_thresholds=model.score_thresholds,
         notes=(*notes, *images.unread),
     )
     if not report.passed:

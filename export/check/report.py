@@ -114,6 +114,8 @@ class ExportReport:
         class_names: index k means `class_names[k]`.
         decoding: settings of the decoder in the export; empty for raw outputs.
         signatures: names of the outputs by signature name.
+        score_thresholds: of the model, one per class: the score above which a detection is worth
+            showing; None where they were not measured.
         notes: further remarks.
     """
 
@@ -131,6 +133,7 @@ class ExportReport:
     class_names: tuple[str, ...]
     decoding: dict
     signatures: dict
+    score_thresholds: list[float] | None = None
     notes: tuple[str, ...] = ()
 
     @property

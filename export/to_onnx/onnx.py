@@ -38,8 +38,8 @@ def onnx(
     `[batch, 100]`, `labels` int32 `[batch, 100]`, `num_detections` int32 `[batch]`. Unused slots
     hold box 0, score 0, label -1. The file includes hard NMS per class, like
     `detect(method="hard")`: ONNX has no operator for soft-NMS. The metadata properties
-    `class_names`, `preprocessing` and `decoding` hold JSON. `<path>.labels.txt` holds the class
-    names, one per line.
+    `class_names`, `preprocessing`, `decoding` and `score_thresholds` hold JSON. `<path>.labels.txt`
+    holds the class names, one per line.
 
     Args:
         model: a detector. One of mixed precision is exported in float32.
@@ -122,7 +122,7 @@ def artefact_of(model: Detector, content: Any, opened: Any, decoder: Any) -> Fil
 
 
 def describe(proto: Any, model: Detector, decoder: Any) -> None:
-    """Writes class names, preprocessing and decoder settings into the metadata of an ONNX model.
+    """Writes what a program must know beside the network into the metadata of an ONNX model.
 
     Args:
         proto: `ModelProto`.
@@ -143,6 +143,7 @@ def describe(proto: Any, model: Detector, decoder: Any) -> None:
             "normalization": "inside the file",
         },
         "decoding": decoder.get_config() if decoder else {},
+        "score_thresholds": model.score_thresholds,
     }
     onnx.helper.set_model_props(
         proto, {name: json.dumps(value) for name, value in properties.items()}

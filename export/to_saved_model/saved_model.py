@@ -16,6 +16,7 @@ from keras_det.export.to_saved_model.signatures import signatures
 from keras_det.export.to_saved_model.warmup import check_warmup, replay, write_warmup
 from keras_det.files import staging
 from keras_det.models import Detector
+from keras_det.runtime.saved_model import THRESHOLDS
 
 # Version of the signatures in docs/serving.md. It rises when a name, type or meaning changes.
 SIGNATURES_VERSION = 1
@@ -40,7 +41,8 @@ def saved_model(
     The first two resize images as in training. They return `boxes` xyxy in pixels of each original
     image, clipped to it, `scores`, `labels` and `num_detections`. `serving_default` also returns
     `valid` `(batch,)`: False if the bytes are not a complete image. Such a row has no detections
-    and does not affect the others. `assets/labels.txt` holds one class name per line.
+    and does not affect the others. `assets/labels.txt` holds one class name per line, and
+    `assets.extra/score_thresholds.json` the `score_thresholds` of the model.
 
     Args:
         model: a detector. One of mixed precision is exported in float32.
@@ -86,7 +88,7 @@ def saved_model(
 
 
 def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
-    """Saves the signatures and their version, the labels, and the warm-up requests.
+    """Saves the signatures and their version, labels, thresholds, and the warm-up requests.
 
     Args:
         model: the detector, in float32.
@@ -106,5 +108,7 @@ def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
     extra.mkdir()
     version = {"signatures": SIGNATURES_VERSION}
     (extra / "signatures.json").write_text(json.dumps(version) + "\n", encoding="utf-8")
+    thresholds = json.dumps(model.score_thresholds) + "\n"
+    (folder / THRESHOLDS).write_text(thresholds, encoding="utf-8")
     if warmup:
         write_warmup(model, folder, warmup)

@@ -8,7 +8,7 @@ import click
 from keras_det.cli.command import Command
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
-from keras_det.cli.files import home_of, load_keras_model, say_where
+from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
 from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
 
@@ -55,7 +55,8 @@ def evaluate(
     MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or an
     annotation file. If the run of MODEL has held out images of DATA, MODEL is evaluated on these.
     Prints the twelve numbers of COCO and the AP of each class, all from 0 to 1, and writes them as
-    JSON.
+    JSON, with what was measured: the names of the model's file, the data and the split, the number
+    of images, and the decoder's settings where they are given.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
@@ -64,26 +65,42 @@ def evaluate(
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         click.echo(sentence)
-    metrics = measure(detector, dataset, batch_size, settings)
+    metrics = measure(detector, dataset, batch_size, settings, find_model(model).name)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
     say_where("Metrics", target)
 
 
 def measure(
-    detector: "Detector", dataset: "Dataset", batch_size: int, settings: dict[str, Any]
+    detector: "Detector", dataset: "Dataset", batch_size: int, settings: dict[str, Any], name: str
 ) -> dict[str, Any]:
-    """Evaluates with a progress bar, prints the numbers and returns them."""
+    """Evaluates with a progress bar, prints the numbers and returns them, with what was measured.
+
+    Args:
+        detector: the model.
+        dataset: to measure on.
+        batch_size: images per step.
+        settings: of the decoder.
+        name: of the model's file.
+    """
     from keras_det.metrics.coco import format_metrics
     from keras_det.training.evaluate import evaluate as average_precision
+    from keras_det.training.evaluate import measured
+
+    images = 0
+
+    def on_batch(done: int, _: int) -> None:
+        nonlocal images
+        bar.update(done - images)
+        images = done
 
     with click.progressbar(length=len(dataset), label="Evaluating") as bar:
         metrics = average_precision(
             detector,
             dataset,
             batch_size=batch_size,
-            on_batch=lambda done, _: bar.update(done - bar.pos),
+            on_batch=on_batch,
             **settings,
         )
     click.echo(format_metrics(metrics))
-    return metrics
+    return {**metrics, "measured": measured(name, dataset, images, **settings)}

@@ -58,9 +58,9 @@ def predict(
 
     The output folder gets one picture for each image, under the image's name, and detections.json
     in COCO's format for results. Without --score-threshold, each class has the threshold that was
-    best on the validation set of its training. Where nothing scores above it, the picture shows
-    the best box faintly. In detections.json, bbox is [x, y, width, height] in pixels of the image,
-    category_id is the index of the class, and image_id counts the images from 0.
+    best on the validation set of its training, in exports too. Where nothing scores above it, the
+    picture shows the best box faintly. In detections.json, bbox is [x, y, width, height] in pixels
+    of the image, category_id is the index of the class, and image_id counts the images from 0.
 
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
     takes seconds; the result is kept in a folder beside MODEL.

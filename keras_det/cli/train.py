@@ -102,7 +102,12 @@ EXAMPLES = (
     show_default="chosen by --recipe auto, else 50",
     help="Passes over the training images.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), show_default="8", help="Images per step.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    show_default="8; 4 with --recipe auto for fewer than 8 images",
+    help="Images per step.",
+)
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
@@ -217,6 +222,12 @@ EXAMPLES = (
     type=click.IntRange(min=0),
     show_default="0",
     help="Epochs at the start in which only the heads learn.",
+)
+@click.option(
+    "--plain-epochs",
+    type=click.IntRange(min=0),
+    show_default="a tenth of the epochs with --recipe auto, else 0",
+    help="Epochs at the end without mosaic, mixup, copy-paste and cutout, for --augment strong.",
 )
 @click.option(
     "--patience",

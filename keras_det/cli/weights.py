@@ -8,7 +8,6 @@ import click
 
 from keras_det.cli.command import Command
 from keras_det.cli.group import Commands
-from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ def list_weights(as_json: bool) -> None:
     State: installed (in a package), cached, or missing (not downloaded yet). Hash: SHA-256 or MD5,
     if published; kept, if only the SHA-256 of the first download is known; none, if none is known.
     """
-    start_keras()
     from keras_det.weights.catalogue import CATALOGUE
 
     rows = [row_of(entry) for entry in CATALOGUE.values()]
@@ -56,7 +54,6 @@ def list_weights(as_json: bool) -> None:
 @as_json_option
 def fetch(name: str, as_json: bool) -> None:
     """Downloads the weights NAME of the list, unless they are installed or cached."""
-    start_keras()
     from keras_det.weights.download import obtain
 
     found = obtain(name)
@@ -83,7 +80,6 @@ def check(ctx: click.Context, name: str | None, as_json: bool) -> None:
     Without NAME, all files are checked. Hash: right, wrong, or unknown if there is none to compare
     with. The exit code is 1 if a hash is wrong.
     """
-    start_keras()
     from keras_det.weights.catalogue import CATALOGUE, entry_of
 
     entries = CATALOGUE.values() if name is None else [entry_of(name)]

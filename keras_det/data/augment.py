@@ -257,7 +257,7 @@ AUGMENTS = {
     "light": composed(
         [Flip(), ScaleJitter(), Photometric(0.15, 0.15, 0.2, 0.01, grey=0.0, probability=0.5)]
     ),
-    # The augmentation of the model's paper; without a model, that of EfficientDet.
+    # The model's `published_augment`, as in its paper; without a model, that of EfficientDet.
     "published": Augment(flip=0.5, scale=(0.8, 1.25)),
     # For few images and long trainings.
     "strong": composed(

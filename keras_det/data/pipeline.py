@@ -218,12 +218,10 @@ class Pipeline:
 
         training = self.training if training is None else training
         self._check_role(training)
-        source = Files(self)
         if training:
             self.warned = self.warned or warn_of_vanishing(self)
-            stream = self._endless(source)
-        else:
-            stream = self._epoch(tf.constant(0, tf.int64), self._engine(source), False)
+        # There is no `if` of tensors for AutoGraph to find, and its search takes seconds.
+        stream = tf.autograph.experimental.do_not_convert(self._stream)(Files(self), training)
         batches = stream.batch(self.batch_size)
         if training:
             infinite = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
@@ -248,9 +246,12 @@ class Pipeline:
         augment = self.augment if augment is None else augment
         return Engine(augment, self.size, self.mode, self.fill, source)
 
-    def _endless(self, source: Files) -> "tf.data.Dataset":
-        """The samples of all epochs, from `first_epoch` on."""
+    def _stream(self, source: Files, training: bool) -> "tf.data.Dataset":
+        """The samples of all epochs, from `first_epoch` on, or of one pass."""
         import tensorflow as tf
+
+        if not training:
+            return self._epoch(tf.constant(0, tf.int64), self._engine(source), False)
 
         def epochs(start: int, stop: int, engine: Engine) -> tf.data.Dataset:
             numbers = tf.data.Dataset.range(start, stop)

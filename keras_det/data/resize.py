@@ -232,6 +232,18 @@ def tf_resize_pixels(
     return tf.cast(mixed + 0.5, tf.uint8)
 
 
+def tf_blank(size: Size, fill: Sequence[float] | float) -> TFTensor:
+    """A canvas: uint8 `(*size, 3)`.
+
+    Args:
+        size: `(height, width)` in pixels, Python integers.
+        fill: colour of the canvas, 0..255, one value or three.
+    """
+    import tensorflow as tf
+
+    return tf.constant(np.broadcast_to(fill_color(fill), (*size, 3)).copy())
+
+
 def tf_pad(image: TFTensor, size: Size, fill: Sequence[float] | float) -> TFTensor:
     """Pads a uint8 image at the right and the bottom.
 
@@ -243,20 +255,24 @@ def tf_pad(image: TFTensor, size: Size, fill: Sequence[float] | float) -> TFTens
     Returns:
         uint8 `(*size, 3)`.
     """
+    return tf_pad_with(image, tf_blank(size, fill))
+
+
+def tf_pad_with(image: TFTensor, blank: TFTensor) -> TFTensor:
+    """`tf_pad` with a canvas of `tf_blank`, which several graphs may share."""
     import tensorflow as tf
 
     # Copying a whole input costs as much as decoding a small image, so copy only to pad.
-    canvas = tf.constant(np.broadcast_to(fill_color(fill), (*size, 3)).copy())
     height, width = tf.unstack(tf.shape(image)[:2])
     image = tf.cond(
-        width < size[1],
-        lambda: tf.concat([image, canvas[:height, width:]], axis=1),
+        width < blank.shape[1],
+        lambda: tf.concat([image, blank[:height, width:]], axis=1),
         lambda: image,
     )
     image = tf.cond(
-        height < size[0], lambda: tf.concat([image, canvas[height:]], axis=0), lambda: image
+        height < blank.shape[0], lambda: tf.concat([image, blank[height:]], axis=0), lambda: image
     )
-    return tf.ensure_shape(image, (*size, 3))
+    return tf.ensure_shape(image, blank.shape)
 
 
 def tf_resize_image(

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_det.backbones.hourglass import HOURGLASSES, Hourglass, find_hourglass, hourglass
+from keras_det.data.augmenting.steps import Flip, Photometric, ScaleJitter
 from keras_det.errors import DataError
 from keras_det.heads.corner_head import CORNERS, CornerHead
 from keras_det.layers.center_padding import CenterPadding, padded_size
@@ -63,6 +64,14 @@ class CornerNet(CornerDetector):
     As in the original, the network pads images to `side | 127` pixels (`| 31` for "tiny") with
     black; the image is centred. Sides such as 511 or 383 need no padding.
 
+    `augment="published"` of a `Pipeline` is the original's augmentation as far as the steps of
+    `keras_det.data` express it: flips, a scale of 0.77 to 1.67, and brightness, contrast and
+    saturation of 0.6 to 1.4. What differs: the scale refers to the resized image, not to the stored
+    one, and is uniform, not one of 1 / 0.6, 1 / 0.7 … 1 / 1.3. A window lies inside the image, and
+    a smaller image at the top left on the mean colour; the original cuts around a random centre and
+    pads with black. Contrast keeps the mean colour, not the mean grey. The noise along the
+    principal components of the colours ("PCA lighting") is missing.
+
     Args:
         variant: "hourglass104" as published, "hourglass52" (one of its two stacks), "tiny", or a
             `keras_det.backbones.Hourglass` of any depth and width.
@@ -93,6 +102,13 @@ class CornerNet(CornerDetector):
     variants = HOURGLASSES
     stride = STRIDE
     image_sizes = IMAGE_SIZES
+    # A window of 0.6 to 1.3 times the sides of the input becomes the input (`rand_scales`,
+    # `random_crop` and `color_jittering_` of princeton-vl/CornerNet).
+    published_augment = (
+        Flip(0.5),
+        ScaleJitter(1 / 1.3, 1 / 0.6),
+        Photometric(0.4, 0.4, 0.4, hue=0.0, grey=0.0, probability=1.0),
+    )
 
     def __init__(
         self,

@@ -17,13 +17,14 @@ from keras_det.runtime.facts import (
     checked_names,
     checked_size,
     checked_threshold,
+    checked_thresholds,
 )
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import TAIL_SUFFIX, LiteModel, tail_of
 from keras_det.runtime.onnx_model import OnnxModel
 from keras_det.runtime.pixels import as_shown
 from keras_det.runtime.running import Runner, RunningDetector, named
-from keras_det.runtime.saved_model import LABELS, SavedModel
+from keras_det.runtime.saved_model import LABELS, THRESHOLDS, SavedModel
 from keras_det.types import Detections
 
 SUFFIXES = (".tflite", ".onnx")
@@ -44,6 +45,9 @@ class ExportedDetector(RunningDetector):
         class_names: index k means `class_names[k]`.
         image_size: (height, width) of the network's input in pixels.
         score_threshold: threshold of the decoder in the file; None if it is not known.
+        score_thresholds: `score_thresholds` of the model that was exported: the score of each class
+            above which a detection is worth showing; None where they were not measured. `detect`
+            does not use them.
     """
 
     def __init__(
@@ -52,10 +56,11 @@ class ExportedDetector(RunningDetector):
         class_names: list[str],
         image_size: tuple[int, int],
         score_threshold: float | None,
+        score_thresholds: list[float] | None = None,
     ):
         self.path, self.class_names = path, list(class_names)
         self.image_size = image_size
-        self.score_threshold = score_threshold
+        self.score_threshold, self.score_thresholds = score_threshold, score_thresholds
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -84,7 +89,8 @@ class FileDetector(ExportedDetector):
         path: of the file.
         engine: "litert" or "onnx".
         runner: runs the file.
-        facts: `class_names`, `preprocessing` and `decoding`, as in a certificate.
+        facts: `class_names`, `preprocessing`, `decoding` and, optional, `score_thresholds`, as in a
+            certificate.
 
     Raises:
         DataError: a fact is wrong, or the network's input has another size.
@@ -93,11 +99,13 @@ class FileDetector(ExportedDetector):
 
     def __init__(self, path: pathlib.Path, engine: str, runner: Runner, facts: dict[str, Any]):
         preprocessing = facts["preprocessing"]
+        names = checked_names(facts["class_names"], path)
         super().__init__(
             path,
-            checked_names(facts["class_names"], path),
+            names,
             checked_size(preprocessing["image_size"], runner.image_size, path),
             checked_threshold(facts["decoding"].get("score_threshold"), path),
+            checked_thresholds(facts.get("score_thresholds"), names, path),
         )
         self.engine, self.runner = engine, runner
         mode = checked_mode(preprocessing["resize_mode"], path)
@@ -124,8 +132,9 @@ class FolderDetector(ExportedDetector):
         class_names: list[str],
         image_size: tuple[int, int],
         score_threshold: float | None,
+        score_thresholds: list[float] | None = None,
     ):
-        super().__init__(path, class_names, image_size, score_threshold)
+        super().__init__(path, class_names, image_size, score_threshold, score_thresholds)
         self.model = model
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
@@ -240,12 +249,14 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
             f"Received: {folder}. Give a SavedModel that `keras-det export` wrote."
         )
     size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
+    names = _names_in(labels)
     return FolderDetector(
         folder,
         model,
-        _names_in(labels),
+        names,
         checked_size(size, size, folder),
         checked_threshold(_threshold_beside(folder), folder),
+        checked_thresholds(_thresholds_in(folder), names, folder),
     )
 
 
@@ -266,6 +277,18 @@ def _threshold_beside(folder: pathlib.Path) -> Any:
         return json.loads(text)["decoding"]["score_threshold"]
     except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+def _thresholds_in(folder: pathlib.Path) -> Any:
+    """Returns the score thresholds of the classes; None for an export of an earlier version."""
+    file = folder / THRESHOLDS
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The file of score thresholds must be JSON. Received: {file} ({error}). Export the "
+            "model again with `keras-det export`."
+        ) from error
 
 
 def _check_boxes(outputs: Collection[str], kind: str, path: pathlib.Path, postprocess: str) -> None:

@@ -78,10 +78,36 @@ def checked_threshold(threshold: Any, path: pathlib.Path) -> float | None:
     """Returns the decoder's score threshold if it lies in 0..1, or None if it is not known."""
     if threshold is None:
         return None
-    number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not number or not 0 <= threshold <= 1:
+    if not _is_score(threshold):
         raise DataError(
             "`score_threshold` of an exported file must be a number in 0..1, or null. Received: "
             f"{threshold!r:.80} in {path}. {ADVICE}"
         )
     return float(threshold)
+
+
+def checked_thresholds(
+    thresholds: Any, class_names: Sequence[str], path: pathlib.Path
+) -> list[float] | None:
+    """Returns the score threshold of each class, or None if they were not measured.
+
+    Args:
+        thresholds: what the file says.
+        class_names: of the file.
+        path: of the file.
+    """
+    if thresholds is None:
+        return None
+    count = len(class_names)
+    listed = thresholds if isinstance(thresholds, list) else []
+    if len(listed) != count or not all(map(_is_score, listed)):
+        raise DataError(
+            f"`score_thresholds` of an exported file must be {count} numbers in 0..1, one per "
+            f"class, or null. Received: {thresholds!r:.80} in {path}. {ADVICE}"
+        )
+    return [float(each) for each in listed]
+
+
+def _is_score(value: Any) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and bool(0 <= value <= 1)

@@ -10,6 +10,7 @@ from keras_det.runtime.libraries import onnx_session
 INPUT = "images"
 # Metadata properties of our files; each holds JSON.
 PROPERTIES = ("class_names", "preprocessing", "decoding")
+NEWER_PROPERTIES = ("score_thresholds",)  # earlier versions did not write them
 
 
 class OnnxModel:
@@ -47,14 +48,15 @@ class OnnxModel:
         return {"main": sorted(self.names)}
 
     def properties(self) -> dict:
-        """Returns the metadata of the file by the names of `PROPERTIES`.
+        """Returns the metadata of the file by the names of `PROPERTIES` and `NEWER_PROPERTIES`.
 
         Raises:
-            KeyError: a property is missing.
+            KeyError: one of `PROPERTIES` is missing.
             ValueError: a property is not JSON.
         """
         written = self.session.get_modelmeta().custom_metadata_map
-        return {name: json.loads(written[name]) for name in PROPERTIES}
+        newer = (name for name in NEWER_PROPERTIES if name in written)
+        return {name: json.loads(written[name]) for name in (*PROPERTIES, *newer)}
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the file on images, uint8 `(n, height, width, 3)`.

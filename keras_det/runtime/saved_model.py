@@ -8,6 +8,8 @@ import numpy as np
 from keras_det.errors import DataError
 
 LABELS = pathlib.PurePosixPath("assets", "labels.txt")
+# JSON: one number per class, or null. Earlier versions did not write it.
+THRESHOLDS = pathlib.PurePosixPath("assets.extra", "score_thresholds.json")
 
 
 class SavedModel:

@@ -46,7 +46,8 @@ class EvaluateAP(keras.callbacks.Callback):
         dataset: `keras_det.data.Dataset`, or a `Pipeline` for its data set.
         batch_size: images per call.
         every: epochs between two measurements. AP is also measured after the last epoch. The logs
-            of the epochs in between repeat the last numbers (0 before the first measurement).
+            of the epochs in between repeat the last numbers (0 before the first measurement), with
+            `val_measured` 0.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
@@ -86,7 +87,8 @@ class EvaluateAP(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         last = epoch + 1 == self.params.get("epochs")
-        if last or (epoch + 1) % self.every == 0:
+        measured = last or (epoch + 1) % self.every == 0
+        if measured:
             with averaged_weights(self.model):
                 self.metrics = evaluate(self.model, self.dataset, self.batch_size, **self.settings)
         found = self.metrics or {}
@@ -94,6 +96,7 @@ class EvaluateAP(keras.callbacks.Callback):
             for name in ("AP", "AP50", "AP75"):
                 logs[f"val_{name}"] = float(found.get(name, 0.0))
             logs |= {f"val_{name}": float(found[name]) for name in SCORES if name in found}
+            logs["val_measured"] = float(measured)
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -248,7 +251,7 @@ class Progress(keras.callbacks.Callback):
 
     On a terminal the line is rewritten several times a second. Where it is too long for the
     terminal, the parts of the loss are left out, so that AP and the time left stay visible.
-    Elsewhere one line is written per epoch.
+    Elsewhere one line is written per epoch. AP is shown after the epochs that measured it.
 
     Args:
         stream: where to write. Default: standard error.
@@ -293,7 +296,10 @@ class Progress(keras.callbacks.Callback):
         """The line; on a narrow terminal without the parts of the loss, then without the step."""
         logs, epochs, steps = logs or {}, self.params.get("epochs"), self.params.get("steps") or 0
         where, at = f"epoch {epoch + 1}/{epochs}", f"step {step_of_epoch}/{steps}"
-        numbers = {k: f"{k} {logs[k]:.3f}" for k in self.SHOWN if k in logs}
+        # AP that was measured after an earlier epoch is not shown again.
+        measured = logs.get("val_measured", 1)
+        shown = [k for k in self.SHOWN if k in logs and (measured or not k.startswith("val_"))]
+        numbers = {k: f"{k} {logs[k]:.3f}" for k in shown}
         short = [numbers[k] for k in numbers if k == "loss" or not k.endswith("_loss")]
         left, done = [], step - (self.first_step or step)
         if done > 0:

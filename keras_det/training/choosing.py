@@ -29,7 +29,7 @@ def chooser(
     """
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)
-    strong = get_augment(augment).strong
+    strong = get_augment(augment, model).strong
     rate = (model_class(model) if isinstance(model, str) else model).auto_rate
 
     def choose(trained: Trained, **given: Any) -> Recipe:
@@ -46,6 +46,21 @@ def chooser(
         return dataclasses.replace(chosen, **none)
 
     return choose
+
+
+def refuse_wrong(choose: Callable[..., Recipe], given: dict[str, Any]) -> Recipe:
+    """Refuses wrong values before weights are downloaded; returns the recipe for random weights.
+
+    The number of epochs of "auto" depends on the weights, so `plain_epochs` is not compared with it
+    here.
+
+    Args:
+        choose: as `chooser` returns it.
+        given: fields of the recipe that are given.
+    """
+    plain = given["plain_epochs"]
+    known = {**given, "plain_epochs": 1 if plain and not given["epochs"] else plain}
+    return choose("nothing", **known)
 
 
 def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:

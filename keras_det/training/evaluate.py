@@ -52,6 +52,24 @@ def detect_dataset(
     return indices, detections
 
 
+def measured(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
+    """What was measured: the entry `measured` in `metrics.json`.
+
+    It holds names, not paths, because a published preset contains it too.
+
+    Args:
+        model: name of the model's file.
+        dataset: what it was measured on.
+        images: number of images that were measured; some may not decode.
+        **settings: settings of the decoder that were given.
+
+    Returns:
+        dict of the names `model`, `data` and `split` (None: all splits), `images` and `settings`.
+    """
+    where = {"data": dataset.name, "split": dataset.split}
+    return {"model": model, **where, "images": images, "settings": settings}
+
+
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def evaluate(
     model: Detector,

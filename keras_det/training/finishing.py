@@ -16,6 +16,7 @@ from keras_det.models import Detector, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
 from keras_det.training.calibration import UNKNOWN, Measured, calibrate, measure
 from keras_det.training.callbacks import save_averaged, save_whole
+from keras_det.training.evaluate import measured
 
 MAX_PICTURES = 8
 OWN = "the best one for each class"
@@ -42,7 +43,8 @@ def finish(
         calibrated: whether the class biases are shifted first; see `calibrate`.
 
     Returns:
-        COCO's metrics, and what `Measured.as_metrics` adds; `{}` without a validation set.
+        COCO's metrics, what `Measured.as_metrics` adds, and `measured`; `{}` without a validation
+        set.
     """
     save_averaged(model, out / "last.keras")
     model = load_model(out / "last.keras")
@@ -56,7 +58,8 @@ def finish(
         _measured(best, validation_set, batch_size, calibrated)
     if (out / "best.keras").exists():
         save_whole(model if best is None else best, out / "best.keras")
-    metrics = found.as_metrics()
+    about = measured("last.keras", validation_set, found.facts.images)
+    metrics = {**found.as_metrics(), "measured": about}
     write_json(out / "metrics.json", metrics)
     say(format_metrics(metrics))
     say("\nThe best score threshold of each class (IoU 0.5, validation set)")

@@ -169,7 +169,8 @@ def choose_recipe(
             `steps` and `passes` follow from `epochs`.
 
     Raises:
-        DataError: there is no such recipe, or it cannot use a given field.
+        DataError: there is no such recipe, or a field is given that the recipe or the augmentation
+            cannot use.
     """
     given = {field: value for field, value in given.items() if value is not None}
     _check(name, given, validation_images)
@@ -179,6 +180,7 @@ def choose_recipe(
     epochs, passes = given.get("epochs", EPOCHS), 1
     if auto and "epochs" not in given:
         epochs, passes = _length(images, objects, per_pass, trained)
+    _check_plain(given.get("plain_epochs", 0), epochs, strong)
     steps = epochs * passes * per_pass
     chosen: dict[str, Any] = {
         "batch_size": batch,
@@ -257,6 +259,21 @@ def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
 def _several(epochs: int) -> str:
     """For "the first …" and "the last …"."""
     return "epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def _check_plain(plain: int, epochs: int, strong: bool) -> None:
+    """Raises a DataError for `plain_epochs` that are too many or change nothing."""
+    if not 0 <= plain <= epochs:
+        raise DataError(
+            f"`plain_epochs` must lie in 0..{epochs}, the number of epochs. Received: {plain}. "
+            "Choose fewer of them, or more epochs."
+        )
+    if plain and not strong:
+        raise DataError(
+            "`plain_epochs` is for an augmentation with mosaic, mixup, copy-paste or cutout: only "
+            f"these are left out. Received: plain_epochs={plain} without one of them. Leave it "
+            "out, or choose the augmentation strong."
+        )
 
 
 def counted(number: int, noun: str) -> str:

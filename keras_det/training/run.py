@@ -27,7 +27,7 @@ from keras_det.training.callbacks import (
     clock,
     read_history,
 )
-from keras_det.training.choosing import chooser, given_parts, own_parts
+from keras_det.training.choosing import chooser, given_parts, own_parts, refuse_wrong
 from keras_det.training.early_stop import StopWithoutGain
 from keras_det.training.finishing import finish
 from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
@@ -59,6 +59,7 @@ def train(
     warmup_steps: int | None = None,
     average: float | None = None,
     heads_first: int | None = None,
+    plain_epochs: int | None = None,
     patience: int | None = None,
     calibrate: bool | None = None,
     anchors: str | None = None,
@@ -83,7 +84,7 @@ def train(
             is measured and there is no `best.keras`.
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
-        batch_size: images per step. Default: 8.
+        batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
         image_size: int or (height, width), for a model given by name. Default: its published size.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
@@ -96,6 +97,9 @@ def train(
         warmup_steps: steps in which the learning rate rises.
         average: decay of the moving average of the weights, not for "published".
         heads_first: epochs at the start in which only the heads learn.
+        plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all
+            epochs. For an augmentation with one of these. Default: a tenth of the epochs for
+            "auto", else 0.
         patience: training stops after this many epochs without a higher `val_AP`. Default: chosen
             by "auto", else it never stops early.
         calibrate: True shifts the scores of each class so that 0.4 is its best threshold; see
@@ -133,7 +137,7 @@ def train(
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
-        **{"evaluate_every": evaluate_every, "anchors": anchors},
+        **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         **given_parts(options, own),
         "freeze": options.get("freeze", _frozen_before(model)),
     }
@@ -147,7 +151,7 @@ def train(
     }
     settings = _settings(model, training_set, validation_set, **noted)
     choose = chooser(recipe, model, training_set, validation_set, augment, own)
-    assignment = choose("nothing", **given).assignment  # refuses what is wrong
+    assignment = refuse_wrong(choose, given).assignment
     if not resume:
         check_frozen(options, weights)
     state, epochs_done = state_of(out, settings, resume)

@@ -1,12 +1,13 @@
 """What commands write and print; the work itself is tested where it is done."""
 
+import importlib
 import json
 import os
 
 import numpy as np
 import pytest
 
-from keras_det.cli import files, main, predict
+from keras_det.cli import evaluate, files, main, predict
 from keras_det.cli.command import log_level
 
 
@@ -120,6 +121,34 @@ def test_predict_takes_the_thresholds_of_the_model(
     assert result.stdout.splitlines()[-2:] == [
         said, f"Objects: {count}, images: 1, results: {tmp_path / 'found'}"
     ]  # fmt: skip
+
+
+# The measurement says that two of three images decode.
+def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
+    def average_precision(detector, dataset, batch_size, on_batch, **settings):
+        for done in (1, 2):
+            on_batch(done, 3)
+        return {"AP": 0.25}
+
+    home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
+    monkeypatch.setattr(home, "evaluate", average_precision)
+    monkeypatch.setattr("keras_det.metrics.coco.format_metrics", str)
+    monkeypatch.setattr(evaluate, "load_keras_model", lambda path: Finder())
+    monkeypatch.setattr(Finder, "class_names", ["square"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.keras").touch()
+    result = run("evaluate", tmp_path / "run", coco, "--split", "train", "--method", "hard")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {
+        "AP": 0.25,
+        "measured": {
+            "model": "last.keras",
+            "data": "shapes",
+            "split": "train",
+            "images": 2,
+            "settings": {"method": "hard"},
+        },
+    }
 
 
 def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pathlib
 import types
 
 import pytest
@@ -48,6 +49,7 @@ def measured(monkeypatch):
 
     model = types.SimpleNamespace(class_names=["dog", "cat"])
     monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: model)
+    monkeypatch.setattr(evaluate_command, "find_model", pathlib.Path)
     monkeypatch.setattr(evaluate_command, "measure", record)
     return found
 

@@ -57,6 +57,7 @@ TABLE = {
         "--warmup-steps": "--warmup-steps 5",
         "--average": "--average 0.9",
         "--heads-first": "--heads-first 1",
+        "--plain-epochs": "--plain-epochs 1",
         "--patience": "--patience 5",
         "--anchors": "--anchors published",
         "--calibrate": "--no-calibrate",
@@ -259,6 +260,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(loading, "recognise", record_format)
     detector = Recorded(calls)
     monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: detector)
+    monkeypatch.setattr(evaluate_command, "find_model", pathlib.Path)
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(predict, "load_any_model", lambda path: detector)
     monkeypatch.setattr(predict, "find_model", pathlib.Path)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_det import export
 from keras_det.data import drawn_images
+from keras_det.models import load_model
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,68 @@ def test_predict_takes_an_onnx_file(run, model, picture, tmp_path):
     rows = json.loads((tmp_path / "found" / "detections.json").read_text())
     expected = model.detect(picture[0], method="hard", score_threshold=0.3)
     assert [row["category_name"] for row in rows] == expected["class_names"]
+
+
+def predicted(run, path, picture, out, *options):
+    """The rows of detections.json, and what is said about the threshold."""
+    result = run("predict", path, picture[1], "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    return json.loads((out / "detections.json").read_text()), result.stdout.splitlines()[-2]
+
+
+def assert_same_rows(rows, expected):
+    for row, other in zip(rows, expected, strict=True):
+        assert row["category_id"] == other["category_id"]
+        assert row["score"] == pytest.approx(other["score"], abs=1e-4)
+        assert row["bbox"] == pytest.approx(other["bbox"], abs=0.05)
+
+
+# Scores of the picture: cat 0.205, 0.201, 0.077 …; cow 0.043, 0.039, 0.028 …; dog 0.033, 0.017 ….
+OWN = [0.15, 0.03, 0.035]
+SAID = "Highest score 0.20; {} objects in 1 image above the threshold, the best one of their class."
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A folder with a model that has thresholds, and its exports."""
+    folder, model = tmp_path_factory.mktemp("thresholds"), tiny(image_size=(64, 96))
+    model.score_thresholds = OWN
+    model.save(folder / "best.keras")
+    export.saved_model(model, folder / "saved_model")
+    export.tflite(model, folder / "x.tflite")
+    return folder
+
+
+def test_predict_on_an_export_takes_the_thresholds_of_the_model(run, exports, picture, tmp_path):
+    expected, said = predicted(run, exports / "best.keras", picture, tmp_path / "keras")
+    assert said == SAID.format(5)
+    assert sorted(row["category_name"] for row in expected) == ["cat", "cat", "cow", "cow", "dog"]
+    for name in ("saved_model", "x.tflite"):
+        rows, also_said = predicted(run, exports / name, picture, tmp_path / name)
+        assert also_said == said
+        assert_same_rows(rows, expected)
+
+
+# As above, but with hard NMS: cow 0.043, 0.042, 0.039, 0.038, 0.033 ….
+def test_predict_on_an_onnx_file_takes_the_thresholds_of_the_model(run, exports, picture, tmp_path):
+    for package in ("onnx", "onnxruntime", "tf2onnx"):
+        pytest.importorskip(package, reason="the extra `onnx` is not installed")
+    path, out = exports / "best.keras", tmp_path / "keras"
+    expected, said = predicted(run, path, picture, out, "--method", "hard")
+    export.onnx(load_model(path), tmp_path / "x.onnx")
+    rows, also_said = predicted(run, tmp_path / "x.onnx", picture, tmp_path / "found")
+    assert also_said == said == SAID.format(7)
+    assert_same_rows(rows, expected)
+
+
+def test_an_export_of_an_earlier_version_takes_0_3(run, exports, picture, tmp_path):
+    path, certificate = tmp_path / "x.tflite", tmp_path / "x.tflite.certificate.json"
+    path.write_bytes((exports / path.name).read_bytes())
+    content = json.loads((exports / certificate.name).read_text())
+    assert content.pop("score_thresholds") == OWN
+    certificate.write_text(json.dumps(content))
+    rows, said = predicted(run, path, picture, tmp_path / "found")
+    assert rows == [] and "0 objects in 1 image above the threshold, 0.3." in said
 
 
 def test_predict_refuses_what_a_file_cannot_do(refused, model, picture, tmp_path):

@@ -22,11 +22,13 @@ def asked(monkeypatch):
 def test_options_reach_the_training(run, asked, coco, tmp_path):
     out = tmp_path / "run"
     options = "--model efficientdet_d0 --epochs 3 --batch-size 2 --image-size 64x96 --seed 5"
+    options += " --augment strong --plain-epochs 2"
     result = run("train", coco, "--out", out, *options.split(), "--learning-rate", "0.01")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == f"Run folder: {out}"
     assert asked["model"] == "efficientdet_d0" and asked["out"] == out
     assert (asked["epochs"], asked["batch_size"], asked["seed"]) == (3, 2, 5)
+    assert asked["plain_epochs"] == 2
     assert asked["image_size"] == (64, 96) and asked["learning_rate"] == 0.01
     assert asked["training_set"].split == "train" and asked["validation_set"].split == "val"
     assert asked["resume"] is False and asked["weights"] == "auto"
@@ -135,6 +137,10 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= metrics["AP"] <= 1 and list(metrics["AP_per_class"]) == ["square"]
+    about = {"data": "shapes", "split": "val", "images": 1, "settings": {}}
+    assert metrics["measured"] == {"model": "best.keras", **about}
+    trained = json.loads((out / "metrics.json").read_text())
+    assert trained["measured"] == {"model": "last.keras", **about}
     result = run(
         "predict", out, coco / "val", "--score-threshold", 0.005, "--out", tmp_path / "found"
     )

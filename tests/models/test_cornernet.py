@@ -8,6 +8,7 @@ import keras_det
 from keras_det import CornerNet
 from keras_det.backbones import Hourglass
 from keras_det.data import Pipeline, draw_shapes_dataset, load
+from keras_det.data.augment import get_augment
 from keras_det.errors import DataError
 from keras_det.models import build_model
 from keras_det.profiling import multiply_adds
@@ -33,6 +34,17 @@ def batch(size=47, images=2):
 def model():
     keras.utils.set_random_seed(0)
     return build()
+
+
+# The original cuts a window of s times the input's sides, s one of 0.6, 0.7 … 1.3, and resizes it
+# to the input: a factor of 1 / s.
+def test_published_augmentation_is_the_originals(model):
+    augment, factors = get_augment("published", model), 1 / np.arange(0.6, 1.4, 0.1)
+    np.testing.assert_allclose(augment.scale, (factors.min(), factors.max()))
+    assert augment.flip == 0.5 and not augment.strong and augment.crop is None
+    (colours,) = augment.steps
+    assert (colours.brightness, colours.contrast, colours.saturation) == (0.4, 0.4, 0.4)
+    assert (colours.hue, colours.grey, colours.probability) == (0.0, 0.0, 1.0)
 
 
 @pytest.mark.slow

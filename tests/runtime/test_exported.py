@@ -40,7 +40,9 @@ ENGINES = {"saved_model": "tensorflow", ".tflite": "litert", ".onnx": "onnx"}
 @pytest.fixture(scope="module")
 def stretched():
     """MediaPipe's metadata is for models that resize as MediaPipe does."""
-    return tiny(image_size=(96, 128), resize_mode="mediapipe")
+    model = tiny(image_size=(96, 128), resize_mode="mediapipe")
+    model.score_thresholds = [0.375, 0.1, 0.25]
+    return model
 
 
 @pytest.fixture(scope="module", params=FORMATS)
@@ -72,6 +74,9 @@ def test_finds_what_the_detector_finds(exported, stretched):
     assert detector.class_names == stretched.class_names
     assert detector.image_size == stretched.image_size == (96, 128)
     assert detector.engine == ENGINES[path.suffix or path.name]
+    assert detector.score_thresholds == stretched.score_thresholds == [0.375, 0.1, 0.25]
+    certificate = json.loads(path.with_name(f"{path.name}.certificate.json").read_text())
+    assert certificate["score_thresholds"] == [0.375, 0.1, 0.25]
     (image,) = drawn_images(1, (150, 80), seed=9)
     expected = stretched.detect(image, score_threshold=0.05, **settings)
     assert_same(detector.detect(image, score_threshold=0.05), expected)
@@ -237,6 +242,14 @@ def test_saved_models_of_someone_else_are_refused(model, tmp_path):
         keras_det.load_exported(tmp_path / "served" / "1")
     content["decoding"]["score_threshold"] = threshold
     certificate.write_text(json.dumps(content))
+    thresholds = tmp_path / "served" / "1" / "assets.extra" / "score_thresholds.json"
+    assert thresholds.read_text() == "null\n"
+    for damaged, message in (("[0.5", "be JSON"), ("[0.5]", "be 3 numbers"), ("\xff", "be JSON")):
+        thresholds.write_text(damaged, encoding="latin-1")
+        with pytest.raises(DataError, match=f"must {message}.* Received: "):
+            keras_det.load_exported(tmp_path / "served" / "1")
+    thresholds.unlink()  # an export of an earlier version
+    assert keras_det.load_exported(tmp_path / "served" / "1").score_thresholds is None
     labels = tmp_path / "served" / "1" / "assets" / "labels.txt"
     labels.write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="must be UTF-8 text. Received: .*labels.txt"):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from keras_det.errors import DataError
 from keras_det.runtime import exported
 from keras_det.runtime.exported import FileDetector
+from keras_det.runtime.onnx_model import OnnxModel
 from keras_det.runtime.running import named
 
 FACTS = {
@@ -85,6 +87,34 @@ def test_an_unknown_threshold_is_none(tmp_path):
     for decoding in ({}, {"score_threshold": None}):
         facts = {**FACTS, "decoding": decoding}
         assert FileDetector(tmp_path / "x", "onnx", Network(), facts).score_threshold is None
+
+
+def test_the_thresholds_of_the_classes_are_taken(tmp_path):
+    facts = {**FACTS, "score_thresholds": [0.375, 1]}
+    assert FileDetector(tmp_path / "x", "onnx", Network(), facts).score_thresholds == [0.375, 1.0]
+    for more in ({}, {"score_thresholds": None}):  # of an earlier version, or not measured
+        facts = {**FACTS, **more}
+        assert FileDetector(tmp_path / "x", "onnx", Network(), facts).score_thresholds is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [0.4, [0.4], [0.4, 0.4, 0.4], [0.4, 1.5], [0.4, None], [True, 0.4], ["0.4", 0.4], {},
+              [0.4, float("nan")]],
+)  # fmt: skip
+def test_wrong_thresholds_of_the_classes_are_refused(tmp_path, wrong):
+    facts = {**FACTS, "score_thresholds": wrong}
+    message = r"must be 2 numbers in 0\.\.1, one per class, or null\. Received: .* in .*x\.onnx\. E"
+    with pytest.raises(DataError, match=message):
+        FileDetector(tmp_path / "x.onnx", "onnx", Network(), facts)
+
+
+@pytest.mark.parametrize("newer", [{}, {"score_thresholds": "[0.5, 0.25]"}])
+def test_an_onnx_file_of_an_earlier_version_has_fewer_properties(newer):
+    written = {name: "1" for name in ("class_names", "preprocessing", "decoding")} | newer
+    meta = SimpleNamespace(custom_metadata_map={**written, "of another program": "{"})
+    model = object.__new__(OnnxModel)
+    model.session = SimpleNamespace(get_modelmeta=lambda: meta)
+    assert model.properties() == {name: json.loads(text) for name, text in written.items()}
 
 
 def test_a_label_without_a_class_name_is_refused(tmp_path):

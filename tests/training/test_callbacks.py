@@ -53,8 +53,8 @@ def test_the_average_is_found_behind_a_loss_scale():
     np.testing.assert_allclose(model.get_weights()[0], 0.64, rtol=1e-5)
 
 
-def measured(monkeypatch, every, epochs):
-    """The logs of each epoch with an `EvaluateAP` whose measurements are 0.1, 0.2, …"""
+def measured(monkeypatch, every, epochs, name="val_AP"):
+    """One value of each epoch's logs with an `EvaluateAP` whose measurements are 0.1, 0.2, …"""
     results = iter({"AP": k / 10, "AP50": k / 5, "AP75": k / 20} for k in range(1, 10))
     monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: next(results))
     callback, seen = callbacks.EvaluateAP("data", every=every), []
@@ -63,8 +63,8 @@ def measured(monkeypatch, every, epochs):
     for epoch in range(epochs):
         logs = {"loss": 1.0}
         callback.on_epoch_end(epoch, logs)
-        seen.append(logs["val_AP"])
-        assert set(logs) == {"loss", "val_AP", "val_AP50", "val_AP75"}
+        seen.append(logs[name])
+        assert set(logs) == {"loss", "val_AP", "val_AP50", "val_AP75", "val_measured"}
     return seen
 
 
@@ -74,6 +74,7 @@ def test_ap_is_in_the_logs_of_every_epoch(monkeypatch):
 
 def test_ap_is_repeated_between_measurements_and_measured_last(monkeypatch):
     assert measured(monkeypatch, 3, 5) == [0.0, 0.0, 0.1, 0.1, 0.2]
+    assert measured(monkeypatch, 3, 5, "val_measured") == [0, 0, 1, 0, 1]
 
 
 def test_ap_reaches_keras_own_early_stopping(monkeypatch):
@@ -171,6 +172,18 @@ def test_progress_writes_one_line_per_epoch_with_the_time_left(monkeypatch):
     # The clock says 100 at the first step and 103 at the end of the epoch: 3 s for 2 steps, 3 left.
     assert first == "epoch 1/2  step 3/3  loss 0.500  val_AP 0.250  0:04 left"
     assert second.startswith("epoch 2/2  step 3/3") and second.endswith("0:00 left")
+
+
+# An AP of 0 that was never measured looks like a model that learns nothing.
+def test_progress_shows_ap_where_it_was_measured():
+    stream = io.StringIO()
+    progress = callbacks.Progress(stream)
+    progress.set_params({"epochs": 2, "steps": 1})
+    for epoch, measured in enumerate((0.0, 1.0)):
+        progress.on_epoch_begin(epoch)
+        progress.on_epoch_end(epoch, {"loss": 0.5, "val_AP": 0.25, "val_measured": measured})
+    first, second = stream.getvalue().splitlines()
+    assert "val_AP" not in first and "val_AP 0.250" in second
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from keras_det.errors import DataError
 from keras_det.losses import GIoULoss
 from keras_det.models import EfficientDet
 from keras_det.training.choosing import given_parts, own_parts
-from keras_det.training.phases import phases
+from keras_det.training.phases import phases, plain_end
 from keras_det.training.recipe import choose_recipe
 from tests.export.tiny import tiny
 
@@ -104,8 +104,8 @@ def test_without_a_validation_set_nothing_is_measured():
     ],
 )  # fmt: skip
 def test_each_value_can_be_overruled(field, value):
-    own = choose_recipe("auto", 40, 500, "backbone", 10)
-    changed = choose_recipe("auto", 40, 500, "backbone", 10, **{field: value})
+    own = choose_recipe("auto", 40, 500, "backbone", 10, strong=True)
+    changed = choose_recipe("auto", 40, 500, "backbone", 10, strong=True, **{field: value})
     assert getattr(own, field) != value and getattr(changed, field) == value
 
 
@@ -141,10 +141,27 @@ def test_unknown_recipes_and_contradictions_are_refused():
         choose_recipe("auto", 1, 1, heads_first=1, freeze="backbone")
 
 
+# 40 images: 30 epochs. None to all of them may be plain.
+def test_plain_epochs_lie_within_the_epochs_and_need_strong_steps():
+    for plain in (0, 30):
+        recipe = choose_recipe("auto", 40, 500, "backbone", strong=True, plain_epochs=plain)
+        assert recipe.plain_epochs == plain and plain_end(recipe) == {
+            0: {}, 30: {"plain_after": 0},
+        }[plain]  # fmt: skip
+    for plain, more in ((31, {}), (-1, {}), (6, {"epochs": 5})):
+        message = rf"must lie in 0\.\.{more.get('epochs', 30)}, .*Received: {plain}\."
+        with pytest.raises(DataError, match=message):
+            choose_recipe("auto", 40, 500, strong=True, plain_epochs=plain, **more)
+    assert choose_recipe("adamw", 40, 500, strong=True, plain_epochs=7).plain_epochs == 7
+    assert choose_recipe("auto", 40, 500, plain_epochs=0).plain_epochs == 0
+    with pytest.raises(DataError, match="with mosaic, mixup.*Received: plain_epochs=2 without one"):
+        choose_recipe("auto", 40, 500, plain_epochs=2)
+
+
 def test_the_recipe_is_one_line_of_plain_words():
     line = str(
         choose_recipe(
-            "auto", 40, 500, "backbone", 10, heads_first=1, backbone_rate=0.5, plain_epochs=3
+            "auto", 40, 500, "backbone", 10, True, heads_first=1, backbone_rate=0.5, plain_epochs=3
         )
     )
     assert line == (

@@ -1,4 +1,4 @@
-"""The public files that can be had by name: the catalogue, and where each file is found."""
+"""The public files that can be used by name: the catalogue, and where each file is found."""
 
 import hashlib
 import inspect

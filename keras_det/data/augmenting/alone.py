@@ -86,6 +86,21 @@ def change(
     """Changes one sample; see `Step.__call__`."""
     import tensorflow as tf
 
+    # As in a pipeline: there is no `if` of tensors for AutoGraph to find.
+    plain = tf.autograph.experimental.do_not_convert(_change)
+    found: dict[str, TFTensor] = plain(step, sample, seed, others, fill)
+    return found
+
+
+def _change(
+    step: Any,
+    sample: Mapping[str, Any],
+    seed: Any,
+    others: Sequence[Mapping[str, Any]],
+    fill: float | Sequence[float],
+) -> dict[str, TFTensor]:
+    import tensorflow as tf
+
     from keras_det.data.augment import composed
 
     needed = step.others

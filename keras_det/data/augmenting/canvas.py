@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from keras_det.data.augmenting.plans import MIN_VISIBLE_SIDE, Plan
-from keras_det.data.resize import fill_color, tf_pad
+from keras_det.data.resize import tf_pad_with
 from keras_det.names import PADDING_LABEL
 from keras_det.types import Size, TFTensor
 
@@ -33,15 +31,15 @@ class Picture(NamedTuple):
     weight: TFTensor
 
 
-def padded(picture: Picture, size: Size, fill: Sequence[float] | float) -> Picture:
-    """The picture on a canvas of the input's size, a Python `(height, width)`."""
+def padded(picture: Picture, blank: TFTensor) -> Picture:
+    """The picture on a canvas of the input's size, `tf_blank` of it."""
     if isinstance(picture.y, int) and isinstance(picture.x, int) and picture.y == picture.x == 0:
-        return picture._replace(image=tf_pad(picture.image, size, fill))
+        return picture._replace(image=tf_pad_with(picture.image, blank))
     import tensorflow as tf
 
-    image = placed(picture.image, picture.y, picture.x, size, size, fill)
+    image = placed(picture.image, picture.y, picture.x, tuple(blank.shape[:2]), blank)
     return picture._replace(
-        image=tf.ensure_shape(image, (*size, 3)),
+        image=tf.ensure_shape(image, blank.shape),
         boxes=shifted(picture.boxes, picture.y, picture.x),
         y=0,
         x=0,
@@ -53,8 +51,7 @@ def placed(
     y: TFTensor | int,
     x: TFTensor | int,
     room: TFTensor | Size,
-    size: Size,
-    fill: Sequence[float] | float,
+    blank: TFTensor,
 ) -> TFTensor:
     """Puts an image on a canvas.
 
@@ -62,12 +59,10 @@ def placed(
         image: uint8 `(h, w, 3)`.
         y, x: place of its top left corner.
         room: height and width of the canvas, int32.
-        size: the largest room there is, Python integers.
-        fill: colour of the canvas, 0..255, one value or three.
+        blank: the largest canvas there is, of `tf_blank`.
     """
     import tensorflow as tf
 
-    blank = tf.constant(np.broadcast_to(fill_color(fill), (*size, 3)).copy())
     height, width = tf.unstack(tf.shape(image)[:2])
 
     def across() -> TFTensor:
@@ -98,19 +93,13 @@ def quarters(centre: TFTensor, size: Size) -> list[TFTensor]:
     return [tf.stack([top, left, height, width]) for top, height in rows for left, width in columns]
 
 
-def joined(
-    parts: Sequence[Picture],
-    rooms: Sequence[TFTensor],
-    size: Size,
-    fill: Sequence[float] | float,
-) -> Picture:
+def joined(parts: Sequence[Picture], rooms: Sequence[TFTensor], blank: TFTensor) -> Picture:
     """Four pictures, each in its quarter and touching the centre, as one of the input's size.
 
     Args:
         parts: four `Picture`, not larger than their quarters.
         rooms: of `quarters`.
-        size: `(height, width)` of the input, Python integers.
-        fill: colour where no picture is.
+        blank: a canvas of the input's size, of `tf_blank`.
     """
     import tensorflow as tf
 
@@ -119,11 +108,11 @@ def joined(
         height, width = tf.unstack(tf.shape(part.image)[:2])
         y = room[2] - height if number < 2 else 0
         x = room[3] - width if number % 2 == 0 else 0
-        images.append(placed(part.image, y, x, room[2:], size, fill))
+        images.append(placed(part.image, y, x, room[2:], blank))
         boxes.append(shifted(part.boxes, room[0] + y, room[1] + x))
     rows = [tf.concat(images[i : i + 2], axis=1) for i in (0, 2)]
     return Picture(
-        tf.ensure_shape(tf.concat(rows, axis=0), (*size, 3)),
+        tf.ensure_shape(tf.concat(rows, axis=0), blank.shape),
         tf.concat(boxes, axis=0),
         tf.concat([part.labels for part in parts], axis=0),
         tf.constant(0),

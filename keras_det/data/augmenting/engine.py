@@ -40,7 +40,7 @@ from keras_det.data.augmenting.views import (
     view_back,
     view_boxes,
 )
-from keras_det.data.resize import resized_size, tf_resize_pixels
+from keras_det.data.resize import resized_size, tf_blank, tf_resize_pixels
 from keras_det.types import Size, TFTensor
 
 if TYPE_CHECKING:
@@ -93,9 +93,13 @@ class Engine:
         fill: float | Sequence[float],
         source: Source,
     ) -> None:
+        import tensorflow as tf
+
         self.augment, self.size, self.mode, self.fill = augment, size, mode, fill
         self.source = source
-        self._shared: dict[tuple[str, int], Callable] = {}
+        self._shared: dict[str, Callable] = {}
+        with tf.init_scope(), tf.device("CPU"):  # one tensor for all graphs
+            self._blank = tf_blank(size, fill)
 
     def input(self, index: TFTensor, seed: TFTensor) -> Picture:
         """One input: a `Picture` of the input's size, its objects not yet padded.
@@ -104,7 +108,7 @@ class Engine:
             index: number of the image.
             seed: int64 `(2,)`.
         """
-        return padded(self._after(index, seed, len(self.augment.steps)), self.size, self.fill)
+        return padded(self._after(index, seed, len(self.augment.steps)), self._blank)
 
     def images_of(self, index: int, seed: TFTensor, count: int | None = None) -> list[int]:
         """Numbers of all images that may take part in an input, the own one first; eagerly."""
@@ -124,6 +128,21 @@ class Engine:
 
     def _after(self, index: TFTensor, seed: TFTensor, count: int) -> Picture:
         """The picture after the first `count` steps."""
+        mixup = [place for place in range(count) if isinstance(self.augment.steps[place], MixUp)]
+        if not mixup:
+            return self._unmixed(index, seed, count)
+        return self._changed(self._before(index, seed, mixup[0]), seed, mixup[0], count)
+
+    def _before(self, index: TFTensor, seed: TFTensor, place: int) -> Picture:
+        """One of the two pictures of a mixup, which is step number `place`."""
+
+        def make(index: TFTensor, seed: TFTensor) -> Picture:
+            return _as_tensors(self._unmixed(index, seed, place))
+
+        return self._share("before", make, index, seed)
+
+    def _unmixed(self, index: TFTensor, seed: TFTensor, count: int) -> Picture:
+        """The picture after the first `count` steps, none of which is a mixup."""
         mosaic = self.augment.mosaic
         start = 0 if mosaic is None else self.augment.steps.index(mosaic) + 1
         if mosaic is None or count < start:
@@ -200,7 +219,7 @@ class Engine:
                 self._part(number, fold(own, k), rooms[k][2:], place)
                 for k, number in enumerate(numbers)
             ]
-            return joined(parts, rooms, self.size, self.fill)
+            return joined(parts, rooms, self._blank)
 
         def one() -> Picture:
             return _as_tensors(self._changed(self._single(index, seed), seed, 0, place))
@@ -213,22 +232,19 @@ class Engine:
         def make(index: TFTensor, seed: TFTensor, room: TFTensor) -> Picture:
             return _as_tensors(self._changed(self._single(index, seed, room), seed, 0, count))
 
-        return self._share("part", count, make, index, seed, room)
+        return self._share("part", make, index, seed, room)
 
     def _mixed(self, step: MixUp, picture: Picture, seed: TFTensor, place: int) -> Picture:
         import tensorflow as tf
 
         draw = tf.random.stateless_uniform((), fold(seed, OWN))
 
-        def make(index: TFTensor, seed: TFTensor) -> Picture:
-            return _as_tensors(padded(self._after(index, seed, place), self.size, self.fill))
-
         def both() -> Picture:
             other = self.source.partner(fold(seed, 1), 1)
-            second = self._share("whole", place, make, other, fold(seed, 1))
+            second = self._before(other, fold(seed, 1), place)
             gamma = tf.random.stateless_gamma((2,), fold(seed, OWN + 1), step.alpha)
-            first = padded(picture, self.size, self.fill)
-            return blended(first, second, gamma[0] / tf.reduce_sum(gamma))
+            share = gamma[0] / tf.reduce_sum(gamma)
+            return blended(padded(picture, self._blank), padded(second, self._blank), share)
 
         return tf.cond(draw < step.probability, both, lambda: _as_tensors(picture))
 
@@ -270,19 +286,24 @@ class Engine:
         weight = self.source.weight(index)
         return pasted(_as_tensors(picture), patch, label, weight, places, step.max_hidden)
 
-    def _share(
-        self, name: str, count: int, make: Callable[..., Picture], *arguments: TFTensor
-    ) -> Picture:
-        """Calls `make`, as one function of the graph where it is needed several times."""
+    def _share(self, name: str, make: Callable[..., Picture], *arguments: TFTensor) -> Picture:
+        """Calls `make`, as one function of the graph where it is needed several times.
+
+        TensorFlow must not insert it where it is called: the graph would grow fourfold.
+        """
         import tensorflow as tf
 
         if not self.source.graph:
             return make(*arguments)
-        if (name, count) not in self._shared:
+        if name not in self._shared:
             shapes = [((), tf.int64), ((2,), tf.int64), ((2,), tf.int32)][: len(arguments)]
-            signature = [tf.TensorSpec(*each) for each in shapes]
-            self._shared[name, count] = tf.function(make, input_signature=signature)
-        return self._shared[name, count](*arguments)
+            self._shared[name] = tf.function(
+                make,
+                input_signature=[tf.TensorSpec(*each) for each in shapes],
+                autograph=False,
+                experimental_attributes={"_noinline": True},
+            )
+        return self._shared[name](*arguments)
 
 
 def _as_tensors(picture: Picture) -> Picture:
