@@ -244,7 +244,7 @@ EXAMPLES = (
 @click.option(
     "--calibrate/--no-calibrate",
     default=None,
-    show_default="--calibrate with --recipe auto",
+    show_default="--calibrate with --recipe auto, else not",
     help="Shift the scores so that 0.4 is the best threshold of each class.",
 )
 @reading_options

@@ -26,8 +26,8 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 def weights() -> None:
     """Lists, downloads and checks public weights.
 
-    `keras-det train --weights imagenet`, `coco` or `auto` uses them. docs/checkpoints.md lists the
-    addresses.
+    To train from them, give `keras-det train` --weights auto, imagenet or coco.
+    docs/checkpoints.md lists the addresses.
     """
 
 
@@ -53,7 +53,10 @@ def list_weights(as_json: bool) -> None:
 @click.argument("name")
 @as_json_option
 def fetch(name: str, as_json: bool) -> None:
-    """Downloads the weights NAME of the list, unless they are installed or cached."""
+    """Downloads the weights called NAME in the list.
+
+    Nothing is downloaded if they are installed or cached.
+    """
     from keras_det.weights.download import obtain
 
     found = obtain(name)
