@@ -42,7 +42,7 @@ RESUMED = (
     "max_boxes",
     "seed",
 )
-# Those of them that a resumed run has already used; the training run checks the others.
+# Of these, what a resumed run has already used; the training run checks the others.
 OF_THE_START = ("weights", "learning_rate")
 # Options that become arguments of the model's constructor where they are given.
 MODEL_ARGUMENTS = (
@@ -61,7 +61,7 @@ MODEL_ARGUMENTS = (
 )
 # What the words for --weights mean.
 WEIGHTS = {
-    "auto": "coco, else imagenet, else random: what can be had",
+    "auto": "the best available: coco, else imagenet, else random",
     "coco": "public weights of the whole model",
     "imagenet": "public weights of the backbone",
     "random": "no trained weights",
@@ -86,14 +86,15 @@ EXAMPLES = (
     type=WordOrPath(WEIGHTS),
     metavar="WORD|PATH",
     default="auto",
-    help="Weights to start from: auto (coco, else imagenet, else random), one of these words, a "
-    ".keras file, a run folder, a preset or a public checkpoint.",
+    help="Weights to start from: auto (coco if available, else imagenet, else random), coco, "
+    "imagenet, random, a .keras file, a run folder, a preset or a public checkpoint.",
 )
 @click.option(
     "--freeze",
     type=click.Choice(FREEZE_CHOICES),
     show_default="none",
-    help="Layers to freeze; early: the backbone up to stride 4; neck: the backbone too.",
+    help="Layers to freeze. norm: batch normalisation of the backbone; early: the backbone up to "
+    "stride 4; neck: backbone and neck.",
 )
 @click.option(
     "--epochs",
@@ -124,8 +125,9 @@ EXAMPLES = (
     "--augment",
     type=click.Choice(AUGMENT_NAMES),
     default="ssj",
-    help="Random changes of the images: none; horizontal flips; small-scale or large-scale jitter "
-    "with flips; light (with colours), strong (with mosaic), or those of the model's paper.",
+    help="Random changes of the images. flip: left-right flips; ssj, lsj: flips with small-scale "
+    "or large-scale jitter; light: ssj and colours; strong: more, with mosaic; published: those "
+    "of the model's paper.",
 )
 @click.option(
     "--neck",
@@ -188,20 +190,20 @@ EXAMPLES = (
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
     default="auto",
-    help="Optimizer, schedule and length: chosen from the number of images and the weights; 50 "
-    "epochs of AdamW; or as published for the model.",
+    help="Optimizer, schedule and length. auto: chosen from the number of images and the weights; "
+    "adamw: 50 epochs of AdamW; published: as in the model's paper.",
 )
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
     show_default="0.002 at 8 images per step; 0.005 for EfficientDet with --recipe auto",
-    help="Highest learning rate, not for published.",
+    help="Peak learning rate; not with --recipe published.",
 )
 @click.option(
     "--backbone-rate",
     type=click.FloatRange(0),
     show_default="1",
-    help="Factor of the learning rate for the backbone, not for published.",
+    help="Factor of the learning rate for the backbone; not with --recipe published.",
 )
 @click.option(
     "--warmup-steps",
@@ -212,8 +214,8 @@ EXAMPLES = (
 @click.option(
     "--average",
     type=click.FloatRange(0, 1, max_open=True),
-    show_default="by the number of steps",
-    help="Decay of the moving average of the weights, not for published.",
+    show_default="depends on the number of steps",
+    help="Decay of the moving average of the weights; not with --recipe published.",
 )
 @click.option(
     "--heads-first",
@@ -231,18 +233,18 @@ EXAMPLES = (
     "--patience",
     type=click.IntRange(min=1),
     show_default="chosen by --recipe auto, else never",
-    help="Stop after so many epochs without a higher AP.",
+    help="Stop after this many epochs without a higher AP.",
 )
 @click.option(
     "--anchors",
     type=click.Choice(ANCHOR_CHOICES),
     show_default="chosen by --recipe auto, else published",
-    help="Anchors as published, or fitted to the objects.",
+    help="published: the model's own anchors; auto: anchors fitted to the objects.",
 )
 @click.option(
     "--calibrate/--no-calibrate",
     default=None,
-    show_default="--calibrate with --recipe auto",
+    show_default="--calibrate with --recipe auto, else not",
     help="Shift the scores so that 0.4 is the best threshold of each class.",
 )
 @reading_options
@@ -251,17 +253,17 @@ EXAMPLES = (
     "--max-boxes",
     type=click.IntRange(min=1),
     default=100,
-    help="Maximum number of objects per image to train on; the largest are kept.",
+    help="Maximum number of objects per image in training; the largest are kept.",
 )
 @click.option("--train-split", show_default="train", help="Split of DATA to train on.")
 @click.option("--val-split", show_default="val", help="Split of DATA to evaluate on.")
 @SPLIT_BY
 @click.option("--val-data", type=click.Path(), help="Data set to evaluate on, instead of DATA.")
-@click.option("--no-val", is_flag=True, help="Hold no images out, and do not evaluate.")
+@click.option("--no-val", is_flag=True, help="Hold out no images, and do not evaluate.")
 @click.option(
     "--evaluate-every",
     type=click.IntRange(min=1),
-    show_default="1, more for a large validation set",
+    show_default="1, or more for a large validation set",
     help="Epochs between evaluations.",
 )
 @click.option(
@@ -299,7 +301,7 @@ def train(
         model = settings.pop("model")
         note = note_of_run(folder)
     check_model_name(model)
-    if not settings["resume"]:  # a run goes on from its own state
+    if not settings["resume"]:  # a resumed run starts from its own state
         settings["weights"] = find_weights(weights)
         check_weights("--backbone-weights", arguments.get("backbone_weights"))
     found, settings["data"] = training_data(ctx, data, settings, note)

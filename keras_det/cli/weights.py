@@ -1,4 +1,4 @@
-"""`keras-det weights …`: which public weights are here, which can be fetched, and their hashes."""
+"""`keras-det weights …`: public weights, where they are, and their hashes."""
 
 import json
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 @click.group(cls=Commands)
 def weights() -> None:
-    """Lists, fetches and checks public weights.
+    """Lists, downloads and checks public weights.
 
-    They are found by name: `keras-det train --weights imagenet`, `coco` or `auto`. The document
-    checkpoints.md lists the addresses.
+    To train from them, give `keras-det train` --weights auto, imagenet or coco.
+    docs/checkpoints.md lists the addresses.
     """
 
 
@@ -40,8 +40,8 @@ def weights() -> None:
 def list_weights(as_json: bool) -> None:
     """Lists the public weights and where they are.
 
-    State: installed (in a package), cached, or missing (to be fetched). Hash: SHA-256 or MD5 as
-    published; kept, for the SHA-256 of the first download; none.
+    State: installed (in a package), cached, or missing (not downloaded yet). Hash: SHA-256 or MD5,
+    if published; kept, if only the SHA-256 of the first download is known; none, if none is known.
     """
     from keras_det.weights.catalogue import CATALOGUE
 
@@ -53,7 +53,10 @@ def list_weights(as_json: bool) -> None:
 @click.argument("name")
 @as_json_option
 def fetch(name: str, as_json: bool) -> None:
-    """Fetches the weights NAME of the list, unless they are here."""
+    """Downloads the weights called NAME in the list.
+
+    Nothing is downloaded if they are installed or cached.
+    """
     from keras_det.weights.download import obtain
 
     found = obtain(name)
@@ -75,10 +78,10 @@ def fetch(name: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_context
 def check(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """Compares the installed and cached files with their hashes.
+    """Checks the hashes of installed and cached files.
 
-    Without NAME, all of them. Hash: right, wrong, or unknown where none is known. The exit code is
-    1 where one is wrong.
+    Without NAME, all files are checked. Hash: right, wrong, or unknown if there is none to compare
+    with. The exit code is 1 if a hash is wrong.
     """
     from keras_det.weights.catalogue import CATALOGUE, entry_of
 
@@ -88,14 +91,14 @@ def check(ctx: click.Context, name: str | None, as_json: bool) -> None:
         if name is not None:
             raise DataError(
                 f"The weights to check must be installed or cached. Received: {name}, which is "
-                f"missing. Get them: keras-det weights fetch {name}"
+                f"missing. To get them: keras-det weights fetch {name}"
             )
         click.echo("[]" if as_json else "No public weights are installed or cached.")
         return
     show(rows, HEAD, as_json)
     wrong = [row for row in rows if row["hash"] == "wrong"]
     for row in wrong:
-        click.echo(f"Wrong hash: {row['path']}. Delete the file, and fetch it again.", err=True)
+        click.echo(f"Wrong hash: {row['path']}. Delete the file and download it again.", err=True)
     ctx.exit(1 if wrong else 0)
 
 
@@ -111,7 +114,7 @@ def show(rows: list[dict[str, Any]], head: tuple[str, ...], as_json: bool) -> No
 
 
 def row_of(entry: "Entry") -> dict[str, Any]:
-    """A line of the list: the preferred file of an entry, or the one to fetch."""
+    """A line of the list: the preferred file of an entry, or the one to download."""
     from keras_det.weights.download import on_this_computer
 
     found = next(iter(on_this_computer(entry)), None)
@@ -132,7 +135,7 @@ def row_of(entry: "Entry") -> dict[str, Any]:
 
 
 def checked(entry: "Entry") -> Iterator[dict[str, Any]]:
-    """A line for each file of an entry that is here, with the outcome of the check."""
+    """A line for each file of an entry on this computer, with the result of the check."""
     from keras_det.weights.download import on_this_computer
 
     for found in on_this_computer(entry):
@@ -154,7 +157,7 @@ def megabytes(found: "Found") -> float:
 
 
 def kind_of_hash(digest: str | None, published: bool) -> str:
-    """What is known of a file's hash: "SHA-256", "MD5", "kept" or "none"."""
+    """What is known about a file's hash: "SHA-256", "MD5", "kept" or "none"."""
     if digest is None:
         return "none"
     if not published:

@@ -1,6 +1,6 @@
 """Random changes of training images: by a name, by numbers, or by a list of steps.
 
-`Augment` holds what is drawn before an image is decoded, its window, and the steps that follow.
+`Augment` holds the changes that are drawn before an image is decoded, and the steps that follow.
 """
 
 from collections.abc import Sequence
@@ -66,13 +66,13 @@ class Augment:
             padded at the right and the bottom. EfficientDet section 5.1
             (https://arxiv.org/abs/1911.09070) and "Simple Copy-Paste" section 3
             (https://arxiv.org/abs/2012.07177): SSJ 0.8-1.25, LSJ 0.1-2.0.
-        min_visible: float in [0, 1]. Where a window is drawn, an object is dropped when less than
-            this share of its box is inside, or when a side of the rest is below one pixel of the
-            input.
+        min_visible: float in [0, 1]. If a window is drawn, an object is dropped when less than this
+            share of its box is inside, or when a side of the visible part is below one pixel of
+            the input.
         flip_vertical: float in [0, 1], probability of an upside-down flip.
         rotate: float in [0, 1], probability of a turn by 90, 180 or 270 degrees.
         zoom_out: `ZoomOut` or None.
-        crop: `IoUCrop` or None. It and `zoom_out` take the place of `scale`.
+        crop: `IoUCrop` or None. `crop` and `zoom_out` are used instead of `scale`.
         steps: the steps that follow, in their order: see `composed`.
 
     Raises:
@@ -171,15 +171,15 @@ class Augment:
 
 
 def _check_steps(steps: Sequence[Any]) -> None:
-    """Raises a ValueError for steps that do not belong there or come in a wrong order."""
+    """Raises a ValueError for members that are not allowed there, or a wrong order."""
     several = False
     for step in steps:
         _check_step(step)
         if step.kind == "geometry":
             raise ValueError(
-                "Steps of the geometry must come first: they decide which part of the image is "
-                f"decoded. Received: {step} after {steps[0]}. Move {type(step).__name__} to the "
-                "front of the list."
+                "Steps that change the geometry must come first: they decide which part of the "
+                f"image is decoded. Received: {step} after {steps[0]}. Move {type(step).__name__} "
+                "to the front of the list."
             )
         if isinstance(step, Mosaic) and several:
             raise ValueError(
@@ -191,7 +191,7 @@ def _check_steps(steps: Sequence[Any]) -> None:
 
 
 def _check_step(step: Any) -> None:
-    """Raises a ValueError where a member of the list is no step."""
+    """Raises a ValueError if a member of the list is not a step."""
     if isinstance(step, Step):
         return
     names = [each.__name__ for each in STEPS]
@@ -204,7 +204,7 @@ def _check_step(step: Any) -> None:
             found = found.replace(repr(low), f"{name}()")
         advice = f"{found} Import them from keras_det.data."
     raise ValueError(
-        f"A list of `augment` must hold steps: {', '.join(names)}. Received: {step!r}.{advice}"
+        f"The list `augment` must hold steps: {', '.join(names)}. Received: {step!r}.{advice}"
     )
 
 
@@ -213,7 +213,7 @@ def _check_once(steps: Sequence[Step]) -> None:
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise ValueError(
-                f"A step must come once in a list of `augment`. Received: {kind.__name__} "
+                f"Each step must occur only once in the list `augment`. Received: {kind.__name__} "
                 f"{kinds.count(kind)} times. Leave out all but one."
             )
 
@@ -221,15 +221,15 @@ def _check_once(steps: Sequence[Step]) -> None:
 def composed(steps: Sequence[Step]) -> Augment:
     """Makes an `Augment` of a plain list.
 
-    The geometry comes first: `Flip`, `Rotate90`, and `ScaleJitter` or `ZoomOut` and `IoUCrop`. All
-    of them become one window, which is drawn before the image is decoded. Of the others each
-    changes what those before it made; `Mosaic` must come before `CopyPaste` and `MixUp`.
+    Geometric steps come first: `Flip`, `Rotate90`, and `ScaleJitter` or `ZoomOut` and `IoUCrop`.
+    Together they become one window, which is drawn before the image is decoded. The other steps
+    follow in the order of the list; `Mosaic` must come before `CopyPaste` and `MixUp`.
 
     Args:
-        steps: list of steps, each kind once. An empty list changes nothing.
+        steps: list of steps, each kind at most once. An empty list changes nothing.
 
     Raises:
-        ValueError: a member is no step, a kind comes twice, or the order is wrong.
+        ValueError: a member is not a step, a kind occurs twice, or the order is wrong.
     """
     steps = tuple(steps)
     for step in steps:
@@ -257,7 +257,7 @@ AUGMENTS = {
     "light": composed(
         [Flip(), ScaleJitter(), Photometric(0.15, 0.15, 0.2, 0.01, grey=0.0, probability=0.5)]
     ),
-    # The augmentation of the model's paper, its `published_augment`; without one EfficientDet's.
+    # The model's `published_augment`, as in its paper; without a model, that of EfficientDet.
     "published": Augment(flip=0.5, scale=(0.8, 1.25)),
     # For few images and long trainings.
     "strong": composed(

@@ -11,11 +11,11 @@ import numpy as np
 
 from keras_det.files import open_bytes
 
-# Of files of one size, so many bytes are compared at the beginning and at the end. Only where these
-# are equal, the whole files are read.
+# Of files with equal sizes, this many bytes are compared at the beginning and at the end. Whole
+# files are read only if these are equal.
 PART = 1 << 13
-# Files that are opened, as a share of all images and at least. Each takes about 0.1 ms, so this
-# stays below 2% of an epoch, also at 1,000 images a second.
+# Files that are opened: a share of all images, but at least a number. Each takes about 0.1 ms, so
+# this stays below 2% of an epoch, even at 1,000 images per second.
 MAX_OPENED, LEAST_OPENED = 0.1, 200
 
 
@@ -23,8 +23,8 @@ class Copies(NamedTuple):
     """The copies that were found.
 
     Attributes:
-        pairs: `(validation image, training image)`, paths of the same content.
-        all_compared: False where too many files have equal sizes to be compared.
+        pairs: `(validation image, training image)`, paths of files with the same content.
+        all_compared: False if too many files have equal sizes to compare all of them.
     """
 
     pairs: list[tuple[str, str]]
@@ -32,10 +32,10 @@ class Copies(NamedTuple):
 
 
 def find_copies(train: Sequence[str], val: Sequence[str]) -> Copies:
-    """Returns validation images whose bytes are those of a training image of another path.
+    """Returns validation images with the same bytes as a training image at another path.
 
-    Files are opened only where a training and a validation image have the same size in bytes.
-    Links to one file count as copies. Files that cannot be read are no copies.
+    Files are opened only if a training and a validation image have the same size in bytes. Links to
+    the same file count as copies. Files that cannot be read do not.
 
     Args:
         train, val: paths of the images.
@@ -82,7 +82,7 @@ def _key(path: str) -> tuple[int, tuple[int, int]] | None:
 
 
 def _evenly(paths: list[str]) -> list[str]:
-    """All paths in an order whose beginning is spread over the whole list."""
+    """All paths, in an order whose first part is spread evenly over the list."""
     step = max(1, int(np.sqrt(len(paths))))
     return [path for start in range(step) for path in paths[start::step]]
 

@@ -15,15 +15,15 @@ from keras_det.data.orientation import TRANSPOSED
 from keras_det.data.raw import MAX_BAD, BadRecords, RawAnnotations, ReadOptions
 from keras_det.errors import DataError
 
-# The headers of so many images are read; of larger data sets those of a sample, spread evenly. The
-# pipeline compares every image when it decodes it.
+# The headers of up to this many images are read; of larger data sets, those of an evenly spread
+# sample. The pipeline compares every image when it decodes it.
 ALL_UP_TO = 10_000
 SAMPLE = 2_000
 THREADS = 16
 MAX_PART = 64  # headers that one thread reads in a row
 FITS = 1.0  # pixels by which a box may leave its image
 DEEP_LOOKED_AT = 3
-# So many boxes must leave upright images before the stored pixels are taken instead.
+# This many boxes must leave the upright images before the stored pixels are used instead.
 LEAST_OUTSIDE = 2
 
 

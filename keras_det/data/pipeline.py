@@ -85,10 +85,10 @@ class Pipeline:
             classes come more often, all at least once. "class_balanced": every class is drawn
             equally often, then one of its images; an epoch is as long as the data set. See
             `keras_det.data.sampling`.
-        repeat_threshold: float in (0, 1], of "repeat_factor": images with a class that a smaller
-            share of the images show are repeated. LVIS takes 0.001.
-        plain_after: int, the epoch from which on training goes without the strong steps (mosaic,
-            mixup, copy-paste, cutout). None: never.
+        repeat_threshold: float in (0, 1], for "repeat_factor": classes in a smaller share of the
+            images count as rare. LVIS uses 0.001.
+        plain_after: int, the first epoch without the strong steps (mosaic, mixup, copy-paste,
+            cutout), counted from 0. None: they are never left out.
 
     Raises:
         TypeError: an argument that must be a whole number or a bool is not.
@@ -153,7 +153,7 @@ class Pipeline:
     def steps_per_epoch(self) -> int:
         """Batches per epoch. In training all are full.
 
-        Each image comes at least once, but with "class_balanced" sampling.
+        Each image comes at least once, except with "class_balanced" sampling.
         """
         return math.ceil(self.sampler.length / self.batch_size)
 

@@ -153,7 +153,7 @@ def plain_after_of(plain_after: Any, augment: Augment) -> int | None:
         raise ValueError(
             "`plain_after` needs an augmentation with a strong step: Mosaic, MixUp, CopyPaste or "
             f"Cutout. Received: plain_after={plain_after!r}, augment={augment}. Leave out "
-            "plain_after."
+            "`plain_after`."
         )
     return whole_number("plain_after", plain_after, 0)
 

@@ -63,7 +63,7 @@ class Files:
         return self._weights[index] if self._weighted else self._weights[0]
 
     def partner(self, seed: TFTensor, number: int) -> TFTensor:
-        """An image as often as the sampling has it."""
+        """A random image, drawn as often as the sampling says."""
         import tensorflow as tf
 
         length = tf.constant(self.sampler.length, tf.int64)

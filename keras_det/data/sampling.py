@@ -43,7 +43,7 @@ def repeat_factors(dataset: Dataset, threshold: float) -> np.ndarray:
 
 
 def balanced_factors(dataset: Dataset) -> np.ndarray:
-    """How often each image should come if every class is drawn equally often, then one image of it.
+    """How often each image should come if classes are drawn equally often, then their images.
 
     Images without objects count as one more class.
 
@@ -59,16 +59,16 @@ def balanced_factors(dataset: Dataset) -> np.ndarray:
 
 
 class Sampler:
-    """Which image stands at a place of a pass.
+    """Which image comes at each place of a pass.
 
-    A pass has `length` places. With factors r the image i stands at floor(r_i) or ceil(r_i) of
-    them; the mean over passes is r_i exactly ("systematic sampling"): its share of the line from 0
-    to `length` has the length r_i, and the places are the points 0 + u, 1 + u, 2 + u …
+    A pass has `length` places. With factors r, image i comes at floor(r_i) or ceil(r_i) of them;
+    the mean over passes is exactly r_i ("systematic sampling"): its part of the line from 0 to
+    `length` has the length r_i, and the places are the points 0 + u, 1 + u, 2 + u …
 
     Args:
         dataset: `Dataset`.
         name: "uniform", "repeat_factor" or "class_balanced".
-        threshold: float in (0, 1], as of `repeat_factors`.
+        threshold: float in (0, 1], as for `repeat_factors`.
 
     Raises:
         ValueError: an argument has a wrong value.
@@ -82,8 +82,8 @@ class Sampler:
             )
         if not 0 < threshold <= 1:
             raise ValueError(
-                f"`repeat_threshold` must lie in (0, 1]. Received: {threshold}. It is a share of "
-                "the images: classes that fewer of them show are repeated."
+                f"`repeat_threshold` must lie in (0, 1]. Received: {threshold}. Classes that are "
+                "in a smaller share of the images count as rare; LVIS uses 0.001."
             )
         self.name, self.length = name, len(dataset)
         self._ends: np.ndarray | None = None
@@ -128,7 +128,7 @@ def _warn_of_nothing(dataset: Dataset, threshold: float) -> None:
     if share[rarest] > 1:
         return
     warnings.warn(
-        f'sampling="repeat_factor" repeats no image: the rarest class, '
+        'sampling="repeat_factor" repeats no image: the rarest class, '
         f"{dataset.class_names[rarest]}, is in {share[rarest]:.1%} of the images, and "
         f"repeat_threshold is {threshold:.1%}. Raise repeat_threshold above it.",
         stacklevel=4,

@@ -1,4 +1,4 @@
-"""Class losses with soft targets: the score of an object says how good its box is."""
+"""Class losses with soft targets: a score also says how good the predicted box is."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ LEAST_DIFFERENCE = 1e-30
 
 
 class _QualityLoss(keras.losses.Loss):
-    """What both losses share: a sum over the classes that touches one entry per positive anchor.
+    """What both losses share: a sum over the classes with a correction for positive anchors.
 
-    Almost every entry is a negative. So the loss is the sum of all entries as negatives, plus, for
-    a positive anchor, its entry of the true class as positive minus that entry as negative.
+    Almost every entry is negative. So all entries are summed as negatives. For a positive anchor,
+    the entry of the true class is then corrected: its loss as a positive minus that as a negative.
     """
 
     # The detector gives labels and qualities, not labels alone.
@@ -61,7 +61,7 @@ class QualityFocalLoss(_QualityLoss):
 
         QFL = -|y - p|^beta * ((1 - y) log(1 - p) + y log(p))
 
-    It is least where p = y. Entries far from their target count most, as in the focal loss. The
+    It is lowest at p = y. Entries far from their target count most, as in the focal loss. The
     cross-entropy is computed as softplus(logit) - y * logit: no clipping, finite at any logit.
 
     Args:
@@ -71,7 +71,7 @@ class QualityFocalLoss(_QualityLoss):
     Call arguments:
         y_true: dict of `labels` `(batch, anchors)`, class ids in 0 .. classes - 1, or -1 for
             background; and `quality` `(batch, anchors)` in 0..1, for example the IoU of the
-            predicted box with its object. What it holds for background does not matter.
+            predicted box with its object. Its values for background do not matter.
         y_pred: `(batch, anchors, classes)` class logits.
 
     Returns:
@@ -124,7 +124,8 @@ class VarifocalLoss(_QualityLoss):
         VFL = -q (q log(p) + (1 - q) log(1 - p))    where q > 0
               -alpha p^gamma log(1 - p)             where q = 0
 
-    Only negatives are focused. A positive counts as much as its quality: good boxes count most.
+    Only negatives have a focusing factor. Positives are weighted by their quality, so good boxes
+    count most.
 
     Args:
         alpha: float >= 0. Weight of negatives.
@@ -133,7 +134,7 @@ class VarifocalLoss(_QualityLoss):
     Call arguments:
         y_true: dict of `labels` `(batch, anchors)`, class ids in 0 .. classes - 1, or -1 for
             background; and `quality` `(batch, anchors)` in 0..1, for example the IoU of the
-            predicted box with its object. What it holds for background does not matter.
+            predicted box with its object. Its values for background do not matter.
         y_pred: `(batch, anchors, classes)` class logits.
 
     Returns:

@@ -53,9 +53,9 @@ def paired_bootstrap(
     cancel out.
 
     Args:
-        ground_truth: as of `coco_metrics`.
+        ground_truth: as for `coco_metrics`.
         first, second: detections of the two detectors, each as `detections` of `coco_metrics`.
-        class_names: as of `coco_metrics`.
+        class_names: as for `coco_metrics`.
         resamples: int >= 1, number of draws.
         seed: int, of the draws.
 

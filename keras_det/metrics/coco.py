@@ -82,14 +82,14 @@ def evaluated(
     """Matches the detections of every image with pycocotools.
 
     Args:
-        ground_truth, detections, class_names: as of `coco_metrics`.
+        ground_truth, detections, class_names: as for `coco_metrics`.
         sizes: object sizes to match for: "all", "small", "medium", "large". Default: all four.
 
     Returns:
         pycocotools' `COCOeval` after `evaluate()`, before `accumulate()`.
 
     Raises:
-        ValueError: as of `coco_metrics`.
+        ValueError: as for `coco_metrics`.
     """
     from pycocotools.cocoeval import COCOeval
 

@@ -1,4 +1,4 @@
-"""Whether the scores of a detector say anything: what was measured, and one sentence about it."""
+"""Whether the scores of a detector mean anything: what was measured, and one sentence about it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ import numpy as np
 LEAST_SCORE = 0.02
 # The best boxes of two images are "the same" above this IoU, and the best scores below this spread.
 SAME_BOX, SAME_SCORE = 0.9, 0.1
-FEWEST_IMAGES = 4  # fewer say nothing about what is constant
+FEWEST_IMAGES = 4  # fewer do not show what is constant
 SURE = 0.5  # objects that are always in the same place do give a constant box, with such a score
 CURE = (
-    "Train longer (--epochs), start from trained weights (--weights), and look at the boxes "
+    "Train longer (--epochs), start from trained weights (--weights), and check the boxes "
     "(keras-det data preview)."
 )
 
@@ -46,23 +46,23 @@ class ScoreFacts:
 
     @property
     def learned(self) -> bool:
-        """False for a model that has hardly learned."""
+        """False for a model that has learned too little."""
         return self.highest >= LEAST_SCORE and not self.constant
 
     def sentence(self, threshold: str) -> str:
-        """What to tell a user: the highest score and what passes, or that too little was learned.
+        """What to tell a user: `count`, or that the model has learned too little.
 
         Args:
             threshold: words for the threshold that `passing` counts by, such as "0.3".
         """
         if self.highest < LEAST_SCORE:
             return (
-                f"The model has hardly learned: the highest score in {_images(self.images)} is "
+                f"The model has learned too little: the highest score in {_images(self.images)} is "
                 f"{_short(self.highest)}. {CURE}"
             )
         if self.constant:
             return (
-                "The model has hardly learned: it gives nearly the same box and score in all "
+                "The model has learned too little: it gives nearly the same box and score in all "
                 f"{self.images} images (highest score {_short(self.highest)}). {CURE}"
             )
         return self.count(threshold)

@@ -16,7 +16,7 @@ class ClassThreshold(NamedTuple):
     """The threshold of a class with the best F1, and what it gives.
 
     Attributes:
-        threshold: detections with a higher score are kept, 0..1; NaN where none is right.
+        threshold: detections with a higher score are kept, 0..1; NaN if no detection is right.
         precision: share of the kept detections that are right, 0..1.
         recall: share of the objects that are found, 0..1.
         f1: 2 * precision * recall / (precision + recall).
@@ -34,7 +34,7 @@ def best_f1(scores: np.ndarray, right: np.ndarray, objects: int) -> ClassThresho
     """The threshold with the highest F1 = 2 * right / (kept + objects).
 
     It lies half-way between the lowest kept score and the next lower one, so that small differences
-    between engines change nothing. Of equal values of F1, the lower threshold is taken.
+    between engines change nothing. If several thresholds have the same F1, the lowest is taken.
 
     Args:
         scores: `(n,)`, of the detections.
@@ -67,23 +67,23 @@ def best_thresholds(
     detections: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
 ) -> dict[str, ClassThreshold]:
-    """The best threshold of each class, and under "" that of all classes together.
+    """The best threshold of each class, and under "" the best one for all classes together.
 
-    Detections are matched as COCO does, at an IoU of 0.5: each with the free object of its class
-    that it overlaps most, in the order of the scores. What lies in a crowd region does not count.
+    Detections are matched as in COCO, at an IoU of 0.5: in the order of the scores, each with the
+    unmatched object of its class that it overlaps most. Detections in crowd regions do not count.
 
     Args:
-        ground_truth, detections, class_names: as of `keras_det.metrics.coco.coco_metrics`.
+        ground_truth, detections, class_names: as for `keras_det.metrics.coco.coco_metrics`.
 
     Raises:
-        ValueError: as of `coco_metrics`.
+        ValueError: as for `coco_metrics`.
     """
     matched = evaluated(ground_truth, detections, class_names, sizes=["all"])
     return thresholds_of(matched, class_names)
 
 
 def thresholds_of(evaluation: "COCOeval", class_names: Sequence[str]) -> dict[str, ClassThreshold]:
-    """`best_thresholds` of what `evaluated` has matched, "all" being the first object size."""
+    """`best_thresholds` from the matches of `evaluated`, whose first object size is "all"."""
     images, sizes, found = len(evaluation.params.imgIds), len(evaluation.params.areaRngLbl), {}
     starts = [k * sizes * images for k in range(len(class_names))]
     rows = [_rows_of(evaluation.evalImgs[start : start + images]) for start in starts]
@@ -113,7 +113,7 @@ def format_thresholds(thresholds: Mapping[str, Mapping[str, Any]], rows: int = 2
 
     Args:
         thresholds: fields of `ClassThreshold` by class, as in `metrics.json`.
-        rows: largest number of classes; of more, those with the most objects are shown.
+        rows: maximum number of classes; if there are more, those with the most objects are shown.
     """
     named = sorted(
         ((name, row) for name, row in thresholds.items() if name),

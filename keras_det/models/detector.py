@@ -51,9 +51,9 @@ class Detector(FittingModel):
         """Fills the model with weights. `model.load_report` is the returned report.
 
         Args:
-            weights: as in the constructor, or "auto": COCO's where they can be had, else ImageNet's
-                for the backbone, else none; `notes` of the report says which. For an EfficientDet
-                also a mapping from official names to arrays.
+            weights: as in the constructor, or "auto": COCO weights if available, else ImageNet
+                weights for the backbone, else none; `notes` of the report say which. For an
+                EfficientDet also a mapping from official names to arrays.
             **options: options for a public checkpoint. EfficientDet and CornerNet: `partial=True`
                 accepts a checkpoint that does not hold every variable.
 
@@ -62,7 +62,7 @@ class Detector(FittingModel):
             missing.
 
         Raises:
-            DataError: the weights do not fit, or could not be fetched. Nothing is changed then.
+            DataError: the weights do not fit, or could not be downloaded. Then nothing is changed.
         """
         if isinstance(weights, str) and weights == "auto":
             if options:
@@ -81,7 +81,7 @@ class Detector(FittingModel):
         return report
 
     def public_names(self) -> tuple[str | None, str | None]:
-        """Names of public weights, in the catalogue: COCO's for all parts, ImageNet's for one."""
+        """Catalogue names of public weights: COCO's for all parts, ImageNet's for the backbone."""
         return None, None
 
     def _load_public(self, *args: Any, **options: Any) -> LoadReport:

@@ -95,7 +95,7 @@ class EfficientDet(AnchorDetector):
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does. The pipeline, `detect` and the exports use it.
         weights: None for random weights, "imagenet" for the backbone, "coco" for the official
-            checkpoint, "auto" for the best of them that can be had, or a path: `.keras`,
+            checkpoint, "auto" for the best of these available, or a path: `.keras`,
             `.weights.h5` or preset of the same variant, a checkpoint that
             `keras_det.weights.load_efficientdet` reads, or a file for the backbone alone, as
             `backbone_weights` takes it. If the classes differ, those of the same name keep their

@@ -1,4 +1,4 @@
-"""Public weights that a detector starts from, by name: ImageNet's, or the best that can be had."""
+"""Public weights that a detector starts from, by name: ImageNet's, or the best available."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -25,7 +25,8 @@ class Start(NamedTuple):
         kind: "coco", "imagenet" or "random".
         found: the file; None for random weights.
         report: what was loaded; None for random weights.
-        sentence: what was taken, what that gives away and the command that gets it: one line.
+        sentence: one line: which weights are used, which better ones are missing and why, and the
+            command that gets them.
     """
 
     kind: str
@@ -53,7 +54,7 @@ def start_from_imagenet(model: keras.Model) -> LoadReport:
     """Fills a detector's backbone with ImageNet weights.
 
     Raises:
-        DataError: there are none for this backbone, or they cannot be had.
+        DataError: there are none for this backbone, or they cannot be downloaded.
     """
     name = imagenet_name(model.backbone)
     if name is None:
@@ -61,7 +62,7 @@ def start_from_imagenet(model: keras.Model) -> LoadReport:
         raise DataError(
             f"ImageNet weights exist for the backbones {', '.join(known)}. Received: "
             f"weights='imagenet' for {model.name} with the backbone {model.backbone.name!r}. Give "
-            "this backbone its weights when you build it, or choose one of the list."
+            "this backbone its weights when you build it, or choose a backbone from the list."
         )
     found = obtain(name)
     return _with_source(load_backbone(model.backbone, found.path), found)
@@ -95,11 +96,11 @@ def _named(found: Found) -> str:
 
 
 def start_from_best(model: Any) -> Start:
-    """Fills a detector with the best public weights that can be had.
+    """Fills a detector with the best public weights available.
 
-    COCO's for the whole detector, else ImageNet's for its backbone, else none: the random weights
-    stay. Weights are taken from an installed package, else from the cache, else from the network.
-    Where the network falls silent, nothing else is asked of it.
+    COCO weights for the whole detector, else ImageNet weights for its backbone, else none: the
+    weights stay random. Weights are taken from an installed package, else from the cache, else from
+    the network. If the network does not answer once, it is not tried again.
 
     Args:
         model: a detector.
@@ -110,17 +111,23 @@ def start_from_best(model: Any) -> Start:
     coco, imagenet = model.public_names()
     best = _attempt(model, coco, network=True) if coco else _Attempt()
     if best.found and best.report:
-        return Start("coco", best.found, best.report, f"COCO's, from {_named(best.found)}")
+        sentence = f"COCO (whole detector), from {_named(best.found)}"
+        return Start("coco", best.found, best.report, sentence)
     fetch = "keras-det weights fetch"
-    missing = f". COCO's, for the whole detector, are missing ({best.reason}): {fetch} {coco}"
+    missing = (
+        f". COCO weights for the whole detector are missing ({best.reason}). To get them: "
+        f"{fetch} {coco}"
+    )
     second = _attempt(model, imagenet, best.network) if imagenet else _Attempt()
     if second.found and second.report:
-        sentence = f"ImageNet's for the backbone, from {_named(second.found)}"
+        sentence = f"ImageNet (backbone only), from {_named(second.found)}"
         return Start("imagenet", second.found, second.report, sentence + (missing if coco else ""))
     if imagenet is None:
-        sentence = f"random. No public weights of {model.name}'s parts can be fetched by name"
+        sentence = f"random. No public weights for {model.name} can be downloaded by name"
         return Start("random", None, None, sentence)
     package = CATALOGUE[imagenet].package
     command = install_hint("pretrained") if package else f"{fetch} {imagenet}"
-    sentence = f"random. ImageNet's are missing ({second.reason}). {GAIN}. Get them: {command}"
+    sentence = (
+        f"random. ImageNet weights are missing ({second.reason}). {GAIN}. To get them: {command}"
+    )
     return Start("random", None, None, sentence)

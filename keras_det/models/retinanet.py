@@ -73,7 +73,7 @@ class RetinaNet(AnchorDetector):
         image_size: int or (height, width), at least 32 pixels.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does.
-        weights: None; "imagenet" for the backbone; "auto" for these if they can be had; or a path.
+        weights: None; "imagenet" for the backbone; "auto" for the best available; or a path.
             The path is a `.keras`, `.weights.h5` or preset of the same network, whose classes of
             the same name keep their predictions; a RetinaNet of torchvision (.pth, .safetensors) or
             of the Model Garden with this structure; or a file for the backbone alone, as

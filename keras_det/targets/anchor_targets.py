@@ -26,8 +26,9 @@ class AnchorTargets(Matcher):
         ignored            between the two.
 
     With `force_match` every object also gets its best anchor, argmax_a IoU(a, g) (the lowest a on
-    ties, even at IoU 0), whatever that anchor matched by itself. If two objects have the same best
-    anchor, the first one gets it and the other gets none by force. Pyramid levels do not matter.
+    ties, even at IoU 0), even if that anchor matched another object. If two objects have the same
+    best anchor, the first one gets it, and the other gets no forced anchor. Pyramid levels do not
+    matter.
 
     Args:
         matched_threshold: float in (0, 1]. Smallest IoU of a positive anchor.
@@ -46,8 +47,8 @@ class AnchorTargets(Matcher):
             raise ValueError(
                 "Thresholds must satisfy 0 < unmatched_threshold <= matched_threshold <= 1. "
                 f"Received: matched_threshold={matched_threshold!r}, "
-                f"unmatched_threshold={unmatched_threshold!r}. Give equal thresholds to ignore no "
-                "anchor."
+                f"unmatched_threshold={unmatched_threshold!r}. With equal thresholds, no anchor is "
+                "ignored."
             )
         self.matched_threshold = matched_threshold
         self.unmatched_threshold = unmatched_threshold

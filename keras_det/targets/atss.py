@@ -33,7 +33,7 @@ class ATSSTargets(Matcher):
     without an anchor centre inside it gets no anchor.
 
     k counts anchors, as in the paper, whose detector has one anchor per cell. Anchors of one cell
-    share their centre, and of equally distant ones the first in anchor order are taken. With 9
+    share their centre. Of equally distant anchors, the first in anchor order are taken. With 9
     anchors per cell, k = 9 therefore takes a single cell per level. The authors' code takes k cells
     in this case, which is `num_candidates=9 * 9` here.
 

@@ -152,7 +152,7 @@ def _strip_table(
     """The queue of strips to draw: one row per object, and one that draws nothing.
 
     Args:
-        corners, radii, labels: as of `_heatmaps`.
+        corners, radii, labels: as for `_heatmaps`.
         cells: int, cells of one image on all class maps.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The base class of the matchers: turns ground truth into one target per anchor."""
+"""The base class of all matchers: turns ground truth into one target per anchor."""
 
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -12,7 +12,7 @@ BACKGROUND = -1
 
 
 class Matcher:
-    """Base class of the matchers: prepares the ground truth and encodes what anchors matched.
+    """Base class of all matchers: prepares the ground truth and encodes the matched boxes.
 
     Subclasses define `match`.
 
@@ -122,11 +122,11 @@ def _take_slots(values: Tensor, slots: Tensor) -> Tensor:
 def checked_level_sizes(
     matcher: str, level_sizes: Sequence[int] | None, num_anchors: int
 ) -> Sequence[int]:
-    """Returns `level_sizes` where they fit the anchors, else raises ValueError."""
+    """Returns `level_sizes` if they fit the anchors, else raises ValueError."""
     if level_sizes is None or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
         raise ValueError(
-            f"{matcher} needs `level_sizes`, the number of anchors of every pyramid level, which "
-            f"add up to the {num_anchors} anchors. Received: level_sizes={level_sizes!r}. Pass "
-            "`model.level_sizes` of an anchor detector."
+            f"{matcher} needs `level_sizes`: the number of anchors of every pyramid level, "
+            f"{num_anchors} in all. Received: level_sizes={level_sizes!r}. Pass "
+            "`model.level_sizes` of a detector with anchors."
         )
     return level_sizes

@@ -20,24 +20,24 @@ ATSS_CELLS = 9
 
 
 def make_matcher(matcher: Any, num_anchors_per_cell: int, iou: Any = None) -> Any:
-    """Returns a matcher by its name, or a given object after a check.
+    """Returns a matcher by its name, or checks and returns a given one.
 
     Args:
-        matcher: "iou", "atss" (9 cells per level, as the authors' code takes), "task_aligned",
+        matcher: "iou", "atss" (9 cells per level, as in the authors' code), "task_aligned",
             "simota", an object with a method `assign`, or None for "iou".
         num_anchors_per_cell: int.
-        iou: what "iou" means for the model. None: `AnchorTargets()`.
+        iou: the matcher that "iou" means for the model. None: `AnchorTargets()`.
 
     Raises:
         ValueError: there is no such name.
-        TypeError: it is no matcher, or it needs predictions and its `assign` does not take them.
+        TypeError: it is not a matcher, or it needs predictions and its `assign` does not take them.
     """
     if matcher is None or (isinstance(matcher, str) and matcher == "iou"):
         return AnchorTargets() if iou is None else iou
     if isinstance(matcher, str):
         if matcher not in MATCHERS:
             raise ValueError(
-                f"`matcher` must be one of {list(MATCHERS)} or an object of keras_det.targets. "
+                f"`matcher` must be one of {list(MATCHERS)} or a matcher of keras_det.targets. "
                 f"Received: matcher={matcher!r}.{suggest(matcher, MATCHERS)} Use a name from the "
                 "list, or leave it out for the default."
             )

@@ -1,4 +1,4 @@
-"""The base class of the matchers that look at what the model predicts."""
+"""The base class of matchers that use the model's predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from keras_det.types import Tensor
 
 
 class Scene(NamedTuple):
-    """A batch, arranged for the search of the best anchors of every object.
+    """A batch, arranged for the search for the best anchors of every object.
 
     Attributes:
         boxes: `(batch, slots, 4)` objects, 0 in empty slots.
@@ -61,7 +61,7 @@ class Scene(NamedTuple):
 
 
 class PredictionMatcher(Matcher):
-    """Base class of the matchers that need the model's outputs. Subclasses define `match_scene`.
+    """Base class of matchers that need the model's outputs. Subclasses define `match_scene`.
 
     The outputs decide which anchors learn an object. No gradient flows through that choice.
     """
@@ -83,8 +83,9 @@ class PredictionMatcher(Matcher):
             anchors, and further targets by name.
         """
         raise TypeError(
-            f"A matcher of predictions must define `match_scene`. Received: {type(self).__name__} "
-            "without it. Use TaskAlignedTargets or SimOTATargets, or define it in the subclass."
+            "A matcher that uses predictions must define `match_scene`. Received: "
+            f"{type(self).__name__} without it. Use TaskAlignedTargets or SimOTATargets, or define "
+            "it in the subclass."
         )
 
     def _matched(

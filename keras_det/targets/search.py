@@ -1,8 +1,8 @@
-"""Search for the best anchors of every object, where each object looks at few of them.
+"""Search for the best anchors of every object, without scoring all anchors for each object.
 
-An object of 100 pixels holds the centres of about 1,000 of 49,104 anchors. So consecutive anchors
-form blocks, and a block is scored for an object only if it can hold a candidate. Scores of all
-anchors for all objects would take 157 MB for 8 images and 100 slots.
+An object of 100 pixels contains the centres of about 1,000 of 49,104 anchors. Consecutive anchors
+therefore form blocks, and a block is scored for an object only if it can hold a candidate. Scores
+of all anchors for all objects would take 157 MB for 8 images and 100 slots.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ PAIRS = 1024
 CENTRES_PER_PIXEL = 256.0
 # Coordinate of padding: farther away than any pixel, and its square fits in float32.
 FAR = 1e9
-# Strength of an anchor that is no candidate, and what no strength of a candidate is below.
+# Strength of an anchor that is not a candidate, and a lower limit for the strength of candidates.
 NO_CLAIM = -1e30
 LEAST_CLAIM = -1e29
 
@@ -145,7 +145,7 @@ def _best_in_blocks(
     Args:
         chosen: `(batch, slots, n)` int32 blocks.
         known: whether the block holds a candidate, the same shape.
-        scores, count: as of `best_anchors`.
+        scores, count: as for `best_anchors`.
     """
     batch, slots, n = ops.shape(chosen)[0], ops.shape(chosen)[1], chosen.shape[2]
     objects = ops.repeat(ops.arange(batch * slots, dtype="int32"), n)

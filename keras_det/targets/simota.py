@@ -1,4 +1,4 @@
-"""SimOTA matching: every object takes the anchors of least cost, and decides how many."""
+"""SimOTA matching: every object takes the anchors with the lowest cost; their number varies."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ CHUNK = 2**20
 
 @keras.saving.register_keras_serializable(package="keras_det")
 class SimOTATargets(PredictionMatcher):
-    """Assigns ground-truth boxes to the anchors of least cost (SimOTA).
+    """Assigns ground-truth boxes to the anchors with the lowest cost (SimOTA).
 
     YOLOX section 2.1 (https://arxiv.org/abs/2107.08430), from OTA (https://arxiv.org/abs/2103.14259).
     The cost of anchor a for object g, from the predicted class scores p and the IoU u of the
@@ -43,24 +43,25 @@ class SimOTATargets(PredictionMatcher):
         L_cls = -log(p_g) - sum over the other classes of log(1 - p),    L_iou = -log(u + 1e-8)
 
     Candidates are the anchors whose centre lies less than `centre_radius` strides of their level
-    from the centre of the object, along both axes. The object takes the k of least cost, where
+    from the centre of the object, along both axes. The object takes the k cheapest of them, where
 
         k = max(1, floor(sum of its `num_overlaps` largest u among the candidates)).
 
     Candidates outside the object are taken only after all those inside it: the authors' code adds
-    1e5 to their cost. So an object that holds no centre still gets anchors. An anchor that several
-    objects take goes to the one of least cost, the first on ties. All other anchors are
-    background; none is ignored.
+    1e5 to their cost. So an object with no anchor centre inside still gets anchors. An anchor that
+    several objects take goes to the one with the lowest cost, the first on ties. All other anchors
+    are background; none is ignored.
 
-    YOLOX has one anchor per cell and multiplies p with a predicted objectness. Here there is none,
-    and all anchors of a cell are candidates. The authors' code also lets anchors inside the object
-    but far from its centre be candidates, after all others. The paper has the centre region only.
+    YOLOX has one anchor per cell and multiplies p with a predicted objectness. Here there is no
+    objectness, and all anchors of a cell are candidates. In the authors' code, anchors inside the
+    object but far from its centre are also candidates, after all others. The paper has only the
+    centre region.
 
     Args:
-        centre_radius: float > 0, in strides. 2.5 is that of the paper's code, 1.5 of its later
-            versions. In a level of one cell, every anchor is a candidate.
+        centre_radius: float > 0, in strides. The paper's code uses 2.5, its later versions 1.5. On
+            a level with one cell, every anchor is a candidate.
         iou_weight: float >= 0. Weight of the IoU in the cost.
-        num_overlaps: int >= 1. How many overlaps are added up, and the largest k.
+        num_overlaps: int >= 1. The number of overlaps that are added up, and the largest k.
     """
 
     def __init__(

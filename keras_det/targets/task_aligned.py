@@ -1,4 +1,4 @@
-"""Task-aligned matching: anchors whose score and box are both good learn the object."""
+"""Task-aligned matching: anchors with both a good score and a good box learn the object."""
 
 from collections.abc import Sequence
 
@@ -37,15 +37,15 @@ class TaskAlignedTargets(PredictionMatcher):
         quality = t / max(t) * max(u)    (the paper's normalised t)
 
     with the maxima over the positive anchors of the object: its best anchor gets the largest IoU.
-    A class loss with soft targets learns it (the paper's is `QualityFocalLoss`), and the box loss
-    is weighted with it.
+    It is the target of a class loss with soft targets (the paper uses `QualityFocalLoss`), and the
+    box loss is weighted with it.
 
-    The paper does not say where candidates lie. Here only those inside the object are ranked; the
-    authors' code ranks all anchors and drops those outside. An object that holds no centre of an
-    anchor gets none.
+    The paper does not say where candidates lie. Here only anchors inside the object are ranked; the
+    authors' code ranks all anchors and drops those outside. An object with no anchor centre inside
+    gets no anchor.
 
     Args:
-        num_candidates: int >= 1. m, the most anchors of an object.
+        num_candidates: int >= 1. m, the largest number of anchors of an object.
         alpha: float >= 0. Exponent of the score.
         beta: float > 0. Exponent of the IoU.
     """
@@ -58,7 +58,7 @@ class TaskAlignedTargets(PredictionMatcher):
             )
         if not (0 <= alpha < float("inf") and 0 < beta < float("inf")):
             raise ValueError(
-                "`alpha` must be a number of at least 0 and `beta` a positive one. Received: "
+                "`alpha` must be a number of at least 0, and `beta` a positive number. Received: "
                 f"alpha={alpha!r}, beta={beta!r}. The paper uses 1 and 6."
             )
         self.num_candidates = int(num_candidates)

@@ -15,8 +15,8 @@ from keras_det.types import Size
 
 MATCHED = 0.5  # overlap of a positive anchor where the matcher has no such threshold
 MAX_PER_CLASS, MAX_OBJECTS = 400, 2_000  # objects that are looked at
-FEWEST = 10  # fewer objects say nothing about others
-# The augmentation scales objects by about so much.
+FEWEST = 10  # fewer objects do not represent the others
+# The augmentation scales objects by about these factors.
 JITTER = (0.8, 1.0, 1.25)
 SCALES = 2.0 ** np.arange(-0.5, 3.01, 0.25)  # in strides of the level
 SCALE_STEP, RATIO_STEP, ROUNDS = 2.0 ** (1 / 12), 2.0 ** (1 / 8), 4
@@ -29,7 +29,8 @@ class Fit(NamedTuple):
 
     Attributes:
         mean_iou: mean of the best IoU of an object with any anchor, 0..1.
-        reached: share of the objects whose best IoU is at least the matching threshold, 0..1.
+        reached: share of the objects with enough overlap: whose best IoU is at least the matching
+            threshold, 0..1.
     """
 
     mean_iou: float
@@ -46,8 +47,8 @@ class AnchorFit:
     """The result of `fit_anchors`.
 
     Attributes:
-        arguments: `anchor_scale` and `aspect_ratios` for the model's constructor; empty where its
-            own anchors fit as well.
+        arguments: `anchor_scale` and `aspect_ratios` for the model's constructor; empty if its own
+            anchors fit as well.
         before, after: how well its own and the fitted anchors fit.
         objects: number of objects in the data set.
     """
@@ -60,14 +61,14 @@ class AnchorFit:
     def __str__(self) -> str:
         if not self.arguments:
             return (
-                f"Anchors: the published ones (mean best IoU {self.before.mean_iou:.2f}, "
-                f"{self.before.reached:.0%} of the objects reached)."
+                f"Anchors: the published ones (mean best IoU {self.before.mean_iou:.2f}, objects "
+                f"with enough overlap {self.before.reached:.0%})."
             )
         ratios = ", ".join(f"{ratio:g}" for ratio in self.arguments["aspect_ratios"])
         return (
             f"Anchors fitted to {self.objects:,} objects: scale "
             f"{self.arguments['anchor_scale']:g}, width / height {ratios}. Mean best IoU "
-            f"{self.before.mean_iou:.2f} -> {self.after.mean_iou:.2f}, objects reached "
+            f"{self.before.mean_iou:.2f} -> {self.after.mean_iou:.2f}, objects with enough overlap "
             f"{self.before.reached:.0%} -> {self.after.reached:.0%}."
         )
 
@@ -79,15 +80,15 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
 
         mean over classes of (mean best IoU + share with best IoU >= matching threshold).
 
-    Classes count the same, as in COCO's AP, however many objects they have. Objects are looked at
-    in three sizes, 0.8, 1 and 1.25 times their own, because the augmentation scales them. The
-    levels and the number of anchors per cell stay, so that weights of the published heads still
-    fit. Anchors that fit hardly better (below 0.02) are not taken.
+    All classes count the same, as in COCO's AP, however many objects they have. Each object is used
+    in three sizes, 0.8, 1 and 1.25 times its own, because the augmentation scales objects. The
+    levels and the number of anchors per cell do not change, so that weights of the published heads
+    still fit. If the score rises by less than 0.02, the model keeps its own anchors.
 
     Args:
         dataset: the training data. Crowd objects do not count.
-        model: the detector, for its input size, levels, anchors and matching threshold. One whose
-            anchors have sides in pixels (`AnchorGenerator(sizes=…)`) keeps them.
+        model: the detector, for its input size, levels, anchors and matching threshold. Anchors
+            with sides in pixels (`AnchorGenerator(sizes=…)`) are kept.
 
     Returns:
         `AnchorFit`; build the model again with its `arguments`.
@@ -160,7 +161,7 @@ def _fit(overlaps: np.ndarray, weights: np.ndarray, threshold: float) -> Fit:
 def _starts(
     boxes: np.ndarray, weights: np.ndarray, own: tuple[float, ...]
 ) -> Iterator[tuple[float, tuple[float, ...]]]:
-    """Scales on a grid, with the model's aspect ratios and with quantiles of the objects' ones."""
+    """Scales on a grid, with the model's aspect ratios and with quantiles of the objects'."""
     sides = boxes[:, 2:] - boxes[:, :2]
     logs = np.log(sides[:, 0] / sides[:, 1])
     order = np.argsort(logs)

@@ -51,8 +51,8 @@ def anchor_levels(generator: AnchorGenerator, image_size: Size) -> list[AnchorLe
 def best_overlaps(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
     """The highest IoU of every box with any anchor.
 
-    Among anchors of one shape, the one whose centre is nearest overlaps most, on each axis by
-    itself. So a few dozen anchors are compared with each box, not all of them.
+    Among anchors of one shape, the one with the nearest centre overlaps most; this holds on each
+    axis separately. So each box is compared with a few dozen anchors, not with all.
 
     Args:
         boxes: `(objects, 4)`, xyxy in pixels of the network's input.
@@ -75,13 +75,13 @@ def best_overlaps(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarra
 
 
 def holds_centre(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
-    """Whether a centre of the level whose anchors overlap a box most lies inside the box.
+    """Whether a box contains an anchor centre of the level whose anchors overlap it most.
 
     `ATSSTargets` takes anchors whose centre is inside the box and that overlap it more than others
     do; these are on that level.
 
     Args:
-        boxes, levels: as of `best_overlaps`.
+        boxes, levels: as for `best_overlaps`.
 
     Returns:
         bool `(objects,)`.

@@ -1,4 +1,4 @@
-"""Swaps the moving average of the weights into a model for some time."""
+"""Puts the moving average of the weights into a model temporarily."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from keras_det.keras_private import optimized_variables
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Inside the context, the trainable weights are the moving averages that the optimizer keeps.
 
-    Afterwards the model has its own weights again. Nothing happens where the optimizer keeps no
-    average or has not taken a step. Batch-normalisation statistics are not averaged: they are
+    Afterwards the model has its own weights again. Nothing happens if the optimizer keeps no
+    average or has not taken a step. Batch normalisation statistics are not averaged: they are
     moving averages themselves.
 
     Args:

@@ -19,23 +19,23 @@ TARGET = 0.4  # where the best threshold of every class shall lie
 CLOSE = (0.3, 0.5)  # a threshold in this range is not measured again
 UNKNOWN = 0.3  # threshold where nothing was measured
 FEWEST_OBJECTS = 10  # a class with fewer takes the shift of all classes together
-LEAST_F1 = 0.1  # a class that is hardly found has no threshold to speak of
+LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 LARGEST_SHIFT = 5.0  # in logits
 MOST_LOST = 0.003  # of AP; a shift that costs more is taken back
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A detector on a data set: COCO's metrics, the best thresholds, and what the scores say."""
+    """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores."""
 
     metrics: dict[str, Any]
     thresholds: dict[str, ClassThreshold]
     facts: ScoreFacts
 
     def score_thresholds(self) -> list[float] | None:
-        """One threshold per class: its own, or that of all classes where it says too little.
+        """One threshold per class: its own, or the common one for a rare or hardly found class.
 
-        None for a model that has hardly learned.
+        None for a model that has learned too little.
         """
         return _per_class(self.thresholds, UNKNOWN) if self.facts.learned else None
 
@@ -47,7 +47,7 @@ class Measured:
 
 
 def measure(model: Detector, dataset: Dataset, batch_size: int = 8) -> Measured:
-    """Detects in a data set and measures everything that is said about a model.
+    """Runs a detector on a data set and measures everything that is reported about it.
 
     Args:
         model: a detector with the data set's classes.
@@ -76,18 +76,18 @@ def calibrate(model: Detector, dataset: Dataset, batch_size: int = 8) -> Measure
 
         shift = logit(0.4) - logit(best threshold)
 
-    The order of the detections of a class stays, and with hard suppression its AP does too. Soft
-    suppression multiplies scores, so that AP may change a little; where it falls by more than
-    0.003, nothing is shifted. The shift is part of the head's bias, so every export has it. A model
-    that has hardly learned, and one without anchors, is only measured.
+    The order of the detections of a class does not change, so with hard NMS its AP does not change
+    either. Soft-NMS multiplies scores, so AP may change a little; if it falls by more than 0.003,
+    nothing is shifted. The shift is part of the head's bias, so every export has it. A model that
+    has learned too little, or has no anchors, is only measured.
 
     Args:
         model: the detector. Its class biases and its `score_thresholds` are changed.
-        dataset: the data to calibrate on: images that were not trained on.
+        dataset: the calibration data: images that the model was not trained on.
         batch_size: images per call.
 
     Returns:
-        What was measured on the model as it is now.
+        The measurements of the model after the shift.
     """
     found = measure(model, dataset, batch_size)
     if isinstance(model, AnchorDetector) and found.facts.learned:
@@ -126,7 +126,7 @@ def _shifts(thresholds: Mapping[str, ClassThreshold]) -> np.ndarray:
 
 
 def _per_class(thresholds: Mapping[str, ClassThreshold], unknown: float) -> list[float]:
-    """Thresholds in the order of the classes; that of all classes where one says too little."""
+    """Thresholds in the order of the classes; the common one for rare or hardly found classes."""
     together = thresholds[""]
     common = together.threshold if together.f1 >= LEAST_F1 else unknown
     return [

@@ -35,7 +35,7 @@ class EvaluateAP(keras.callbacks.Callback):
     """Adds `val_AP`, `val_AP50`, `val_AP75` to the logs of an epoch.
 
     Once measured, the logs also hold `val_highest_score`, the highest score in any image, and
-    `val_learned`, 0 for a model that has hardly learned.
+    `val_learned`, 0 for a model that has learned too little.
 
     Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`, so that
     they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
@@ -102,8 +102,8 @@ class EvaluateAP(keras.callbacks.Callback):
 class SaveBest(keras.callbacks.Callback):
     """Saves the model when a logged value is higher than ever before, with averaged weights.
 
-    While the model has hardly learned (`val_learned` 0), its average precision says nothing: then
-    the newest is saved, until one has learned.
+    While the model has learned too little (`val_learned` 0), its average precision means nothing:
+    then the newest model is saved, until one has learned enough.
 
     Args:
         path: the `.keras` file. It is never left half written.
@@ -211,7 +211,7 @@ def save_averaged(model: Detector, path: str | os.PathLike) -> None:
 class EpochSeeds(keras.callbacks.Callback):
     """Seeds the random generators of the layers at each epoch (drop-connect uses them).
 
-    So a resumed run has the same random numbers as an uninterrupted one. Keras does not save the
+    A resumed run thus has the same random numbers as an uninterrupted one. Keras does not save the
     state of its random generators.
 
     Args:

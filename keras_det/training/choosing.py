@@ -1,4 +1,4 @@
-"""What a run asks the recipe: for its data sets, its model, and what is given."""
+"""Lets a recipe choose for the data sets and the model of a run, and for what is given."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ def chooser(
     augment: Any,
     own: Iterable[str],
 ) -> Callable[..., Recipe]:
-    """`choose_recipe` for these data sets: takes what is trained already, and what is given.
+    """`choose_recipe` for these data sets: a function of what is already trained and what is given.
 
     Args:
         recipe: name of the recipe.
@@ -49,10 +49,10 @@ def chooser(
 
 
 def refuse_wrong(choose: Callable[..., Recipe], given: dict[str, Any]) -> Recipe:
-    """Refuses what is wrong before weights are fetched; returns the recipe for random weights.
+    """Refuses wrong values before weights are downloaded; returns the recipe for random weights.
 
-    How many epochs "auto" takes depends on the weights, so the number of plain ones is not checked
-    against it here.
+    The number of epochs of "auto" depends on the weights, so `plain_epochs` is not compared with it
+    here.
 
     Args:
         choose: as `chooser` returns it.
@@ -66,7 +66,7 @@ def refuse_wrong(choose: Callable[..., Recipe], given: dict[str, Any]) -> Recipe
 def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
     """Which of matcher and losses a recipe does not choose.
 
-    These are objects that are given, and all three of a model that is built already or has no
+    These are the ones given as objects, and all three if the model is already built or has no
     anchors.
 
     Args:
@@ -80,5 +80,5 @@ def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
 
 
 def given_parts(options: dict[str, Any], own: Iterable[str]) -> dict[str, str]:
-    """Matcher and losses that are given by name, but for those in `own`."""
+    """Matcher and losses that are given by name, without those in `own`."""
     return {x: options[x] for x in ASSIGNMENT_IN_WORDS if x in options and x not in own}

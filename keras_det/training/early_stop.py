@@ -1,4 +1,4 @@
-"""Stops a training whose average precision rises no more; goes on after a resume."""
+"""Stops a training whose average precision no longer rises, also after a resume."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ import numpy as np
 class StopWithoutGain(keras.callbacks.Callback):
     """Stops when `val_AP` has not risen for some epochs.
 
-    Epochs of a model that has hardly learned (`val_learned` 0) neither count nor stop it: its
-    average precision says nothing. Put it after `EvaluateAP`.
+    Epochs of a model that has learned too little (`val_learned` 0) do not count, because its
+    average precision means nothing. Put this callback after `EvaluateAP`.
 
     Args:
         patience: epochs without a higher `val_AP` before training stops.
@@ -36,7 +36,7 @@ class StopWithoutGain(keras.callbacks.Callback):
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience is at an end."""
+        """Whether training must stop: the patience is used up."""
         return self.waited >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

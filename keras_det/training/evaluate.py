@@ -53,18 +53,18 @@ def detect_dataset(
 
 
 def measured(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
-    """What was measured: the entry of that name in `metrics.json`.
+    """What was measured: the entry `measured` in `metrics.json`.
 
-    It holds names, no paths: a preset that is published holds it too.
+    It holds names, not paths, because a published preset contains it too.
 
     Args:
         model: name of the model's file.
         dataset: what it was measured on.
         images: number of images that were measured; some may not decode.
-        **settings: of the decoder, where they were given.
+        **settings: settings of the decoder that were given.
 
     Returns:
-        dict of `model`, `data` and `split` (None: of all splits) by name, `images`, `settings`.
+        dict of the names `model`, `data` and `split` (None: all splits), `images` and `settings`.
     """
     where = {"data": dataset.name, "split": dataset.split}
     return {"model": model, **where, "images": images, "settings": settings}
@@ -78,7 +78,7 @@ def evaluate(
     on_batch: Callable[[int, int], None] | None = None,
     **settings: Unpack[DecoderSettings],
 ) -> dict[str, Any]:
-    """Computes COCO's twelve metrics and the AP of each class, and whether the scores say anything.
+    """Computes COCO's twelve metrics, the AP of each class, and whether the model has learned.
 
     Args:
         model: a detector with the data set's classes.
@@ -89,8 +89,8 @@ def evaluate(
 
     Returns:
         dict "AP", "AP50", "AP75", … (0..1, NaN where undefined), "AP_per_class", "highest_score"
-        (the highest in any image, 0..1) and "learned" (False for a model that has hardly learned;
-        see `keras_det.metrics.score_facts`).
+        (the highest in any image, 0..1) and "learned" (False for a model that has learned too
+        little; see `keras_det.metrics.score_facts`).
 
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.

@@ -1,4 +1,4 @@
-"""The end of a run: calibrated models, what was measured, what to say about it, pictures."""
+"""The end of a run: calibrates and measures the models, prints the results, draws pictures."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ from keras_det.training.callbacks import save_averaged, save_whole
 from keras_det.training.evaluate import measured
 
 MAX_PICTURES = 8
-OWN = "the best one of their class"
+OWN = "the best one for each class"
 
 
 def finish(

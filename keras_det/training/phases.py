@@ -1,4 +1,4 @@
-"""The phases of a run: heads first, then all; and what a recipe changes in model and pipeline."""
+"""The phases of a run: first the heads, then all layers; and what a recipe changes in the model."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ def phases(chosen: Recipe) -> list[tuple[int, int]]:
 
 
 def begin_phase(model: Detector, chosen: Recipe, first: int, last: int) -> None:
-    """Freezes what a phase freezes, and compiles the model with an optimizer of its own.
+    """Freezes what a phase freezes, and compiles the model with a new optimizer.
 
-    The phase after the heads starts from the averaged weights, as `fit` leaves them.
+    The phase after the heads starts from the averaged weights, which `fit` leaves in the model.
 
     Args:
         model: the detector; a resumed one has the optimizer of the phase before.
         chosen: the recipe.
-        first, last: as of `phases`.
+        first, last: as from `phases`.
     """
     optimizer: Any = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
@@ -48,7 +48,7 @@ def plain_end(chosen: Recipe) -> dict[str, Any]:
 
 
 def with_fitted_anchors(model: Any, dataset: Dataset) -> tuple[Any, AnchorFit]:
-    """The model with anchors that fit the objects, and what was found; weights stay.
+    """The model with anchors that fit the objects, and how well they fit; weights do not change.
 
     Args:
         model: an `AnchorDetector`.

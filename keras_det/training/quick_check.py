@@ -1,4 +1,4 @@
-"""What a training should know about its data before the first step, without decoding an image."""
+"""Checks the data of a training before the first step, without decoding an image."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
 
 MAX_REMARKS = 5
-# Objects that are compared with the anchors; of more, as many are taken evenly.
+# Objects that are compared with the anchors; of larger data sets, an evenly spread sample.
 MAX_OBJECTS = 20_000
-# A larger share of the objects is worth a line: no anchor overlaps them enough, or they are small.
+# A larger share of such objects is reported: no anchor overlaps them enough, or they are small.
 MOST = 0.5
 # COCO counts the best 100 detections of a class in an image, and detectors give 100 in all.
 MAX_COUNTED = 100
@@ -34,7 +34,7 @@ NAMED = 5  # names in a message
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing to know: a fixed short name, how bad it is, what is so, and what to do."""
+    """One finding: a fixed short name, how bad it is, what was found, and what to do."""
 
     code: str
     harm: Literal["error", "warning", "note"]
@@ -63,7 +63,7 @@ def quick_findings(
         augment: the augmentation of the training.
 
     Returns:
-        The worst first, at most five; an empty list where all is well.
+        The worst first, at most five; an empty list if nothing is wrong.
     """
     remarks = [*_of_targets(training_set, model, get_augment(augment))]
     if not training_set.crowd.all():
@@ -82,11 +82,11 @@ def say_findings(
     model: Detector,
     say: Callable[[str], object],
 ) -> None:
-    """Says what `quick_findings` finds; the pipeline then warns of it no more.
+    """Prints what `quick_findings` finds; the pipeline then does not warn of it again.
 
     Args:
         pipeline: of the training set.
-        validation_set, model: as of `quick_findings`.
+        validation_set, model: as for `quick_findings`.
         say: function that gets one line for each finding.
     """
     for remark in quick_findings(pipeline.dataset, validation_set, model, pipeline.augment):
@@ -188,7 +188,7 @@ def _of_classes(training_set: Dataset, validation_set: Dataset | None) -> Iterat
             "note",
             f"{_classes(training_set, rest, 'without objects')}.",
             "This does no harm, but the model learns nothing about these classes. Leave them out "
-            "(class_names=, --classes) if they should not exist.",
+            "(class_names=, --classes) if you do not need them.",
             len(rest),
             training_set.num_classes,
         )
@@ -204,7 +204,7 @@ def _classes(dataset: Dataset, labels: list[int], ending: str = "") -> str:
 
 
 def _of_copies(training_set: Dataset, validation_set: Dataset) -> Iterator[Remark]:
-    """Images that are trained on and measured on; `load_train_and_val` warns of equal paths."""
+    """Copies of training images in the validation set; `load_train_and_val` compares paths."""
     found = find_copies(training_set.image_paths, validation_set.image_paths)
     if not found.pairs:
         return

@@ -11,15 +11,15 @@ from keras_det.models.detector import Detector
 from keras_det.names import RECIPE_NAMES
 from keras_det.training import recipes
 
-# What the trained weights fill that a run starts from.
+# Which part of the model the trained weights have filled at the start of a run.
 Trained: TypeAlias = Literal["nothing", "backbone", "detector"]
 
 AUTO, ADAMW, PUBLISHED = RECIPE_NAMES
 BATCH_SIZE, FEW_BATCH = 8, 4  # images per step; the second for fewer than 8 images
 EPOCHS = 50  # of adamw and published
 LEAST_STEPS = 1_500  # of auto: ten images still get as many
-LEAST_PASSES = 12  # of auto: a large data set is seen as often
-ROUNDS = 30  # epochs that auto aims at: so often it can measure
+LEAST_PASSES = 12  # of auto: for large data sets
+ROUNDS = 30  # epochs that auto aims at: AP can be measured after each
 LONGER_FROM_RANDOM = 2  # times as many steps without trained weights
 PATIENCE = 0.4  # of the epochs without a higher val_AP
 PLAIN = 0.1  # of the epochs, the last ones, without strong augmentation
@@ -32,7 +32,7 @@ OF_ADAMW = ("learning_rate", "backbone_rate", "average")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a run does. `choose_recipe` makes one; `recipe.json` holds one as `chosen`.
+    """What a run does. `choose_recipe` makes one; `recipe.json` stores it as `chosen`.
 
     Attributes:
         name: "auto", "adamw" or "published".
@@ -48,10 +48,10 @@ class Recipe:
         heads_first: epochs at the start in which only the heads learn.
         plain_epochs: epochs at the end without strong augmentation.
         evaluate_every: epochs between measurements.
-        patience: training stops after so many epochs without a higher val_AP; None: never.
+        patience: training stops after this many epochs without a higher val_AP; None: never.
         anchors: "published", or "auto" for anchors fitted to the objects.
-        calibrate: whether the scores are shifted so that 0.4 is each class's best threshold.
-        matcher, class_loss, box_loss: names, as constructors of detectors with anchors take them;
+        calibrate: whether the scores are shifted so that 0.4 is the best threshold of each class.
+        matcher, class_loss, box_loss: names that the constructors of detectors with anchors take;
             None: the model's own.
     """
 
@@ -154,9 +154,9 @@ def choose_recipe(
 ) -> Recipe:
     """Chooses what is not given. A pure function: the same arguments give the same recipe.
 
-    "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` for more images, twice as many
+    "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` above 100 images, twice as many
     from random weights, and at least 12 passes over the images. Steps are grouped into about 30
-    epochs. Where there are fewer objects than images, the objects count instead.
+    epochs. If there are fewer objects than images, the number of objects counts instead.
 
     Args:
         name: "auto", "adamw" or "published".
@@ -165,12 +165,12 @@ def choose_recipe(
         validation_images: of the validation set; 0 without one.
         strong: whether the augmentation has strong steps, which "auto" leaves out at the end.
         rate: peak learning rate of "auto" at 8 images per step: the model's `auto_rate`.
-        **given: fields of `Recipe` by name that are not left to the recipe; None counts as not
-            given. `steps` and `passes` follow from `epochs`.
+        **given: fields of `Recipe` that the recipe must not choose; None counts as not given.
+            `steps` and `passes` follow from `epochs`.
 
     Raises:
-        DataError: there is no such recipe, or a field is given that it or the augmentation cannot
-            use.
+        DataError: there is no such recipe, or a field is given that the recipe or the augmentation
+            cannot use.
     """
     given = {field: value for field, value in given.items() if value is not None}
     _check(name, given, validation_images)
@@ -250,8 +250,9 @@ def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
             )
     if given.get("heads_first", 0) and given.get("freeze", "none") != "none":
         raise DataError(
-            "`heads_first` is for a training in which no layer stays frozen. Received: "
-            f"heads_first={given['heads_first']}, freeze={given['freeze']!r}. Leave out one."
+            "`heads_first` and `freeze` must not be used together. Received: "
+            f"heads_first={given['heads_first']}, freeze={given['freeze']!r}. Leave out one of "
+            "them."
         )
 
 
@@ -276,5 +277,5 @@ def _check_plain(plain: int, epochs: int, strong: bool) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and a noun, in the plural but for 1."""
+    """A number and a noun, in the plural except for 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

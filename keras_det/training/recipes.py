@@ -49,8 +49,8 @@ def adamw(
         averaged: bool. False keeps no moving average.
         warmup_steps: steps of the warm-up. Default: the first twentieth.
         average: decay of the moving average, below 1. Default: `average_momentum(steps)`.
-        backbone_rate: factor >= 0 of the learning rate for the backbone, such as 0.3 where it has
-            trained weights. Needs `model`, with its layers frozen already.
+        backbone_rate: factor >= 0 of the learning rate for the backbone, such as 0.3 if it has
+            trained weights. Needs `model`; freeze its layers first.
 
     Raises:
         ValueError: `backbone_rate` is given, but `model` has no backbone.
@@ -68,7 +68,7 @@ def adamw(
 
 
 def peak_rate(batch_size: int, at_8: float = 2e-3) -> float:
-    """Peak learning rate: that at 8 images per step, with the square root of the batch size."""
+    """Peak learning rate: `at_8` at 8 images per step, scaled with sqrt(batch size)."""
     return at_8 * (batch_size / 8.0) ** 0.5
 
 
@@ -76,7 +76,7 @@ def rate_factors(model: Any, backbone: float) -> list[float]:
     """Factors of the learning rate, one per trainable variable, for `keras_det.optimizers.AdamW`.
 
     Args:
-        model: the detector, with its layers frozen already.
+        model: the detector; freeze its layers first.
         backbone: factor >= 0 for the variables of the backbone; the others get 1.
 
     Raises:
@@ -85,7 +85,7 @@ def rate_factors(model: Any, backbone: float) -> list[float]:
     part = getattr(model, "backbone", None)
     if part is None:
         raise ValueError(
-            "A learning rate for the backbone needs a model with one. Received: "
+            "A learning rate for the backbone needs a model with a backbone. Received: "
             f"backbone_rate={backbone} for {getattr(model, 'name', model)}. Leave it out."
         )
     own = {id(variable) for variable in part.trainable_variables}

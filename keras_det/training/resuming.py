@@ -1,4 +1,4 @@
-"""Whether a run can start or go on in a folder, and from which state."""
+"""Whether a run can start or be resumed in a folder, and from which state."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ FIXED = (
     "max_boxes",
     "seed",
 )
-# Those of them that the recipe chooses where they are not given.
+# Of these, what the recipe chooses if it is not given.
 CHOSEN = ("batch_size", "epochs")
 # Fields of a recipe that may change: they do not change the training.
 FREE = ("evaluate_every", "patience", "calibrate")
@@ -62,11 +62,11 @@ def state_of(
 
 
 def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
-    """The recipe that a run to resume has chosen; None for a run of an earlier version.
+    """The chosen recipe of a run to resume; None for a run of an earlier version.
 
     Args:
         out: the run folder.
-        given: fields that are given now; None where they are not.
+        given: fields of the recipe that are given now; None for the others.
 
     Raises:
         DataError: one of them differs.
@@ -97,7 +97,7 @@ def _check_classes(before: list[str] | None, now: list[str], out: pathlib.Path) 
         gone = ", ".join(name for name in before if name not in now) or "none"
         what = f"new: {new}; missing: {gone}"
         advice = (
-            "Start a new run with the weights of this one (--weights "
+            "Start a new run from the weights of this one (--weights "
             f"{out} --out ANOTHER_FOLDER): classes of the same name keep their predictions."
         )
     raise DataError(

@@ -91,34 +91,35 @@ def train(
         augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj"; see `Pipeline`.
         recipe: "auto" chooses what is not given from the number of images and objects and from the
             trained weights, see `keras_det.training.recipe.choose_recipe`; "adamw" is 50 epochs
-            with the same optimizer; "published" is for a long training from ImageNet weights.
+            of AdamW; "published" is for a long training from ImageNet weights.
         learning_rate: peak rate of "auto" and "adamw". Default: depends on the batch size.
         backbone_rate: factor of the learning rate for the backbone, not for "published".
         warmup_steps: steps in which the learning rate rises.
         average: decay of the moving average of the weights, not for "published".
         heads_first: epochs at the start in which only the heads learn.
-        plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all.
-            For an augmentation with one of these. Default: a tenth of the epochs for "auto", else
-            0.
-        patience: training stops after so many epochs without a higher `val_AP`. Default: chosen by
-            "auto", else it never stops early.
+        plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all
+            epochs. For an augmentation with one of these. Default: a tenth of the epochs for
+            "auto", else 0.
+        patience: training stops after this many epochs without a higher `val_AP`. Default: chosen
+            by "auto", else it never stops early.
         calibrate: True shifts the scores of each class so that 0.4 is its best threshold; see
             `keras_det.training.calibration.calibrate`. Default: True for "auto".
         anchors: "published", or "auto" for anchors fitted to the objects. For a model with anchors
             given by name. Default: chosen by "auto", else "published".
-        weights: None for random weights; "auto" for the best public ones that can be had: COCO's,
-            else ImageNet's for the backbone, else random ones, and `say` gets one line about it;
-            "imagenet", "coco", or the path of a `.keras` file, a `.weights.h5` file or a public
-            checkpoint of the same model. Classes of the same name keep their predictions. A
-            classifier's file fills the backbone. What was taken is noted in `recipe.json` as
-            `weights_taken`. `keras-det train` passes "auto" where nothing is given; this function
-            does not, so that a script trains the same everywhere.
+        weights: None for random weights; "auto" for the best public weights available: COCO's for
+            the whole detector, else ImageNet's for the backbone, else random weights, and `say`
+            gets one line about it; "imagenet", "coco", or the path of a `.keras` file, a
+            `.weights.h5` file or a public checkpoint of the same model. Classes of the same name
+            keep their predictions. A classifier's file fills the backbone. `recipe.json` records
+            the choice as `weights_taken`. The default of `keras-det train` is "auto". That of this
+            function is None, so that a script trains in the same way on every computer.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
         seed: seed of the random weights, the order of the images and the augmentation.
-        evaluate_every: epochs between evaluations on the validation set. Default: 1; "auto" takes
-            more where the validation set is large.
-        max_boxes: objects per image that are trained on; of more, the largest. More take memory.
-        data: how the data sets were read, noted in `recipe.json`.
+        evaluate_every: epochs between evaluations on the validation set. Default: 1; "auto" chooses
+            more if the validation set is large.
+        max_boxes: maximum number of objects per image in training; the largest are kept. A higher
+            number needs more memory.
+        data: how the data sets were read, recorded in `recipe.json`.
         resume: True continues from the last finished epoch. For a finished run it only evaluates
             and draws pictures again.
         say: function that gets the lines of text to show.
@@ -184,7 +185,7 @@ def _check_classes(model: Detector, training_set: Dataset, validation_set: Datas
 
 
 def _frozen_before(model: str | Detector) -> str | None:
-    """What a detector of the user's own has frozen; None for nothing, or a model by name."""
+    """What the user's own detector has frozen; None for nothing, or for a model by name."""
     frozen = None if isinstance(model, str) else model.get_config().get("freeze")
     return None if frozen == "none" else frozen
 
@@ -238,7 +239,7 @@ def _settings(
     **given: Any,
 ) -> dict[str, Any]:
     """The settings of a run, for `recipe.json`."""
-    # A detector of the user's own knows its resize mode.
+    # The user's own detector knows its resize mode.
     own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
     return {
         "model": model if isinstance(model, str) else model.name,
@@ -277,7 +278,7 @@ def _check_used(
     fixed = sorted(OF_ANCHORS & set(model_arguments or {}))
     if anchors == AUTO and fixed:
         raise DataError(
-            "`anchors` must be left out where the anchors are given. Received: anchors='auto' with "
+            "`anchors` must be left out if the anchors are given. Received: anchors='auto' with "
             f"{fixed[0]}={(model_arguments or {})[fixed[0]]!r}. Leave out one of them."
         )
 
@@ -329,7 +330,7 @@ def _fit(
     rows = read_history(out / "history.csv") if epochs_done else []
     stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows)
     if epochs_done >= chosen.epochs or stop.exhausted:
-        say(f"The run is done already: it has trained {counted(epochs_done, 'epoch')}.")
+        say(f"The run is already finished: it has trained for {counted(epochs_done, 'epoch')}.")
         return
     callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
     if validation_set is not None:
@@ -368,7 +369,7 @@ def _fit(
 
 
 def _best_so_far(out: pathlib.Path) -> float:
-    """The highest val_AP in the history of a run that is resumed, of a model that has learned."""
+    """The highest val_AP of a model that has learned, in the history of a resumed run."""
     rows = read_history(out / "history.csv")
     values = [
         float(row["val_AP"])

@@ -1,4 +1,4 @@
-"""The weights that a run starts from: what is said about them, what is noted, what is refused."""
+"""The weights that a run starts from: what is printed and recorded about them, what is refused."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def check_frozen(arguments: Mapping[str, Any], weights: str | os.PathLike | None
     if not given:
         raise DataError(
             f"Frozen layers must have trained weights. Received: freeze={frozen!r} without "
-            "weights. Give the weights to start from, or freeze nothing."
+            "weights. Give weights to start from, or freeze nothing."
         )
     if frozen == "neck" and (weights == IMAGENET or weights is None):
         raise DataError(_only_backbone())
@@ -47,8 +47,8 @@ def _check_found(frozen: str, start: Start) -> None:
     """The same for what "auto" found."""
     if frozen != "none" and start.kind == "random":
         raise DataError(
-            f"Frozen layers must have trained weights. Received: freeze={frozen!r}, and weights "
-            f"that are {start.sentence}. Or freeze nothing."
+            f"Frozen layers must have trained weights. Received: freeze={frozen!r} with weights "
+            f"that are {start.sentence}. Otherwise, freeze nothing."
         )
     if frozen == "neck" and start.kind == IMAGENET:
         raise DataError(_only_backbone())
@@ -60,7 +60,7 @@ def take_weights(
     arguments: Mapping[str, Any],
     say: Callable[[str], object],
 ) -> dict[str, Any] | None:
-    """Fills a new model with the weights to start from, and says so.
+    """Fills a new model with the weights to start from, and says which.
 
     Args:
         model: the detector, with `backbone_weights` loaded where they were given.
@@ -69,17 +69,17 @@ def take_weights(
         say: function that gets the lines of text to show.
 
     Returns:
-        For `recipe.json`: `weights` ("coco", "imagenet", "random" or the path), `file` and `sha256`
-        where there is a file. None for weights of the user's own model.
+        For `recipe.json`: `weights` ("coco", "imagenet", "random" or the path), and `file` and
+        `sha256` if there is a file. None if the user's own model keeps its weights.
 
     Raises:
-        DataError: the weights do not fit or cannot be had, or frozen layers would be random.
+        DataError: the weights do not fit or cannot be downloaded, or frozen layers would be random.
     """
     backbone = arguments.get("backbone_weights")
     if weights is None or (weights == AUTO and backbone is not None):
         if backbone is None:
             return None
-        say(f"Weights: {backbone}, for the backbone\n{model.load_report}")
+        say(f"Weights: {backbone} (backbone only)\n{model.load_report}")
         return _noted("backbone", str(backbone))
     if weights == AUTO:
         start = start_from_best(model)
@@ -96,7 +96,7 @@ def trained_by(model: Detector, taken: Mapping[str, Any] | None) -> Trained:
 
     Args:
         model: the detector with these weights.
-        taken: what `take_weights` returned. None: the weights that the model had.
+        taken: what `take_weights` returned. None: the model has kept its weights.
     """
     report = model.load_report
     if taken is None:
@@ -115,6 +115,6 @@ def _noted(weights: str, file: str | None) -> dict[str, Any]:
 
 
 def taken_before(out: pathlib.Path) -> dict[str, Any] | None:
-    """What a run that goes on has started from, as its recipe.json says."""
+    """What a resumed run has started from, according to its recipe.json."""
     recipe = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
     return recipe.get(TAKEN)

@@ -1,7 +1,7 @@
-"""The public checkpoints that can be fetched by name: what each fills, its licence, its files.
+"""The public checkpoints that can be downloaded by name: what each fills, its licence, its files.
 
-An entry has a list of files, the publisher's first. Another file of the list holds the same weights
-in another format, or says in its `note` how it differs. `source` says where the address stands.
+An entry has a list of files, the publisher's first. The others hold the same weights in another
+format, or their `note` says how they differ. `source` says where the address is published.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ KERAS = "https://storage.googleapis.com/keras-applications/"
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 TORCHVISION = "https://download.pytorch.org/models/"
 APACHE, BSD = "Apache-2.0", "BSD-3-Clause"
-OTHER_TRAINING = "another training of the same network"
+OTHER_TRAINING = "from another training of the same network"
 
 
 class PublicFile(NamedTuple):
@@ -30,11 +30,11 @@ class PublicFile(NamedTuple):
 
     Attributes:
         address: its URL.
-        digest: the first digits of its SHA-256, or its whole MD5 (32 digits); None where the
-            publisher gives no hash.
+        digest: the first digits of its SHA-256, or its whole MD5 (32 digits); None if the publisher
+            gives no hash.
         source: where the address and the hash are published.
-        megabytes: size where it is published, in 10^6 bytes.
-        note: how it differs from the first file of its entry; "" where it holds the same weights.
+        megabytes: size in 10^6 bytes, if it is published.
+        note: how it differs from the first file of its entry; "" if it holds the same weights.
     """
 
     address: str
@@ -45,7 +45,7 @@ class PublicFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the file, the address's last part."""
+        """Name of the file: the last part of the address."""
         return self.address.rpartition("/")[2]
 
 
@@ -71,8 +71,8 @@ class Entry(NamedTuple):
     Attributes:
         name: "coco/efficientdet_d0", "imagenet/efficientnet_b0" …: the data set and the network.
         licence: of the project that publishes it.
-        files: where it can be fetched, in the order in which they are tried.
-        package: the package that holds it, tried first; None where there is none.
+        files: where it can be downloaded, in the order in which they are tried.
+        package: the package that holds it, tried first; None if there is none.
     """
 
     name: str
@@ -86,8 +86,8 @@ class Entry(NamedTuple):
         return "backbone" if self.name.startswith("imagenet/") else "detector"
 
 
-# effdet's ports of the official checkpoints, with the first digits of their SHA-256 at the end. Its
-# tf_efficientdet_lite0 is no port: it was trained there, with other anchors and pixels.
+# effdet's conversions of the official checkpoints; their names end in the first digits of the
+# SHA-256. Its tf_efficientdet_lite0 is none: effdet trained it, with other anchors and pixels.
 EFFDET_PORTS = {
     "d0": ("tf_efficientdet_d0_34-f153e0cf", 15.8),
     "d1": ("tf_efficientdet_d1_40-a30f94af", 27.0),
@@ -111,7 +111,7 @@ KERAS_MD5 = {
     "b6": "9ecce42647a20130c1f39a5d4cb75743",
     "b7": "cbcfe4450ddf6f3ad90b1b398090fe4a",
 }
-# timm's ports of weights of the network's authors, trained with AutoAugment or RandAugment.
+# timm's conversions of the authors' weights, trained with AutoAugment or RandAugment.
 TIMM_B = {
     "b0": "tf_efficientnet_b0_aa-827b6e33",
     "b1": "tf_efficientnet_b1_aa-ea7a6ee0",

@@ -24,10 +24,10 @@ class Found(NamedTuple):
         path: what the importers take: a file, or the prefix of a TensorFlow checkpoint.
         file: the file that was downloaded or installed, whose hash is checked.
         place: "installed" or "cached".
-        digest: the first digits of its SHA-256 or its MD5 as published or, without a published
-            hash, as kept at the first download; None where neither is known.
+        digest: the first digits of its SHA-256 or its MD5, if published; else the SHA-256 of the
+            first download; None if neither is known.
         published: whether `digest` is the publisher's.
-        note: how the weights differ from the publisher's first file.
+        note: how the weights differ from the first file of the entry.
     """
 
     path: pathlib.Path
@@ -44,12 +44,12 @@ class Found(NamedTuple):
 
     @property
     def is_intact(self) -> bool:
-        """Whether the file has its hash; True where none is known."""
+        """Whether the hash of the file is right; True if none is known."""
         return fits(self.file, self.digest)
 
 
 def _cache_name(file: PublicFile, address: str) -> str:
-    """Name in the cache: another address without a hash gets its own place."""
+    """Name in the cache: a file from another address gets its own name if it has no hash."""
     name = urllib.parse.urlsplit(address).path.rpartition("/")[2]
     if address == file.address or file.digest is not None:
         return name
@@ -78,12 +78,12 @@ def _cached(file: PublicFile, cache_dir: str | os.PathLike | None) -> Found | No
 
 
 def on_this_computer(entry: Entry, cache_dir: str | os.PathLike | None = None) -> list[Found]:
-    """The installed and the cached files of an entry, intact or not, the preferred first.
+    """The installed and cached files of an entry, intact or not, the preferred one first.
 
-    `path` is the file itself; of an archive, `obtain` gives the path of the checkpoint in it.
+    `path` is the file itself. For an archive, `obtain` gives the path of the checkpoint in it.
 
     Args:
-        entry: of the catalogue.
+        entry: an entry of the catalogue.
         cache_dir: as for `fetch`.
     """
     places = [_installed(entry), *(_cached(file, cache_dir) for file in entry.files)]
@@ -103,14 +103,14 @@ def obtain(name: str, cache_dir: str | os.PathLike | None = None) -> Found:
     """A public checkpoint: the installed one, else the one in the cache, else a download.
 
     Args:
-        name: of the catalogue: "imagenet/efficientnet_lite0", "coco/efficientdet_d0" ….
+        name: a name of the catalogue: "imagenet/efficientnet_lite0", "coco/efficientdet_d0" ….
         cache_dir: as for `fetch`.
 
     Returns:
         `Found`.
 
     Raises:
-        DataError: there is no such name, or no address could be reached; the message holds the
+        DataError: there is no such name, or no address could be reached; the message gives the
             reason for each.
     """
     entry = entry_of(name)
@@ -131,7 +131,7 @@ def obtain(name: str, cache_dir: str | os.PathLike | None = None) -> Found:
 
 
 def _known(name: str, variant: str, prefix: str, what: str) -> str:
-    """The name of an entry, DataError where there is none for the variant."""
+    """The name of an entry; DataError if there is none for the variant."""
     if name not in CATALOGUE:
         known = [each.removeprefix(prefix) for each in CATALOGUE if each.startswith(prefix)]
         raise DataError(
@@ -158,7 +158,7 @@ def coco_checkpoint(
         the path of effdet's file with the same weights.
 
     Raises:
-        DataError: the variant is unknown; or as `obtain`.
+        DataError: the variant is unknown; or as for `obtain`.
     """
     prefix = f"{COCO}efficientdet_"
     name = _known(prefix + variant, variant, prefix, "COCO checkpoints of EfficientDet")
@@ -180,7 +180,7 @@ def imagenet_backbone(network: str, cache_dir: str | os.PathLike | None = None) 
         Path of a file for `keras_det.weights.load_backbone`.
 
     Raises:
-        DataError: there are none; or as `obtain`.
+        DataError: there are none; or as for `obtain`.
     """
     name = _known(IMAGENET + network, network, IMAGENET, "ImageNet weights of backbones")
     return obtain(name, cache_dir).path
@@ -197,7 +197,7 @@ def coco_retinanet(variant: str, cache_dir: str | os.PathLike | None = None) -> 
         Path of a `.pth`, for `keras_det.weights.load_torchvision_retinanet`.
 
     Raises:
-        DataError: the variant is unknown; or as `obtain`.
+        DataError: the variant is unknown; or as for `obtain`.
     """
     prefix = f"{COCO}retinanet_"
     name = _known(prefix + variant, variant, prefix, "COCO weights of RetinaNet")

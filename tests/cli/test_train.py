@@ -132,7 +132,7 @@ def test_train_evaluate_predict_export(run, coco, tmp_path):
         path.name for path in out.iterdir()
     }
     result = run("train", coco, "--resume", "--out", out)
-    assert result.exit_code == 0 and "done already" in result.stdout
+    assert result.exit_code == 0 and "already finished" in result.stdout
     result = run("evaluate", out, coco, "--out", tmp_path / "metrics.json")
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -178,7 +178,7 @@ def test_the_last_part_goes_without_strong_steps(tmp_path):
         ({"repeat_threshold": 0.0}, r"`repeat_threshold` must lie in \(0, 1\]"),
         ({"sampling": "class_balanced", "training": False}, "as they are.*'class_balanced'"),
         ({"augment": [Photometric(), Flip()]}, "geometry must come first.*Move Flip to the front"),
-        ({"augment": [Flip(), Flip()]}, "must come once.*Flip 2 times"),
+        ({"augment": [Flip(), Flip()]}, "must occur only once.*Flip 2 times"),
         ({"augment": [MixUp(), Mosaic()]}, "Mosaic must come before CopyPaste and MixUp"),
         ({"augment": [ScaleJitter(), IoUCrop()]}, "must not be used together"),
         ({"augment": ["mosaic"]}, r"must hold steps: .*Did you mean Mosaic\(\)"),

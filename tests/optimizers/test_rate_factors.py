@@ -61,7 +61,7 @@ def test_wrong_factors_are_refused():
         AdamW(0.1, rate_factors=[1.0, -0.1])
     with pytest.raises(ValueError, match="one number per trainable variable. Received: 1 numbers"):
         after_steps(AdamW(0.1, rate_factors=[1.0]))
-    with pytest.raises(ValueError, match="needs a model with one. Received: backbone_rate=0.3"):
+    with pytest.raises(ValueError, match="with a backbone. Received: backbone_rate=0.3"):
         adamw(None, 8, 100, backbone_rate=0.3)
 
 

@@ -256,7 +256,7 @@ def test_targets_pass_no_gradient():
 
 @pytest.mark.parametrize("level_sizes", [None, (3,), (4, 1), (), (4, 0)])
 def test_wrong_level_sizes_are_named(level_sizes):
-    with pytest.raises(ValueError, match="`level_sizes`.*add up to the 4 anchors. Received: level"):
+    with pytest.raises(ValueError, match="`level_sizes`.*, 4 in all. Received: level"):
         ATSSTargets().assign(ANCHORS, np.zeros((1, 1, 4)), np.array([[0]]), level_sizes)
 
 

@@ -201,8 +201,8 @@ def test_predictions_get_no_gradient(name):
         ({"num_candidates": 0}, "`num_candidates` must be an integer of at least 1. Received: "),
         ({"num_candidates": 1.5}, "`num_candidates` must be an integer of at least 1. Received: "),
         ({"alpha": -1}, "`alpha` must be a number of at least 0.*Received: alpha=-1"),
-        ({"beta": 0}, "`beta` a positive one. Received: alpha=1.0, beta=0"),
-        ({"beta": float("nan")}, "`beta` a positive one. Received: alpha=1.0, beta=nan"),
+        ({"beta": 0}, "`beta` a positive number. Received: alpha=1.0, beta=0"),
+        ({"beta": float("nan")}, "`beta` a positive number. Received: alpha=1.0, beta=nan"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

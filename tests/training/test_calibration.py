@@ -68,7 +68,7 @@ def test_a_shift_that_costs_precision_is_taken_back(monkeypatch):
     assert found is before and model.score_thresholds == [0.03, 0.1]
 
 
-def test_a_model_that_has_hardly_learned_is_left_alone(monkeypatch):
+def test_a_model_that_has_learned_too_little_is_left_alone(monkeypatch):
     facts = ScoreFacts(30, 0.012, 0, 0.95, 0.01)
     model, shifts, _ = calibrated(
         monkeypatch, measured(0.5, row(0.01), row(0.01), row(0.01), facts)

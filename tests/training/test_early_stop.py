@@ -36,7 +36,7 @@ def test_digits_that_the_history_lacks_are_no_gain():
     assert stopped_after(StopWithoutGain(1), [0.3, 0.30000000001]) == 2
 
 
-def test_a_model_that_has_hardly_learned_does_not_stop():
+def test_a_model_that_has_learned_too_little_does_not_stop():
     assert stopped_after(StopWithoutGain(1), VALUES, learned=0.0) is None
     rows = [{"val_AP": "0.5", "val_learned": "0"}, {"val_AP": "", "val_learned": ""}, {}]
     assert StopWithoutGain(1, rows).best == float("-inf")

@@ -171,7 +171,7 @@ def test_anchors_are_fitted_for_models_that_have_them(drawn, tmp_path):
     assert recipe(recipe="adamw")["chosen"]["anchors"] == "published"
     with pytest.raises(DataError, match="`anchors` is for models with anchors. .*cornernet_tiny"):
         recipe("cornernet_tiny", anchors="auto", image_size=127)
-    with pytest.raises(DataError, match="left out where the anchors are given.*anchor_scale=2"):
+    with pytest.raises(DataError, match="left out if the anchors are given.*anchor_scale=2"):
         recipe(anchors="auto", model_arguments={"anchor_scale": 2})
 
 

@@ -69,15 +69,15 @@ def test_paths_and_backbone_weights_are_said_and_noted(best, file):
     best("coco")
     noted = take_weights(model, "auto", {"backbone_weights": file}, lines.append)
     assert noted == {"weights": "backbone", "file": str(file), "sha256": SHA256}
-    assert lines[-1].startswith(f"Weights: {file}, for the backbone\n") and len(model.given) == 1
+    assert lines[-1].startswith(f"Weights: {file} (backbone only)\n") and len(model.given) == 1
     assert take_weights(model, None, {}, lines.append) is None and len(lines) == 2
 
 
 @pytest.mark.parametrize(
     "freeze, kind, message",
     [
-        ("backbone", "random", r"Received: freeze='backbone', and weights that are random, one"),
-        ("neck", "random", r"Received: freeze='neck', and weights that are random, one line\."),
+        ("backbone", "random", r"Received: freeze='backbone' with weights that are random, one"),
+        ("neck", "random", r"Received: freeze='neck' with weights that are random, one line\."),
         ("neck", "imagenet", r"Received: freeze='neck' with weights for the backbone only\."),
         ("neck", "coco", None),
         ("backbone", "imagenet", None),
@@ -95,7 +95,7 @@ def test_frozen_layers_must_not_be_random(best, freeze, kind, message):
 
 
 def test_frozen_layers_without_auto():
-    with pytest.raises(DataError, match=r"Received: freeze='backbone' without weights\. Give the"):
+    with pytest.raises(DataError, match=r"Received: freeze='backbone' without weights\. Give we"):
         check_frozen({"freeze": "backbone"}, None)
     for weights, more in (("imagenet", {}), (None, {"backbone_weights": "x.pth"})):
         with pytest.raises(DataError, match="'neck' with weights for the backbone only"):
@@ -131,7 +131,7 @@ def test_auto_that_finds_nothing_for_frozen_layers_writes_nothing(tmp_path, monk
     nothing = public_weights._Attempt(reason="no network")
     monkeypatch.setattr(public_weights, "_attempt", lambda *_, **__: nothing)
     frozen = {"freeze": "backbone"}
-    with pytest.raises(DataError, match=r"weights that are random\. ImageNet's are missing"):
+    with pytest.raises(DataError, match=r"weights that are random\. ImageNet weights are missing"):
         train(
             "efficientdet_lite0", load(tmp_path / "data", split="train"), None, tmp_path / "run",
             epochs=1, image_size=64, weights="auto", model_arguments=frozen,

@@ -1,4 +1,4 @@
-"""The public files that can be had by name: the catalogue, and where each file is found."""
+"""The public files that can be used by name: the catalogue, and where each file is found."""
 
 import hashlib
 import inspect
@@ -129,7 +129,7 @@ def test_mirrors_are_tried_in_their_order(shop, cache):
     with pytest.raises(DataError) as caught:
         obtain("coco/x", cache)
     message = str(caught.value)
-    assert message.startswith("The file, at one of its addresses, must be reachable. Received: fi")
+    assert message.startswith("The file must be reachable at one of its addresses. Received: fi")
     assert message.count("(No such file or directory)") == 2 and message.count("Without a net") == 1
     shop("second.pth")
     found = obtain("coco/x", cache)

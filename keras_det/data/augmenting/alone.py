@@ -1,4 +1,4 @@
-"""A step on samples in memory: the code of the pipeline without files and padding."""
+"""Applies a step to samples in memory, with the code of the pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from keras_det.types import TFTensor
 
 
 class Memory:
-    """`Source` of samples in memory: the first is changed, the others are the further images."""
+    """`Source` of samples in memory: the first is changed, the others are the other images."""
 
     graph = False
 
@@ -83,7 +83,7 @@ def change(
     others: Sequence[Mapping[str, Any]],
     fill: float | Sequence[float],
 ) -> dict[str, TFTensor]:
-    """What `Step.__call__` does; see there."""
+    """Changes one sample; see `Step.__call__`."""
     import tensorflow as tf
 
     # As in a pipeline: there is no `if` of tensors for AutoGraph to find.
@@ -107,7 +107,8 @@ def _change(
     if len(others) < needed or (not needed and others):
         raise ValueError(
             f"{type(step).__name__} needs {needed or 'no'} other sample"
-            f"{'' if needed == 1 else 's'}. Received: {len(others)}. Give `others`."
+            f"{'' if needed == 1 else 's'}. Received: {len(others)}. "
+            f"{'Give' if needed else 'Leave out'} `others`."
         )
     seed = tf.cast(tf.convert_to_tensor(seed), tf.int64)
     seed = tf.stack([tf.constant(0, tf.int64), seed]) if seed.shape.rank == 0 else seed

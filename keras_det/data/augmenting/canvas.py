@@ -1,4 +1,4 @@
-"""A picture on its way to the input, and what puts several into one. TensorFlow only."""
+"""A picture before it becomes an input, and how several become one. TensorFlow only."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Picture(NamedTuple):
 
     `image` uint8 `(h, w, 3)`; `boxes` float32 `(n, 4)` xyxy pixels of `image`; `labels` int32
     `(n,)`; `y` and `x`, int32, the place of its top left corner; `to_original` float32 `(4,)`, as
-    the targets of a pipeline, zeros where there is no single way back; `weight` float32 scalar.
+    in the targets of a pipeline, zeros if no single transform leads back; `weight` float32 scalar.
     """
 
     image: TFTensor

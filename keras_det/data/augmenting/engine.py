@@ -1,7 +1,7 @@
-"""Strings the steps of an augmentation together: from the number of an image to one input.
+"""Applies the steps of an augmentation in order: from the number of an image to one input.
 
-What an input shows is a function of (number, seed) alone. Every image that takes part in it has its
-own seed, made of that of the input.
+An input depends only on (number, seed). Each image that is part of it has its own seed, derived
+from that of the input.
 """
 
 from collections.abc import Callable, Sequence
@@ -199,7 +199,7 @@ class Engine:
             return picture._replace(image=found[0], boxes=found[1], labels=found[2])
         raise TypeError(
             f"A step must be one of {', '.join(each.__name__ for each in STEPS)}. Received: {step}."
-            " Compose these."
+            " Use these steps."
         )
 
     def _mosaic(self, step: Mosaic, index: TFTensor, seed: TFTensor, place: int) -> Picture:

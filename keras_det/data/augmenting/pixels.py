@@ -127,7 +127,7 @@ def cutout(
     seed: TFTensor,
     fill: object,
 ) -> tuple[TFTensor, TFTensor, TFTensor]:
-    """Covers rectangles of an image; objects that are mostly covered go."""
+    """Covers rectangles of an image, and drops objects that are mostly covered."""
     import tensorflow as tf
 
     drawn = tf.random.stateless_uniform((4 * step.count + 1,), seed)

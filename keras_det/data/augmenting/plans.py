@@ -12,8 +12,8 @@ from keras_det.types import Size, TFTensor
 if TYPE_CHECKING:
     from keras_det.data.augment import Augment
 
-# A clipped object is kept if this share of its box is inside the window. A smaller rest is a part,
-# such as an arm, that cannot be recognised. The original EfficientDet keeps every box with an area.
+# A clipped object is kept if this share of its box is inside the window. A smaller part, such as an
+# arm, cannot be recognised. The original EfficientDet keeps every box with an area.
 MIN_VISIBLE = 0.1
 # It must also have sides of at least this many pixels in the network's input.
 MIN_VISIBLE_SIDE = 1.0
@@ -23,7 +23,7 @@ JPEG_RATIOS = (1, 2, 4)
 
 
 class Window(Protocol):
-    """The window of a stored image to decode, as `Plan` and `View` have it."""
+    """The window of a stored image to decode; `Plan` and `View` have these fields."""
 
     @property
     def ratio(self) -> TFTensor: ...

@@ -1,7 +1,7 @@
-"""The steps from which an augmentation is composed, with their arguments.
+"""The steps of an augmentation, with their arguments.
 
-A step is a pure function: `step(sample, seed)` changes one sample. A pipeline strings the same code
-together, see `keras_det.data.augmenting.engine`.
+A step is a pure function: `step(sample, seed)` returns one changed sample. A pipeline runs the same
+code; see `keras_det.data.augmenting.engine`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ class Step:
 
     Attributes:
         kind: "geometry" (drawn before the image is decoded), "images" (several images) or "pixels".
-        strong: bool. The last part of a training can go without it, see `Pipeline`.
-        others: number of further images that it needs.
+        strong: bool. `Pipeline(plain_after=…)` leaves it out in the last part of a training.
+        others: number of other images that it needs.
     """
 
     kind: ClassVar[str] = "pixels"
@@ -32,18 +32,18 @@ class Step:
         others: Sequence[Mapping[str, Any]] = (),
         fill: float | Sequence[float] = IMAGENET_MEAN,
     ) -> dict[str, TFTensor]:
-        """Changes one sample; eagerly and inside `tf.data`.
+        """Returns one changed sample; works eagerly and inside `tf.data`.
 
         Args:
             sample: dict of `image` uint8 `(height, width, 3)`, `boxes` float32 `(slots, 4)` xyxy
                 pixels and `labels` int32 `(slots,)`, -1 in empty slots.
-            seed: int, or two. The result depends on nothing else.
-            others: further samples, as many as `others` says; any sizes.
+            seed: one int or two. The same arguments give the same result.
+            others: other samples of any size, at least as many as the attribute `others` says.
             fill: colour where there is no image, 0..255, one value or three.
 
         Returns:
-            The same dict, the image in the size of `image`. It has as many slots as all samples
-            together; objects come first.
+            A dict like `sample`, with an image of the same size. It has as many slots as all
+            samples together; objects come first.
 
         Raises:
             ValueError: the number of other samples is wrong.
@@ -91,9 +91,9 @@ class Flip(Step):
     """Mirrors the image.
 
     Args:
-        probability: float in [0, 1], of left-right.
-        vertical: float in [0, 1], of upside down; for images without a fixed "up", such as those
-            of a microscope or from the air.
+        probability: float in [0, 1], of a left-right flip.
+        vertical: float in [0, 1], probability of an upside-down flip; for images that have no
+            fixed "up", such as microscope or aerial images.
     """
 
     probability: float = 0.5
@@ -108,7 +108,7 @@ class Flip(Step):
 class Rotate90(Step):
     """Turns the image by 90, 180 or 270 degrees, each equally likely.
 
-    The turned image is resized to the input as any other: 480x640 becomes 640x480 first.
+    The image is turned before it is resized to the input: 480x640 may become 640x480.
 
     Args:
         probability: float in [0, 1], that it is turned at all.
@@ -148,15 +148,15 @@ class ScaleJitter(Step):
 class IoUCrop(Step):
     """Keeps a random window that overlaps an object enough, as SSD does.
 
-    SSD section 2.2 (https://arxiv.org/abs/1512.02325): one minimum is drawn, then windows, until
-    the IoU of one with an object reaches the minimum and the centre of that object is inside. After
-    `tries` windows the whole image is used.
+    SSD section 2.2 (https://arxiv.org/abs/1512.02325): one minimum IoU is drawn, then windows,
+    until a window reaches this IoU with an object and contains the centre of that object. If none
+    of `tries` windows does, the whole image is used.
 
     Args:
         probability: float in [0, 1].
-        min_ious: floats in [0, 1], from which the minimum is drawn; 0 asks only for the centre.
-        scale: `(low, high)` in (0, 1], sides of the window as a share of the image's.
-        tries: int, windows that are tried.
+        min_ious: floats in [0, 1], from which the minimum is drawn; 0 requires only the centre.
+        scale: `(low, high)` in (0, 1], sides of the window as a share of the image's sides.
+        tries: int, number of windows that are tried.
     """
 
     probability: float = 0.85
@@ -187,7 +187,7 @@ class ZoomOut(Step):
 
     Args:
         probability: float in [0, 1].
-        scale: `(low, high)` of at least 1, sides of the canvas as a multiple of the image's.
+        scale: `(low, high)` of at least 1, sides of the canvas as a multiple of the image's sides.
     """
 
     probability: float = 0.5
@@ -203,15 +203,17 @@ class ZoomOut(Step):
 class Photometric(Step):
     """Changes brightness, contrast, saturation and hue, each by its own random amount.
 
-    All are one 3x3 matrix and one offset, so they cost one pass over the pixels. Padding keeps its
-    colour where the step comes before those with several images.
+    All changes together are one 3x3 matrix and one offset, so they take one pass over the pixels.
+    The colour of padding does not change if this step comes before those with several images.
 
     Args:
         brightness: float in [0, 1]. Values are multiplied by 1 - b to 1 + b.
-        contrast: float in [0, 1]. Distances to the mean colour of the image, by 1 - c to 1 + c.
-        saturation: float in [0, 1]. Distances to the grey value of the pixel, by 1 - s to 1 + s.
+        contrast: float in [0, 1]. Differences from the mean colour of the image are multiplied by
+            1 - c to 1 + c.
+        saturation: float in [0, 1]. Differences from the grey value of the pixel are multiplied by
+            1 - s to 1 + s.
         hue: float in [0, 0.5]. Colours turn about the grey axis by -h to h of a full circle.
-        grey: float in [0, 1], probability that all colour goes.
+        grey: float in [0, 1], probability of a grey image.
         probability: float in [0, 1], that anything is changed.
     """
 
@@ -233,7 +235,7 @@ class Photometric(Step):
         if not any((self.brightness, self.contrast, self.saturation, self.hue, self.grey)):
             raise ValueError(
                 "Photometric must change something. Received: 0 for brightness, contrast, "
-                "saturation, hue and grey. Raise one, or leave the step out."
+                "saturation, hue and grey. Raise one, or leave out the step."
             )
 
 
@@ -256,7 +258,7 @@ class Blur(Step):
 
 @dataclass(frozen=True)
 class JPEGNoise(Step):
-    """Stores the image as a JPEG of lower quality.
+    """Adds the compression noise of a JPEG of lower quality.
 
     Args:
         probability: float in [0, 1].
@@ -275,14 +277,14 @@ class JPEGNoise(Step):
 class Cutout(Step):
     """Covers rectangles with the padding colour (https://arxiv.org/abs/1708.04552).
 
-    An object is dropped when more than `max_hidden` of its box is covered, measured at 8 x 8 points
-    of the box; else its box stays as it is.
+    An object is dropped if more than `max_hidden` of its box is covered, measured at 8 x 8 points
+    of the box. Otherwise its box does not change.
 
     Args:
         probability: float in [0, 1].
-        count: int, rectangles.
+        count: int, number of rectangles.
         scale: `(low, high)` in (0, 1], sides as a share of the image's sides.
-        max_hidden: float in [0, 1].
+        max_hidden: float in [0, 1], largest covered share of an object that is kept.
     """
 
     probability: float = 0.5
@@ -301,15 +303,16 @@ class Cutout(Step):
 class Mosaic(Step):
     """Four images in one, around a random centre, as in YOLOv4 (https://arxiv.org/abs/2004.10934).
 
-    Each image is resized by its own factor on its usual size, flipped and turned as the list says,
-    and cut to its quarter at a random place; a smaller one touches the centre. `scale` replaces
-    `ScaleJitter`, `IoUCrop` and `ZoomOut`. Steps before the mosaic change each of the four images,
-    later ones the whole.
+    Each image is scaled by its own random factor, flipped and turned as the other steps say, and
+    cropped to its quarter at a random place. An image smaller than its quarter touches the centre.
+    `scale` replaces `ScaleJitter`, `IoUCrop` and `ZoomOut`. Steps before the mosaic change each of
+    the four images, later steps the combined image.
 
     Args:
         probability: float in [0, 1].
         scale: `(low, high)`, factor on the resized image.
-        centre: float in [0, 0.5). The centre lies between this share of the sides and 1 minus it.
+        centre: float in [0.05, 0.5]. The centre lies between this share of the sides and 1 minus
+            it.
     """
 
     probability: float = 0.5
@@ -335,8 +338,8 @@ class MixUp(Step):
 
     Args:
         probability: float in [0, 1].
-        alpha: float > 0. The share of the first image is drawn from Beta(alpha, alpha): the larger,
-            the nearer to a half.
+        alpha: float > 0. The share of the first image is drawn from Beta(alpha, alpha). A larger
+            alpha gives shares nearer to 0.5.
     """
 
     probability: float = 0.15
@@ -355,18 +358,18 @@ class MixUp(Step):
 
 @dataclass(frozen=True)
 class CopyPaste(Step):
-    """Pastes the boxes of objects of other images, rare classes more often.
+    """Pastes objects of other images, with their whole box; rare classes more often.
 
-    A class is drawn with a probability of 1 / sqrt(number of its objects), then one of its objects.
-    Its box is cut out, resized by a factor on its usual size and pasted at the first of 16 random
-    places where it covers at most `max_hidden` of every object; if there is none, it is left out.
-    Objects with a side below 8 pixels in their own image are not taken.
+    A class is drawn with a probability proportional to 1 / sqrt(number of its objects), then one of
+    its objects. The content of its box is scaled by a random factor and pasted at the first of 16
+    random places where it covers at most `max_hidden` of every object. If there is no such place,
+    it is not pasted. Objects with a side below 8 pixels in their own image are not used.
 
     Args:
         probability: float in [0, 1].
-        count: int, objects to paste.
-        scale: `(low, high)`, factor on the object.
-        max_hidden: float in [0, 1].
+        count: int, number of objects to paste.
+        scale: `(low, high)`, factor on the resized object.
+        max_hidden: float in [0, 1], largest share of an object that may be covered.
     """
 
     probability: float = 0.5

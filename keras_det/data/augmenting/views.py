@@ -66,7 +66,7 @@ def draw_view(
         seed: int64 `(2,)`.
         max_ratio: largest reduction that the decoder offers for this file.
         boxes: float32 `(n, 4)` xyxy pixels of the stored image, for the crop.
-        room: as of `draw_plan`; the crop and zooming out are then left out.
+        room: as for `draw_plan`; the crop and zooming out are then left out.
     """
     import tensorflow as tf
 
@@ -228,7 +228,7 @@ def render(window: TFTensor, view: View, flips: bool, half_pixel: bool) -> TFTen
         window: uint8 `(h, w, 3)`, of the stored image.
         view: of the image.
         flips: bool, whether the image may be flipped left-right.
-        half_pixel: bool, as of `tf_resize_pixels`.
+        half_pixel: bool, as for `tf_resize_pixels`.
 
     Returns:
         uint8 `(plan.height, plan.width, 3)`.

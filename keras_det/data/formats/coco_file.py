@@ -68,7 +68,7 @@ class Columns:
 class Records(NamedTuple):
     """The undecoded records of a COCO file, its categories and all of its bytes.
 
-    `image_keys` and `object_keys` are those that may stand twice in a record.
+    `image_keys` and `object_keys` are those that may occur twice in a record.
     """
 
     images: list[msgspec.Raw]
@@ -139,7 +139,7 @@ def open_file(path: pathlib.Path) -> Columns | Records:
 
 
 def _is_whole(columns: Columns, data: bytes | bytearray, path: pathlib.Path) -> bool:
-    """Whether no record holds a key twice; DataError where the file holds a list twice."""
+    """Whether no record holds a key twice; DataError if the file holds a list twice."""
     of_images, of_objects = doubtful_keys(data, len(columns.image_names), len(columns.boxes))
     if of_images or of_objects or may_repeat_a_list(data):
         refuse_repeated_lists(data, path)
@@ -226,7 +226,7 @@ def _columns(content: _Content) -> Columns | None:
 
 
 def _records(data: bytes | bytearray, path: pathlib.Path) -> Records:
-    """The records of a file, each to be decoded alone; DataError where a list stands twice."""
+    """The records of a file, each to be decoded alone; DataError if a list occurs twice."""
     refuse_repeated_lists(data, path)
     try:
         content = msgspec.json.decode(data, type=dict[str, msgspec.Raw])

@@ -97,7 +97,7 @@ def read_records(records: Records, path: pathlib.Path) -> Columns:
 def _decode(
     record: msgspec.Raw, decoder: "msgspec.json.Decoder[Any]", keys: tuple[str, ...]
 ) -> Any:
-    """One record; raises BadRecord where it cannot be read, or one of these keys stands twice."""
+    """One record; raises BadRecord if it cannot be read, or one of these keys occurs twice."""
     try:
         found = decoder.decode(record)
     except msgspec.ValidationError as error:
@@ -108,7 +108,7 @@ def _decode(
         raise BadRecord(f"it must be an object in braces. Received: {start}") from None
     again = repeated_keys(bytes(record), keys) if keys else []
     if again:
-        raise BadRecord(f"a key may stand only once. Received: {again[0]!r} twice")
+        raise BadRecord(f"a key may occur only once. Received: {again[0]!r} twice")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Finds keys that stand twice in COCO's JSON: of their values, decoders keep only the last."""
+"""Finds repeated keys in COCO's JSON: decoders keep only the last of their values."""
 
 import os
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ SMALL = 2 << 20
 
 
 def repeated_keys(data: bytes | bytearray, keys: Iterable[str]) -> list[str]:
-    """Returns keys that stand twice in an object of JSON, not only inside of its values.
+    """Returns keys that occur twice in a JSON object itself, not only inside its values.
 
-    A key inside of a value that is lost is returned too.
+    A key inside a value that is lost is returned too.
 
     Args:
-        data: an object of JSON; anything else repeats no key.
+        data: a JSON object; anything else repeats no key.
         keys: to look for.
     """
     texts = {key: b'"%s"' % key.encode() for key in keys}
@@ -40,18 +40,18 @@ def repeated_keys(data: bytes | bytearray, keys: Iterable[str]) -> list[str]:
 
 
 def refuse_repeated_lists(data: bytes | bytearray, path: str | os.PathLike) -> None:
-    """DataError where a list of the file stands twice: only the last one would be read."""
+    """DataError if a list occurs twice in the file: only the last one would be read."""
     again = repeated_keys(data, LISTS)
     if again:
         raise DataError(
-            "Each list of a COCO annotation file (`images`, `annotations`, `categories`) may stand "
-            f"only once. Received: {path}, where {' or '.join(again)} stands more than once. Join "
+            "Each list of a COCO annotation file (`images`, `annotations`, `categories`) may occur "
+            f"only once. Received: {path}, where {' or '.join(again)} occurs more than once. Join "
             "the lists into one, or export the file again."
         )
 
 
 def may_repeat_a_list(data: bytes | bytearray) -> bool:
-    """Whether the name of a list stands twice, perhaps in a text; in large files, of `categories`.
+    """Whether the name of a list occurs twice, perhaps in a text; in large files, of `categories`.
 
     The records of other lists have keys that `doubtful_keys` counts.
     """
@@ -62,9 +62,9 @@ def may_repeat_a_list(data: bytes | bytearray) -> bool:
 def doubtful_keys(
     data: bytes | bytearray, num_images: int, num_objects: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which keys may stand twice in a record, by their number in the whole file.
+    """Which keys may occur twice in a record, by their number in the whole file.
 
-    Texts inside of values count too, so `repeated_keys` must look again.
+    Texts inside values count too, so `repeated_keys` must look again.
 
     Args:
         data: of the file.
@@ -88,7 +88,7 @@ def keys_to_check(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Keys to look for in each record of images and of annotations: all of them in small files.
 
-    Where some records lack a key, its number says too little.
+    If some records lack a key, its number does not show repeats.
     """
     if len(data) <= SMALL:
         return IMAGE_KEYS, OBJECT_KEYS

@@ -71,7 +71,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 class RepeatedKeyError(Exception):
-    """A key that stands twice in one object of JSON."""
+    """A key that occurs twice in a JSON object."""
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(text, object_pairs_hook=_without_repeated_keys)
     except RepeatedKeyError as error:
         raise DataError(
-            f"A key may stand only once in an object of JSON. Received: {error.args[0]!r} twice in "
+            f"A key may occur only once in a JSON object. Received: {error.args[0]!r} twice in "
             f"{path}, so one of its values would be lost. Correct the file, or export it again."
         ) from None
     except json.JSONDecodeError as error:

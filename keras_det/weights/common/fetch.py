@@ -1,8 +1,8 @@
 """Downloads public files once and keeps them in a cache.
 
 A file gets its name in the cache only when it is complete and its hash is right, so an interrupted
-download is never mistaken for the file. Where the publisher gives no hash, the hash of the first
-download is kept beside the file. Archives are unpacked into a folder whose name holds the hash.
+download is never mistaken for the file. If the publisher gives no hash, the hash of the first
+download is stored beside the file. An archive is unpacked into a folder named with its hash.
 """
 
 import os
@@ -31,7 +31,7 @@ MD5_DIGITS = 32
 
 
 def fits(path: str | os.PathLike, digest: str | None) -> bool:
-    """Whether a file has a hash: the first digits of its SHA-256 or a whole MD5; None always."""
+    """Whether a file has this hash: first digits of a SHA-256, or a whole MD5. True for None."""
     if digest is None:
         return True
     algorithm = "md5" if len(digest) == MD5_DIGITS else "sha256"
@@ -39,13 +39,13 @@ def fits(path: str | os.PathLike, digest: str | None) -> bool:
 
 
 def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
-    """The cache; its place is chosen as Keras chooses it. It may not exist yet."""
+    """The cache folder, chosen as Keras chooses it. It may not exist yet."""
     home = cache_dir or os.environ.get("KERAS_HOME") or pathlib.Path("~", ".keras")
     return pathlib.Path(home).expanduser() / CACHE_SUBDIR
 
 
 def _made_folder(cache_dir: str | os.PathLike | None) -> pathlib.Path:
-    """The cache, created where it is missing."""
+    """The cache folder, created if it is missing."""
     folder = cache_folder(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,41 +54,41 @@ def _made_folder(cache_dir: str | os.PathLike | None) -> pathlib.Path:
         writable = False
     if not writable:
         raise DataError(
-            f"The cache must be a folder that can be written. Received: {folder}. Set KERAS_HOME "
-            "to a folder that you may write to."
+            f"The cache must be a writable folder. Received: {folder}. Set KERAS_HOME to a folder "
+            "that you can write to."
         )
     return folder
 
 
 class Unreachable(DataError):
-    """A file that cannot be fetched.
+    """A file that cannot be downloaded.
 
     Attributes:
         problems: pairs (address, why).
         reason: why the first cannot be reached, in a few words.
-        silent: whether no byte came, so that other addresses may keep silent too.
+        silent: whether no data arrived, so that other addresses may not answer either.
     """
 
     def __init__(self, problems: list[tuple[str, TransferError]]) -> None:
         self.problems = problems
         self.reason = str(problems[0][1])
         self.silent = any(isinstance(error, Silence) for _, error in problems)
-        which = "The file" if len(problems) == 1 else "The file, at one of its addresses,"
+        where = "" if len(problems) == 1 else " at one of its addresses"
         received = ", ".join(f"{address} ({error})" for address, error in problems)
         super().__init__(
-            f"{which} must be reachable. Received: {received}. Without a network, download the "
-            f"file on another machine, then set {MIRROR_VARIABLE} to its folder. Or give its path "
-            "as the weights, that of an archive's content unpacked."
+            f"The file must be reachable{where}. Received: {received}. Without a network, download "
+            f"the file on another computer, then set {MIRROR_VARIABLE} to its folder. Or give its "
+            "path as the weights; unpack an archive first."
         )
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids to use the network."""
+    """Whether the environment forbids the use of the network."""
     return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
 
 
 def kept_digest(path: pathlib.Path) -> str | None:
-    """The SHA-256 of the first download, kept beside a file of the cache; None where there is none.
+    """The SHA-256 of the first download, stored beside a file of the cache; None if there is none.
 
     The record is a file that `sha256sum --check` reads.
     """
@@ -98,7 +98,7 @@ def kept_digest(path: pathlib.Path) -> str | None:
 
 
 def _keep_digest(path: pathlib.Path, digest: str, published: bool) -> None:
-    """Keeps the SHA-256 of a file whose publisher gives no hash."""
+    """Stores the SHA-256 of a file whose publisher gives no hash."""
     record = path.with_name(f"{path.name}.sha256")
     if published:
         record.unlink(missing_ok=True)
@@ -133,16 +133,16 @@ def _download(address: str, target: pathlib.Path, digest: str | None, published:
 def _other_hash(
     address: str, target: pathlib.Path, digest: str | None, published: bool, found: str, size: int
 ) -> str:
-    """The error for a file with another hash than the published or the kept one."""
+    """The error for a file whose hash is neither the published nor the stored one."""
     advice = "Download it again, or ask its publisher."
     if not published:
         advice = (
-            "Its publisher gives no hash; this one was kept at the first download. If the file was "
-            f"replaced by a newer one, delete {target}.sha256 and download it again."
+            "Its publisher gives no hash; this one is from the first download. If the publisher "
+            f"has replaced the file, delete {target}.sha256 and download the file again."
         )
     return (
         f"The file at {address} must have a hash that begins with {digest}. Received: SHA-256 "
-        f"{found}, {size} bytes. Nothing was kept. {advice}"
+        f"{found}, {size} bytes. The download was deleted. {advice}"
     )
 
 
@@ -155,9 +155,9 @@ def fetch(
 ) -> pathlib.Path:
     """Downloads a file on the first call and returns it from the cache afterwards.
 
-    A download shows its progress on a terminal, is completed if it was interrupted, and ends in an
-    error if no byte comes for 15 seconds. The address, the size and the SHA-256 of what was
-    downloaded are printed to standard error.
+    A download shows its progress on a terminal, continues if it was interrupted, and stops with an
+    error if no data arrives for 15 seconds. The address, the size and the SHA-256 of each download
+    are printed to standard error.
 
     Args:
         address: URL, also `file://…`.
@@ -167,7 +167,7 @@ def fetch(
             `~/.keras`.
         file_hash: SHA-256 in hexadecimal, or its first digits, or a whole MD5 (32 digits). A file
             in the cache with another hash is downloaded again. None: the hash of the first download
-            is kept in `<name>.sha256` and takes its place.
+            is stored in `<name>.sha256` and used instead.
 
     Returns:
         Path of the file. For an archive: the prefix of the TensorFlow checkpoint in it, or the path
@@ -191,7 +191,7 @@ def fetch(
 
 
 def mirrored(address: str) -> str:
-    """The address to use: the same file name at `KERAS_DET_CHECKPOINTS`, where that is set."""
+    """The address to use: the same file name at `KERAS_DET_CHECKPOINTS`, if that is set."""
     base = os.environ.get(MIRROR_VARIABLE)
     if not base:
         return address

@@ -1,8 +1,8 @@
-"""Copies a file from the network, goes on where an earlier copy stopped, and never waits for ever.
+"""Copies a file from the network, continues an interrupted copy, and never waits forever.
 
-The connection is made in a thread. The caller waits for its bytes, and for none longer than
-`STALL_SECONDS`: then a name that does not resolve, a connection that is not accepted and a server
-that falls silent all end in the same sentence.
+The connection is made in a thread. The caller waits for its bytes, but never longer than
+`STALL_SECONDS`. A name that does not resolve, a connection that is not accepted and a server that
+stops sending thus all give the same error.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class TransferError(Exception):
 
 
 class Silence(TransferError):
-    """No byte came for `STALL_SECONDS`."""
+    """No data arrived for `STALL_SECONDS`."""
 
 
 class _Head(NamedTuple):
@@ -182,7 +182,7 @@ def _next(pump: _Pump) -> Any:
     try:
         item = pump.arrived.get(timeout=STALL_SECONDS)
     except queue.Empty:
-        raise Silence(f"no byte came for {STALL_SECONDS:g} seconds") from None
+        raise Silence(f"no data arrived for {STALL_SECONDS:g} seconds") from None
     if isinstance(item, TransferError):
         raise item
     return item
@@ -228,7 +228,7 @@ def transfer(address: str, part: pathlib.Path, name: str) -> bool:
         Whether an earlier part was completed.
 
     Raises:
-        TransferError: the file cannot be reached, or the connection broke or fell silent.
+        TransferError: the file cannot be reached, or the connection broke or stalled.
     """
     if is_local(address):
         try:

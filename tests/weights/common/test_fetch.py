@@ -37,7 +37,7 @@ def test_the_cache_is_keras_home(tmp_path, monkeypatch):
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "cache").write_bytes(b"a file")
-    with pytest.raises(DataError, match=r"folder that can be written\. Received: .*cache/models\."):
+    with pytest.raises(DataError, match=r"writable folder\. Received: .*cache/models\."):
         fetch("file:///absent", name="a.h5", cache_dir=tmp_path / "cache")
 
 

@@ -117,7 +117,7 @@ def test_a_completed_file_with_a_wrong_hash_is_copied_anew(server, cache):
 def test_silence_ends_in_a_sentence(server, cache, monkeypatch, mode):
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.2)
     server.mode = mode
-    with pytest.raises(DataError, match=r"a\.h5 \(no byte came for 0\.2 seconds\)\. Without"):
+    with pytest.raises(DataError, match=r"a\.h5 \(no data arrived for 0\.2 seconds\)\. Without"):
         fetched(server, cache)
 
 
@@ -128,7 +128,7 @@ def test_a_name_that_is_never_resolved_ends_in_a_sentence(cache, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20))
     started = time.monotonic()
-    with pytest.raises(DataError, match=r"no byte came for 0\.2 seconds"):
+    with pytest.raises(DataError, match=r"no data arrived for 0\.2 seconds"):
         fetch("http://example.invalid/a.h5", name="a.h5", cache_dir=cache)
     released.set()
     assert time.monotonic() - started < 10 and kept(cache) == []
