@@ -111,7 +111,7 @@ def test_missing_weights(refused, coco, tmp_path):
 
 def test_no_freezing_of_unknown_parts(refused, coco, tmp_path):
     message = refused("train", coco, "--freeze", "heads", "--out", tmp_path / "run")
-    assert "'heads' is not one of 'none', 'norm', 'backbone', 'neck'" in message
+    assert "'heads' is not one of 'none', 'norm', 'early', 'backbone', 'neck'" in message
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
