@@ -6,7 +6,9 @@ from typing import Any
 
 from keras_det.data.augment import get_augment
 from keras_det.data.dataset import Dataset
+from keras_det.errors import DataError
 from keras_det.models import AnchorDetector, Detector, model_class
+from keras_det.names import MODEL_NAMES
 from keras_det.training.recipe import ASSIGNMENT_IN_WORDS, Recipe, Trained, choose_recipe
 
 
@@ -79,6 +81,19 @@ def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:
     return [x for x in ASSIGNMENT_IN_WORDS if not isinstance(options.get(x), str | None)]
 
 
-def given_parts(options: dict[str, Any], own: Iterable[str]) -> dict[str, str]:
-    """Matcher and losses that are given by name, without those in `own`."""
-    return {x: options[x] for x in ASSIGNMENT_IN_WORDS if x in options and x not in own}
+def given_parts(
+    model: str | Detector, options: dict[str, Any], own: Iterable[str]
+) -> dict[str, str]:
+    """Matcher and losses that are given by name, without those in `own`.
+
+    Raises:
+        DataError: one of them is given by name for a model without anchors.
+    """
+    given = {name: options[name] for name in ASSIGNMENT_IN_WORDS if name in options}
+    for name, value in given.items():
+        if name in own and isinstance(value, str) and model in MODEL_NAMES:
+            raise DataError(
+                f"`{name}` takes a name only in models with anchors. Received: {name}={value!r} "
+                f"for {model}. Leave it out, or choose an EfficientDet or a RetinaNet."
+            )
+    return {name: value for name, value in given.items() if name not in own}

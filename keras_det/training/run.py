@@ -138,7 +138,7 @@ def train(
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
         **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
-        **given_parts(options, own),
+        **given_parts(model, options, own),
         "freeze": options.get("freeze", _frozen_before(model)),
     }
     _check_used(model, image_size, resize_mode, options, anchors)

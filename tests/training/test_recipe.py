@@ -179,7 +179,9 @@ def test_a_recipe_chooses_no_losses_of_built_models():
     assert own_parts("cornernet_tiny", {}) == own_parts(tiny(), {}) == every
     given = {"box_loss": GIoULoss(), "matcher": "atss", "neck": "fpn"}
     assert own_parts("efficientdet_lite0", given) == ["box_loss"]
-    assert given_parts(given, ["box_loss"]) == {"matcher": "atss"}
+    assert given_parts("efficientdet_d0", given, ["box_loss"]) == {"matcher": "atss"}
+    with pytest.raises(DataError, match="a name only in models with anchors.*'atss' for cornernet"):
+        given_parts("cornernet_tiny", given, every)
 
 
 def test_phases_cover_all_epochs():
