@@ -86,21 +86,6 @@ def change(
     """Changes one sample; see `Step.__call__`."""
     import tensorflow as tf
 
-    # As in a pipeline: there is no `if` of tensors for AutoGraph to find.
-    plain = tf.autograph.experimental.do_not_convert(_change)
-    found: dict[str, TFTensor] = plain(step, sample, seed, others, fill)
-    return found
-
-
-def _change(
-    step: Any,
-    sample: Mapping[str, Any],
-    seed: Any,
-    others: Sequence[Mapping[str, Any]],
-    fill: float | Sequence[float],
-) -> dict[str, TFTensor]:
-    import tensorflow as tf
-
     from keras_det.data.augment import composed
 
     needed = step.others
@@ -120,7 +105,8 @@ def _change(
             "tf.ensure_shape, or use a Pipeline, which reads images of any size."
         )
     engine = Engine(composed([step]), size, "letterbox", fill, Memory([sample, *others]))
-    picture = engine.input(0, seed)
+    # As in a pipeline: there is no `if` of tensors for AutoGraph to find.
+    picture = tf.autograph.experimental.do_not_convert(engine.input)(0, seed)
     slots = sum(tf.shape(each["labels"])[0] for each in [sample, *others])
     if step.kind == "images" and hasattr(step, "count"):
         slots = tf.shape(sample["labels"])[0] + step.count
