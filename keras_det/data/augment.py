@@ -37,6 +37,7 @@ from keras_det.data.augmenting.plans import (
 from keras_det.data.augmenting.plans import (
     way_back as way_back,
 )
+from keras_det.data.augmenting.step import Step
 from keras_det.data.augmenting.steps import (
     STEPS,
     Blur,
@@ -49,7 +50,6 @@ from keras_det.data.augmenting.steps import (
     Photometric,
     Rotate90,
     ScaleJitter,
-    Step,
     ZoomOut,
 )
 from keras_det.errors import suggest

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_det.data import augment as augmenting
 from keras_det.data.augmenting.engine import Engine
-from keras_det.data.augmenting.steps import Step
+from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.failures import Failures
 from keras_det.data.image import MAX_PIXELS

@@ -21,6 +21,7 @@ from keras_det.data.augmenting.canvas import (
     quarters,
 )
 from keras_det.data.augmenting.plans import stays
+from keras_det.data.augmenting.step import Step
 from keras_det.data.augmenting.steps import (
     STEPS,
     Blur,
@@ -30,7 +31,6 @@ from keras_det.data.augmenting.steps import (
     MixUp,
     Mosaic,
     Photometric,
-    Step,
 )
 from keras_det.data.augmenting.views import (
     View,
