@@ -5,9 +5,9 @@ Each public name is listed here twice: for people and for type checkers. If it i
 is listed a third time, with the module that holds it. tests/typing compares them.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from keras_det.lazy_names import importer
 from keras_det.saved_names import register_saved_names
 
 if TYPE_CHECKING:
@@ -70,22 +70,15 @@ __all__ = [
 ]
 # Where a public name that is not a module lives.
 _HOMES = {
-    "CornerNet": "keras_det.models",
-    "EfficientDet": "keras_det.models",
-    "RetinaNet": "keras_det.models",
-    "load_exported": "keras_det.runtime",
-    "load_model": "keras_det.models",
+    "CornerNet": "models",
+    "EfficientDet": "models",
+    "RetinaNet": "models",
+    "load_exported": "runtime",
+    "load_model": "models",
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name
-
-    def __getattr__(name):
-        """Imports a public name on first use (PEP 562)."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name in _HOMES:
-            return getattr(importlib.import_module(_HOMES[name]), name)
-        return importlib.import_module(f"{__name__}.{name}")
+    __getattr__ = importer(__name__, _HOMES, __all__)
 
 
 def __dir__() -> list[str]:

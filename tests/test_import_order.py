@@ -19,12 +19,12 @@ FLOORS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
-OPEN_TO_ALL = {"errors", "files", "names", "types", "saved_names"}
+OPEN_TO_ALL = {"errors", "files", "names", "types", "saved_names", "lazy_names"}
 # What `keras_det/__init__.py` defines itself, and where its other names live.
 PUBLIC_HOMES = {"__version__": "errors", "EfficientDet": "models", "load_model": "models"}
 PUBLIC_HOMES["load_exported"] = "runtime"
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras"}
-WITHOUT_KERAS = {"errors", "files", "names", "types", "saved_names", "data", "metrics", "report"}
+WITHOUT_KERAS = {*OPEN_TO_ALL, "data", "metrics", "report"}
 WITHOUT_KERAS |= {"runtime", "cli"}
 # Parts of a model: they read files only through `weights` and the image reader of `data`.
 OPEN_NO_FILES = {"boxes", "layers", "losses", "targets", "backbones", "necks", "heads", "decode"}

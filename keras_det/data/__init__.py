@@ -1,7 +1,8 @@
 """Data sets, image reading, the input pipeline. Loads neither Keras nor TensorFlow by itself."""
 
-import importlib
 from typing import TYPE_CHECKING
+
+from keras_det.lazy_names import importer
 
 if TYPE_CHECKING:
     from keras_det.data.arrays import from_arrays as from_arrays
@@ -135,12 +136,7 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name
-
-    def __getattr__(name):
-        """Imports a public name on first use (PEP 562)."""
-        if name in _HOMES:
-            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = importer(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -4,9 +4,9 @@ The catalogue and the cache need neither Keras nor TensorFlow, so the importers 
 first use.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from keras_det.lazy_names import importer
 from keras_det.weights import download
 
 if TYPE_CHECKING:
@@ -72,12 +72,7 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:  # else checkers would accept every name
-
-    def __getattr__(name):
-        """Imports a public name on first use (PEP 562)."""
-        if name in _HOMES:
-            return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = importer(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

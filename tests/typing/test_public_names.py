@@ -22,14 +22,14 @@ from tests.typing.public_names import (
 )
 
 NAMES = sorted({*of_packages(), *of_documents()})
-LAZY = ["keras_det", "keras_det.data"]
+LAZY = ["keras_det", "keras_det.data", "keras_det.weights"]
 
 
 @pytest.mark.parametrize("package", LAZY)
 def test_lists_of_a_lazy_package_agree(package):
     module = importlib.import_module(package)
     own = [name for name, value in vars(module).items() if inspect.isfunction(value)]
-    own = [name for name in own if not name.startswith("_")] + ["__version__"]
+    own = [name for name in own if not name.startswith("_")] + ["__version__", "download"]
     names = listed(tree_of(package))
     assert names == sorted(names) == dir(module)
     assert sorted({*for_checkers(tree_of(package)), *own} & {*names}) == names
