@@ -27,16 +27,21 @@ def repeated_keys(data: bytes | bytearray, keys: Iterable[str]) -> list[str]:
         data: a JSON object; anything else repeats no key.
         keys: to look for.
     """
-    texts = {key: b'"%s"' % key.encode() for key in keys}
-    several = [key for key, text in texts.items() if data.count(text) > 1]
+    counts = {key: _count(data, key) for key in keys}
+    several = [key for key, count in counts.items() if count > 1]
     if not several:
         return []
     try:
         values = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).values()
     except (msgspec.DecodeError, UnicodeDecodeError):  # said where it is decoded
         return []
-    inside = {key: sum(bytes(v).count(texts[key]) for v in values) for key in several}
-    return [key for key in several if data.count(texts[key]) - inside[key] > 1]
+    inside = {key: sum(_count(bytes(value), key) for value in values) for key in several}
+    return [key for key in several if counts[key] - inside[key] > 1]
+
+
+def _count(data: bytes | bytearray, key: str) -> int:
+    """How often a key's text occurs, also inside values."""
+    return data.count(b'"%s"' % key.encode())
 
 
 def refuse_repeated_lists(data: bytes | bytearray, path: str | os.PathLike) -> None:
@@ -56,7 +61,7 @@ def may_repeat_a_list(data: bytes | bytearray) -> bool:
     The records of other lists have keys that `doubtful_keys` counts.
     """
     lists = LISTS if len(data) <= SMALL else LISTS[-1:]
-    return any(data.count(b'"%s"' % key.encode()) > 1 for key in lists)
+    return any(_count(data, key) > 1 for key in lists)
 
 
 def doubtful_keys(
@@ -77,7 +82,7 @@ def doubtful_keys(
 
     def too_often(keys: tuple[str, ...], always: str, count: int) -> tuple[str, ...]:
         counted = keys if small else (always,)
-        return tuple(key for key in counted if data.count(b'"%s"' % key.encode()) > count)
+        return tuple(key for key in counted if _count(data, key) > count)
 
     images = too_often(IMAGE_KEYS, IMAGE_KEY, num_images)
     return images, too_often(OBJECT_KEYS, BOX_KEY, num_objects)
