@@ -85,22 +85,15 @@ def measure(
     """
     from keras_det.metrics.coco import format_metrics
     from keras_det.training.evaluate import evaluate as average_precision
-    from keras_det.training.evaluate import measured
-
-    images = 0
-
-    def on_batch(done: int, _: int) -> None:
-        nonlocal images
-        bar.update(done - images)
-        images = done
+    from keras_det.training.evaluate import provenance
 
     with click.progressbar(length=len(dataset), label="Evaluating") as bar:
         metrics = average_precision(
             detector,
             dataset,
             batch_size=batch_size,
-            on_batch=on_batch,
+            on_batch=lambda done, _: bar.update(done - bar.pos),
             **settings,
         )
     click.echo(format_metrics(metrics))
-    return {**metrics, "measured": measured(name, dataset, images, **settings)}
+    return {**metrics, "measured": provenance(name, dataset, bar.pos, **settings)}

@@ -52,7 +52,7 @@ def detect_dataset(
     return indices, detections
 
 
-def measured(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
+def provenance(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
     """What was measured: the entry `measured` in `metrics.json`.
 
     It holds names, not paths, because a published preset contains it too.

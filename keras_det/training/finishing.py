@@ -16,7 +16,7 @@ from keras_det.models import Detector, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
 from keras_det.training.calibration import UNKNOWN, Measured, calibrate, measure
 from keras_det.training.callbacks import save_averaged, save_whole
-from keras_det.training.evaluate import measured
+from keras_det.training.evaluate import provenance
 
 MAX_PICTURES = 8
 OWN = "the best one for each class"
@@ -58,7 +58,7 @@ def finish(
         _measured(best, validation_set, batch_size, calibrated)
     if (out / "best.keras").exists():
         save_whole(model if best is None else best, out / "best.keras")
-    about = measured("last.keras", validation_set, found.facts.images)
+    about = provenance("last.keras", validation_set, found.facts.images)
     metrics = {**found.as_metrics(), "measured": about}
     write_json(out / "metrics.json", metrics)
     say(format_metrics(metrics))
