@@ -13,7 +13,7 @@ _known: ContextVar[dict[str, tuple[os.DirEntry[str], ...]] | None] = ContextVar(
 
 @contextlib.contextmanager
 def listed_once() -> Iterator[None]:
-    """Inside of this block, what is written into a folder after it was listed is not seen."""
+    """Inside this block, each folder is listed once; later changes in it are not noticed."""
     token = _known.set(_known.get() or {})
     try:
         yield

@@ -96,9 +96,9 @@ class Detector(FittingModel):
 
         Args:
             parts: "none"; "norm" (the batch normalisation of the backbone); "early" (the layers of
-                the backbone up to stride 4: training is faster, and these layers hold what is the
-                same in all photos); "backbone"; "neck" (backbone and neck, so that only the heads
-                learn).
+                the backbone up to stride 4: a step takes less time, and the edges and colours that
+                they detect are much the same in all photos); "backbone"; "neck" (backbone and neck,
+                so that only the heads learn).
 
         Raises:
             ValueError: there is no such choice, or the model has no such part.

@@ -1,4 +1,4 @@
-"""Lets a recipe choose for the data sets and the model of a run, and for what is given."""
+"""Chooses the recipe of a run from its data sets, its model and the values that are given."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
