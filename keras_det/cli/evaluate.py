@@ -54,9 +54,9 @@ def evaluate(
 
     MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or an
     annotation file. If the run of MODEL has held out images of DATA, MODEL is evaluated on these.
-    Prints the twelve numbers of COCO and the AP of each class, all from 0 to 1, and writes them as
-    JSON, with what was measured: the names of the model's file, the data and the split, the number
-    of images, and the decoder's settings where they are given.
+    Prints the twelve numbers of COCO, the AP and the best score threshold of each class, all from 0
+    to 1, and writes them as JSON, with what was measured: the names of the model's file, the data
+    and the split, the number of images, and the decoder's settings where they are given.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
@@ -83,17 +83,16 @@ def measure(
         settings: of the decoder.
         name: of the model's file.
     """
-    from keras_det.metrics.coco import format_metrics
-    from keras_det.training.evaluate import evaluate as average_precision
+    from keras_det.training.evaluate import measure as measured
     from keras_det.training.evaluate import provenance
 
     with click.progressbar(length=len(dataset), label="Evaluating") as bar:
-        metrics = average_precision(
+        found = measured(
             detector,
             dataset,
             batch_size=batch_size,
             on_batch=lambda done, _: bar.update(done - bar.pos),
             **settings,
         )
-    click.echo(format_metrics(metrics))
-    return {**metrics, "measured": provenance(name, dataset, bar.pos, **settings)}
+    click.echo(found.text("these images"))
+    return {**found.as_metrics(), "measured": provenance(name, dataset, bar.pos, **settings)}

@@ -93,7 +93,7 @@ def predict(
     write_json(folder / "detections.json", shown.rows)
     click.echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
     found = len(shown.rows)
-    say_where(f"Objects: {found}, images: {len(paths) - len(failed)}, results", folder)
+    say_where(f"Detections: {found}, images: {len(paths) - len(failed)}, results", folder)
 
 
 def thresholds_of(detector: Any, score_threshold: float | None) -> list[float]:
@@ -156,11 +156,11 @@ class Shown:
         if not facts.highest:
             lowest = getattr(self.detector, "score_threshold", None) or LOWEST
             return (
-                f"No objects: no score is above {lowest:g}, the lowest threshold that the model "
+                f"No detections: no score is above {lowest:g}, the lowest threshold that the model "
                 "takes."
             )
         same = len(set(self.thresholds)) == 1
-        words = f"{self.thresholds[0]:.2g}" if same else "the best one of their class"
+        words = f"{self.thresholds[0]:.2g}" if same else "the best one of each class"
         # Few images may hold no object.
         doubt = not measured and facts.images >= FEWEST_IMAGES
         text = facts.sentence(words) if doubt else facts.count(words)

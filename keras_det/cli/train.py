@@ -100,7 +100,7 @@ EXAMPLES = (
     "--epochs",
     type=click.IntRange(min=1),
     show_default="chosen by --recipe auto, else 50",
-    help="Passes over the training images.",
+    help="Number of epochs, each one pass over the training images.",
 )
 @click.option(
     "--batch-size",

@@ -9,6 +9,7 @@ from keras_det.data.split_choice import role_of_split
 from keras_det.doctor.collection import Collection, training_split
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.thresholds import limit
+from keras_det.words import counted
 
 DUMMY_NAMES = {"background", "__background__", "bg", "none", "unlabeled", "unlabelled", "n/a"}
 NUMBERED = re.compile(r"(class|label|category|cls|object)?[\s_-]*\d+", re.I)
@@ -77,7 +78,7 @@ def _about(
 def _per_split(data: Collection, counts: np.ndarray) -> str:
     """ "8 objects in train, 0 in val"."""
     if len(counts) == 1:
-        return f"{counts[0]} object{'' if counts[0] == 1 else 's'}"
+        return counted(int(counts[0]), "object")
     parts = [f"{count} in {name}" for name, count in zip(data.names, counts, strict=True)]
     return ", ".join(parts)
 
@@ -115,8 +116,8 @@ def _names(data: Collection, table: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             "class-names-alike",
             "warning",
-            f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} of class names are nearly the "
-            "same.",
+            f"{counted(len(pairs), 'pair')} of class names {'is' if len(pairs) == 1 else 'are'} "
+            "nearly the same.",
             "If they are one class, give it one name in the annotations.",
             count=len(pairs),
             examples=tuple(

@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.split_choice import role_of_split
 from keras_det.doctor.finding import Finding, Harm
+from keras_det.words import counted
 
 EXAMPLES, PICTURES = 8, 8
 
@@ -156,7 +157,7 @@ def about_images(
         Finding(
             code=code,
             harm=harm,
-            title=counted(len(images), total, "image", title),
+            title=counted_of(len(images), total, "image", title),
             cure=cure,
             count=len(images),
             total=total,
@@ -189,7 +190,7 @@ def about_objects(
         Finding(
             code=code,
             harm=harm,
-            title=counted(len(rows), total, "object", title),
+            title=counted_of(len(rows), total, "object", title),
             cure=cure,
             count=len(rows),
             total=total,
@@ -200,11 +201,10 @@ def about_objects(
     ]
 
 
-def counted(count: int, total: int, what: str, title: str) -> str:
+def counted_of(count: int, total: int, what: str, title: str) -> str:
     """ "3 of 40 images have no pixels." from "has no pixels|have no pixels"."""
     one, _, several = title.partition("|")
-    noun = what if total == 1 else f"{what}s"
-    return f"{count:,} of {total:,} {noun} {one if count == 1 else several or one}."
+    return f"{count:,} of {counted(total, what)} {one if count == 1 else several or one}."
 
 
 def share_of(count: int, total: int) -> float:

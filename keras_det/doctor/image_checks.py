@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_det.data.failures import MAX_FAILED
 from keras_det.data.image import IMAGE_SUFFIXES
-from keras_det.doctor.collection import Collection, about_images, counted, share_of
+from keras_det.doctor.collection import Collection, about_images, counted_of, share_of
 from keras_det.doctor.copies import check_copies
 from keras_det.doctor.finding import Finding, Harm
 from keras_det.doctor.scan import Look, Scan
@@ -295,7 +295,7 @@ def check_folders(data: Collection) -> list[Finding]:
         Finding(
             code="images-not-used",
             harm="warning",
-            title=counted(len(left), total, "image file", title),
+            title=counted_of(len(left), total, "image file", title),
             cure=(
                 "They are used neither for training nor for evaluation. Annotate them and "
                 "add them to a split, or move them away."

@@ -21,6 +21,7 @@ from keras_det.optimizers import AdamW, WarmupThenDrops
 from keras_det.profiling.multiply_adds import multiply_adds
 from keras_det.training.callbacks import clock as as_clock
 from keras_det.training.quick_check import objects_per_image
+from keras_det.words import counted
 
 GOAL = 0.9
 IMAGES, SECONDS = 8, 180.0
@@ -320,14 +321,14 @@ def finding_of(result: Overfit) -> Finding:
     last = result.losses[-1] if result.losses else float("nan")
     learned = "is memorised" if not result.stopped_by else "is not memorised"
     number = len(result.images)
-    images = "1 image" if number == 1 else f"{number} images"
     learned = learned if number == 1 else learned.replace("is", "are", 1)
     code = "overfit-learned" if not result.stopped_by else f"overfit-{result.stopped_by}"
     return Finding(
         code,
         harm,
-        f"{images} {learned} at {height}x{width}: AP50 {result.ap50:.2f} after {result.steps} "
-        f"steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; {reason}",
+        f"{counted(number, 'image')} {learned} at {height}x{width}: AP50 {result.ap50:.2f} after "
+        f"{result.steps} steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; "
+        f"{reason}",
         cure,
         images=result.images,
         facts={

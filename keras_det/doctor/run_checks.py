@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.doctor.finding import Finding, ranked
 from keras_det.doctor.run_files import Run, read_run
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # A change of the loss between the last fifth of the epochs and the fifth before counts from here.
 CHANGE = 0.03
@@ -200,7 +201,7 @@ def _of_precision(run: Run) -> Iterator[Finding]:
         yield _note(
             "run-ap-zero",
             f"Almost nothing is detected: val_AP is {last:.3f} after "
-            f"{'1 epoch' if epochs == 1 else f'{epochs} epochs'} (highest: {ap[best]:.3f}).",
+            f"{counted(epochs, 'epoch')} (highest: {ap[best]:.3f}).",
             f"From random weights, {run.steps} steps are too few: often thousands are needed. "
             "Train longer, or start from public weights (--weights)."
             if few

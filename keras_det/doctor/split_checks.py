@@ -11,6 +11,7 @@ from keras_det.doctor.collection import Collection, about_images
 from keras_det.doctor.copies import leak
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.thresholds import limit
+from keras_det.words import counted
 
 # Random splits that a real one is compared with, and the images that are drawn for them.
 TRIALS, DRAWN = 100, 2000
@@ -42,7 +43,7 @@ def _sizes(data: Collection) -> Iterator[Finding]:
             yield Finding(
                 "split-small",
                 "warning" if tiny else "note",
-                f"{what} has only {len(each)} image{'' if len(each) == 1 else 's'}.",
+                f"{what} has only {counted(len(each), 'image')}.",
                 "Add images. AP on so few images varies by chance: do not trust small differences "
                 "between runs."
                 if role_of_split(name) in ("val", "test")

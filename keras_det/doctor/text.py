@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.sections import PAGE
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from keras_det.doctor.examine import Report
@@ -58,11 +59,7 @@ def verdict(report: "Report") -> str:
 def _in_words(findings: list[Finding]) -> str:
     """ "2 errors, 1 warning and 3 notes"."""
     counts = Counter(finding.harm for finding in findings)
-    parts = [
-        f"{counts[harm]} {harm}{'' if counts[harm] == 1 else 's'}"
-        for harm in ("error", "warning", "note")
-        if counts[harm]
-    ]
+    parts = [counted(counts[harm], harm) for harm in ("error", "warning", "note") if counts[harm]]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 

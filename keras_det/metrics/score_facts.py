@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.words import counted
+
 # Twice the prior of 0.01 that the class head starts with.
 LEAST_SCORE = 0.02
 # The best boxes of two images are "the same" above this IoU, and the best scores below this spread.
@@ -55,9 +57,10 @@ class ScoreFacts:
         Args:
             threshold: words for the threshold that `passing` counts by, such as "0.3".
         """
+        images = counted(self.images, "image")
         if self.highest < LEAST_SCORE:
             return (
-                f"The model has learned too little: the highest score in {_images(self.images)} is "
+                f"The model has learned too little: the highest score in {images} is "
                 f"{_short(self.highest)}. {CURE}"
             )
         if self.constant:
@@ -68,20 +71,17 @@ class ScoreFacts:
         return self.count(threshold)
 
     def count(self, threshold: str) -> str:
-        """The highest score, and how many objects score above the threshold."""
-        what = "1 object" if self.passing == 1 else f"{self.passing:,} objects"
+        """The highest score, and how many detections score above the threshold."""
+        what = counted(self.passing, "detection")
+        images = counted(self.images, "image")
         return (
-            f"Highest score {_short(self.highest)}; {what} in {_images(self.images)} above the "
+            f"Highest score {_short(self.highest)}; {what} in {images} above the "
             f"threshold, {threshold}."
         )
 
 
 def _short(score: float) -> str:
     return f"{score:.3f}" if score < 0.1 else f"{score:.2f}"
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number:,} images"
 
 
 def score_facts(

@@ -1,6 +1,7 @@
-"""Average precision of a detector on a data set."""
+"""What a detector achieves on a data set: average precision, thresholds, facts about its scores."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 import numpy as np
@@ -8,9 +9,53 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
-from keras_det.metrics.coco import coco_metrics
-from keras_det.metrics.score_facts import LEAST_SCORE, score_facts
+from keras_det.metrics.coco import evaluated, format_metrics, metrics_of
+from keras_det.metrics.score_facts import ScoreFacts, score_facts
+from keras_det.metrics.thresholds import ClassThreshold, format_thresholds, thresholds_of
 from keras_det.models.detector import Detector
+
+OWN = "the best one of each class"
+UNKNOWN = 0.3  # threshold where nothing was measured
+FEWEST_OBJECTS = 10  # a class with fewer takes the threshold of all classes together
+LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores."""
+
+    metrics: dict[str, Any]
+    thresholds: dict[str, ClassThreshold]
+    facts: ScoreFacts
+
+    def score_thresholds(self) -> list[float] | None:
+        """One threshold per class: its own, or the common one for a rare or hardly found class.
+
+        None for a model that has learned too little.
+        """
+        return per_class(self.thresholds, UNKNOWN) if self.facts.learned else None
+
+    def as_metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json`."""
+        rows = {name: row._asdict() for name, row in self.thresholds.items() if name}
+        shown = {"highest_score": self.facts.highest, "detections_above": self.facts.passing}
+        return {**self.metrics, **shown, "learned": self.facts.learned, "thresholds": rows}
+
+    def text(self, images: str) -> str:
+        """COCO's table, the best thresholds and one sentence about the scores, for a terminal.
+
+        Args:
+            images: which images were measured, such as "validation set".
+        """
+        words = OWN if self.facts.learned else f"{UNKNOWN:g}"
+        return "\n".join(
+            [
+                format_metrics(self.metrics),
+                f"\nThe best score threshold of each class (IoU 0.5, {images})",
+                format_thresholds({name: row._asdict() for name, row in self.thresholds.items()}),
+                f"\n{self.facts.sentence(words)}",
+            ]
+        )
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
@@ -71,14 +116,14 @@ def provenance(model: str, dataset: Dataset, images: int, **settings: Any) -> di
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
-def evaluate(
+def measure(
     model: Detector,
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
     **settings: Unpack[DecoderSettings],
-) -> dict[str, Any]:
-    """Computes COCO's twelve metrics, the AP of each class, and whether the model has learned.
+) -> Measured:
+    """Runs a detector over a data set and measures everything that is reported about it.
 
     Args:
         model: a detector with the data set's classes.
@@ -87,17 +132,61 @@ def evaluate(
         on_batch: function called with the number of images done and the total number.
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
-    Returns:
-        dict "AP", "AP50", "AP75", … (0..1, NaN where undefined), "AP_per_class", "highest_score"
-        (the highest in any image, 0..1) and "learned" (False for a model that has learned too
-        little; see `keras_det.metrics.score_facts`).
-
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.
     """
     model.check_dataset(dataset)
     indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)
-    metrics = coco_metrics(dataset.ground_truth(indices), detections, model.class_names)
+    matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
+    thresholds = thresholds_of(matched, model.class_names)
     sizes = [dataset[index].original_size for index in indices]
-    facts = score_facts(detections, sizes, LEAST_SCORE)
-    return {**metrics, "highest_score": facts.highest, "learned": facts.learned}
+    facts = score_facts(detections, sizes, per_class(thresholds, UNKNOWN))
+    if not facts.learned:
+        facts = score_facts(detections, sizes, UNKNOWN)
+    return Measured(metrics_of(matched, model.class_names), thresholds, facts)
+
+
+@takes_settings(ALL_SETTINGS, "detect_settings")
+def evaluate(
+    model: Detector,
+    dataset: Dataset,
+    batch_size: int = 8,
+    on_batch: Callable[[int, int], None] | None = None,
+    **settings: Unpack[DecoderSettings],
+) -> dict[str, Any]:
+    """Computes COCO's twelve metrics, the AP of each class, thresholds and facts about the scores.
+
+    Args:
+        model, dataset, batch_size, on_batch, **settings: as for `measure`.
+
+    Returns:
+        dict of
+        "AP", "AP50", "AP75", …: 0..1, NaN where undefined;
+        "AP_per_class": AP by class name;
+        "highest_score": the highest in any image, 0..1;
+        "detections_above": number of detections above the threshold of their class;
+        "learned": False for a model that has learned too little, see
+        `keras_det.metrics.score_facts`;
+        "thresholds": by class name the score threshold with the best F1 at an IoU of 0.5, its
+        precision, recall and F1, and the number of objects.
+
+    Raises:
+        ValueError: the data set does not have the model's classes, in the model's order.
+    """
+    return measure(model, dataset, batch_size, on_batch, **settings).as_metrics()
+
+
+def per_class(thresholds: Mapping[str, ClassThreshold], unknown: float) -> list[float]:
+    """Thresholds in the order of the classes; the common one for rare or hardly found classes.
+
+    Args:
+        thresholds: as `thresholds_of` returns them.
+        unknown: the common threshold where the classes together are hardly found.
+    """
+    together = thresholds[""]
+    common = together.threshold if together.f1 >= LEAST_F1 else unknown
+    return [
+        row.threshold if row.objects >= FEWEST_OBJECTS and row.f1 >= LEAST_F1 else common
+        for name, row in thresholds.items()
+        if name
+    ]

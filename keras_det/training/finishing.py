@@ -10,16 +10,13 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError
 from keras_det.files import write_json
-from keras_det.metrics.coco import format_metrics
-from keras_det.metrics.thresholds import format_thresholds
 from keras_det.models import Detector, load_model
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
-from keras_det.training.calibration import UNKNOWN, Measured, calibrate, measure
+from keras_det.training.calibration import calibrate
 from keras_det.training.callbacks import save_averaged, save_whole
-from keras_det.training.evaluate import provenance
+from keras_det.training.evaluate import UNKNOWN, Measured, measure, provenance
 
 MAX_PICTURES = 8
-OWN = "the best one for each class"
 
 
 def finish(
@@ -61,10 +58,7 @@ def finish(
     about = provenance("last.keras", validation_set, found.facts.images)
     metrics = {**found.as_metrics(), "measured": about}
     write_json(out / "metrics.json", metrics)
-    say(format_metrics(metrics))
-    say("\nThe best score threshold of each class (IoU 0.5, validation set)")
-    say(format_thresholds(metrics["thresholds"]))
-    say(f"\n{found.facts.sentence(OWN if found.facts.learned else f'{UNKNOWN:g}')}")
+    say(found.text("validation set"))
     _draw(model, validation_set, out / "pictures")
     return metrics
 

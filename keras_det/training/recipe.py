@@ -10,6 +10,7 @@ from keras_det.errors import DataError, suggest
 from keras_det.models.detector import Detector
 from keras_det.names import RECIPE_NAMES
 from keras_det.training import recipes
+from keras_det.words import counted
 
 # Which part of the model the trained weights have filled at the start of a run.
 Trained: TypeAlias = Literal["nothing", "backbone", "detector"]
@@ -97,7 +98,8 @@ class Recipe:
             parts.append(f"last {_several(self.plain_epochs)} without strong augmentation")
         for field, value in self.assignment.items():
             parts.append(f"{ASSIGNMENT_IN_WORDS[field]} {value}")
-        parts.append(f"anchors {self.anchors}")
+        if self.anchors == AUTO:
+            parts.append("anchors fitted to the objects")
         parts.append("scores calibrated" if self.calibrate else "scores not calibrated")
         return f"Recipe {self.name}: {'; '.join(parts)}."
 
@@ -274,8 +276,3 @@ def _check_plain(plain: int, epochs: int, strong: bool) -> None:
             f"these are left out. Received: plain_epochs={plain} without one of them. Leave it "
             "out, or choose the augmentation strong."
         )
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and a noun, in the plural except for 1."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

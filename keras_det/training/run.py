@@ -32,10 +32,11 @@ from keras_det.training.early_stop import StopWithoutGain
 from keras_det.training.finishing import finish
 from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
-from keras_det.training.recipe import AUTO, Recipe, counted
+from keras_det.training.recipe import AUTO, Recipe
 from keras_det.training.resuming import chosen_before, state_of
 from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
 from keras_det.types import AugmentName, ImageSize
+from keras_det.words import counted
 
 Say: TypeAlias = Callable[[str], object]
 # Arguments of a model that give its anchors.

@@ -9,6 +9,9 @@ import pytest
 
 from keras_det.cli import evaluate, files, main, predict
 from keras_det.cli.command import log_level
+from keras_det.metrics.score_facts import ScoreFacts
+from keras_det.metrics.thresholds import ClassThreshold
+from keras_det.training.evaluate import Measured
 
 
 class Finder:
@@ -71,7 +74,7 @@ def test_predict_writes_pictures_and_coco_results(run, finder, coco, tmp_path):
     out = tmp_path / "found"
     result = run("predict", "m.keras", coco / "train", coco / "val" / "a.png", "--out", out)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == f"Objects: 2, images: 2, results: {out}"
+    assert result.stdout.splitlines()[-1] == f"Detections: 2, images: 2, results: {out}"
     assert "No objects" not in result.stdout
     assert sorted(os.listdir(out)) == ["a-2.png", "a.png", "detections.json"]
     rows = json.loads((out / "detections.json").read_text())
@@ -97,18 +100,19 @@ def test_predict_says_when_there_is_nothing(
     result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found")
     assert result.exit_code == 0, result.output
     *_, said, last = result.stdout.splitlines()
-    assert said.startswith(f"No objects: no score is above {lowest}, the lowest threshold")
-    assert last.startswith("Objects: 0, images: 1, results: ")
+    assert said.startswith(f"No detections: no score is above {lowest}, the lowest threshold")
+    assert last.startswith("Detections: 0, images: 1, results: ")
 
 
 # The finder's score is 0.75.
 @pytest.mark.parametrize(
     "given, own, count, said",
     [
-        ([], None, 1, "Highest score 0.75; 1 object in 1 image above the threshold, 0.3."),
-        ([], [0.8, 0.8], 0, "Highest score 0.75; 0 objects in 1 image above the threshold, 0.8. "
+        ([], None, 1, "Highest score 0.75; 1 detection in 1 image above the threshold, 0.3."),
+        ([], [0.8, 0.8], 0, "Highest score 0.75; 0 detections in 1 image above the threshold, 0.8. "
          "The best box of each image is drawn faintly; --score-threshold 0.6 shows more."),
-        ([0.7], [0.8, 0.8], 1, "Highest score 0.75; 1 object in 1 image above the threshold, 0.7."),
+        ([0.7], [0.8, 0.8], 1,
+         "Highest score 0.75; 1 detection in 1 image above the threshold, 0.7."),
     ],
 )  # fmt: skip
 def test_predict_takes_the_thresholds_of_the_model(
@@ -119,28 +123,32 @@ def test_predict_takes_the_thresholds_of_the_model(
     result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found", *options)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-2:] == [
-        said, f"Objects: {count}, images: 1, results: {tmp_path / 'found'}"
+        said, f"Detections: {count}, images: 1, results: {tmp_path / 'found'}"
     ]  # fmt: skip
 
 
 # The measurement says that two of three images decode.
 def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
-    def average_precision(detector, dataset, batch_size, on_batch, **settings):
+    def measure(detector, dataset, batch_size, on_batch, **settings):
         for done in (1, 2):
             on_batch(done, 3)
-        return {"AP": 0.25}
+        row = ClassThreshold(0.5, 0.75, 0.6, 0.67, 5)
+        return Measured({"AP": 0.25}, {"square": row, "": row}, ScoreFacts(2, 0.9, 4, 0.0, 1.0))
 
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
-    monkeypatch.setattr(home, "evaluate", average_precision)
-    monkeypatch.setattr("keras_det.metrics.coco.format_metrics", str)
+    monkeypatch.setattr(home, "measure", measure)
     monkeypatch.setattr(evaluate, "load_keras_model", lambda path: Finder())
     monkeypatch.setattr(Finder, "class_names", ["square"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.keras").touch()
     result = run("evaluate", tmp_path / "run", coco, "--split", "train", "--method", "hard")
     assert result.exit_code == 0, result.output
+    assert "square        5       0.50" in result.stdout
+    assert "Highest score 0.90; 4 detections in 2 images" in result.stdout
+    square = {"threshold": 0.5, "precision": 0.75, "recall": 0.6, "f1": 0.67, "objects": 5}
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {
-        "AP": 0.25,
+        **{"AP": 0.25, "highest_score": 0.9, "detections_above": 4, "learned": True},
+        "thresholds": {"square": square},
         "measured": {
             "model": "last.keras",
             "data": "shapes",
@@ -156,7 +164,7 @@ def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp
     result = run("predict", "m.keras", coco / "train", "--out", tmp_path / "found")
     assert result.exit_code == 0
     assert "Note: left out:" in result.stderr and "broken.jpg" in result.stderr
-    assert "Objects: 1, images: 1, results: " in result.stdout
+    assert "Detections: 1, images: 1, results: " in result.stdout
     result = run("predict", "m.keras", coco / "train" / "broken.jpg", "--out", tmp_path / "none")
     assert result.exit_code == 2
     assert "At least one of the 1 images must be readable" in result.stderr

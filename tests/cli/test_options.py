@@ -222,7 +222,8 @@ def calls(monkeypatch):
     """Puts recorders in the place of what takes long; returns the list of their calls."""
     from keras_det import doctor, export, models
     from keras_det.cli import demo
-    from keras_det.metrics import coco
+    from keras_det.metrics.score_facts import ScoreFacts
+    from keras_det.metrics.thresholds import ClassThreshold
     from keras_det.runtime import engines
     from keras_det.training import run
 
@@ -246,8 +247,9 @@ def calls(monkeypatch):
     monkeypatch.setattr(models, "load_model", lambda path: None)
     monkeypatch.setattr(demo, "export_both", lambda *_: [])
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
-    monkeypatch.setattr(home, "evaluate", record("evaluate", numbers))
-    monkeypatch.setattr(coco, "format_metrics", str)
+    row = ClassThreshold(0.5, 0.75, 0.6, 0.67, 5)
+    found = home.Measured(numbers, {"square": row, "": row}, ScoreFacts(2, 0.9, 4, 0.0, 1.0))
+    monkeypatch.setattr(home, "measure", record("measure", found))
     loading = importlib.import_module("keras_det.data.load")  # the package has a function
     read, recognise = loading._read, loading.recognise
 

@@ -26,7 +26,7 @@ def test_facts_are_those_by_hand():
     assert facts.same_box == pytest.approx(1 / 3) and facts.spread == pytest.approx(0.25)
     assert facts.learned
     assert facts.sentence("0.5") == (
-        "Highest score 0.80; 2 objects in 2 images above the threshold, 0.5."
+        "Highest score 0.80; 2 detections in 2 images above the threshold, 0.5."
     )
 
 
