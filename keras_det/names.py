@@ -53,6 +53,7 @@ PRESET_WEIGHTS = "model.weights.h5"  # the file of weights in a preset's folder
 
 # ---- detection and export ----
 
+DEFAULT_THRESHOLD = 0.3  # score threshold where none was measured
 NMS_METHODS = ("gaussian", "linear", "hard")
 # The settings that only some methods have.
 NMS_METHODS_WITH = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}

@@ -12,6 +12,7 @@ from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
 from keras_det.files import other_kind, write_json, write_whole
+from keras_det.names import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,6 @@ EXAMPLES = (
 )
 
 LOWEST = 0.001  # score of a detection that may be drawn faintly
-DEFAULT_THRESHOLD = 0.3  # where the model has no thresholds of its own
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -150,7 +150,7 @@ class Shown:
         Args:
             measured: whether the training of the model has found that it has learned.
         """
-        from keras_det.metrics.score_facts import FEWEST_IMAGES, score_facts
+        from keras_det.metrics.score_facts import FEWEST_IMAGES, OWN, score_facts
 
         facts = score_facts(self.found, self.sizes, self.thresholds)
         if not facts.highest:
@@ -160,7 +160,7 @@ class Shown:
                 "takes."
             )
         same = len(set(self.thresholds)) == 1
-        words = f"{self.thresholds[0]:.2g}" if same else "the best one of each class"
+        words = f"{self.thresholds[0]:.2g}" if same else OWN
         # Few images may hold no object.
         doubt = not measured and facts.images >= FEWEST_IMAGES
         text = facts.sentence(words) if doubt else facts.count(words)

@@ -12,6 +12,7 @@ from keras_det.words import counted
 LEAST_SCORE = 0.02
 # The best boxes of two images are "the same" above this IoU, and the best scores below this spread.
 SAME_BOX, SAME_SCORE = 0.9, 0.1
+OWN = "the best one of each class"  # words for thresholds that differ
 FEWEST_IMAGES = 4  # fewer do not show what is constant
 SURE = 0.5  # objects that are always in the same place do give a constant box, with such a score
 CURE = (

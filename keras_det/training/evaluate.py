@@ -10,12 +10,11 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
 from keras_det.metrics.coco import evaluated, format_metrics, metrics_of
-from keras_det.metrics.score_facts import ScoreFacts, score_facts
+from keras_det.metrics.score_facts import OWN, ScoreFacts, score_facts
 from keras_det.metrics.thresholds import ClassThreshold, format_thresholds, thresholds_of
 from keras_det.models.detector import Detector
+from keras_det.names import DEFAULT_THRESHOLD
 
-OWN = "the best one of each class"
-UNKNOWN = 0.3  # threshold where nothing was measured
 FEWEST_OBJECTS = 10  # a class with fewer takes the threshold of all classes together
 LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 
@@ -33,13 +32,17 @@ class Measured:
 
         None for a model that has learned too little.
         """
-        return per_class(self.thresholds, UNKNOWN) if self.facts.learned else None
+        return per_class(self.thresholds, DEFAULT_THRESHOLD) if self.facts.learned else None
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The fields of each class's `ClassThreshold` by class name."""
+        return {name: row._asdict() for name, row in self.thresholds.items() if name}
 
     def as_metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
-        rows = {name: row._asdict() for name, row in self.thresholds.items() if name}
         shown = {"highest_score": self.facts.highest, "detections_above": self.facts.passing}
-        return {**self.metrics, **shown, "learned": self.facts.learned, "thresholds": rows}
+        return {**self.metrics, **shown, "learned": self.facts.learned, "thresholds": self.rows}
 
     def text(self, images: str) -> str:
         """COCO's table, the best thresholds and one sentence about the scores, for a terminal.
@@ -47,12 +50,12 @@ class Measured:
         Args:
             images: which images were measured, such as "validation set".
         """
-        words = OWN if self.facts.learned else f"{UNKNOWN:g}"
+        words = OWN if self.facts.learned else f"{DEFAULT_THRESHOLD:g}"
         return "\n".join(
             [
                 format_metrics(self.metrics),
                 f"\nThe best score threshold of each class (IoU 0.5, {images})",
-                format_thresholds({name: row._asdict() for name, row in self.thresholds.items()}),
+                format_thresholds(self.rows),
                 f"\n{self.facts.sentence(words)}",
             ]
         )
@@ -140,9 +143,9 @@ def measure(
     matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
     thresholds = thresholds_of(matched, model.class_names)
     sizes = [dataset[index].original_size for index in indices]
-    facts = score_facts(detections, sizes, per_class(thresholds, UNKNOWN))
+    facts = score_facts(detections, sizes, per_class(thresholds, DEFAULT_THRESHOLD))
     if not facts.learned:
-        facts = score_facts(detections, sizes, UNKNOWN)
+        facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
     return Measured(metrics_of(matched, model.class_names), thresholds, facts)
 
 

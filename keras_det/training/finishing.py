@@ -11,10 +11,11 @@ from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError
 from keras_det.files import write_json
 from keras_det.models import Detector, load_model
+from keras_det.names import DEFAULT_THRESHOLD
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
 from keras_det.training.calibration import calibrate
 from keras_det.training.callbacks import save_averaged, save_whole
-from keras_det.training.evaluate import UNKNOWN, Measured, measure, provenance
+from keras_det.training.evaluate import Measured, measure, provenance
 
 MAX_PICTURES = 8
 
@@ -87,7 +88,7 @@ def _draw(model: Detector, dataset: Dataset, folder: str | os.PathLike) -> None:
 
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
-    thresholds = model.score_thresholds or [UNKNOWN] * model.num_classes
+    thresholds = model.score_thresholds or [DEFAULT_THRESHOLD] * model.num_classes
     for index in range(min(MAX_PICTURES, len(dataset))):
         sample = dataset[index]
         try:

@@ -75,7 +75,7 @@ def test_predict_writes_pictures_and_coco_results(run, finder, coco, tmp_path):
     result = run("predict", "m.keras", coco / "train", coco / "val" / "a.png", "--out", out)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == f"Detections: 2, images: 2, results: {out}"
-    assert "No objects" not in result.stdout
+    assert "No detections" not in result.stdout
     assert sorted(os.listdir(out)) == ["a-2.png", "a.png", "detections.json"]
     rows = json.loads((out / "detections.json").read_text())
     assert rows[0] == {
