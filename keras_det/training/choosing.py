@@ -32,6 +32,8 @@ def chooser(
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)
     strong = get_augment(augment, model).strong
+    named = augment is None or isinstance(augment, str)
+    own = own if named else [*own, "augment"]
     rate = (model_class(model) if isinstance(model, str) else model).auto_rate
 
     def choose(trained: Trained, **given: Any) -> Recipe:
@@ -42,6 +44,7 @@ def chooser(
             validation_images=measured,
             strong=strong,
             rate=rate,
+            augment=augment if named else "none",
             **given,
         )
         none: dict[str, Any] = dict.fromkeys(own)

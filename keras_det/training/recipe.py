@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
+from keras_det.data.augment import get_augment
 from keras_det.errors import DataError, suggest
 from keras_det.models.detector import Detector
 from keras_det.names import RECIPE_NAMES
@@ -23,6 +24,7 @@ LEAST_PASSES = 12  # of auto: for large data sets
 ROUNDS = 30  # epochs that auto aims at: AP can be measured after each
 LONGER_FROM_RANDOM = 2  # times as many steps without trained weights
 PATIENCE = 0.4  # of the epochs without a higher val_AP
+AUGMENT = "ssj"
 PLAIN = 0.1  # of the epochs, the last ones, without strong augmentation
 # BCCD, Lite0 at 256 from ImageNet weights, 500 steps: AP 0.458 with Huber, 0.481 with GIoU.
 BOX_LOSS = "giou"
@@ -52,6 +54,7 @@ class Recipe:
         patience: training stops after this many epochs without a higher val_AP; None: never.
         anchors: "published", or "auto" for anchors fitted to the objects.
         calibrate: whether the scores are shifted so that 0.4 is the best threshold of each class.
+        augment: name of the augmentation; None if it is given as an object.
         matcher, class_loss, box_loss: names that the constructors of detectors with anchors take;
             None: the model's own.
     """
@@ -72,6 +75,7 @@ class Recipe:
     patience: int | None
     anchors: str
     calibrate: bool
+    augment: str | None = None
     matcher: str | None = None
     class_loss: str | None = None
     box_loss: str | None = None
@@ -87,13 +91,17 @@ class Recipe:
             rate = f"learning rate {self.learning_rate:.2g}"
             if self.backbone_rate != 1:
                 rate += f" (backbone {self.learning_rate * self.backbone_rate:.2g})"
-            parts.append(f"{rate}, {self.warmup_steps} steps of warm-up")
+            if self.warmup_steps:
+                rate += f", {counted(self.warmup_steps, 'step')} of warm-up"
+            parts.append(rate)
         if self.freeze != "none":
             parts.append(f"{FROZEN_IN_WORDS[self.freeze]} frozen")
         if self.heads_first:
             parts.append(f"only the heads in the first {_several(self.heads_first)}")
         if self.patience is not None:
-            parts.append(f"stops after {self.patience} epochs without a higher AP")
+            parts.append(f"stops after {counted(self.patience, 'epoch')} without a higher AP")
+        if self.augment is not None:
+            parts.append(f"augmentation {self.augment}")
         if self.plain_epochs:
             parts.append(f"last {_several(self.plain_epochs)} without strong augmentation")
         for field, value in self.assignment.items():
@@ -165,7 +173,8 @@ def choose_recipe(
         images, objects: of the training set.
         trained: what the trained weights fill: "nothing", "backbone" or "detector".
         validation_images: of the validation set; 0 without one.
-        strong: whether the augmentation has strong steps, which "auto" leaves out at the end.
+        strong: whether an augmentation that is given as an object has strong steps. "auto" leaves
+            them out at the end, as those of an augmentation given by name.
         rate: peak learning rate of "auto" at 8 images per step: the model's `auto_rate`.
         **given: fields of `Recipe` that the recipe must not choose; None counts as not given.
             `steps` and `passes` follow from `epochs`.
@@ -182,6 +191,8 @@ def choose_recipe(
     epochs, passes = given.get("epochs", EPOCHS), 1
     if auto and "epochs" not in given:
         epochs, passes = _length(images, objects, per_pass, trained)
+    augment = given.get("augment", AUGMENT)
+    strong = strong or get_augment(augment).strong
     _check_plain(given.get("plain_epochs", 0), epochs, strong)
     steps = epochs * passes * per_pass
     chosen: dict[str, Any] = {
@@ -193,6 +204,7 @@ def choose_recipe(
         "average": None if name == PUBLISHED else recipes.average_momentum(steps),
         "freeze": "none",
         "heads_first": 0,
+        "augment": augment,
         "plain_epochs": round(PLAIN * epochs) if auto and strong else 0,
         "evaluate_every": _every(validation_images, passes * images) if auto else 1,
         # The boxes of a trained detector are offsets from its own anchors.

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_det.errors import DataError
 from keras_det.files import plain
+from keras_det.names import AUGMENT_NAMES
 from keras_det.training.callbacks import newest_state
 from keras_det.training.recipe import Recipe
 
@@ -24,7 +25,7 @@ FIXED = (
     "seed",
 )
 # Of these, what the recipe chooses if it is not given.
-CHOSEN = ("batch_size", "epochs")
+CHOSEN = ("batch_size", "epochs", "augment")
 # Fields of a recipe that may change: they do not change the training.
 FREE = ("evaluate_every", "patience", "calibrate")
 
@@ -49,6 +50,8 @@ def state_of(
         ) from None
     for name in FIXED:
         if settings[name] is None and name in CHOSEN:  # as the run has chosen it
+            if name == "augment":
+                _check_named(before.get(name))
             continue
         if name in before and before[name] != plain(settings[name]):
             longer = " with these weights (--weights)" if name == "epochs" else ""
@@ -71,9 +74,12 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     Raises:
         DataError: one of them differs.
     """
-    content = json.loads((out / "recipe.json").read_text(encoding="utf-8")).get("chosen")
+    before = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    content = before.get("chosen")
     if content is None:
         return None
+    if before.get("augment") in AUGMENT_NAMES:  # earlier versions have it here alone
+        content["augment"] = before["augment"]
     chosen = Recipe(**content)
     for name, value in given.items():
         if value is not None and name not in FREE and plain(value) != content.get(name):
@@ -83,6 +89,15 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
             )
     free = {name: given[name] for name in FREE if given.get(name) is not None}
     return dataclasses.replace(chosen, **free)
+
+
+def _check_named(augment: Any) -> None:
+    """Raises a DataError if a run's augmentation was an object: recipe.json does not hold it."""
+    if augment is not None and augment not in AUGMENT_NAMES:
+        raise DataError(
+            "`augment` must be given again to resume a run whose augmentation was a list of steps "
+            f"or an Augment. Received: None, but the run has {augment}. Give the same one."
+        )
 
 
 def _check_classes(before: list[str] | None, now: list[str], out: pathlib.Path) -> None:

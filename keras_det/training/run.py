@@ -4,12 +4,14 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from keras_det.data.augment import Augment
+from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError
@@ -53,7 +55,7 @@ def train(
     batch_size: int | None = None,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
-    augment: AugmentName | str = "ssj",
+    augment: AugmentName | str | Augment | Sequence[Step] | None = None,
     recipe: str = AUTO,
     learning_rate: float | None = None,
     backbone_rate: float | None = None,
@@ -89,7 +91,8 @@ def train(
         image_size: int or (height, width), for a model given by name. Default: its published size.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
-        augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj"; see `Pipeline`.
+        augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj", a list of steps
+            or an `Augment`; see `Pipeline`. Default: chosen by "auto", else "ssj".
         recipe: "auto" chooses what is not given from the number of images and objects and from the
             trained weights, see `keras_det.training.recipe.choose_recipe`; "adamw" is 50 epochs
             of AdamW; "published" is for a long training from ImageNet weights.
@@ -144,7 +147,8 @@ def train(
     }
     _check_used(model, image_size, resize_mode, options, anchors)
     noted: dict[str, Any] = {
-        **{"augment": augment, "recipe": recipe, "max_boxes": max_boxes, "seed": seed},
+        "augment": augment if augment is None else str(augment),
+        **{"recipe": recipe, "max_boxes": max_boxes, "seed": seed},
         **{name: given[name] for name in ("epochs", "batch_size", "learning_rate")},
         "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
         "weights": None if weights is None else str(weights),
@@ -166,15 +170,14 @@ def train(
         trained = trained_by(model, settings["weights_taken"])
         chosen = choose(trained, **{**given, "anchors": _anchors(anchors, model, settings)})
     model, lines = _with_anchors(model, chosen, training_set, settings, state)
-    stream: dict[str, Any] = dict(augment=augment, seed=seed, training=True, max_boxes=max_boxes)
-    pipeline = Pipeline(training_set, model, chosen.batch_size, **stream, **plain_end(chosen))
+    stream: dict[str, Any] = dict(seed=seed, training=True, max_boxes=max_boxes)
+    stream |= {"augment": chosen.augment or augment, **plain_end(chosen)}
+    pipeline = Pipeline(training_set, model, chosen.batch_size, **stream)
     if state is None:
         say_findings(pipeline, validation_set, model, say)
     _write_settings(out, settings)
     _announce(model, pipeline, chosen, lines, say)
-    started = time.monotonic()
     _fit(model, pipeline, validation_set, out, chosen, epochs_done, say)
-    say(f"Trained for {clock(time.monotonic() - started)}.")
     return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
 
 
@@ -200,6 +203,8 @@ def _with_anchors(
 ) -> tuple[Detector, list[str]]:
     """The model with the recipe's anchors, and lines about recipe and anchors; fills `settings`."""
     settings |= {name: getattr(chosen, name) for name in ("epochs", "batch_size", "learning_rate")}
+    if chosen.augment is not None:
+        settings["augment"] = chosen.augment
     settings["chosen"] = dataclasses.asdict(chosen)
     lines = [str(chosen)]
     if state is None and chosen.anchors == AUTO:
@@ -333,7 +338,7 @@ def _fit(
     if epochs_done >= chosen.epochs or stop.exhausted:
         say(f"The run is already finished: it has trained for {counted(epochs_done, 'epoch')}.")
         return
-    callbacks = [StopOnNaN(), EpochSeeds(pipeline.seed)]
+    callbacks, started = [StopOnNaN(), EpochSeeds(pipeline.seed)], time.monotonic()
     if validation_set is not None:
         callbacks += [
             EvaluateAP(validation_set, pipeline.batch_size, chosen.evaluate_every),
@@ -367,6 +372,7 @@ def _fit(
         raise
     if stop.exhausted:
         say(f"Stopped: val_AP has not risen for {counted(stop.waited, 'epoch')}.")
+    say(f"Trained for {clock(time.monotonic() - started)}.")
 
 
 def _best_so_far(out: pathlib.Path) -> float:

@@ -64,6 +64,7 @@ def test_auto_chooses_the_rest_from_the_length():
     assert recipe.plain_epochs == 0, "nothing strong to leave out"
     strong = choose_recipe("auto", 40, 500, "backbone", validation_images=10, strong=True)
     assert strong.plain_epochs == 3, "a tenth"
+    assert choose_recipe("auto", 40, 500, "nothing", augment="strong").plain_epochs == 3
     assert recipe.evaluate_every == 1 and recipe.calibrate and recipe.anchors == "auto"
     assert (recipe.freeze, recipe.heads_first, recipe.backbone_rate) == ("none", 0, 1.0)
     assert recipe.assignment == {"box_loss": "giou"}
@@ -100,7 +101,7 @@ def test_without_a_validation_set_nothing_is_measured():
         ("batch_size", 2), ("learning_rate", 0.5), ("backbone_rate", 0.25), ("warmup_steps", 3),
         ("average", 0.5), ("freeze", "backbone"), ("heads_first", 2), ("plain_epochs", 2),
         ("evaluate_every", 9), ("patience", 99), ("anchors", "published"), ("calibrate", False),
-        ("matcher", "atss"), ("class_loss", "varifocal"), ("box_loss", "ciou"),
+        ("augment", "flip"), ("matcher", "atss"), ("class_loss", "varifocal"), ("box_loss", "ciou"),
     ],
 )  # fmt: skip
 def test_each_value_can_be_overruled(field, value):
@@ -167,9 +168,15 @@ def test_the_recipe_is_one_line_of_plain_words():
     assert line == (
         "Recipe auto: 1,500 steps of 8 images in 30 epochs, each showing every image 10 times; "
         "learning rate 0.002 (backbone 0.001), 75 steps of warm-up; only the heads in the first "
-        "epoch; stops after 12 epochs without a higher AP; last 3 epochs without strong "
-        "augmentation; box loss giou; anchors fitted to the objects; scores calibrated."
+        "epoch; stops after 12 epochs without a higher AP; augmentation ssj; last 3 epochs without "
+        "strong augmentation; box loss giou; anchors fitted to the objects; scores calibrated."
     )
+
+
+def test_one_of_something_is_said_in_the_singular_and_none_is_left_out():
+    line = str(choose_recipe("auto", 4, 9, validation_images=1, patience=1, warmup_steps=1))
+    assert "1 step of warm-up; stops after 1 epoch without" in line
+    assert "warm-up" not in str(choose_recipe("auto", 4, 9, warmup_steps=0))
 
 
 # Only what a model by name takes, and what is no object, is left to the recipe.

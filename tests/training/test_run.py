@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from keras_det.data import draw_shapes_dataset, load
+from keras_det.data.augment import Flip, Mosaic, get_augment
 from keras_det.data.resize import letterbox
 from keras_det.errors import DataError
 from keras_det.models import RetinaNet, load_model
 from keras_det.training import evaluate, train
 from keras_det.training.evaluate import detect_dataset
+from keras_det.training.recipe import choose_recipe
+from keras_det.training.resuming import chosen_before
+from tests.export.tiny import TinyDetector, tiny
 
 MODEL = "efficientdet_lite0"
 SETTINGS = dict(image_size=64, batch_size=4, seed=1)
@@ -36,6 +40,12 @@ def run(drawn, tmp_path_factory):
 
 class Interrupted(Exception):
     pass
+
+
+class Fitted:
+    """Anchors that were not fitted."""
+
+    arguments = {}
 
 
 @pytest.mark.slow
@@ -264,9 +274,39 @@ def test_slots_plain_epochs_and_notes_on_the_data_reach_the_pipeline_and_the_rec
     assert recipe["chosen"]["plain_epochs"] == 2
 
 
-def test_arguments_that_would_change_nothing_are_refused(drawn, tmp_path):
-    from tests.export.tiny import tiny
+def test_the_augmentation_is_the_recipes_or_the_one_given(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_det.training.run._fit", lambda model, pipeline, *_: made(pipeline))
+    monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
+    model = TinyDetector(drawn[0].class_names, (64, 64))
+    monkeypatch.setattr("keras_det.training.run._model_to_train", lambda *_: (model, None))
+    monkeypatch.setattr("keras_det.training.run.with_fitted_anchors", lambda *_: (model, Fitted()))
+    found = []
+    made = found.append
+    steps = [Flip(), Mosaic(0.5)]
+    for name, augment in {"auto": None, "named": "flip", "steps": steps}.items():
+        out = tmp_path / name
+        train(MODEL, *drawn, out, augment=augment, epochs=10, **SETTINGS)
+        train(MODEL, *drawn, out, augment=augment, epochs=10, resume=True, **SETTINGS)
+    assert [pipeline.augment for pipeline in found] == [
+        get_augment(augment) for augment in ("ssj", "ssj", "flip", "flip", steps, steps)
+    ]
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["augment"] == str(steps) and recipe["chosen"]["augment"] is None
+    assert recipe["chosen"]["plain_epochs"] == 1, "mosaic is strong"
+    with pytest.raises(DataError, match=r"`augment` must be given again .* has \[Flip"):
+        train(MODEL, *drawn, out, epochs=10, resume=True, **SETTINGS)
+    with pytest.raises(DataError, match="keep its settings. Received: augment='flip'"):
+        train(MODEL, *drawn, out, augment="flip", epochs=10, resume=True, **SETTINGS)
 
+
+def test_a_run_of_an_earlier_version_resumes_with_its_augmentation(tmp_path):
+    chosen = dataclasses.asdict(choose_recipe("auto", 40, 500))
+    del chosen["augment"]
+    (tmp_path / "recipe.json").write_text(json.dumps({"augment": "lsj", "chosen": chosen}))
+    assert chosen_before(tmp_path, {}).augment == "lsj"
+
+
+def test_arguments_that_would_change_nothing_are_refused(drawn, tmp_path):
     model, out = tiny(image_size=(64, 64)), tmp_path / "run"
     for name, value in {
         "image_size": 96, "resize_mode": "stretch", "model_arguments": {"neck": "fpn"}
