@@ -126,8 +126,11 @@ def network_input(model: str | None, image_size: tuple[int, int] | None, dataset
     check_model_name(model)
     start_keras()
     from keras_det.models import build_model
+    from keras_det.training.input_size import fitted_input
 
     arguments: dict[str, Any] = {"class_names": list(dataset.class_names)}
+    if image_size is None and (fitted := fitted_input(model, dataset)):
+        image_size = fitted.size
     if image_size is not None:
         arguments["image_size"] = image_size
     return build_model(model, **arguments)

@@ -47,7 +47,7 @@ EXAMPLES = (
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
-    show_default="the model's published size",
+    show_default="as keras-det train chooses it",
     help="Input size, if --model is a name: side in pixels, or height x width.",
 )
 @click.option(

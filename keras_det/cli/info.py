@@ -53,7 +53,8 @@ def model_table() -> str:
         name, size = f"efficientdet_{variant}", row.image_size
         lines.append(table_row(name, size, row.backbone, row.channels, neck))
     for variant in RetinaNet.variants:
-        lines.append(table_row(f"retinanet_{variant}", 640, variant, 256, "FPN"))
+        name, size = f"retinanet_{variant}", RetinaNet.image_sizes[variant]
+        lines.append(table_row(name, size, variant, 256, "FPN"))
     for variant, hourglass in CornerNet.variants.items():
         stacks = f"{hourglass.num_stacks} hourglass{'es' if hourglass.num_stacks > 1 else ''}"
         name, size = f"cornernet_{variant}", CornerNet.image_sizes[variant]

@@ -111,7 +111,8 @@ EXAMPLES = (
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
-    show_default="the model's published size",
+    show_default="with --recipe auto, the shape of the images with no more pixels than the "
+    "published square; else that square",
     help="Side in pixels, or height x width.",
 )
 @click.option(

@@ -21,6 +21,7 @@ from keras_det.doctor.finding import Finding, Harm, ranked
 from keras_det.doctor.overfit import check_overfit
 from keras_det.metrics.coco import coco_metrics
 from keras_det.models import Detector, build_model
+from keras_det.training.input_size import fitted_input
 from keras_det.training.quick_check import MAX_COUNTED, Remark, quick_findings
 from keras_det.types import ImageSize
 
@@ -59,7 +60,8 @@ def check_model(
         model: a detector, or a name from `keras_det.models.MODEL_NAMES`.
         validation: the data set to measure on, or None.
         quick: True reads no image and takes fewer objects; cost and overfitting are left out.
-        image_size: int or (height, width), for a model given by name. Default: its published size.
+        image_size: int or (height, width), for a model given by name. Default: as
+            `keras-det train` chooses it.
         augment: the augmentation of the training: a name of `AUGMENTS`, a list of steps or an
             `Augment`.
         batch_size, epochs: of the training, for its cost.
@@ -97,6 +99,8 @@ def check_model(
 
 def _built(model: Detector | str, dataset: Dataset, image_size: ImageSize | None) -> Detector:
     if isinstance(model, str):
+        if image_size is None and (fitted := fitted_input(model, dataset)):
+            image_size = fitted.size
         size = {} if image_size is None else {"image_size": image_size}
         return build_model(model, class_names=list(dataset.class_names), **size)
     if image_size is not None:

@@ -1,7 +1,7 @@
 """The base class of detectors: losses, and the weights to start from."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -31,6 +31,8 @@ class Detector(FittingModel):
     LOSSES: ClassVar[tuple[str, ...]] = ()
     # Peak learning rate of the recipe auto, at 8 images per step.
     auto_rate: ClassVar[float] = 2e-3
+    # Side of the published square input in pixels, by variant.
+    image_sizes: ClassVar[Mapping[str, int]] = {}
 
     def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
         super()._describe(class_names, image_size, resize_mode)

@@ -43,6 +43,7 @@ from keras_det.weights.backbones.any_file import holds_backbone
 from keras_det.weights.download import coco_retinanet
 
 PRIOR_PROBABILITY = 0.01
+IMAGE_SIZE = 640
 # The published anchors: arguments of the constructor that an `AnchorGenerator` replaces.
 ANCHORS: dict[str, Any] = {
     "anchor_scale": 4.0,
@@ -110,6 +111,7 @@ class RetinaNet(AnchorDetector):
     """
 
     variants = RESNETS
+    image_sizes = dict.fromkeys(RESNETS, IMAGE_SIZE)
     # RetinaNet section 5: flips are the only augmentation (https://arxiv.org/abs/1708.02002).
     published_augment = "flip"
     NOT_SAVED = ("weights", "backbone_weights")
@@ -119,7 +121,7 @@ class RetinaNet(AnchorDetector):
         backbone: RetinaNetBackbone | str | keras.Model = "resnet50",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
-        image_size: ImageSize = 640,
+        image_size: ImageSize = IMAGE_SIZE,
         resize_mode: str = "letterbox",
         weights: str | os.PathLike | None = None,
         backbone_weights: str | os.PathLike | keras.Model | None = None,

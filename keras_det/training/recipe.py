@@ -11,6 +11,7 @@ from keras_det.errors import DataError, suggest
 from keras_det.models.detector import Detector
 from keras_det.names import RECIPE_NAMES
 from keras_det.training import recipes
+from keras_det.types import Size
 from keras_det.words import counted
 
 # Which part of the model the trained weights have filled at the start of a run.
@@ -55,6 +56,7 @@ class Recipe:
         anchors: "published", or "auto" for anchors fitted to the objects.
         calibrate: whether the scores are shifted so that 0.4 is the best threshold of each class.
         augment: name of the augmentation; None if it is given as an object.
+        image_size: (height, width) of the model's input in pixels; None: the model's own.
         matcher, class_loss, box_loss: names that the constructors of detectors with anchors take;
             None: the model's own.
     """
@@ -76,6 +78,7 @@ class Recipe:
     anchors: str
     calibrate: bool
     augment: str | None = None
+    image_size: Size | None = None
     matcher: str | None = None
     class_loss: str | None = None
     box_loss: str | None = None

@@ -25,7 +25,7 @@ FIXED = (
     "seed",
 )
 # Of these, what the recipe chooses if it is not given.
-CHOSEN = ("batch_size", "epochs", "augment")
+CHOSEN = ("batch_size", "epochs", "augment", "image_size")
 # Fields of a recipe that may change: they do not change the training.
 FREE = ("evaluate_every", "patience", "calibrate")
 
@@ -78,8 +78,8 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     content = before.get("chosen")
     if content is None:
         return None
-    if before.get("augment") in AUGMENT_NAMES:  # earlier versions have it here alone
-        content["augment"] = before["augment"]
+    for name in ("augment", "image_size"):  # earlier versions have them here alone
+        content.setdefault(name, before.get(name))
     chosen = Recipe(**content)
     for name, value in given.items():
         if value is not None and name not in FREE and plain(value) != content.get(name):

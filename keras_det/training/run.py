@@ -15,7 +15,7 @@ from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError
-from keras_det.files import write_json, write_whole
+from keras_det.files import plain, write_json, write_whole
 from keras_det.models import AnchorDetector, Detector, build_model, load_model
 from keras_det.names import MODEL_NAMES
 from keras_det.training.callbacks import (
@@ -32,6 +32,7 @@ from keras_det.training.callbacks import (
 from keras_det.training.choosing import chooser, given_parts, own_parts, refuse_wrong
 from keras_det.training.early_stop import StopWithoutGain
 from keras_det.training.finishing import finish
+from keras_det.training.input_size import fitted_input
 from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipe import AUTO, Recipe
@@ -41,6 +42,8 @@ from keras_det.types import AugmentName, ImageSize
 from keras_det.words import counted
 
 Say: TypeAlias = Callable[[str], object]
+# Fields of the recipe that `recipe.json` has outside `chosen`, too.
+KEPT = ("epochs", "batch_size", "learning_rate", "image_size")
 # Arguments of a model that give its anchors.
 OF_ANCHORS = {"anchor_scale", "aspect_ratios", "num_octaves", "anchor_generator"}
 
@@ -88,7 +91,9 @@ def train(
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
         batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
-        image_size: int or (height, width), for a model given by name. Default: its published size.
+        image_size: int or (height, width), for a model given by name. Default: the published
+            square; for "auto" and models with anchors, no more pixels in the shape of the images,
+            see `keras_det.training.input_size.fit_input_size`.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
         augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj", a list of steps
@@ -144,32 +149,36 @@ def train(
         **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         **given_parts(model, options, own),
         "freeze": options.get("freeze", _frozen_before(model)),
+        "image_size": None if image_size is None else np.broadcast_to(image_size, 2).tolist(),
     }
     _check_used(model, image_size, resize_mode, options, anchors)
     noted: dict[str, Any] = {
         "augment": augment if augment is None else str(augment),
         **{"recipe": recipe, "max_boxes": max_boxes, "seed": seed},
-        **{name: given[name] for name in ("epochs", "batch_size", "learning_rate")},
-        "image_size": image_size if image_size is None else list(np.broadcast_to(image_size, 2)),
+        **{name: plain(given[name]) for name in KEPT},
         "weights": None if weights is None else str(weights),
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
     settings = _settings(model, training_set, validation_set, **noted)
-    choose = chooser(recipe, model, training_set, validation_set, augment, own)
-    assignment = refuse_wrong(choose, given).assignment
+    free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
+    fitted = fitted_input(model, training_set) if free else None
+    size = fitted and fitted.size
+    choose = chooser(recipe, model, training_set, validation_set, augment, own, size)
+    early = refuse_wrong(choose, given)
     if not resume:
         check_frozen(options, weights)
     state, epochs_done = state_of(out, settings, resume)
+    chosen = chosen_before(out, given) if resume else None
     keras.utils.set_random_seed(seed)
     model, settings["weights_taken"] = _model_to_train(
-        model, state, weights, settings, assignment, out, say
+        model, state, weights, settings, chosen or early, out, say
     )
     _check_classes(model, training_set, validation_set)
-    chosen = chosen_before(out, given) if resume else None
     if chosen is None:
         trained = trained_by(model, settings["weights_taken"])
         chosen = choose(trained, **{**given, "anchors": _anchors(anchors, model, settings)})
     model, lines = _with_anchors(model, chosen, training_set, settings, state)
+    lines += [] if fitted is None else [str(fitted)]
     stream: dict[str, Any] = dict(seed=seed, training=True, max_boxes=max_boxes)
     stream |= {"augment": chosen.augment or augment, **plain_end(chosen)}
     pipeline = Pipeline(training_set, model, chosen.batch_size, **stream)
@@ -202,7 +211,7 @@ def _with_anchors(
     state: pathlib.Path | None,
 ) -> tuple[Detector, list[str]]:
     """The model with the recipe's anchors, and lines about recipe and anchors; fills `settings`."""
-    settings |= {name: getattr(chosen, name) for name in ("epochs", "batch_size", "learning_rate")}
+    settings |= {name: plain(getattr(chosen, name)) for name in KEPT}
     if chosen.augment is not None:
         settings["augment"] = chosen.augment
     settings["chosen"] = dataclasses.asdict(chosen)
@@ -307,7 +316,7 @@ def _model_to_train(
     state: pathlib.Path | None,
     weights: str | os.PathLike | None,
     settings: dict[str, Any],
-    assignment: dict[str, str],
+    recipe: Recipe,
     out: pathlib.Path,
     say: Say,
 ) -> tuple[Detector, dict[str, Any] | None]:
@@ -315,10 +324,9 @@ def _model_to_train(
     if state is not None:
         return load_model(state), taken_before(out)
     if isinstance(model, str):
-        if settings["image_size"] is not None:
-            settings = {**settings, "image_size": tuple(settings["image_size"])}
-        arguments = {name: settings[name] for name in ("image_size", "resize_mode", "class_names")}
-        arguments |= {**assignment, **settings["model_arguments"]}
+        arguments = {name: settings[name] for name in ("resize_mode", "class_names")}
+        arguments |= {"image_size": recipe.image_size, **recipe.assignment}
+        arguments |= settings["model_arguments"]
         model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
     return model, take_weights(model, weights, settings["model_arguments"], say)
 

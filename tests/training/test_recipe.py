@@ -101,7 +101,8 @@ def test_without_a_validation_set_nothing_is_measured():
         ("batch_size", 2), ("learning_rate", 0.5), ("backbone_rate", 0.25), ("warmup_steps", 3),
         ("average", 0.5), ("freeze", "backbone"), ("heads_first", 2), ("plain_epochs", 2),
         ("evaluate_every", 9), ("patience", 99), ("anchors", "published"), ("calibrate", False),
-        ("augment", "flip"), ("matcher", "atss"), ("class_loss", "varifocal"), ("box_loss", "ciou"),
+        ("augment", "flip"), ("image_size", (64, 96)), ("matcher", "atss"),
+        ("class_loss", "varifocal"), ("box_loss", "ciou"),
     ],
 )  # fmt: skip
 def test_each_value_can_be_overruled(field, value):

@@ -306,6 +306,26 @@ def test_a_run_of_an_earlier_version_resumes_with_its_augmentation(tmp_path):
     assert chosen_before(tmp_path, {}).augment == "lsj"
 
 
+def test_the_input_fits_the_images_and_a_resumed_run_keeps_it(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_det.training.run._fit", lambda model, *_: found.append(model))
+    monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
+    found, lines = [], []
+    wide = dataclasses.replace(drawn[0], image_sizes=np.tile([48, 64], (6, 1)))
+    tall = dataclasses.replace(drawn[0], image_sizes=np.tile([64, 48], (6, 1)))
+    more = {"anchors": "published", "say": lines.append}
+    train(MODEL, wide, None, tmp_path / "run", **more)
+    train(MODEL, tall, None, tmp_path / "run", resume=True, **more)  # without any epoch so far
+    assert [model.image_size for model in found] == [(288, 352)] * 2
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["image_size"] == recipe["chosen"]["image_size"] == [288, 352]
+    assert sum(line.startswith("Input 288x352 (height x width) inst") for line in lines) == 1
+    with pytest.raises(DataError, match=r"keep its settings. Received: image_size=\[320, 320\]"):
+        train(MODEL, wide, None, tmp_path / "run", resume=True, image_size=320, **more)
+    for name, given in {"a": {"image_size": 64}, "b": {"recipe": "adamw"}}.items():
+        train(MODEL, wide, None, tmp_path / name, **{**more, **given})
+    assert [model.image_size for model in found[2:]] == [(64, 64), (320, 320)]
+
+
 def test_arguments_that_would_change_nothing_are_refused(drawn, tmp_path):
     model, out = tiny(image_size=(64, 64)), tmp_path / "run"
     for name, value in {

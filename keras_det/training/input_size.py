@@ -1,0 +1,89 @@
+"""An input in the shape of the images, with no more pixels than the published one."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_det.data.dataset import Dataset
+from keras_det.models import AnchorDetector, Detector, model_class
+from keras_det.types import Size
+
+STEP = 32  # sides are multiples of this: a cell of level 5
+LONGEST = 4  # times the other side, at most
+LEAST_GAIN = 1.05
+
+
+class InputSize(NamedTuple):
+    """The result of `fit_input_size`.
+
+    Attributes:
+        size: (height, width) in pixels.
+        published: side of the published square input, in pixels.
+        gain: how much larger the images appear in `size` than in the square (geometric mean).
+    """
+
+    size: Size
+    published: int
+    gain: float
+
+    def __str__(self) -> str:
+        height, width = self.size
+        return (
+            f"Input {height}x{width} (height x width) instead of {self.published}x"
+            f"{self.published}: no more pixels, but in the shape of the images, so that objects "
+            f"are {self.gain - 1:.0%} larger."
+        )
+
+
+def fitted_input(model: Any, dataset: Dataset) -> InputSize | None:
+    """The input that fits a data set's images, of a model with anchors given by name; else None.
+
+    Args:
+        model: a name from `keras_det.models.MODEL_NAMES`; None for everything else.
+        dataset: the training data.
+    """
+    kind = model_class(model) if isinstance(model, str) else Detector
+    if not issubclass(kind, AnchorDetector):
+        return None
+    return fit_input_size(dataset, kind.image_sizes[model.partition("_")[2]])
+
+
+def fit_input_size(dataset: Dataset, side: int) -> InputSize | None:
+    """Finds the input in which the images appear largest, with at most `side * side` pixels.
+
+    A square input shows images of 640x480 letterboxed: a quarter of it is padding. Among the sizes
+    whose sides are multiples of 32, the search maximises the geometric mean over the images of
+
+        min(height / image height, width / image width).
+
+    So a data set of tall and wide images keeps the square.
+
+    Args:
+        dataset: the training data.
+        side: of the square input in pixels.
+
+    Returns:
+        `InputSize`, or None where the images would be less than 5% larger than in the square.
+    """
+    if not len(dataset):
+        return None
+    images, counts = np.unique(dataset.image_sizes, axis=0, return_counts=True)
+
+    def scale(size: Size) -> float:
+        scales = (np.array(size) / np.maximum(images, 1)).min(axis=1)
+        return math.exp(np.average(np.log(scales), weights=counts))
+
+    best = max(_sizes(side), key=scale, default=(side, side))
+    gain = scale(best) / scale((side, side))
+    return InputSize(best, side, gain) if gain >= LEAST_GAIN else None
+
+
+def _sizes(side: int) -> list[Size]:
+    """The sizes with at most `side * side` pixels, for each height the widest."""
+    found = []
+    for height in range(STEP, LONGEST * side, STEP):
+        width = side * side // height // STEP * STEP
+        if 0 < max(height, width) <= LONGEST * min(height, width):
+            found.append((height, width))
+    return found
