@@ -20,12 +20,13 @@ import time
 import numpy as np
 
 # Arguments of the model, and of the training where the name is one of these.
-OF_TRAINING = ("weights", "augment", "learning_rate", "anchors", "sampling", "recipe")
+OF_TRAINING = ("weights", "augment", "learning_rate", "anchors", "sampling", "recipe", "input")
 CASES = {
     "random": {},
     "imagenet": {"weights": "imagenet"},
     "scale 2": {"weights": "imagenet", "anchor_scale": 2.0},
     "level 2": {"weights": "imagenet", "min_level": 2},
+    "fitted input": {"weights": "imagenet", "input": "fitted"},
     "auto anchors": {"weights": "imagenet", "anchors": "auto"},
     "atss": {"weights": "imagenet", "matcher": "atss"},
     "task aligned": {"weights": "imagenet", "matcher": "task_aligned"},
@@ -59,9 +60,12 @@ def parts_of(arguments):
 
 def build(arguments, case, train):
     from keras_det.models import build_model
+    from keras_det.training.input_size import fit_input_size
 
     given = {name: value for name, value in case.items() if name not in OF_TRAINING}
-    names = {"class_names": train.class_names, "image_size": arguments.size}
+    fitted = fit_input_size(train, arguments.size) if case.get("input") == "fitted" else None
+    size = fitted.size if fitted else arguments.size
+    names = {"class_names": train.class_names, "image_size": size}
     model = build_model(arguments.model, **names, **given)
     if case.get("anchors") == "auto":
         from keras_det.training.anchor_fit import fit_anchors

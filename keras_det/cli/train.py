@@ -197,7 +197,7 @@ EXAMPLES = (
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
-    show_default="0.002 at 8 images per step; 0.005 for EfficientDet with --recipe auto",
+    show_default="0.002 at 8 images per step; 0.01 for EfficientDet with --recipe auto",
     help="Peak learning rate; not with --recipe published.",
 )
 @click.option(
