@@ -125,7 +125,7 @@ EXAMPLES = (
 @click.option(
     "--augment",
     type=click.Choice(AUGMENT_NAMES),
-    show_default="chosen by --recipe auto, else ssj",
+    show_default="ssj",
     help="Random changes of the images. flip: left-right flips; ssj, lsj: flips with small-scale "
     "or large-scale jitter; light: ssj and colours; strong: more, with mosaic; published: those "
     "of the model's paper.",

@@ -97,7 +97,7 @@ def train(
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
         augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj", a list of steps
-            or an `Augment`; see `Pipeline`. Default: chosen by "auto", else "ssj".
+            or an `Augment`; see `Pipeline`. Default: "ssj".
         recipe: "auto" chooses what is not given from the number of images and objects and from the
             trained weights, see `keras_det.training.recipe.choose_recipe`; "adamw" is 50 epochs
             of AdamW; "published" is for a long training from ImageNet weights.
