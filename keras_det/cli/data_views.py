@@ -46,7 +46,7 @@ COLUMNS = 4
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
-    show_default=f"the model's, else {SIZE}",
+    show_default=f"as keras-det train --recipe auto chooses it for --model; else {SIZE}",
     help="Side in pixels, or height x width.",
 )
 @click.option(
@@ -73,7 +73,8 @@ def preview(
 ) -> None:
     """Draws what the network sees: batches with boxes.
 
-    With the same seed, model and options, the pictures are the first batches of `keras-det train`.
+    With the same seed, model, input size and options, the pictures are the first batches of
+    `keras-det train`.
     Crowd objects are not drawn: training leaves them out.
     """
     if options["no_augment"] and "augment" in given_options(ctx):

@@ -47,7 +47,7 @@ EXAMPLES = (
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
-    show_default="as keras-det train chooses it",
+    show_default="as keras-det train --recipe auto chooses it",
     help="Input size, if --model is a name: side in pixels, or height x width.",
 )
 @click.option(

@@ -111,8 +111,8 @@ EXAMPLES = (
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
-    show_default="with --recipe auto, the shape of the images with no more pixels than the "
-    "published square; else that square",
+    show_default="the model's published size; with --recipe auto and a model with anchors, at most "
+    "as many pixels in the shape of the images",
     help="Side in pixels, or height x width.",
 )
 @click.option(
@@ -191,13 +191,14 @@ EXAMPLES = (
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
     default="auto",
-    help="Optimizer, schedule and length. auto: chosen from the number of images and the weights; "
+    help="Optimizer, length and more. auto: chosen from the images and the weights; "
     "adamw: 50 epochs of AdamW; published: as in the model's paper.",
 )
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
-    show_default="0.002 at 8 images per step; 0.01 for EfficientDet with --recipe auto",
+    show_default="0.002 at 8 images per step; 0.01 for EfficientDet with --recipe auto, "
+    "unless the weights of a whole detector are loaded",
     help="Peak learning rate; not with --recipe published.",
 )
 @click.option(
@@ -377,6 +378,12 @@ def settings_of_run(
             "The recipe.json of a run to resume must be valid JSON. Received: "
             f"{folder / 'recipe.json'}. Start a new run without --resume."
         ) from None
+    if known.get("augment") not in (None, *AUGMENT_NAMES):
+        raise DataError(
+            "A run that was trained with a list of steps or an Augment can be resumed only in "
+            f"Python, with the same `augment`. Received: {folder}, trained with "
+            f"{known['augment']}. Call keras_det.training.train with resume=True."
+        )
     if known.get("image_size") is not None:
         known["image_size"] = tuple(known["image_size"])
     given = given_options(ctx)

@@ -61,7 +61,7 @@ def check_model(
         validation: the data set to measure on, or None.
         quick: True reads no image and takes fewer objects; cost and overfitting are left out.
         image_size: int or (height, width), for a model given by name. Default: as
-            `keras-det train` chooses it.
+            `keras-det train --recipe auto` chooses it.
         augment: the augmentation of the training: a name of `AUGMENTS`, a list of steps or an
             `Augment`.
         batch_size, epochs: of the training, for its cost.

@@ -30,7 +30,7 @@ def chooser(
         training_set, validation_set: `keras_det.data.Dataset`.
         augment: as in `training.run.train`.
         own: fields that stay None, as `own_parts` lists them.
-        image_size: the input that fits the images, for "auto"; None: the model's own.
+        image_size: (height, width) that "auto" fitted to the images; None: the model's own.
     """
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)

@@ -9,9 +9,9 @@ from keras_det.data.dataset import Dataset
 from keras_det.models import AnchorDetector, Detector, model_class
 from keras_det.types import Size
 
-STEP = 32  # sides are multiples of this: a cell of level 5
-LONGEST = 4  # times the other side, at most
-LEAST_GAIN = 1.05
+STEP = 32  # sides are multiples of this: the stride of level 5
+LONGEST = 4  # the longer side is at most this many times the shorter one
+LEAST_GAIN = 1.05  # a smaller gain keeps the square
 
 
 class InputSize(NamedTuple):
@@ -20,7 +20,8 @@ class InputSize(NamedTuple):
     Attributes:
         size: (height, width) in pixels.
         published: side of the published square input, in pixels.
-        gain: how much larger the images appear in `size` than in the square (geometric mean).
+        gain: factor by which letterboxed images are larger in `size` than in the square (geometric
+            mean); 1.1 is 10% larger.
     """
 
     size: Size
@@ -31,16 +32,17 @@ class InputSize(NamedTuple):
         height, width = self.size
         return (
             f"Input {height}x{width} (height x width) instead of {self.published}x"
-            f"{self.published}: no more pixels, but in the shape of the images, so that objects "
-            f"are {self.gain - 1:.0%} larger."
+            f"{self.published}: it fits the shape of the images and has no more pixels."
         )
 
 
 def fitted_input(model: Any, dataset: Dataset) -> InputSize | None:
-    """The input that fits a data set's images, of a model with anchors given by name; else None.
+    """The input size that fits the images; None where the model keeps its own.
+
+    Models without anchors and models that are built already keep their own.
 
     Args:
-        model: a name from `keras_det.models.MODEL_NAMES`; None for everything else.
+        model: a name from `keras_det.models.MODEL_NAMES`, or a detector.
         dataset: the training data.
     """
     kind = model_class(model) if isinstance(model, str) else Detector
@@ -52,19 +54,22 @@ def fitted_input(model: Any, dataset: Dataset) -> InputSize | None:
 def fit_input_size(dataset: Dataset, side: int) -> InputSize | None:
     """Finds the input in which the images appear largest, with at most `side * side` pixels.
 
-    A square input shows images of 640x480 letterboxed: a quarter of it is padding. Among the sizes
-    whose sides are multiples of 32, the search maximises the geometric mean over the images of
+    Images of 640x480 fill three quarters of a square input; the rest is padding. Among the sizes
+    whose sides are multiples of 32, the longer one at most four times the shorter one, the search
+    maximises the geometric mean over the images of
 
         min(height / image height, width / image width).
 
-    So a data set of tall and wide images keeps the square.
+    With about as many tall as wide images, the square stays. An input of the right shape also
+    distorts images less where they are stretched.
 
     Args:
         dataset: the training data.
-        side: of the square input in pixels.
+        side: side of the square input, in pixels.
 
     Returns:
-        `InputSize`, or None where the images would be less than 5% larger than in the square.
+        `InputSize`, or None where the images would be less than 5% larger than in the square, or
+        where there are no images.
     """
     if not len(dataset):
         return None
@@ -80,7 +85,7 @@ def fit_input_size(dataset: Dataset, side: int) -> InputSize | None:
 
 
 def _sizes(side: int) -> list[Size]:
-    """The sizes with at most `side * side` pixels, for each height the widest."""
+    """For each height, the largest width with at most `side * side` pixels in all."""
     found = []
     for height in range(STEP, LONGEST * side, STEP):
         width = side * side // height // STEP * STEP

@@ -55,7 +55,7 @@ class Recipe:
         patience: training stops after this many epochs without a higher val_AP; None: never.
         anchors: "published", or "auto" for anchors fitted to the objects.
         calibrate: whether the scores are shifted so that 0.4 is the best threshold of each class.
-        augment: name of the augmentation; None if it is given as an object.
+        augment: name of the augmentation; None for a list of steps or an `Augment`.
         image_size: (height, width) of the model's input in pixels; None: the model's own.
         matcher, class_loss, box_loss: names that the constructors of detectors with anchors take;
             None: the model's own.
@@ -176,8 +176,8 @@ def choose_recipe(
         images, objects: of the training set.
         trained: what the trained weights fill: "nothing", "backbone" or "detector".
         validation_images: of the validation set; 0 without one.
-        strong: whether an augmentation that is given as an object has strong steps. "auto" leaves
-            them out at the end, as those of an augmentation given by name.
+        strong: True if the augmentation has strong steps, which "auto" leaves out at the end. For a
+            list of steps, an `Augment` and "published"; other names are looked up here.
         rate: peak learning rate of "auto" at 8 images per step: the model's `auto_rate`.
         **given: fields of `Recipe` that the recipe must not choose; None counts as not given.
             `steps` and `passes` follow from `epochs`.

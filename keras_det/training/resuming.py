@@ -78,7 +78,7 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     content = before.get("chosen")
     if content is None:
         return None
-    for name in ("augment", "image_size"):  # earlier versions have them here alone
+    for name in ("augment", "image_size"):  # earlier versions store them only outside `chosen`
         content.setdefault(name, before.get(name))
     chosen = Recipe(**content)
     for name, value in given.items():
@@ -92,7 +92,7 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
 
 
 def _check_named(augment: Any) -> None:
-    """Raises a DataError if a run's augmentation was an object: recipe.json does not hold it."""
+    """Raises a DataError if the run used a list of steps or an `Augment`, stored as text only."""
     if augment is not None and augment not in AUGMENT_NAMES:
         raise DataError(
             "`augment` must be given again to resume a run whose augmentation was a list of steps "

@@ -42,7 +42,7 @@ from keras_det.types import AugmentName, ImageSize
 from keras_det.words import counted
 
 Say: TypeAlias = Callable[[str], object]
-# Fields of the recipe that `recipe.json` has outside `chosen`, too.
+# Fields of the recipe that `recipe.json` also stores outside `chosen`.
 KEPT = ("epochs", "batch_size", "learning_rate", "image_size")
 # Arguments of a model that give its anchors.
 OF_ANCHORS = {"anchor_scale", "aspect_ratios", "num_octaves", "anchor_generator"}
@@ -92,15 +92,15 @@ def train(
         epochs: passes over the training set. Default: chosen by "auto", else 50.
         batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
         image_size: int or (height, width), for a model given by name. Default: the published
-            square; for "auto" and models with anchors, no more pixels in the shape of the images,
-            see `keras_det.training.input_size.fit_input_size`.
+            size. "auto" gives models with anchors the shape of the images, with no more pixels; see
+            `keras_det.training.input_size.fit_input_size`.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
         augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj", a list of steps
             or an `Augment`; see `Pipeline`. Default: "ssj".
-        recipe: "auto" chooses what is not given from the number of images and objects and from the
-            trained weights, see `keras_det.training.recipe.choose_recipe`; "adamw" is 50 epochs
-            of AdamW; "published" is for a long training from ImageNet weights.
+        recipe: "auto" chooses what is not given from the number of images and objects, the shape of
+            the images and the trained weights, see `keras_det.training.recipe.choose_recipe`;
+            "adamw" is 50 epochs of AdamW; "published" is for a long training from ImageNet weights.
         learning_rate: peak rate of "auto" and "adamw". Default: depends on the batch size.
         backbone_rate: factor of the learning rate for the backbone, not for "published".
         warmup_steps: steps in which the learning rate rises.

@@ -11,7 +11,7 @@ from keras_det.training.input_size import fit_input_size, fitted_input
 
 
 class Images:
-    """As much of a data set as the search needs."""
+    """A data set with only the attributes that the search uses."""
 
     def __init__(self, sizes):
         self.image_sizes = np.array(sizes, np.int32).reshape(-1, 2)
@@ -21,7 +21,7 @@ class Images:
 
 
 def scale(size, sizes):
-    """Geometric mean of how much smaller images become."""
+    """Geometric mean of the scale factors of the images."""
     return math.exp(np.mean([math.log(min(size[0] / h, size[1] / w)) for h, w in sizes]))
 
 
@@ -60,8 +60,8 @@ def test_the_gain_is_that_of_the_resized_image():
     small, large = (letterbox(*WIDE, size).scale_x for size in ((320, 320), fitted.size))
     assert fitted.gain == pytest.approx(large / small)
     assert str(fitted) == (
-        "Input 288x352 (height x width) instead of 320x320: no more pixels, but in the shape of "
-        "the images, so that objects are 10% larger."
+        "Input 288x352 (height x width) instead of 320x320: it fits the shape of the images and "
+        "has no more pixels."
     )
 
 

@@ -174,7 +174,7 @@ def test_the_recipe_is_one_line_of_plain_words():
     )
 
 
-def test_one_of_something_is_said_in_the_singular_and_none_is_left_out():
+def test_one_is_written_in_the_singular_and_zero_warmup_is_not_written():
     line = str(choose_recipe("auto", 4, 9, validation_images=1, patience=1, warmup_steps=1))
     assert "1 step of warm-up; stops after 1 epoch without" in line
     assert "warm-up" not in str(choose_recipe("auto", 4, 9, warmup_steps=0))

@@ -7,7 +7,9 @@ import json
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from keras_det.cli import main
 from keras_det.data import draw_shapes_dataset, load
 from keras_det.data.augment import Flip, Mosaic, get_augment
 from keras_det.data.resize import letterbox
@@ -43,7 +45,7 @@ class Interrupted(Exception):
 
 
 class Fitted:
-    """Anchors that were not fitted."""
+    """Stands in for the result of `with_fitted_anchors`."""
 
     arguments = {}
 
@@ -295,6 +297,9 @@ def test_the_augmentation_is_the_recipes_or_the_one_given(drawn, tmp_path, monke
     assert recipe["chosen"]["plain_epochs"] == 1, "mosaic is strong"
     with pytest.raises(DataError, match=r"`augment` must be given again .* has \[Flip"):
         train(MODEL, *drawn, out, epochs=10, resume=True, **SETTINGS)
+    result = CliRunner().invoke(main, ["train", "x", "--resume", "--out", str(out)])
+    assert result.exit_code == 2
+    assert "can be resumed only in Python, with the same `augment`. Received: " in result.output
     with pytest.raises(DataError, match="keep its settings. Received: augment='flip'"):
         train(MODEL, *drawn, out, augment="flip", epochs=10, resume=True, **SETTINGS)
 
@@ -314,7 +319,7 @@ def test_the_input_fits_the_images_and_a_resumed_run_keeps_it(drawn, tmp_path, m
     tall = dataclasses.replace(drawn[0], image_sizes=np.tile([64, 48], (6, 1)))
     more = {"anchors": "published", "say": lines.append}
     train(MODEL, wide, None, tmp_path / "run", **more)
-    train(MODEL, tall, None, tmp_path / "run", resume=True, **more)  # without any epoch so far
+    train(MODEL, tall, None, tmp_path / "run", resume=True, **more)  # no epoch is finished yet
     assert [model.image_size for model in found] == [(288, 352)] * 2
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert recipe["image_size"] == recipe["chosen"]["image_size"] == [288, 352]
