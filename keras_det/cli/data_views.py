@@ -74,8 +74,7 @@ def preview(
     """Draws what the network sees: batches with boxes.
 
     With the same seed, model, input size and options, the pictures are the first batches of
-    `keras-det train`.
-    Crowd objects are not drawn: training leaves them out.
+    `keras-det train`. Crowd objects are not drawn: training leaves them out.
     """
     if options["no_augment"] and "augment" in given_options(ctx):
         raise DataError(
@@ -126,15 +125,9 @@ def network_input(model: str | None, image_size: tuple[int, int] | None, dataset
         return load_keras_model(model)
     check_model_name(model)
     start_keras()
-    from keras_det.models import build_model
-    from keras_det.training.input_size import fitted_input
+    from keras_det.training.input_size import build_for
 
-    arguments: dict[str, Any] = {"class_names": list(dataset.class_names)}
-    if image_size is None and (fitted := fitted_input(model, dataset)):
-        image_size = fitted.size
-    if image_size is not None:
-        arguments["image_size"] = image_size
-    return build_model(model, **arguments)
+    return build_for(model, dataset, image_size)
 
 
 def draw_batches(dataset: "Dataset", model_or_size: Any, options: dict[str, Any]) -> np.ndarray:

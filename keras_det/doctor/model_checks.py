@@ -20,8 +20,8 @@ from keras_det.doctor.cost import check_cost
 from keras_det.doctor.finding import Finding, Harm, ranked
 from keras_det.doctor.overfit import check_overfit
 from keras_det.metrics.coco import coco_metrics
-from keras_det.models import Detector, build_model
-from keras_det.training.input_size import fitted_input
+from keras_det.models import Detector
+from keras_det.training.input_size import build_for
 from keras_det.training.quick_check import MAX_COUNTED, Remark, quick_findings
 from keras_det.types import ImageSize
 
@@ -99,10 +99,7 @@ def check_model(
 
 def _built(model: Detector | str, dataset: Dataset, image_size: ImageSize | None) -> Detector:
     if isinstance(model, str):
-        if image_size is None and (fitted := fitted_input(model, dataset)):
-            image_size = fitted.size
-        size = {} if image_size is None else {"image_size": image_size}
-        return build_model(model, class_names=list(dataset.class_names), **size)
+        return build_for(model, dataset, image_size)
     if image_size is not None:
         raise ValueError(
             "`image_size` must be left out for a model that is built already. Received: "

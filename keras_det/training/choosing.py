@@ -10,7 +10,6 @@ from keras_det.errors import DataError
 from keras_det.models import AnchorDetector, Detector, model_class
 from keras_det.names import MODEL_NAMES
 from keras_det.training.recipe import ASSIGNMENT_IN_WORDS, Recipe, Trained, choose_recipe
-from keras_det.types import Size
 
 
 def chooser(
@@ -20,7 +19,6 @@ def chooser(
     validation_set: Dataset | None,
     augment: Any,
     own: Iterable[str],
-    image_size: Size | None = None,
 ) -> Callable[..., Recipe]:
     """`choose_recipe` for these data sets: a function of what is already trained and what is given.
 
@@ -30,7 +28,6 @@ def chooser(
         training_set, validation_set: `keras_det.data.Dataset`.
         augment: as in `training.run.train`.
         own: fields that stay None, as `own_parts` lists them.
-        image_size: (height, width) that "auto" fitted to the images; None: the model's own.
     """
     counts = {"images": len(training_set), "objects": len(training_set.labels)}
     measured = 0 if validation_set is None else len(validation_set)
@@ -48,7 +45,7 @@ def chooser(
             strong=strong,
             rate=rate,
             augment=augment if named else "none",
-            **{"image_size": image_size, **{k: v for k, v in given.items() if v is not None}},
+            **given,
         )
         none: dict[str, Any] = dict.fromkeys(own)
         return dataclasses.replace(chosen, **none)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.models import AnchorDetector, Detector, model_class
-from keras_det.types import Size
+from keras_det.models import AnchorDetector, Detector, build_model, model_class
+from keras_det.types import ImageSize, Size
 
 STEP = 32  # sides are multiples of this: the stride of level 5
 LONGEST = 4  # the longer side is at most this many times the shorter one
@@ -49,6 +49,23 @@ def fitted_input(model: Any, dataset: Dataset) -> InputSize | None:
     if not issubclass(kind, AnchorDetector):
         return None
     return fit_input_size(dataset, kind.image_sizes[model.partition("_")[2]])
+
+
+def build_for(model: str, dataset: Dataset, image_size: ImageSize | None = None) -> Detector:
+    """Builds a detector as `keras-det train --recipe auto` does, with its published anchors.
+
+    Args:
+        model: a name from `keras_det.models.MODEL_NAMES`.
+        dataset: the training data, for the classes and the shape of the images.
+        image_size: int or (height, width). None: the size that fits the images.
+
+    Raises:
+        DataError: there is no such model, or it does not accept the size.
+    """
+    if image_size is None and (fitted := fitted_input(model, dataset)):
+        image_size = fitted.size
+    size = {} if image_size is None else {"image_size": image_size}
+    return build_model(model, class_names=list(dataset.class_names), **size)
 
 
 def fit_input_size(dataset: Dataset, side: int) -> InputSize | None:

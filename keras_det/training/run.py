@@ -142,6 +142,9 @@ def train(
     """
     out, options = pathlib.Path(out), model_arguments or {}
     own = own_parts(model, options)
+    free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
+    fitted = fitted_input(model, training_set) if free else None
+    size = image_size if fitted is None else fitted.size
     given = {
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
@@ -149,7 +152,7 @@ def train(
         **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         **given_parts(model, options, own),
         "freeze": options.get("freeze", _frozen_before(model)),
-        "image_size": None if image_size is None else np.broadcast_to(image_size, 2).tolist(),
+        "image_size": None if size is None else np.broadcast_to(size, 2).tolist(),
     }
     _check_used(model, image_size, resize_mode, options, anchors)
     noted: dict[str, Any] = {
@@ -160,10 +163,7 @@ def train(
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
     settings = _settings(model, training_set, validation_set, **noted)
-    free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
-    fitted = fitted_input(model, training_set) if free else None
-    size = fitted and fitted.size
-    choose = chooser(recipe, model, training_set, validation_set, augment, own, size)
+    choose = chooser(recipe, model, training_set, validation_set, augment, own)
     early = refuse_wrong(choose, given)
     if not resume:
         check_frozen(options, weights)

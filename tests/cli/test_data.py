@@ -326,7 +326,8 @@ def test_options_on_reading_reach_the_reader(refused, monkeypatch, tmp_path, coc
 def test_preview_takes_a_model_by_name(monkeypatch, coco):
     calls = []
     monkeypatch.setattr(data_views, "start_keras", lambda: None)
-    monkeypatch.setattr("keras_det.models.build_model", lambda *a, **k: calls.append((a, k)) or 7)
+    builder = "keras_det.training.input_size.build_model"
+    monkeypatch.setattr(builder, lambda *a, **k: calls.append((a, k)) or 7)
     dataset = load_splits(coco)[0]["train"]
     assert data_views.network_input("cornernet_tiny", (64, 96), dataset) == 7
     assert data_views.network_input("cornernet_tiny", None, dataset) == 7

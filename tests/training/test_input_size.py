@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_det.data.resize import letterbox
-from keras_det.training.input_size import fit_input_size, fitted_input
+from keras_det.training.input_size import build_for, fit_input_size, fitted_input
 
 
 class Images:
@@ -15,6 +15,7 @@ class Images:
 
     def __init__(self, sizes):
         self.image_sizes = np.array(sizes, np.int32).reshape(-1, 2)
+        self.class_names = ("cat",)
 
     def __len__(self):
         return len(self.image_sizes)
@@ -76,3 +77,12 @@ def test_only_models_with_anchors_given_by_name_are_fitted():
     assert set(sizes.values()) == {None}
     assert fitted_input("efficientdet_d0", images).size == (448, 576)
     assert fitted_input("retinanet_resnet18", images).size == (544, 736)
+
+
+def test_a_model_is_built_in_the_given_size_or_in_that_of_the_images(monkeypatch):
+    monkeypatch.setattr("keras_det.training.input_size.build_model", lambda name, **k: k)
+    wide, square = Images([WIDE]), Images([(64, 64)])
+    named = {"class_names": ["cat"]}
+    assert build_for("efficientdet_lite0", wide) == {**named, "image_size": (288, 352)}
+    assert build_for("efficientdet_lite0", wide, 320) == {**named, "image_size": 320}
+    assert build_for("efficientdet_lite0", square) == build_for("cornernet_tiny", wide) == named
