@@ -342,7 +342,7 @@ def damage(path: pathlib.Path, data: bytes | bytearray, error: Exception) -> Dat
         return _invalid(f"{path}, whose brackets are nested too deeply", "Export it again.")
     if isinstance(error, MemoryError):
         return _invalid(f"{path}, which does not fit into memory", "Split the file.")
-    if isinstance(error, UnicodeDecodeError):
+    if isinstance(error, UnicodeDecodeError) or "UTF-8" in str(error):
         return _undecodable(path, data)
     unclear = b"\\u" in data and any(
         word in str(error) for word in ("truncated", "hex", "surrogate", "utf-16")
