@@ -196,7 +196,7 @@ def _take_over(model: keras.Model, other: keras.Model) -> LoadReport:
     if len(ours) != len(other.weights) or type(model) is not type(other):
         raise refused
     for variable, value in zip(ours, other.weights, strict=True):
-        old, new = np.array(variable), np.array(value)
+        old, new = (keras.ops.convert_to_numpy(each) for each in (variable, value))
         if id(variable) in by_class and old.shape[:-1] == new.shape[:-1]:
             new = picked_outputs(old, new, rows, other.num_classes)
         if new.shape != old.shape:

@@ -178,7 +178,7 @@ def train(
         trained = trained_by(model, settings["weights_taken"])
         chosen = choose(trained, **{**given, "anchors": _anchors(anchors, model, settings)})
     model, lines = _with_anchors(model, chosen, training_set, settings, state)
-    lines += [] if fitted is None else [str(fitted)]
+    lines[1:1] = [] if fitted is None else [str(fitted)]  # the anchors fit this input
     stream: dict[str, Any] = dict(seed=seed, training=True, max_boxes=max_boxes)
     stream |= {"augment": chosen.augment or augment, **plain_end(chosen)}
     pipeline = Pipeline(training_set, model, chosen.batch_size, **stream)
