@@ -9,6 +9,8 @@ import functools
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 IDENTIFIER = b"TFL3"
 
 
@@ -20,9 +22,24 @@ def schema() -> ModuleType:
 
 
 def read(content: bytes) -> Any:
-    """Reads a TFLite file to a `ModelT`."""
+    """Reads a TFLite file to a `ModelT`.
+
+    LiteRT's quantizer stores large constants behind the flatbuffer, at an offset from the start of
+    the file. They are taken into the `ModelT`, so that `write` keeps them.
+    """
     classes = schema()
-    return classes.ModelT.InitFromObj(classes.Model.GetRootAsModel(content, 0))
+    model = classes.ModelT.InitFromObj(classes.Model.GetRootAsModel(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1: inside the flatbuffer
+            outside = content[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(outside, np.uint8)
+            buffer.offset = buffer.size = 0
+    for operator in (each for graph in model.subgraphs for each in graph.operators):
+        if (start := operator.largeCustomOptionsOffset) > 1:
+            outside = content[start : start + operator.largeCustomOptionsSize]
+            operator.customOptions = np.frombuffer(outside, np.uint8)
+            operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+    return model
 
 
 def write(model: Any) -> bytes:

@@ -83,3 +83,32 @@ def test_operator_codes_of_later_operators_fill_the_8_bit_field_with_127():
 
 def test_names_of_kinds_and_types():
     assert fence.kind_names()[6] == "DEQUANTIZE" and fence.type_names()[9] == "INT8"
+
+
+def test_constants_behind_the_flatbuffer_are_kept(content):
+    model = fence.read(content)
+    tensors = model.subgraphs[0].tensors
+    (constant,) = (model.buffers[t.buffer] for t in tensors if len(bytes(_data(model, t))) == 8)
+    values, constant.data = bytes(constant.data), None
+    constant.size = len(values)
+    for _ in range(2):  # the second time with the right offset
+        constant.offset = len(fence.write(model)) + 2
+        outside = fence.write(model) + b"\0\0" + values
+    assert bytes(outside[constant.offset :]) == values
+    again = fence.write(fence.read(outside))
+    for each in (outside, again):
+        assert run(each) == [[10.0, 18.0]]
+
+
+def _data(model, tensor):
+    data = model.buffers[tensor.buffer].data
+    return b"" if data is None else data
+
+
+def run(content):
+    """What the file of `content` gives for `[[3, 4]]`."""
+    interpreter = tf.lite.Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.float32([[3, 4]]))
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).tolist()
