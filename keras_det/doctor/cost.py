@@ -16,7 +16,9 @@ from keras_det.doctor.finding import Finding
 from keras_det.errors import DataError
 from keras_det.models import Detector
 from keras_det.training.callbacks import clock as as_clock
+from keras_det.training.recipe import choose_recipe
 from keras_det.training.recipes import adamw
+from keras_det.words import counted
 
 # The first step compiles and the second may still allocate. Steps are timed after these, at least
 # so many, and until they took so long.
@@ -34,8 +36,8 @@ class Cost:
     Attributes:
         first_seconds: the first step, which compiles the model.
         step_seconds: one later step, with reading and augmentation.
-        steps_per_epoch: steps of an epoch.
-        epochs: number of epochs.
+        steps_per_epoch: steps in which each image is shown once.
+        steps: steps of the whole training.
         memory: bytes at the peak: of this process on a CPU, of the device on a GPU. None: unknown.
         device: "CPU" or "GPU".
     """
@@ -43,19 +45,14 @@ class Cost:
     first_seconds: float
     step_seconds: float
     steps_per_epoch: int
-    epochs: int
+    steps: int
     memory: int | None
     device: str
 
     @property
-    def epoch_seconds(self) -> float:
-        """One epoch, without measuring on the validation set."""
-        return self.step_seconds * self.steps_per_epoch
-
-    @property
     def total_seconds(self) -> float:
-        """All epochs, with the first step."""
-        return self.first_seconds + self.epoch_seconds * self.epochs
+        """All steps, the first one with compiling; without measuring on the validation set."""
+        return self.first_seconds + self.step_seconds * self.steps
 
 
 class StepTimer(keras.callbacks.Callback):
@@ -98,7 +95,7 @@ def measure_cost(
     model: Detector,
     augment: str | Augment = "ssj",
     batch_size: int = 8,
-    epochs: int = 50,
+    epochs: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Cost:
     """Runs a few training steps of a copy of the model on the real pipeline.
@@ -108,7 +105,8 @@ def measure_cost(
         model: the detector. It is not changed.
         augment: the augmentation.
         batch_size: images per step.
-        epochs: epochs of the training.
+        epochs: passes over the images. None: as many steps as the recipe "auto" takes from trained
+            weights.
         clock: function that returns seconds.
 
     Raises:
@@ -117,8 +115,8 @@ def measure_cost(
     copy = model.with_changes()
     pipeline = Pipeline(dataset, copy, batch_size, augment=augment, training=True)
     pipeline.warned = True
-    steps = pipeline.steps_per_epoch
-    copy.compile(adamw(copy, batch_size, max(steps * epochs, 1)))
+    steps = steps_of(dataset, batch_size, epochs)
+    copy.compile(adamw(copy, batch_size, max(steps, 1)))
     timer = StepTimer(clock)
     reset_device_memory()
     # The stream has no end, so small data sets give enough steps too.
@@ -133,11 +131,19 @@ def measure_cost(
     return Cost(
         timer.first_seconds,
         timer.step_seconds,
+        pipeline.steps_per_epoch,
         steps,
-        epochs,
         process_memory() if device is None else device,
         "CPU" if device is None else "GPU",
     )
+
+
+def steps_of(dataset: Dataset, batch_size: int, epochs: int | None) -> int:
+    """Steps of a training: of so many epochs, or of the recipe "auto" from trained weights."""
+    name = "auto" if epochs is None else "adamw"
+    images, objects = len(dataset), len(dataset.labels)
+    recipe = choose_recipe(name, images, objects, "backbone", batch_size=batch_size, epochs=epochs)
+    return recipe.steps
 
 
 def process_memory() -> int | None:
@@ -195,7 +201,11 @@ def main_memory() -> int | None:
 
 
 def check_cost(
-    dataset: Dataset, model: Detector, augment: str | Augment, batch_size: int, epochs: int
+    dataset: Dataset,
+    model: Detector,
+    augment: str | Augment,
+    batch_size: int,
+    epochs: int | None = None,
 ) -> list[Finding]:
     """What the training will cost; an error where its first steps do not fit into memory.
 
@@ -243,21 +253,22 @@ def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | No
         if full
         else (
             "To train faster, use a smaller image size or model, or fewer epochs. Evaluation "
-            "on a validation set takes additional time."
+            "on a validation set takes additional time, and training from random weights takes "
+            "twice as many steps by default."
         )
     )
     return Finding(
         "training-cost",
         "warning" if full else "note",
         f"A step of {batch_size} images at {height}x{width} takes {_duration(cost.step_seconds)}"
-        f"{memory} on this {cost.device}; an epoch takes {_duration(cost.epoch_seconds)}, "
-        f"{cost.epochs} epochs {_duration(cost.total_seconds)}.",
+        f"{memory} on this {cost.device}. A training of {counted(cost.steps, 'step')} takes "
+        f"{_duration(cost.total_seconds)}.",
         cure,
         facts={
             "first_step_seconds": cost.first_seconds,
             "step_seconds": cost.step_seconds,
             "steps_per_epoch": cost.steps_per_epoch,
-            "epoch_seconds": cost.epoch_seconds,
+            "steps": cost.steps,
             "total_seconds": cost.total_seconds,
             "memory_bytes": cost.memory,
             "device": cost.device,

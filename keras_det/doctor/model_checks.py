@@ -49,7 +49,7 @@ def check_model(
     image_size: ImageSize | None = None,
     augment: str | Augment = "ssj",
     batch_size: int = 8,
-    epochs: int = 50,
+    epochs: int | None = None,
     overfit: bool = False,
     say: Say | None = None,
 ) -> list[Finding]:
@@ -64,7 +64,8 @@ def check_model(
             `keras-det train --recipe auto` chooses it.
         augment: the augmentation of the training: a name of `AUGMENTS`, a list of steps or an
             `Augment`.
-        batch_size, epochs: of the training, for its cost.
+        batch_size, epochs: of the training, for its cost. Default: the number of steps that the
+            recipe "auto" takes from trained weights.
         overfit: True also trains eight images for up to three minutes; see `check_overfit`.
         say: function that gets lines on what is being done. None: silence.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_det.doctor import cost as costs
-from keras_det.doctor.cost import Cost, StepTimer, check_cost, finding_of, measure_cost
+from keras_det.doctor.cost import Cost, StepTimer, check_cost, finding_of, measure_cost, steps_of
 from keras_det.models import EfficientDet
 from tests.data.builders import write_image
 from tests.doctor.made import dataset_of, square
@@ -57,8 +57,7 @@ def test_few_steps_are_used_as_they_are():
 
 
 def test_times_add_up():
-    cost = Cost(20.0, 0.5, 100, 50, 3 * 2**30, "CPU")
-    assert (cost.epoch_seconds, cost.total_seconds) == (50.0, 2520.0)
+    assert Cost(20.0, 0.5, 100, 5000, 3 * 2**30, "CPU").total_seconds == 2520.0
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +66,11 @@ def model():
 
 
 def test_the_sentence(model):
-    cost = Cost(20.0, 0.5, 1000, 50, 3 * 2**30, "CPU")
+    cost = Cost(20.0, 0.5, 1000, 50_000, 3 * 2**30, "CPU")
     finding = finding_of(cost, model, 8, 16 * 2**30)
     assert finding.title == (
-        "A step of 8 images at 32x32 takes 0.5 s and 3.0 GiB of memory on this CPU; an epoch takes "
-        "8:20 min, 50 epochs 6:57 h."
+        "A step of 8 images at 32x32 takes 0.5 s and 3.0 GiB of memory on this CPU. A training of "
+        "50,000 steps takes 6:57 h."
     )
     assert finding.harm == "note" and finding.facts["memory_bytes"] == 3 * 2**30
     assert finding_of(cost, model, 8, 3 * 2**30).harm == "warning"
@@ -86,7 +85,8 @@ def test_steps_run_on_a_copy(model, tmp_path):
     before = [np.array(weight) for weight in model.get_weights()]
     cost = measure_cost(data, model, "ssj", 2, epochs=7, clock=Clock([9, 1], 2.0))
     assert (cost.first_seconds, cost.step_seconds, cost.steps_per_epoch) == (9.0, 2.0, 2)
-    assert cost.epochs == 7 and cost.memory > 2**27
+    assert cost.steps == 14 and cost.memory > 2**27
+    assert steps_of(data, 2, None) == 1_500, "as the recipe auto takes"
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not getattr(model, "compiled", False)
