@@ -1,5 +1,6 @@
 """Fine-tuning: weights of an earlier model to start from, and frozen parts."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import zipfile
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.keras_private import all_layers
@@ -25,6 +27,8 @@ from keras_det.weights.common.preset_files import (
 # Parts of the backbone: its batch normalisation, and its layers up to `EARLY_LEVEL`.
 NORM, EARLY = "norm", "early"
 EARLY_LEVEL = "P2"
+# Arguments of a constructor that give the anchors.
+ANCHOR_ARGUMENTS = ("anchor_scale", "num_octaves", "aspect_ratios", "anchor_generator")
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -123,8 +127,10 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
             raise ValueError("another variant")
         names = config.get("class_names")
         if names is None or names == model.class_names:
-            return _load_same(model, weights, names)
-        return _take_over(model, keras.saving.load_model(whole, compile=False))
+            report = _load_same(model, weights, names)
+        else:
+            report = _take_over(model, keras.saving.load_model(whole, compile=False))
+        return dataclasses.replace(report, notes=_note_of_anchors(model, source))
     except DataError:
         raise
     except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
@@ -140,6 +146,52 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
             f"The weights must be of {model.name}, with the same parts. Received: {source}"
             f"{known} ({_reason(error)}). Build {other}, or give other weights."
         ) from error
+
+
+def saved_anchors(source: Any) -> dict[str, Any]:
+    """The arguments of the anchors of a saved detector, for the constructor of its class.
+
+    The boxes that a detector has learned are offsets from its own anchors: one that starts from its
+    weights needs the same.
+
+    Args:
+        source: weights to start from, of any kind.
+
+    Returns:
+        Those of `ANCHOR_ARGUMENTS` that the saved detector has; `{}` where the source is no saved
+        detector with anchors, or cannot be read.
+    """
+    if not is_own(source):
+        return {}
+    try:
+        config = _opened(source)[2]
+    except (DataError, OSError, zipfile.BadZipFile, ValueError):
+        return {}  # loading the weights will say what is wrong
+    found = {name: config[name] for name in ANCHOR_ARGUMENTS if config.get(name) is not None}
+    generator = found.get("anchor_generator")
+    if isinstance(generator, dict):
+        return {"anchor_generator": keras.saving.deserialize_keras_object(generator)}
+    return found
+
+
+def _note_of_anchors(model: keras.Model, source: str | os.PathLike) -> list[str]:
+    """For the report: which anchors of the saved detector the model does not have."""
+    config = model.get_config()
+    if config.get("anchor_generator") is not None:
+        return []
+    saved = saved_anchors(source)
+    other = {
+        name: value
+        for name, value in saved.items()
+        if np.any(np.not_equal(np.ravel(value), np.ravel(config.get(name))))
+    }
+    if not other:
+        return []
+    names = ", ".join(f"{name}={value!r}" for name, value in other.items())
+    return [
+        f"The saved model has other anchors: {names}. The boxes must be learned again, or build "
+        "this model with the same arguments."
+    ]
 
 
 def _reason(error: Exception) -> str:

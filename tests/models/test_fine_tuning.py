@@ -1,7 +1,9 @@
 """Starting from earlier weights: other classes, frozen parts, what is refused."""
 
+import json
 import shutil
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from keras_det import EfficientDet, RetinaNet, load_model
 from keras_det.errors import DataError
 from keras_det.keras_private import all_layers
+from keras_det.layers import AnchorGenerator
+from keras_det.models.fine_tuning import saved_anchors
 
 numbers = keras.ops.convert_to_numpy
 NAMES = ["square", "circle", "star"]
@@ -200,3 +204,24 @@ def test_unfreezing_gives_back_what_was_trainable_and_asks_to_compile():
         model.fit(np.zeros((1, 64, 64, 3)), {"boxes": np.zeros((1, 1, 4)), "labels": [[-1]]})
     with pytest.raises(ValueError, match=r"`freeze` must be one of .* Received: 'heads'"):
         model.freeze("heads")
+
+
+def test_the_anchors_of_a_saved_model_are_known(saved, tmp_path):
+    folder = saved[1]
+    own = {"anchor_scale": 3.0, "num_octaves": 3, "aspect_ratios": [1.0, 2.0, 0.5]}
+    for name in ("old.keras", "preset"):
+        assert saved_anchors(folder / name) == own
+    for other in (folder / "old.weights.h5", "imagenet", tmp_path / "absent.keras", None):
+        assert saved_anchors(other) == {}
+    generator = AnchorGenerator((3, 4), 2.0)
+    config = {"config": {"anchor_generator": keras.saving.serialize_keras_object(generator)}}
+    with zipfile.ZipFile(tmp_path / "generator.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    found = saved_anchors(tmp_path / "generator.keras")["anchor_generator"]
+    assert found.get_config() == generator.get_config()
+    model = lite0(anchor_scale=1.5, weights=folder / "old.keras")
+    assert str(model.load_report).splitlines()[-1] == (
+        "  The saved model has other anchors: anchor_scale=3.0. The boxes must be learned again, "
+        "or build this model with the same arguments."
+    )
+    assert not lite0(weights=folder / "old.keras").load_report.notes
