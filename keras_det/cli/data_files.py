@@ -22,6 +22,7 @@ from keras_det.cli.data_options import (
 from keras_det.cli.files import say_where
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -306,8 +307,9 @@ def write_splits(
             writer(splits, out, images=images, progress=step)
     for split_name, dataset in splits.items():
         click.echo(
-            f"{split_name or 'all'}: {len(dataset)} images, {len(dataset.labels)} objects, "
-            f"{dataset.num_classes} classes"
+            f"{split_name or 'all'}: {counted(len(dataset), 'image')}, "
+            f"{counted(len(dataset.labels), 'object')}, "
+            f"{counted(dataset.num_classes, 'class', 'classes')}"
         )
     say_where("Data set", out)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_det.data.sample import Sample
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,9 +227,10 @@ class Dataset:
         crowd = int(self.crowd.sum())
         title = f"{self.name} {self.split}" if self.split else self.name
         line = (
-            f"{title}: {len(self)} images{f' ({empty} without objects)' if empty else ''}, "
-            f"{len(self.labels)} objects{f' ({crowd} crowd)' if crowd else ''}, "
-            f"{self.num_classes} classes."
+            f"{title}: {counted(len(self), 'image')}"
+            f"{f' ({empty:,} without objects)' if empty else ''}, "
+            f"{counted(len(self.labels), 'object')}{f' ({crowd:,} crowd)' if crowd else ''}, "
+            f"{counted(self.num_classes, 'class', 'classes')}."
         )
         return " ".join([line, *self.notes])
 

@@ -18,6 +18,7 @@ from keras_det.data.vanishing import (
     find_vanishing,
     input_boxes,
 )
+from keras_det.errors import DataError
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
 
@@ -82,14 +83,23 @@ def say_findings(
     model: Detector,
     say: Callable[[str], object],
 ) -> None:
-    """Prints what `quick_findings` finds; the pipeline then does not warn of it again.
+    """Prints what `quick_findings` finds, but the first error; the pipeline does not warn again.
 
     Args:
         pipeline: of the training set.
         validation_set, model: as for `quick_findings`.
         say: function that gets one line for each finding.
+
+    Raises:
+        DataError: there is nothing to learn, or nothing to measure.
     """
-    for remark in quick_findings(pipeline.dataset, validation_set, model, pipeline.augment):
+    remarks = quick_findings(pipeline.dataset, validation_set, model, pipeline.augment)
+    for remark in remarks:
+        if remark.harm == "error":
+            raise DataError(
+                "The images must show objects to learn and to measure. Received: "
+                f"{pipeline.dataset.summary}. {remark.title} {remark.cure}"
+            )
         say(remark.line)
     pipeline.warned = True
 
@@ -133,7 +143,8 @@ def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
             "warning",
             f"{share:.0%} of the objects overlap no anchor with an IoU of {threshold:g} or more: "
             "the model learns them poorly.",
-            "`keras-det doctor --model` proposes anchors that fit them.",
+            "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` says "
+            "which do not fit.",
         )
 
 

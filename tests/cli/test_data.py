@@ -98,7 +98,7 @@ def test_convert_notes_images_of_no_split(run, tmp_path):
 def test_convert_some_classes(run, tmp_path):
     data = voc(tmp_path / "in", 4)
     result = run("data", "convert", data, tmp_path / "out", "--classes", "dog")
-    assert "all: 4 images, 2 objects, 1 classes" in result.stdout
+    assert "all: 4 images, 2 objects, 1 class" in result.stdout
     assert "2 of 4 objects left out: their classes are not selected" in result.stderr
 
 

@@ -37,7 +37,7 @@ def test_boxes_labels_and_ids(tmp_path):
 def test_images_without_objects_stay(tmp_path):
     dataset = read(tmp_path, [annotation(1, 11, [1, 1, 2, 2])])
     assert len(dataset) == 2 and dataset[0].boxes.shape == (0, 4)
-    assert "2 images (1 without objects), 1 objects" in dataset.summary
+    assert "2 images (1 without objects), 1 object" in dataset.summary
 
 
 def test_bad_boxes_give_one_line_with_file_index_and_count(tmp_path):

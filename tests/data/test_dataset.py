@@ -53,7 +53,7 @@ def test_names_ids_and_notes_are_kept_and_shown():
     fields = {"category_ids": (7, 9), "name": "zoo", "split": "val", "notes": ("1 box dropped.",)}
     dataset = Dataset.from_samples([sample()], ["x", "y"], **fields)
     assert dataset.categories == [{"id": 7, "name": "x"}, {"id": 9, "name": "y"}]
-    assert dataset.summary.startswith("zoo val: 1 images, ")
+    assert dataset.summary.startswith("zoo val: 1 image, ")
     assert dataset.summary.endswith("2 classes. 1 box dropped.")
 
 

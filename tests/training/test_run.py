@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -78,10 +79,18 @@ def test_data_are_checked_before_the_first_step(drawn, tmp_path):
         if "The first step" in line:
             raise Interrupted
 
-    crowd = dataclasses.replace(drawn[0], crowd=np.ones(len(drawn[0].labels), bool))
+    for part in (0, 1):
+        crowd = list(drawn)
+        none = np.ones(len(drawn[part].labels), bool)
+        crowd[part] = dataclasses.replace(drawn[part], crowd=none)
+        with pytest.raises(DataError, match=r"Received: .* The (train|valid)\w+ .* no object to"):
+            train(MODEL, *crowd, tmp_path / "run", epochs=1, say=say, **SETTINGS)
+        assert not (tmp_path / "run").exists()
+    twice = shutil.copy(drawn[0].image_paths[0], tmp_path)
+    twins = dataclasses.replace(drawn[1], image_paths=(twice, *drawn[1].image_paths[1:]))
     with pytest.raises(Interrupted):
-        train(MODEL, crowd, drawn[1], tmp_path / "run", epochs=1, say=say, **SETTINGS)
-    assert lines[0].startswith("Error: The training data has no object to learn")
+        train(MODEL, drawn[0], twins, tmp_path / "run", epochs=1, say=say, **SETTINGS)
+    assert "1 of 3 validation images is a copy" in lines[0]
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert recipe["objects_per_class"] == drawn[0].class_counts
     assert recipe["training_images"] == len(drawn[0])
