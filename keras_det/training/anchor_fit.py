@@ -51,18 +51,21 @@ class AnchorFit:
             anchors fit as well.
         before, after: how well its own and the fitted anchors fit.
         objects: number of objects in the data set.
+        reason: why the model keeps its own anchors; "" if it does not.
     """
 
     arguments: dict[str, Any]
     before: Fit
     after: Fit
     objects: int
+    reason: str = ""
 
     def __str__(self) -> str:
         if not self.arguments:
             return (
-                f"Anchors: the published ones (mean best IoU {self.before.mean_iou:.2f}, objects "
-                f"with enough overlap {self.before.reached:.0%})."
+                f"Anchors: the model's own, because {self.reason} (mean best IoU "
+                f"{self.before.mean_iou:.2f}, objects with enough overlap "
+                f"{self.before.reached:.0%})."
             )
         ratios = ", ".join(f"{ratio:g}" for ratio in self.arguments["aspect_ratios"])
         return (
@@ -100,7 +103,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     if generator.sizes is not None:
         levels = anchor_levels(generator, size)
         before = _fit(best_overlaps(boxes, levels), weights, threshold)
-        return AnchorFit({}, before, before, len(dataset.boxes))
+        return AnchorFit({}, before, before, len(dataset.boxes), "they have sides in pixels")
 
     def fit_of(shapes: tuple[float, tuple[float, ...]]) -> Fit:
         changed = AnchorGenerator(generator.levels, shapes[0], generator.num_octaves, shapes[1])
@@ -108,7 +111,8 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
 
     before = fit_of(own)
     if len(boxes) < FEWEST * len(JITTER):
-        return AnchorFit({}, before, before, len(dataset.boxes))
+        few = f"fewer than {FEWEST} objects are too few to fit others"
+        return AnchorFit({}, before, before, len(dataset.boxes), few)
     best, after = own, before
     for shapes in _starts(boxes, weights, own[1]):
         if (tried := fit_of(shapes)).score > after.score:
@@ -123,7 +127,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     rounded = (round(best[0], 2), tuple(round(ratio, 2) for ratio in best[1]))
     after = fit_of(rounded)
     if after.score < before.score + LEAST_GAIN:
-        return AnchorFit({}, before, before, len(dataset.boxes))
+        return AnchorFit({}, before, before, len(dataset.boxes), "others fit no better")
     arguments = {"anchor_scale": rounded[0], "aspect_ratios": rounded[1]}
     return AnchorFit(arguments, before, after, len(dataset.boxes))
 

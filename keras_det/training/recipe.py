@@ -87,8 +87,8 @@ class Recipe:
         """The recipe in one line."""
         shown = "" if self.passes == 1 else f", each showing every image {self.passes} times"
         parts = [
-            f"{self.steps:,} steps of {self.batch_size} images in {counted(self.epochs, 'epoch')}"
-            + shown
+            f"{counted(self.steps, 'step')} of {counted(self.batch_size, 'image')} in "
+            f"{counted(self.epochs, 'epoch')}{shown}"
         ]
         if self.learning_rate is not None:
             rate = f"learning rate {self.learning_rate:.2g}"
@@ -109,8 +109,6 @@ class Recipe:
             parts.append(f"last {_several(self.plain_epochs)} without strong augmentation")
         for field, value in self.assignment.items():
             parts.append(f"{ASSIGNMENT_IN_WORDS[field]} {value}")
-        if self.anchors == AUTO:
-            parts.append("anchors fitted to the objects")
         parts.append("scores calibrated" if self.calibrate else "scores not calibrated")
         return f"Recipe {self.name}: {'; '.join(parts)}."
 

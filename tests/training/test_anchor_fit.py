@@ -88,7 +88,7 @@ def test_a_rare_class_counts_as_much_as_a_common_one():
 def test_anchors_that_fit_are_kept():
     fitted = fit_anchors(data_of(boxes_of(40, 40, 50)), model_with(AnchorGenerator((3, 4, 5), 4.0)))
     assert fitted.arguments == {} and fitted.after == fitted.before
-    assert str(fitted).startswith("Anchors: the published ones (mean best IoU 0.")
+    assert str(fitted).startswith("Anchors: the model's own, because ")
 
 
 def test_too_few_objects_change_nothing():

@@ -170,7 +170,7 @@ def test_the_recipe_is_one_line_of_plain_words():
         "Recipe auto: 1,500 steps of 8 images in 30 epochs, each showing every image 10 times; "
         "learning rate 0.002 (backbone 0.001), 75 steps of warm-up; only the heads in the first "
         "epoch; stops after 12 epochs without a higher AP; augmentation ssj; last 3 epochs without "
-        "strong augmentation; box loss giou; anchors fitted to the objects; scores calibrated."
+        "strong augmentation; box loss giou; scores calibrated."
     )
 
 
