@@ -18,7 +18,7 @@ from keras_det.losses import (
     make_class_loss,
 )
 from keras_det.models.anchor_detector import AnchorDetector
-from keras_det.models.fine_tuning import freeze_parts
+from keras_det.models.fine_tuning import freeze_parts, refuse_two_sources
 from keras_det.models.parts import (
     check_class_names,
     check_image_size,
@@ -165,6 +165,7 @@ class EfficientDet(AnchorDetector):
     ) -> None:
         _check_variant(variant)
         row = VARIANTS[variant]
+        refuse_two_sources(weights, backbone_weights)
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(row.image_size if image_size is None else image_size)
         max_level = row.max_level if max_level is None else max_level

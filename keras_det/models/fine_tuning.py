@@ -148,6 +148,16 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
         ) from error
 
 
+def refuse_two_sources(weights: Any, backbone_weights: Any) -> None:
+    """Raises a DataError if both are given: the second would be overwritten."""
+    if weights is not None and backbone_weights is not None:
+        raise DataError(
+            "The backbone must get its weights once. Received: backbone_weights="
+            f"{str(backbone_weights)!r} (--backbone-weights) with weights={str(weights)!r} "
+            "(--weights), which fill the backbone too. Leave out one of them."
+        )
+
+
 def saved_anchors(source: Any) -> dict[str, Any]:
     """The arguments of the anchors of a saved detector, for the constructor of its class.
 

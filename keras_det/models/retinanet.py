@@ -14,7 +14,7 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.normalization import Normalization
 from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss, make_class_loss
 from keras_det.models.anchor_detector import AnchorDetector
-from keras_det.models.fine_tuning import freeze_parts
+from keras_det.models.fine_tuning import freeze_parts, refuse_two_sources
 from keras_det.models.parts import (
     check_class_names,
     check_image_size,
@@ -144,6 +144,7 @@ class RetinaNet(AnchorDetector):
         dtype: str | None = None,
         name: str | None = None,
     ) -> None:
+        refuse_two_sources(weights, backbone_weights)
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(image_size)
         check_levels(min_level, max_level)

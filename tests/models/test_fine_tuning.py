@@ -1,5 +1,6 @@
 """Starting from earlier weights: other classes, frozen parts, what is refused."""
 
+import functools
 import json
 import shutil
 import warnings
@@ -225,3 +226,9 @@ def test_the_anchors_of_a_saved_model_are_known(saved, tmp_path):
         "or build this model with the same arguments."
     )
     assert not lite0(weights=folder / "old.keras").load_report.notes
+
+
+@pytest.mark.parametrize("build", [lite0, functools.partial(RetinaNet, "resnet18", 3)])
+def test_backbone_weights_that_would_be_overwritten_are_refused(build):
+    with pytest.raises(DataError, match=r"weights once. Received: backbone_weights='b.pth' .*'x.k"):
+        build(weights="x.keras", backbone_weights="b.pth")
