@@ -18,6 +18,10 @@ class DataError(ValueError):
     """
 
 
+class DiskFull(DataError, OSError):
+    """A file has no room: the disk or the quota is full, or files must not get that large."""
+
+
 def suggest(name: object, choices: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the choice nearest to `name`, "" if none is near.
 

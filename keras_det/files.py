@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from keras_det.errors import DataError
+from keras_det.errors import DataError, DiskFull
 
 # A named pipe opened with these flags does not wait for somebody who writes into it.
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -24,6 +24,9 @@ OTHER_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+# What an error that means "no room" has as its number, or in its text where a library hides that.
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+FULL_IN_WORDS = tuple(os.strerror(number) for number in FULL[:2])
 
 
 def other_kind(mode: int) -> str:
@@ -72,7 +75,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
+def write_whole(path: pathlib.Path, content: bytes, durable: bool = False) -> None:
     """Writes a file completely or not at all, even when the program is interrupted.
 
     A link stays a link: the file that it names is written. A device or a pipe, such as /dev/stdout,
@@ -81,21 +84,25 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     Args:
         path: the file; an existing one is replaced. Its folder must exist.
         content: the bytes of the file.
+        durable: True waits until file and folder are on the disk, so that a power failure cannot
+            lose them.
 
     Raises:
+        DiskFull: there is no room for it.
         OSError: it cannot be written; the error names `path`.
     """
-    if _is_stream(path):
-        with open(path, "ab") as file:
-            file.write(content)
-        return
-    target = pathlib.Path(os.path.realpath(path))
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        _write_beside(target, content)
-    except OSError as error:  # not the name of the hidden file beside it
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with room_for(path, len(content)):
+        if _is_stream(path):
+            with open(path, "ab") as file:
+                file.write(content)
+            return
+        target = pathlib.Path(os.path.realpath(path))
+        try:
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _write_beside(target, content, durable)
+        except OSError as error:  # not the name of the hidden file beside it
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_stream(path: pathlib.Path) -> bool:
@@ -105,7 +112,7 @@ def _is_stream(path: pathlib.Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _write_beside(path: pathlib.Path, content: bytes) -> None:
+def _write_beside(path: pathlib.Path, content: bytes, durable: bool) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -114,21 +121,96 @@ def _write_beside(path: pathlib.Path, content: bytes) -> None:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
+        if durable:
+            sync(name)
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
+    if durable:
+        sync(path.parent)
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
+def sync(path: str | os.PathLike) -> None:
+    """Waits until a file, or the list of names of a folder, is on the disk.
+
+    Folders cannot be opened everywhere, and some file systems cannot sync them: that is no error.
+    """
+    folder = os.path.isdir(path)
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    except OSError:
+        if folder:
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if is_full(error):
+            raise
+    finally:
+        os.close(handle)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that there is no room for a file.
+
+    Libraries report it in their own ways: `zipfile` raises another error while it closes the file,
+    h5py and TensorFlow raise types of their own with the system's words in the text.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in FULL:
+            return True
+        if any(words in str(seen) for words in FULL_IN_WORDS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+@contextlib.contextmanager
+def room_for(path: str | os.PathLike, wanted: int) -> Iterator[None]:
+    """Context manager that turns the errors of a full disk into a `DiskFull` with the path.
+
+    Args:
+        path: what is written.
+        wanted: its size in bytes.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise disk_full(path, wanted) from error
+
+
+def disk_full(path: str | os.PathLike, wanted: int) -> DiskFull:
+    """The error for a file without room; it says how many bytes are wanted, and how many free."""
+    folder = pathlib.Path(os.path.abspath(path))
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    error = DiskFull(
+        f"There must be room on the disk for each file. Received: {path}, {wanted:,} bytes wanted, "
+        f"{free:,} free. Nothing of it is kept, and earlier files are unchanged. Free some space, "
+        "or write to another disk."
+    )
+    error.errno = errno.ENOSPC
+    return error
+
+
+def write_json(path: pathlib.Path, content: Any, durable: bool = False) -> None:
     """Writes indented JSON with `write_whole`. JSON has no NaN: it becomes null.
 
     Args:
         path: the file; an existing one is replaced.
         content: anything that `plain` converts.
+        durable: as in `write_whole`.
     """
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
+    write_whole(path, (text + "\n").encode(), durable)
 
 
 def plain(value: Any) -> Any:
@@ -175,7 +257,9 @@ def tree_digest(artefact: pathlib.Path) -> str:
 
 
 @contextlib.contextmanager
-def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+def staging(
+    path: str | os.PathLike, rule: str, wanted: int = 0
+) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
     """Context manager that yields `(final path, path to write to)`.
 
     The path to write to has the same name in a hidden folder beside the final path. Both lie on
@@ -184,9 +268,11 @@ def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, 
     Args:
         path: a file or folder that does not exist yet, or an empty folder.
         rule: first sentence of the error, without a full stop: "The export must not exist yet".
+        wanted: about how many bytes are going to be written; for the error of a full disk.
 
     Raises:
         DataError: a file, a link or a folder with content exists at `path`.
+        DiskFull: there is no room for it.
     """
     final = pathlib.Path(os.path.abspath(path))
     if final.is_symlink() or (any(final.iterdir()) if final.is_dir() else final.exists()):
@@ -195,8 +281,15 @@ def staging(path: str | os.PathLike, rule: str) -> Iterator[tuple[pathlib.Path, 
             "existing one away."
         )
     final.parent.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
     try:
-        yield final, pathlib.Path(folder) / final.name
+        yield final, folder / final.name
+    except DiskFull:
+        raise
+    except Exception as error:
+        if not is_full(error):
+            raise
+        written = sum(file.stat().st_size for file in files_of(folder))
+        raise disk_full(path, max(wanted, written + 1)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

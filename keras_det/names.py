@@ -53,6 +53,7 @@ PRESET_WEIGHTS = "model.weights.h5"  # the file of weights in a preset's folder
 
 # ---- detection and export ----
 
+RUN_LOCK = ".run.lock"  # in a run folder, while a process trains in it
 DEFAULT_THRESHOLD = 0.3  # score threshold where none was measured
 NMS_METHODS = ("gaussian", "linear", "hard")
 # The settings that only some methods have.

@@ -1,13 +1,16 @@
 """Files of results: whole or not there, and valid JSON."""
 
+import errno
 import json
 import os
+import pathlib
+import stat
 
 import numpy as np
 import pytest
 
 from keras_det import files
-from keras_det.errors import DataError
+from keras_det.errors import DataError, DiskFull
 
 
 def test_write_whole_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):
@@ -35,6 +38,79 @@ def test_write_whole_writes_through_links_and_into_pipes(tmp_path):
     files.write_whole(pipe, b"report")
     assert os.read(reader, 100) == b"report" and pipe.is_fifo()
     os.close(reader)
+
+
+def test_a_full_disk_is_named_with_the_bytes_wanted(tmp_path, monkeypatch):
+    target = tmp_path / "metrics.json"
+    target.write_text("old")
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(DiskFull) as error:
+        patch.setattr(os, "replace", no_room)
+        files.write_whole(target, b"x" * 1234)
+    message = str(error.value)
+    assert message.startswith(
+        f"There must be room on the disk for each file. Received: {target}, 1,234 bytes wanted, "
+    )
+    assert " free. " in message and message.endswith("Free some space, or write to another disk.")
+    assert isinstance(error.value, OSError) and error.value.errno == errno.ENOSPC
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["metrics.json"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_device_without_room(tmp_path):
+    with pytest.raises(DiskFull, match="/dev/full, 5,000 bytes wanted"):
+        files.write_whole(pathlib.Path("/dev/full"), b"x" * 5000)
+
+
+def test_a_full_disk_is_recognised_behind_other_errors():
+    def raised(error, then=None):
+        try:
+            try:
+                raise error
+            finally:
+                if then is not None:
+                    raise then
+        except Exception as found:
+            return found
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert files.is_full(raised(full))
+    assert files.is_full(raised(full, ValueError("Can't close the ZIP file")))
+    assert files.is_full(raised(RuntimeError("write failed: No space left on device; a.index")))
+    assert files.is_full(raised(OSError(errno.EFBIG, "File too large")))
+    assert not files.is_full(raised(OSError(errno.EACCES, "Permission denied"), ValueError("x")))
+    with pytest.raises(KeyError), files.room_for("x", 1):
+        raise KeyError
+
+
+def test_staging_names_the_final_path_where_there_is_no_room(tmp_path):
+    final = tmp_path / "model.tflite"
+    for wanted, said in ((5000, "5,000"), (0, "1,001")):  # unknown: more than was written
+        with pytest.raises(DiskFull, match=rf"{final}, {said} bytes wanted"):
+            with files.staging(final, "It must be new", wanted) as (_, path):
+                path.write_bytes(b"x" * 1000)
+                raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_durable_files_are_synced_before_they_appear_and_their_folder_after(tmp_path, monkeypatch):
+    calls = []
+    replace, fsync = os.replace, os.fsync
+
+    def synced(handle):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("replace"), replace(*a)))
+    files.write_whole(tmp_path / "a", b"x", durable=True)
+    assert calls == ["file", "replace", "folder"]
+    calls.clear()
+    files.write_whole(tmp_path / "b", b"x")
+    assert calls == ["replace"]
 
 
 @pytest.mark.parametrize("name", ["folder", "missing/file.json"])

@@ -67,7 +67,8 @@ def saved_model(
     budget = check_budget(budget, "float32")
     model, notes = exportable(model)
     pictures = check_images(images, model)
-    with staging(path, NEW) as (final, artefact):
+    weights = 4 * model.count_params()
+    with staging(path, NEW, weights) as (final, artefact):
         write(model, artefact, warmup)
         served = ServedModel(artefact)
         if warmup:

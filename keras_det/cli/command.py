@@ -1,6 +1,7 @@
 """What all commands share: how errors and warnings reach the user, and the arguments' types."""
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -59,6 +60,7 @@ class Command(click.Command):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level())
         try:
             with _plain_warnings():
+                self._refuse_not_finite(ctx)
                 return super().invoke(ctx)
         except BrokenPipeError:  # the reader of the output has stopped, as `| head` does
             raise  # click ends quietly
@@ -66,6 +68,16 @@ class Command(click.Command):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             raise WrongInput(_sentence(error) + _other_ways(str(error), ctx)) from error
+
+    def _refuse_not_finite(self, ctx: click.Context) -> None:
+        """Refuses NaN and infinity: click's ranges let them through."""
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DataError(
+                    f"{param.opts[-1]} must be a finite number. Received: {value}. Choose another "
+                    "one, or leave it out for the default."
+                )
 
 
 def _other_ways(message: str, ctx: click.Context) -> str:

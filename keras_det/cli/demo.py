@@ -9,6 +9,7 @@ from keras_det.cli.command import IMAGE_SIZE, Command
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.model_names import check_model_name, model_option
+from keras_det.cli.resuming import command_to_resume
 from keras_det.cli.start import start_keras
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def demo(
         augment=AUGMENT,
         seed=SEED,
         evaluate_every=EVALUATE_EVERY,
+        how_to_resume=command_to_resume(str(data), run, {}),
         say=click.echo,
     )
     images = list(validation_set.image_paths[:NUM_CHECK_IMAGES])

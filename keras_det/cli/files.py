@@ -12,6 +12,7 @@ from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest_path
 from keras_det.names import ENGINES as ENGINES
 from keras_det.names import PRESET_WEIGHTS as PRESET
+from keras_det.names import RUN_LOCK
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
@@ -106,7 +107,8 @@ def home_of(model: str) -> pathlib.Path:
 def new_folder(path: str | os.PathLike) -> pathlib.Path:
     """Returns the path of a new output folder; DataError if it already holds something."""
     folder = pathlib.Path(path)
-    if any(folder.iterdir()) if folder.is_dir() else folder.exists():
+    held = [each for each in folder.iterdir() if each.name != RUN_LOCK] if folder.is_dir() else []
+    if held if folder.is_dir() else folder.exists():
         what = "a folder that is not empty" if folder.is_dir() else "a file"
         raise DataError(
             f"--out must be a new or empty folder. Received: {folder}, {what}. Choose another "

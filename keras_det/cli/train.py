@@ -1,15 +1,20 @@
 """`keras-det train DATA`: fills a run folder."""
 
-import json
 import pathlib
 from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless
+from keras_det.cli.command import IMAGE_SIZE, Command, refuse_useless
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
-from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
+from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
+from keras_det.cli.resuming import (
+    NOT_STORED,
+    command_to_resume,
+    run_folder,
+    settings_of_run,
+)
 from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
@@ -28,22 +33,6 @@ from keras_det.names import (
 )
 from keras_det.names import HUGGING_FACE as HUGGING_FACE
 
-# Options that --resume takes from recipe.json where the command line does not give them.
-RESUMED = (
-    "model",
-    "weights",
-    "epochs",
-    "batch_size",
-    "image_size",
-    "resize_mode",
-    "augment",
-    "recipe",
-    "learning_rate",
-    "max_boxes",
-    "seed",
-)
-# Of these, what a resumed run has already used; the training run checks the others.
-OF_THE_START = ("weights", "learning_rate")
 # Options that become arguments of the model's constructor where they are given.
 MODEL_ARGUMENTS = (
     "neck",
@@ -275,7 +264,12 @@ EXAMPLES = (
     help="Random seed for weights, order and augmentation.",
 )
 @click.option("--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder.")
-@click.option("--resume", is_flag=True, help="Continue the run in --out, with its settings.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in --out, with its settings. --epochs, --learning-rate, "
+    "--evaluate-every, --patience and --calibrate may change.",
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -312,7 +306,8 @@ def train(
     start_keras()
     from keras_det.training import run
 
-    run.train(model, found.train, found.val, folder, say=click.echo, **settings)
+    how = command_to_resume(data, folder, {name: ctx.params[name] for name in NOT_STORED})
+    run.train(model, found.train, found.val, folder, say=click.echo, how_to_resume=how, **settings)
     say_where("Run folder", folder)
 
 
@@ -348,46 +343,3 @@ def check_weights(option: str, weights: str | None, advice: str = "") -> None:
         raise DataError(
             f"{option} must name a file that exists. Received: {weights}. Check the path.{advice}"
         )
-
-
-def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
-    """Returns the folder to fill: a new one, or with `resume` the one that holds the run."""
-    if not resume:
-        return new_folder(out) if out else free_folder(f"runs/{model_name}")
-    if out is None or not (pathlib.Path(out) / "recipe.json").exists():
-        raise DataError(
-            "--resume needs --out, with the run folder that holds recipe.json. Received: "
-            f"{out}. Check the folder, or leave out --resume to start a new run."
-        )
-    return pathlib.Path(out)
-
-
-def settings_of_run(
-    folder: pathlib.Path, ctx: click.Context, given_arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """What recipe.json says about the options that the command line left out."""
-    try:
-        recipe = dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
-        known = {name: recipe[name] for name in RESUMED if name in recipe}
-        known["model_arguments"] = {
-            **recipe.get("model_arguments", {}),
-            **given_arguments,
-        }
-    except (ValueError, TypeError):
-        raise DataError(
-            "The recipe.json of a run to resume must be valid JSON. Received: "
-            f"{folder / 'recipe.json'}. Start a new run without --resume."
-        ) from None
-    if known.get("augment") not in (None, *AUGMENT_NAMES):
-        raise DataError(
-            "A run that was trained with a list of steps or an Augment can be resumed only in "
-            f"Python, with the same `augment`. Received: {folder}, trained with "
-            f"{known['augment']}. Call keras_det.training.train with resume=True."
-        )
-    if known.get("image_size") is not None:
-        known["image_size"] = tuple(known["image_size"])
-    given = given_options(ctx)
-    for name in OF_THE_START:
-        if name in given and ctx.params[name] != known.get(name):
-            refuse_useless(ctx, [name], "with --resume", "start a new run")
-    return {name: value for name, value in known.items() if name not in given}

@@ -22,13 +22,16 @@ from keras_det.decode.settings import (
 )
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
-from keras_det.models.detector import Detector
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
+from keras_det.training.states import not_finite, save_averaged, save_state
 
 Logs: TypeAlias = dict[str, Any] | None
 # What `evaluate` says about the scores; see `keras_det.metrics.score_facts`.
 SCORES = ("highest_score", "learned")
+# No detector that learns has such a loss: it starts between 1 and some thousands.
+TOO_HIGH = 1e6
+CHECK = "and check the data set with `keras-det doctor`"
 
 
 class EvaluateAP(keras.callbacks.Callback):
@@ -139,8 +142,8 @@ class SaveState(keras.callbacks.Callback):
     """Saves the model with its optimizer after each epoch, so that a run can be resumed.
 
     Args:
-        folder: where `epoch_<number>.keras` is written. The file of the epoch before is deleted
-            when the new one is complete.
+        folder: where `epoch_<number>.keras` is written, with a checksum beside it. The states of
+            the last three epochs are kept; see `keras_det.training.states`.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -148,12 +151,7 @@ class SaveState(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"epoch_{epoch + 1:04d}.keras"
-        save_whole(self.model, path)
-        for other in self.folder.glob("epoch_*.keras"):
-            if other != path:
-                other.unlink()
+        save_state(self.model, self.folder, epoch + 1)
 
 
 class History(keras.callbacks.Callback):
@@ -178,7 +176,7 @@ class History(keras.callbacks.Callback):
         writer = csv.DictWriter(text, fieldnames=list(row), restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_whole(self.path, text.getvalue().encode())
+        write_whole(self.path, text.getvalue().encode(), durable=True)
 
 
 def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
@@ -187,25 +185,6 @@ def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def newest_state(folder: str | os.PathLike) -> tuple[pathlib.Path | None, int]:
-    """Returns `(path, epochs done)` of the newest state in a folder, `(None, 0)` without one."""
-    paths = sorted(pathlib.Path(folder).glob("epoch_*.keras"))
-    return (paths[-1], int(paths[-1].stem.split("_")[1])) if paths else (None, 0)
-
-
-def save_whole(model: keras.Model, path: str | os.PathLike) -> None:
-    """Saves a `.keras` file completely or not at all, even when it is interrupted."""
-    partial = pathlib.Path(path).with_name(f".{pathlib.Path(path).stem}.partial.keras")
-    model.save(partial)
-    os.replace(partial, path)
-
-
-def save_averaged(model: Detector, path: str | os.PathLike) -> None:
-    """Saves the model with the averaged weights and without the optimizer."""
-    with averaged_weights(model):
-        save_whole(model.with_changes(), path)
 
 
 class EpochSeeds(keras.callbacks.Callback):
@@ -228,14 +207,46 @@ class EpochSeeds(keras.callbacks.Callback):
             state.assign(np.array([self.seed * 100_003 + i, epoch * 1_000_003], state.dtype))
 
 
-class StopOnNaN(keras.callbacks.Callback):
-    """Stops the training with a DataError when the loss is no longer finite."""
+class StopDiverged(keras.callbacks.Callback):
+    """Stops the training with a DataError when it has diverged, before anything is saved.
+
+    That is: the loss is NaN or infinite, a weight or a value of the optimizer is so after an epoch,
+    or the mean loss of an epoch is above `TOO_HIGH` and a thousand times the lowest one before.
+
+    Put it before every callback that measures or saves.
+
+    Args:
+        advice: sentences on what to do, for the end of the message.
+        lowest: for a resumed run, the lowest loss so far.
+    """
+
+    def __init__(self, advice: str = "", lowest: float = np.inf) -> None:
+        super().__init__()
+        self.advice = advice or f"Lower the learning rate, {CHECK}."
+        self.lowest = lowest
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if logs and not np.isfinite(logs.get("loss", 0.0)):
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
             raise DataError(
-                f"The loss must stay finite. Received: {logs['loss']} at step {batch + 1} of the "
-                "epoch. Lower the learning rate, and check the boxes of the data set."
+                f"The loss must stay finite. Received: {loss} at step {batch + 1} of the epoch. "
+                f"{self.advice}"
+            )
+        if batch == 0:  # the mean of the first step alone; later ones may hide a steep rise
+            self.lowest = min(self.lowest, float(loss))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if loss > max(TOO_HIGH, 1000 * abs(self.lowest)):
+            raise DataError(
+                f"The loss must not rise without end. Received: {loss:.3g} in epoch {epoch + 1}, "
+                f"but {self.lowest:.3g} before: the training has diverged. {self.advice}"
+            )
+        self.lowest = min(self.lowest, loss)
+        if name := not_finite(self.model):
+            raise DataError(
+                f"All weights must stay finite. Received: NaN or infinity in {name} after epoch "
+                f"{epoch + 1}. {self.advice}"
             )
 
 

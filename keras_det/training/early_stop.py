@@ -16,14 +16,20 @@ class StopWithoutGain(keras.callbacks.Callback):
     Args:
         patience: epochs without a higher `val_AP` before training stops.
         rows: for a resumed run, the rows of its `history.csv`.
+        fresh_after: for a run whose length or rate was changed, the epochs that it had trained
+            then: the waiting starts again.
     """
 
-    def __init__(self, patience: int, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, patience: int, rows: Sequence[Mapping[str, Any]] = (), fresh_after: int = 0
+    ) -> None:
         super().__init__()
         self.patience = patience
         self.best, self.waited = -np.inf, 0
-        for row in rows:
+        for number, row in enumerate(rows, 1):
             self._count(row)
+            if number == fresh_after:
+                self.waited = 0
 
     def _count(self, row: Mapping[str, Any]) -> None:
         value = float(row.get("val_AP") or 0.0)

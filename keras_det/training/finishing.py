@@ -9,13 +9,13 @@ import numpy as np
 
 from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError
-from keras_det.files import write_json
+from keras_det.files import room_for, write_json
 from keras_det.models import Detector, load_model
 from keras_det.names import DEFAULT_THRESHOLD
 from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
 from keras_det.training.calibration import calibrate
-from keras_det.training.callbacks import save_averaged, save_whole
 from keras_det.training.evaluate import Measured, measure, provenance
+from keras_det.training.states import save_averaged, save_whole
 
 MAX_PICTURES = 8
 
@@ -101,4 +101,5 @@ def _draw(model: Detector, dataset: Dataset, folder: str | os.PathLike) -> None:
             draw_detections(image, found, model.class_names, thresholds, show_best=True),
         )
         name = f"{pathlib.Path(sample.image_path).stem}.jpg"
-        Image.fromarray(picture).save(folder / name, quality=92)
+        with room_for(folder / name, picture.nbytes // 10):
+            Image.fromarray(picture).save(folder / name, quality=92)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+
 from keras_det.data.dataset import Dataset
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_fit import AnchorFit, fit_anchors
@@ -33,8 +35,42 @@ def begin_phase(model: Detector, chosen: Recipe, first: int, last: int) -> None:
     wanted = ("neck" if hasattr(model, "neck") else "backbone") if heads else chosen.freeze
     if model.get_config().get("freeze", "none") != wanted:
         model.freeze(wanted)
+    model.compile(_optimizer(model, chosen, first, last))
+
+
+def _optimizer(
+    model: Detector, chosen: Recipe, first: int, last: int
+) -> keras.optimizers.Optimizer:
     whole = (first, last) == (0, chosen.epochs)
-    model.compile(chosen.optimizer(model, None if whole else last - first))
+    return chosen.optimizer(model, None if whole else last - first)
+
+
+def plan_anew(model: Detector, chosen: Recipe, first: int, last: int) -> str:
+    """Gives the optimizer of a resumed model the schedule of a recipe that was changed.
+
+    Its momentum, its averages and its number of steps stay. So the rate goes on as if the changed
+    recipe had been there from the start of the phase.
+
+    Args:
+        model: the detector of the state, compiled.
+        chosen: the changed recipe.
+        first, last: the phase, as from `phases`.
+
+    Returns:
+        A sentence on the learning rate.
+    """
+    optimizer: Any = model.optimizer
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    before = float(optimizer.learning_rate)
+    rate: Any = _optimizer(model, chosen, first, last).get_config()["learning_rate"]
+    if isinstance(rate, dict):
+        rate = keras.optimizers.schedules.deserialize(rate)
+    optimizer.learning_rate = rate
+    return (
+        f"Schedule planned anew for {chosen.epochs} epochs, as if it had been so from the start: "
+        f"the learning rate goes on with {float(optimizer.learning_rate):.2g} instead of "
+        f"{before:.2g}, and ends with epoch {last}."
+    )
 
 
 def plain_end(chosen: Recipe) -> dict[str, Any]:

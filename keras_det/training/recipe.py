@@ -30,6 +30,18 @@ PLAIN = 0.1  # of the epochs, the last ones, without strong augmentation
 # BCCD, Lite0 at 256 from ImageNet weights, 500 steps: AP 0.458 with Huber, 0.481 with GIoU.
 BOX_LOSS = "giou"
 MEASURED = 0.5  # images measured per trained image, at most
+# What numbers may be: whether whole, the least one, and what they must be less than.
+RANGES: dict[str, tuple[bool, float, float]] = {
+    "batch_size": (True, 1, math.inf),
+    "epochs": (True, 1, math.inf),
+    "learning_rate": (False, 0, math.inf),
+    "backbone_rate": (False, 0, math.inf),
+    "warmup_steps": (True, 0, math.inf),
+    "average": (False, 0, 1),
+    "heads_first": (True, 0, math.inf),
+    "evaluate_every": (True, 1, math.inf),
+    "patience": (True, 1, math.inf),
+}
 # Options that the optimizer of a paper has of its own.
 OF_ADAMW = ("learning_rate", "backbone_rate", "average")
 
@@ -251,6 +263,7 @@ def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
             f"The recipe must be one of {', '.join(RECIPE_NAMES)}. Received: recipe={name!r}."
             f"{suggest(name, RECIPE_NAMES)} Choose auto for your own data."
         )
+    check_numbers(given)
     for field in OF_ADAMW if name == PUBLISHED else ():
         if field in given:
             raise DataError(
@@ -269,6 +282,27 @@ def _check(name: str, given: dict[str, Any], validation_images: int) -> None:
             f"heads_first={given['heads_first']}, freeze={given['freeze']!r}. Leave out one of "
             "them."
         )
+
+
+def check_numbers(given: dict[str, Any]) -> None:
+    """Raises a DataError for a number of a recipe that is NaN, infinite or out of its range."""
+    for field, (whole, least, below) in RANGES.items():
+        value = given.get(field)
+        if value is None:
+            continue
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        positive = field != "learning_rate" or number > 0
+        if not (least <= number < below and positive and (not whole or number == int(number))):
+            kind = "a whole number" if whole else "a number"
+            bounds = "above 0" if field == "learning_rate" else f"of at least {least:g}"
+            limit = "" if whole else " and finite" if below == math.inf else f" and below {below:g}"
+            raise DataError(
+                f"`{field}` must be {kind} {bounds}{limit}. Received: {field}={value!r}. Choose "
+                "another one, or leave it out for the default."
+            )
 
 
 def _several(epochs: int) -> str:

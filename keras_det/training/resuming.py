@@ -1,15 +1,16 @@
-"""Whether a run can start or be resumed in a folder, and from which state."""
+"""Whether a run can start or be resumed in a folder, from which states, and with which changes."""
 
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from keras_det.errors import DataError
 from keras_det.files import plain
-from keras_det.names import AUGMENT_NAMES
-from keras_det.training.callbacks import newest_state
-from keras_det.training.recipe import Recipe
+from keras_det.names import AUGMENT_NAMES, RUN_LOCK
+from keras_det.training.recipe import Recipe, check_numbers
+from keras_det.training.states import State, states_in
 
 # A resumed run must have the same values: with others, it would be a different run.
 FIXED = (
@@ -18,77 +19,153 @@ FIXED = (
     "image_size",
     "resize_mode",
     "batch_size",
-    "epochs",
     "augment",
     "recipe",
     "max_boxes",
     "seed",
+    "weights",
 )
-# Of these, what the recipe chooses if it is not given.
-CHOSEN = ("batch_size", "epochs", "augment", "image_size")
-# Fields of a recipe that may change: they do not change the training.
+# Of these, what may be left out: the run has chosen or used it.
+CHOSEN = ("batch_size", "augment", "image_size", "weights")
+# Fields of a recipe that may change: they do not change what is trained.
 FREE = ("evaluate_every", "patience", "calibrate")
+# Those that may change too, and give the rest of the training another schedule.
+PLANNED = ("epochs", "learning_rate")
+CHANGES = "changes"  # key in recipe.json
 
 
-def state_of(
-    out: pathlib.Path, settings: dict[str, Any], resume: bool
-) -> tuple[pathlib.Path | None, int]:
-    """Returns the state to continue from and its number of epochs; `(None, 0)` for a new run."""
-    if not resume:
-        if out.exists() and (out.is_file() or any(out.iterdir())):
-            raise DataError(
-                f"The output folder must be new or empty. Received: {out}. Choose another one, or "
-                "continue the run in it with --resume."
-            )
-        return None, 0
+def refuse_used(out: pathlib.Path) -> None:
+    """Raises a DataError if a new run would start in a folder that holds something."""
+    if out.is_file() or (out.is_dir() and any(path.name != RUN_LOCK for path in out.iterdir())):
+        raise DataError(
+            f"The output folder must be new or empty. Received: {out}. Choose another one, or "
+            "continue the run in it with --resume."
+        )
+
+
+def recipe_before(out: pathlib.Path) -> dict[str, Any]:
+    """The recipe.json of a run to resume."""
     try:
-        before = dict(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
+        return dict(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         raise DataError(
             f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
             "a new run without --resume."
         ) from None
+
+
+def states_of(
+    out: pathlib.Path, settings: dict[str, Any], say: Callable[[str], object]
+) -> list[State]:
+    """The states that a run may be resumed from, the newest first.
+
+    Files that are named after an epoch which the run never had are left out, with a line.
+
+    Raises:
+        DataError: the run has other settings, of those that must stay.
+    """
+    before = recipe_before(out)
     for name in FIXED:
-        if settings[name] is None and name in CHOSEN:  # as the run has chosen it
+        if settings[name] is None and name in CHOSEN:
             if name == "augment":
                 _check_named(before.get(name))
             continue
         if name in before and before[name] != plain(settings[name]):
-            longer = " with these weights (--weights)" if name == "epochs" else ""
             raise DataError(
                 f"A resumed run must keep its settings. Received: {name}={settings[name]!r}, but "
                 f"the run has {before[name]!r}. Give the same settings as before, or start a new "
-                f"run in another folder{longer}."
+                "run in another folder."
             )
     _check_classes(before.get("class_names"), settings["class_names"], out)
-    return newest_state(out / "checkpoints")
+    states, planned = states_in(out / "checkpoints"), before.get("epochs")
+    while states and isinstance(planned, int) and states[0][1] > planned:
+        say(f"Note: {states[0][0]} is not used: the run has {planned} epochs.")
+        del states[0]
+    return states
 
 
 def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
-    """The chosen recipe of a run to resume; None for a run of an earlier version.
+    """The recipe of a run to resume, with what may change; None for a run of an earlier version.
 
     Args:
         out: the run folder.
         given: fields of the recipe that are given now; None for the others.
 
     Raises:
-        DataError: one of them differs.
+        DataError: one of them differs that must stay.
     """
-    before = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    before = recipe_before(out)
     content = before.get("chosen")
     if content is None:
         return None
     for name in ("augment", "image_size"):  # earlier versions store them only outside `chosen`
         content.setdefault(name, before.get(name))
-    chosen = Recipe(**content)
+    given = {name: value for name, value in given.items() if value is not None}
+    check_numbers(given)
     for name, value in given.items():
-        if value is not None and name not in FREE and plain(value) != content.get(name):
+        may_change = name in FREE or name in PLANNED and content.get(name) is not None
+        if not may_change and plain(value) != content.get(name):
             raise DataError(
                 f"A resumed run must keep its settings. Received: {name}={value!r}, but the run "
                 f"has {content.get(name)!r}. Leave it out, or start a new run in another folder."
             )
-    free = {name: given[name] for name in FREE if given.get(name) is not None}
-    return dataclasses.replace(chosen, **free)
+    return _changed(Recipe(**content), given)
+
+
+def _changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
+    """The recipe with other values of what may change; an epoch has as many steps as before."""
+    values = {name: given[name] for name in (*FREE, *PLANNED) if name in given}
+    epochs = values.get("epochs", recipe.epochs)
+    values |= {
+        "steps": recipe.steps // recipe.epochs * epochs,
+        "plain_epochs": min(recipe.plain_epochs, epochs),
+    }
+    return dataclasses.replace(recipe, **values)
+
+
+def changes_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> list[dict[str, Any]]:
+    """What was changed in a run, from its start to now, for its recipe.json.
+
+    Args:
+        out: the run folder, with the recipe.json from before.
+        chosen: the recipe from now on.
+        epochs_done: epochs that are trained; the changes are for the later ones.
+
+    Returns:
+        Dicts of `after_epoch` and, of each changed value, `[before, now]`.
+
+    Raises:
+        DataError: the run has trained for more epochs than it is to have.
+    """
+    if chosen.epochs < epochs_done:
+        raise DataError(
+            "The number of epochs must not be less than those that are trained. Received: "
+            f"epochs={chosen.epochs}, but the run has trained for {epochs_done}. Give at least "
+            f"{epochs_done}."
+        )
+    recipe = recipe_before(out)
+    before, now = recipe.get("chosen") or {}, plain(dataclasses.asdict(chosen))
+    if not before:  # of an earlier version: what it has not noted was the default
+        before = {n: recipe.get(n) if recipe.get(n) is not None else now[n] for n in PLANNED}
+    names = [name for name in (*PLANNED, *FREE) if name in before and before[name] != now[name]]
+    made = [{"after_epoch": epochs_done, **{n: [before[n], now[n]] for n in names}}]
+    return [*recipe.get(CHANGES, []), *(made if names else [])]
+
+
+def kept_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> dict[str, Any]:
+    """What the recipe.json of a resumed run keeps from before, with the changes of now.
+
+    Args, Raises: as `changes_of`.
+    """
+    kept = {name: recipe_before(out).get(name) for name in ("anchors_fitted",)}
+    kept[CHANGES] = changes_of(out, chosen, epochs_done)
+    return {name: value for name, value in kept.items() if value}
+
+
+def planned_anew(changes: list[dict[str, Any]]) -> int:
+    """Epochs after which the schedule was last planned anew; -1 if it never was."""
+    found = [each["after_epoch"] for each in changes if any(name in each for name in PLANNED)]
+    return max(found, default=-1)
 
 
 def _check_named(augment: Any) -> None:

@@ -1,5 +1,6 @@
 """A whole training run, from two data sets to a run folder."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -14,10 +15,16 @@ from keras_det.data.augment import Augment
 from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
-from keras_det.errors import DataError
 from keras_det.files import plain, write_json, write_whole
-from keras_det.models import AnchorDetector, Detector, build_model, load_model
-from keras_det.names import MODEL_NAMES
+from keras_det.models import Detector, build_model
+from keras_det.training.arguments import (
+    check_classes,
+    check_used,
+    frozen_before,
+    refuse_empty,
+    run_settings,
+    usable_anchors,
+)
 from keras_det.training.callbacks import (
     EpochSeeds,
     EvaluateAP,
@@ -25,7 +32,7 @@ from keras_det.training.callbacks import (
     Progress,
     SaveBest,
     SaveState,
-    StopOnNaN,
+    StopDiverged,
     clock,
     read_history,
 )
@@ -33,19 +40,40 @@ from keras_det.training.choosing import chooser, given_parts, own_parts, refuse_
 from keras_det.training.early_stop import StopWithoutGain
 from keras_det.training.finishing import finish
 from keras_det.training.input_size import fitted_input
-from keras_det.training.phases import begin_phase, phases, plain_end, with_fitted_anchors
+from keras_det.training.phases import (
+    begin_phase,
+    phases,
+    plain_end,
+    plan_anew,
+    with_fitted_anchors,
+)
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipe import AUTO, Recipe
-from keras_det.training.resuming import chosen_before, state_of
+from keras_det.training.resuming import (
+    CHANGES,
+    chosen_before,
+    kept_of,
+    planned_anew,
+    recipe_before,
+    refuse_used,
+    states_of,
+)
+from keras_det.training.run_lock import run_lock
 from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
+from keras_det.training.states import load_newest, remove_left_over
+from keras_det.training.stopping import (
+    advice,
+    best_so_far,
+    lowest_loss,
+    saying_how_to_continue,
+    terminating_like_ctrl_c,
+)
 from keras_det.types import AugmentName, ImageSize
 from keras_det.words import counted
 
 Say: TypeAlias = Callable[[str], object]
 # Fields of the recipe that `recipe.json` also stores outside `chosen`.
 KEPT = ("epochs", "batch_size", "learning_rate", "image_size")
-# Arguments of a model that give its anchors.
-OF_ANCHORS = {"anchor_scale", "aspect_ratios", "num_octaves", "anchor_generator"}
 
 
 def train(
@@ -76,12 +104,13 @@ def train(
     max_boxes: int = 100,
     data: dict[str, Any] | None = None,
     resume: bool = False,
+    how_to_resume: str | None = None,
     say: Say = print,
 ) -> dict[str, Any]:
     """Trains a detector and fills a run folder.
 
     The folder gets `best.keras` (highest `val_AP` so far), `last.keras` (averaged weights),
-    `checkpoints/` (the state that `resume` continues from), `history.csv`, `recipe.json`,
+    `checkpoints/` (the last three states, for `resume`), `history.csv`, `recipe.json`,
     `class_names.txt`, `metrics.json` (of `last.keras` on the validation set) and `pictures/`.
 
     Args:
@@ -129,8 +158,13 @@ def train(
         max_boxes: maximum number of objects per image in training; the largest are kept. A higher
             number needs more memory.
         data: how the data sets were read, recorded in `recipe.json`.
-        resume: True continues from the last finished epoch. For a finished run it only evaluates
-            and draws pictures again.
+        resume: True continues from the last finished epoch, or from the one before if its state is
+            damaged. For a finished run it only evaluates and draws pictures again. `epochs`,
+            `learning_rate`, `evaluate_every`, `patience` and `calibrate` may differ from before.
+            `recipe.json` notes that under `changes`, and the schedule is planned anew, as if the
+            new `epochs` and `learning_rate` had been given at the start. Other settings must stay.
+        how_to_resume: a shell command that continues this run, to be shown if it is interrupted or
+            diverges. Options may follow it.
         say: function that gets the lines of text to show.
 
     Returns:
@@ -138,9 +172,11 @@ def train(
         threshold of each class; `{}` without a validation set.
 
     Raises:
-        DataError: wrong input. Nothing is written then.
+        DataError: wrong input: nothing is written then. Or another process trains in this folder,
+            the disk is full (`DiskFull`), or the training has diverged: earlier files are whole.
     """
     out, options = pathlib.Path(out), model_arguments or {}
+    refuse_empty(training_set, validation_set)
     own = own_parts(model, options)
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
@@ -151,10 +187,10 @@ def train(
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
         **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         **given_parts(model, options, own),
-        "freeze": options.get("freeze", _frozen_before(model)),
+        "freeze": options.get("freeze", frozen_before(model)),
         "image_size": None if size is None else np.broadcast_to(size, 2).tolist(),
     }
-    _check_used(model, image_size, resize_mode, options, anchors)
+    check_used(model, image_size, resize_mode, options, anchors)
     noted: dict[str, Any] = {
         "augment": augment if augment is None else str(augment),
         **{"recipe": recipe, "max_boxes": max_boxes, "seed": seed},
@@ -162,45 +198,87 @@ def train(
         "weights": None if weights is None else str(weights),
         **{"resize_mode": resize_mode, "model_arguments": options, "data": data or {}},
     }
-    settings = _settings(model, training_set, validation_set, **noted)
+    settings = run_settings(model, training_set, validation_set, **noted)
     choose = chooser(recipe, model, training_set, validation_set, augment, own)
     early = refuse_wrong(choose, given)
-    if not resume:
+    if resume:
+        recipe_before(out)
+    else:
         check_frozen(options, weights)
-    state, epochs_done = state_of(out, settings, resume)
-    chosen = chosen_before(out, given) if resume else None
-    keras.utils.set_random_seed(seed)
-    model, settings["weights_taken"] = _model_to_train(
-        model, state, weights, settings, chosen or early, out, say
+        refuse_used(out)
+    order = _Order(
+        *(model, training_set, validation_set, out, resume, weights, augment, seed, max_boxes),
+        *(given, settings, None if fitted is None else str(fitted), choose, early, say),
     )
-    _check_classes(model, training_set, validation_set)
+    with contextlib.ExitStack() as until_the_end:
+        until_the_end.enter_context(terminating_like_ctrl_c())
+        if resume:  # nobody else may write while the states are read
+            until_the_end.enter_context(run_lock(out, say))
+        model, pipeline, chosen, epochs_done = _prepared(order)
+        if not resume:
+            out.mkdir(parents=True, exist_ok=True)
+            until_the_end.enter_context(run_lock(out, say))
+            refuse_used(out)  # another process may have been faster
+        _write_settings(out, settings)
+        _announce(model, pipeline, chosen, order.lines, say)
+        with saying_how_to_continue(out, how_to_resume, say):
+            progress = (chosen, epochs_done, planned_anew(settings.get(CHANGES, [])))
+            _fit(model, pipeline, validation_set, out, *progress, how_to_resume, say)
+            return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
+
+
+@dataclasses.dataclass
+class _Order:
+    """What `train` is to do, and the lines that it shows before the first step."""
+
+    model: str | Detector
+    training_set: Dataset
+    validation_set: Dataset | None
+    out: pathlib.Path
+    resume: bool
+    weights: str | os.PathLike | None
+    augment: AugmentName | str | Augment | Sequence[Step] | None
+    seed: int
+    max_boxes: int
+    given: dict[str, Any]
+    settings: dict[str, Any]
+    fitted: str | None
+    choose: Callable[..., Recipe]
+    early: Recipe
+    say: Say
+    lines: list[str] = dataclasses.field(default_factory=list)
+
+
+def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, int]:
+    """The model, its data, its recipe, and how many epochs it has trained; nothing is written.
+
+    Completes the settings of `order`.
+    """
+    out, given, settings, say = order.out, order.given, order.settings, order.say
+    states = states_of(out, settings, say) if order.resume else []
+    chosen = chosen_before(out, given) if order.resume else None
+    keras.utils.set_random_seed(order.seed)
+    state, epochs_done = load_newest(states, settings["class_names"], say)
+    model, settings["weights_taken"] = _model_to_train(
+        order.model, state, order.weights, settings, chosen or order.early, out, say
+    )
+    check_classes(model, order.training_set, order.validation_set)
     if chosen is None:
         trained = trained_by(model, settings["weights_taken"])
-        chosen = choose(trained, **{**given, "anchors": _anchors(anchors, model, settings)})
-    model, lines = _with_anchors(model, chosen, training_set, settings, state)
-    lines[1:1] = [] if fitted is None else [str(fitted)]  # the anchors fit this input
-    stream: dict[str, Any] = dict(seed=seed, training=True, max_boxes=max_boxes)
-    stream |= {"augment": chosen.augment or augment, **plain_end(chosen)}
-    pipeline = Pipeline(training_set, model, chosen.batch_size, **stream)
+        anchors = usable_anchors(given["anchors"], model, settings)
+        chosen = order.choose(trained, **{**given, "anchors": anchors})
+    if order.resume:
+        settings |= kept_of(out, chosen, epochs_done)
+    model, order.lines = _with_anchors(model, chosen, order.training_set, settings, state)
+    # The anchors fit this input.
+    order.lines[1:1] = [] if order.fitted is None else [order.fitted]
+    stream: dict[str, Any] = dict(seed=order.seed, training=True, max_boxes=order.max_boxes)
+    stream |= {"augment": chosen.augment or order.augment, **plain_end(chosen)}
+    pipeline = Pipeline(order.training_set, model, chosen.batch_size, **stream)
+    chosen.optimizer(model)  # what it refuses is refused before the first file is written
     if state is None:
-        say_findings(pipeline, validation_set, model, say)
-    _write_settings(out, settings)
-    _announce(model, pipeline, chosen, lines, say)
-    _fit(model, pipeline, validation_set, out, chosen, epochs_done, say)
-    return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
-
-
-def _check_classes(model: Detector, training_set: Dataset, validation_set: Dataset | None) -> None:
-    """Raises a ValueError where a data set has other classes than the model."""
-    for dataset in (training_set, validation_set):
-        if dataset is not None:
-            model.check_dataset(dataset)
-
-
-def _frozen_before(model: str | Detector) -> str | None:
-    """What the user's own detector has frozen; None for nothing, or for a model by name."""
-    frozen = None if isinstance(model, str) else model.get_config().get("freeze")
-    return None if frozen == "none" else frozen
+        say_findings(pipeline, order.validation_set, model, say)
+    return model, pipeline, chosen, epochs_done
 
 
 def _with_anchors(
@@ -208,7 +286,7 @@ def _with_anchors(
     chosen: Recipe,
     training_set: Dataset,
     settings: dict[str, Any],
-    state: pathlib.Path | None,
+    state: Detector | None,
 ) -> tuple[Detector, list[str]]:
     """The model with the recipe's anchors, and lines about recipe and anchors; fills `settings`."""
     settings |= {name: plain(getattr(chosen, name)) for name in KEPT}
@@ -225,8 +303,8 @@ def _with_anchors(
 
 def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes `recipe.json` and `class_names.txt`."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "recipe.json", settings)
+    remove_left_over(out)
+    write_json(out / "recipe.json", settings, durable=True)
     names = "".join(f"{name}\n" for name in settings["class_names"])
     write_whole(out / "class_names.txt", names.encode())
 
@@ -246,83 +324,18 @@ def _announce(
     )
 
 
-def _settings(
-    model: str | Detector,
-    training_set: Dataset,
-    validation_set: Dataset | None,
-    resize_mode: str | None,
-    **given: Any,
-) -> dict[str, Any]:
-    """The settings of a run, for `recipe.json`."""
-    # The user's own detector knows its resize mode.
-    own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
-    return {
-        "model": model if isinstance(model, str) else model.name,
-        "resize_mode": own["mode"],
-        **given,
-        "class_names": list(training_set.class_names),
-        "training_set": training_set.summary,
-        "training_images": len(training_set),
-        "training_objects": len(training_set.labels),
-        "objects_per_class": training_set.class_counts,
-        "validation_set": None if validation_set is None else validation_set.summary,
-        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
-    }
-
-
-def _check_used(
-    model: str | Detector,
-    image_size: ImageSize | None,
-    resize_mode: str | None,
-    model_arguments: dict[str, Any] | None,
-    anchors: str | None,
-) -> None:
-    """Raises a DataError for an argument that would have no effect."""
-    for_names = {
-        "image_size": image_size,
-        "resize_mode": resize_mode,
-        "model_arguments": model_arguments or None,
-        "anchors": anchors,
-    }
-    for name, value in for_names.items():
-        if value is not None and not isinstance(model, str):
-            raise DataError(
-                f"`{name}` must be left out for a model that is built already. Received: "
-                f"{name}={value!r} for {model.name}. Give it to the model's constructor."
-            )
-    fixed = sorted(OF_ANCHORS & set(model_arguments or {}))
-    if anchors == AUTO and fixed:
-        raise DataError(
-            "`anchors` must be left out if the anchors are given. Received: anchors='auto' with "
-            f"{fixed[0]}={(model_arguments or {})[fixed[0]]!r}. Leave out one of them."
-        )
-
-
-def _anchors(anchors: str | None, model: Detector, settings: dict[str, Any]) -> str | None:
-    """What `anchors` means for this model: "published" where they cannot be fitted."""
-    fits = isinstance(model, AnchorDetector)
-    if anchors == AUTO and not fits:
-        raise DataError(
-            f"`anchors` is for models with anchors. Received: anchors='auto' for {model.name}. "
-            "Leave it out."
-        )
-    by_name = settings["model"] in MODEL_NAMES
-    own = OF_ANCHORS & set(settings["model_arguments"])
-    return anchors if fits and by_name and not own else "published"
-
-
 def _model_to_train(
     model: str | Detector,
-    state: pathlib.Path | None,
+    state: Detector | None,
     weights: str | os.PathLike | None,
     settings: dict[str, Any],
     recipe: Recipe,
     out: pathlib.Path,
     say: Say,
 ) -> tuple[Detector, dict[str, Any] | None]:
-    """The model of the newest state, or the named or given one, and what its weights are."""
+    """The model of a state, or the named or given one, and what its weights are."""
     if state is not None:
-        return load_model(state), taken_before(out)
+        return state, taken_before(out)
     if isinstance(model, str):
         arguments = {name: settings[name] for name in ("resize_mode", "class_names")}
         arguments |= {"image_size": recipe.image_size, **recipe.assignment}
@@ -338,19 +351,25 @@ def _fit(
     out: pathlib.Path,
     chosen: Recipe,
     epochs_done: int,
+    changed_after: int,
+    how_to_resume: str | None,
     say: Say,
 ) -> None:
-    """Trains what is left: the heads alone where the recipe says so, then all."""
+    """Trains what is left, phase by phase; for `changed_after` see `planned_anew`."""
+    # An epoch whose state is missing is trained again: its row counts then.
     rows = read_history(out / "history.csv") if epochs_done else []
-    stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows)
+    rows = [row for row in rows if int(row["epoch"]) <= epochs_done]
+    stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows, changed_after)
     if epochs_done >= chosen.epochs or stop.exhausted:
-        say(f"The run is already finished: it has trained for {counted(epochs_done, 'epoch')}.")
+        done = counted(epochs_done, "epoch")
+        say(f"The run is already finished: it has trained for {done}. --epochs can lengthen it.")
         return
-    callbacks, started = [StopOnNaN(), EpochSeeds(pipeline.seed)], time.monotonic()
+    diverged = StopDiverged(advice(chosen, how_to_resume), lowest_loss(rows))
+    callbacks, started = [diverged, EpochSeeds(pipeline.seed)], time.monotonic()
     if validation_set is not None:
         callbacks += [
             EvaluateAP(validation_set, pipeline.batch_size, chosen.evaluate_every),
-            SaveBest(out / "best.keras", best=_best_so_far(out)),
+            SaveBest(out / "best.keras", best=best_so_far(out)),
             stop,
         ]
     callbacks += [
@@ -360,35 +379,22 @@ def _fit(
         SaveState(out / "checkpoints"),
         Progress(),
     ]
-    try:
-        for first, last in phases(chosen):
-            if epochs_done >= last or stop.exhausted:
-                continue
-            if epochs_done == first:
-                begin_phase(model, chosen, first, last)
-            model.fit(
-                pipeline,
-                initial_epoch=epochs_done,
-                epochs=last,
-                steps_per_epoch=chosen.passes * pipeline.steps_per_epoch,
-                verbose=0,
-                callbacks=callbacks,
-            )
-            epochs_done = last
-    except KeyboardInterrupt:
-        say(f"\nInterrupted. Continue with --resume --out {out}")
-        raise
+    for first, last in phases(chosen):
+        if epochs_done >= last or stop.exhausted:
+            continue
+        if epochs_done == first:
+            begin_phase(model, chosen, first, last)
+        elif changed_after >= epochs_done:  # the state is from before the change
+            say(plan_anew(model, chosen, first, last))
+        model.fit(
+            pipeline,
+            initial_epoch=epochs_done,
+            epochs=last,
+            steps_per_epoch=chosen.passes * pipeline.steps_per_epoch,
+            verbose=0,
+            callbacks=callbacks,
+        )
+        epochs_done = last
     if stop.exhausted:
         say(f"Stopped: val_AP has not risen for {counted(stop.waited, 'epoch')}.")
     say(f"Trained for {clock(time.monotonic() - started)}.")
-
-
-def _best_so_far(out: pathlib.Path) -> float:
-    """The highest val_AP of a model that has learned, in the history of a resumed run."""
-    rows = read_history(out / "history.csv")
-    values = [
-        float(row["val_AP"])
-        for row in rows
-        if row.get("val_AP") and float(row.get("val_learned") or 1.0)
-    ]
-    return max(values, default=-np.inf) if (out / "best.keras").exists() else -np.inf

@@ -1,8 +1,12 @@
 """`keras-det train`: what it asks `training.run.train` for, and one real run."""
 
 import json
+import pathlib
+import shlex
 
 import pytest
+
+from keras_det.cli.resuming import command_to_resume
 
 
 @pytest.fixture
@@ -119,6 +123,48 @@ def test_resume_keeps_the_parts_of_the_model(run, asked, coco, tmp_path):
 def test_resume_of_a_broken_recipe(refused, coco, tmp_path):
     (tmp_path / "recipe.json").write_text("{")
     assert "must be valid JSON" in refused("train", coco, "--out", tmp_path, "--resume")
+
+
+def test_resume_takes_another_rate_and_length(run, asked, coco, tmp_path):
+    recipe = {"model": "efficientdet_lite0", "epochs": 7, "learning_rate": 0.01}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    options = ("--epochs", 9, "--learning-rate", 0.002, "--patience", 4, "--no-calibrate")
+    result = run("train", coco, "--out", tmp_path, "--resume", *options)
+    assert result.exit_code == 0, result.output
+    assert (asked["epochs"], asked["learning_rate"], asked["patience"]) == (9, 0.002, 4)
+    assert asked["calibrate"] is False
+    assert run("train", coco, "--out", tmp_path, "--resume").exit_code == 0
+    assert (asked["epochs"], asked["learning_rate"]) == (7, 0.01)
+
+
+def test_the_command_that_continues_a_run_can_be_pasted(run, asked, coco, tmp_path):
+    data, out = tmp_path / "my data; x $HOME", tmp_path / "it's a run"
+    coco.rename(data)
+    images = ("--image-dir", data)
+    assert run("train", data, "--out", out, "--no-val", *images, "--epochs", 3).exit_code == 0
+    words = shlex.split(asked["how_to_resume"])
+    assert words == [
+        *("keras-det", "train", str(data), "--out", str(out), "--resume"),
+        *("--image-dir", str(data), "--no-val"),
+    ]
+    out.mkdir()
+    note = {"model": "efficientdet_lite0", "epochs": 3, "data": asked["data"]}
+    (out / "recipe.json").write_text(json.dumps(note))
+    first = asked.pop("training_set"), asked.pop("validation_set")
+    assert run(*words[1:]).exit_code == 0
+    assert asked["out"] == out and asked["resume"] is True and asked["epochs"] == 3
+    assert asked["training_set"].image_paths == first[0].image_paths
+    assert asked["validation_set"] is None and first[1] is None
+    command = command_to_resume("-data", pathlib.Path("-run"), {"no_val": False})
+    assert command == "keras-det train ./-data --out ./-run --resume"
+
+
+@pytest.mark.parametrize("option", ["--learning-rate", "--backbone-rate", "--average"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_must_be_finite(run, asked, coco, tmp_path, option, value):
+    result = run("train", coco, option, value, "--out", tmp_path / "run")
+    assert result.exit_code == 2 and option in result.stderr and not asked
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -231,8 +231,6 @@ def test_a_resumed_run_takes_no_other_start(refused, coco, tmp_path):
     resumed = ("train", coco, "--out", tmp_path, "--resume")
     message = refused(*resumed, "--weights", "imagenet")
     assert "--weights has no effect with --resume. Received: --weights imagenet." in message
-    message = refused(*resumed, "--learning-rate", "0.2", "--weights", "coco")
-    assert "--learning-rate has no effect with --resume. Received: --learning-rate 0.2" in message
 
 
 def test_exported_files_have_their_own_decoder(refused, coco, tmp_path, monkeypatch):

@@ -142,19 +142,49 @@ def test_history_replaces_epochs_that_are_trained_again(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_state_of_the_last_epoch_only_is_kept(tmp_path):
-    callback = callbacks.SaveState(tmp_path)
-    callback.set_model(one_weight())
-    assert callbacks.newest_state(tmp_path) == (None, 0)
-    for epoch in range(3):
-        callback.on_epoch_end(epoch)
-    assert callbacks.newest_state(tmp_path) == (tmp_path / "epoch_0003.keras", 3)
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def test_a_loss_that_is_no_number_stops_the_training():
-    with pytest.raises(DataError, match=r"must stay finite. Received: nan at step 3"):
-        callbacks.StopOnNaN().on_train_batch_end(2, {"loss": float("nan")})
+    for loss in ("nan", "inf"):
+        with pytest.raises(DataError, match=f"must stay finite. Received: {loss} at step 3 .* Low"):
+            callbacks.StopDiverged().on_train_batch_end(2, {"loss": float(loss)})
+
+
+# The first step of a run that learns has a loss between 1 and some thousands.
+@pytest.mark.parametrize(
+    "first, means, stops",
+    [
+        (2.0, [1.5, 2e6], True),
+        (2.0, [1e10], True),
+        (2.0, [9e5, 1.0], False),  # below 1e6: steep, but it comes back
+        (3e7, [2e7, 1e7], False),  # a loss of the user's own, in another unit
+        (3e7, [2e7, 3e10], True),
+    ],
+)
+def test_a_loss_that_rises_without_end_stops_the_training(first, means, stops):
+    stop = callbacks.StopDiverged("Do this.")
+    stop.set_model(one_weight())
+    stop.on_train_batch_end(0, {"loss": first})
+
+    def epochs():
+        for epoch, mean in enumerate(means):
+            stop.on_epoch_end(epoch, {"loss": mean})
+
+    if not stops:
+        return epochs()
+    with pytest.raises(DataError, match=r"must not rise without end. Received: .* Do this\.$"):
+        epochs()
+
+
+def test_weights_that_are_no_numbers_stop_the_training_before_they_are_measured(monkeypatch):
+    monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: pytest.fail("measured"))
+    model = one_weight()
+
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.set_weights([np.full((1, 1), np.inf)])
+
+    watchers = [callbacks.StopDiverged(), callbacks.EvaluateAP("data"), Spoil()]
+    with pytest.raises(DataError, match="All weights must stay finite. Received: .*kernel after"):
+        model.fit(np.ones((2, 1)), np.zeros((2, 1)), verbose=0, callbacks=watchers)
 
 
 def test_progress_writes_one_line_per_epoch_with_the_time_left(monkeypatch):

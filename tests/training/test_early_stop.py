@@ -32,6 +32,15 @@ def test_a_resumed_run_stops_at_the_same_epoch():
     assert StopWithoutGain(1, rows).exhausted and not StopWithoutGain(2, rows).exhausted
 
 
+def test_the_waiting_starts_again_where_a_run_was_changed():
+    rows = [{"val_AP": f"{value:.6g}", "val_learned": "1"} for value in VALUES]
+    assert StopWithoutGain(3, rows).exhausted
+    stop = StopWithoutGain(3, rows, fresh_after=6)
+    assert not stop.exhausted and stop.best == 0.3
+    assert stopped_after(stop, [0.3, 0.3, 0.3]) == 3
+    assert StopWithoutGain(2, rows, fresh_after=4).exhausted, "two epochs after the change"
+
+
 def test_digits_that_the_history_lacks_are_no_gain():
     assert stopped_after(StopWithoutGain(1), [0.3, 0.30000000001]) == 2
 

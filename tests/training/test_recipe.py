@@ -197,3 +197,24 @@ def test_phases_cover_all_epochs():
     assert phases(recipe) == [(0, 30)]
     assert phases(dataclasses.replace(recipe, heads_first=4)) == [(0, 4), (4, 30)]
     assert phases(dataclasses.replace(recipe, heads_first=99)) == [(0, 30)]
+
+
+@pytest.mark.parametrize(
+    "field, value, sentence",
+    [
+        ("learning_rate", float("nan"), "a number above 0 and finite. Received: learning_rate=nan"),
+        ("learning_rate", float("inf"), "a number above 0 and finite. Received: learning_rate=inf"),
+        ("learning_rate", 0, "a number above 0 and finite. Received: learning_rate=0"),
+        ("backbone_rate", -1, "a number of at least 0 and finite. Received: backbone_rate=-1"),
+        ("average", 1, "a number of at least 0 and below 1. Received: average=1"),
+        ("epochs", 2.5, "a whole number of at least 1. Received: epochs=2.5"),
+        ("epochs", float("inf"), "a whole number of at least 1. Received: epochs=inf"),
+        ("batch_size", 0, "a whole number of at least 1. Received: batch_size=0"),
+        ("evaluate_every", 0, "a whole number of at least 1. Received: evaluate_every=0"),
+        ("patience", "x", "a whole number of at least 1. Received: patience='x'"),
+        ("heads_first", -1, "a whole number of at least 0. Received: heads_first=-1"),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(field, value, sentence):
+    with pytest.raises(DataError, match=f"`{field}` must be {sentence}. Choose another one, or"):
+        choose_recipe("auto", 100, 500, validation_images=9, **{field: value})

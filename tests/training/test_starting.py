@@ -116,10 +116,9 @@ def test_a_run_notes_what_it_has_taken_and_keeps_the_note(tmp_path, monkeypatch,
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert recipe["weights"] == "auto"
     assert recipe["weights_taken"] == {"weights": "coco", "sha256": SHA256}
-    monkeypatch.setattr(run, "state_of", lambda *_: (file, 1))
-    monkeypatch.setattr(run, "load_model", lambda _: run.build_model(
-        "efficientdet_lite0", image_size=64, class_names=list(sets[0].class_names)
-    ))  # fmt: skip
+    names = list(sets[0].class_names)
+    state = run.build_model("efficientdet_lite0", image_size=64, class_names=names)
+    monkeypatch.setattr(run, "load_newest", lambda *_: (state, 1))
     train("efficientdet_lite0", *sets, tmp_path / "run", resume=True, **settings)
     again = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert again["weights_taken"] == recipe["weights_taken"]

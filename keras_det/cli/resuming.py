@@ -1,0 +1,92 @@
+"""What `keras-det train --resume` takes from a run folder, and the command that continues a run."""
+
+import json
+import pathlib
+import shlex
+from typing import Any
+
+import click
+
+from keras_det.cli.command import given_options, refuse_useless
+from keras_det.cli.files import free_folder, new_folder
+from keras_det.errors import DataError
+from keras_det.names import AUGMENT_NAMES
+
+# Options that --resume takes from recipe.json where the command line does not give them.
+RESUMED = (
+    "model",
+    "weights",
+    "epochs",
+    "batch_size",
+    "image_size",
+    "resize_mode",
+    "augment",
+    "recipe",
+    "learning_rate",
+    "max_boxes",
+    "seed",
+)
+# Of these, what a resumed run has already used; the training run checks the others.
+OF_THE_START = ("weights",)
+# Options that recipe.json does not store: they must be given again.
+NOT_STORED = ("image_dir", "no_val")
+
+
+def command_to_resume(data: str, folder: pathlib.Path, options: dict[str, Any]) -> str:
+    """The command that continues a run, ready to be pasted into a shell.
+
+    Args:
+        data: the argument DATA.
+        folder: the run folder.
+        options: of the command, that recipe.json does not store; flags are True or False.
+    """
+    data, out = (f"./{path}" if path.startswith("-") else path for path in (data, str(folder)))
+    words = ["keras-det", "train", data, "--out", out, "--resume"]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
+    return shlex.join(words)
+
+
+def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
+    """Returns the folder to fill: a new one, or with `resume` the one that holds the run."""
+    if not resume:
+        return new_folder(out) if out else free_folder(f"runs/{model_name}")
+    if out is None or not (pathlib.Path(out) / "recipe.json").exists():
+        raise DataError(
+            "--resume needs --out, with the run folder that holds recipe.json. Received: "
+            f"{out}. Check the folder, or leave out --resume to start a new run."
+        )
+    return pathlib.Path(out)
+
+
+def settings_of_run(
+    folder: pathlib.Path, ctx: click.Context, given_arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """What recipe.json says about the options that the command line left out."""
+    try:
+        recipe = dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+        known = {name: recipe[name] for name in RESUMED if name in recipe}
+        known["model_arguments"] = {
+            **recipe.get("model_arguments", {}),
+            **given_arguments,
+        }
+    except (ValueError, TypeError):
+        raise DataError(
+            "The recipe.json of a run to resume must be valid JSON. Received: "
+            f"{folder / 'recipe.json'}. Start a new run without --resume."
+        ) from None
+    if known.get("augment") not in (None, *AUGMENT_NAMES):
+        raise DataError(
+            "A run that was trained with a list of steps or an Augment can be resumed only in "
+            f"Python, with the same `augment`. Received: {folder}, trained with "
+            f"{known['augment']}. Call keras_det.training.train with resume=True."
+        )
+    if known.get("image_size") is not None:
+        known["image_size"] = tuple(known["image_size"])
+    given = given_options(ctx)
+    for name in OF_THE_START:
+        if name in given and ctx.params[name] != known.get(name):
+            refuse_useless(ctx, [name], "with --resume", "start a new run")
+    return {name: value for name, value in known.items() if name not in given}

@@ -1,0 +1,104 @@
+"""The arguments of a run: what would have no effect or cannot work is refused, what is recorded."""
+
+from typing import Any
+
+import keras
+
+from keras_det.data.dataset import Dataset
+from keras_det.errors import DataError
+from keras_det.models import AnchorDetector, Detector
+from keras_det.names import MODEL_NAMES
+from keras_det.training.recipe import AUTO
+from keras_det.types import ImageSize
+
+# Arguments of a model that give its anchors.
+OF_ANCHORS = {"anchor_scale", "aspect_ratios", "num_octaves", "anchor_generator"}
+
+
+def refuse_empty(training_set: Dataset, validation_set: Dataset | None) -> None:
+    """Raises a DataError for a data set without images."""
+    for name, dataset in {"training_set": training_set, "validation_set": validation_set}.items():
+        if dataset is not None and not len(dataset):
+            leave = " or give None: then nothing is measured" if name == "validation_set" else ""
+            raise DataError(
+                f"`{name}` must have images. Received: {dataset.summary} Choose another split of "
+                f"the data set{leave}."
+            )
+
+
+def check_classes(model: Detector, training_set: Dataset, validation_set: Dataset | None) -> None:
+    """Raises a ValueError where a data set has other classes than the model."""
+    for dataset in (training_set, validation_set):
+        if dataset is not None:
+            model.check_dataset(dataset)
+
+
+def frozen_before(model: str | Detector) -> str | None:
+    """What the user's own detector has frozen; None for nothing, or for a model by name."""
+    frozen = None if isinstance(model, str) else model.get_config().get("freeze")
+    return None if frozen == "none" else frozen
+
+
+def run_settings(
+    model: str | Detector,
+    training_set: Dataset,
+    validation_set: Dataset | None,
+    resize_mode: str | None,
+    **given: Any,
+) -> dict[str, Any]:
+    """The settings of a run, for `recipe.json`."""
+    # The user's own detector knows its resize mode.
+    own = getattr(model, "resize_policy", {"mode": resize_mode or "letterbox"})
+    return {
+        "model": model if isinstance(model, str) else model.name,
+        "resize_mode": own["mode"],
+        **given,
+        "class_names": list(training_set.class_names),
+        "training_set": training_set.summary,
+        "training_images": len(training_set),
+        "training_objects": len(training_set.labels),
+        "objects_per_class": training_set.class_counts,
+        "validation_set": None if validation_set is None else validation_set.summary,
+        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+    }
+
+
+def check_used(
+    model: str | Detector,
+    image_size: ImageSize | None,
+    resize_mode: str | None,
+    model_arguments: dict[str, Any] | None,
+    anchors: str | None,
+) -> None:
+    """Raises a DataError for an argument that would have no effect."""
+    for_names = {
+        "image_size": image_size,
+        "resize_mode": resize_mode,
+        "model_arguments": model_arguments or None,
+        "anchors": anchors,
+    }
+    for name, value in for_names.items():
+        if value is not None and not isinstance(model, str):
+            raise DataError(
+                f"`{name}` must be left out for a model that is built already. Received: "
+                f"{name}={value!r} for {model.name}. Give it to the model's constructor."
+            )
+    fixed = sorted(OF_ANCHORS & set(model_arguments or {}))
+    if anchors == AUTO and fixed:
+        raise DataError(
+            "`anchors` must be left out if the anchors are given. Received: anchors='auto' with "
+            f"{fixed[0]}={(model_arguments or {})[fixed[0]]!r}. Leave out one of them."
+        )
+
+
+def usable_anchors(anchors: str | None, model: Detector, settings: dict[str, Any]) -> str | None:
+    """What `anchors` means for this model: "published" where they cannot be fitted."""
+    fits = isinstance(model, AnchorDetector)
+    if anchors == AUTO and not fits:
+        raise DataError(
+            f"`anchors` is for models with anchors. Received: anchors='auto' for {model.name}. "
+            "Leave it out."
+        )
+    by_name = settings["model"] in MODEL_NAMES
+    own = OF_ANCHORS & set(settings["model_arguments"])
+    return anchors if fits and by_name and not own else "published"

@@ -1,0 +1,224 @@
+"""The saved states of a run: whole, with a checksum beside each; the last three are kept."""
+
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_det.errors import DataError
+from keras_det.files import file_digest, room_for, sync, write_whole
+from keras_det.models import Detector, load_model
+from keras_det.training.averaging import averaged_weights
+
+# A state, and the number of epochs after which it was saved.
+State: TypeAlias = tuple[pathlib.Path, int]
+
+KEPT = 3
+NAME = re.compile(r"epoch_(\d+)\.keras")
+PARTIAL = ".partial.keras"
+# What a program that is killed may leave: hidden files of `save_whole` and `write_whole`.
+LEFT_OVER = (f".*{PARTIAL}", ".history.csv.*", ".recipe.json.*", ".metrics.json.*", ".epoch_*")
+
+
+def save_state(model: keras.Model, folder: pathlib.Path, epochs: int) -> None:
+    """Saves a model with its optimizer as `epoch_<number>.keras`, and its SHA-256 beside it.
+
+    The last `KEPT` states are kept. Later ones go too: they were damaged, or of another training.
+
+    Args:
+        model: the model.
+        folder: where the states of the run are; made where it does not exist.
+        epochs: number of epochs that the model has trained.
+
+    Raises:
+        DataError: a weight or a value of the optimizer is NaN or infinite. Nothing is written then.
+        DiskFull: there is no room. The earlier states are whole.
+    """
+    refuse_not_finite(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"epoch_{epochs:04d}.keras"
+    partial = _written(model, path)
+    digest = file_digest(partial)
+    # An old checksum never stands beside a new state, wherever the program is killed.
+    checksum_of(path).unlink(missing_ok=True)
+    os.replace(partial, path)
+    write_whole(checksum_of(path), f"{digest}  {path.name}\n".encode(), durable=True)
+    earlier = [state for state in states_in(folder) if state[1] <= epochs][:KEPT]
+    for state in states_in(folder):
+        if state not in earlier:
+            state[0].unlink()
+            checksum_of(state[0]).unlink(missing_ok=True)
+
+
+def checksum_of(path: pathlib.Path) -> pathlib.Path:
+    """The file with the checksum of a state, in the form that `sha256sum --check` reads."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def states_in(folder: str | os.PathLike) -> list[State]:
+    """The states in a folder, the newest first."""
+    found = ((NAME.fullmatch(path.name), path) for path in pathlib.Path(folder).glob("*.keras"))
+    states = [(path, int(match[1])) for match, path in found if match]
+    return sorted(states, key=lambda state: state[1], reverse=True)
+
+
+def load_newest(
+    states: Sequence[State], class_names: Sequence[str], say: Callable[[str], object]
+) -> tuple[Detector | None, int]:
+    """Loads the newest state that is whole, and says which ones are not.
+
+    Args:
+        states: as from `states_in`.
+        class_names: of the run.
+        say: function that gets the lines of text to show.
+
+    Returns:
+        `(model, epochs done)`; `(None, 0)` without states.
+
+    Raises:
+        DataError: there are states, but all are damaged.
+    """
+    for path, epochs in states:
+        try:
+            model = _loaded(path, class_names)
+        except _Damaged as error:
+            say(f"Note: {path} is not used: {error}.")
+            continue
+        if (path, epochs) != states[0]:
+            say(f"The run continues from the state before: after epoch {epochs}.")
+        return model, epochs
+    if not states:
+        return None, 0
+    folder = states[0][0].parent
+    raise DataError(
+        f"A run to resume must have a state that is whole. Received: {folder}, in which "
+        f"{', '.join(path.name for path, _ in states)} cannot be used. Start a new run from the "
+        f"weights that are saved (--weights {folder.parent} --out ANOTHER_FOLDER)."
+    )
+
+
+class _Damaged(Exception):
+    """Why a state cannot be used, for the middle of a sentence."""
+
+
+def _loaded(path: pathlib.Path, class_names: Sequence[str]) -> Detector:
+    """The model of a state. Raises `_Damaged` where it is not what was saved."""
+    checked = _check_file(path)
+    try:
+        model: Any = load_model(path)
+    except Exception as error:
+        if checked:  # it is what was saved: the error is no damage
+            raise
+        raise _Damaged(f"it cannot be read ({_first_line(error)})") from error
+    if not isinstance(model, Detector) or list(model.class_names) != list(class_names):
+        raise _Damaged("it holds another model")
+    if getattr(model, "optimizer", None) is None:
+        raise _Damaged("it holds no optimizer")
+    if name := not_finite(model):
+        raise _Damaged(f"{name} holds NaN or infinite values")
+    return model
+
+
+def _check_file(path: pathlib.Path) -> bool:
+    """Whether the state has a checksum, which is right. Raises `_Damaged` for a wrong one.
+
+    Runs of earlier versions have none: of these, the sums inside the archive are compared.
+    """
+    try:
+        expected = checksum_of(path).read_text(encoding="utf-8").split()[:1]
+    except (OSError, UnicodeDecodeError):
+        expected = []
+    try:
+        if expected and file_digest(path) != expected[0]:
+            raise _Damaged("it is damaged (its SHA-256 is not the one that was saved with it)")
+        if not expected:
+            with zipfile.ZipFile(path) as archive:
+                if part := archive.testzip():
+                    raise _Damaged(f"it is damaged ({part} in it)")
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise _Damaged(f"it cannot be read ({_first_line(error)})") from error
+    return bool(expected)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def not_finite(model: keras.Model) -> str:
+    """What of a model is NaN or infinite, such as "the weight 'kernel'"; "" where nothing is."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    held = [("the weight", model.variables)]
+    held += [("the optimizer's", getattr(optimizer, "variables", []))]
+    for what, variables in held:
+        for variable in variables:
+            values = keras.ops.convert_to_numpy(variable)
+            if np.issubdtype(values.dtype, np.integer) or values.dtype == bool:
+                continue
+            # The sum of finite float32 numbers is finite in float64, and needs no array of its own.
+            if not np.isfinite(np.sum(values, dtype=np.float64)):
+                return f"{what} {variable.path}"
+    return ""
+
+
+def refuse_not_finite(model: keras.Model) -> None:
+    """Raises a DataError where a weight or a value of the optimizer is NaN or infinite."""
+    if name := not_finite(model):
+        raise DataError(
+            f"All weights must stay finite. Received: NaN or infinity in {name}. Lower the "
+            "learning rate, and check the data set with `keras-det doctor`."
+        )
+
+
+def save_whole(model: keras.Model, path: str | os.PathLike) -> None:
+    """Saves a `.keras` file completely or not at all, even when it is interrupted.
+
+    Raises:
+        DiskFull: there is no room for it.
+    """
+    path = pathlib.Path(path)
+    os.replace(_written(model, path), path)
+    sync(path.parent)
+
+
+def _written(model: keras.Model, path: pathlib.Path) -> pathlib.Path:
+    """Writes a model to a hidden file beside `path`, and waits until it is on the disk."""
+    partial = path.with_name(f".{path.stem}{PARTIAL}")
+    try:
+        with room_for(path, size_of(model)):
+            model.save(partial)
+            sync(partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def size_of(model: keras.Model) -> int:
+    """Bytes of a model's variables and its optimizer's: about the size of its file."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    variables = [*model.variables, *getattr(optimizer, "variables", [])]
+    return sum(int(np.prod(v.shape)) * np.dtype(_plain_type(v.dtype)).itemsize for v in variables)
+
+
+def _plain_type(dtype: str) -> str:
+    return "float16" if dtype == "bfloat16" else dtype
+
+
+def save_averaged(model: Detector, path: str | os.PathLike) -> None:
+    """Saves the model with the averaged weights and without the optimizer."""
+    with averaged_weights(model):
+        save_whole(model.with_changes(), path)
+
+
+def remove_left_over(out: pathlib.Path) -> None:
+    """Removes the unfinished files of a run that was killed."""
+    for folder in (out, out / "checkpoints"):
+        for pattern in LEFT_OVER:
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)

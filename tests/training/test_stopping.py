@@ -1,0 +1,73 @@
+"""Ctrl-C, SIGTERM and divergence: how they end, and what is said then."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from keras_det.training.recipe import choose_recipe
+from keras_det.training.stopping import (
+    advice,
+    best_so_far,
+    lowest_loss,
+    saying_how_to_continue,
+    terminating_like_ctrl_c,
+)
+
+
+def test_sigterm_ends_like_ctrl_c(tmp_path):
+    lines = []
+    with pytest.raises(KeyboardInterrupt):
+        with terminating_like_ctrl_c():
+            with saying_how_to_continue(tmp_path, "keras-det train x --resume", lines.append):
+                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pause()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    said = "\nInterrupted. The finished epochs are saved. To continue:\nkeras-det train x --resume"
+    assert lines == [said]
+
+
+def test_a_handler_of_the_program_stays_and_threads_set_none():
+    calls = []
+    before = signal.signal(signal.SIGTERM, lambda *_: calls.append("own"))
+    try:
+        with terminating_like_ctrl_c():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert calls == ["own"]
+
+    def inside():
+        with terminating_like_ctrl_c():
+            calls.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert calls[1:] == [signal.SIG_DFL]
+
+
+def test_a_script_is_told_what_to_call(tmp_path):
+    lines = []
+    with pytest.raises(KeyboardInterrupt), saying_how_to_continue(tmp_path, None, lines.append):
+        raise KeyboardInterrupt
+    assert "call train again with the same arguments and resume=True" in lines[0]
+
+
+def test_the_advice_has_a_lower_rate_where_there_is_one():
+    recipe = choose_recipe("adamw", 100, 500, learning_rate=0.01)
+    command = "keras-det train x --out y --resume"
+    assert advice(recipe, command).endswith(f"lower learning rate: {command} --learning-rate 0.002")
+    assert advice(recipe, None).endswith("resume=True and learning_rate=0.002")
+    assert "such as auto" in advice(choose_recipe("published", 100, 500), command)
+
+
+def test_the_lowest_loss_and_the_best_ap_of_a_history(tmp_path):
+    rows = [{"loss": "3"}, {"loss": "nan"}, {"loss": "2.5"}, {}]
+    assert lowest_loss(rows) == 2.5 and lowest_loss([]) == float("inf")
+    text = "epoch,val_AP,val_learned\n1,0.9,0\n2,0.3,1\n3,0.2,1\n"
+    (tmp_path / "history.csv").write_text(text)
+    assert best_so_far(tmp_path) == float("-inf"), "without best.keras"
+    (tmp_path / "best.keras").touch()
+    assert best_so_far(tmp_path) == 0.3
