@@ -5,10 +5,10 @@ from typing import Any
 import keras
 
 from keras_det.data.dataset import Dataset
-from keras_det.errors import DataError
-from keras_det.models import AnchorDetector, Detector
-from keras_det.names import MODEL_NAMES
-from keras_det.training.recipe import AUTO
+from keras_det.errors import DataError, suggest
+from keras_det.models import AnchorDetector, Detector, model_class
+from keras_det.names import ANCHOR_CHOICES, MODEL_NAMES
+from keras_det.training.recipe import AUTO, Trained
 from keras_det.types import ImageSize
 
 # Arguments of a model that give its anchors.
@@ -91,14 +91,46 @@ def check_used(
         )
 
 
+def check_choices(anchors: Any, calibrate: Any, model: str | Detector) -> None:
+    """Raises a DataError for a value that `anchors` or `calibrate` cannot have for this model."""
+    if anchors not in (None, *ANCHOR_CHOICES):
+        raise DataError(
+            f"`anchors` must be one of {', '.join(ANCHOR_CHOICES)}. Received: {anchors!r}."
+            f"{suggest(anchors, ANCHOR_CHOICES)} Leave it out for the recipe's choice."
+        )
+    kind = model_class(model) if isinstance(model, str) else type(model)
+    if anchors == AUTO and not issubclass(kind, AnchorDetector):
+        raise DataError(
+            "`anchors` is for models with anchors. Received: anchors='auto' for "
+            f"{model if isinstance(model, str) else model.name}. Leave it out."
+        )
+    if calibrate not in (None, True, False):
+        raise DataError(
+            f"`calibrate` must be True or False. Received: {calibrate!r}. Leave it out for the "
+            "recipe's choice."
+        )
+
+
+def check_heads_first(model: str | Detector, heads_first: int | None, trained: Trained) -> None:
+    """Raises a DataError where the heads would learn on layers with random weights.
+
+    Args:
+        model: as in `training.run.train`. What a model of the user's own has learned is unknown.
+        heads_first: epochs in which only the heads learn.
+        trained: what the weights to start from have filled.
+    """
+    if heads_first and isinstance(model, str) and trained != "detector":
+        what = "random weights" if trained == "nothing" else "weights of the backbone only"
+        raise DataError(
+            "`heads_first` must have weights of a whole detector: else the heads learn on layers "
+            f"with random weights. Received: heads_first={heads_first} with {what}. Leave it out, "
+            "or give such weights (weights=, --weights)."
+        )
+
+
 def usable_anchors(anchors: str | None, model: Detector, settings: dict[str, Any]) -> str | None:
     """What `anchors` means for this model: "published" where they cannot be fitted."""
     fits = isinstance(model, AnchorDetector)
-    if anchors == AUTO and not fits:
-        raise DataError(
-            f"`anchors` is for models with anchors. Received: anchors='auto' for {model.name}. "
-            "Leave it out."
-        )
     by_name = settings["model"] in MODEL_NAMES
     own = OF_ANCHORS & set(settings["model_arguments"])
     return anchors if fits and by_name and not own else "published"

@@ -56,16 +56,15 @@ def chooser(
 def refuse_wrong(choose: Callable[..., Recipe], given: dict[str, Any]) -> Recipe:
     """Refuses wrong values before weights are downloaded; returns the recipe for random weights.
 
-    The number of epochs of "auto" depends on the weights, so `plain_epochs` is not compared with it
-    here.
+    The number of epochs of "auto" depends on the weights, so `plain_epochs` and `heads_first` are
+    not compared with it here.
 
     Args:
         choose: as `chooser` returns it.
         given: fields of the recipe that are given.
     """
-    plain = given["plain_epochs"]
-    known = {**given, "plain_epochs": 1 if plain and not given["epochs"] else plain}
-    return choose("nothing", **known)
+    few = {name: 1 for name in ("plain_epochs", "heads_first") if (given[name] or 0) > 0}
+    return choose("nothing", **{**given, **({} if given["epochs"] else few)})
 
 
 def own_parts(model: str | Detector, options: dict[str, Any]) -> list[str]:

@@ -207,6 +207,7 @@ def choose_recipe(
     augment = given.get("augment", AUGMENT)
     strong = strong or get_augment(augment).strong
     _check_plain(given.get("plain_epochs", 0), epochs, strong)
+    _check_heads(given.get("heads_first", 0), epochs)
     steps = epochs * passes * per_pass
     chosen: dict[str, Any] = {
         "batch_size": batch,
@@ -308,6 +309,16 @@ def check_numbers(given: dict[str, Any]) -> None:
 def _several(epochs: int) -> str:
     """For "the first …" and "the last …"."""
     return "epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def _check_heads(heads: int, epochs: int) -> None:
+    """Raises a DataError where the other layers would never learn."""
+    if heads >= max(epochs, 1) and heads:
+        raise DataError(
+            f"`heads_first` must be less than the number of epochs, {epochs}. Received: {heads}. "
+            "Choose fewer, or more epochs. To train the heads alone, give freeze='neck' "
+            "(--freeze neck)."
+        )
 
 
 def _check_plain(plain: int, epochs: int, strong: bool) -> None:

@@ -16,9 +16,12 @@ from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.files import plain, write_json, write_whole
-from keras_det.models import Detector, build_model
+from keras_det.models import Detector
+from keras_det.models.fine_tuning import refuse_two_sources
 from keras_det.training.arguments import (
+    check_choices,
     check_classes,
+    check_heads_first,
     check_used,
     frozen_before,
     refuse_empty,
@@ -59,7 +62,7 @@ from keras_det.training.resuming import (
     states_of,
 )
 from keras_det.training.run_lock import run_lock
-from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
+from keras_det.training.starting import check_frozen, model_to_train, trained_by
 from keras_det.training.states import load_newest, remove_left_over
 from keras_det.training.stopping import (
     advice,
@@ -191,6 +194,7 @@ def train(
         "image_size": None if size is None else np.broadcast_to(size, 2).tolist(),
     }
     check_used(model, image_size, resize_mode, options, anchors)
+    check_choices(anchors, calibrate, model)
     noted: dict[str, Any] = {
         "augment": augment if augment is None else str(augment),
         **{"recipe": recipe, "max_boxes": max_boxes, "seed": seed},
@@ -204,6 +208,7 @@ def train(
     if resume:
         recipe_before(out)
     else:
+        refuse_two_sources(None if weights == AUTO else weights, options.get("backbone_weights"))
         check_frozen(options, weights)
         refuse_used(out)
     order = _Order(
@@ -259,12 +264,13 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, int]:
     chosen = chosen_before(out, given) if order.resume else None
     keras.utils.set_random_seed(order.seed)
     state, epochs_done = load_newest(states, settings["class_names"], say)
-    model, settings["weights_taken"] = _model_to_train(
-        order.model, state, order.weights, settings, chosen or order.early, out, say
+    model, settings["weights_taken"] = model_to_train(
+        order.model, state, order.weights, settings, chosen or order.early, given, out, say
     )
     check_classes(model, order.training_set, order.validation_set)
     if chosen is None:
         trained = trained_by(model, settings["weights_taken"])
+        check_heads_first(order.model, given["heads_first"], trained)
         anchors = usable_anchors(given["anchors"], model, settings)
         chosen = order.choose(trained, **{**given, "anchors": anchors})
     if order.resume:
@@ -322,26 +328,6 @@ def _announce(
         f"{counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
         "The first step compiles the model."
     )
-
-
-def _model_to_train(
-    model: str | Detector,
-    state: Detector | None,
-    weights: str | os.PathLike | None,
-    settings: dict[str, Any],
-    recipe: Recipe,
-    out: pathlib.Path,
-    say: Say,
-) -> tuple[Detector, dict[str, Any] | None]:
-    """The model of a state, or the named or given one, and what its weights are."""
-    if state is not None:
-        return state, taken_before(out)
-    if isinstance(model, str):
-        arguments = {name: settings[name] for name in ("resize_mode", "class_names")}
-        arguments |= {"image_size": recipe.image_size, **recipe.assignment}
-        arguments |= settings["model_arguments"]
-        model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
-    return model, take_weights(model, weights, settings["model_arguments"], say)
 
 
 def _fit(

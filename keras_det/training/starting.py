@@ -1,5 +1,6 @@
 """The weights that a run starts from: what is printed and recorded about them, what is refused."""
 
+import inspect
 import json
 import os
 import pathlib
@@ -8,9 +9,11 @@ from typing import Any
 
 from keras_det.errors import DataError
 from keras_det.files import file_digest
-from keras_det.models import Detector
+from keras_det.models import Detector, build_model, model_class
+from keras_det.models.fine_tuning import saved_anchors
 from keras_det.models.public_weights import Start, start_from_best
-from keras_det.training.recipe import Trained
+from keras_det.training.arguments import OF_ANCHORS
+from keras_det.training.recipe import Recipe, Trained
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 
 AUTO, IMAGENET = "auto", "imagenet"
@@ -89,6 +92,49 @@ def take_weights(
     report = model.start_from(weights)
     say(f"Weights: {weights}\n{report}")
     return _noted(str(weights), report.source or str(weights))
+
+
+def model_to_train(
+    model: str | Detector,
+    state: Detector | None,
+    weights: str | os.PathLike | None,
+    settings: dict[str, Any],
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    out: pathlib.Path,
+    say: Callable[[str], object],
+) -> tuple[Detector, dict[str, Any] | None]:
+    """The model of a state, or the named or given one, and what its weights are.
+
+    A model by name that starts from a saved detector gets the anchors of that one, unless others
+    are given: its boxes are offsets from them.
+
+    Args:
+        model, weights, say: as in `training.run.train`.
+        state: the newest state of a run to resume, or None.
+        settings: of the run, as for `recipe.json`.
+        recipe: the recipe, as far as it is known.
+        given: fields of the recipe that are given; None for the others.
+        out: the run folder.
+
+    Returns:
+        The detector, and what `take_weights` returns.
+    """
+    if state is not None:
+        return state, taken_before(out)
+    if isinstance(model, str):
+        arguments = {name: settings[name] for name in ("resize_mode", "class_names")}
+        arguments |= {"image_size": recipe.image_size, **recipe.assignment}
+        options = settings["model_arguments"]
+        if given["anchors"] is None and not OF_ANCHORS & set(options):
+            accepted = inspect.signature(model_class(model)).parameters
+            own = {k: v for k, v in saved_anchors(weights).items() if k in accepted}
+            arguments |= own
+            if own:
+                say(f"Anchors: those of {weights}, which its boxes were trained with.")
+        arguments |= options
+        model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
+    return model, take_weights(model, weights, settings["model_arguments"], say)
 
 
 def trained_by(model: Detector, taken: Mapping[str, Any] | None) -> Trained:

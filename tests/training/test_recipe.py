@@ -139,6 +139,8 @@ def test_the_published_recipe_refuses_what_its_optimizer_has_of_its_own():
 def test_unknown_recipes_and_contradictions_are_refused():
     with pytest.raises(DataError, match="must be one of auto, adamw, published.*'sgd'"):
         choose_recipe("sgd", 1, 1)
+    with pytest.raises(DataError, match="`heads_first` must be less than .* epochs, 5. Rec.*: 5"):
+        choose_recipe("auto", 1, 1, heads_first=5, epochs=5)
     with pytest.raises(DataError, match="`heads_first` and `freeze` must not be used"):
         choose_recipe("auto", 1, 1, heads_first=1, freeze="backbone")
 

@@ -409,7 +409,7 @@ def test_the_augmentation_is_the_recipes_or_the_one_given(drawn, tmp_path, monke
     monkeypatch.setattr("keras_det.training.run._fit", lambda model, pipeline, *_: made(pipeline))
     monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
     model = TinyDetector(drawn[0].class_names, (64, 64))
-    monkeypatch.setattr("keras_det.training.run._model_to_train", lambda *_: (model, None))
+    monkeypatch.setattr("keras_det.training.run.model_to_train", lambda *_: (model, None))
     monkeypatch.setattr("keras_det.training.run.with_fitted_anchors", lambda *_: (model, Fitted()))
     found = []
     made = found.append
@@ -478,7 +478,7 @@ def test_plain_epochs_are_checked_before_weights_are_fetched(drawn, tmp_path, mo
     def reached(*_):
         raise Interrupted
 
-    monkeypatch.setattr("keras_det.training.run._model_to_train", reached)
+    monkeypatch.setattr("keras_det.training.run.model_to_train", reached)
     out = tmp_path / "run"
     with pytest.raises(DataError, match=r"`plain_epochs` must lie in 0\.\.2, .*Received: 3\."):
         train(MODEL, *drawn, out, epochs=2, plain_epochs=3, augment="strong", **SETTINGS)

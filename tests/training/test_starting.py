@@ -7,10 +7,12 @@ import pytest
 
 from keras_det.data import draw_shapes_dataset, load
 from keras_det.errors import DataError
-from keras_det.models import public_weights
+from keras_det.models import build_model, public_weights
 from keras_det.models.public_weights import Start
 from keras_det.training import run, starting, train
-from keras_det.training.starting import check_frozen, take_weights, trained_by
+from keras_det.training.arguments import check_choices, check_heads_first
+from keras_det.training.recipe import choose_recipe
+from keras_det.training.starting import check_frozen, model_to_train, take_weights, trained_by
 from keras_det.weights import LoadReport
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 from keras_det.weights.download import Found
@@ -104,11 +106,60 @@ def test_frozen_layers_without_auto():
     check_frozen({"freeze": "neck"}, "coco")
 
 
+@pytest.mark.parametrize(
+    "name, options, anchors, expected",
+    [
+        ("efficientdet_lite0", {}, None, {"anchor_scale": 1.5}),
+        ("efficientdet_lite0", {}, "published", {}),
+        ("efficientdet_lite0", {"aspect_ratios": [1]}, None, {"aspect_ratios": [1]}),
+        ("cornernet_tiny", {}, None, {}),
+    ],
+)
+def test_a_model_by_name_gets_the_anchors_of_its_weights(
+    monkeypatch, name, options, anchors, expected
+):
+    found, lines = {}, []
+    monkeypatch.setattr(starting, "saved_anchors", lambda weights: {"anchor_scale": 1.5})
+    monkeypatch.setattr(starting, "build_model", lambda name, **given: found.update(given))
+    monkeypatch.setattr(starting, "take_weights", lambda *_: None)
+    settings = {"resize_mode": None, "class_names": ["cat"], "model_arguments": options}
+    recipe = choose_recipe("adamw", 8, 8)
+    model_to_train(
+        name, None, "old.keras", settings, recipe, {"anchors": anchors}, None, lines.append
+    )
+    assert found == {"class_names": ["cat"], **expected}
+    taken = "anchor_scale" in expected
+    assert lines == ["Anchors: those of old.keras, which its boxes were trained with."] * taken
+
+
+def test_heads_do_not_learn_alone_on_random_layers():
+    for trained, what in {"nothing": "random weights", "backbone": "weights of the back"}.items():
+        with pytest.raises(DataError, match=f"Received: heads_first=2 with {what}"):
+            check_heads_first("efficientdet_lite0", 2, trained)
+        check_heads_first("efficientdet_lite0", None, trained)
+        check_heads_first(Model(), 2, trained)
+    check_heads_first("efficientdet_lite0", 2, "detector")
+
+
+@pytest.mark.parametrize(
+    "anchors, calibrate, message",
+    [
+        ("atuo", None, r"`anchors` must be one of published, auto. Received: 'atuo'\. Did you"),
+        ("auto", None, "`anchors` is for models with anchors. Received: .* for cornernet_tiny"),
+        (None, "no", "`calibrate` must be True or False. Received: 'no'"),
+    ],
+)
+def test_other_choices_are_refused(anchors, calibrate, message):
+    with pytest.raises(DataError, match=message):
+        check_choices(anchors, calibrate, "cornernet_tiny")
+    check_choices("auto", True, "efficientdet_lite0")
+
+
 @pytest.mark.slow
 def test_a_run_notes_what_it_has_taken_and_keeps_the_note(tmp_path, monkeypatch, file):
     draw_shapes_dataset(tmp_path / "data", num_train=2, num_val=1, image_size=64, seed=0)
     sets = load(tmp_path / "data", split="train"), None
-    monkeypatch.setattr(run, "take_weights", lambda *_: {"weights": "coco", "sha256": SHA256})
+    monkeypatch.setattr(starting, "take_weights", lambda *_: {"weights": "coco", "sha256": SHA256})
     monkeypatch.setattr(run, "_fit", lambda *_: None)
     monkeypatch.setattr(run, "finish", lambda *_: {})
     settings = dict(epochs=1, image_size=64, weights="auto", say=lambda line: None)
@@ -117,7 +168,7 @@ def test_a_run_notes_what_it_has_taken_and_keeps_the_note(tmp_path, monkeypatch,
     assert recipe["weights"] == "auto"
     assert recipe["weights_taken"] == {"weights": "coco", "sha256": SHA256}
     names = list(sets[0].class_names)
-    state = run.build_model("efficientdet_lite0", image_size=64, class_names=names)
+    state = build_model("efficientdet_lite0", image_size=64, class_names=names)
     monkeypatch.setattr(run, "load_newest", lambda *_: (state, 1))
     train("efficientdet_lite0", *sets, tmp_path / "run", resume=True, **settings)
     again = json.loads((tmp_path / "run" / "recipe.json").read_text())
