@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO, TypeAlias, Unpack
 
 import keras
@@ -27,8 +28,8 @@ from keras_det.training.evaluate import evaluate
 from keras_det.training.states import not_finite, save_averaged, save_state
 
 Logs: TypeAlias = dict[str, Any] | None
-# What `evaluate` says about the scores; see `keras_det.metrics.score_facts`.
-SCORES = ("highest_score", "learned")
+# What `EvaluateAP` logs of the metrics; for the last two see `keras_det.metrics.score_facts`.
+MEASURED = ("val_AP", "val_AP50", "val_AP75", "val_highest_score", "val_learned")
 # No detector that learns has such a loss: it starts between 1 and some thousands.
 TOO_HIGH = 1e6
 CHECK = "and check the data set with `keras-det doctor`"
@@ -37,8 +38,8 @@ CHECK = "and check the data set with `keras-det doctor`"
 class EvaluateAP(keras.callbacks.Callback):
     """Adds `val_AP`, `val_AP50`, `val_AP75` to the logs of an epoch.
 
-    Once measured, the logs also hold `val_highest_score`, the highest score in any image, and
-    `val_learned`, 0 for a model that has learned too little.
+    The logs also hold `val_highest_score`, the highest score in any image, and `val_learned`, 0 for
+    a model that has learned too little.
 
     Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`, so that
     they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
@@ -51,6 +52,7 @@ class EvaluateAP(keras.callbacks.Callback):
         every: epochs between two measurements. AP is also measured after the last epoch. The logs
             of the epochs in between repeat the last numbers (0 before the first measurement), with
             `val_measured` 0.
+        before: for a resumed run, the last row of its `history.csv`.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
@@ -65,6 +67,7 @@ class EvaluateAP(keras.callbacks.Callback):
         dataset: Dataset | Pipeline,
         batch_size: int = 8,
         every: int = 1,
+        before: Mapping[str, str] | None = None,
         **settings: Unpack[DecoderSettings],
     ) -> None:
         super().__init__()
@@ -79,6 +82,8 @@ class EvaluateAP(keras.callbacks.Callback):
         self.every = every
         self.settings = settings
         self.metrics: dict | None = None
+        known = before or {}
+        self.logged = {name: float(known.get(name) or 0.0) for name in MEASURED}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         # A wrong setting or data set must fail here, not after the first epoch.
@@ -94,12 +99,9 @@ class EvaluateAP(keras.callbacks.Callback):
         if measured:
             with averaged_weights(self.model):
                 self.metrics = evaluate(self.model, self.dataset, self.batch_size, **self.settings)
-        found = self.metrics or {}
+            self.logged = {k: float(self.metrics[k.removeprefix("val_")]) for k in MEASURED}
         if logs is not None:
-            for name in ("AP", "AP50", "AP75"):
-                logs[f"val_{name}"] = float(found.get(name, 0.0))
-            logs |= {f"val_{name}": float(found[name]) for name in SCORES if name in found}
-            logs["val_measured"] = float(measured)
+            logs |= {**self.logged, "val_measured": float(measured)}
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -173,7 +175,8 @@ class History(keras.callbacks.Callback):
         row |= {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
         self.rows = [kept for kept in self.rows if int(kept["epoch"]) <= epoch] + [row]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(row), restval="", extrasaction="ignore")
+        names = dict.fromkeys(name for each in self.rows for name in each)
+        writer = csv.DictWriter(text, fieldnames=list(names), restval="")
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(self.path, text.getvalue().encode(), durable=True)
@@ -266,6 +269,7 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         stream: where to write. Default: standard error.
+        epochs: of the whole training, for one in phases. Default: those of this call of `fit`.
     """
 
     SHOWN = (
@@ -279,12 +283,16 @@ class Progress(keras.callbacks.Callback):
         "val_AP50",
     )
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, epochs: int | None = None) -> None:
         super().__init__()
+        self.epochs = epochs
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.started = self.shown = 0.0
         self.first_step: int | None = None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.first_step = None  # each phase compiles
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch
@@ -305,7 +313,8 @@ class Progress(keras.callbacks.Callback):
 
     def _line(self, epoch: int, step_of_epoch: int, step: int, now: float, logs: Logs) -> str:
         """The line; on a narrow terminal without the parts of the loss, then without the step."""
-        logs, epochs, steps = logs or {}, self.params.get("epochs"), self.params.get("steps") or 0
+        logs, steps = logs or {}, self.params.get("steps") or 0
+        epochs = self.epochs or self.params["epochs"]
         where, at = f"epoch {epoch + 1}/{epochs}", f"step {step_of_epoch}/{steps}"
         # AP that was measured after an earlier epoch is not shown again.
         measured = logs.get("val_measured", 1)

@@ -11,7 +11,8 @@ class StopWithoutGain(keras.callbacks.Callback):
     """Stops when `val_AP` has not risen for some epochs.
 
     Epochs of a model that has learned too little (`val_learned` 0) do not count, because its
-    average precision means nothing. Put this callback after `EvaluateAP`.
+    average precision means nothing. Epochs that were not measured (`val_measured` 0) count once the
+    next measurement shows no gain. Put this callback after `EvaluateAP`.
 
     Args:
         patience: epochs without a higher `val_AP` before training stops.
@@ -25,20 +26,24 @@ class StopWithoutGain(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.patience = patience
-        self.best, self.waited = -np.inf, 0
+        self.best, self.waited, self.unmeasured = -np.inf, 0, 0
         for number, row in enumerate(rows, 1):
             self._count(row)
             if number == fresh_after:
-                self.waited = 0
+                self.waited = self.unmeasured = 0
 
     def _count(self, row: Mapping[str, Any]) -> None:
         value = float(row.get("val_AP") or 0.0)
         if not float(row.get("val_learned") or 0.0):
             return
+        self.unmeasured += 1
+        if float(row.get("val_measured") or 1.0) == 0.0:
+            return
         if value > self.best:
             self.best, self.waited = value, 0
         else:
-            self.waited += 1
+            self.waited += self.unmeasured
+        self.unmeasured = 0
 
     @property
     def exhausted(self) -> bool:

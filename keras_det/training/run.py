@@ -353,8 +353,9 @@ def _fit(
     diverged = StopDiverged(advice(chosen, how_to_resume), lowest_loss(rows))
     callbacks, started = [diverged, EpochSeeds(pipeline.seed)], time.monotonic()
     if validation_set is not None:
+        before = rows[-1] if rows else None
         callbacks += [
-            EvaluateAP(validation_set, pipeline.batch_size, chosen.evaluate_every),
+            EvaluateAP(validation_set, pipeline.batch_size, chosen.evaluate_every, before),
             SaveBest(out / "best.keras", best=best_so_far(out)),
             stop,
         ]
@@ -363,7 +364,7 @@ def _fit(
         # After `History`: a run interrupted between them trains that epoch again, and its row is
         # replaced.
         SaveState(out / "checkpoints"),
-        Progress(),
+        Progress(epochs=chosen.epochs),
     ]
     for first, last in phases(chosen):
         if epochs_done >= last or stop.exhausted:

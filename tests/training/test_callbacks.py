@@ -53,18 +53,21 @@ def test_the_average_is_found_behind_a_loss_scale():
     np.testing.assert_allclose(model.get_weights()[0], 0.64, rtol=1e-5)
 
 
-def measured(monkeypatch, every, epochs, name="val_AP"):
+FACTS = {"highest_score": 0.9, "learned": True}
+
+
+def measured(monkeypatch, every, epochs, name="val_AP", first=0, before=None):
     """One value of each epoch's logs with an `EvaluateAP` whose measurements are 0.1, 0.2, …"""
-    results = iter({"AP": k / 10, "AP50": k / 5, "AP75": k / 20} for k in range(1, 10))
+    results = iter({"AP": k / 10, "AP50": k / 5, "AP75": k / 20, **FACTS} for k in range(1, 10))
     monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: next(results))
-    callback, seen = callbacks.EvaluateAP("data", every=every), []
+    callback, seen = callbacks.EvaluateAP("data", every=every, before=before), []
     callback.set_model(one_weight())
     callback.set_params({"epochs": epochs})
-    for epoch in range(epochs):
+    for epoch in range(first, epochs):
         logs = {"loss": 1.0}
         callback.on_epoch_end(epoch, logs)
         seen.append(logs[name])
-        assert set(logs) == {"loss", "val_AP", "val_AP50", "val_AP75", "val_measured"}
+        assert set(logs) == {"loss", "val_measured", *callbacks.MEASURED}
     return seen
 
 
@@ -75,12 +78,31 @@ def test_ap_is_in_the_logs_of_every_epoch(monkeypatch):
 def test_ap_is_repeated_between_measurements_and_measured_last(monkeypatch):
     assert measured(monkeypatch, 3, 5) == [0.0, 0.0, 0.1, 0.1, 0.2]
     assert measured(monkeypatch, 3, 5, "val_measured") == [0, 0, 1, 0, 1]
+    assert measured(monkeypatch, 3, 5, "val_learned") == [0, 0, 1, 1, 1]
+
+
+def test_a_resumed_run_repeats_the_numbers_of_its_history(monkeypatch):
+    row = {"epoch": "3", "val_AP": "0.7", "val_learned": "1", "val_highest_score": ""}
+    assert measured(monkeypatch, 3, 7, first=3, before=row) == [0.7, 0.7, 0.1, 0.2]
+    assert measured(monkeypatch, 3, 5, "val_learned", 3, row) == [1.0, 1.0]
+    assert measured(monkeypatch, 3, 5, "val_highest_score", 3, row) == [0.0, 0.9]
+
+
+def test_the_history_has_the_columns_of_all_epochs(tmp_path):
+    for epoch, logs in enumerate(({"loss": 2.0, "val_AP": 0.1}, {"loss": 1.0, "more": 3.0})):
+        callbacks.History(tmp_path / "history.csv").on_epoch_end(epoch, logs)
+    assert callbacks.read_history(tmp_path / "history.csv") == [
+        {"epoch": "1", "loss": "2", "val_AP": "0.1", "more": ""},
+        {"epoch": "2", "loss": "1", "val_AP": "", "more": "3"},
+    ]
 
 
 def test_ap_reaches_keras_own_early_stopping(monkeypatch):
     values = iter([0.5, 0.4, 0.3, 0.2])
     monkeypatch.setattr(
-        callbacks, "evaluate", lambda *_, **__: dict.fromkeys(("AP", "AP50", "AP75"), next(values))
+        callbacks,
+        "evaluate",
+        lambda *_, **__: {**dict.fromkeys(("AP", "AP50", "AP75"), next(values)), **FACTS},
     )
     stop = keras.callbacks.EarlyStopping(monitor="val_AP", mode="max", patience=2)
     data = np.ones((2, 1)), np.zeros((2, 1))
@@ -94,7 +116,7 @@ def test_settings_and_batch_size_reach_the_measurement(monkeypatch):
 
     def evaluate(model, dataset, batch_size, **settings):
         given.append((dataset, batch_size, settings))
-        return dict.fromkeys(("AP", "AP50", "AP75"), 0.5)
+        return {**dict.fromkeys(("AP", "AP50", "AP75"), 0.5), **FACTS}
 
     monkeypatch.setattr(callbacks, "evaluate", evaluate)
     callback = callbacks.EvaluateAP("data", 3, method="hard")

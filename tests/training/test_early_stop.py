@@ -1,5 +1,7 @@
 """Early stopping, counted by hand, also over a resume."""
 
+import types
+
 import keras
 
 from keras_det.training.early_stop import StopWithoutGain
@@ -39,6 +41,29 @@ def test_the_waiting_starts_again_where_a_run_was_changed():
     assert not stop.exhausted and stop.best == 0.3
     assert stopped_after(stop, [0.3, 0.3, 0.3]) == 3
     assert StopWithoutGain(2, rows, fresh_after=4).exhausted, "two epochs after the change"
+
+
+def test_only_measurements_stop_and_the_epochs_between_count():
+    def run(values, patience, rows=()):
+        """Epochs until the stop; AP is measured after every fifth."""
+        stop = StopWithoutGain(patience, rows)
+        stop.set_model(types.SimpleNamespace(stop_training=False))
+        for epoch, value in enumerate(values, len(rows)):
+            logs = {"val_AP": value, "val_learned": 1.0, "val_measured": float(epoch % 5 == 4)}
+            stop.on_epoch_end(epoch, logs)
+            if stop.model.stop_training:
+                return epoch + 1
+        return None
+
+    rising = [(epoch + 1) // 5 / 10 for epoch in range(20)]
+    assert run(rising, 3) is None
+    flat = [0.0] * 4 + [0.3] * 16
+    assert run(flat, 3) == run(flat, 5) == 10 and run(flat, 6) == 15
+    rows = [
+        {"val_AP": str(v), "val_learned": "1", "val_measured": str(int(k % 5 == 4))}
+        for k, v in enumerate(flat[:7])
+    ]
+    assert run(flat[7:], 6, rows) == 15, "as without a stop"
 
 
 def test_digits_that_the_history_lacks_are_no_gain():
