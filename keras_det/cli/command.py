@@ -10,7 +10,7 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -137,18 +137,29 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     click.echo(wrapped(f"Note: {message}"), err=True)
 
 
-def wrapped(text: str) -> str:
-    """Text whose long lines are broken between words on a terminal; in files it stays as it is."""
-    if not sys.stderr.isatty():
+def say(text: str) -> None:
+    """Prints lines of a training; on a terminal, long ones are broken between words."""
+    click.echo(wrapped(text, sys.stdout))
+
+
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """Text whose long lines are broken between words on a terminal; in files it stays as it is.
+
+    Args:
+        text: lines. Commands to paste, which start with the program's name, are not broken.
+        stream: where the text will go. Default: standard error.
+    """
+    if not (stream or sys.stderr).isatty():
         return text
     width = max(40, min(shutil.get_terminal_size().columns, 100))
-    lines = [
-        textwrap.wrap(
+    return "\n".join(
+        line
+        if line.startswith("keras-det ")
+        else textwrap.fill(
             line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
         for line in text.splitlines()
-    ]
-    return "\n".join(part for line in lines for part in line)
+    )
 
 
 def given_options(ctx: click.Context) -> set[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command
+from keras_det.cli.command import IMAGE_SIZE, Command, say
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.model_names import check_model_name, model_option
@@ -94,7 +94,7 @@ def demo(
         seed=SEED,
         evaluate_every=EVALUATE_EVERY,
         how_to_resume=command_to_resume(str(data), run, {}),
-        say=click.echo,
+        say=say,
     )
     images = list(validation_set.image_paths[:NUM_CHECK_IMAGES])
     exported = export_both(load_model(run / "last.keras"), run / "exports", images)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, refuse_useless
+from keras_det.cli.command import IMAGE_SIZE, Command, refuse_useless, say
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
@@ -307,7 +307,7 @@ def train(
     from keras_det.training import run
 
     how = command_to_resume(data, folder, {name: ctx.params[name] for name in NOT_STORED})
-    run.train(model, found.train, found.val, folder, say=click.echo, how_to_resume=how, **settings)
+    run.train(model, found.train, found.val, folder, say=say, how_to_resume=how, **settings)
     say_where("Run folder", folder)
 
 

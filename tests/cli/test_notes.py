@@ -19,3 +19,11 @@ def test_long_lines_are_broken_between_words_on_a_terminal(monkeypatch):
 def test_files_get_whole_lines(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert wrapped(LONG) == LONG
+
+
+def test_commands_to_paste_and_empty_lines_stay(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 20)))
+    command = f"keras-det train data --out {'x' * 80} --resume"
+    lines = wrapped("word " * 20 + f"\n\n{command}", sys.stdout).split("\n")
+    assert lines[-2:] == ["", command] and max(map(len, lines[:-2])) <= 60
