@@ -290,6 +290,21 @@ def staging(
         if not is_full(error):
             raise
         written = sum(file.stat().st_size for file in files_of(folder))
+        shutil.rmtree(folder, ignore_errors=True)  # what is free is said without it
         raise disk_full(path, max(wanted, written + 1)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_staged(artefact: pathlib.Path, content: bytes, path: str | os.PathLike) -> None:
+    """Writes the path to write to of `staging`; without room, the error names `path`.
+
+    Raises:
+        DiskFull: there is no room for it.
+    """
+    with room_for(path, len(content)):
+        try:
+            artefact.write_bytes(content)
+        except OSError:
+            artefact.unlink(missing_ok=True)
+            raise

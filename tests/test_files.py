@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import stat
+import types
 
 import numpy as np
 import pytest
@@ -94,6 +96,28 @@ def test_staging_names_the_final_path_where_there_is_no_room(tmp_path):
                 path.write_bytes(b"x" * 1000)
                 raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_staged_file_without_room_is_removed_before_the_free_bytes_are_counted(
+    tmp_path, monkeypatch
+):
+    left = []
+
+    def no_room(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def usage(folder):
+        left.extend(tmp_path.rglob("model.onnx"))
+        return types.SimpleNamespace(free=0)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", no_room)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    final = tmp_path / "model.onnx"
+    with pytest.raises(DiskFull, match=rf"{final}, 3 bytes wanted, 0 free"):
+        with files.staging(final, "It must be new") as (_, path):
+            files.write_staged(path, b"abc", final)
+    assert left == [] and list(tmp_path.iterdir()) == []
 
 
 def test_durable_files_are_synced_before_they_appear_and_their_folder_after(tmp_path, monkeypatch):

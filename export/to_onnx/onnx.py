@@ -14,7 +14,7 @@ from keras_det.export.check.report import ExportReport
 from keras_det.export.network.graph import exportable
 from keras_det.export.to_onnx.conversion import convert, onnx_libraries
 from keras_det.export.to_onnx.graph_edits import without_outputs
-from keras_det.files import room_for, staging
+from keras_det.files import staging, write_staged
 from keras_det.models import Detector
 from keras_det.names import ONNX_POSTPROCESS
 from keras_det.runtime.onnx_model import OnnxModel
@@ -70,8 +70,7 @@ def onnx(
         opened = convert(model, decoder)
         describe(opened, model, decoder)
         content = without_outputs(opened, model.output if decoder else ())
-        with room_for(path, content.ByteSize()):
-            artefact.write_bytes(content.SerializeToString())
+        write_staged(artefact, content.SerializeToString(), path)
         running = artefact_of(model, content, opened, decoder)
         report = certify(
             model,

@@ -30,7 +30,7 @@ from keras_det.export.to_tflite.decoders import (
     make_decoder,
 )
 from keras_det.export.to_tflite.options import Options
-from keras_det.files import room_for, staging
+from keras_det.files import staging, write_staged
 from keras_det.models import Detector
 from keras_det.runtime.detections import OPERATOR_OUTPUTS
 from keras_det.runtime.libraries import any_interpreter
@@ -143,8 +143,7 @@ def tflite(
             file = _split(model, network.content)
         else:
             file = _whole(model, network.content, decoder, options)
-        with room_for(path, len(file.content)):
-            artefact.write_bytes(file.content)
+        write_staged(artefact, file.content, path)
         report = certify(
             model,
             artefact,

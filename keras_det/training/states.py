@@ -189,13 +189,13 @@ def save_whole(model: keras.Model, path: str | os.PathLike) -> None:
 def _written(model: keras.Model, path: pathlib.Path) -> pathlib.Path:
     """Writes a model to a hidden file beside `path`, and waits until it is on the disk."""
     partial = path.with_name(f".{path.stem}{PARTIAL}")
-    try:
-        with room_for(path, size_of(model)):
+    with room_for(path, size_of(model)):
+        try:
             model.save(partial)
             sync(partial)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
     return partial
 
 

@@ -65,9 +65,9 @@ def advice(chosen: Recipe, how_to_resume: str | None) -> str:
     if chosen.learning_rate is None:
         return f"{kept} start a new run with another recipe, such as auto."
     rate = float(f"{chosen.learning_rate / 5:.1g}")
-    how = f"call train again with resume=True and learning_rate={rate}"
+    how = f"call train again with resume=True and learning_rate={rate:g}"
     if how_to_resume:
-        how = f"{how_to_resume} --learning-rate {rate}"
+        how = f"{how_to_resume} --learning-rate {rate:g}"
     return f"{kept} continue with a lower learning rate: {how}"
 
 

@@ -1,0 +1,87 @@
+"""A run is never lost: killed, damaged and lengthened runs, on a detector of a few layers."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_det.data import draw_shapes_dataset, load
+from keras_det.models import load_model
+from keras_det.training import callbacks, train
+from tests.export.tiny import TinyDetector
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    draw_shapes_dataset(folder, num_train=6, num_val=3, image_size=64, seed=0)
+    return load(folder, split="train"), load(folder, split="val")
+
+
+class Killed(BaseException):
+    pass
+
+
+class KilledAfterSaving(callbacks.SaveState):
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        raise Killed
+
+
+@pytest.mark.slow
+def test_a_lengthened_run_that_is_killed_and_damaged_ends_with_the_same_weights(
+    drawn, tmp_path, monkeypatch
+):
+    whole, killed, lines = tmp_path / "whole", tmp_path / "killed", []
+
+    def run(out, epochs, **more):
+        keras.utils.set_random_seed(0)
+        model = TinyDetector(drawn[0].class_names, (64, 64))
+        settings = dict(batch_size=4, seed=1, recipe="adamw", say=lines.append)
+        return train(model, drawn[0], None, out, epochs=epochs, **settings, **more)
+
+    run(whole, 2)
+    shutil.copytree(whole, killed)
+    run(whole, 4, resume=True)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("keras_det.training.run.SaveState", KilledAfterSaving)
+        run(killed, 4, resume=True)
+    path = killed / "checkpoints" / "epoch_0003.keras"
+    path.write_bytes(path.read_bytes()[:5000])
+    lines.clear()
+    run(killed, None, resume=True)
+    assert lines[0].startswith(f"Note: {path} is not used: it is damaged")
+    assert lines[1] == "The run continues from the state before: after epoch 2."
+    assert any(line.startswith("Schedule planned anew for 4 epochs") for line in lines)
+    expected, found = (load_model(out / "last.keras") for out in (whole, killed))
+    for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+    recipes = [json.loads((out / "recipe.json").read_text()) for out in (whole, killed)]
+    assert recipes[0] == recipes[1]
+    assert len(callbacks.read_history(killed / "history.csv")) == 4
+
+
+# Killed after the row of epoch 3 was written and before its state was: the row must not count
+# twice, or the run stops an epoch earlier than one that was not killed.
+def test_a_row_without_its_state_does_not_use_up_the_patience(drawn, tmp_path, monkeypatch):
+    calls, out = [], tmp_path / "run"
+
+    def fit(model, pipeline, initial_epoch, epochs, callbacks, **_):
+        calls.append((initial_epoch, epochs))
+        if initial_epoch == 0:
+            model.optimizer.build(model.trainable_variables)
+            state = next(c for c in callbacks if type(c).__name__ == "SaveState")
+            state.set_model(model)
+            state.on_epoch_end(1)
+
+    monkeypatch.setattr(TinyDetector, "fit", fit)
+    monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
+    model = TinyDetector(drawn[0].class_names, (64, 64))
+    settings = dict(epochs=9, batch_size=4, patience=1, say=lambda line: None)
+    train(model, *drawn, out, **settings)
+    text = "epoch,loss,val_AP,val_learned\n1,1,0.1,1\n2,1,0.2,1\n3,1,0.2,1\n"
+    (out / "history.csv").write_text(text)
+    train(model, *drawn, out, resume=True, **settings)
+    assert calls == [(0, 9), (2, 9)]
