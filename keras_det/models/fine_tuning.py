@@ -1,21 +1,20 @@
 """Fine-tuning: weights of an earlier model to start from, and frozen parts."""
 
-import json
 import os
 import pathlib
 import re
 import warnings
-import zipfile
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.keras_private import all_layers
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
+from keras_det.weights.common.hdf5 import check_hdf5, without_plugins
+from keras_det.weights.common.keras_file import check_keras_file
 from keras_det.weights.common.preset_files import (
     is_hub_backbone,
     is_preset,
@@ -26,6 +25,8 @@ from keras_det.weights.common.preset_files import (
 # Parts of the backbone: its batch normalisation, and its layers up to `EARLY_LEVEL`.
 NORM, EARLY = "norm", "early"
 EARLY_LEVEL = "P2"
+COMPLETE = "The weights to start from must be complete"
+COPY = "Copy or save them again."
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -125,14 +126,12 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
         names = config.get("class_names")
         if names is None or names == model.class_names:
             return _load_same(model, weights, names)
-        return _take_over(model, keras.saving.load_model(whole, compile=False))
+        with without_plugins():
+            return _take_over(model, keras.saving.load_model(whole, compile=False))
     except DataError:
         raise
-    except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise DataError(
-            f"The weights to start from must be complete. Received: {source} "
-            f"({_reason(error)}). Copy or save them again."
-        ) from error
+    except OSError as error:
+        raise DataError(f"{COMPLETE}. Received: {source} ({_reason(error)}). {COPY}") from error
     except (ValueError, KeyError, TypeError) as error:
         saved = config.get("name")
         known = f", of {saved}" if saved else ""
@@ -154,7 +153,9 @@ def _opened(
     """Paths of the whole model and of its weights, and its arguments: none for bare weights."""
     if is_preset(source):
         folder = preset_folder(source)
-        return folder, folder / PRESET_WEIGHTS, read_preset(folder)[0].get("config", {})
+        config, weights = read_preset(folder)[0], folder / PRESET_WEIGHTS
+        check_hdf5(weights)
+        return folder, weights, _arguments(config)
     path = pathlib.Path(source)
     if not path.is_file():
         raise DataError(
@@ -162,9 +163,14 @@ def _opened(
             '"imagenet" and "coco" fetch public weights.'
         )
     if path.suffix != ".keras":
+        check_hdf5(path, rule=COMPLETE, advice=COPY)
         return path, path, {}
-    with zipfile.ZipFile(path) as archive:
-        return path, path, json.loads(archive.read("config.json")).get("config", {})
+    return path, path, _arguments(check_keras_file(path, COMPLETE, COPY))
+
+
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = config.get("config")
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _load_same(model: keras.Model, weights: pathlib.Path, names: list[str] | None) -> LoadReport:
