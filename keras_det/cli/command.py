@@ -1,6 +1,7 @@
 """What all commands share: how errors and warnings reach the user, and the arguments' types."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import click
 
 from keras_det.errors import DataError
 from keras_det.names import MIN_IMAGE_SIZE
+from keras_det.words import UNPRINTABLE, printable
 
 # An option as messages name it, in words or in brackets.
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -27,6 +29,23 @@ WRITTEN_SO = (
     "--voc-first-pixel",
     "--classes",
 )
+
+
+def echo(message: object = "", **settings: Any) -> None:
+    """As `click.echo`. Escape sequences in names, which change what a terminal shows, are written
+    as `printable` does; line breaks and tabs stay.
+    """
+    click.echo(printable(str(message), keep="\n\t"), **settings)
+
+
+def echo_json(content: Any, allow_nan: bool = True) -> None:
+    """Prints JSON in which no character changes what a terminal shows."""
+    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=allow_nan)
+    click.echo(UNPRINTABLE.sub(_as_json, text))
+
+
+def _as_json(found: re.Match) -> str:
+    return found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}"
 
 
 class Command(click.Command):
@@ -108,7 +127,7 @@ class WrongInput(click.ClickException):
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
+        return printable(f"{error.strerror}: {error.filename}")
     return " ".join(str(error).split())
 
 
@@ -122,7 +141,7 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(wrapped(f"Note: {message}"), err=True)
+    echo(wrapped(f"Note: {message}"), err=True)
 
 
 def wrapped(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, given_options, user_input
+from keras_det.cli.command import Command, echo, given_options, user_input
 from keras_det.cli.data_options import (
     READING,
     SPLIT_BY,
@@ -305,7 +305,7 @@ def write_splits(
         with progress_bar(len(paths) if images != "none" else 0) as step:
             writer(splits, out, images=images, progress=step)
     for split_name, dataset in splits.items():
-        click.echo(
+        echo(
             f"{split_name or 'all'}: {len(dataset)} images, {len(dataset.labels)} objects, "
             f"{dataset.num_classes} classes"
         )

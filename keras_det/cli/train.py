@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless
+from keras_det.cli.command import IMAGE_SIZE, Command, echo, given_options, refuse_useless
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, free_folder, new_folder, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
@@ -308,11 +308,11 @@ def train(
         check_weights("--backbone-weights", arguments.get("backbone_weights"))
     found, settings["data"] = training_data(ctx, data, settings, note)
     if found.sentence:
-        click.echo(found.sentence)
+        echo(found.sentence)
     start_keras()
     from keras_det.training import run
 
-    run.train(model, found.train, found.val, folder, say=click.echo, **settings)
+    run.train(model, found.train, found.val, folder, say=echo, **settings)
     say_where("Run folder", folder)
 
 

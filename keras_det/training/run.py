@@ -39,7 +39,7 @@ from keras_det.training.recipe import AUTO, Recipe
 from keras_det.training.resuming import chosen_before, state_of
 from keras_det.training.starting import check_frozen, take_weights, taken_before, trained_by
 from keras_det.types import AugmentName, ImageSize
-from keras_det.words import counted
+from keras_det.words import counted, printable, printing
 
 Say: TypeAlias = Callable[[str], object]
 # Fields of the recipe that `recipe.json` also stores outside `chosen`.
@@ -140,7 +140,7 @@ def train(
     Raises:
         DataError: wrong input. Nothing is written then.
     """
-    out, options = pathlib.Path(out), model_arguments or {}
+    out, options, say = pathlib.Path(out), model_arguments or {}, printing(say)
     own = own_parts(model, options)
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
@@ -227,7 +227,7 @@ def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes `recipe.json` and `class_names.txt`."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "recipe.json", settings)
-    names = "".join(f"{name}\n" for name in settings["class_names"])
+    names = "".join(f"{printable(name)}\n" for name in settings["class_names"])
     write_whole(out / "class_names.txt", names.encode())
 
 
