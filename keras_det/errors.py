@@ -6,6 +6,8 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from keras_det.words import printable
+
 DISTRIBUTION = "keras-det"
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -14,8 +16,14 @@ class DataError(ValueError):
     """Wrong input from outside: a missing file, a bad annotation, an unknown name.
 
     The message has three parts: what must hold, `Received:` with the value, what to do next. The
-    command line prints it as one sentence and exits with code 2.
+    command line prints it as one sentence and exits with code 2. Control characters, which names of
+    files may hold, are written as in `printable`.
     """
+
+    def __init__(self, *messages: object) -> None:
+        super().__init__(
+            *(printable(each, keep="\n") if isinstance(each, str) else each for each in messages)
+        )
 
 
 class DiskFull(DataError, OSError):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_det.words import printable
+
 # First sentence of the error of `keras_det.files.staging`.
 NEW = "The export must not exist yet"
 
@@ -47,5 +49,5 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def labels_text(class_names: Sequence[str]) -> str:
-    """Returns one class name per line. Line breaks in a name become spaces."""
-    return "".join(" ".join(str(name).split()) + "\n" for name in class_names)
+    """Returns one class name per line. A line break in a name is written as "\\n"."""
+    return "".join(f"{printable(str(name))}\n" for name in class_names)

@@ -1,6 +1,7 @@
 """What all commands share: how errors and warnings reach the user, and the arguments' types."""
 
 import contextlib
+import json
 import math
 import os
 import re
@@ -16,6 +17,7 @@ import click
 
 from keras_det.errors import DataError
 from keras_det.names import MIN_IMAGE_SIZE
+from keras_det.words import UNPRINTABLE, printable
 
 # An option as messages name it, in words or in brackets.
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -28,6 +30,23 @@ WRITTEN_SO = (
     "--voc-first-pixel",
     "--classes",
 )
+
+
+def echo(message: object = "", **settings: Any) -> None:
+    """As `click.echo`. Escape sequences in names, which change what a terminal shows, are written
+    as `printable` does; line breaks and tabs stay.
+    """
+    click.echo(printable(str(message), keep="\n\t"), **settings)
+
+
+def echo_json(content: Any, allow_nan: bool = True) -> None:
+    """Prints JSON in which no character changes what a terminal shows."""
+    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=allow_nan)
+    click.echo(UNPRINTABLE.sub(_as_json, text))
+
+
+def _as_json(found: re.Match) -> str:
+    return found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}"
 
 
 class Command(click.Command):
@@ -120,7 +139,7 @@ class WrongInput(click.ClickException):
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
+        return printable(f"{error.strerror}: {error.filename}")
     return " ".join(str(error).split())
 
 
@@ -134,12 +153,12 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(wrapped(f"Note: {message}"), err=True)
+    echo(wrapped(f"Note: {message}"), err=True)
 
 
 def say(text: str) -> None:
     """Prints lines of a training; on a terminal, long ones are broken between words."""
-    click.echo(wrapped(text, sys.stdout))
+    echo(wrapped(text, sys.stdout))
 
 
 def wrapped(text: str, stream: TextIO | None = None) -> str:

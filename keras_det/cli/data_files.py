@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, given_options, user_input
+from keras_det.cli.command import Command, echo, given_options, user_input
 from keras_det.cli.data_options import (
     READING,
     SPLIT_BY,
@@ -306,7 +306,7 @@ def write_splits(
         with progress_bar(len(paths) if images != "none" else 0) as step:
             writer(splits, out, images=images, progress=step)
     for split_name, dataset in splits.items():
-        click.echo(
+        echo(
             f"{split_name or 'all'}: {counted(len(dataset), 'image')}, "
             f"{counted(len(dataset.labels), 'object')}, "
             f"{counted(dataset.num_classes, 'class', 'classes')}"

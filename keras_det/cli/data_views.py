@@ -1,14 +1,13 @@
 """`keras-det data preview | stats`: commands that show what a data set holds."""
 
 import io
-import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from keras_det.cli.command import IMAGE_SIZE, Command, given_options, user_input
+from keras_det.cli.command import IMAGE_SIZE, Command, echo, echo_json, given_options, user_input
 from keras_det.cli.data_files import arguments_of, read_splits, reading_and_classes
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.files import refuse_existing, say_where
@@ -105,7 +104,7 @@ def one_split(data: str, split: str | None, options: dict[str, Any]) -> "Dataset
             raise
         found = load_train_and_val(opened, with_val=False, **arguments)
     if found.sentence:
-        click.echo(found.sentence)
+        echo(found.sentence)
     return found.train
 
 
@@ -182,12 +181,12 @@ def stats(data: str, split: str | None, picture: str | None, as_json: bool, **op
         splits, notes = read_splits(data, split, options)
     found = {name: statistics(dataset) for name, dataset in splits.items()}
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
+        echo(f"Note: {note}", err=True)
     if as_json:
         named = {name or "all": counted for name, counted in found.items()}
-        click.echo(json.dumps(named, ensure_ascii=False, indent=2))
+        echo_json(named)
     else:
-        click.echo(statistics_text(found))
+        echo(statistics_text(found))
     if target is not None:
         from keras_det.report.statistics_picture import draw_statistics
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, say
+from keras_det.cli.command import IMAGE_SIZE, Command, echo, say
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.model_names import check_model_name, model_option
@@ -76,7 +76,7 @@ def demo(
     folder = new_folder(out) if out else free_folder("runs/demo")
     folder.mkdir(parents=True, exist_ok=True)
     data, run = folder / "data", folder / "run"
-    click.echo(f"Drawing {train_images} + {val_images} synthetic images")
+    echo(f"Drawing {train_images} + {val_images} synthetic images")
     training_set, validation_set = draw(data, train_images, val_images, max(image_size))
     start_keras()
     from keras_det.models import load_model
@@ -98,7 +98,7 @@ def demo(
     )
     images = list(validation_set.image_paths[:NUM_CHECK_IMAGES])
     exported = export_both(load_model(run / "last.keras"), run / "exports", images)
-    click.echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
+    echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
     say_where("Pictures", run / "pictures")
     for path in exported:
         say_where("Export", path)
@@ -123,5 +123,5 @@ def export_both(
     for kind in ("saved_model", "tflite"):
         paths.append(folder / export_name(kind, "float32"))
         report = write_export(detector, paths[-1], kind, images=images)
-        click.echo(f"{paths[-1].name}: {report.verdict}")
+        echo(f"{paths[-1].name}: {report.verdict}")
     return paths

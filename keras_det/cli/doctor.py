@@ -1,7 +1,6 @@
 """`keras-det doctor DATA`: what is wrong with a data set, a model on it, or a run."""
 
 import contextlib
-import json
 import os
 import pathlib
 import sys
@@ -10,7 +9,15 @@ from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, given_options, refuse_useless, user_input
+from keras_det.cli.command import (
+    IMAGE_SIZE,
+    Command,
+    echo,
+    echo_json,
+    given_options,
+    refuse_useless,
+    user_input,
+)
 from keras_det.cli.data_options import (
     READING,
     SPLIT_BY,
@@ -103,18 +110,18 @@ def doctor(
             overfit=overfit,
             quick=quick,
             progress=progress,
-            say=lambda line: click.echo(line, err=True),
+            say=lambda line: echo(line, err=True),
             **options,
         )
     piped = json_file == STDOUT
-    click.echo(report.text(all=everything), err=piped)
+    echo(report.text(all=everything), err=piped)
     if piped:
-        click.echo(json.dumps(plain(report.json()), indent=2, ensure_ascii=False, allow_nan=False))
+        echo_json(plain(report.json()), allow_nan=False)
     elif json_file is not None:
         report.write_json(json_file)
     if html_file is not None:
         report.write_html(html_file)
-        click.echo(f"\nPage with pictures: {html_file}", err=piped)
+        echo(f"\nPage with pictures: {html_file}", err=piped)
     ctx.exit(1 if report.worst == "error" else 0)
 
 

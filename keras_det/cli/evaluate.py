@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command
+from keras_det.cli.command import Command, echo
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
@@ -64,7 +64,7 @@ def evaluate(
     detector = load_keras_model(model)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
-        click.echo(sentence)
+        echo(sentence)
     metrics = measure(detector, dataset, batch_size, settings, find_model(model).name)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
@@ -94,5 +94,5 @@ def measure(
             on_batch=lambda done, _: bar.update(done - bar.pos),
             **settings,
         )
-    click.echo(found.text("these images"))
+    echo(found.text("these images"))
     return {**found.as_metrics(), "measured": provenance(name, dataset, bar.pos, **settings)}

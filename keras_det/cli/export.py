@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, refuse_useless
+from keras_det.cli.command import Command, echo, refuse_useless
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.cli.run_data import data_to_measure
@@ -141,13 +141,13 @@ def export(
     if data:
         dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
         images = spread(dataset, max_images)
-        click.echo(sentence, nl=bool(sentence))
+        echo(sentence, nl=bool(sentence))
     if calibrate:
         # Its classes do not matter.
         dataset, _ = data_to_measure(ctx, model, calibrate, calibrate_split, None, reading, "train")
         options["calibration"] = list(dataset.image_paths)
-        options["on_progress"] = lambda sentence: click.echo(sentence, err=True)
-    click.echo(write_export(detector, target, kind, images, **options))
+        options["on_progress"] = lambda sentence: echo(sentence, err=True)
+    echo(write_export(detector, target, kind, images, **options))
     say_where("Export", target)
 
 

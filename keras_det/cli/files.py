@@ -5,9 +5,7 @@ import pathlib
 import zipfile
 from typing import TYPE_CHECKING
 
-import click
-
-from keras_det.cli.command import user_input
+from keras_det.cli.command import echo, user_input
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest_path
 from keras_det.names import ENGINES as ENGINES
@@ -139,4 +137,4 @@ def refuse_existing(path: str | os.PathLike) -> pathlib.Path:
 
 def say_where(what: str, path: str | os.PathLike) -> None:
     """The line every command ends with."""
-    click.echo(f"{what}: {path}")
+    echo(f"{what}: {path}")

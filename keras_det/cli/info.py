@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keras_det.cli.command import Command
+from keras_det.cli.command import Command, echo
 from keras_det.cli.files import load_keras_model
 from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name, in_millions
 from keras_det.cli.start import start_keras
@@ -29,7 +29,7 @@ def info(model: str | None) -> None:
     trainable or not, in millions.
     """
     if model is None:
-        click.echo(model_table())
+        echo(model_table())
         return
     if pathlib.Path(model).exists():
         detector = load_keras_model(model)
@@ -39,7 +39,7 @@ def info(model: str | None) -> None:
         from keras_det.models import build_model
 
         detector = build_model(model, num_classes=NUM_COCO_IDS)
-    click.echo(description(detector))
+    echo(description(detector))
 
 
 def model_table() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, user_input
+from keras_det.cli.command import Command, echo, user_input
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
@@ -74,7 +74,7 @@ def predict(
     if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
-    click.echo(sentence)
+    echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
     shown = Shown(detector, thresholds)
     failed: list[DataError] = []
@@ -87,11 +87,11 @@ def predict(
                 continue
             write_whole(folder / name, encoded(picture, name))
     for problem in failed:
-        click.echo(f"Note: left out: {problem}", err=True)
+        echo(f"Note: left out: {problem}", err=True)
     if len(failed) == len(paths):
         raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
     write_json(folder / "detections.json", shown.rows)
-    click.echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
+    echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
     found = len(shown.rows)
     say_where(f"Detections: {found}, images: {len(paths) - len(failed)}, results", folder)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, refuse_useless, say
+from keras_det.cli.command import IMAGE_SIZE, Command, echo, refuse_useless, say
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
@@ -302,7 +302,7 @@ def train(
         check_weights("--backbone-weights", arguments.get("backbone_weights"))
     found, settings["data"] = training_data(ctx, data, settings, note)
     if found.sentence:
-        click.echo(found.sentence)
+        echo(found.sentence)
     start_keras()
     from keras_det.training import run
 

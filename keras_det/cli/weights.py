@@ -1,12 +1,11 @@
 """`keras-det weights …`: public weights, where they are, and their hashes."""
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command
+from keras_det.cli.command import Command, echo, echo_json
 from keras_det.cli.group import Commands
 from keras_det.errors import DataError
 
@@ -63,11 +62,11 @@ def fetch(name: str, as_json: bool) -> None:
     row = {"name": name, "state": found.place, "path": str(found.path), "sha256": found.sha256}
     row["note"] = found.note
     if as_json:
-        click.echo(json.dumps(row, ensure_ascii=False, indent=2))
+        echo_json(row)
         return
-    click.echo(f"{name} is {found.place}: {found.path}\nSHA-256 {found.sha256}")
+    echo(f"{name} is {found.place}: {found.path}\nSHA-256 {found.sha256}")
     if found.note:
-        click.echo(f"Note: {found.note}")
+        echo(f"Note: {found.note}")
 
 
 @click.command(
@@ -93,24 +92,24 @@ def check(ctx: click.Context, name: str | None, as_json: bool) -> None:
                 f"The weights to check must be installed or cached. Received: {name}, which is "
                 f"missing. To get them: keras-det weights fetch {name}"
             )
-        click.echo("[]" if as_json else "No public weights are installed or cached.")
+        echo("[]" if as_json else "No public weights are installed or cached.")
         return
     show(rows, HEAD, as_json)
     wrong = [row for row in rows if row["hash"] == "wrong"]
     for row in wrong:
-        click.echo(f"Wrong hash: {row['path']}. Delete the file and download it again.", err=True)
+        echo(f"Wrong hash: {row['path']}. Delete the file and download it again.", err=True)
     ctx.exit(1 if wrong else 0)
 
 
 def show(rows: list[dict[str, Any]], head: tuple[str, ...], as_json: bool) -> None:
     """Prints rows as a table or as JSON."""
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        echo_json(rows)
         return
-    click.echo(ROW.format(*head))
+    echo(ROW.format(*head))
     for row in rows:
         size = "?" if row["megabytes"] is None else f"{row['megabytes']:.1f}"
-        click.echo(ROW.format(row["name"], row["state"], size, row["licence"], row["hash"]))
+        echo(ROW.format(row["name"], row["state"], size, row["licence"], row["hash"]))
 
 
 def row_of(entry: "Entry") -> dict[str, Any]:

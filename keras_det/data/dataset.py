@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_det.data.sample import Sample
 from keras_det.errors import DataError
-from keras_det.words import counted
+from keras_det.words import counted, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,8 @@ class Dataset:
         crowd: bool `(num_objects,)`.
         area: float32 `(num_objects,)`, square pixels.
         row_splits: int64 `(num_images + 1,)`, first object of each image and, last, their number.
-        class_names: tuple of str; label k means `class_names[k]`.
+        class_names: tuple of str; label k means `class_names[k]`. Control characters in them are
+            written as in `keras_det.words.printable`.
         category_ids: tuple of int or str, the source's id of each class (-1: not in the source).
         name: str. The source's name, for messages.
         split: str or None. The split that was read.
@@ -75,6 +76,8 @@ class Dataset:
             object.__setattr__(self, field, array)
         for field in ("image_paths", "image_ids", "class_names", "category_ids", "notes"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
+        names = tuple(printable(str(name)) for name in self.class_names)
+        object.__setattr__(self, "class_names", names)
         if not self.category_ids:
             object.__setattr__(self, "category_ids", tuple(range(len(self.class_names))))
         _check(self)

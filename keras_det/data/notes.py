@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from keras_det.words import printable
+
 # What a note is about. The doctor has one entry for each: `keras_det.doctor.notes.MEANING`.
 NoteCode: TypeAlias = Literal[
     # Records
@@ -74,8 +76,8 @@ NoteCode: TypeAlias = Literal[
 class Note(str):
     """A sentence for users that also says what it means: a `str` with a code and numbers.
 
-    It prints, compares and sorts as its sentence: "2 of 9 boxes clipped to the image (first:
-    a.xml, object 1)."
+    It prints, compares and sorts as its sentence, one line: "2 of 9 boxes clipped to the image
+    (first: a.xml, object 1)." Control characters are written as in `printable`.
 
     Attributes:
         code: what it is about.
@@ -103,7 +105,11 @@ class Note(str):
         more: str = "",
     ) -> "Note":
         sentence = f"{text} (first: {first})." if first else text
-        return super().__new__(cls, f"{sentence} {more}" if more else sentence)
+        return super().__new__(cls, printable(f"{sentence} {more}" if more else sentence))
+
+    def __post_init__(self) -> None:
+        for field in ("text", "first", "more"):
+            object.__setattr__(self, field, printable(getattr(self, field)))
 
     def __getnewargs__(self) -> tuple:
         """What `__new__` takes, for copies and pickles."""

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from keras_det.words import printable
+
 # "error": training would fail or mislead. "warning": it costs accuracy or is probably a mistake.
 # "note": worth knowing.
 Harm: TypeAlias = Literal["error", "warning", "note"]
@@ -43,6 +45,12 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
     doc: str = ""
     split: str = ""
+
+    def __post_init__(self) -> None:
+        # They name files and classes, and each is one line.
+        object.__setattr__(self, "title", printable(self.title))
+        object.__setattr__(self, "cure", printable(self.cure))
+        object.__setattr__(self, "examples", tuple(printable(each) for each in self.examples))
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_det.doctor.finding import Finding
 from keras_det.doctor.sections import PAGE
-from keras_det.words import counted
+from keras_det.words import counted, printable
 
 if TYPE_CHECKING:
     from keras_det.doctor.examine import Report
@@ -34,7 +34,7 @@ def report_text(report: "Report", all: bool = False) -> str:
         lines += ["", f"And {_in_words(left)}.", MORE]
     elif not all and any(_shortened(finding) for finding in report.findings):
         lines += ["", MORE]
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def _shortened(finding: Finding) -> bool:

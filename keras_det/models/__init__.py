@@ -15,6 +15,8 @@ from keras_det.models.efficientdet import EfficientDet as EfficientDet
 from keras_det.models.retinanet import RetinaNet as RetinaNet
 from keras_det.names import MODEL_NAMES as MODEL_NAMES
 from keras_det.quantization import quantize_aware as quantize_aware
+from keras_det.weights.common.hdf5 import without_plugins
+from keras_det.weights.common.keras_file import check_keras_file
 
 # The constructor and the variant for each name on the command line.
 _BUILDERS: dict[str, tuple[type[EfficientDet] | type[RetinaNet] | type[CornerNet], str]] = {
@@ -67,20 +69,24 @@ def model_class(name: str) -> type[Detector]:
 def load_model(path: str | os.PathLike) -> Detector:
     """Loads a detector that was saved with `model.save("x.keras")`, with its optimizer.
 
-    After `import keras_det`, `keras.saving.load_model` loads it too.
+    Loading reads this file only. It fetches nothing and writes nothing. After `import keras_det`,
+    `keras.saving.load_model` loads the file too, with fewer checks.
 
     Args:
         path: the `.keras` file.
 
     Raises:
-        DataError: the file is missing or not a `.keras` file.
+        DataError: the file is missing, damaged or not a `.keras` file; it names weights to fetch,
+            reads other files, or holds layers that run code when they are built.
     """
     path = pathlib.Path(path)
     if not path.is_file() or path.suffix != ".keras":
         raise DataError(
             f"A saved model must be an existing .keras file. Received: {path}. {_advice(path)}"
         )
-    return keras.saving.load_model(path)
+    check_keras_file(path)
+    with without_plugins():
+        return keras.saving.load_model(path)
 
 
 def _advice(path: pathlib.Path) -> str:

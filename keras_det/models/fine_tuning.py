@@ -1,7 +1,6 @@
 """Fine-tuning: weights of an earlier model to start from, and frozen parts."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -17,6 +16,8 @@ from keras_det.keras_private import all_layers
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
+from keras_det.weights.common.hdf5 import check_hdf5, without_plugins
+from keras_det.weights.common.keras_file import check_keras_file
 from keras_det.weights.common.preset_files import (
     is_hub_backbone,
     is_preset,
@@ -29,6 +30,8 @@ NORM, EARLY = "norm", "early"
 EARLY_LEVEL = "P2"
 # Arguments of a constructor that give the anchors.
 ANCHOR_ARGUMENTS = ("anchor_scale", "num_octaves", "aspect_ratios", "anchor_generator")
+COMPLETE = "The weights to start from must be complete"
+COPY = "Copy or save them again."
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -129,15 +132,13 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
         if names is None or names == model.class_names:
             report = _load_same(model, weights, names)
         else:
-            report = _take_over(model, keras.saving.load_model(whole, compile=False))
+            with without_plugins():
+                report = _take_over(model, keras.saving.load_model(whole, compile=False))
         return dataclasses.replace(report, notes=_note_of_anchors(model, source))
     except DataError:
         raise
-    except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise DataError(
-            f"The weights to start from must be complete. Received: {source} "
-            f"({_reason(error)}). Copy or save them again."
-        ) from error
+    except OSError as error:
+        raise DataError(f"{COMPLETE}. Received: {source} ({_reason(error)}). {COPY}") from error
     except (ValueError, KeyError, TypeError) as error:
         saved = config.get("name")
         known = f", of {saved}" if saved else ""
@@ -215,7 +216,9 @@ def _opened(
     """Paths of the whole model and of its weights, and its arguments: none for bare weights."""
     if is_preset(source):
         folder = preset_folder(source)
-        return folder, folder / PRESET_WEIGHTS, read_preset(folder)[0].get("config", {})
+        config, weights = read_preset(folder)[0], folder / PRESET_WEIGHTS
+        check_hdf5(weights)
+        return folder, weights, _arguments(config)
     path = pathlib.Path(source)
     if not path.is_file():
         raise DataError(
@@ -223,9 +226,14 @@ def _opened(
             '"imagenet" and "coco" fetch public weights.'
         )
     if path.suffix != ".keras":
+        check_hdf5(path, rule=COMPLETE, advice=COPY)
         return path, path, {}
-    with zipfile.ZipFile(path) as archive:
-        return path, path, json.loads(archive.read("config.json")).get("config", {})
+    return path, path, _arguments(check_keras_file(path, COMPLETE, COPY))
+
+
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = config.get("config")
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _load_same(model: keras.Model, weights: pathlib.Path, names: list[str] | None) -> LoadReport:

@@ -14,6 +14,7 @@ from keras_det.errors import suggest
 from keras_det.layers.normalization import Normalization
 from keras_det.names import IMAGENET_DEVIATION, IMAGENET_MEAN, MIN_IMAGE_SIZE
 from keras_det.types import ImageSize, Size
+from keras_det.words import printable
 
 LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 # Mean, scale and channel order, for pixels in 0..255. "tf" and "caffe" are the names that
@@ -47,7 +48,7 @@ def check_image_size(image_size: ImageSize) -> Size:
 
 
 def check_class_names(num_classes: int | None, class_names: Sequence[str] | None) -> list[str]:
-    """Returns the class names, by default `class_0` ….
+    """Returns the class names, by default `class_0` …, with control characters as `\\x1b`.
 
     Raises:
         TypeError: `class_names` is not a list of names, or `num_classes` not an int.
@@ -73,7 +74,7 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
         )
     if class_names is None:
         class_names = [f"class_{i}" for i in range(int(num_classes or 0))]
-    names = [str(name) for name in class_names]
+    names = [printable(str(name)) for name in class_names]
     if not names or (num_classes is not None and num_classes != len(names)):
         raise ValueError(
             f"`class_names` must hold one name per class, `num_classes` in all, at least one. "

@@ -68,6 +68,8 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
     try:
         model = keras.saving.deserialize_keras_object(config)
         model.load_weights(folder / PRESET_WEIGHTS)
+    except DataError:
+        raise
     except (KeyError, OSError, TypeError, ValueError) as error:
         saved_with = metadata.get("keras_det_version")
         raise DataError(

@@ -11,6 +11,12 @@ from keras_det.models.arguments import Arguments, capturing, deserialized, seria
 from keras_det.models.presets import from_preset, save_to_preset
 from keras_det.quantization.rounding import add_rounding
 from keras_det.types import Config, ImageSize
+from keras_det.weights.common.hdf5 import without_plugins
+from keras_det.weights.common.keras_file import (
+    WEIGHTS_ARGUMENTS,
+    check_no_weights,
+    check_weights_file,
+)
 
 
 class SavedDetector(keras.Model):
@@ -29,6 +35,12 @@ class SavedDetector(keras.Model):
         if "__init__" in cls.__dict__:
             changed: Any = cls
             changed.__init__ = capturing(changed.__init__)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """As in Keras. An HDF5 file that reads other files, or loads filters, is refused."""
+        check_weights_file(filepath)
+        with without_plugins():
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     @property
     def quantization_aware(self) -> bool:
@@ -152,6 +164,7 @@ class SavedDetector(keras.Model):
     @classmethod
     def from_config(cls, config: Config, custom_objects: dict[str, Any] | None = None) -> Self:
         config = dict(config)
+        check_no_weights(config, cls.__name__, (*WEIGHTS_ARGUMENTS, *cls.NOT_SAVED))
         rounding = config.pop("quantization_aware", False)
         thresholds = config.pop("score_thresholds", None)
         model = cls(**deserialized(config, custom_objects))

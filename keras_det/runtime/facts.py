@@ -11,6 +11,7 @@ from typing import Any
 from keras_det.errors import DataError, suggest
 from keras_det.files import file_digest
 from keras_det.names import RESIZE_MODES
+from keras_det.words import printable
 
 ADVICE = "Export the model again with `keras-det export`."
 
@@ -33,13 +34,13 @@ def check_digest(path: pathlib.Path, expected: object, certificate: str) -> None
 
 
 def checked_names(names: Any, path: pathlib.Path) -> list[str]:
-    """Returns the class names if they are a list of at least one str."""
+    """Returns the class names, as `printable` writes them: a list of at least one str."""
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise DataError(
             "The class names of an exported file must be a list of at least one str. "
             f"Received: {names!r:.80} in {path}. {ADVICE}"
         )
-    return names
+    return [printable(name) for name in names]
 
 
 def checked_size(size: Any, network: Sequence[Any], path: pathlib.Path) -> tuple[int, int]:

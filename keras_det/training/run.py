@@ -72,7 +72,7 @@ from keras_det.training.stopping import (
     terminating_like_ctrl_c,
 )
 from keras_det.types import AugmentName, ImageSize
-from keras_det.words import counted
+from keras_det.words import counted, printable, printing
 
 Say: TypeAlias = Callable[[str], object]
 # Fields of the recipe that `recipe.json` also stores outside `chosen`.
@@ -178,7 +178,7 @@ def train(
         DataError: wrong input: nothing is written then. Or another process trains in this folder,
             the disk is full (`DiskFull`), or the training has diverged: earlier files are whole.
     """
-    out, options = pathlib.Path(out), model_arguments or {}
+    out, options, say = pathlib.Path(out), model_arguments or {}, printing(say)
     refuse_empty(training_set, validation_set)
     own = own_parts(model, options)
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
@@ -311,7 +311,7 @@ def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes `recipe.json` and `class_names.txt`."""
     remove_left_over(out)
     write_json(out / "recipe.json", settings, durable=True)
-    names = "".join(f"{name}\n" for name in settings["class_names"])
+    names = "".join(f"{printable(name)}\n" for name in settings["class_names"])
     write_whole(out / "class_names.txt", names.encode())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_det.errors import DataError
 from keras_det.weights.backbones.efficientnet import (
     PACKAGE_STEM,
     TIMM_STEM,
@@ -17,6 +18,7 @@ from keras_det.weights.backbones.efficientnet import (
 )
 from keras_det.weights.backbones.resnet import load_resnet
 from keras_det.weights.common.fill import Source
+from keras_det.weights.common.hdf5 import DAMAGE, open_hdf5
 from keras_det.weights.common.preset_files import is_hub_backbone
 from keras_det.weights.common.report import LoadReport
 from keras_det.weights.common.torch_file import read_torch_file
@@ -33,12 +35,10 @@ def _has_signs(names: Iterable[str]) -> bool:
 
 
 def _h5_layers(path: pathlib.Path) -> set[str]:
-    import h5py
-
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             return set(file.get("model_weights", file))
-    except (OSError, RuntimeError, KeyError):
+    except (DataError, *DAMAGE):
         return set()  # the importer says what is wrong with it
 
 

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError, install_hint
+from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights.backbones.keras_applications import (
     BLOCK_LAYERS,
     keras_slots,
@@ -34,7 +35,9 @@ from keras_det.weights.common.fill import (
     from_torch_kernel,
     skip_rest,
 )
-from keras_det.weights.common.preset_files import is_hub_backbone
+from keras_det.weights.common.hdf5 import check_hdf5, without_plugins
+from keras_det.weights.common.keras_file import check_config
+from keras_det.weights.common.preset_files import CONFIG, is_hub_backbone, read_json
 from keras_det.weights.common.report import STEP_COUNTER, LoadReport
 from keras_det.weights.common.torch_file import read_torch_file
 from keras_det.weights.efficientdet.names import backbone_names, backbone_of
@@ -159,8 +162,12 @@ def hub_model(folder: str | os.PathLike) -> keras.Model:
             f"A preset of keras-hub needs the package keras-hub. Received: {folder}. Install it "
             f"with {install_hint('keras-hub')}, or give a .pth file of the same network."
         ) from None
+    check_config(read_json(os.path.join(folder, CONFIG)), folder)
+    if os.path.isfile(weights := os.path.join(folder, PRESET_WEIGHTS)):
+        check_hdf5(weights, folder, "A preset of keras-hub must be complete")
     try:
-        return keras_hub.models.Backbone.from_preset(str(folder))
+        with without_plugins():
+            return keras_hub.models.Backbone.from_preset(str(folder))
     except Exception as error:  # a damaged preset can raise any error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(

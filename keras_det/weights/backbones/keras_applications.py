@@ -26,6 +26,7 @@ from keras_det.errors import DataError
 from keras_det.names import IMAGENET_MEAN
 from keras_det.weights.common.efficientnets import EFFICIENTNETS_BY_SHAPE, backbone_variant
 from keras_det.weights.common.fill import NamedArrays, Slot, fill, skip_rest
+from keras_det.weights.common.hdf5 import DAMAGE, open_hdf5
 from keras_det.weights.common.report import LoadReport
 
 # From (number of blocks, channels of the last one) to the variant. All have squeeze-and-excitation.
@@ -133,10 +134,10 @@ def _file_values(path: pathlib.Path) -> dict[str, np.ndarray]:
             values[f"{layer}/{variable}"] = item[()]
 
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             numbered = "layers" in file
             file.get("model_weights", file).visititems(take)
-    except (OSError, RuntimeError, KeyError) as error:
+    except DAMAGE as error:
         raise DataError(
             f"Weights must be a complete HDF5 file. Received: {path} ({error}). Download it again; "
             "Keras distributes `efficientnetb0_notop.h5` and so on."

@@ -5,7 +5,6 @@ import gzip
 import os
 import pathlib
 import re
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -30,55 +29,103 @@ ARCHIVE_ERRORS = (
     FileExistsError,  # one path as a file and as a folder
     NotADirectoryError,
     IsADirectoryError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,  # a header that tarfile cannot read; a DataError is caught before
 )
 READ_SIZE = 1 << 20  # bytes
+# The largest public checkpoint has 0.8 GB and 12 files; weights hardly compress.
+MAX_MEMBERS, MAX_UNPACKED = 10_000, 1 << 33
+MAX_RATIO, FREE = 20, 1 << 26  # unpacked bytes: so many times the archive, and `FREE` in addition
+MAX_NAME, MAX_PARTS = 255, 32  # bytes of a name, names in a path
 
 # (path inside the archive, whether it is a plain file or folder, content of a file).
 Member = tuple[str, bool, IO[bytes] | None]
 
 
+class _Budget:
+    """What the files of an archive may take, by the size of the archive."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.name, self.size = path.name, path.stat().st_size
+        self.bytes = min(MAX_UNPACKED, MAX_RATIO * self.size + FREE)
+
+    def check(self, unpacked: int, members: int = 0) -> None:
+        """DataError if the archive holds more, as it declares or in truth."""
+        if unpacked > self.bytes or members > MAX_MEMBERS:
+            what = f"{unpacked} bytes" if unpacked > self.bytes else f"{members} members"
+            raise DataError(
+                f"An archive of {self.size} bytes must hold at most {self.bytes} bytes and "
+                f"{MAX_MEMBERS} files and folders. Received: {self.name}, with {what} or more. "
+                "Nothing was unpacked. Download the archive from its publisher."
+            )
+
+
 def _inside(folder: pathlib.Path, name: str, is_plain: bool) -> pathlib.Path:
     """Where an archive's member goes; DataError for links, devices and paths out of the folder."""
     parts = re.split(r"[/\\]", name)
-    if not is_plain or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+    is_long = len(parts) > MAX_PARTS or any(len(os.fsencode(part)) > MAX_NAME for part in parts)
+    is_outside = name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]
+    if not is_plain or is_outside or is_long or re.search(r"[\x00-\x1f\x7f]", name):
         raise DataError(
             "An archive must hold plain files and folders with paths inside it, no links. "
-            f"Received: {name!r}. Nothing was unpacked. Download the archive from its publisher."
+            f"Received: {name[:MAX_NAME]!r}. Nothing was unpacked. Download the archive "
+            "from its publisher."
         )
     return folder.joinpath(*(part for part in parts if part))
 
 
-def _tar_members(path: pathlib.Path) -> Iterator[Member]:
+def _tar_members(path: pathlib.Path, budget: _Budget) -> Iterator[Member]:
+    unpacked_size = 0
     with gzip.open(path) as stream:
         # Read to the end, where the checksum is: tarfile stops before it.
-        while stream.read(READ_SIZE):
-            pass
+        while block := stream.read(READ_SIZE):
+            unpacked_size += len(block)
+            budget.check(unpacked_size)
     with tarfile.open(path, "r:gz") as archive:
         for member in archive:
-            file = archive.extractfile(member) if member.isfile() else None
-            yield member.name, member.isfile() or member.isdir(), file
+            # A sparse file declares any number of zeros, which are in no archive.
+            is_file = member.isfile() and not member.issparse()
+            budget.check(member.size)
+            file = archive.extractfile(member) if is_file else None
+            yield member.name, is_file or member.isdir(), file
 
 
-def _zip_members(path: pathlib.Path) -> Iterator[Member]:
+def _zip_members(path: pathlib.Path, budget: _Budget) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
+        members = archive.infolist()
+        budget.check(sum(member.file_size for member in members), len(members))
+        for member in members:
             kind = stat.S_IFMT(member.external_attr >> 16)
             is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+            # Other methods may ask for gigabytes of memory before they give a byte.
+            is_plain &= member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
             file = archive.open(member) if is_plain and not member.is_dir() else None
             yield member.filename, is_plain, file
 
 
 def unpack(path: pathlib.Path, folder: pathlib.Path) -> None:
-    """Writes the files of an archive below `folder`: contents only, no owners or permissions."""
+    """Writes the files of an archive below `folder`: contents only, no owners or permissions.
+
+    Raises:
+        DataError: it holds links, devices, sparse files or paths out of the folder, or too much.
+    """
     members = _tar_members if path.name.endswith(TAR_SUFFIXES) else _zip_members
-    for name, is_plain, file in members(path):
+    budget, written = _Budget(path), 0
+    for number, (name, is_plain, file) in enumerate(members(path, budget), start=1):
+        budget.check(written, number)
         target = _inside(folder, name, is_plain)
         if file is None:
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         with file, open(target, "wb") as output:
-            shutil.copyfileobj(file, output)
+            while block := file.read(READ_SIZE):
+                written += len(block)
+                budget.check(written)
+                output.write(block)
 
 
 def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
@@ -92,8 +139,8 @@ def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
         The folder with the archive's files, beside the archive.
 
     Raises:
-        DataError: the archive is damaged, holds links or paths out of its folder, or holds no
-            single checkpoint. It is removed from the cache then.
+        DataError: the archive is damaged, holds no single checkpoint, or as for `unpack`. It is
+            removed from the cache then.
     """
     folder = path.with_name(f"{path.name.partition('.')[0]}-{digest[:8]}")
     if folder.is_dir():

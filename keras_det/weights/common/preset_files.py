@@ -13,6 +13,7 @@ from keras_det.errors import DataError, install_hint, suggest_path
 from keras_det.files import file_digest, staging, write_json, write_whole
 from keras_det.names import HUGGING_FACE
 from keras_det.names import PRESET_WEIGHTS as WEIGHTS
+from keras_det.weights.common.keras_file import check_config
 
 CONFIG, METADATA, CARD = "config.json", "metadata.json", "README.md"
 NEEDED = (CONFIG, WEIGHTS, METADATA)
@@ -93,7 +94,8 @@ def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
     """Configuration and metadata of a preset, after checking the SHA-256 of its weights.
 
     Raises:
-        DataError: a file is not JSON, or the weights are not those that the metadata names.
+        DataError: a file is not JSON, the weights are not those that the metadata names, or the
+            model needs something beside the preset; see `check_config`.
     """
     config, metadata = (read_json(folder / name) for name in (CONFIG, METADATA))
     expected, found = metadata.get(DIGEST), file_digest(folder / WEIGHTS)
@@ -102,6 +104,7 @@ def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
             f"{folder / WEIGHTS} must have the SHA-256 given in {METADATA}, {expected}. Received: "
             f"{found}. The file is damaged or was replaced. Copy or download it again."
         )
+    check_config(config, folder)
     return config, metadata
 
 

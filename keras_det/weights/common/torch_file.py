@@ -3,123 +3,35 @@
 Two forms are read: the zip archive of torch 1.6 and later (`data.pkl`, and one record `data/N` per
 storage) and the older stream (magic number, protocol, system, the pickled object, the storages'
 keys, the storages). In both, a pickle lists the storages and the part of a storage that each tensor
-views. Unpickling can run code that the file names. So only the few names that tensors need are
-allowed, and these only build descriptions. The numbers are read afterwards, within checked bounds.
+views. Unpickling can run code that the file names, so `torch_pickle` reads them instead. The
+numbers are read afterwards, within checked bounds.
 """
 
-import io
 import math
 import os
-import pickle
 import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_det.errors import DataError, install_hint
+from keras_det.weights.common.torch_objects import Storage, Tensor, check_key
+from keras_det.weights.common.torch_pickle import MAX_DEPTH, PickleReader
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
-# Storage classes of torch by the numbers they hold, low byte first.
-STORAGES = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
 # Keys under which training loops keep the weights; moving averages (timm) are preferred.
 WRAPPERS = ("state_dict_ema", "state_dict", "model")
 # DataParallel adds this to every name.
 PARALLEL_PREFIX = "module."
-MAX_DIMENSIONS = 32
+MAX_TENSORS = 1 << 15  # EfficientDet-D7x has 3,000
 # Largest tensor that repeats its storage (stride 0), in elements: a damaged file must not make us
-# allocate more.
+# allocate more. All tensors of a file together may have this many elements, and in addition several
+# times the numbers in the file: tied weights have two names.
 MAX_EXPANDED = 1 << 24
-
-
-class _Storage(NamedTuple):
-    """A run of numbers, named but not yet read."""
-
-    key: str
-    number: str
-    length: int
-
-
-class _Tensor(NamedTuple):
-    """The part of a storage that a tensor views; all numbers count elements."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple
-    strides: tuple
-
-
-class _StorageType(NamedTuple):
-    """Stands for a storage class of torch. Immutable, so that a pickle cannot change it."""
-
-    number: str
-
-
-class _Rebuilder(NamedTuple):
-    """Stands for a function of `torch._utils`. When the pickle calls it, it describes a tensor."""
-
-    name: str
-
-    def __call__(self, *arguments: Any) -> _Tensor:
-        if self.name == "_rebuild_parameter":
-            return _check_type(arguments[0], _Tensor, "a parameter")
-        storage, offset, shape, strides, *_ = arguments
-        return _Tensor(_check_type(storage, _Storage, "a tensor"), offset, shape, strides)
-
-
-class _Unpickler(pickle._Unpickler):
-    """Builds dicts, lists, tuples, numbers, texts and descriptions of tensors; refuses the rest.
-
-    It extends the unpickler written in Python: the one in C allocates whatever memory a damaged
-    file asks for.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch._utils" and name in REBUILDERS:
-            return _Rebuilder(name)
-        if module in ("torch", "torch.storage") and name in STORAGES:
-            return _StorageType(STORAGES[name])
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch", "Size"):
-            return tuple
-        raise DataError(
-            "A weights file may hold only tensors, numbers, strings, lists and dicts. Received: "
-            f"{module}.{name}, which would have to be executed to read the file. Save the weights "
-            "alone: in torch, torch.save(model.state_dict(), path)."
-        )
-
-    def persistent_load(self, identifier: Any) -> _Storage:
-        kind, storage_type, key, _, length, *view = identifier
-        if kind != "storage" or any(view):
-            raise pickle.UnpicklingError(f"persistent object {kind!r} is not a plain storage")
-        number = _check_type(storage_type, _StorageType, "a storage").number
-        return _Storage(str(key), number, _check_type(length, int, "the length of a storage"))
-
-
-def _check_type(value: Any, kind: type, what: str) -> Any:
-    if type(value) is not kind:
-        raise pickle.UnpicklingError(f"{what} is made from {type(value).__name__}")
-    return value
-
-
-def _unpickle(stream: BinaryIO) -> Any:
-    return _Unpickler(stream, encoding="utf-8").load()
+MAX_VIEWS = 4
 
 
 def _item_size(number: str) -> int:
@@ -127,7 +39,7 @@ def _item_size(number: str) -> int:
 
 
 def _numbers(
-    data: bytes, offset: int, storage: _Storage, byteorder: Literal["<", ">"] = "<"
+    data: bytes, offset: int, storage: Storage, byteorder: Literal["<", ">"] = "<"
 ) -> np.ndarray:
     """`storage.length` numbers of `data` from `offset` on; bfloat16 becomes float32."""
     if not 0 <= storage.length * _item_size(storage.number) <= len(data) - offset:
@@ -144,13 +56,13 @@ def _numbers(
     return numbers.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _view(name: str, tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
+def _view(name: str, tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     """The part of a storage that a tensor views, without copying; bounds are checked first."""
-    shape, strides = tuple(tensor.shape), tuple(tensor.strides)
+    shape, strides = tensor.shape, tensor.strides
     whole = (tensor.offset, *shape, *strides)
     fits = (
-        len(shape) == len(strides) <= MAX_DIMENSIONS
-        and all(type(value) is int and value >= 0 for value in whole)
+        len(shape) == len(strides)
+        and min(whole) >= 0
         and tensor.offset <= len(numbers)
         and math.prod(shape) <= max(len(numbers), MAX_EXPANDED)
     )
@@ -167,14 +79,24 @@ def _view(name: str, tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(part, shape, in_bytes, writeable=False)
 
 
-def _read_zip(path: str) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The records of an archive by name, after checking that they lie in the file as they are."""
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if len(entries) != len(archive.infolist()):
+        raise ValueError("two records of the archive have one name")
+    # torch does not compress. Records larger than the file would be a zip bomb.
+    total = sum(entry.file_size for entry in entries.values())
+    if total > size:
+        raise ValueError(f"the archive's records claim {total} bytes, more than the file has")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+        raise ValueError("a record of the archive is compressed, and torch compresses none")
+    return entries
+
+
+def _read_zip(path: str) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     """Returns (pickled object, function from a storage to its numbers) of the zip form."""
     with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        # torch does not compress. Records larger than the file would be a zip bomb.
-        total = sum(entry.file_size for entry in entries.values())
-        if total > os.path.getsize(path):
-            raise ValueError(f"the archive's records claim {total} bytes, more than the file has")
+        entries = _entries(archive, os.path.getsize(path))
         pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("the archive has no record data.pkl")
@@ -182,45 +104,53 @@ def _read_zip(path: str) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
         records = {name.removeprefix(folder): archive.read(name) for name in entries}
     big = records.get("byteorder", b"little").strip() == b"big"
 
-    def numbers(storage: _Storage) -> np.ndarray:
+    def numbers(storage: Storage) -> np.ndarray:
         return _numbers(records[f"data/{storage.key}"], 0, storage, ">" if big else "<")
 
-    return _unpickle(io.BytesIO(records["data.pkl"])), numbers
+    return PickleReader(records["data.pkl"]).load(), numbers
 
 
-def _storages_of(structure: Any) -> dict[str, _Storage]:
+def _storages_of(structure: Any) -> dict[str, Storage]:
     """All storages that the tensors in nested dicts, lists and tuples view, by key."""
-    storages: dict[str, _Storage] = {}
-    seen, waiting = set(), [structure]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, _Tensor):
-            if storages.setdefault(part.storage.key, part.storage) != part.storage:
-                raise ValueError(f"storage {part.storage.key} is described in two ways")
-        elif isinstance(part, dict | list | tuple) and id(part) not in seen:
-            seen.add(id(part))
-            waiting += part.values() if isinstance(part, dict) else part
+    storages: dict[str, Storage] = {}
+    seen: set[int] = set()
+    depth, level = 0, [structure]
+    while level:
+        waiting, level = level, []
+        for part in waiting:
+            if isinstance(part, Tensor):
+                storages[part.storage.key] = part.storage
+            elif isinstance(part, dict | list | tuple) and id(part) not in seen:
+                seen.add(id(part))
+                level += part.values() if isinstance(part, dict) else part
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} dicts, lists or tuples are inside each other")
     return storages
 
 
-def _read_stream(path: str) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+def _read_stream(path: str) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     """The same for the older form: four pickles, the keys, then (count, numbers) per storage."""
     with open(path, "rb") as file:
         data = file.read()
-    stream = io.BytesIO(data)
-    if _unpickle(stream) != MAGIC_NUMBER or _unpickle(stream) != PROTOCOL_VERSION:
-        raise ValueError("it begins with neither a zip archive nor torch's magic number")
-    _unpickle(stream)  # sizes of C's types on the writer's machine; numbers are low byte first
-    structure, keys = _unpickle(stream), _unpickle(stream)
-    storages, position, found = _storages_of(structure), stream.tell(), {}
+    reader = PickleReader(data)
+    for expected in (MAGIC_NUMBER, PROTOCOL_VERSION):
+        found = reader.load()
+        if type(found) is not int or found != expected:
+            raise ValueError("it begins with neither a zip archive nor torch's magic number")
+    reader.load()  # sizes of C's types on the writer's machine; numbers are low byte first
+    structure, keys = reader.load(), reader.load()
+    if type(keys) is not list:
+        raise ValueError("the keys of its storages are no list")
+    storages, position, numbers = _storages_of(structure), reader.position, {}
     for key in keys:
         (count,) = struct.unpack_from("<q", data, position)
-        storage = storages[key]
+        storage = storages[str(check_key(key, "the key of a storage"))]
         if count != storage.length:
             raise ValueError(f"storage {key} has {count} numbers instead of {storage.length}")
-        found[key] = _numbers(data, position + 8, storage)
+        numbers[storage.key] = _numbers(data, position + 8, storage)
         position += 8 + count * _item_size(storage.number)
-    return structure, lambda storage: found[storage.key]
+    return structure, lambda storage: numbers[storage.key]
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
@@ -240,7 +170,7 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     }
 
 
-def _state_of(structure: Any) -> dict[str, _Tensor]:
+def _state_of(structure: Any) -> dict[str, Tensor]:
     """The tensors of a state dict, or of the one inside a training checkpoint, by plain name."""
     for wrapper in WRAPPERS:
         if isinstance(structure, dict) and isinstance(structure.get(wrapper), dict):
@@ -248,22 +178,28 @@ def _state_of(structure: Any) -> dict[str, _Tensor]:
             break
     tensors = {}
     for name, value in structure.items() if isinstance(structure, dict) else ():
-        if isinstance(name, str) and isinstance(value, _Tensor):
+        if isinstance(name, str) and isinstance(value, Tensor):
             tensors[name.removeprefix(PARALLEL_PREFIX)] = value
     if not tensors:
         raise ValueError("it holds no dict from names to tensors")
+    if len(tensors) > MAX_TENSORS:
+        raise ValueError(f"it holds {len(tensors)} tensors, more than {MAX_TENSORS}")
     return tensors
 
 
 def _read_torch(path: str) -> dict[str, np.ndarray]:
     is_zip = zipfile.is_zipfile(path)
     structure, numbers_of = (_read_zip if is_zip else _read_stream)(path)
-    storages: dict[_Storage, np.ndarray] = {}
+    storages: dict[Storage, np.ndarray] = {}
     arrays = {}
     for name, tensor in _state_of(structure).items():
         if tensor.storage not in storages:
             storages[tensor.storage] = numbers_of(tensor.storage)
         arrays[name] = _view(name, tensor, storages[tensor.storage])
+    views = sum(array.size for array in arrays.values())
+    allowed = MAX_EXPANDED + MAX_VIEWS * sum(len(numbers) for numbers in storages.values())
+    if views > allowed:
+        raise ValueError(f"its tensors have {views} elements together, more than {allowed}")
     return arrays
 
 

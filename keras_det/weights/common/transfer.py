@@ -18,11 +18,12 @@ import urllib.request
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
-from keras_det.files import write_json
+from keras_det.files import open_bytes, write_json
 
 STALL_SECONDS = 15.0
 CHUNK = 1 << 14  # bytes: small, so that a slow connection is not taken for a dead one
 QUEUE_CHUNKS = 64
+MAX_BYTES = 1 << 33  # the largest public checkpoint has 0.8 GB
 
 
 class TransferError(Exception):
@@ -205,6 +206,7 @@ def _append(pump: _Pump, file: IO[bytes], part: pathlib.Path, address: str, name
     write_json(_notes(part), {"address": address, "validator": head.validator})
     done = file.seek(0, 2)
     while (chunk := _next(pump)) is not None:
+        _check_size(max(done + len(chunk), head.total or 0), part)
         done += file.write(chunk)
         _show(name, done, head.total)
     _show(name, done, head.total, last=True)
@@ -213,11 +215,19 @@ def _append(pump: _Pump, file: IO[bytes], part: pathlib.Path, address: str, name
     return head.resumed
 
 
+def _check_size(size: int, part: pathlib.Path) -> None:
+    """A server that sends, or announces, more than any checkpoint has is not listened to."""
+    if size > MAX_BYTES:
+        forget(part)
+        raise TransferError(f"it has {size} bytes or more, and no checkpoint has {MAX_BYTES}")
+
+
 def transfer(address: str, part: pathlib.Path, name: str) -> bool:
     """Copies a whole file to `part`.
 
     What an interrupted copy left in `part` is completed if the server says that the file is still
-    the same, and copied anew otherwise. `part` and its notes stay where the copy is interrupted.
+    the same, and copied anew otherwise. `part` and its notes stay where the copy is interrupted
+    and can be continued; else nothing stays.
 
     Args:
         address: URL, also `file://…`.
@@ -232,13 +242,19 @@ def transfer(address: str, part: pathlib.Path, name: str) -> bool:
     """
     if is_local(address):
         try:
-            shutil.copyfile(_local_path(address), part)
+            with open_bytes(_local_path(address)) as source, open(part, "wb") as target:
+                shutil.copyfileobj(source, target)
         except OSError as error:
+            forget(part)
             raise TransferError(error.strerror or type(error).__name__) from error
         return False
     pump = _Pump(address, *_start_of(part, address))
     try:
         with open(part, "ab") as file:
             return _append(pump, file, part, address, name)
+    except TransferError:
+        if not any(_start_of(part, address)):
+            forget(part)  # it cannot be continued
+        raise
     finally:
         pump.stop()

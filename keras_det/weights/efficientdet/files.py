@@ -20,6 +20,7 @@ from keras_det.weights.common.fill import (
     from_torch_depthwise,
     from_torch_kernel,
 )
+from keras_det.weights.common.hdf5 import DAMAGE, open_hdf5, without_plugins
 from keras_det.weights.common.report import OF_TRAINING, STEP_COUNTER
 from keras_det.weights.common.torch_file import read_torch_file
 from keras_det.weights.efficientdet.names import (
@@ -260,7 +261,7 @@ def _open_tensorflow(prefix: str) -> Checkpoint:
 def _read_h5(path: str, key: str) -> np.ndarray:
     import h5py
 
-    with h5py.File(path) as file:
+    with without_plugins(), h5py.File(path) as file:  # `_open_h5` has checked it
         return file[key][()]
 
 
@@ -275,9 +276,9 @@ def _open_h5(path: str) -> Checkpoint:
             shapes[key] = item.shape or ()
 
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             file.visititems(note)
-    except Exception as error:
+    except DAMAGE as error:
         raise _broken(path, error) from error
     tensors = (
         (

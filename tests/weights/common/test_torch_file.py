@@ -13,7 +13,8 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import read_torch_file
-from keras_det.weights.common.torch_file import _state_of, _Storage, _Tensor
+from keras_det.weights.common.torch_file import _state_of
+from keras_det.weights.common.torch_objects import Storage, Tensor
 from tests.helpers import ROOT
 from tests.weights.common.torch_writer import part, stream_head, tensor_part
 
@@ -252,7 +253,7 @@ def test_a_file_without_tensors_is_refused(state, reason, tmp_path):
 
 
 def test_averages_of_a_training_checkpoint_win():
-    last, average = (_Tensor(_Storage(key, "<f4", 1), 0, (1,), (1,)) for key in "01")
+    last, average = (Tensor(Storage(key, "<f4", 1), 0, (1,), (1,)) for key in "01")
     checkpoint = {"state_dict": {"a": last}, "state_dict_ema": {"module.a": average}}
     assert _state_of(checkpoint) == {"a": average}
 

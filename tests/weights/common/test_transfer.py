@@ -184,3 +184,17 @@ def test_progress_is_for_terminals(server, cache, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     fetched(server, cache)
     assert "\rFetching a.h5: 0.1 of 0.1 MB\n" in capsys.readouterr().err
+
+
+def test_more_than_any_checkpoint_has_is_refused(server, cache, monkeypatch):
+    monkeypatch.setattr(transfer, "MAX_BYTES", len(CONTENT) - 1)
+    with pytest.raises(DataError, match=r"102400 bytes or more, and no checkpoint has 102399"):
+        fetched(server, cache)
+    assert kept(cache) == []
+
+
+def test_what_cannot_be_continued_is_not_kept(server, cache):
+    server.mode, server.etag = "breaks", ""
+    with pytest.raises(DataError, match="must be reachable"):
+        fetched(server, cache)
+    assert kept(cache) == []

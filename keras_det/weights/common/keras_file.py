@@ -1,0 +1,209 @@
+"""Checks `.keras` files and the configurations of models before Keras opens them.
+
+A configuration says which objects Keras builds. Some read files or fetch them when they are built.
+A detector needs none of these.
+"""
+
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+from keras_det.errors import DataError
+from keras_det.weights.common.hdf5 import check_hdf5
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+MAX_CONFIG = 1 << 26  # bytes
+MAX_RATIO = 100  # bytes of a member per byte in the archive; Keras does not compress
+# Classes of Keras that read files or fetch them, run other programs, or hold code.
+READERS = (
+    "FlaxLayer",
+    "IndexLookup",
+    "IntegerLookup",
+    "JaxLayer",
+    "Lambda",
+    "StringLookup",
+    "TextVectorization",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+    "__lambda__",
+)
+# Classes of keras-hub whose names contain one of these read vocabularies.
+HUB_READERS = ("Converter", "Packer", "Preprocessor", "Task", "Tokenizer")
+HUBS = ("keras_cv", "keras_hub", "keras_nlp")
+# Arguments of detectors that name weights to read or fetch. Saved models never have them.
+WEIGHTS_ARGUMENTS = ("weights", "backbone_weights")
+LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: length of the name, of the extra field
+DAMAGE: tuple[type[Exception], ...] = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,  # an encrypted zip, or JSON nested too deeply
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class _Part(io.RawIOBase):
+    """A part of an open file, read as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self.file, self.start, self.length, self.position = file, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.length}[whence]
+        self.position = base + offset
+        return self.position
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), max(0, self.length - self.position))
+        self.file.seek(self.start + self.position)
+        data = self.file.read(wanted)
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)
+
+
+def check_keras_file(
+    path: str | os.PathLike,
+    rule: str = "A .keras file must be complete",
+    advice: str = "Copy or save it again.",
+) -> dict[str, Any]:
+    """Checks a `.keras` file: opening it must touch nothing else.
+
+    Args:
+        path: the file.
+        rule, advice: the first and the last sentence of the error for a damaged file.
+
+    Returns:
+        The configuration of the model in it.
+
+    Raises:
+        DataError: the file is damaged, or holds more than a configuration and its weights; or as
+            for `check_config` and `check_hdf5`.
+    """
+    try:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            _check_members(path, archive, members)
+            config = json.loads(archive.read(CONFIG))
+            if not isinstance(config, dict):
+                raise ValueError(f"{CONFIG} holds no object")
+            check_config(config, path)
+            check_hdf5(_opened(file, archive, members[WEIGHTS]), path)
+    except DataError:
+        raise
+    except DAMAGE as error:
+        raise DataError(f"{rule}. Received: {path} ({str(error).rstrip('.')}). {advice}") from error
+    return config
+
+
+def _check_members(
+    path: str | os.PathLike, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
+) -> None:
+    expected = {CONFIG, METADATA, WEIGHTS}
+    if set(members) != expected or len(archive.infolist()) != len(expected):
+        raise DataError(
+            f"A .keras file of a detector must hold {CONFIG}, {METADATA} and {WEIGHTS}, nothing "
+            f"else. Received: {path}, with {sorted(set(members) ^ expected)[:5]} in addition or "
+            "missing, or one of them twice. Copy or save it again."
+        )
+    for member in members.values():
+        large = member.file_size > max(1 << 20, MAX_RATIO * member.compress_size)
+        if large or (member.filename != WEIGHTS and member.file_size > MAX_CONFIG):
+            raise DataError(
+                "A .keras file must hold no more than its size allows. Received: "
+                f"{path}, whose {member.filename} claims {member.file_size} bytes from "
+                f"{member.compress_size}. Copy or save it again."
+            )
+
+
+def _opened(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+    """A member as a file in which one can go back: without a copy where it is not compressed."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        return io.BytesIO(archive.read(member))
+    file.seek(member.header_offset)
+    name, extra = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    start = member.header_offset + LOCAL_HEADER.size + name + extra
+    part: Any = _Part(file, start, member.file_size)
+    return part
+
+
+def check_config(config: Any, name: object) -> None:
+    """Checks the configuration of a model, as Keras saves it.
+
+    Args:
+        config: the configuration, or any part of one.
+        name: what errors call the file that it is from.
+
+    Raises:
+        DataError: it names weights, or holds an object that reads files or runs code when it is
+            built.
+    """
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            if "class_name" in part:
+                _check_object(part, name)
+
+
+def _check_object(part: dict[str, Any], name: object) -> None:
+    words = [part.get(key) for key in ("class_name", "registered_name", "module")]
+    registered, module = (str(each or "") for each in words[1:])
+    package = (module or registered).partition(".")[0].partition(">")[0]
+    hub = package in HUBS or registered.partition(">")[0] in HUBS
+    for word in words[:2]:
+        plain = str(word).rpartition(">")[2].rpartition(".")[2]
+        if plain in READERS or (hub and any(each in plain for each in HUB_READERS)):
+            raise DataError(
+                "A model file must hold only layers that need nothing beside it. Received: "
+                f"{name}, with a {plain}, which reads files or runs code when it is built. If you "
+                "trust the file, build the model in Python and load only its weights."
+            )
+    arguments = part.get("config")
+    if package == "keras_det" and isinstance(arguments, dict):
+        check_no_weights(arguments, name)
+
+
+def check_no_weights(
+    arguments: dict[str, Any], name: object, keys: Iterable[str] = WEIGHTS_ARGUMENTS
+) -> None:
+    """Raises a DataError if arguments of a saved model name weights to read or fetch."""
+    for key in keys:
+        if arguments.get(key) is not None:
+            raise DataError(
+                "The configuration of a saved model must not name weights: they are in the file. "
+                f"Received: {name}, with {key}={str(arguments[key])[:100]!r}. Nothing was read or "
+                f"fetched. Save the model again, or build it in Python with {key}=…"
+            )
+
+
+def check_weights_file(path: str | os.PathLike) -> None:
+    """Checks a file before Keras reads weights from it; see `check_keras_file` and `check_hdf5`.
+
+    A file that does not exist, or is of another kind, is left to Keras.
+    """
+    if os.path.isfile(path):
+        if os.fspath(path).endswith(".keras"):
+            check_keras_file(path)
+        elif os.fspath(path).endswith((".h5", ".hdf5")):
+            check_hdf5(path)
