@@ -9,7 +9,6 @@ import zipfile
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_det.errors import DataError, suggest
 from keras_det.keras_private import all_layers
