@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_det.data.decoding import decode_whole_jpeg, header_size, refuse_huge
+from keras_det.data.decoding import decode_whole_jpeg
+from keras_det.data.header_graph import within_limit
 from keras_det.data.orientation_graph import exif_orientation, turned
+from keras_det.data.pixel_limit import MAX_PIXELS
 from keras_det.data.resize import tf_resize_image
 from keras_det.models import Detector
 from keras_det.types import TFTensor
@@ -35,9 +37,11 @@ def resized_signature(model: Detector) -> tuple:
 
 
 def read_rows(
-    model: Detector, image_bytes: TFTensor
+    model: Detector, image_bytes: TFTensor, max_pixels: int
 ) -> tuple[TFTensor, TFTensor, TFTensor, TFTensor]:
-    """Decodes and resizes every row. A row that does not decode becomes an empty image.
+    """Decodes and resizes every row. A row that is not decoded becomes an empty image.
+
+    A row that declares more than `max_pixels` is not decoded.
 
     An error inside `map_fn` would fail the whole batch. In a graph only `tf.data` can catch it:
     each row is a data set of one element, and a substitute follows it.
@@ -49,7 +53,7 @@ def read_rows(
 
     def attempt(contents: TFTensor, decode: Callable[[TFTensor], TFTensor]) -> TFTensor:
         def read(contents: TFTensor) -> tuple[TFTensor, ...]:
-            return (*resize(model, upright(contents, decode)), tf.constant(True))
+            return (*resize(model, upright(contents, decode, max_pixels)), tf.constant(True))
 
         return tf.data.Dataset.from_tensors(contents).map(read).ignore_errors()
 
@@ -66,15 +70,16 @@ def read_rows(
     return tf.map_fn(row, image_bytes, fn_output_signature=signature)
 
 
-def upright(contents: TFTensor, decode: Callable[[TFTensor], TFTensor]) -> TFTensor:
+def upright(
+    contents: TFTensor, decode: Callable[[TFTensor], TFTensor], max_pixels: int = MAX_PIXELS
+) -> TFTensor:
     """Decodes an image and turns it by its EXIF orientation, as `read_image` does.
 
-    A JPEG or PNG that would have too many pixels is refused before it is decoded.
+    An image that would have too many pixels is refused before it is decoded.
     """
     import tensorflow as tf
 
-    with tf.control_dependencies([refuse_huge(header_size(contents))]):
-        pixels = decode(tf.identity(contents))
+    pixels = decode(within_limit(contents, max_pixels))
     return tf.ensure_shape(turned(pixels, exif_orientation(contents)), (None, None, 3))
 
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+from keras_det.data.pixel_limit import MAX_SERVED_PIXELS, pixel_limit
 from keras_det.export.check.budget import Budget, check_budget
 from keras_det.export.check.certificate import certify
 from keras_det.export.check.evidence import check_images
@@ -29,6 +30,7 @@ def saved_model(
     images: Any = None,
     budget: Budget | None = None,
     warmup: int = 0,
+    max_pixels: int = MAX_SERVED_PIXELS,
 ) -> ExportReport:
     """Writes a SavedModel that runs without this package, and checks it.
 
@@ -40,9 +42,9 @@ def saved_model(
 
     The first two resize images as in training. They return `boxes` xyxy in pixels of each original
     image, clipped to it, `scores`, `labels` and `num_detections`. `serving_default` also returns
-    `valid` `(batch,)`: False if the bytes are not a complete image. Such a row has no detections
-    and does not affect the others. `assets/labels.txt` holds one class name per line, and
-    `assets.extra/score_thresholds.json` the `score_thresholds` of the model.
+    `valid` `(batch,)`: False if the bytes are not a complete image, or one of too many pixels. Such
+    a row has no detections and does not affect the others. `assets/labels.txt` holds one class name
+    per line, and `assets.extra/score_thresholds.json` the `score_thresholds` of the model.
 
     Args:
         model: a detector. One of mixed precision is exported in float32.
@@ -53,6 +55,8 @@ def saved_model(
         warmup: largest batch size of the server. Requests of that size and of one image are
             written into the SavedModel; the server runs them while it loads the model. They are
             also run here once. 0 writes none.
+        max_pixels: an encoded image with more pixels is not decoded. The default is half of what
+            `read_image` decodes, because a server decodes several images at once.
 
     Returns:
         The report of the check, also written to `<path>.certificate.json`.
@@ -60,16 +64,17 @@ def saved_model(
     Raises:
         ExportError: the SavedModel is outside the budget. Nothing is kept.
         DataError: `path` exists, or `warmup` without the package tensorflow-serving-api.
-        ValueError: `warmup` is not an int of at least 0.
-        TypeError: `model` is not a detector, or `budget` is not a `Budget`.
+        ValueError: `warmup` is not an int of at least 0, or `max_pixels` is below 1.
+        TypeError: `model` is not a detector, `budget` is not a `Budget`, or `max_pixels` is not a
+            whole number.
     """
-    warmup = check_warmup(warmup)
+    warmup, max_pixels = check_warmup(warmup), pixel_limit(max_pixels)
     budget = check_budget(budget, "float32")
     model, notes = exportable(model)
     pictures = check_images(images, model)
     weights = 4 * model.count_params()
     with staging(path, NEW, weights) as (final, artefact):
-        write(model, artefact, warmup)
+        write(model, artefact, warmup, max_pixels)
         served = ServedModel(artefact)
         if warmup:
             replay(artefact, served.model.signatures)
@@ -80,7 +85,11 @@ def saved_model(
             images=pictures,
             budget=budget,
             format="saved_model",
-            settings={"signatures": SIGNATURES_VERSION, "warmup": warmup},
+            settings={
+                "signatures": SIGNATURES_VERSION,
+                "warmup": warmup,
+                "max_pixels": max_pixels,
+            },
             decoding=model.decoder(exported=True).get_config(),
             notes=notes,
         )
@@ -88,13 +97,16 @@ def saved_model(
     return report
 
 
-def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
+def write(
+    model: Detector, folder: pathlib.Path, warmup: int, max_pixels: int = MAX_SERVED_PIXELS
+) -> None:
     """Saves the signatures and their version, labels, thresholds, and the warm-up requests.
 
     Args:
         model: the detector, in float32.
         folder: of the SavedModel.
         warmup: largest batch size of the requests; 0 for none.
+        max_pixels: of an encoded image.
     """
     import tensorflow as tf
 
@@ -104,7 +116,7 @@ def write(model: Detector, folder: pathlib.Path, warmup: int) -> None:
     module = tf.Module()
     module.labels = tf.saved_model.Asset(str(labels))
     network = frozen_network(model)
-    save(module, folder, signatures(model, network))
+    save(module, folder, signatures(model, network, max_pixels))
     extra = folder / "assets.extra"
     extra.mkdir()
     version = {"signatures": SIGNATURES_VERSION}

@@ -11,12 +11,13 @@ from keras_det.types import TFTensor
 EMPTY = {"boxes": 0.0, "scores": 0.0, "labels": -1, "num_detections": 0}
 
 
-def signatures(model: Detector, network: Callable[[Any], dict]) -> dict[str, Any]:
+def signatures(model: Detector, network: Callable[[Any], dict], max_pixels: int) -> dict[str, Any]:
     """Returns the TensorFlow functions by name; see `export.saved_model`.
 
     Args:
         model: the detector.
         network: of `frozen_network`, for any batch size.
+        max_pixels: an encoded image with more is not decoded.
     """
     import tensorflow as tf
 
@@ -29,7 +30,7 @@ def signatures(model: Detector, network: Callable[[Any], dict]) -> dict[str, Any
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serving_default(image_bytes: TFTensor) -> dict[str, TFTensor]:
-        pixels, back, sizes, valid = read_rows(model, image_bytes)
+        pixels, back, sizes, valid = read_rows(model, image_bytes, max_pixels)
         found = detect(pixels, back, sizes)
         return {**_emptied(found, valid), "valid": valid}
 

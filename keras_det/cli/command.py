@@ -10,7 +10,7 @@ import sys
 import textwrap
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import click
@@ -21,6 +21,8 @@ from keras_det.words import UNPRINTABLE, printable
 
 # An option as messages name it, in words or in brackets.
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+# Where a command's context keeps the value of --max-pixels.
+MAX_PIXELS = "keras_det.max_pixels"
 # Options of `keras-det data convert` on how data is read.
 WRITTEN_SO = (
     "--format",
@@ -203,6 +205,39 @@ def refuse_useless(ctx: click.Context, names: Sequence[str], when: str, advice: 
                 f"{option} has no effect {when}. Received: {option} {ctx.params[name]}. Leave it "
                 f"out, or {advice}."
             )
+
+
+def max_pixels_option(more: str = "") -> Callable[..., Any]:
+    """The option --max-pixels: the limit for all images that the command reads.
+
+    Args:
+        more: added to the default in the help.
+    """
+
+    def set_limit(ctx: click.Context, _: click.Parameter, value: int | None) -> None:
+        if value is not None:
+            from keras_det.data.pixel_limit import default_pixel_limit
+
+            ctx.with_resource(default_pixel_limit(value))
+            ctx.meta[MAX_PIXELS] = value
+
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        expose_value=False,
+        callback=set_limit,
+        show_default=f"178956970{more}",
+        help="Images with more pixels are refused, before they are decoded.",
+    )
+
+
+def refuse_max_pixels(ctx: click.Context, when: str, advice: str) -> None:
+    """`refuse_useless` for --max-pixels."""
+    if MAX_PIXELS in ctx.meta:
+        raise DataError(
+            f"--max-pixels has no effect {when}. Received: --max-pixels {ctx.meta[MAX_PIXELS]}. "
+            f"Leave it out, or {advice}."
+        )
 
 
 @contextlib.contextmanager

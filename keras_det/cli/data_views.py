@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from keras_det.cli.command import IMAGE_SIZE, Command, echo, echo_json, given_options, user_input
+from keras_det.cli.command import (
+    IMAGE_SIZE,
+    Command,
+    echo,
+    echo_json,
+    given_options,
+    max_pixels_option,
+    user_input,
+)
 from keras_det.cli.data_files import arguments_of, read_splits, reading_and_classes
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.files import refuse_existing, say_where
@@ -60,6 +68,7 @@ COLUMNS = 4
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="As in keras-det train.")
 @click.option("--out", type=click.Path(), default="preview.png", help="Image file to write.")
 @reading_and_classes
+@max_pixels_option()
 @click.pass_context
 def preview(
     ctx: click.Context,

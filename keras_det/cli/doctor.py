@@ -15,6 +15,8 @@ from keras_det.cli.command import (
     echo,
     echo_json,
     given_options,
+    max_pixels_option,
+    refuse_max_pixels,
     refuse_useless,
     user_input,
 )
@@ -61,6 +63,7 @@ EXAMPLES = (
     "--overfit", is_flag=True, help="Train --model on eight images as a test. This takes minutes."
 )
 @reading_options
+@max_pixels_option()
 @classes_option("learn")
 @SPLIT_BY
 @click.option(
@@ -151,6 +154,7 @@ def _check_options(ctx: click.Context) -> None:
     if params["data"] is None:
         useless = ("model", "overfit", "classes", "split_by", "quick", *READING)
         refuse_useless(ctx, useless, "without DATA", "give DATA")
+        refuse_max_pixels(ctx, "without DATA", "give DATA")
     if params["model"] is None:
         refuse_useless(ctx, ["overfit"], "without a model", "give --model")
     named = params["model"] is not None and not pathlib.Path(params["model"]).exists()

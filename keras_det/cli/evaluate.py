@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, echo
+from keras_det.cli.command import Command, echo, max_pixels_option
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
@@ -29,6 +29,7 @@ EXAMPLES = (
 @click.option("--split", show_default="val", help="Split of DATA to evaluate on; all: every image.")
 @SPLIT_BY
 @reading_options
+@max_pixels_option()
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
 @click.option(
     "--score-threshold",

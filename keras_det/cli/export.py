@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, echo, refuse_useless
+from keras_det.cli.command import (
+    MAX_PIXELS,
+    Command,
+    echo,
+    max_pixels_option,
+    refuse_max_pixels,
+    refuse_useless,
+)
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
 from keras_det.cli.run_data import data_to_measure
@@ -40,6 +47,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 @click.option("--split", show_default="val", help="Split of DATA to check on; all: every image.")
 @SPLIT_BY
 @reading_options
+@max_pixels_option("; in a SavedModel 89478485")
 @click.option(
     "--to",
     "kind",
@@ -135,6 +143,10 @@ def export(
         refuse_useless(ctx, ["calibrate_split"], "without --calibrate", "give --calibrate")
     check_options(kind, {**options, "calibrate": calibrate})
     check_calibration(options["quantize"], calibrate)
+    if kind == "saved_model":
+        options |= {"max_pixels": ctx.meta[MAX_PIXELS]} if MAX_PIXELS in ctx.meta else {}
+    elif data is None and calibrate is None:
+        refuse_max_pixels(ctx, f"on --to {kind} without DATA", "give DATA")
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     detector = load_keras_model(model)
     images = None

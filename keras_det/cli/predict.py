@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, echo, user_input
+from keras_det.cli.command import Command, echo, max_pixels_option, user_input
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.errors import DataError
@@ -43,6 +43,7 @@ LOWEST = 0.001  # score of a detection that may be drawn faintly
     default="auto",
     help="Engine that runs the network of a Keras model; auto: the fastest on this machine.",
 )
+@max_pixels_option()
 def predict(
     model: str,
     images: tuple[str, ...],

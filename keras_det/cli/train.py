@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, echo, refuse_useless, say
+from keras_det.cli.command import (
+    IMAGE_SIZE,
+    Command,
+    echo,
+    max_pixels_option,
+    refuse_useless,
+    say,
+)
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
@@ -239,6 +246,7 @@ EXAMPLES = (
     help="Shift the scores so that 0.4 is the best threshold of each class.",
 )
 @reading_options
+@max_pixels_option()
 @classes_option("learn")
 @click.option(
     "--max-boxes",

@@ -6,17 +6,17 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from keras_det.data.augmenting.plans import JPEG_RATIOS, Window, crop_window
-from keras_det.data.image import JPEG_END, JPEG_ENDS, MAX_PIXELS, read_annotated
-from keras_det.data.orientation import JPEG_START, PNG_START
+from keras_det.data.header_graph import checked, header_size, is_png, most_pixels, refuse_huge
+from keras_det.data.image import JPEG_END, JPEG_ENDS, read_annotated
+from keras_det.data.orientation import JPEG_START
 from keras_det.data.orientation_graph import (
     JFIF,
     TABLES,
     exif_orientation,
-    numbers_at,
-    starts_with,
     stays_stored,
     turned,
 )
+from keras_det.data.pixel_limit import MAX_PIXELS
 from keras_det.types import TFTensor
 
 WindowT = TypeVar("WindowT", bound=Window)
@@ -36,42 +36,6 @@ class Annotated(NamedTuple):
     size: TFTensor
     stored_pixels: TFTensor | bool = False
     max_pixels: int = MAX_PIXELS
-
-
-def is_png(contents: TFTensor) -> TFTensor:
-    """Whether encoded bytes start like a PNG file: a bool scalar."""
-    return starts_with(contents, PNG_START)
-
-
-def header_size(contents: TFTensor) -> TFTensor:
-    """(height, width) of the stored pixels of a JPEG or PNG, int32 `(2,)`; zeros for others."""
-    import tensorflow as tf
-
-    def png() -> TFTensor:
-        return tf.reverse(tf.ensure_shape(numbers_at(contents, 16, 2, 32), (2,)), [0])
-
-    def other() -> TFTensor:
-        return tf.cond(is_png(contents), png, lambda: tf.zeros(2, tf.int32))
-
-    jpeg = tf.io.is_jpeg(contents)
-    return tf.cond(jpeg, lambda: tf.image.extract_jpeg_shape(contents)[:2], other)
-
-
-def refuse_huge(size: TFTensor, max_pixels: int = MAX_PIXELS) -> TFTensor:
-    """Returns (height, width) unchanged; an error where the image has too many pixels."""
-    import tensorflow as tf
-
-    few = tf.reduce_prod(tf.cast(size, tf.int64)) <= max_pixels
-    return checked(size, few, "too many pixels")
-
-
-def checked(value: TFTensor, condition: TFTensor, text: str) -> TFTensor:
-    """Returns the value; an error with this text where the condition does not hold."""
-    import tensorflow as tf
-
-    # The operator itself: `tf.debugging.Assert` wraps it into a branch, which costs more.
-    with tf.control_dependencies([tf.raw_ops.Assert(condition=condition, data=[text])]):
-        return tf.identity(value)
 
 
 def lacks_end(contents: TFTensor) -> TFTensor:
@@ -166,16 +130,19 @@ def decode_planned(
         return tf.zeros((0, 0, 3), tf.uint8)
 
     def other() -> tuple[TFTensor, ...]:
-        stored = refuse_huge(header_size(contents), annotated.max_pixels)
+        is_jpeg = tf.io.is_jpeg(contents)
+        limit = most_pixels(contents, is_jpeg, annotated.max_pixels)
+        stored = refuse_huge(header_size(contents), limit)
         orientation = _to_apply(contents, stored, annotated)
-        direct = tf.io.is_jpeg(contents) & tf.equal(orientation, 1) & ~lacks_end(contents)
+        direct = is_jpeg & tf.equal(orientation, 1) & ~lacks_end(contents)
         pixels = tf.cond(
             direct, nothing, lambda: _decode_other(contents, stored, orientation, annotated)
         )
         return pixels, tf.where(direct, stored, tf.shape(pixels)[:2]), direct
 
     pixels, shape, direct = tf.cond(_is_plain_jpeg(contents), plain, other)
-    shape = refuse_huge(_as_annotated(shape, annotated.size), annotated.max_pixels)
+    limit = most_pixels(contents, direct, annotated.max_pixels)
+    shape = refuse_huge(_as_annotated(shape, annotated.size), limit)
     plan = make_plan(shape, tf.where(direct, JPEG_RATIOS[-1], 1))
     window = tf.cond(
         direct,

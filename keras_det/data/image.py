@@ -19,6 +19,7 @@ from keras_det.data.orientation import (
     turned_back,
     upright_size,
 )
+from keras_det.data.pixel_limit import JPEG_PIXELS_PER_BYTE, pixel_limit
 from keras_det.data.quick_header import quick_header
 from keras_det.errors import DataError
 from keras_det.files import open_bytes, read_bytes
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif")
-# A small file may claim to be a huge image. Larger ones are refused before they are decoded.
-MAX_PIXELS = 200_000_000
 # What may follow a JPEG that lacks its end marker. The marker alone, and ones before it: pixels
 # that depend on it are missing in the file.
 JPEG_END = b"\xff\xd9"
@@ -56,7 +55,7 @@ class Header(NamedTuple):
         return upright_size(self.size, self.orientation)
 
 
-def read_image(source: ImageFile, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(source: ImageFile, *, max_pixels: int | None = None) -> np.ndarray:
     """Decodes an image to uint8 RGB, upright.
 
     The EXIF orientation of JPEG, PNG, WebP, TIFF and AVIF files is applied. Training, `detect`,
@@ -70,15 +69,17 @@ def read_image(source: ImageFile, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
 
     Args:
         source: path of the file, or its encoded bytes.
-        max_pixels: int. Images with more pixels are refused before they are decoded.
+        max_pixels: int. Images with more pixels are refused before they are decoded. Default:
+            178,956,970, as in Pillow, or what --max-pixels says.
 
     Returns:
         uint8 array `(height, width, 3)`, RGB.
 
     Raises:
         DataError: the file does not exist, is a folder, does not decode, has too many pixels or
-            values out of range.
-        TypeError: `source` is neither a path nor bytes.
+            values out of range, or is a JPEG of fewer bytes than its pixels need.
+        TypeError: `source` is neither a path nor bytes, or `max_pixels` is not a whole number.
+        ValueError: `max_pixels` is below 1.
     """
     pixels, orientation = _read_stored(source, max_pixels)
     return np.ascontiguousarray(turned(pixels, orientation))
@@ -88,7 +89,7 @@ def read_annotated(
     source: ImageFile,
     size: Size,
     stored_pixels: bool = False,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> np.ndarray:
     """Decodes an image to uint8 RGB, upright or as it is stored, as its labels were drawn.
 
@@ -189,7 +190,7 @@ def read_size(path: str | os.PathLike) -> Size:
     return read_header(path).upright
 
 
-def _read_stored(source: ImageFile, max_pixels: int) -> tuple[np.ndarray, int]:
+def _read_stored(source: ImageFile, max_pixels: int | None) -> tuple[np.ndarray, int]:
     """Returns the pixels as they are stored, uint8 `(height, width, 3)`, and the orientation."""
     if not isinstance(source, bytes | str | os.PathLike):
         raise TypeError(
@@ -197,10 +198,10 @@ def _read_stored(source: ImageFile, max_pixels: int) -> tuple[np.ndarray, int]:
             f"{type(source).__name__}. Turn a PIL image into numpy.asarray(image.convert('RGB')), "
             "and put several images into a list."
         )
-    name = _name_of(source)
+    name, limit = _name_of(source), pixel_limit(max_pixels)
     contents = source if isinstance(source, bytes) else _contents(source)
     try:
-        pixels, orientation, dark = _decode_whole(contents, name, max_pixels)
+        pixels, orientation, dark = _decode_whole(contents, name, limit)
     except DataError:
         raise
     except Exception as error:  # a damaged file can raise any error
@@ -274,19 +275,40 @@ def _decode(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, in
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "palette with transparency": harmless
         with _opened(file) as image:
-            height, width = _stored_size(image)
-            if height * width > max_pixels:
-                raise DataError(
-                    f"An image may have at most {max_pixels:,} pixels. Received: {name} with "
-                    f"{width}x{height} (width x height). Make it smaller, or raise `max_pixels` of "
-                    "read_image or Pipeline if there is enough memory."
-                )
+            check_pixels(image, len(contents), name, max_pixels)
             orientation, deep = _orientation(image, io.BytesIO(contents)), is_deep(image)
             kind = image.format
             pixels = to_rgb(image, name)
     if kind == "TIFF":  # Pillow turns these itself
         pixels = turned_back(pixels, orientation)
     return pixels, orientation, deep and is_too_dark(pixels)
+
+
+def check_pixels(image: "PIL.Image.Image", length: int, name: str, max_pixels: int) -> None:
+    """Checks an opened image before its pixels are read.
+
+    Args:
+        image: opened.
+        length: of the file in bytes.
+        name: of the file.
+        max_pixels: that it may have.
+
+    Raises:
+        DataError: it declares too many pixels, or a JPEG more than so many bytes can hold.
+    """
+    height, width = _stored_size(image)
+    if height * width > max_pixels:
+        raise DataError(
+            f"An image may have at most {max_pixels:,} pixels. Received: {name} with "
+            f"{width}x{height} (width x height). Make it smaller, or raise `max_pixels` of "
+            "read_image or Pipeline (--max-pixels on the command line) if there is enough memory."
+        )
+    if image.format in ("JPEG", "MPO") and height * width > length * JPEG_PIXELS_PER_BYTE:
+        raise DataError(
+            f"A JPEG of {width}x{height} pixels must have at least "
+            f"{height * width // JPEG_PIXELS_PER_BYTE:,} bytes. Received: {name} with {length:,} "
+            "bytes. Most of its pixels are missing. Replace the file or leave it out."
+        )
 
 
 def _opened(file: BinaryIO) -> "PIL.Image.Image":

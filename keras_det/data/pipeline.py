@@ -12,7 +12,6 @@ from keras_det.data.augmenting.engine import Engine
 from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.failures import Failures
-from keras_det.data.image import MAX_PIXELS
 from keras_det.data.pipeline_arguments import (
     bool_or_none,
     broken_images,
@@ -26,6 +25,7 @@ from keras_det.data.pipeline_arguments import (
     why_unread,
 )
 from keras_det.data.pipeline_source import Files
+from keras_det.data.pixel_limit import pixel_limit
 from keras_det.data.resize import check_policy
 from keras_det.data.sampling import Sampler
 from keras_det.data.vanishing import warn_of_vanishing
@@ -80,7 +80,8 @@ class Pipeline:
         sample_weight: `(images,)`, at least 0, the weight of each image of the data set in the
             losses; see `Detector.fit`. Batches are then `(images, targets, sample_weight)`. None:
             every image counts once.
-        max_pixels: int. An image with more pixels counts as one that cannot be decoded.
+        max_pixels: int. An image with more pixels counts as one that cannot be decoded. Default:
+            that of `read_image`.
         sampling: "uniform": an epoch has every image once. "repeat_factor": images with rare
             classes come more often, all at least once. "class_balanced": every class is drawn
             equally often, then one of its images; an epoch is as long as the data set. See
@@ -108,7 +109,7 @@ class Pipeline:
         fill: float | Sequence[float] | None = None,
         num_parallel_calls: int | None = None,
         sample_weight: np.ndarray | Sequence[float] | None = None,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int | None = None,
         sampling: SamplingName | str = "uniform",
         repeat_threshold: float = 0.001,
         plain_after: int | None = None,
@@ -126,7 +127,7 @@ class Pipeline:
         calls = (os.cpu_count() or 1) if num_parallel_calls is None else num_parallel_calls
         self.num_parallel_calls = whole_number("num_parallel_calls", calls)
         self.sample_weight = None if sample_weight is None else weights_of(sample_weight, dataset)
-        self.max_pixels = whole_number("max_pixels", max_pixels)
+        self.max_pixels = pixel_limit(max_pixels)
         self.plain_after = plain_after_of(plain_after, self.augment)
         self.sampler = Sampler(dataset, sampling, repeat_threshold)
         self.first_epoch = 0

@@ -21,6 +21,9 @@ from keras_det.types import Size, TFTensor
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+# Values of an image (three for each pixel) above which less memory counts more than speed.
+HUGE = 1 << 26
+
 
 class Transform(NamedTuple):
     """Maps x to `x * scale_x + offset_x` and y to `y * scale_y + offset_y`, in pixels."""
@@ -223,13 +226,17 @@ def tf_resize_pixels(
     """`resize_pixels` in TensorFlow; sizes may be tensors."""
     import tensorflow as tf
 
-    # The kernel is twice as fast on floats as on uint8, and the cast costs almost nothing.
-    mixed = tf.raw_ops.ResizeBilinear(
-        images=tf.cast(image, tf.float32)[None],
-        size=tf.stack([height, width]),
-        half_pixel_centers=half_pixel,
-    )[0]
-    return tf.cast(mixed + 0.5, tf.uint8)
+    def mixed(kind: Any) -> Callable[[], TFTensor]:
+        return lambda: tf.raw_ops.ResizeBilinear(
+            images=tf.cast(image, kind)[None],
+            size=tf.stack([height, width]),
+            half_pixel_centers=half_pixel,
+        )[0]
+
+    # The kernel is twice as fast on floats as on uint8, and the cast costs almost nothing. Of a
+    # huge image, however, the floats take four times the memory of the image; the result is equal.
+    huge = tf.size(image, tf.int64) > HUGE
+    return tf.cast(tf.cond(huge, mixed(tf.uint8), mixed(tf.float32)) + 0.5, tf.uint8)
 
 
 def tf_blank(size: Size, fill: Sequence[float] | float) -> TFTensor:

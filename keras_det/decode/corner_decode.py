@@ -61,6 +61,8 @@ class CornerDecoder(SuppressingDecoder):
         `labels`, `num_detections`; empty slots: box 0, score 0, label -1.
     """
 
+    numbers = (*SuppressingDecoder.numbers, "embedding_threshold")
+
     def __init__(
         self,
         image_size: ImageSize,

@@ -1,5 +1,9 @@
 """What all decoders share: their settings, the choice of the best pairs, and suppression."""
 
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
 from keras import ops
 
 from keras_det.boxes import clip_boxes
@@ -18,7 +22,13 @@ class SuppressingDecoder:
         image_size: int or (height, width), pixels of the network's input.
         pre_nms_top_k: int, the number of candidates that enter NMS; 0 for all.
         nms: removes the duplicates.
+
+    Attributes:
+        numbers: settings that change no shape and no operator. They may be tensors: one compiled
+            function then serves all their values.
     """
+
+    numbers: ClassVar[tuple[str, ...]] = ("iou_threshold", "sigma", "score_threshold")
 
     def __init__(self, image_size: ImageSize, pre_nms_top_k: int, nms: NonMaxSuppression) -> None:
         check_kinds(pre_nms_top_k=pre_nms_top_k)
@@ -58,6 +68,28 @@ class SuppressingDecoder:
     def suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Removes duplicates among the candidates, `(batch, k, 4)`, `(batch, k)`, `(batch, k)`."""
         return self.nms(boxes, scores, labels)
+
+    def values(self) -> dict[str, float]:
+        """The settings in `numbers` that the method uses, by name."""
+        config = self.get_config()
+        return {name: config[name] for name in self.numbers if config[name] is not None}
+
+    def key(self) -> str:
+        """The settings that are not in `values`: decoders of one key differ in numbers only."""
+        config, values = self.get_config(), self.values()
+        return repr(sorted((name, config[name]) for name in config if name not in values))
+
+    def with_values(self, values: Mapping[str, Tensor]) -> Self:
+        """Returns a copy with other numbers, which are not checked.
+
+        Args:
+            values: float32 scalars with the names of `values()`.
+        """
+        decoder: Any = copy.copy(self)
+        decoder.nms = NonMaxSuppression(**self.nms_settings())
+        for name, value in values.items():
+            setattr(decoder.nms if hasattr(decoder.nms, name) else decoder, name, value)
+        return decoder
 
     def nms_settings(self) -> Config:
         """The settings of `NonMaxSuppression`."""

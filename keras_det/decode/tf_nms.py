@@ -69,10 +69,33 @@ def tf_non_max_suppression(
         )
     check_settings(method, iou_threshold, sigma, score_threshold, max_detections)
     overlap, sigma = used_settings(method, iou_threshold, sigma)
+    return _suppressed(
+        *(boxes, scores, labels, image_size),
+        iou_threshold=overlap,
+        sigma=sigma,
+        score_threshold=score_threshold,
+        max_detections=max_detections,
+        class_agnostic=class_agnostic,
+    )
+
+
+def _suppressed(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    image_size: ImageSize,
+    *,
+    iou_threshold: float | TFTensor | None,
+    sigma: float | TFTensor | None,
+    score_threshold: float | TFTensor,
+    max_detections: int,
+    class_agnostic: bool,
+) -> dict[str, Tensor]:
+    """`tf_non_max_suppression` with checked settings, whose numbers may be tensors."""
     if sigma is not None:
         # LiteRT and TensorFlow agree on soft-NMS only where the threshold has no effect. The
         # operator computes exp(-iou^2 / (2 * soft_nms_sigma)).
-        overlap, soft_sigma = 1.0, sigma / 2
+        iou_threshold, soft_sigma = 1.0, sigma / 2
     else:
         soft_sigma = 0.0
     boxes, scores, labels = at_least_one(boxes, scores, labels)
@@ -81,7 +104,7 @@ def tf_non_max_suppression(
         tiles,
         scores,
         max_output_size=max_detections,
-        iou_threshold=overlap,
+        iou_threshold=iou_threshold,
         score_threshold=score_threshold,
         soft_nms_sigma=soft_sigma,
     )
@@ -136,7 +159,8 @@ class TFSuppression(SuppressingDecoder):
         if self.nms.method == "linear":
             return self.nms(boxes, scores, labels)
         settings = self.nms_settings()
-        return tf_non_max_suppression(boxes, scores, labels, image_size=self.image_size, **settings)
+        del settings["method"]  # tells which of the numbers are None
+        return _suppressed(boxes, scores, labels, self.image_size, **settings)
 
 
 class TFAnchorDecoder(TFSuppression, AnchorDecoder):

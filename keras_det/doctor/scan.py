@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keras_det.data.image import read_image, read_size
+from keras_det.data.image import check_pixels, read_image, read_size
+from keras_det.data.pixel_limit import pixel_limit
 from keras_det.errors import DataError
 from keras_det.files import open_bytes
 
@@ -138,6 +139,7 @@ def look_at_pixels(path: str) -> Look:
     try:
         with Image.open(io.BytesIO(contents)) as image:
             look = _header(image)._replace(digest=look.digest)
+            check_pixels(image, len(contents), path, pixel_limit())
             if image.mode in ("RGB", "L"):
                 image.draft(image.mode, (DRAFT_SIDE, DRAFT_SIDE))
             image.load()

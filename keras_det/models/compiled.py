@@ -5,15 +5,23 @@ from typing import Any
 
 import keras
 
+from keras_det.last_used import LastUsed
 from keras_det.types import Tensor
+
+# Shapes of batches for which a function stays compiled. `detect` has one for each number of images
+# in a batch, up to 8 by default.
+MOST_SHAPES = 8
 
 
 def compiled(
     model: keras.Model,
-    finish: Callable[[Any], Any],
+    finish: Callable[..., Any],
     prepare: Callable[[Tensor], Tensor] = lambda images: images,
-) -> Callable[[Tensor], Any]:
-    """Returns `images -> finish(model(prepare(images)))`, compiled once per input shape.
+) -> Callable[..., Any]:
+    """Returns `(images, **values) -> finish(model(prepare(images)), **values)`, compiled.
+
+    It is compiled once per shape of the images; the last 8 shapes are kept. The values are
+    arguments of the compiled function: others do not compile it again.
 
     `model.predict` spends about 0.1 s per call on its own set-up; this function does not. The
     TensorFlow graph is not compiled by XLA, which runs depthwise convolutions on a CPU a hundred
@@ -21,7 +29,8 @@ def compiled(
 
     Args:
         model: a built `keras.Model`.
-        finish: function of the model's outputs, in `keras.ops`.
+        finish: function of the model's outputs and of the values, float32 scalars by name, in
+            `keras.ops`.
         prepare: function of the images, in `keras.ops`.
     """
     backend = keras.backend.backend()
@@ -29,40 +38,54 @@ def compiled(
         return _compiled_by_tensorflow(model, finish, prepare)
     if backend == "jax":
         return _compiled_by_jax(model, finish, prepare)
-    return lambda images: finish(model(prepare(images), training=False))
+    return lambda images, **values: finish(model(prepare(images), training=False), **values)
 
 
 def _compiled_by_tensorflow(
-    model: keras.Model, finish: Callable[[Any], Any], prepare: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Any]:
+    model: keras.Model, finish: Callable[..., Any], prepare: Callable[[Tensor], Tensor]
+) -> Callable[..., Any]:
     import tensorflow as tf
 
-    traced = tf.function(lambda images: finish(model(prepare(images), training=False)))
-    by_shape: dict[tuple, Callable[[Tensor], Any]] = {}
+    def detect(images: Tensor, **values: Any) -> Any:
+        return finish(model(prepare(images), training=False), **values)
 
-    def run(images: Tensor) -> Any:
+    by_shape: LastUsed[Callable[..., Any]] = LastUsed(MOST_SHAPES)
+
+    def run(images: Tensor, **values: Any) -> Any:
         images = tf.convert_to_tensor(images)
-        key = (images.dtype, tuple(images.shape))
-        if key not in by_shape:  # One concrete function per shape: no warnings of retracing.
-            by_shape[key] = traced.get_concrete_function(images)
-        return by_shape[key](images)
+        values = {name: tf.convert_to_tensor(value, tf.float32) for name, value in values.items()}
+
+        # A function of its own for each shape: a `tf.function` never forgets one.
+        def trace() -> Callable[..., Any]:
+            shape = tf.TensorSpec(images.shape, images.dtype)
+            scalars = {name: tf.TensorSpec((), tf.float32) for name in values}
+            return tf.function(detect).get_concrete_function(shape, **scalars)
+
+        return by_shape.get((images.dtype, tuple(images.shape)), trace)(images, **values)
 
     return run
 
 
 def _compiled_by_jax(
-    model: keras.Model, finish: Callable[[Any], Any], prepare: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Any]:
+    model: keras.Model, finish: Callable[..., Any], prepare: Callable[[Tensor], Tensor]
+) -> Callable[..., Any]:
     import jax
 
-    def stateless(trainable: list[Tensor], non_trainable: list[Tensor], images: Tensor) -> Any:
+    def stateless(
+        trainable: list[Tensor], non_trainable: list[Tensor], images: Tensor, values: dict[str, Any]
+    ) -> Any:
         outputs, _ = model.stateless_call(trainable, non_trainable, prepare(images), training=False)
-        return finish(outputs)
+        return finish(outputs, **values)
 
-    jitted = jax.jit(stateless)
+    by_shape: LastUsed[Callable[..., Any]] = LastUsed(MOST_SHAPES)
 
-    def run(images: Tensor) -> Any:
+    def run(images: Tensor, **values: Any) -> Any:
+        # JAX keeps what it compiles as long as the function that it was given.
+        jitted = by_shape.get(
+            (str(images.dtype), tuple(images.shape)),
+            lambda: jax.jit(lambda *all_: stateless(*all_)),
+        )
         trainable = [variable.value for variable in model.trainable_variables]
-        return jitted(trainable, [v.value for v in model.non_trainable_variables], images)
+        return jitted(trainable, [v.value for v in model.non_trainable_variables], images, values)
 
     return run

@@ -125,12 +125,12 @@ class CornerDetector(Detector):
                 takes twice the time.
             original_size: bool. True does not resize images, as the published results do not.
                 Images go through the network one by one, padded to `side | 127` pixels, and the
-                network is compiled once for each padded size.
+                network is compiled once for each padded size; the last eight are kept.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `corner_top_k`, `embedding_threshold`, `peak_window`. The first call with a new set
-                of settings, or a new number of images in a batch, compiles the network. That takes
-                seconds.
+                `corner_top_k`, `embedding_threshold`, `peak_window`. The first call, and the first
+                one with another number of images in a batch or with other settings than thresholds
+                and `sigma`, compiles the network. That takes seconds.
 
         Returns:
             As for the other detectors: a dict, or a list of dicts, in pixels of the original image.
@@ -162,7 +162,7 @@ class CornerDetector(Detector):
         raw = self._padded_network(self.padding.padded(views))
         # Decoded outside the compiled function: many image sizes share few padded sizes.
         decoder = self.decoder(image_size=size, **settings)
-        found = _decode_views(decoder, raw) if flip else decoder(raw)
+        found = _decode_views(raw, decoder) if flip else decoder(raw)
         found = {key: ops.convert_to_numpy(value) for key, value in found.items()}
         return self.to_original(0, found, (1.0, 1.0, 0.0, 0.0), pixels.shape)
 
@@ -172,15 +172,14 @@ class CornerDetector(Detector):
         check_bools(flip=flip)
         if not flip:
             return super()._compiled_detection(**settings)
-        decoder = self.decoder(**settings)
 
         def both(images: Tensor) -> Tensor:
             return ops.concatenate([images, ops.flip(images, axis=2)])
 
-        return compiled(self, lambda raw: _decode_views(decoder, raw), prepare=both)
+        return self._with_numbers(self.decoder(**settings), _decode_views, prepare=both)
 
 
-def _decode_views(decoder: CornerDecoder, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _decode_views(raw: Mapping[str, Tensor], decoder: CornerDecoder) -> dict[str, Tensor]:
     """Detections from the raw outputs of a batch of images followed by their mirror images."""
     halves = {name: ops.split(value, 2) for name, value in raw.items()}
     images, mirrored = ({name: half[i] for name, half in halves.items()} for i in (0, 1))

@@ -9,6 +9,7 @@ import numpy as np
 from keras_det.data.image import rgb_pixels
 from keras_det.data.resize import Transform, resize_image
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
+from keras_det.last_used import MOST_FUNCTIONS, MOST_SETTINGS, LastUsed
 from keras_det.models.compiled import compiled
 from keras_det.models.saving import SavedDetector
 from keras_det.names import RESIZE_MODES
@@ -44,8 +45,9 @@ class DetectingModel(SavedDetector):
             dtype=self.dtype_policy.name,
             name=self.name,
         )
-        # The function that `detect_function` has compiled for each set of settings.
-        self._compiled_detect: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {}
+        # What `detect_function` returns for each set of settings, and the compiled functions.
+        self._functions: LastUsed[Callable[[Tensor], dict[str, Tensor]]] = LastUsed(MOST_SETTINGS)
+        self._programs: LastUsed[Callable[..., Any]] = LastUsed(MOST_FUNCTIONS)
         # The settings of the last `predict`, as text, and the decoder made from them.
         self._predicting: tuple[str, Any] = ("", None)
 
@@ -138,8 +140,9 @@ class DetectingModel(SavedDetector):
             batch_size: images that go through the network together.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `candidates`. The first call with a new set of settings, or a new number of images
-                in a batch, compiles the network. That takes seconds.
+                `candidates`. The first call, and the first one with another number of images in a
+                batch or with other settings than thresholds and `sigma`, compiles the network. That
+                takes seconds. What was compiled for the last four sets of settings is kept.
 
         Returns:
             `keras_det.types.Detections`, a dict with `boxes` float32 `(n, 4)` xyxy in pixels of the
@@ -196,7 +199,9 @@ class DetectingModel(SavedDetector):
     ) -> Callable[[Tensor], dict[str, Tensor]]:
         """Returns a compiled function from images of the network's size to detections.
 
-        It is compiled once per set of settings and kept.
+        It is compiled once for all values of `iou_threshold`, `sigma`, `score_threshold` and
+        CornerNet's `embedding_threshold`, and once for each set of the other settings; the last
+        four of them are kept.
 
         Args:
             **settings: as in `detect`.
@@ -206,13 +211,34 @@ class DetectingModel(SavedDetector):
             0..255. It returns the same dict as `decode`.
         """
         key = repr(sorted(settings.items()))
-        if key not in self._compiled_detect:
-            self._compiled_detect[key] = self._compiled_detection(**settings)
-        return self._compiled_detect[key]
+        return self._functions.get(key, lambda: self._compiled_detection(**settings))
 
     def _compiled_detection(self, **settings: Any) -> Callable[[Tensor], dict[str, Tensor]]:
-        decoder = self.decoder(**settings)
-        return compiled(self, lambda raw: self.decode(raw, decoder))
+        return self._with_numbers(self.decoder(**settings), lambda raw, own: self.decode(raw, own))
+
+    def _with_numbers(
+        self,
+        decoder: Any,
+        decode: Callable[[Any, Any], dict[str, Tensor]],
+        **prepare: Callable[[Tensor], Tensor],
+    ) -> Callable[[Tensor], dict[str, Tensor]]:
+        """A function of images, of a compiled one that the decoder's numbers are arguments of.
+
+        Args:
+            decoder: with its settings.
+            decode: function of raw outputs and a decoder.
+            **prepare: as of `compiled`.
+        """
+        key = (decoder.key(), *prepare)
+        values = {name: np.float32(value) for name, value in decoder.values().items()}
+
+        def finish(raw: Any, **values: Tensor) -> dict[str, Tensor]:
+            return decode(raw, decoder.with_values(values))
+
+        def make() -> Callable[..., Any]:
+            return compiled(self, finish, **prepare)
+
+        return lambda images: self._programs.get(key, make)(images, **values)
 
     def to_original(
         self,

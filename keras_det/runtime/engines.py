@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_det.errors import DataError, install_hint
+from keras_det.last_used import MOST_FUNCTIONS, MOST_SETTINGS, LastUsed
 from keras_det.runtime.engine_cache import EngineCache
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import LiteModel
@@ -46,7 +47,9 @@ class EngineDetector(RunningDetector):
         self.model, self.engine = model, engine
         self.class_names, self.image_size = model.class_names, model.image_size
         self.network = network_runner(engine, content)
-        self._decoders: dict[str, Any] = {}
+        # As of `Detector`: numbers of the decoder are arguments of one compiled function.
+        self._decoders: LastUsed[Any] = LastUsed(MOST_SETTINGS)
+        self._programs: LastUsed[Any] = LastUsed(MOST_FUNCTIONS)
 
     def detect(
         self,
@@ -91,10 +94,14 @@ class EngineDetector(RunningDetector):
         import tensorflow as tf
 
         key = repr(sorted(settings.items()))
-        if key not in self._decoders:
-            decoder = self.model.decoder(**settings)
-            self._decoders[key] = tf.function(lambda raw: self.model.decode(raw, decoder))
-        return self._decoders[key](raw)
+        decoder = self._decoders.get(key, lambda: self.model.decoder(**settings))
+
+        def decode(raw: dict, values: dict) -> dict:
+            return self.model.decode(raw, decoder.with_values(values))
+
+        program = self._programs.get(decoder.key(), lambda: tf.function(decode))
+        values = {name: tf.constant(value, tf.float32) for name, value in decoder.values().items()}
+        return program(raw, values)
 
 
 def network_runner(engine: str, content: bytes) -> Callable[[np.ndarray], dict]:

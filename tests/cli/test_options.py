@@ -15,6 +15,7 @@ import pytest
 from keras_det.cli import decoding, main, predict
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
+from keras_det.data.pixel_limit import pixel_limit
 
 # How DATA is read; that each changes what is read is tested with the readers.
 READING = {
@@ -67,6 +68,7 @@ TABLE = {
         **READING,
         "--classes": "--classes square",
         "--max-boxes": "--max-boxes 200",
+        "--max-pixels": "--max-pixels 1000",
         "--split-by": "--split-by 0.7",
         "--train-split": "--train-split test",
         "--val-split": "--val-split test",
@@ -82,6 +84,7 @@ TABLE = {
         "--split-by": "--split-by 0.7",
         **READING,
         "--batch-size": "--batch-size 2",
+        "--max-pixels": "--max-pixels 1000",
         "--score-threshold": "--score-threshold 0.5",
         "--method": "--method hard",
         "--iou-threshold": "--method hard --iou-threshold 0.7",
@@ -100,6 +103,7 @@ TABLE = {
         "--max-detections": "--max-detections 10",
         "--class-agnostic": "--class-agnostic",
         "--engine": "--engine litert",
+        "--max-pixels": "--max-pixels 1000",
         "--out": "--out {folder}/other",
     },
     "export": {
@@ -118,6 +122,7 @@ TABLE = {
         "--grey": "--to tflite --grey",
         "--warmup": "--warmup 8",
         "--max-images": "--max-images 1",
+        "--max-pixels": "--max-pixels 1000",
         "--out": "--out {folder}/other",
     },
     "doctor": {
@@ -131,6 +136,7 @@ TABLE = {
         "--json": "--json {folder}/report.json",
         "--html": "--html {folder}/report.html",
         "--quick": "--quick",
+        "--max-pixels": "--max-pixels 1000",
         "--all": "--all",
     },
     "info": {},
@@ -234,7 +240,7 @@ def calls(monkeypatch):
         def recorder(*arguments, **settings):
             arguments = [described(value) for value in arguments]
             settings = {key: described(value) for key, value in settings.items()}
-            calls.append((name, arguments, settings))
+            calls.append((name, arguments, settings, pixel_limit()))
             return result
 
         return recorder
@@ -271,7 +277,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(predict, "find_model", pathlib.Path)
 
     def with_engine(detector, engine, path, num_images, convert):
-        calls.append(engine)
+        calls.append((engine, pixel_limit()))
         return detector, "an engine"
 
     monkeypatch.setattr(engines, "with_engine", with_engine)
@@ -335,7 +341,7 @@ CASES = [
 def test_name_and_end_of_an_export(run, calls, folder, words, name, given):
     result = run("export", folder / "m.keras", *words.split())
     assert result.exit_code == 0, result.output
-    ((_, arguments, settings),) = calls
+    ((_, arguments, settings, _),) = calls
     assert arguments[1] == folder / "exports" / name
     assert {key: settings[key] for key in settings if key == "postprocess"} == given
 

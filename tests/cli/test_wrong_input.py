@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from keras_det.data.pixel_limit import MAX_PIXELS, pixel_limit
+
 
 def test_unknown_command_names_the_nearest(refused):
     assert "no command 'trian'. Did you mean 'train'?" in refused("trian")
@@ -146,6 +148,21 @@ def test_missing_image(refused, tmp_path):
 def test_folder_without_images(refused, coco, tmp_path):
     message = refused("predict", "m.keras", coco / "annotations", "--out", tmp_path / "out")
     assert "which holds none" in message
+
+
+# The images of the data set have 24 * 32 = 768 pixels. The limit ends with the command.
+def test_limit_of_pixels(run, refused, coco, tmp_path):
+    small = ("--max-pixels", 767)
+    message = refused(
+        "data", "preview", coco, *small, "--image-size", 64, "--out", tmp_path / "p.png"
+    )
+    assert "may have at most 767 pixels" in message and "--max-pixels" in message
+    assert pixel_limit() == MAX_PIXELS
+    assert "0 is not in the range x>=1" in refused("data", "preview", coco, "--max-pixels", 0)
+    message = refused("doctor", "--run", tmp_path, *small)
+    assert "--max-pixels has no effect without DATA. Received: --max-pixels 767" in message
+    message = refused("export", tmp_path / "m.keras", "--to", "onnx", *small)
+    assert "--max-pixels has no effect on --to onnx without DATA" in message
 
 
 def test_quantised_saved_model(refused):

@@ -12,9 +12,8 @@ from keras_det.data.decoding import (
     decode_jpeg_window,
     decode_planned,
     decode_whole_jpeg,
-    header_size,
-    refuse_huge,
 )
+from keras_det.data.header_graph import header_size, refuse_huge
 
 
 def encoded(kind="JPEG", height=45, width=61):

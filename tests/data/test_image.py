@@ -6,7 +6,9 @@ from PIL import Image
 
 from keras_det.data import read_image
 from keras_det.data.image import read_header, read_size, rgb_pixels
+from keras_det.data.pixel_limit import default_pixel_limit
 from keras_det.errors import DataError
+from tests.data.huge_files import hollow_jpeg
 
 
 def encode(image, kind, **options):
@@ -98,7 +100,7 @@ def test_values_out_of_range_are_refused(value, dtype, match):
 def test_huge_images_are_refused_before_they_are_decoded():
     contents = bytearray(encode(Image.new("L", (3, 2)), "BMP"))
     contents[18:26] = np.array([20_000, 15_000], "<i4").tobytes()  # 300 million pixels
-    with pytest.raises(DataError, match=r"at most 200,000,000 pixels. Received: .*20000x15000"):
+    with pytest.raises(DataError, match=r"at most 178,956,970 pixels. Received: .*20000x15000"):
         read_image(bytes(contents))
     with pytest.raises(DataError, match="does not decode"):  # now it is, and there are no pixels
         read_image(bytes(contents), max_pixels=400_000_000)
@@ -112,6 +114,28 @@ def test_panoramas_are_read(monkeypatch, recwarn):
     assert Image.MAX_IMAGE_PIXELS == 5 and not recwarn.list
     with pytest.raises(DataError, match="at most 11 pixels"):
         read_image(contents, max_pixels=11)
+
+
+# 13000x13000 pixels are 1625x1625 blocks of 8x8, each of at least one bit: 330,078 bytes.
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_needs_a_bit_for_each_block(progressive):
+    with pytest.raises(DataError, match=r"at least 330,078 bytes. Received: \d+ bytes with"):
+        read_image(hollow_jpeg(13_000, 13_000, progressive=progressive))
+    # One colour, the fewest bits that an encoder writes for it.
+    plain = encode(Image.new("L", (800, 600), 128), "JPEG", progressive=progressive, optimize=True)
+    assert read_image(plain).shape == (600, 800, 3)
+
+
+def test_default_limit_of_the_process_and_its_end():
+    contents = encode(Image.new("RGB", (4, 3)), "PNG")
+    with default_pixel_limit(11):
+        with pytest.raises(DataError, match=r"at most 11 pixels.*--max-pixels"):
+            read_image(contents)
+        assert read_image(contents, max_pixels=12).shape == (3, 4, 3)
+    assert read_image(contents).shape == (3, 4, 3)
+    for wrong, error in ((0, ValueError), (1e9, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="`max_pixels` must be .* Received: max_pixels="):
+            read_image(contents, max_pixels=wrong)
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -62,6 +62,23 @@ def test_pixels_equal_tf_image_resize():
         np.testing.assert_array_equal(resize.resize_pixels(image, height, width), expected)
 
 
+@pytest.mark.parametrize("half_pixel", [True, False])
+def test_a_huge_image_is_resized_to_the_same_pixels(monkeypatch, half_pixel):
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    expected = resize.tf_resize_pixels(image, 24, 31, half_pixel)
+    monkeypatch.setattr(resize, "HUGE", 37 * 53 * 3 - 1)
+    kinds = []
+    kernel = tf.raw_ops.ResizeBilinear
+
+    def noted(images, **settings):
+        kinds.append(images.dtype)
+        return kernel(images=images, **settings)
+
+    monkeypatch.setattr(tf.raw_ops, "ResizeBilinear", noted)
+    np.testing.assert_array_equal(resize.tf_resize_pixels(image, 24, 31, half_pixel), expected)
+    assert kinds == [tf.uint8], "without a copy in float32"
+
+
 def test_pixels_by_hand():
     # 0, 100 -> 4 columns: positions -0.25, 0.25, 0.75, 1.25 -> 0, 25, 75, 100; rows of one value.
     image = np.repeat(np.uint8([[[0], [100]]]), 3, axis=-1)

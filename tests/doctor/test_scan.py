@@ -8,6 +8,7 @@ from PIL import Image
 
 from keras_det.data import drawn_images
 from keras_det.doctor.scan import look_at_header, look_at_pixels, perceptual_hash, scan_images
+from tests.data.huge_files import hollow_jpeg
 
 
 @pytest.fixture
@@ -90,6 +91,12 @@ def test_problems_of_files(tmp_path, look_at):
     assert look_at(str(tmp_path / "lost.jpg")).problem == "missing"
     look = look_at(str(tmp_path / "text.jpg"))
     assert (look.problem, look.message) == ("unreadable", "not an image")
+
+
+def test_a_jpeg_that_holds_nothing_is_unreadable(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(hollow_jpeg(13_000, 13_000))
+    look = look_at_pixels(str(tmp_path / "a.jpg"))
+    assert look.problem == "unreadable" and "at least 330,078 bytes" in look.message
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])

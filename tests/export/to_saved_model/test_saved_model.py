@@ -19,6 +19,7 @@ from keras_det.errors import DataError
 from keras_det.export.to_saved_model import saved_model
 from keras_det.export.to_saved_model.rows import decode_image, decode_transparent_image, upright
 from keras_det.export.to_saved_model.saved_model import SIGNATURES_VERSION
+from tests.data.huge_files import hollow_jpeg, plain_png
 from tests.export.tiny import tiny
 from tests.export.to_saved_model.pictures import encoded, with_transparency
 
@@ -93,6 +94,27 @@ def test_mixed_sizes_and_formats_in_one_batch(exported, signatures):
     for row in (2, 3):  # the readers agree on lossy formats too
         decoded = np.array(Image.open(io.BytesIO(rows[row])).convert("RGB"))
         assert_row(outputs, row, expected(model, decoded))
+
+
+# 8,000x12,000 pixels: 96 million, of 98 kB. The frame of the JPEG says 13,000x13,000.
+def test_rows_of_too_many_pixels_are_not_decoded(signatures):
+    good = encoded(drawn_images(1, 200, seed=3)[0])
+    rows = [plain_png(8_000, 12_000), hollow_jpeg(13_000, 13_000), good]
+    outputs = signatures["serving_default"](image_bytes=np.array(rows, object))
+    assert outputs["valid"].numpy().tolist() == [False, False, True]
+    assert outputs["num_detections"].numpy()[:2].tolist() == [0, 0]
+
+
+def test_the_limit_of_pixels_is_a_setting(tmp_path):
+    import tensorflow as tf
+
+    saved_model.write(tiny(), tmp_path / "served", 0, max_pixels=40 * 50)
+    rows = [encoded(np.zeros((height, 50, 3), np.uint8)) for height in (40, 41)]
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    outputs = loaded.signatures["serving_default"](image_bytes=np.array(rows, object))
+    assert outputs["valid"].numpy().tolist() == [True, False]
+    with pytest.raises(ValueError, match="`max_pixels` must be at least 1"):
+        export.saved_model(tiny(), tmp_path / "other", max_pixels=0)
 
 
 def test_webp_rows_equal_pillow(exported, signatures):
@@ -287,7 +309,7 @@ def test_existing_artefact_is_not_overwritten(exported):
 def test_failed_check_leaves_nothing(exported, tmp_path, monkeypatch):
     written = exported[1]  # writing it again would only take time
     monkeypatch.setattr(
-        saved_model, "write", lambda model, path, warmup: shutil.copytree(written, path)
+        saved_model, "write", lambda model, path, *_: shutil.copytree(written, path)
     )
     narrow = export.Budget(box_pixels=1e-9, score=1e-12, raw=1e-12, raw_largest=1, rounding=0)
     with pytest.raises(export.ExportError, match="standard deviations.*Nothing was kept") as error:
