@@ -1,6 +1,5 @@
 """`keras-det train DATA`: fills a run folder."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -27,6 +26,7 @@ from keras_det.names import (
     RESIZE_MODES,
 )
 from keras_det.names import HUGGING_FACE as HUGGING_FACE
+from keras_det.run_folder import read_recipe
 
 # Options that --resume takes from recipe.json where the command line does not give them.
 RESUMED = (
@@ -366,18 +366,9 @@ def settings_of_run(
     folder: pathlib.Path, ctx: click.Context, given_arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """What recipe.json says about the options that the command line left out."""
-    try:
-        recipe = dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
-        known = {name: recipe[name] for name in RESUMED if name in recipe}
-        known["model_arguments"] = {
-            **recipe.get("model_arguments", {}),
-            **given_arguments,
-        }
-    except (ValueError, TypeError):
-        raise DataError(
-            "The recipe.json of a run to resume must be valid JSON. Received: "
-            f"{folder / 'recipe.json'}. Start a new run without --resume."
-        ) from None
+    recipe = read_recipe(folder)
+    known = {name: recipe[name] for name in RESUMED if name in recipe}
+    known["model_arguments"] = {**(recipe.get("model_arguments") or {}), **given_arguments}
     if known.get("augment") not in (None, *AUGMENT_NAMES):
         raise DataError(
             "A run that was trained with a list of steps or an Augment can be resumed only in "

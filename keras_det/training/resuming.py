@@ -1,13 +1,13 @@
 """Whether a run can start or be resumed in a folder, and from which state."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 from keras_det.errors import DataError
-from keras_det.files import plain
+from keras_det.files import opening, plain
 from keras_det.names import AUGMENT_NAMES
+from keras_det.run_folder import CURE, RECIPE, read_recipe
 from keras_det.training.callbacks import newest_state
 from keras_det.training.recipe import Recipe
 
@@ -41,13 +41,7 @@ def state_of(
                 "continue the run in it with --resume."
             )
         return None, 0
-    try:
-        before = dict(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        raise DataError(
-            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
-            "a new run without --resume."
-        ) from None
+    before = read_recipe(out)
     for name in FIXED:
         if settings[name] is None and name in CHOSEN:  # as the run has chosen it
             if name == "augment":
@@ -74,13 +68,14 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     Raises:
         DataError: one of them differs.
     """
-    before = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    before = read_recipe(out)
     content = before.get("chosen")
     if content is None:
         return None
     for name in ("augment", "image_size"):  # earlier versions store them only outside `chosen`
         content.setdefault(name, before.get(name))
-    chosen = Recipe(**content)
+    with opening(out / RECIPE, "`chosen` of recipe.json must be a recipe of this version", CURE):
+        chosen = Recipe(**content)
     for name, value in given.items():
         if value is not None and name not in FREE and plain(value) != content.get(name):
             raise DataError(
