@@ -182,7 +182,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
         content: anything that `plain` converts.
     """
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
+    # File names may hold bytes that are no UTF-8; JSON writes them as \\udc80 and so on.
+    write_whole(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Reads the text files of a run folder: what training wrote, or one sentence about what is wrong."""
+"""Reads the text files of a run folder: what training wrote, or a sentence on what is wrong."""
 
 import csv
 import dataclasses

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from keras_det.errors import DataError
-from keras_det.names import MIN_IMAGE_SIZE
+from keras_det.names import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 
 # An option as messages name it, in words or in brackets.
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -59,6 +59,7 @@ class Command(click.Command):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level())
         try:
             with _plain_warnings():
+                self._refuse_empty(ctx)
                 return super().invoke(ctx)
         except BrokenPipeError:  # the reader of the output has stopped, as `| head` does
             raise  # click ends quietly
@@ -66,6 +67,19 @@ class Command(click.Command):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             raise WrongInput(_sentence(error) + _other_ways(str(error), ctx)) from error
+
+    def _refuse_empty(self, ctx: click.Context) -> None:
+        """Refuses an empty text, which would mean this folder, or count as not given."""
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            if given == "" or (isinstance(given, tuple) and "" in given):
+                name = (
+                    param.opts[-1] if param.opts[-1].startswith("-") else param.human_readable_name
+                )
+                other = ", or leave it out" * (not param.required)
+                raise DataError(
+                    f"{name} must not be empty. Received: an empty text. Give a value{other}."
+                )
 
 
 def _other_ways(message: str, ctx: click.Context) -> str:
@@ -175,7 +189,7 @@ def user_input() -> Iterator[None]:
 
 
 class ImageSize(click.ParamType):
-    """`320` or `320x416` (height x width), each side at least 32 pixels."""
+    """`320` or `320x416` (height x width), each side from 32 to 8,192 pixels."""
 
     name = "size"
 
@@ -192,6 +206,10 @@ class ImageSize(click.ParamType):
             self.fail(f"must be like 320 or 320x416 (height x width). Received: {value}.")
         if min(sides) < MIN_IMAGE_SIZE:
             self.fail(f"must be at least {MIN_IMAGE_SIZE} pixels. Received: {value}.")
+        if max(sides) > MAX_IMAGE_SIZE:
+            self.fail(
+                f"must be {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE:,} pixels. Received: {value!s:.40}."
+            )
         return (sides[0], sides[-1])
 
 

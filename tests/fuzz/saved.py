@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_det.weights.common.whole_archive import check_whole as check_whole
 from tests.fuzz import mutators
 from tests.fuzz.harness import Counts, Limits, attempt
 from tests.fuzz.readers import PLACES, Damaged, write
