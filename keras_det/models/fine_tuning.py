@@ -27,6 +27,8 @@ from keras_det.weights.common.whole_archive import check_whole
 # Parts of the backbone: its batch normalisation, and its layers up to `EARLY_LEVEL`.
 NORM, EARLY = "norm", "early"
 EARLY_LEVEL = "P2"
+COMPLETE = "The weights to start from must be complete"
+COPY = "Copy or save them again."
 # Choices of `freeze`, and the parts that each of them freezes.
 FROZEN: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -130,10 +132,7 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
     except DataError:
         raise
     except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise DataError(
-            f"The weights to start from must be complete. Received: {source} "
-            f"({reason_of(error)}). Copy or save them again."
-        ) from error
+        raise DataError(f"{COMPLETE}. Received: {source} ({reason_of(error)}). {COPY}") from error
     except Exception as error:  # Keras and h5py raise anything for a file of another model
         saved = config.get("name")
         known = f", of {saved}" if saved else ""
@@ -159,7 +158,7 @@ def _opened(
         )
     if path.suffix != ".keras":
         return path, path, {}
-    check_whole(path)
+    check_whole(path, COMPLETE, COPY)
     with zipfile.ZipFile(path) as archive:
         return path, path, json.loads(archive.read("config.json")).get("config", {})
 

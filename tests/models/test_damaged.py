@@ -80,8 +80,11 @@ def outcome_of(call):
     "data, reason",
     [
         (b"", "an empty file. Copy or save it again."),
-        (b"<html>404</html>", "16 bytes that are no Keras archive. Copy or save it again."),
-        (b"PK\x03\x04" + b"\0" * 100, "104 bytes that are no Keras archive"),
+        (
+            b"<html>404</html>",
+            "16 bytes, not a Keras archive (not a zip file). Copy or save it again.",
+        ),
+        (b"PK\x03\x04" + b"\0" * 100, "104 bytes, not a Keras archive"),
     ],
 )
 def test_other_files_are_refused(tmp_path, data, reason):
@@ -89,7 +92,7 @@ def test_other_files_are_refused(tmp_path, data, reason):
 
 
 def test_truncated_files_and_missing_members_are_refused(tmp_path, whole):
-    assert "are no Keras archive" in refused(tmp_path, whole[: len(whole) // 2])
+    assert "not a Keras archive" in refused(tmp_path, whole[: len(whole) // 2])
     for name in ("config.json", "model.weights.h5", "metadata.json"):
         assert f"without {name}. Copy or" in refused(tmp_path, saved.rezipped(whole, {name: None}))
 

@@ -12,23 +12,29 @@ WHOLE = "A saved model must be complete and undamaged"
 AGAIN = "Copy or save it again."
 
 
-def check_whole(path: str | os.PathLike) -> None:
+def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -> None:
     """DataError where a `.keras` file is not whole.
 
     Keras itself reads the weights without their checksum, so a flipped bit would be a wrong weight.
+
+    Args:
+        path: the file.
+        rule, cure: the first sentence of the error, without a full stop, and the last.
     """
-    with opening(path, WHOLE, AGAIN), open_bytes(path) as file:
+    with opening(path, rule, cure), open_bytes(path) as file:
         if not zipfile.is_zipfile(file):
             size = os.fstat(file.fileno()).st_size
-            what = f"{size:,} bytes that are no Keras archive" if size else "an empty file"
-            raise DataError(f"{WHOLE}. Received: {path}, {what}. {AGAIN}")
+            what = (
+                f"{size:,} bytes, not a Keras archive (not a zip file)" if size else "an empty file"
+            )
+            raise DataError(f"{rule}. Received: {path}, {what}. {cure}")
         with zipfile.ZipFile(file) as archive:
             missing = [name for name in MEMBERS if name not in archive.namelist()]
             if missing:
-                raise DataError(f"{WHOLE}. Received: {path}, without {missing[0]}. {AGAIN}")
+                raise DataError(f"{rule}. Received: {path}, without {missing[0]}. {cure}")
             damaged = archive.testzip()
     if damaged is not None:
         raise DataError(
-            f"{WHOLE}. Received: {path}, whose {damaged} has another checksum than it was saved "
-            f"with. {AGAIN}"
+            f"{rule}. Received: {path}, whose {damaged} has another checksum than it was saved "
+            f"with. {cure}"
         )
