@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError, suggest_path
-from keras_det.files import opening, other_kind, read_bytes
+from keras_det.files import opening, other_kind, read_bytes, read_object
 from keras_det.runtime.detections import in_original_pixels, trim
 from keras_det.runtime.facts import (
     check_digest,
@@ -158,7 +158,7 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
 
     Raises:
         DataError: there is no such file; it is damaged or returns raw outputs; a file that it
-            needs is missing; a `.tflite` file is not the one that its certificate describes; what
+            needs is missing; a file is not the one that the certificate beside it describes; what
             the file says about itself is wrong; or the package that runs it is not installed.
     """
     path = pathlib.Path(path)
@@ -223,6 +223,11 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
 
 
 def _open_onnx(path: pathlib.Path) -> ExportedDetector:
+    certificate = path.with_name(f"{path.name}.certificate.json")
+    if certificate.is_file():  # optional here: the file says all about itself
+        cure = "Copy the certificate of this file there, or remove it."
+        stated = read_object(certificate, cure).get("sha256")
+        check_digest(path, stated, certificate.name)
     runner = OnnxModel(path, cores())
     try:
         detector = FileDetector(path, "onnx", runner, runner.properties())
