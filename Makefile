@@ -14,13 +14,18 @@ EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
 EXTRAS_ALL := test,edge,hf-datasets,hub,jax,keras-hub,mediapipe,onnx,pretrained,quantize,safetensors,serving,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
-.PHONY: help demo test test-all coverage lint format clean
+# How long `make fuzz` tries damaged data sets, and with which seed.
+MINUTES ?= 5
+SEED ?= 0
+
+.PHONY: help demo test test-all coverage fuzz lint format clean
 
 help:
 	@echo "make demo      draw a data set, train, evaluate and export a small detector"
 	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
 	@echo "make test-all  the same with every optional dependency installed"
 	@echo "make coverage  the same, and which lines of keras_det and export it runs"
+	@echo "make fuzz      read damaged data sets for 5 minutes   (MINUTES=60 SEED=1 for others)"
 	@echo "make lint      ruff check and format --check, mypy"
 	@echo "make format    let ruff rewrite the files"
 	@echo "make clean     remove .venv and what builds and tests left"
@@ -39,6 +44,9 @@ coverage: $(VENV)/.installed-all
 	$(BIN)/coverage run -m pytest $(PARALLEL) $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -5,9 +5,10 @@
 
 Each case runs in a process of its own. The sizes of the images and the settings vary from call to
 call. After the warm-up (the first fifth of the calls, at least 20, at most half), the resident
-memory and the number of open files are noted after each call, and a line is fitted through them. The table gives
-its slope with the standard error that the scatter of 20 block means leaves; "flat" means that the
-slope is below three standard errors, or below --least bytes (and one open file in all calls).
+memory and the number of open files are noted after each call, and a line is fitted through them.
+The table gives its slope with the standard error that the scatter of 20 block means leaves; "flat"
+means that the slope is below three standard errors, or below --least bytes (and one open file in
+all calls).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Reads only regular files; writes files completely or not at all, even when interrupted."""
+"""Reads only regular files, through one door; writes files completely or not at all."""
 
 import contextlib
 import errno
@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import stat
 import tempfile
@@ -73,6 +74,59 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     """The bytes of a regular file; see `open_handle`."""
     with open_bytes(path) as file:
         return file.read()
+
+
+@contextlib.contextmanager
+def opening(path: str | os.PathLike, rule: str, cure: str) -> Iterator[None]:
+    """The door through which files are read: what a library raises inside becomes a DataError.
+
+    A DataError, which names the file already, passes through, and so does Ctrl-C.
+
+    Args:
+        path: the file or folder, for the message.
+        rule: what must hold, without a full stop: "A saved model must be complete".
+        cure: what to do, a sentence: "Copy or save it again."
+
+    Raises:
+        DataError: with the reason in one line, and the path.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # libraries raise anything for a damaged file
+        raise DataError(f"{rule}. Received: {path} ({reason_of(error)}). {cure}") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """The first sentence of an error's message, at most 200 characters, on one line."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    first = re.split(r"\.?(?:\s*\n|\. |$)", text.strip(), maxsplit=1)[0]
+    if isinstance(error, MemoryError):
+        first = "it asks for more memory than there is"
+    if isinstance(error, KeyError) or len(first) < 4:  # the bare name of what is missing
+        first = f"{type(error).__name__}{': ' * bool(first)}{first}"
+    return first if len(first) <= 200 else f"{first[:199]}…"
+
+
+def read_object(path: str | os.PathLike, cure: str) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        cure: what to do where it is damaged, a sentence.
+
+    Raises:
+        DataError: it is missing, no regular file, no JSON, or holds something else.
+    """
+    with opening(path, f"{pathlib.Path(path).name} must be a JSON file", cure):
+        content = json.loads(read_bytes(path).decode())
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{pathlib.Path(path).name} must hold a JSON object. Received: {path}, which holds "
+            f"{type(content).__name__}. {cure}"
+        )
+    return content
 
 
 def write_whole(path: pathlib.Path, content: bytes, durable: bool = False) -> None:
@@ -210,7 +264,8 @@ def write_json(path: pathlib.Path, content: Any, durable: bool = False) -> None:
         durable: as in `write_whole`.
     """
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode(), durable)
+    # File names may hold bytes that are no UTF-8; JSON writes them as \\udc80 and so on.
+    write_whole(path, (text + "\n").encode(errors="backslashreplace"), durable)
 
 
 def plain(value: Any) -> Any:

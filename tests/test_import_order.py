@@ -20,7 +20,7 @@ FLOORS = [
 ]
 LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 OPEN_TO_ALL = {"errors", "files", "names", "types", "saved_names", "lazy_names", "words"}
-OPEN_TO_ALL |= {"last_used"}
+OPEN_TO_ALL |= {"last_used", "run_folder"}
 # What `keras_det/__init__.py` defines itself, and where its other names live.
 PUBLIC_HOMES = {"__version__": "errors", "EfficientDet": "models", "load_model": "models"}
 PUBLIC_HOMES["load_exported"] = "runtime"

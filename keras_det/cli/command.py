@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import click
 
 from keras_det.errors import DataError
-from keras_det.names import MIN_IMAGE_SIZE
+from keras_det.names import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from keras_det.words import UNPRINTABLE, printable
 
 # An option as messages name it, in words or in brackets.
@@ -82,6 +82,7 @@ class Command(click.Command):
         try:
             with _plain_warnings():
                 self._refuse_not_finite(ctx)
+                self._refuse_empty(ctx)
                 return super().invoke(ctx)
         except BrokenPipeError:  # the reader of the output has stopped, as `| head` does
             raise  # click ends quietly
@@ -98,6 +99,19 @@ class Command(click.Command):
                 raise DataError(
                     f"{param.opts[-1]} must be a finite number. Received: {value}. Choose another "
                     "one, or leave it out for the default."
+                )
+
+    def _refuse_empty(self, ctx: click.Context) -> None:
+        """Refuses an empty text, which would mean this folder, or count as not given."""
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            if given == "" or (isinstance(given, tuple) and "" in given):
+                name = (
+                    param.opts[-1] if param.opts[-1].startswith("-") else param.human_readable_name
+                )
+                other = ", or leave it out" * (not param.required)
+                raise DataError(
+                    f"{name} must not be empty. Received: an empty text. Give a value{other}."
                 )
 
 
@@ -252,7 +266,7 @@ def user_input() -> Iterator[None]:
 
 
 class ImageSize(click.ParamType):
-    """`320` or `320x416` (height x width), each side at least 32 pixels."""
+    """`320` or `320x416` (height x width), each side from 32 to 8,192 pixels."""
 
     name = "size"
 
@@ -269,6 +283,10 @@ class ImageSize(click.ParamType):
             self.fail(f"must be like 320 or 320x416 (height x width). Received: {value}.")
         if min(sides) < MIN_IMAGE_SIZE:
             self.fail(f"must be at least {MIN_IMAGE_SIZE} pixels. Received: {value}.")
+        if max(sides) > MAX_IMAGE_SIZE:
+            self.fail(
+                f"must be {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE:,} pixels. Received: {value!s:.40}."
+            )
         return (sides[0], sides[-1])
 
 

@@ -20,6 +20,7 @@ from keras_det.cli.data_options import (
     reading_options,
 )
 from keras_det.cli.files import say_where
+from keras_det.cli.numbers import MAX_SEED, Real, Whole
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
 from keras_det.words import counted
@@ -109,13 +110,13 @@ def convert(
 @click.option(
     "--by",
     "fraction",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Real(0, 1, open="both"),
     default=0.8,
     help="Fraction of the images for training.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=Whole(0, MAX_SEED),
     default=0,
     help="Random seed: another seed makes another split.",
 )

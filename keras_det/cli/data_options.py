@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError, suggest
 from keras_det.names import BOX_FORMATS, SIZE_CHOICES
 
@@ -76,7 +77,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--voc-first-pixel",
-            type=click.IntRange(0, 1),
+            type=Whole(0, 1),
             show_default="decided by the boxes",
             help="Whether Pascal VOC files count pixels from 0 or 1.",
         ),
@@ -88,7 +89,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 SPLIT_BY = click.option(
     "--split-by",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Real(0, 1, open="both"),
     metavar="X",
     help="Fraction of the images for training, if DATA has no validation split.",
 )

@@ -20,6 +20,7 @@ from keras_det.cli.data_files import arguments_of, read_splits, reading_and_clas
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.files import refuse_existing, say_where
 from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name
+from keras_det.cli.numbers import MAX_SEED, Whole
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
 from keras_det.names import AUGMENT_NAMES
@@ -63,9 +64,9 @@ COLUMNS = 4
     help="Random changes of the images, as in keras-det train.",
 )
 @click.option("--no-augment", is_flag=True, help="Show images as evaluation sees them, in order.")
-@click.option("--batches", type=click.IntRange(1, 100), default=1, help="Batches to show.")
-@click.option("--batch-size", type=click.IntRange(1, 100), default=8, help="Images per batch.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="As in keras-det train.")
+@click.option("--batches", type=Whole(1, 100), default=1, help="Batches to show.")
+@click.option("--batch-size", type=Whole(1, 100), default=8, help="Images per batch.")
+@click.option("--seed", type=Whole(0, MAX_SEED), default=0, help="As in keras-det train.")
 @click.option("--out", type=click.Path(), default="preview.png", help="Image file to write.")
 @reading_and_classes
 @max_pixels_option()

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError
 from keras_det.names import NMS_METHODS, NMS_METHODS_WITH
 
@@ -17,25 +18,25 @@ OPTIONS = (
     ),
     click.option(
         "--iou-threshold",
-        type=click.FloatRange(0, 1),
+        type=Real(0, 1),
         show_default="linear 0.3, hard 0.5",
         help="Boxes with a higher overlap suppress each other; for linear and hard.",
     ),
     click.option(
         "--sigma",
-        type=click.FloatRange(0, min_open=True),
+        type=Real(0, 1_000, open="least"),
         show_default="0.5",
         help="Width of the Gaussian; for gaussian.",
     ),
     click.option(
         "--pre-nms-top-k",
-        type=click.IntRange(min=0),
+        type=Whole(0),
         show_default="1000",
         help="Candidates before suppression; 0: all.",
     ),
     click.option(
         "--max-detections",
-        type=click.IntRange(min=1),
+        type=Whole(1),
         show_default="100",
         help="Largest number of detections in an image.",
     ),

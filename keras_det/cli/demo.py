@@ -9,6 +9,7 @@ from keras_det.cli.command import IMAGE_SIZE, Command, echo, say
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.model_names import check_model_name, model_option
+from keras_det.cli.numbers import Whole
 from keras_det.cli.resuming import command_to_resume
 from keras_det.cli.start import start_keras
 
@@ -35,9 +36,7 @@ EXAMPLES = (
 
 @click.command(cls=Command, examples=EXAMPLES)
 @model_option(MODEL)
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=EPOCHS, help="Passes over the training images."
-)
+@click.option("--epochs", type=Whole(1), default=EPOCHS, help="Passes over the training images.")
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
@@ -46,13 +45,13 @@ EXAMPLES = (
 )
 @click.option(
     "--train-images",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     default=NUM_TRAIN,
     help="Synthetic images for training.",
 )
 @click.option(
     "--val-images",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     default=NUM_VAL,
     help="Synthetic images for validation.",
 )

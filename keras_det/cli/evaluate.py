@@ -9,6 +9,7 @@ from keras_det.cli.command import Command, echo, max_pixels_option
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
+from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
 
@@ -30,10 +31,10 @@ EXAMPLES = (
 @SPLIT_BY
 @reading_options
 @max_pixels_option()
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Images per step.")
+@click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images per step.")
 @click.option(
     "--score-threshold",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     show_default="0.001",
     help="Lowest score of a detection.",
 )

@@ -15,6 +15,7 @@ from keras_det.cli.command import (
 )
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.files import home_of, load_keras_model, refuse_existing, say_where
+from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.run_data import data_to_measure
 from keras_det.errors import DataError
 from keras_det.names import (
@@ -80,13 +81,13 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 )
 @click.option(
     "--score-threshold",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     show_default="0.001",
     help="Lowest score of a detection; for --postprocess mediapipe.",
 )
 @click.option(
     "--iou-threshold",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     show_default="0.5",
     help="Of two boxes with a higher overlap, the better one is kept; for --postprocess mediapipe.",
 )
@@ -98,13 +99,13 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 @click.option("--grey", is_flag=True, help="Make a TFLite file that takes grey images.")
 @click.option(
     "--warmup",
-    type=click.IntRange(min=0),
+    type=Whole(0, MAX_BATCH),
     default=0,
     help="Add warm-up requests to a SavedModel. N: the server's largest batch size; 0: none.",
 )
 @click.option(
     "--max-images",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     default=100,
     help="Largest number of images of DATA to check on, spread over the split.",
 )

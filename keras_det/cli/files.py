@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import zipfile
 from typing import TYPE_CHECKING
 
 from keras_det.cli.command import echo, user_input
@@ -65,11 +64,10 @@ def load_keras_model(path: str) -> "Detector":
             f"This command needs a .keras model. Received: {found}, an exported file. Give the "
             ".keras file or run folder that it was exported from."
         )
-    if not zipfile.is_zipfile(found):
-        raise DataError(
-            f"A .keras file must be complete. Received: {found}, which is not a Keras archive. "
-            "Copy or save it again."
-        )
+    if found.is_file():  # before Keras is loaded, which takes seconds
+        from keras_det.weights.common.whole_archive import check_whole
+
+        check_whole(found)
     start_keras()
     from keras_det.models import load_model
 

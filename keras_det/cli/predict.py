@@ -1,6 +1,7 @@
 """`keras-det predict MODEL IMAGES…`: annotated pictures and detections.json."""
 
 import io
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ import click
 from keras_det.cli.command import Command, echo, max_pixels_option, user_input
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
+from keras_det.cli.numbers import Real
 from keras_det.errors import DataError
-from keras_det.files import other_kind, write_json, write_whole
+from keras_det.files import other_kind, reason_of, write_json, write_whole
 from keras_det.names import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ EXAMPLES = (
     "keras-det predict run/ photos/ --engine litert",
 )
 
+# Bytes of a picture's name without its suffix. File systems allow 255, `write_whole` adds to it.
+LONGEST_STEM = 200
 LOWEST = 0.001  # score of a detection that may be drawn faintly
 
 
@@ -32,7 +36,7 @@ LOWEST = 0.001  # score of a detection that may be drawn faintly
 @click.option("--out", type=click.Path(), default="predictions", help="New or empty folder.")
 @click.option(
     "--score-threshold",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     show_default="the best of each class, else 0.3",
     help="Lowest score of a detection.",
 )
@@ -78,23 +82,75 @@ def predict(
     echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
     shown = Shown(detector, thresholds)
-    failed: list[DataError] = []
-    with click.progressbar(list(zip(paths, names, strict=True)), label="Detecting") as bar:
-        for image_id, (path, name) in enumerate(bar):
-            try:
-                picture = shown.detect_and_draw(path, image_id, settings)
-            except DataError as error:
-                failed.append(error)
-                continue
-            write_whole(folder / name, encoded(picture, name))
-    for problem in failed:
-        echo(f"Note: left out: {problem}", err=True)
-    if len(failed) == len(paths):
-        raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
-    write_json(folder / "detections.json", shown.rows)
+    failed = detect_all(shown, paths, names, folder, settings)
     echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
     found = len(shown.rows)
     say_where(f"Detections: {found}, images: {len(paths) - len(failed)}, results", folder)
+
+
+def detect_all(
+    shown: "Shown",
+    paths: list[pathlib.Path],
+    names: list[str],
+    folder: pathlib.Path,
+    settings: dict[str, Any],
+) -> list[str]:
+    """Detects in all images; writes the pictures, and the results of all that could be read.
+
+    Args:
+        shown: detects and draws.
+        paths: of the images.
+        names: of the pictures.
+        folder: to write to.
+        settings: of the decoder.
+
+    Returns:
+        Why images could not be read, one sentence each. These are shown, too, and what could not be
+        written.
+
+    Raises:
+        DataError: no image is readable.
+    """
+    failed: list[str] = []
+    unwritten: list[str] = []
+    try:
+        with click.progressbar(list(zip(paths, names, strict=True)), label="Detecting") as bar:
+            for image_id, (path, name) in enumerate(bar):
+                try:
+                    picture = shown.detect_and_draw(path, image_id, settings)
+                except (DataError, OSError, MemoryError) as error:
+                    failed.append(printable(unreadable(path, error)))
+                    continue
+                try:
+                    write_whole(folder / name, encoded(picture, name))
+                except OSError as error:
+                    unwritten.append(printable(f"{folder / name} ({reason_of(error)})"))
+    finally:  # after Ctrl-C, what was found so far
+        if shown.found:
+            write_json(folder / "detections.json", shown.rows)
+    for problem in failed:
+        echo(f"Note: left out: {problem}", err=True)
+    if unwritten:
+        echo(
+            f"Note: {len(unwritten)} of {len(paths)} pictures could not be written; their "
+            f"detections are in detections.json. First: {unwritten[0]}.",
+            err=True,
+        )
+    if len(failed) == len(paths):
+        raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
+    return failed
+
+
+def unreadable(path: pathlib.Path, error: Exception) -> str:
+    """The sentence for an image that cannot be read."""
+    if isinstance(error, DataError):
+        return str(error)
+    return f"An image must be readable. Received: {path} ({reason_of(error)}). Leave it out."
+
+
+def printable(text: str) -> str:
+    """A text in which bytes of file names that are no UTF-8 are written as \\udc80 and so on."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def thresholds_of(detector: Any, score_threshold: float | None) -> list[float]:
@@ -247,13 +303,20 @@ def picture_names(paths: Iterable[pathlib.Path]) -> list[str]:
     taken: set[str] = set()
     for path in paths:
         suffix = ".jpg" if path.suffix.lower() in JPEG_SUFFIXES else ".png"
-        name, number = path.stem + suffix, 1
+        stem = shortened(path.stem)
+        name, number = stem + suffix, 1
         while name in taken:
             number += 1
-            name = f"{path.stem}-{number}{suffix}"
+            name = f"{stem}-{number}{suffix}"
         taken.add(name)
         names.append(name)
     return names
+
+
+def shortened(stem: str) -> str:
+    """The beginning of a name, no longer than a file system allows."""
+    data = os.fsencode(stem)
+    return stem if len(data) <= LONGEST_STEM else data[:LONGEST_STEM].decode(errors="ignore")
 
 
 def encoded(picture: "np.ndarray", name: str) -> bytes:

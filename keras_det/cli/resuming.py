@@ -1,6 +1,5 @@
 """What `keras-det train --resume` takes from a run folder, and the command that continues a run."""
 
-import json
 import pathlib
 import shlex
 from typing import Any
@@ -11,6 +10,7 @@ from keras_det.cli.command import given_options, refuse_useless
 from keras_det.cli.files import free_folder, new_folder
 from keras_det.errors import DataError
 from keras_det.names import AUGMENT_NAMES
+from keras_det.run_folder import read_recipe
 
 # Options that --resume takes from recipe.json where the command line does not give them.
 RESUMED = (
@@ -65,18 +65,9 @@ def settings_of_run(
     folder: pathlib.Path, ctx: click.Context, given_arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """What recipe.json says about the options that the command line left out."""
-    try:
-        recipe = dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
-        known = {name: recipe[name] for name in RESUMED if name in recipe}
-        known["model_arguments"] = {
-            **recipe.get("model_arguments", {}),
-            **given_arguments,
-        }
-    except (ValueError, TypeError):
-        raise DataError(
-            "The recipe.json of a run to resume must be valid JSON. Received: "
-            f"{folder / 'recipe.json'}. Start a new run without --resume."
-        ) from None
+    recipe = read_recipe(folder)
+    known = {name: recipe[name] for name in RESUMED if name in recipe}
+    known["model_arguments"] = {**(recipe.get("model_arguments") or {}), **given_arguments}
     if known.get("augment") not in (None, *AUGMENT_NAMES):
         raise DataError(
             "A run that was trained with a list of steps or an Augment can be resumed only in "

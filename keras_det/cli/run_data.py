@@ -1,6 +1,6 @@
 """The data of a run: what to train and measure on, and what recipe.json notes about it."""
 
-import json
+import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from keras_det.cli.command import given_options, user_input
 from keras_det.cli.data_options import READING, check_classes, class_list
 from keras_det.cli.files import home_of
 from keras_det.errors import DataError
+from keras_det.run_folder import RECIPE, read_recipe
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -118,12 +119,14 @@ def _note_of(found: "TrainAndVal", data: str, noted: dict[str, Any]) -> dict[str
 
 
 def note_of_run(folder: pathlib.Path) -> dict[str, Any]:
-    """What recipe.json of a run notes about its data; empty where there is none."""
-    try:
-        note = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError, TypeError):
+    """What recipe.json of a run notes about its data; empty where there is none.
+
+    Raises:
+        DataError: the file is damaged. Without it, other images could be measured.
+    """
+    if not os.path.lexists(folder / RECIPE):
         return {}
-    return note if isinstance(note, dict) else {}
+    return read_recipe(folder, "Restore it, or move it away to go on without it.").get("data") or {}
 
 
 def data_to_measure(

@@ -16,12 +16,8 @@ from keras_det.cli.command import (
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
-from keras_det.cli.resuming import (
-    NOT_STORED,
-    command_to_resume,
-    run_folder,
-    settings_of_run,
-)
+from keras_det.cli.numbers import MAX_BATCH, MAX_LEVEL, MAX_SEED, Real, Whole
+from keras_det.cli.resuming import NOT_STORED, command_to_resume, run_folder, settings_of_run
 from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
@@ -94,13 +90,13 @@ EXAMPLES = (
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     show_default="chosen by --recipe auto, else 50",
     help="Number of epochs, each one pass over the training images.",
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=Whole(1, MAX_BATCH),
     show_default="8; 4 with --recipe auto for fewer than 8 images",
     help="Images per step.",
 )
@@ -134,14 +130,19 @@ EXAMPLES = (
 )
 @click.option(
     "--min-level",
-    type=int,
+    type=Whole(1, MAX_LEVEL),
     show_default="the model's",
     help="Finest pyramid level; 2 for small objects.",
 )
-@click.option("--max-level", type=int, show_default="the model's", help="Coarsest pyramid level.")
+@click.option(
+    "--max-level",
+    type=Whole(1, MAX_LEVEL),
+    show_default="the model's",
+    help="Coarsest pyramid level.",
+)
 @click.option(
     "--anchor-scale",
-    type=click.FloatRange(0, min_open=True),
+    type=Real(0, 1_000, open="least"),
     show_default="the model's",
     help="Size of the anchors, in strides of their level.",
 )
@@ -192,44 +193,44 @@ EXAMPLES = (
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Real(0, 100, open="least"),
     show_default="0.002 at 8 images per step; 0.01 for EfficientDet with --recipe auto, "
     "unless the weights of a whole detector are loaded",
     help="Peak learning rate; not with --recipe published.",
 )
 @click.option(
     "--backbone-rate",
-    type=click.FloatRange(0),
+    type=Real(0, 100),
     show_default="1",
     help="Factor of the learning rate for the backbone; not with --recipe published.",
 )
 @click.option(
     "--warmup-steps",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     show_default="a twentieth of the steps",
     help="Steps in which the learning rate rises.",
 )
 @click.option(
     "--average",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Real(0, 1, open="most"),
     show_default="depends on the number of steps",
     help="Decay of the moving average of the weights; not with --recipe published.",
 )
 @click.option(
     "--heads-first",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     show_default="0",
     help="Epochs at the start in which only the heads learn.",
 )
 @click.option(
     "--plain-epochs",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     show_default="a tenth of the epochs with --recipe auto, else 0",
     help="Epochs at the end without mosaic, mixup, copy-paste and cutout, for --augment strong.",
 )
 @click.option(
     "--patience",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     show_default="chosen by --recipe auto, else never",
     help="Stop after this many epochs without a higher AP.",
 )
@@ -250,7 +251,7 @@ EXAMPLES = (
 @classes_option("learn")
 @click.option(
     "--max-boxes",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     default=100,
     help="Maximum number of objects per image in training; the largest are kept.",
 )
@@ -261,13 +262,13 @@ EXAMPLES = (
 @click.option("--no-val", is_flag=True, help="Hold out no images, and do not evaluate.")
 @click.option(
     "--evaluate-every",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     show_default="1, or more for a large validation set",
     help="Epochs between evaluations.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=Whole(0, MAX_SEED),
     default=0,
     help="Random seed for weights, order and augmentation.",
 )

@@ -16,6 +16,8 @@ from keras_det.errors import DataError, suggest
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 # Notes name no more than this number of cases.
 SHOWN = 3
+# Far more than any public data set has; V3Det has 13,204. A larger number is the number of objects.
+MAX_CLASSES = 100_000
 SEPARATORS = re.compile(r"[\s_-]+")
 
 
@@ -36,9 +38,10 @@ def map_classes(
         `(class_names, category_ids)`. A class that the source does not have gets the id -1.
 
     Raises:
-        DataError: a name is empty, holds a line break or occurs twice, or an object has a class
-            that is not wanted.
+        DataError: a name is empty, holds a line break or occurs twice, there are more than
+            `MAX_CLASSES`, or an object has a class that is not wanted.
     """
+    _check_number(raw.class_names, raw.source)
     counts = np.bincount(raw.labels, minlength=len(raw.class_names))
     wanted = options.class_names
     names = _own(raw, counts) if wanted is None else _wanted(raw, wanted)
@@ -54,9 +57,21 @@ def map_classes(
     return tuple(names), tuple(ids.get(label, -1) for label in range(len(names)))
 
 
+def _check_number(class_names: Sequence[str], source: str) -> None:
+    """DataError for more classes than a data set has."""
+    if len(class_names) > MAX_CLASSES:
+        some = ", ".join(map(shown, class_names[:SHOWN]))
+        raise DataError(
+            f"A data set must have at most {MAX_CLASSES:,} classes. Received: "
+            f"{len(class_names):,} ({some}, …) in {source}. Where every object has a name of its "
+            "own, write the name of its kind instead."
+        )
+
+
 def clean_name(name: str) -> str:
     """The name without spaces around it, and with accents encoded in one way."""
-    return unicodedata.normalize("NFC", name.strip().strip(INVISIBLE).strip())
+    text = name.strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text.strip(INVISIBLE).strip())
 
 
 def unknown_class(name: str, where: str, class_names: Sequence[str]) -> DataError:
@@ -112,7 +127,8 @@ def _own(raw: RawAnnotations, counts: np.ndarray) -> list[str]:
                 "the encoding of accents."
             )
             raw.notes.append(Note("classes-joined", text))
-    _note_near({name: int(counts[indices].sum()) for name, indices in indices_of.items()}, raw)
+    numbers = counts.tolist()
+    _note_near({name: sum(numbers[i] for i in those) for name, those in indices_of.items()}, raw)
     return list(indices_of)
 
 
@@ -120,6 +136,8 @@ def _problem(name: str) -> str | None:
     """Why this cannot be the name of a class; None if it can."""
     if not clean_name(name):
         return "must not be empty"
+    if name.isprintable():
+        return None
     if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name.strip()):
         return "must be one line without control characters"
     return None
@@ -186,6 +204,8 @@ def _note_near(counts: Mapping[str, int], raw: RawAnnotations) -> None:
 
 def _letters(name: str) -> str:
     """The name without case, spaces, hyphens and underscores; "1-1" does not become "11"."""
+    if name.isalpha() and name.isascii():
+        return name.lower()
     text = unicodedata.normalize("NFKC", name).casefold()
     text = text.translate({ord(letter): None for letter in INVISIBLE})
     return SEPARATORS.sub(" " if any(map(str.isdigit, text)) else "", text) or text

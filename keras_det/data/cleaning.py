@@ -26,8 +26,9 @@ def clean_boxes(
     """
     limit = np.asarray(sizes, np.float64).reshape(-1, 2)[:, [1, 0, 1, 0]]
     clipped = np.clip(boxes, 0.0, limit)
-    with np.errstate(invalid="ignore"):
-        keep = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    with np.errstate(invalid="ignore", under="ignore"):
+        stored = clipped.astype(np.float32)  # as data sets hold boxes: a side may become 0
+        keep = (stored[:, 2] > stored[:, 0]) & (stored[:, 3] > stored[:, 1])
         moved = keep & (np.abs(clipped - boxes).max(axis=1, initial=0.0) > SILENT_CLIP)
     notes = []
     kinds: tuple[tuple[NoteCode, np.ndarray, str], ...] = (

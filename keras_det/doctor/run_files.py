@@ -1,6 +1,5 @@
 """Reads what the files of a run folder hold."""
 
-import json
 import math
 import os
 import pathlib
@@ -11,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.training.callbacks import read_history
+from keras_det.files import read_object
+from keras_det.run_folder import RECIPE, read_history, read_recipe
+
+CURE = "Restore the file as the training wrote it, or move it away."
 
 
 @dataclass(frozen=True)
@@ -67,41 +69,24 @@ def read_run(folder: str | os.PathLike) -> Run:
             f"A run folder must hold history.csv. Received: {path}. Give the folder that "
             "`keras-det train --out` filled; history.csv is written when the first epoch has ended."
         )
-    try:
-        rows = read_history(path / "history.csv")
-        names = list(rows[0]) if rows else ["epoch"]
-        columns = {n: np.array([float(row[n] or "nan") for row in rows]) for n in names if n}
-        columns.setdefault("epoch", np.arange(1.0, len(rows) + 1))
-        recipe, metrics = (_json(path / f"{name}.json") for name in ("recipe", "metrics"))
-        _check_values(recipe, metrics)
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise DataError(
-            f"The files of a run must be as the training wrote them. Received: {path}: {error}. "
-            "Restore history.csv, recipe.json and metrics.json, or delete the damaged one of the "
-            "last two."
-        ) from None
+    rows = read_history(path / "history.csv")
+    names = list(rows[0]) if rows else ["epoch"]
+    columns = {n: np.array([float(row[n] or "nan") for row in rows]) for n in names if n}
+    columns.setdefault("epoch", np.arange(1.0, len(rows) + 1))
+    recipe = read_recipe(path, CURE) if os.path.lexists(path / RECIPE) else {}
+    metrics = _metrics(path / "metrics.json")
     return Run(recipe, metrics, columns, (path / "best.keras").is_file())
 
 
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
-    return content
-
-
-def _check_values(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    """ValueError where a value that is used below is of another kind than the training writes."""
-    for key in ("epochs", "batch_size", "learning_rate", "training_images", "training_objects"):
-        value = recipe.get(key)
-        if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e12):
-            raise ValueError(f"{key} of recipe.json is {value!r:.40}, not a number")
-    if not isinstance(recipe.get("chosen") or {}, dict):
-        raise ValueError("chosen of recipe.json is not a JSON object")
-    counts, per_class = recipe.get("objects_per_class"), metrics.get("AP_per_class")
-    if not isinstance(per_class or {}, dict):
-        raise ValueError("AP_per_class of metrics.json is not a JSON object")
-    if not isinstance(counts or {}, dict) or not all(
-        isinstance(count, (int, float)) for count in (counts or {}).values()
-    ):
-        raise ValueError("objects_per_class of recipe.json holds no numbers")
+def _metrics(path: pathlib.Path) -> dict[str, Any]:
+    """The content of metrics.json; empty where it is missing."""
+    if not os.path.lexists(path):
+        return {}
+    metrics = read_object(path, CURE)
+    per_class = metrics.get("AP_per_class") or {}
+    numbers = [*(per_class.values() if isinstance(per_class, dict) else [per_class])]
+    if not all(value is None or isinstance(value, int | float) for value in numbers):
+        raise DataError(
+            f"`AP_per_class` of metrics.json must be an object of numbers. Received: {path}. {CURE}"
+        )
+    return metrics

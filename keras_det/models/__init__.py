@@ -5,18 +5,15 @@ import os
 import pathlib
 from typing import Any
 
-import keras
-
 from keras_det.errors import DataError, suggest, suggest_path
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
+from keras_det.models.opening import open_saved, why_no_file
 from keras_det.models.retinanet import RetinaNet as RetinaNet
 from keras_det.names import MODEL_NAMES as MODEL_NAMES
 from keras_det.quantization import quantize_aware as quantize_aware
-from keras_det.weights.common.hdf5 import without_plugins
-from keras_det.weights.common.keras_file import check_keras_file
 
 # The constructor and the variant for each name on the command line.
 _BUILDERS: dict[str, tuple[type[EfficientDet] | type[RetinaNet] | type[CornerNet], str]] = {
@@ -76,17 +73,17 @@ def load_model(path: str | os.PathLike) -> Detector:
         path: the `.keras` file.
 
     Raises:
-        DataError: the file is missing, damaged or not a `.keras` file; it names weights to fetch,
-            reads other files, or holds layers that run code when they are built.
+        DataError: the file is missing, damaged or not a `.keras` file; its weights are not finite;
+            it names weights to fetch, reads other files, or holds layers that run code when they
+            are built.
     """
     path = pathlib.Path(path)
     if not path.is_file() or path.suffix != ".keras":
         raise DataError(
-            f"A saved model must be an existing .keras file. Received: {path}. {_advice(path)}"
+            f"A saved model must be an existing .keras file. Received: {path}"
+            f"{'' if path.is_file() else why_no_file(path)}. {_advice(path)}"
         )
-    check_keras_file(path)
-    with without_plugins():
-        return keras.saving.load_model(path)
+    return open_saved(path)
 
 
 def _advice(path: pathlib.Path) -> str:
@@ -98,5 +95,5 @@ def _advice(path: pathlib.Path) -> str:
         return "Load a preset with keras_det.models.Detector.from_preset."
     if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file():
         return "Open an exported file with keras_det.load_exported."
-    near = "" if path.exists() else suggest_path(path)
+    near = "" if os.path.lexists(path) else suggest_path(path)
     return f"{near} Give the file that model.save or `keras-det train` wrote.".strip()

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 import warnings
 import zipfile
 from typing import Any
@@ -12,11 +11,13 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError, suggest
+from keras_det.files import reason_of
 from keras_det.keras_private import all_layers
+from keras_det.models.opening import check_finite, open_saved, why_no_file
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs
-from keras_det.weights.common.hdf5 import check_hdf5, without_plugins
+from keras_det.weights.common.hdf5 import check_hdf5
 from keras_det.weights.common.keras_file import check_keras_file
 from keras_det.weights.common.preset_files import (
     is_hub_backbone,
@@ -24,6 +25,7 @@ from keras_det.weights.common.preset_files import (
     preset_folder,
     read_preset,
 )
+from keras_det.weights.common.whole_archive import check_whole
 
 # Parts of the backbone: its batch normalisation, and its layers up to `EARLY_LEVEL`.
 NORM, EARLY = "norm", "early"
@@ -132,20 +134,19 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
         if names is None or names == model.class_names:
             report = _load_same(model, weights, names)
         else:
-            with without_plugins():
-                report = _take_over(model, keras.saving.load_model(whole, compile=False))
+            report = _take_over(model, open_saved(whole, compile=False))
         return dataclasses.replace(report, notes=_note_of_anchors(model, source))
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"{COMPLETE}. Received: {source} ({_reason(error)}). {COPY}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{COMPLETE}. Received: {source} ({reason_of(error)}). {COPY}") from error
+    except Exception as error:  # Keras and h5py raise anything for a file of another model
         saved = config.get("name")
         known = f", of {saved}" if saved else ""
         other = saved if saved not in (None, model.name) else "the model that was saved"
         raise DataError(
             f"The weights must be of {model.name}, with the same parts. Received: {source}"
-            f"{known} ({_reason(error)}). Build {other}, or give other weights."
+            f"{known} ({reason_of(error)}). Build {other}, or give other weights."
         ) from error
 
 
@@ -205,11 +206,6 @@ def _note_of_anchors(model: keras.Model, source: str | os.PathLike) -> list[str]
     ]
 
 
-def _reason(error: Exception) -> str:
-    """The first sentence of an error message."""
-    return re.split(r"\.?(?:\s*\n|\. |$)", str(error).strip() or type(error).__name__)[0]
-
-
 def _opened(
     source: str | os.PathLike,
 ) -> tuple[pathlib.Path, pathlib.Path, dict[str, Any]]:
@@ -222,12 +218,13 @@ def _opened(
     path = pathlib.Path(source)
     if not path.is_file():
         raise DataError(
-            f"The weights to start from must exist. Received: {path}. Check the path. The words "
-            '"imagenet" and "coco" fetch public weights.'
+            f"The weights to start from must exist. Received: {path}{why_no_file(path)}. Check the "
+            'path. The words "imagenet" and "coco" fetch public weights.'
         )
     if path.suffix != ".keras":
         check_hdf5(path, rule=COMPLETE, advice=COPY)
         return path, path, {}
+    check_whole(path, COMPLETE, COPY)
     return path, path, _arguments(check_keras_file(path, COMPLETE, COPY))
 
 
@@ -244,6 +241,7 @@ def _load_same(model: keras.Model, weights: pathlib.Path, names: list[str] | Non
             # Where a file lacks layers, Keras only warns: they would keep random weights.
             warnings.filterwarnings("error", message="Skipping nested container")
             model.load_weights(weights)
+        check_finite(model.weights, weights)
     except UserWarning as error:
         model.set_weights(before)
         raise ValueError("other layers") from error

@@ -12,6 +12,8 @@ import keras
 
 from keras_det import __version__
 from keras_det.errors import DataError
+from keras_det.files import reason_of
+from keras_det.models.opening import check_finite
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights.common.preset_files import (
     DIGEST,
@@ -70,13 +72,14 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
         model.load_weights(folder / PRESET_WEIGHTS)
     except DataError:
         raise
-    except (KeyError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # a damaged config can make Keras raise any error
         saved_with = metadata.get("keras_det_version")
         raise DataError(
             f"The preset must describe a {found.__name__} of this version, {__version__}. "
-            f"Received: {preset}, saved with {saved_with}: {str(error).rstrip('.')}. Install that "
+            f"Received: {preset}, saved with {saved_with}: {reason_of(error)}. Install that "
             "version, or write the preset again."
         ) from error
+    check_finite(model.weights, folder / PRESET_WEIGHTS)
     return model
 
 

@@ -41,9 +41,9 @@ class EngineCache:
         }
         try:
             self.content: dict[str, Any] = json.loads(self.state.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             self.content = {}
-        if self.content.get("valid_for") != valid_for:
+        if not is_cache(self.content) or self.content["valid_for"] != valid_for:
             self.content = {"valid_for": valid_for, "networks": {}, "milliseconds": {}}
 
     def milliseconds(self, engines: Iterable[str]) -> dict[str, float]:
@@ -84,6 +84,16 @@ class EngineCache:
             write_json(self.state, self.content)
         except OSError as error:
             self.note = f", not stored: {error.strerror}: {self.folder}"
+
+
+def is_cache(content: Any) -> bool:
+    """Whether the content of engines.json is what this class writes."""
+    parts = ("valid_for", "networks", "milliseconds")
+    if not isinstance(content, dict) or not all(isinstance(content.get(p), dict) for p in parts):
+        return False
+    times = content["milliseconds"].values()
+    dated = not times or isinstance(content.get("date"), str)
+    return dated and all(isinstance(time, int | float) for time in times)
 
 
 def _versions() -> dict[str, str]:

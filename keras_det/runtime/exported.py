@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError, suggest_path
+from keras_det.files import opening, other_kind, read_bytes, read_object
 from keras_det.runtime.detections import in_original_pixels, trim
 from keras_det.runtime.facts import (
     check_digest,
@@ -157,7 +158,7 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
 
     Raises:
         DataError: there is no such file; it is damaged or returns raw outputs; a file that it
-            needs is missing; a `.tflite` file is not the one that its certificate describes; what
+            needs is missing; a file is not the one that the certificate beside it describes; what
             the file says about itself is wrong; or the package that runs it is not installed.
     """
     path = pathlib.Path(path)
@@ -166,6 +167,7 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
             f"An exported file must exist. Received: {path}.{suggest_path(path)} Export a "
             "model with keras_det.export or `keras-det export`."
         )
+    refuse_other_kinds(path)
     if path.is_dir():
         return _open_saved_model(path)
     if path.name.endswith(TAIL_SUFFIX):
@@ -200,8 +202,7 @@ def _open_tflite(path: pathlib.Path) -> ExportedDetector:
         detector = FileDetector(path, "litert", runner, facts)
     except DataError:
         raise
-    # The interpreter raises ValueError or RuntimeError for a damaged file.
-    except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the interpreter raises several kinds for a damaged file
         raise DataError(
             f"A .tflite file and {certificate.name} must be in the same folder, both undamaged. "
             f"Received: {path} ({error}). Copy the certificate there, or export the model again "
@@ -222,12 +223,17 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
 
 
 def _open_onnx(path: pathlib.Path) -> ExportedDetector:
+    certificate = path.with_name(f"{path.name}.certificate.json")
+    if certificate.is_file():  # optional here: the file says all about itself
+        cure = "Copy the certificate of this file there, or remove it."
+        stated = read_object(certificate, cure).get("sha256")
+        check_digest(path, stated, certificate.name)
     runner = OnnxModel(path, cores())
     try:
         detector = FileDetector(path, "onnx", runner, runner.properties())
     except DataError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except Exception as error:
         raise DataError(
             "An .onnx file must have the properties class_names, preprocessing and decoding. "
             f"Received: {path} ({error}). Give a file that `keras-det export` wrote."
@@ -242,13 +248,17 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
             f"The folder of a SavedModel must contain saved_model.pb. Received: {folder}. Give the "
             'folder that keras_det.export.saved_model wrote: "served/1", not "served".'
         )
+    for file in folder.rglob("*"):
+        refuse_other_kinds(file)
     model, labels = SavedModel(folder), folder / LABELS
     if not {"images", "raw"} <= set(model.signatures) or not labels.is_file():
         raise DataError(
             "A SavedModel must have the signatures `images` and `raw`, and assets/labels.txt. "
             f"Received: {folder}. Give a SavedModel that `keras-det export` wrote."
         )
-    size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
+    rule = "The signature `raw` of a SavedModel must take `images` of four dimensions"
+    with opening(folder, rule, "Give a SavedModel that `keras-det export` wrote."):
+        size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
     names = _names_in(labels)
     return FolderDetector(
         folder,
@@ -261,13 +271,9 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
 
 
 def _names_in(labels: pathlib.Path) -> list[str]:
-    try:
-        return checked_names(labels.read_text(encoding="utf-8").splitlines(), labels)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"The file of class names must be UTF-8 text. Received: {labels} ({error}). Export "
-            "the model again with `keras-det export`."
-        ) from error
+    rule = "The file of class names must be UTF-8 text"
+    with opening(labels, rule, "Export the model again with `keras-det export`."):
+        return checked_names(read_bytes(labels).decode().splitlines(), labels)
 
 
 def _threshold_beside(folder: pathlib.Path) -> Any:
@@ -275,20 +281,25 @@ def _threshold_beside(folder: pathlib.Path) -> Any:
     try:
         text = folder.with_name(f"{folder.name}.certificate.json").read_text(encoding="utf-8")
         return json.loads(text)["decoding"]["score_threshold"]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
 def _thresholds_in(folder: pathlib.Path) -> Any:
     """Returns the score thresholds of the classes; None for an export of an earlier version."""
     file = folder / THRESHOLDS
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    except (OSError, ValueError) as error:
+    rule = "The file of score thresholds must be JSON"
+    with opening(file, rule, "Export the model again with `keras-det export`."):
+        return json.loads(read_bytes(file).decode()) if file.exists() else None
+
+
+def refuse_other_kinds(path: pathlib.Path) -> None:
+    """DataError for a named pipe or a device: a library would wait for it without end."""
+    if path.exists() and (kind := other_kind(path.stat().st_mode)):
         raise DataError(
-            f"The file of score thresholds must be JSON. Received: {file} ({error}). Export the "
-            "model again with `keras-det export`."
-        ) from error
+            f"An exported file must be a regular file. Received: {path}, which is {kind}. Give a "
+            "file that `keras-det export` wrote."
+        )
 
 
 def _check_boxes(outputs: Collection[str], kind: str, path: pathlib.Path, postprocess: str) -> None:

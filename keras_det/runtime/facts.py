@@ -27,9 +27,9 @@ def check_digest(path: pathlib.Path, expected: object, certificate: str) -> None
     digest = file_digest(path)
     if digest != expected:
         raise DataError(
-            f"A .tflite file must have the SHA-256 that its certificate states. Received: {path} "
-            f"with {digest[:12]}…, but {certificate} states {expected!s:.12}…. Export the model "
-            "again with `keras-det export`, or copy the certificate of this file there."
+            f"A {path.suffix} file must have the SHA-256 that its certificate states. Received: "
+            f"{path} with {digest[:12]}…, but {certificate} states {expected!s:.12}…. Export the "
+            "model again with `keras-det export`, or copy the certificate of this file there."
         )
 
 

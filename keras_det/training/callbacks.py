@@ -23,6 +23,7 @@ from keras_det.decode.settings import (
 )
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
+from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
 from keras_det.training.states import not_finite, save_averaged, save_state
@@ -180,14 +181,6 @@ class History(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_whole(self.path, text.getvalue().encode(), durable=True)
-
-
-def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
-    """Returns the rows of a `history.csv` as dicts of text; an empty list without a file."""
-    if not pathlib.Path(path).is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 class EpochSeeds(keras.callbacks.Callback):

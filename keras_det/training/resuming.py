@@ -1,14 +1,14 @@
 """Whether a run can start or be resumed in a folder, from which states, and with which changes."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 from keras_det.errors import DataError
-from keras_det.files import plain
+from keras_det.files import opening, plain
 from keras_det.names import AUGMENT_NAMES, RUN_LOCK
+from keras_det.run_folder import CURE, RECIPE, read_recipe
 from keras_det.training.recipe import Recipe, check_numbers
 from keras_det.training.states import State, states_in
 
@@ -43,17 +43,6 @@ def refuse_used(out: pathlib.Path) -> None:
         )
 
 
-def recipe_before(out: pathlib.Path) -> dict[str, Any]:
-    """The recipe.json of a run to resume."""
-    try:
-        return dict(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        raise DataError(
-            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
-            "a new run without --resume."
-        ) from None
-
-
 def states_of(
     out: pathlib.Path, settings: dict[str, Any], say: Callable[[str], object]
 ) -> list[State]:
@@ -64,7 +53,7 @@ def states_of(
     Raises:
         DataError: the run has other settings, of those that must stay.
     """
-    before = recipe_before(out)
+    before = read_recipe(out)
     for name in FIXED:
         if settings[name] is None and name in CHOSEN:
             if name == "augment":
@@ -94,7 +83,7 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     Raises:
         DataError: one of them differs that must stay.
     """
-    before = recipe_before(out)
+    before = read_recipe(out)
     content = before.get("chosen")
     if content is None:
         return None
@@ -109,7 +98,9 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
                 f"A resumed run must keep its settings. Received: {name}={value!r}, but the run "
                 f"has {content.get(name)!r}. Leave it out, or start a new run in another folder."
             )
-    return _changed(Recipe(**content), given)
+    with opening(out / RECIPE, "`chosen` of recipe.json must be a recipe of this version", CURE):
+        chosen = Recipe(**content)
+    return _changed(chosen, given)
 
 
 def _changed(recipe: Recipe, given: dict[str, Any]) -> Recipe:
@@ -143,7 +134,7 @@ def changes_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> list[dict
             f"epochs={chosen.epochs}, but the run has trained for {epochs_done}. Give at least "
             f"{epochs_done}."
         )
-    recipe = recipe_before(out)
+    recipe = read_recipe(out)
     before, now = recipe.get("chosen") or {}, plain(dataclasses.asdict(chosen))
     if not before:  # of an earlier version: what it has not noted was the default
         before = {n: recipe.get(n) if recipe.get(n) is not None else now[n] for n in PLANNED}
@@ -157,7 +148,7 @@ def kept_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> dict[str, An
 
     Args, Raises: as `changes_of`.
     """
-    kept = {name: recipe_before(out).get(name) for name in ("anchors_fitted",)}
+    kept = {name: read_recipe(out).get(name) for name in ("anchors_fitted",)}
     kept[CHANGES] = changes_of(out, chosen, epochs_done)
     return {name: value for name, value in kept.items() if value}
 

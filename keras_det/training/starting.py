@@ -1,7 +1,6 @@
 """The weights that a run starts from: what is printed and recorded about them, what is refused."""
 
 import inspect
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from keras_det.files import file_digest
 from keras_det.models import Detector, build_model, model_class
 from keras_det.models.fine_tuning import saved_anchors
 from keras_det.models.public_weights import Start, start_from_best
+from keras_det.run_folder import read_recipe
 from keras_det.training.arguments import OF_ANCHORS
 from keras_det.training.recipe import Recipe, Trained
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
@@ -162,5 +162,4 @@ def _noted(weights: str, file: str | None) -> dict[str, Any]:
 
 def taken_before(out: pathlib.Path) -> dict[str, Any] | None:
     """What a resumed run has started from, according to its recipe.json."""
-    recipe = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
-    return recipe.get(TAKEN)
+    return read_recipe(out).get(TAKEN)

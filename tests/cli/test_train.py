@@ -122,7 +122,9 @@ def test_resume_keeps_the_parts_of_the_model(run, asked, coco, tmp_path):
 
 def test_resume_of_a_broken_recipe(refused, coco, tmp_path):
     (tmp_path / "recipe.json").write_text("{")
-    assert "must be valid JSON" in refused("train", coco, "--out", tmp_path, "--resume")
+    assert "recipe.json must be a JSON file. Received" in refused(
+        "train", coco, "--out", tmp_path, "--resume"
+    )
 
 
 def test_resume_takes_another_rate_and_length(run, asked, coco, tmp_path):

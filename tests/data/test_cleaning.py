@@ -33,3 +33,9 @@ def test_boxes_without_area_are_dropped():
 def test_no_boxes():
     boxes, keep, notes = cleaned()
     assert boxes.shape == (0, 4) and keep.shape == (0,) and notes == []
+
+
+# Data sets hold float32, whose smallest number is 1.4e-45.
+def test_a_side_that_float32_cannot_hold_is_no_area():
+    _, keep, notes = cleaned([1, 1, 2, 2], [0, 0, 5, 5e-324], [2, 1, 2 + 1e-9, 3])
+    assert keep.tolist() == [True, False, False] and "2 of 3 boxes left out" in notes[0]

@@ -183,10 +183,18 @@ def test_unfinished_runs(tmp_path):
 @pytest.mark.parametrize(
     "name, content, reason",
     [
-        ("metrics", {"AP_per_class": [1, 2]}, "AP_per_class of metrics.json is not a JSON object"),
-        ("recipe", {"epochs": "x"}, "epochs of recipe.json is 'x', not a number"),
-        ("recipe", {"batch_size": -4}, "batch_size of recipe.json is -4"),
-        ("recipe", {"objects_per_class": {"cat": None}}, "objects_per_class of recipe.json"),
+        ("metrics", {"AP_per_class": [1, 2]}, "`AP_per_class` of metrics.json must be an object"),
+        (
+            "recipe",
+            {"epochs": "x"},
+            "`epochs` of recipe.json must be .* at least 1. Received: 'x'",
+        ),
+        ("recipe", {"batch_size": -4}, "`batch_size` of recipe.json must .*Received: -4 in"),
+        (
+            "recipe",
+            {"objects_per_class": {"cat": None}},
+            "`objects_per_class` of recipe.json must be",
+        ),
     ],
 )
 def test_values_of_another_kind(tmp_path, name, content, reason):
@@ -203,9 +211,9 @@ def test_folders_that_are_no_runs(tmp_path):
     with pytest.raises(DataError, match="must hold at least one row"):
         check_run(tmp_path)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,two\n")
-    with pytest.raises(DataError, match="must be as the training wrote them"):
+    with pytest.raises(DataError, match="must be the table that .*'loss' of row 1 is 'two'"):
         check_run(tmp_path)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,2\n")
     (tmp_path / "recipe.json").write_text("[]")
-    with pytest.raises(DataError, match="recipe.json is not a JSON object"):
+    with pytest.raises(DataError, match="recipe.json must hold a JSON object. Received"):
         check_run(tmp_path)

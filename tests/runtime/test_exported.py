@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -298,3 +299,28 @@ print(found["num_detections"])
     settings = {} if suffix == ".tflite" else {"method": "hard"}
     expected = model.detect(image, score_threshold=0.05, **settings)
     assert int(result.stdout) == expected["num_detections"] > 5
+
+
+@needs_onnx
+def test_one_flipped_bit_of_an_onnx_file_is_named(model, tmp_path):
+    export.onnx(model, tmp_path / "x.onnx")
+    data = (tmp_path / "x.onnx").read_bytes()
+    place = len(data) // 2
+    (tmp_path / "x.onnx").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    with pytest.raises(DataError, match="A .onnx file must have the SHA-256 that its certificate"):
+        keras_det.load_exported(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("name", ["x.tflite", "x.onnx"])
+def test_a_named_pipe_in_the_place_of_an_export_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=f"Received: .*{name}, which is a named pipe. Give a file"):
+        keras_det.load_exported(tmp_path / name)
+
+
+def test_a_named_pipe_inside_a_saved_model_is_not_waited_for(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    (tmp_path / "variables").mkdir()
+    os.mkfifo(tmp_path / "variables" / "variables.index")
+    with pytest.raises(DataError, match="variables.index, which is a named pipe"):
+        keras_det.load_exported(tmp_path)

@@ -71,8 +71,8 @@ def fill(slots: Iterable[Slot], values: NamedArrays, advice: str) -> list[str]:
         The names used, in the order of the slots.
 
     Raises:
-        DataError: a tensor is missing, or its shape differs from its variable's. Nothing is changed
-            then.
+        DataError: a tensor is missing or not finite, or its shape differs from its variable's.
+            Nothing is changed then.
     """
     slots, arrays = list(slots), []
     for slot in slots:
@@ -86,6 +86,11 @@ def fill(slots: Iterable[Slot], values: NamedArrays, advice: str) -> list[str]:
             raise DataError(
                 f"Tensor {slot.name!r} must have shape {wanted} in Keras' layout. Received: "
                 f"{array.shape}. {advice}"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(
+                f"Weights must be finite numbers. Received: tensor {slot.name!r}, which holds NaN "
+                "or infinity. Download or save the file again."
             )
         arrays.append(array)
     for slot, array in zip(slots, arrays, strict=True):

@@ -3,14 +3,13 @@
 The file names are KerasHub's: `config.json`, `model.weights.h5`, `metadata.json`, `README.md`.
 """
 
-import json
 import os
 import pathlib
 import re
 from collections.abc import Callable
 
 from keras_det.errors import DataError, install_hint, suggest_path
-from keras_det.files import file_digest, staging, write_json, write_whole
+from keras_det.files import file_digest, opening, read_object, staging, write_json, write_whole
 from keras_det.names import HUGGING_FACE
 from keras_det.names import PRESET_WEIGHTS as WEIGHTS
 from keras_det.weights.common.keras_file import check_config
@@ -98,7 +97,8 @@ def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
             model needs something beside the preset; see `check_config`.
     """
     config, metadata = (read_json(folder / name) for name in (CONFIG, METADATA))
-    expected, found = metadata.get(DIGEST), file_digest(folder / WEIGHTS)
+    with opening(folder / WEIGHTS, "The weights of a preset must be readable", "Copy them again."):
+        expected, found = metadata.get(DIGEST), file_digest(folder / WEIGHTS)
     if expected != found:
         raise DataError(
             f"{folder / WEIGHTS} must have the SHA-256 given in {METADATA}, {expected}. Received: "
@@ -110,19 +110,7 @@ def read_preset(folder: pathlib.Path) -> tuple[dict, dict]:
 
 def read_json(path: str | os.PathLike) -> dict:
     """Reads a JSON file that holds an object; DataError where it does not."""
-    path = pathlib.Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} must be a JSON file. Received: {error}. Copy or write it again."
-        ) from None
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path} must hold a JSON object. Received: {type(content).__name__}. Copy or write "
-            "it again."
-        )
-    return content
+    return read_object(path, "Copy or write it again.")
 
 
 def write_preset(

@@ -1,0 +1,146 @@
+"""Reads the text files of a run folder: what training wrote, or a sentence on what is wrong."""
+
+import csv
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from keras_det.errors import DataError
+from keras_det.files import open_bytes, opening, read_object
+
+RECIPE, HISTORY = "recipe.json", "history.csv"
+CURE = "Restore it from a copy of the run, or start a new run without --resume."
+LARGEST = 2**53  # whole numbers beyond it are not exact in JSON
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 1
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a value must be, in words, and the function that tells."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+TEXT, COUNT = Kind("text", _is_text), Kind("a whole number of at least 1", _is_count)
+WHOLE, NUMBER = Kind("a whole number", _is_whole), Kind("a number of at least 0", _is_number)
+SIZE, OBJECT = Kind("[height, width] in pixels", _is_size), Kind("an object", _is_object)
+NAMES, COUNTS = Kind("a list of names", _is_names), Kind("an object of numbers", _is_counts)
+# What the values of recipe.json must be where they are there and not null.
+KINDS = {
+    **dict.fromkeys(("model", "weights", "resize_mode", "augment", "recipe"), TEXT),
+    **dict.fromkeys(("epochs", "batch_size", "max_boxes", "evaluate_every", "patience"), COUNT),
+    **dict.fromkeys(("seed", "training_images", "training_objects"), WHOLE),
+    **dict.fromkeys(("learning_rate", "backbone_rate"), NUMBER),
+    **dict.fromkeys(("model_arguments", "data", "chosen"), OBJECT),
+    **{"image_size": SIZE, "class_names": NAMES, "objects_per_class": COUNTS},
+}
+KINDS_OF_DATA = {
+    **dict.fromkeys(("path", "format", "box_format", "sizes", "train_split", "val_split"), TEXT),
+    **dict.fromkeys(("val_data", "held_out"), TEXT),
+    **{"split_by": NUMBER, "voc_first_pixel": WHOLE, "classes": NAMES, "images": COUNTS},
+}
+KINDS_OF_CHOSEN = {
+    **dict.fromkeys(("name", "freeze", "anchors", "augment"), TEXT),
+    **dict.fromkeys(("matcher", "class_loss", "box_loss"), TEXT),
+    **dict.fromkeys(("batch_size", "epochs", "passes", "evaluate_every", "patience"), COUNT),
+    **dict.fromkeys(("steps", "warmup_steps", "heads_first", "plain_epochs"), WHOLE),
+    **dict.fromkeys(("learning_rate", "backbone_rate", "average"), NUMBER),
+    **{"calibrate": Kind("true or false", lambda value: isinstance(value, bool))},
+    **{"image_size": SIZE},
+}
+PARTS = (("", KINDS), ("data", KINDS_OF_DATA), ("chosen", KINDS_OF_CHOSEN))
+
+
+def read_recipe(folder: str | os.PathLike, cure: str = CURE) -> dict[str, Any]:
+    """Reads the recipe.json of a run folder.
+
+    Args:
+        folder: the run folder.
+        cure: what to do where the file is damaged, a sentence.
+
+    Raises:
+        DataError: it is missing, damaged, or a value is of another kind than training writes.
+    """
+    path = pathlib.Path(folder) / RECIPE
+    recipe = read_object(path, cure)
+    for part, kinds in PARTS:
+        content = recipe.get(part) or {} if part else recipe
+        for name, kind in kinds.items():
+            value = content.get(name)
+            if value is not None and not kind.holds(value):
+                where = f"`{name}` in `{part}`" if part else f"`{name}`"
+                raise DataError(
+                    f"{where} of {RECIPE} must be {kind.words}. Received: {value!r:.60} in {path}. "
+                    f"{cure}"
+                )
+    return recipe
+
+
+def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Returns the rows of a `history.csv` as dicts of text; an empty list without a file.
+
+    Raises:
+        DataError: the file cannot be read, or is no table that training wrote.
+    """
+    path = pathlib.Path(path)
+    if not os.path.lexists(path):
+        return []
+    rule = f"{HISTORY} must be the table that training wrote"
+    cure = "Restore it from a copy of the run, or start a new run in another folder."
+    with opening(path, rule, cure), open_bytes(path) as file:
+        lines = file.read().decode("utf-8-sig").splitlines()
+        rows = list(csv.DictReader(lines, strict=True))
+        if rows and "epoch" not in rows[0]:
+            raise ValueError("it has no column `epoch`")
+        for number, row in enumerate(rows):
+            _check_row(row, number)
+    return rows
+
+
+def _check_row(row: dict[str, Any], number: int) -> None:
+    """ValueError where a row is none that training wrote."""
+    if None in row or None in row.values():
+        raise ValueError(f"row {number + 1} has more or fewer cells than the first line")
+    for name, text in row.items():
+        try:
+            value = float(text or "nan")
+        except ValueError:
+            raise ValueError(f"{name!r:.40} of row {number + 1} is {text!r:.40}") from None
+        if name == "epoch" and not (text.isascii() and text.isdigit() and 1 <= value < LARGEST):
+            raise ValueError(f"the epoch of row {number + 1} is {text!r:.40}")

@@ -1,0 +1,40 @@
+"""Reads every byte of a `.keras` file and compares the checksums in it."""
+
+import os
+import zipfile
+
+from keras_det.errors import DataError
+from keras_det.files import open_bytes, opening
+
+# What Keras writes into a `.keras` file.
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+WHOLE = "A saved model must be complete and undamaged"
+AGAIN = "Copy or save it again."
+
+
+def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -> None:
+    """DataError where a `.keras` file is not whole.
+
+    Keras itself reads the weights without their checksum, so a flipped bit would be a wrong weight.
+
+    Args:
+        path: the file.
+        rule, cure: the first sentence of the error, without a full stop, and the last.
+    """
+    with opening(path, rule, cure), open_bytes(path) as file:
+        if not zipfile.is_zipfile(file):
+            size = os.fstat(file.fileno()).st_size
+            what = (
+                f"{size:,} bytes, not a Keras archive (not a zip file)" if size else "an empty file"
+            )
+            raise DataError(f"{rule}. Received: {path}, {what}. {cure}")
+        with zipfile.ZipFile(file) as archive:
+            missing = [name for name in MEMBERS if name not in archive.namelist()]
+            if missing:
+                raise DataError(f"{rule}. Received: {path}, without {missing[0]}. {cure}")
+            damaged = archive.testzip()
+    if damaged is not None:
+        raise DataError(
+            f"{rule}. Received: {path}, whose {damaged} has another checksum than it was saved "
+            f"with. {cure}"
+        )
