@@ -76,8 +76,8 @@ class Dataset:
             object.__setattr__(self, field, array)
         for field in ("image_paths", "image_ids", "class_names", "category_ids", "notes"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
-        names = tuple(printable(str(name)) for name in self.class_names)
-        object.__setattr__(self, "class_names", names)
+        names = (printable(name) if isinstance(name, str) else name for name in self.class_names)
+        object.__setattr__(self, "class_names", tuple(names))
         if not self.category_ids:
             object.__setattr__(self, "category_ids", tuple(range(len(self.class_names))))
         _check(self)

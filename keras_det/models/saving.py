@@ -1,6 +1,7 @@
 """The part of a detector that is rebuilt from arguments: copies, saved models, presets."""
 
 import copy
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any, Self
@@ -121,7 +122,7 @@ class SavedDetector(keras.Model):
             # Serialised now: later a part may be frozen or filled with weights, which are saved
             # elsewhere. Not by `setattr`: Keras would track the lists as lists of layers.
             replaced = ("num_classes",) if captured.accepts("class_names") else ()
-            left_out = {*self.NOT_SAVED, *replaced}
+            left_out = {*WEIGHTS_ARGUMENTS, *self.NOT_SAVED, *replaced}
             self.__dict__["_arguments"] = serialized(captured.without(left_out))
             captured.values.clear()  # Frees what the model was filled from.
         known = {name: value for name, value in resolved.items() if captured.accepts(name)}
@@ -164,7 +165,11 @@ class SavedDetector(keras.Model):
     @classmethod
     def from_config(cls, config: Config, custom_objects: dict[str, Any] | None = None) -> Self:
         config = dict(config)
-        check_no_weights(config, cls.__name__, (*WEIGHTS_ARGUMENTS, *cls.NOT_SAVED))
+        only_filling = {*WEIGHTS_ARGUMENTS, *cls.NOT_SAVED}
+        check_no_weights(config, cls.__name__, only_filling)
+        # A subclass may have another default than None, which would be fetched.
+        defaults = inspect.signature(cls).parameters
+        config |= {name: None for name in only_filling if name in defaults}
         rounding = config.pop("quantization_aware", False)
         thresholds = config.pop("score_thresholds", None)
         model = cls(**deserialized(config, custom_objects))

@@ -149,6 +149,26 @@ def test_no_weights_are_no_offence(saved, tmp_path):
         model.with_changes(weights="coco")
 
 
+@keras.saving.register_keras_serializable(package="test_opening")
+class Filled(RetinaNet):
+    """Its weights are read unless one says otherwise."""
+
+    def __init__(self, weights="/etc/passwd", **settings):
+        super().__init__(weights=weights, **settings)
+
+
+def test_no_default_is_fetched_either(saved, tmp_path, watched):
+    parts = dict(backbone=backbone(), num_classes=2, image_size=64, neck_channels=4, head_repeats=1)
+    made = Filled(weights=saved / "model.keras", **parts)
+    assert made.load_report is not None and made.get_config()["weights"] is None
+    made.save(tmp_path / "filled.keras")
+    watched(tmp_path / "filled.keras")
+    again = load_model(tmp_path / "filled.keras")
+    assert isinstance(again, Filled)
+    lacking = {k: v for k, v in made.get_config().items() if k != "weights"}
+    assert Filled.from_config(lacking).load_report is None
+
+
 def lookup(**names):
     return {
         "module": "keras.layers",

@@ -26,7 +26,8 @@ PROTOCOL_VERSION = 1001
 WRAPPERS = ("state_dict_ema", "state_dict", "model")
 # DataParallel adds this to every name.
 PARALLEL_PREFIX = "module."
-MAX_TENSORS = 1 << 15  # EfficientDet-D7x has 3,000
+# EfficientDet-D7x has 3,000 tensors, each with a record, and training states several times as many.
+MAX_TENSORS, MAX_RECORDS = 1 << 15, 1 << 16
 # Largest tensor that repeats its storage (stride 0), in elements: a damaged file must not make us
 # allocate more. All tensors of a file together may have this many elements, and in addition several
 # times the numbers in the file: tied weights have two names.
@@ -81,6 +82,8 @@ def _view(name: str, tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
 
 def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """The records of an archive by name, after checking that they lie in the file as they are."""
+    if len(archive.infolist()) > MAX_RECORDS:
+        raise ValueError(f"the archive has more than {MAX_RECORDS} records")
     entries = {entry.filename: entry for entry in archive.infolist()}
     if len(entries) != len(archive.infolist()):
         raise ValueError("two records of the archive have one name")
@@ -93,21 +96,24 @@ def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return entries
 
 
-def _read_zip(path: str) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """Returns (pickled object, function from a storage to its numbers) of the zip form."""
-    with zipfile.ZipFile(path) as archive:
-        entries = _entries(archive, os.path.getsize(path))
-        pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError("the archive has no record data.pkl")
-        folder = pickles[0].removesuffix("data.pkl")
-        records = {name.removeprefix(folder): archive.read(name) for name in entries}
-    big = records.get("byteorder", b"little").strip() == b"big"
+def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """Returns (pickled object, function from a storage to its numbers) of the zip form.
+
+    Only the records that are needed are read, so the archive must stay open.
+    """
+    entries = _entries(archive, size)
+    pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise ValueError("the archive has no record data.pkl")
+    folder = pickles[0].removesuffix("data.pkl")
+    order = f"{folder}byteorder"
+    big = order in entries and archive.read(order).strip() == b"big"
 
     def numbers(storage: Storage) -> np.ndarray:
-        return _numbers(records[f"data/{storage.key}"], 0, storage, ">" if big else "<")
+        data = archive.read(f"{folder}data/{storage.key}")
+        return _numbers(data, 0, storage, ">" if big else "<")
 
-    return PickleReader(records["data.pkl"]).load(), numbers
+    return PickleReader(archive.read(pickles[0])).load(), numbers
 
 
 def _storages_of(structure: Any) -> dict[str, Storage]:
@@ -188,8 +194,14 @@ def _state_of(structure: Any) -> dict[str, Tensor]:
 
 
 def _read_torch(path: str) -> dict[str, np.ndarray]:
-    is_zip = zipfile.is_zipfile(path)
-    structure, numbers_of = (_read_zip if is_zip else _read_stream)(path)
+    if not zipfile.is_zipfile(path):
+        return _arrays(*_read_stream(path))
+    with zipfile.ZipFile(path) as archive:
+        return _arrays(*_read_zip(archive, os.path.getsize(path)))
+
+
+def _arrays(structure: Any, numbers_of: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a state dict by name."""
     storages: dict[Storage, np.ndarray] = {}
     arrays = {}
     for name, tensor in _state_of(structure).items():

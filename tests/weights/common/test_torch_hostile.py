@@ -11,7 +11,7 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import read_torch_file
-from keras_det.weights.common import torch_pickle
+from keras_det.weights.common import torch_file, torch_pickle
 from keras_det.weights.common.torch_pickle import MAX_DEPTH, MAX_OPCODES, PickleReader
 from tests.weights.common.torch_writer import part, stream_head, tensor_part
 
@@ -212,6 +212,19 @@ def test_tensors_are_limited(tmp_path):
     data = b"\x80\x02}" + part("a") + TENSOR + b"qcs(" + items + b"u."
     (tmp_path / "weights.pth").write_bytes(zip_file(data))
     refused(tmp_path / "weights.pth", "it holds 40001 tensors, more than 32768")
+
+
+def test_records_are_limited_and_only_those_that_are_needed_are_read(tmp_path, monkeypatch):
+    extra = [(f"data/{i}", b"") for i in range(1, 40)]
+    (tmp_path / "weights.pth").write_bytes(zip_file(state(), extra=extra))
+    names, read = [], zipfile.ZipFile.read
+    monkeypatch.setattr(
+        zipfile.ZipFile, "read", lambda self, name: names.append(name) or read(self, name)
+    )
+    assert len(read_torch_file(tmp_path / "weights.pth")) == 1
+    assert names == ["archive/data.pkl", "archive/data/0"]
+    monkeypatch.setattr(torch_file, "MAX_RECORDS", 40)
+    refused(tmp_path / "weights.pth", "the archive has more than 40 records")
 
 
 def test_repeated_views_are_limited(tmp_path):
