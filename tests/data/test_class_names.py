@@ -118,3 +118,12 @@ def test_other_classes():
 def test_labels_keep_their_type_with_many_classes():
     names, _, labels, _ = mapped([str(k) for k in range(300)], np.arange(300))
     assert len(names) == 300 and labels == list(range(300))
+
+
+def test_more_classes_than_any_data_set_has(monkeypatch):
+    monkeypatch.setattr("keras_det.data.class_names.MAX_CLASSES", 2)
+    assert mapped(["a", "b"], [0])
+    with pytest.raises(
+        DataError, match=r"at most 2 classes. Received: 3 \('a', 'b', 'c', …\) in .* its kind"
+    ):
+        mapped(["a", "b", "c"], [0])

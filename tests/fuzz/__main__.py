@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from tests.fuzz import readers
-from tests.fuzz.harness import BAD, Counts, Limits, attempt
+from tests.fuzz.harness import BAD, Counts, attempt
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             name = given.formats[number % len(given.formats)]
             case = readers.one(name, given.seed * 1_000_000 + number // len(given.formats))
             readers.write(folder, case)
-            tried = attempt(lambda: readers.read(folder, name), Limits())  # noqa: B023
+            tried = attempt(lambda: readers.read(folder, name))  # noqa: B023
             counts.add(name, case.name, tried)
             if tried.outcome in BAD:
                 readers.write(given.keep / case.name.replace(" ", "_"), case)

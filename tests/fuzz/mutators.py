@@ -68,7 +68,7 @@ def changed_json(data: bytes, rng: random.Random) -> bytes:
     paths = [(), *places(content)]
     *path, last = rng.choice(paths) or (None,)
     if last is None:
-        return dumped(rng.choice([*VALUES, [content], {"a": content}, list(content)]))
+        return dumped(rng.choice([*VALUES, [content], {"a": content}, [content, content]]))
     inside = content
     for key in path:
         inside = inside[key]
@@ -236,5 +236,12 @@ def damaged(name: str, data: bytes, rng: random.Random) -> bytes:
     way = rng.choice(WAYS.get(name[name.rfind(".") :], ANY))
     try:
         return way(data, rng)
-    except (ArithmeticError, LookupError, RecursionError, SyntaxError, ValueError):  # no such file
+    except (
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ):  # no such file
         return flipped_bit(data, rng)

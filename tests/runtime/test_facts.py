@@ -169,3 +169,20 @@ def test_a_tail_is_that_of_its_certificate(split):
     del content["settings"]["tail_sha256"]
     certificate.write_text(json.dumps(content))
     assert len(exported.load_exported(split).runner.files) == 2
+
+
+def test_an_engines_file_of_another_shape_is_not_used(tmp_path):
+    from keras_det.runtime.engine_cache import EngineCache
+
+    model = tmp_path / "m.keras"
+    model.write_bytes(b"x")
+    cache = EngineCache(model)
+    cache.remember({"litert": 3.0})
+    whole = EngineCache(model)
+    assert whole.milliseconds(["litert"]) == {"litert": 3.0} and whole.date
+    text = cache.state.read_text()
+    for other in ("", "[]", "{", text.replace('"networks": {}', '"networks": []'),
+                  text.replace("3.0", '"x"'), text.replace('"date"', '"day"')):  # fmt: skip
+        cache.state.write_text(other)
+        again = EngineCache(model)
+        assert again.milliseconds(["litert"]) == {} and again.content["networks"] == {}
