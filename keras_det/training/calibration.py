@@ -65,7 +65,9 @@ def add_to_logits(model: AnchorDetector, shifts: np.ndarray) -> None:
         shifts: `(classes,)`.
     """
     (bias,) = (each for each in model.class_variables() if len(each.shape) == 1)
-    values = keras.ops.convert_to_numpy(bias).reshape(-1, model.num_classes) + np.asarray(shifts, "float32")
+    values = keras.ops.convert_to_numpy(bias).reshape(-1, model.num_classes) + np.asarray(
+        shifts, "float32"
+    )
     bias.assign(values.reshape(-1))
 
 

@@ -122,7 +122,9 @@ def _heatmap_slots(
                 array = from_torch_kernel(array)
                 if array.shape[-1] != num_outputs:
                     return array  # `fill` reports the wrong shape
-                return picked_outputs(keras.ops.convert_to_numpy(variable), array, rows, num_outputs)
+                return picked_outputs(
+                    keras.ops.convert_to_numpy(variable), array, rows, num_outputs
+                )
 
             yield Slot(f"{short}_heats.{stack}.1.{name}", variable, pick)
 
