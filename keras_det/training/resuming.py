@@ -1,6 +1,7 @@
 """Whether a run can start or be resumed in a folder, and from which state."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -41,6 +42,11 @@ def state_of(
                 "continue the run in it with --resume."
             )
         return None, 0
+    if not os.path.lexists(out / RECIPE):
+        raise DataError(
+            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
+            "a new run without --resume."
+        )
     before = read_recipe(out)
     for name in FIXED:
         if settings[name] is None and name in CHOSEN:  # as the run has chosen it
