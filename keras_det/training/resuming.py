@@ -1,6 +1,7 @@
 """Whether a run can start or be resumed in a folder, from which states, and with which changes."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,16 @@ def refuse_used(out: pathlib.Path) -> None:
         )
 
 
+def recipe_before(out: pathlib.Path) -> dict[str, Any]:
+    """The recipe.json of a run to resume; DataError if there is none, or it is damaged."""
+    if not os.path.lexists(out / RECIPE):
+        raise DataError(
+            f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
+            "a new run without --resume."
+        )
+    return read_recipe(out)
+
+
 def states_of(
     out: pathlib.Path, settings: dict[str, Any], say: Callable[[str], object]
 ) -> list[State]:
@@ -53,7 +64,7 @@ def states_of(
     Raises:
         DataError: the run has other settings, of those that must stay.
     """
-    before = read_recipe(out)
+    before = recipe_before(out)
     for name in FIXED:
         if settings[name] is None and name in CHOSEN:
             if name == "augment":
@@ -83,7 +94,7 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     Raises:
         DataError: one of them differs that must stay.
     """
-    before = read_recipe(out)
+    before = recipe_before(out)
     content = before.get("chosen")
     if content is None:
         return None
@@ -134,7 +145,7 @@ def changes_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> list[dict
             f"epochs={chosen.epochs}, but the run has trained for {epochs_done}. Give at least "
             f"{epochs_done}."
         )
-    recipe = read_recipe(out)
+    recipe = recipe_before(out)
     before, now = recipe.get("chosen") or {}, plain(dataclasses.asdict(chosen))
     if not before:  # of an earlier version: what it has not noted was the default
         before = {n: recipe.get(n) if recipe.get(n) is not None else now[n] for n in PLANNED}
@@ -148,7 +159,7 @@ def kept_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> dict[str, An
 
     Args, Raises: as `changes_of`.
     """
-    kept = {name: read_recipe(out).get(name) for name in ("anchors_fitted",)}
+    kept = {name: recipe_before(out).get(name) for name in ("anchors_fitted",)}
     kept[CHANGES] = changes_of(out, chosen, epochs_done)
     return {name: value for name, value in kept.items() if value}
 

@@ -18,7 +18,6 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.files import plain, write_json, write_whole
 from keras_det.models import Detector
 from keras_det.models.fine_tuning import refuse_two_sources
-from keras_det.run_folder import read_recipe
 from keras_det.training.arguments import (
     check_choices,
     check_classes,
@@ -58,6 +57,7 @@ from keras_det.training.resuming import (
     chosen_before,
     kept_of,
     planned_anew,
+    recipe_before,
     refuse_used,
     states_of,
 )
@@ -206,7 +206,7 @@ def train(
     choose = chooser(recipe, model, training_set, validation_set, augment, own)
     early = refuse_wrong(choose, given)
     if resume:
-        read_recipe(out)
+        recipe_before(out)
     else:
         refuse_two_sources(None if weights == AUTO else weights, options.get("backbone_weights"))
         check_frozen(options, weights)
