@@ -4,11 +4,11 @@
     python benchmarks/soak.py detect saved_model --calls 300
 
 Each case runs in a process of its own. The sizes of the images and the settings vary from call to
-call. After the warm-up (the first fifth of the calls, at least 20, at most half), the resident
-memory and the number of open files are noted after each call, and a line is fitted through them.
-The table gives its slope with the standard error that the scatter of 20 block means leaves; "flat"
-means that the slope is below three standard errors, or below --least bytes (and one open file in
-all calls).
+call. The first fifth of the calls (at least 20, at most half) is the warm-up. After it, the
+resident memory and the number of open files are noted after each call, and a line is fitted through
+them. The table gives its slope with the standard error that the scatter of 20 block means leaves.
+"flat" means that the slope is below three standard errors, or below --least bytes per call (and one
+open file in all calls).
 """
 
 import argparse
@@ -56,13 +56,13 @@ def slope(values):
     return rise / calls, error / calls
 
 
-def model():
+def model(**names):
     import keras
 
     import keras_det
 
     keras.utils.set_random_seed(0)
-    return keras_det.EfficientDet("lite0", num_classes=3, image_size=SIZE)
+    return keras_det.EfficientDet("lite0", image_size=SIZE, **(names or {"num_classes": 3}))
 
 
 def pictures(seed=0):
@@ -113,8 +113,9 @@ def training(folder):
     from keras_det.data import Pipeline
     from keras_det.training import EvaluateAP
 
-    load, net = drawn(folder), model()
+    load = drawn(folder)
     train, val = load(), load("val")
+    net = model(class_names=train.class_names)
     net.compile()
     pipeline = Pipeline(train, net, 4, augment="ssj", seed=0, training=True)
     while True:
@@ -146,14 +147,15 @@ CASES = {
 
 def run(case, calls):
     """Runs one case in this process: what was noted after each call, the warm-up included."""
-    memory, files = [], []
+    # Written to before, so that noting takes no memory.
+    memory, files = np.full((2, calls), -1, np.int64)
     with tempfile.TemporaryDirectory() as folder:
-        for _ in itertools.islice(CASES[case](pathlib.Path(folder)), calls):
-            if len(memory) % 10 == 0:
+        made = CASES[case](pathlib.Path(folder))
+        for call, _ in enumerate(itertools.islice(made, calls)):
+            if call % 10 == 0:
                 gc.collect()
-            memory.append(resident())
-            files.append(open_files())
-    return {"memory": memory, "files": files}
+            memory[call], files[call] = resident(), open_files()
+    return {"memory": memory.tolist(), "files": files.tolist()}
 
 
 def line(case, noted, least):
@@ -189,7 +191,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", choices=[[], *CASES], default=[])
     parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--least", type=float, default=100.0, help="bytes per call; see above")
+    parser.add_argument("--least", type=float, default=1000.0, help="bytes per call; see above")
     parser.add_argument("--json", help="file for what was noted")
     parser.add_argument("--plot", help="picture to write; needs matplotlib")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
