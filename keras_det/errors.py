@@ -27,7 +27,7 @@ class DataError(ValueError):
 
 
 class DiskFull(DataError, OSError):
-    """A file has no room: the disk or the quota is full, or files must not get that large."""
+    """No room for a file: the disk or the quota is full, or the limit on file sizes is reached."""
 
 
 def suggest(name: object, choices: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Reads only regular files, through one door; writes files completely or not at all."""
+"""Reads only regular files, with clear errors; writes files completely or not at all."""
 
 import contextlib
 import errno
@@ -78,7 +78,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 @contextlib.contextmanager
 def opening(path: str | os.PathLike, rule: str, cure: str) -> Iterator[None]:
-    """The door through which files are read: what a library raises inside becomes a DataError.
+    """Context manager for reading a file: an exception of a library becomes a DataError.
 
     A DataError, which names the file already, passes through, and so does Ctrl-C.
 

@@ -24,7 +24,7 @@ def schema() -> ModuleType:
 def read(content: bytes) -> Any:
     """Reads a TFLite file to a `ModelT`.
 
-    LiteRT's quantizer stores large constants behind the flatbuffer, at an offset from the start of
+    LiteRT's quantizer stores large constants after the flatbuffer, at an offset from the start of
     the file. They are taken into the `ModelT`, so that `write` keeps them.
     """
     classes = schema()

@@ -42,7 +42,7 @@ def saved_model(
 
     The first two resize images as in training. They return `boxes` xyxy in pixels of each original
     image, clipped to it, `scores`, `labels` and `num_detections`. `serving_default` also returns
-    `valid` `(batch,)`: False if the bytes are not a complete image, or one of too many pixels. Such
+    `valid` `(batch,)`: False if the bytes are not a complete image or it has too many pixels. Such
     a row has no detections and does not affect the others. `assets/labels.txt` holds one class name
     per line, and `assets.extra/score_thresholds.json` the `score_thresholds` of the model.
 

@@ -261,7 +261,7 @@ def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | No
         "training-cost",
         "warning" if full else "note",
         f"A step of {batch_size} images at {height}x{width} takes {_duration(cost.step_seconds)}"
-        f"{memory} on this {cost.device}. A training of {counted(cost.steps, 'step')} takes "
+        f"{memory} on this {cost.device}. Training for {counted(cost.steps, 'step')} takes "
         f"{_duration(cost.total_seconds)}.",
         cure,
         facts={

@@ -128,9 +128,9 @@ class CornerDetector(Detector):
                 network is compiled once for each padded size; the last eight are kept.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `corner_top_k`, `embedding_threshold`, `peak_window`. The first call, and the first
-                one with another number of images in a batch or with other settings than thresholds
-                and `sigma`, compiles the network. That takes seconds.
+                `corner_top_k`, `embedding_threshold`, `peak_window`. The first call compiles
+                the network, which takes seconds. So does the first call with a new number of images
+                in a batch, or with new settings other than thresholds and `sigma`.
 
         Returns:
             As for the other detectors: a dict, or a list of dicts, in pixels of the original image.

@@ -140,9 +140,10 @@ class DetectingModel(SavedDetector):
             batch_size: images that go through the network together.
             **settings: settings of the decoder: `method`, `iou_threshold`, `sigma`,
                 `score_threshold`, `pre_nms_top_k`, `max_detections`, `class_agnostic`,
-                `candidates`. The first call, and the first one with another number of images in a
-                batch or with other settings than thresholds and `sigma`, compiles the network. That
-                takes seconds. What was compiled for the last four sets of settings is kept.
+                `candidates`. The first call compiles the network, which takes seconds. So does the
+                first call with a new number of images in a batch, or with new settings other than
+                thresholds and `sigma`. What was compiled for the last four sets of settings is
+                kept.
 
         Returns:
             `keras_det.types.Detections`, a dict with `boxes` float32 `(n, 4)` xyxy in pixels of the

@@ -154,7 +154,7 @@ def refuse_two_sources(weights: Any, backbone_weights: Any) -> None:
     """Raises a DataError if both are given: the second would be overwritten."""
     if weights is not None and backbone_weights is not None:
         raise DataError(
-            "The backbone must get its weights once. Received: backbone_weights="
+            "The backbone must get its weights from one source. Received: backbone_weights="
             f"{str(backbone_weights)!r} (--backbone-weights) with weights={str(weights)!r} "
             "(--weights), which fill the backbone too. Leave out one of them."
         )
@@ -201,8 +201,8 @@ def _note_of_anchors(model: keras.Model, source: str | os.PathLike) -> list[str]
         return []
     names = ", ".join(f"{name}={value!r}" for name, value in other.items())
     return [
-        f"The saved model has other anchors: {names}. The boxes must be learned again, or build "
-        "this model with the same arguments."
+        f"The saved model has other anchors: {names}. Train the boxes again, or build this "
+        "model with the same arguments."
     ]
 
 

@@ -68,5 +68,5 @@ def why_no_file(path: pathlib.Path) -> str:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return ", a link to nothing" if path.is_symlink() else ""
+        return ", a broken link" if path.is_symlink() else ""
     return ", which is a folder" if path.is_dir() else f", which is {other_kind(mode)}"

@@ -122,9 +122,9 @@ def check_heads_first(model: str | Detector, heads_first: int | None, trained: T
     if heads_first and isinstance(model, str) and trained != "detector":
         what = "random weights" if trained == "nothing" else "weights of the backbone only"
         raise DataError(
-            "`heads_first` must have weights of a whole detector: else the heads learn on layers "
-            f"with random weights. Received: heads_first={heads_first} with {what}. Leave it out, "
-            "or give such weights (weights=, --weights)."
+            "`heads_first` needs the weights of a whole detector: otherwise the heads learn on "
+            f"layers with random weights. Received: heads_first={heads_first} with {what}. Leave "
+            "it out, or give such weights (weights=, --weights)."
         )
 
 

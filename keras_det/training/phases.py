@@ -67,9 +67,9 @@ def plan_anew(model: Detector, chosen: Recipe, first: int, last: int) -> str:
         rate = keras.optimizers.schedules.deserialize(rate)
     optimizer.learning_rate = rate
     return (
-        f"Schedule planned anew for {chosen.epochs} epochs, as if it had been so from the start: "
+        f"Schedule planned anew for {chosen.epochs} epochs, as if the run had started with it: "
         f"the learning rate goes on with {float(optimizer.learning_rate):.2g} instead of "
-        f"{before:.2g}, and ends with epoch {last}."
+        f"{before:.2g}, and its schedule ends with epoch {last}."
     )
 
 

@@ -141,7 +141,7 @@ def changes_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> list[dict
     """
     if chosen.epochs < epochs_done:
         raise DataError(
-            "The number of epochs must not be less than those that are trained. Received: "
+            "The number of epochs must be at least the number already trained. Received: "
             f"epochs={chosen.epochs}, but the run has trained for {epochs_done}. Give at least "
             f"{epochs_done}."
         )

@@ -165,7 +165,7 @@ def train(
             damaged. For a finished run it only evaluates and draws pictures again. `epochs`,
             `learning_rate`, `evaluate_every`, `patience` and `calibrate` may differ from before.
             `recipe.json` notes that under `changes`, and the schedule is planned anew, as if the
-            new `epochs` and `learning_rate` had been given at the start. Other settings must stay.
+            new `epochs` and `learning_rate` had been given at the start. Keep other settings.
         how_to_resume: a shell command that continues this run, to be shown if it is interrupted or
             diverges. Options may follow it.
         say: function that gets the lines of text to show.
@@ -348,7 +348,7 @@ def _fit(
     stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows, changed_after)
     if epochs_done >= chosen.epochs or stop.exhausted:
         done = counted(epochs_done, "epoch")
-        say(f"The run is already finished: it has trained for {done}. --epochs can lengthen it.")
+        say(f"The run is already finished: it has trained for {done}. Extend it with --epochs.")
         return
     diverged = StopDiverged(advice(chosen, how_to_resume), lowest_loss(rows))
     callbacks, started = [diverged, EpochSeeds(pipeline.seed)], time.monotonic()

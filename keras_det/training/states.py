@@ -90,7 +90,7 @@ def load_newest(
             say(f"Note: {path} is not used: {error}.")
             continue
         if (path, epochs) != states[0]:
-            say(f"The run continues from the state before: after epoch {epochs}.")
+            say(f"The run continues from the previous state, after epoch {epochs}.")
         return model, epochs
     if not states:
         return None, 0

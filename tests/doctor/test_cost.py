@@ -69,7 +69,7 @@ def test_the_sentence(model):
     cost = Cost(20.0, 0.5, 1000, 50_000, 3 * 2**30, "CPU")
     finding = finding_of(cost, model, 8, 16 * 2**30)
     assert finding.title == (
-        "A step of 8 images at 32x32 takes 0.5 s and 3.0 GiB of memory on this CPU. A training of "
+        "A step of 8 images at 32x32 takes 0.5 s and 3.0 GiB of memory on this CPU. Training for "
         "50,000 steps takes 6:57 h."
     )
     assert finding.harm == "note" and finding.facts["memory_bytes"] == 3 * 2**30

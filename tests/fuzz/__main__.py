@@ -18,7 +18,7 @@ from tests.fuzz.harness import BAD, Counts, attempt
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0, help="stop after these")
+    parser.add_argument("--minutes", type=float, default=1.0, help="stop after this many minutes")
     parser.add_argument("--inputs", type=int, help="stop after this many instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--formats", nargs="*", default=list(readers.FORMATS))

@@ -1,7 +1,7 @@
-"""Damaged model files, presets and exports, and what opening them must come to.
+"""Damaged model files, presets and exports, and the outcomes of opening them.
 
 `python -m tests.fuzz.saved` makes a tiny model in every kind of file, damages each in turn and
-prints what opening came to. The exit code is 1 where it was a traceback, a hang or a crash.
+prints the outcomes. The exit code is 1 if there was a traceback, a hang or a crash.
 """
 
 import argparse

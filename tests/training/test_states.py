@@ -66,7 +66,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, model):
     _, epochs, lines = load(tmp_path, model)
     assert epochs == 2 and len(lines) == 2
     assert lines[0].startswith(f"Note: {path} is not used: it is damaged (its SHA-256")
-    assert lines[1] == "The run continues from the state before: after epoch 2."
+    assert lines[1] == "The run continues from the previous state, after epoch 2."
     for path, _ in states.states_in(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"must have a state that is whole. Received: .*--weights"):

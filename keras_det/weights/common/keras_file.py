@@ -120,8 +120,8 @@ def _check_members(
     if set(members) != expected or len(archive.infolist()) != len(expected):
         raise DataError(
             f"A .keras file of a detector must hold {CONFIG}, {METADATA} and {WEIGHTS}, nothing "
-            f"else. Received: {path}, with {sorted(set(members) ^ expected)[:5]} in addition or "
-            "missing, or one of them twice. Copy or save it again."
+            f"else. Received: {path}, with {sorted(set(members) ^ expected)[:5]} extra or "
+            "missing, or a name that occurs twice. Copy or save it again."
         )
     for member in members.values():
         large = member.file_size > max(1 << 20, MAX_RATIO * member.compress_size)

@@ -86,7 +86,7 @@ def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
         raise ValueError(f"the archive has more than {MAX_RECORDS} records")
     entries = {entry.filename: entry for entry in archive.infolist()}
     if len(entries) != len(archive.infolist()):
-        raise ValueError("two records of the archive have one name")
+        raise ValueError("two records of the archive have the same name")
     # torch does not compress. Records larger than the file would be a zip bomb.
     total = sum(entry.file_size for entry in entries.values())
     if total > size:
@@ -147,7 +147,7 @@ def _read_stream(path: str) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     reader.load()  # sizes of C's types on the writer's machine; numbers are low byte first
     structure, keys = reader.load(), reader.load()
     if type(keys) is not list:
-        raise ValueError("the keys of its storages are no list")
+        raise ValueError("the keys of its storages are not a list")
     storages, position, numbers = _storages_of(structure), reader.position, {}
     for key in keys:
         (count,) = struct.unpack_from("<q", data, position)

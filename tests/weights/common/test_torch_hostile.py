@@ -125,14 +125,14 @@ PICKLES = {
 }
 FILES = {
     "keys": (legacy(keys=b"(" + LAUGHS + b"l"), "the key of a storage is made from tuple"),
-    "keys are a tuple": (legacy(keys=LAUGHS), "the keys of its storages are no list"),
+    "keys are a tuple": (legacy(keys=LAUGHS), "the keys of its storages are not a list"),
     "magic": (legacy(magic=LAUGHS), "neither a zip archive nor torch's magic number"),
     "magic is true": (legacy(magic=b"\x88"), "neither a zip archive nor torch's magic number"),
     "depth": (
         legacy(body=state(part("b") + b")" + b"\x85" * 300 + b"s")),
         f"more than {MAX_DEPTH} dicts, lists or tuples are inside each other",
     ),
-    "no list": (legacy(keys=part("0")), "the keys of its storages are no list"),
+    "no list": (legacy(keys=part("0")), "the keys of its storages are not a list"),
     "bomb": (zip_file(state(), bytes(10**6), compression=zipfile.ZIP_DEFLATED), "more than the"),
     "compressed": (
         zip_file(state(), extra=[("pad", bytes(range(256)) * 2)], compression=zipfile.ZIP_LZMA),
