@@ -9,7 +9,7 @@ from typing import Any
 from keras_det.errors import DataError
 from keras_det.files import opening, plain
 from keras_det.names import AUGMENT_NAMES, RUN_LOCK
-from keras_det.run_folder import CURE, RECIPE, read_recipe
+from keras_det.run_folder import CURE, HISTORY, RECIPE, read_history, read_recipe
 from keras_det.training.recipe import Recipe, check_numbers
 from keras_det.training.states import State, states_in
 
@@ -81,6 +81,13 @@ def states_of(
     while states and isinstance(planned, int) and states[0][1] > planned:
         say(f"Note: {states[0][0]} is not used: the run has {planned} epochs.")
         del states[0]
+    trained = len(read_history(out / HISTORY))
+    if not states and trained > 1:  # a run that is killed in its first epoch has no state yet
+        raise DataError(
+            f"A run to resume must have a state in {out / 'checkpoints'}. Received: none, but "
+            f"{HISTORY} has {trained} epochs. Restore the folder, or start a new run from the "
+            f"weights that are saved (--weights {out} --out ANOTHER_FOLDER)."
+        )
     return states
 
 

@@ -122,6 +122,18 @@ def test_states_that_the_run_never_had_are_left_out(tmp_path):
     assert len(lines) == 1 and "epoch_9999.keras is not used: the run has 50 epochs." in lines[0]
 
 
+def test_a_run_whose_states_are_lost_does_not_start_again(tmp_path):
+    note(tmp_path)
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,2.5\n")
+    assert states_of(tmp_path, SETTINGS, print) == [], "killed in its first epoch"
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,2.5\n2,2\n")
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(
+        DataError, match="a state in .*checkpoints. Received: none, but .* 2 epochs"
+    ):
+        states_of(tmp_path, SETTINGS, print)
+
+
 def test_a_lock_alone_does_not_make_a_folder_used(tmp_path):
     (tmp_path / RUN_LOCK).touch()
     refuse_used(tmp_path)
