@@ -119,8 +119,6 @@ def _loaded(path: pathlib.Path, class_names: Sequence[str]) -> Detector:
         raise _Damaged("it holds another model")
     if getattr(model, "optimizer", None) is None:
         raise _Damaged("it holds no optimizer")
-    if name := not_finite(model):
-        raise _Damaged(f"{name} holds NaN or infinite values")
     return model
 
 
