@@ -18,7 +18,8 @@ from keras_det.weights.common.hdf5 import check_hdf5
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_CONFIG = 1 << 26  # bytes
-MAX_RATIO = 100  # bytes of a member per byte in the archive; Keras does not compress
+# A larger member may have `MAX_RATIO` bytes for each one in the archive. Keras does not compress.
+MAX_RATIO, FREE = 100, 1 << 28
 # Classes of Keras that read files or fetch them, run other programs, or hold code.
 READERS = (
     "FlaxLayer",
@@ -124,7 +125,7 @@ def _check_members(
             "missing, or a name that occurs twice. Copy or save it again."
         )
     for member in members.values():
-        large = member.file_size > max(1 << 20, MAX_RATIO * member.compress_size)
+        large = member.file_size > max(FREE, MAX_RATIO * member.compress_size)
         if large or (member.filename != WEIGHTS and member.file_size > MAX_CONFIG):
             raise DataError(
                 "A .keras file must hold no more than its size allows. Received: "
