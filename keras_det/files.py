@@ -76,6 +76,13 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
+def holds_something(path: pathlib.Path, but: str = "") -> bool:
+    """Whether a path is a file, or a folder with more in it than a file of the name `but`."""
+    if path.is_dir():
+        return any(each.name != but for each in path.iterdir())
+    return path.exists()
+
+
 @contextlib.contextmanager
 def opening(path: str | os.PathLike, rule: str, cure: str) -> Iterator[None]:
     """Context manager for reading a file: an exception of a library becomes a DataError.
@@ -330,7 +337,7 @@ def staging(
         DiskFull: there is no room for it.
     """
     final = pathlib.Path(os.path.abspath(path))
-    if final.is_symlink() or (any(final.iterdir()) if final.is_dir() else final.exists()):
+    if final.is_symlink() or holds_something(final):
         raise DataError(
             f"{rule}. Received: {path}, which exists already. Choose another name, or move the "
             "existing one away."

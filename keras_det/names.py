@@ -54,6 +54,11 @@ PRESET_WEIGHTS = "model.weights.h5"  # the file of weights in a preset's folder
 
 # ---- detection and export ----
 
+# How many pixels an image may decode to. As in Pillow, which refuses more than twice 89,478,485: at
+# the limit, the pixels take 537 MB.
+MOST_PIXELS = 178_956_970
+# A server decodes several images at once, and from strangers: Pillow warns from here on.
+MOST_SERVED_PIXELS = 89_478_485
 RUN_LOCK = ".run.lock"  # in a run folder, while a process trains in it
 DEFAULT_THRESHOLD = 0.3  # score threshold where none was measured
 NMS_METHODS = ("gaussian", "linear", "hard")

@@ -22,6 +22,30 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 
 
+def load_script(path):
+    """The module of a script that is in no package, such as those of benchmarks/.
+
+    Args:
+        path: of the script, relative to the checkout.
+    """
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tiny_parts(**more):
+    """Arguments of a very small RetinaNet: a backbone of five 1x1 convolutions with stride 2."""
+    images = keras.Input((None, None, 3))
+    features, levels = images, {}
+    for i in range(1, 6):
+        features = keras.layers.Conv2D(2, 1, strides=2, padding="same", name=f"c{i}")(features)
+        levels[f"P{i}"] = features
+    outputs = {name: levels[name] for name in ("P3", "P4", "P5")}
+    backbone = keras.Model(images, outputs, name="tiny")
+    return dict(backbone=backbone, image_size=64, neck_channels=4, head_repeats=1, **more)
+
+
 def golden(name):
     """A file of tests/golden: `.npz` as a mapping of arrays, anything else as its path."""
     path = GOLDEN / name

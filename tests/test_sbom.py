@@ -2,19 +2,15 @@
 
 import email.message
 import importlib.metadata
-import importlib.util
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import load_script
 
 
 @pytest.fixture(scope="module")
 def sbom():
-    spec = importlib.util.spec_from_file_location("sbom", ROOT / ".ci" / "sbom.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(".ci/sbom.py")
 
 
 class Installed:

@@ -1,19 +1,14 @@
 """The numbers of `benchmarks/soak.py`."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import load_script
 
 
 @pytest.fixture(scope="module")
 def soak():
-    spec = importlib.util.spec_from_file_location("soak", ROOT / "benchmarks" / "soak.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/soak.py")
 
 
 def test_slope_of_a_line_and_of_noise(soak):

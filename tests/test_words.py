@@ -4,7 +4,6 @@ import base64
 import json
 import re
 
-import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -23,6 +22,7 @@ from keras_det.export.check.publishing import labels_text
 from keras_det.runtime.facts import checked_names
 from keras_det.training import train
 from keras_det.words import UNPRINTABLE, printable, printing
+from tests.helpers import tiny_parts
 
 RED = "\x1b[31mred\x1b[0m\nx"
 SHOWN = r"\x1b[31mred\x1b[0m\nx"
@@ -80,19 +80,9 @@ def test_label_files_have_one_line_a_class(tmp_path):
     assert checked_names([RED], tmp_path) == [SHOWN]
 
 
-def backbone():
-    images = keras.Input((None, None, 3))
-    features, levels = images, {}
-    for i in range(1, 6):
-        features = keras.layers.Conv2D(2, 1, strides=2, padding="same", name=f"c{i}")(features)
-        levels[f"P{i}"] = features
-    return keras.Model(images, {name: levels[name] for name in ("P3", "P4", "P5")}, name="tiny")
-
-
 @pytest.fixture(scope="module")
 def model():
-    names = [RED, "\x9bother"]
-    return RetinaNet(backbone(), class_names=names, image_size=64, neck_channels=4, head_repeats=1)
+    return RetinaNet(**tiny_parts(class_names=[RED, "\x9bother"]))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, TextIO
 
 import click
 
+from keras_det import names
 from keras_det.errors import DataError
 from keras_det.names import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from keras_det.words import UNPRINTABLE, printable
@@ -22,7 +22,7 @@ from keras_det.words import UNPRINTABLE, printable
 # An option as messages name it, in words or in brackets.
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Where a command's context keeps the value of --max-pixels.
-MAX_PIXELS = "keras_det.max_pixels"
+PIXELS_KEY = "keras_det.max_pixels"
 # Options of `keras-det data convert` on how data is read.
 WRITTEN_SO = (
     "--format",
@@ -81,7 +81,6 @@ class Command(click.Command):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level())
         try:
             with _plain_warnings():
-                self._refuse_not_finite(ctx)
                 self._refuse_empty(ctx)
                 return super().invoke(ctx)
         except BrokenPipeError:  # the reader of the output has stopped, as `| head` does
@@ -90,16 +89,6 @@ class Command(click.Command):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             raise WrongInput(_sentence(error) + _other_ways(str(error), ctx)) from error
-
-    def _refuse_not_finite(self, ctx: click.Context) -> None:
-        """Refuses NaN and infinity: click's ranges let them through."""
-        for param in self.params:
-            value = ctx.params.get(param.name or "")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise DataError(
-                    f"{param.opts[-1]} must be a finite number. Received: {value}. Choose another "
-                    "one, or leave it out for the default."
-                )
 
     def _refuse_empty(self, ctx: click.Context) -> None:
         """Refuses an empty text, which would mean this folder, or count as not given."""
@@ -233,23 +222,23 @@ def max_pixels_option(more: str = "") -> Callable[..., Any]:
             from keras_det.data.pixel_limit import default_pixel_limit
 
             ctx.with_resource(default_pixel_limit(value))
-            ctx.meta[MAX_PIXELS] = value
+            ctx.meta[PIXELS_KEY] = value
 
     return click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
         expose_value=False,
         callback=set_limit,
-        show_default=f"178956970{more}",
+        show_default=f"{names.MOST_PIXELS}{more}",
         help="Images with more pixels are refused, before they are decoded.",
     )
 
 
 def refuse_max_pixels(ctx: click.Context, when: str, advice: str) -> None:
     """`refuse_useless` for --max-pixels."""
-    if MAX_PIXELS in ctx.meta:
+    if PIXELS_KEY in ctx.meta:
         raise DataError(
-            f"--max-pixels has no effect {when}. Received: --max-pixels {ctx.meta[MAX_PIXELS]}. "
+            f"--max-pixels has no effect {when}. Received: --max-pixels {ctx.meta[PIXELS_KEY]}. "
             f"Leave it out, or {advice}."
         )
 

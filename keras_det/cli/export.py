@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.command import (
-    MAX_PIXELS,
+    PIXELS_KEY,
     Command,
     echo,
     max_pixels_option,
@@ -21,6 +21,7 @@ from keras_det.errors import DataError
 from keras_det.names import (
     EXPORT_FORMATS,
     METADATA_CHOICES,
+    MOST_SERVED_PIXELS,
     ONNX_POSTPROCESS,
     QUANTIZE_CHOICES,
     TFLITE_POSTPROCESS,
@@ -48,7 +49,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 @click.option("--split", show_default="val", help="Split of DATA to check on; all: every image.")
 @SPLIT_BY
 @reading_options
-@max_pixels_option("; in a SavedModel 89478485")
+@max_pixels_option(f"; in a SavedModel {MOST_SERVED_PIXELS}")
 @click.option(
     "--to",
     "kind",
@@ -145,7 +146,7 @@ def export(
     check_options(kind, {**options, "calibrate": calibrate})
     check_calibration(options["quantize"], calibrate)
     if kind == "saved_model":
-        options |= {"max_pixels": ctx.meta[MAX_PIXELS]} if MAX_PIXELS in ctx.meta else {}
+        options |= {"max_pixels": ctx.meta[PIXELS_KEY]} if PIXELS_KEY in ctx.meta else {}
     elif data is None and calibrate is None:
         refuse_max_pixels(ctx, f"on --to {kind} without DATA", "give DATA")
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))

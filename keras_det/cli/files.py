@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from keras_det.cli.command import echo, user_input
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest_path
+from keras_det.files import holds_something
 from keras_det.names import ENGINES as ENGINES
 from keras_det.names import PRESET_WEIGHTS as PRESET
 from keras_det.names import RUN_LOCK
@@ -103,8 +104,7 @@ def home_of(model: str) -> pathlib.Path:
 def new_folder(path: str | os.PathLike) -> pathlib.Path:
     """Returns the path of a new output folder; DataError if it already holds something."""
     folder = pathlib.Path(path)
-    held = [each for each in folder.iterdir() if each.name != RUN_LOCK] if folder.is_dir() else []
-    if held if folder.is_dir() else folder.exists():
+    if holds_something(folder, but=RUN_LOCK):
         what = "a folder that is not empty" if folder.is_dir() else "a file"
         raise DataError(
             f"--out must be a new or empty folder. Received: {folder}, {what}. Choose another "

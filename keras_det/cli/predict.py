@@ -119,12 +119,12 @@ def detect_all(
                 try:
                     picture = shown.detect_and_draw(path, image_id, settings)
                 except (DataError, OSError, MemoryError) as error:
-                    failed.append(printable(unreadable(path, error)))
+                    failed.append(unreadable(path, error))
                     continue
                 try:
                     write_whole(folder / name, encoded(picture, name))
                 except OSError as error:
-                    unwritten.append(printable(f"{folder / name} ({reason_of(error)})"))
+                    unwritten.append(f"{folder / name} ({reason_of(error)})")
     finally:  # after Ctrl-C, what was found so far
         if shown.found:
             write_json(folder / "detections.json", shown.rows)
@@ -146,11 +146,6 @@ def unreadable(path: pathlib.Path, error: Exception) -> str:
     if isinstance(error, DataError):
         return str(error)
     return f"An image must be readable. Received: {path} ({reason_of(error)}). Leave it out."
-
-
-def printable(text: str) -> str:
-    """A text in which bytes of file names that are no UTF-8 are written as \\udc80 and so on."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def thresholds_of(detector: Any, score_threshold: float | None) -> list[float]:

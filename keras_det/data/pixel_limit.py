@@ -4,11 +4,10 @@ import contextlib
 import numbers
 from collections.abc import Iterator
 
-# As in Pillow, which refuses more than twice 89,478,485 pixels. At the limit, the pixels take
-# 537 MB.
-MAX_PIXELS = 178_956_970
-# A server decodes several images at once, and from strangers: Pillow warns from here on.
-MAX_SERVED_PIXELS = 89_478_485
+from keras_det.names import MOST_PIXELS, MOST_SERVED_PIXELS
+
+# Of `read_image` and `Pipeline`, and of a SavedModel.
+MAX_PIXELS, MAX_SERVED_PIXELS = MOST_PIXELS, MOST_SERVED_PIXELS
 # Every 8x8 block of a JPEG needs at least one bit. So one byte can hold 512 pixels and no more.
 JPEG_PIXELS_PER_BYTE = 512
 

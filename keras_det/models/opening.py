@@ -45,7 +45,7 @@ def check_finite(variables: Iterable[Any], source: object) -> None:
         variables: Keras variables.
         source: where they were read, for the message.
     """
-    bad = [each for each in variables if not _is_finite(each)]
+    bad = [each for each in variables if not is_finite(each)]
     if bad:
         first = getattr(bad[0], "path", None) or bad[0].name
         raise DataError(
@@ -55,7 +55,8 @@ def check_finite(variables: Iterable[Any], source: object) -> None:
         )
 
 
-def _is_finite(variable: Any) -> bool:
+def is_finite(variable: Any) -> bool:
+    """Whether a Keras variable holds finite numbers only; text counts as finite."""
     array = keras.ops.convert_to_numpy(variable)
     try:
         return bool(np.isfinite(array).all())

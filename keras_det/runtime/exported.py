@@ -189,7 +189,7 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
 
 def _open_tflite(path: pathlib.Path) -> ExportedDetector:
     interpreter = litert_interpreter(path)
-    certificate = path.with_name(f"{path.name}.certificate.json")
+    certificate = certificate_of(path)
     try:
         facts = json.loads(certificate.read_text(encoding="utf-8"))
         files, settings = [path], facts["settings"]
@@ -223,7 +223,7 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
 
 
 def _open_onnx(path: pathlib.Path) -> ExportedDetector:
-    certificate = path.with_name(f"{path.name}.certificate.json")
+    certificate = certificate_of(path)
     if certificate.is_file():  # optional here: the file says all about itself
         cure = "Copy the certificate of this file there, or remove it."
         stated = read_object(certificate, cure).get("sha256")
@@ -279,7 +279,7 @@ def _names_in(labels: pathlib.Path) -> list[str]:
 def _threshold_beside(folder: pathlib.Path) -> Any:
     """Returns the score threshold of the certificate; None without one, which is optional here."""
     try:
-        text = folder.with_name(f"{folder.name}.certificate.json").read_text(encoding="utf-8")
+        text = certificate_of(folder).read_text(encoding="utf-8")
         return json.loads(text)["decoding"]["score_threshold"]
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return None
@@ -291,6 +291,11 @@ def _thresholds_in(folder: pathlib.Path) -> Any:
     rule = "The file of score thresholds must be JSON"
     with opening(file, rule, "Export the model again with `keras-det export`."):
         return json.loads(read_bytes(file).decode()) if file.exists() else None
+
+
+def certificate_of(path: pathlib.Path) -> pathlib.Path:
+    """The certificate that is written beside an export."""
+    return path.with_name(f"{path.name}.certificate.json")
 
 
 def refuse_other_kinds(path: pathlib.Path) -> None:

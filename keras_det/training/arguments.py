@@ -7,12 +7,15 @@ import keras
 from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError, suggest
 from keras_det.models import AnchorDetector, Detector, model_class
+from keras_det.models.fine_tuning import ANCHOR_ARGUMENTS
 from keras_det.names import ANCHOR_CHOICES, MODEL_NAMES
 from keras_det.training.recipe import AUTO, Trained
 from keras_det.types import ImageSize
 
-# Arguments of a model that give its anchors.
-OF_ANCHORS = {"anchor_scale", "aspect_ratios", "num_octaves", "anchor_generator"}
+
+def given_anchors(model_arguments: dict[str, Any] | None) -> list[str]:
+    """Which arguments of a model give its anchors, in alphabetical order."""
+    return sorted(set(ANCHOR_ARGUMENTS).intersection(model_arguments or {}))
 
 
 def refuse_empty(training_set: Dataset, validation_set: Dataset | None) -> None:
@@ -83,7 +86,7 @@ def check_used(
                 f"`{name}` must be left out for a model that is built already. Received: "
                 f"{name}={value!r} for {model.name}. Give it to the model's constructor."
             )
-    fixed = sorted(OF_ANCHORS & set(model_arguments or {}))
+    fixed = given_anchors(model_arguments)
     if anchors == AUTO and fixed:
         raise DataError(
             "`anchors` must be left out if the anchors are given. Received: anchors='auto' with "
@@ -132,5 +135,5 @@ def usable_anchors(anchors: str | None, model: Detector, settings: dict[str, Any
     """What `anchors` means for this model: "published" where they cannot be fitted."""
     fits = isinstance(model, AnchorDetector)
     by_name = settings["model"] in MODEL_NAMES
-    own = OF_ANCHORS & set(settings["model_arguments"])
+    own = given_anchors(settings["model_arguments"])
     return anchors if fits and by_name and not own else "published"

@@ -313,7 +313,7 @@ def _several(epochs: int) -> str:
 
 def _check_heads(heads: int, epochs: int) -> None:
     """Raises a DataError where the other layers would never learn."""
-    if heads >= max(epochs, 1) and heads:
+    if 0 < epochs <= heads:
         raise DataError(
             f"`heads_first` must be less than the number of epochs, {epochs}. Received: {heads}. "
             "Choose fewer, or more epochs. To train the heads alone, give freeze='neck' "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_det.errors import DataError
-from keras_det.files import opening, plain
+from keras_det.files import holds_something, opening, plain
 from keras_det.names import AUGMENT_NAMES, RUN_LOCK
 from keras_det.run_folder import CURE, HISTORY, RECIPE, read_history, read_recipe
 from keras_det.training.recipe import Recipe, check_numbers
@@ -37,7 +37,7 @@ CHANGES = "changes"  # key in recipe.json
 
 def refuse_used(out: pathlib.Path) -> None:
     """Raises a DataError if a new run would start in a folder that holds something."""
-    if out.is_file() or (out.is_dir() and any(path.name != RUN_LOCK for path in out.iterdir())):
+    if holds_something(out, but=RUN_LOCK):
         raise DataError(
             f"The output folder must be new or empty. Received: {out}. Choose another one, or "
             "continue the run in it with --resume."
@@ -166,7 +166,7 @@ def kept_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> dict[str, An
 
     Args, Raises: as `changes_of`.
     """
-    kept = {name: recipe_before(out).get(name) for name in ("anchors_fitted",)}
+    kept = {"anchors_fitted": recipe_before(out).get("anchors_fitted")}
     kept[CHANGES] = changes_of(out, chosen, epochs_done)
     return {name: value for name, value in kept.items() if value}
 

@@ -18,6 +18,7 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.files import plain, write_json, write_whole
 from keras_det.models import Detector
 from keras_det.models.fine_tuning import refuse_two_sources
+from keras_det.run_folder import read_history
 from keras_det.training.arguments import (
     check_choices,
     check_classes,
@@ -37,7 +38,6 @@ from keras_det.training.callbacks import (
     SaveState,
     StopDiverged,
     clock,
-    read_history,
 )
 from keras_det.training.choosing import chooser, given_parts, own_parts, refuse_wrong
 from keras_det.training.early_stop import StopWithoutGain

@@ -12,7 +12,7 @@ from keras_det.models import Detector, build_model, model_class
 from keras_det.models.fine_tuning import saved_anchors
 from keras_det.models.public_weights import Start, start_from_best
 from keras_det.run_folder import read_recipe
-from keras_det.training.arguments import OF_ANCHORS
+from keras_det.training.arguments import given_anchors
 from keras_det.training.recipe import Recipe, Trained
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 
@@ -126,7 +126,7 @@ def model_to_train(
         arguments = {name: settings[name] for name in ("resize_mode", "class_names")}
         arguments |= {"image_size": recipe.image_size, **recipe.assignment}
         options = settings["model_arguments"]
-        if given["anchors"] is None and not OF_ANCHORS & set(options):
+        if given["anchors"] is None and not given_anchors(options):
             accepted = inspect.signature(model_class(model)).parameters
             own = {k: v for k, v in saved_anchors(weights).items() if k in accepted}
             arguments |= own

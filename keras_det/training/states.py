@@ -13,6 +13,7 @@ import numpy as np
 from keras_det.errors import DataError
 from keras_det.files import file_digest, room_for, sync, write_whole
 from keras_det.models import Detector, load_model
+from keras_det.models.opening import is_finite
 from keras_det.training.averaging import averaged_weights
 
 # A state, and the number of epochs after which it was saved.
@@ -155,11 +156,7 @@ def not_finite(model: keras.Model) -> str:
     held += [("the optimizer's", getattr(optimizer, "variables", []))]
     for what, variables in held:
         for variable in variables:
-            values = keras.ops.convert_to_numpy(variable)
-            if np.issubdtype(values.dtype, np.integer) or values.dtype == bool:
-                continue
-            # The sum of finite float32 numbers is finite in float64, and needs no array of its own.
-            if not np.isfinite(np.sum(values, dtype=np.float64)):
+            if not is_finite(variable):
                 return f"{what} {variable.path}"
     return ""
 

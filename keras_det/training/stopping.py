@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.training.callbacks import read_history
+from keras_det.run_folder import read_history
 from keras_det.training.recipe import Recipe
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from keras_det.cli import main, predict
 from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError
+from keras_det.words import printable
 from tests.cli.test_commands import Finder
 
 
@@ -143,7 +144,7 @@ def test_names_that_are_no_text_are_written_escaped(tmp_path):
 
     write_json(tmp_path / "x.json", {"file": "a\udc80.png"})
     assert json.loads((tmp_path / "x.json").read_text()) == {"file": "a\udc80.png"}
-    assert predict.printable("a\udc80") == "a\\udc80"
+    assert printable("a\udc80") == "a\\udc80"
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "best.keras"])

@@ -19,23 +19,15 @@ from keras_det import RetinaNet, load_model
 from keras_det.errors import DataError
 from keras_det.weights.common import keras_file
 from keras_det.weights.common.keras_file import check_config, check_keras_file
+from tests.helpers import tiny_parts
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-
-
-def backbone():
-    images = keras.Input((None, None, 3))
-    features, levels = images, {}
-    for i in range(1, 6):
-        features = keras.layers.Conv2D(2, 1, strides=2, padding="same", name=f"c{i}")(features)
-        levels[f"P{i}"] = features
-    return keras.Model(images, {name: levels[name] for name in ("P3", "P4", "P5")}, name="tiny")
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
-    model = RetinaNet(backbone(), 2, image_size=64, neck_channels=4, head_repeats=1)
+    model = RetinaNet(**tiny_parts(num_classes=2))
     model.compile()
     model.save(folder / "model.keras")
     model.save_weights(folder / "model.weights.h5")
@@ -158,7 +150,7 @@ class Filled(RetinaNet):
 
 
 def test_no_default_is_fetched_either(saved, tmp_path, watched):
-    parts = dict(backbone=backbone(), num_classes=2, image_size=64, neck_channels=4, head_repeats=1)
+    parts = tiny_parts(num_classes=2)
     made = Filled(weights=saved / "model.keras", **parts)
     assert made.load_report is not None and made.get_config()["weights"] is None
     made.save(tmp_path / "filled.keras")
@@ -232,7 +224,7 @@ def test_presets_name_no_weights_either(saved, tmp_path):
     with pytest.raises(DataError, match=r"must not name weights.*hf://owner/name"):
         RetinaNet.from_preset(preset)
     with pytest.raises(DataError, match=r"must not name weights.*hf://owner/name"):
-        RetinaNet(backbone(), 2, image_size=64, neck_channels=4, head_repeats=1, weights=preset)
+        RetinaNet(**tiny_parts(num_classes=2, weights=preset))
 
 
 @pytest.mark.parametrize("name", ["assets/x", "model.weights.npz", "../x", "config.json", "x/"])

@@ -5,9 +5,8 @@ import zipfile
 
 from keras_det.errors import DataError
 from keras_det.files import open_bytes, opening
+from keras_det.weights.common.keras_file import CONFIG, METADATA, WEIGHTS
 
-# What Keras writes into a `.keras` file.
-MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 WHOLE = "A saved model must be complete and undamaged"
 AGAIN = "Copy or save it again."
 
@@ -29,7 +28,8 @@ def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -
             )
             raise DataError(f"{rule}. Received: {path}, {what}. {cure}")
         with zipfile.ZipFile(file) as archive:
-            missing = [name for name in MEMBERS if name not in archive.namelist()]
+            members = archive.namelist()
+            missing = [name for name in (METADATA, CONFIG, WEIGHTS) if name not in members]
             if missing:
                 raise DataError(f"{rule}. Received: {path}, without {missing[0]}. {cure}")
             damaged = archive.testzip()
