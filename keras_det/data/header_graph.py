@@ -65,8 +65,9 @@ def checked(value: TFTensor, condition: TFTensor, text: str) -> TFTensor:
 def within_limit(contents: TFTensor, max_pixels: int) -> TFTensor:
     """Returns what is to be decoded of an image; an error where it would have too many pixels.
 
-    For JPEG, PNG, GIF, BMP and WebP, all that TensorFlow decodes. TensorFlow decodes every image
-    of a GIF, also where only the first is wanted, so that only the first is left here.
+    It knows JPEG, PNG, GIF, BMP and WebP: all that TensorFlow decodes. TensorFlow decodes every
+    image of a GIF, although only the first is wanted. So a GIF whose first image fills the canvas
+    is cut after that image. In other GIFs, all images together must be within the limit.
 
     Args:
         contents: encoded bytes, a string scalar.

@@ -111,7 +111,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
 
     before = fit_of(own)
     if len(boxes) < FEWEST * len(JITTER):
-        few = f"fewer than {FEWEST} objects are too few to fit others"
+        few = f"there are fewer than {FEWEST} objects to fit them to"
         return AnchorFit({}, before, before, len(dataset.boxes), few)
     best, after = own, before
     for shapes in _starts(boxes, weights, own[1]):

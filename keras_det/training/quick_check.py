@@ -21,6 +21,7 @@ from keras_det.data.vanishing import (
 from keras_det.errors import DataError
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
+from keras_det.words import counted
 
 MAX_REMARKS = 5
 # Objects that are compared with the anchors; of larger data sets, an evenly spread sample.
@@ -83,7 +84,9 @@ def say_findings(
     model: Detector,
     say: Callable[[str], object],
 ) -> None:
-    """Prints what `quick_findings` finds, but the first error; the pipeline does not warn again.
+    """Prints the warnings and notes of `quick_findings`, and raises its first error.
+
+    The pipeline does not print the same warnings again.
 
     Args:
         pipeline: of the training set.
@@ -97,8 +100,10 @@ def say_findings(
     for remark in remarks:
         if remark.harm == "error":
             raise DataError(
-                "The images must show objects to learn and to measure. Received: "
-                f"{pipeline.dataset.summary}. {remark.title} {remark.cure}"
+                "The data must have objects to learn and to measure. Received: "
+                f"{counted(len(pipeline.dataset), 'image')} with "
+                f"{counted(len(pipeline.dataset.labels), 'object')} for training. {remark.title} "
+                f"{remark.cure}"
             )
         say(remark.line)
     pipeline.warned = True
