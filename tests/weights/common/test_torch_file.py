@@ -1,6 +1,5 @@
 """Reading torch's files without torch: against real ones, and against broken and hostile ones."""
 
-import io
 import os
 import pickle
 import struct
@@ -16,7 +15,7 @@ from keras_det.weights import read_torch_file
 from keras_det.weights.common.torch_file import _state_of
 from keras_det.weights.common.torch_objects import Storage, Tensor
 from tests.helpers import ROOT
-from tests.weights.common.torch_writer import part, stream_head, tensor_part
+from tests.weights.common.torch_writer import SIX, part, stream_head, tensor_part, zip_file
 
 FIXTURES = ROOT / "tests" / "golden" / "torchvision"
 FORMS = ("zip", "stream")
@@ -30,16 +29,7 @@ def state_pickle(**settings):
     return b"\x80\x02}" + part("a") + pickled_tensor(**settings) + b"s."
 
 
-NUMBERS = np.arange(6, dtype="<f4")
-SIX = NUMBERS.tobytes()
-
-
-def zip_file(state, numbers=SIX, extra=(), compression=zipfile.ZIP_STORED):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, data in [("data.pkl", state), ("data/0", numbers), *extra]:
-            archive.writestr(f"archive/{name}", data)
-    return stream.getvalue()
+NUMBERS = np.frombuffer(SIX, "<f4")
 
 
 def stream_file(state, numbers=SIX, count=6):

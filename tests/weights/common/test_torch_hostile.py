@@ -1,21 +1,18 @@
 """Small files that keep Python's own unpickler busy for ever are refused within a moment."""
 
-import io
 import pickle
 import struct
 import time
 import zipfile
 
-import numpy as np
 import pytest
 
 from keras_det.errors import DataError
 from keras_det.weights import read_torch_file
 from keras_det.weights.common import torch_file, torch_pickle
 from keras_det.weights.common.torch_pickle import MAX_DEPTH, MAX_OPCODES, PickleReader
-from tests.weights.common.torch_writer import part, stream_head, tensor_part
+from tests.weights.common.torch_writer import SIX, part, stream_head, tensor_part, zip_file
 
-SIX = np.arange(6, dtype="<f4").tobytes()
 TENSOR = tensor_part("0", "FloatStorage", 6, 0, (2, 3), (3, 1))
 ORDERED_DICT = b"ccollections\nOrderedDict\n"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -27,14 +24,6 @@ LAUGHS = part("lol") + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" 
 def state(inside=b"", tensor=TENSOR):
     """The pickle of a dict with a tensor and with further items."""
     return b"\x80\x02}" + part("a") + tensor + b"s" + inside + b"."
-
-
-def zip_file(data, numbers=SIX, extra=(), compression=zipfile.ZIP_STORED):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, content in [("data.pkl", data), ("data/0", numbers), *extra]:
-            archive.writestr(f"archive/{name}", content)
-    return stream.getvalue()
 
 
 def rebuilt(storage=STORAGE + b"tQ", offset=b"K\x00", shape=b"K\x02K\x03\x86", strides=None):

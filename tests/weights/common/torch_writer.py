@@ -1,14 +1,18 @@
-"""Writes the older form of torch's files without torch, so that tests can load state dicts."""
+"""Writes both forms of torch's files without torch, so that tests can load state dicts."""
 
+import io
 import math
 import pickle
 import struct
+import zipfile
 
 import numpy as np
 
 from keras_det.weights.common.torch_file import MAGIC_NUMBER, PROTOCOL_VERSION
 
 STORAGE_NAMES = {"float32": "FloatStorage", "int64": "LongStorage"}
+# The numbers of the one tensor in `zip_file`: 0 to 5 as float32.
+SIX = np.arange(6, dtype="<f4").tobytes()
 
 
 def part(value):
@@ -27,6 +31,22 @@ def tensor_part(key, kind, length, offset, shape, strides):
 def stream_head():
     """What comes before the pickled object."""
     return b"".join(pickle.dumps(value, 2) for value in (MAGIC_NUMBER, PROTOCOL_VERSION, {}))
+
+
+def zip_file(state, numbers=SIX, extra=(), compression=zipfile.ZIP_STORED):
+    """A file as `torch.save` writes it since torch 1.6.
+
+    Args:
+        state: the pickle of the state dict.
+        numbers: bytes of its storage "0".
+        extra: further pairs of name and content.
+        compression: of all members; torch does not compress.
+    """
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, content in [("data.pkl", state), ("data/0", numbers), *extra]:
+            archive.writestr(f"archive/{name}", content)
+    return stream.getvalue()
 
 
 def write_torch_file(path, values):
