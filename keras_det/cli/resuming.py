@@ -29,7 +29,14 @@ RESUMED = (
 # Of these, what a resumed run has already used; the training run checks the others.
 OF_THE_START = ("weights",)
 # Options that recipe.json does not store: they must be given again.
-NOT_STORED = ("image_dir", "no_val")
+NOT_STORED = (
+    "image_dir",
+    "no_val",
+    "save_every",
+    "save_minutes",
+    "deterministic",
+    "tensorboard",
+)
 
 
 def command_to_resume(data: str, folder: pathlib.Path, options: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ from keras_det.cli.command import (
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
-from keras_det.cli.numbers import MAX_BATCH, MAX_LEVEL, MAX_SEED, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, MAX_COUNT, MAX_LEVEL, MAX_SEED, Real, Whole
+from keras_det.cli.replaying import show_replay
 from keras_det.cli.resuming import NOT_STORED, command_to_resume, run_folder, settings_of_run
 from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
@@ -67,11 +68,12 @@ EXAMPLES = (
     "keras-det train coco/ --model retinanet_resnet34 --backbone-weights r34.pth",
     "keras-det train my_images/ --weights coco --freeze neck --out heads/",
     "keras-det train my_images/ --out run/ --resume",
+    "keras-det train --replay run/diverged_epoch_0003_step_000012.npz",
 )
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("data", type=click.Path())
+@click.argument("data", type=click.Path(), required=False)
 @model_option("efficientdet_lite0")
 @click.option(
     "--weights",
@@ -272,6 +274,29 @@ EXAMPLES = (
     default=0,
     help="Random seed for weights, order and augmentation.",
 )
+@click.option(
+    "--save-every",
+    type=Whole(1),
+    show_default="by time alone",
+    help="Steps between two saved states, besides those after each epoch.",
+)
+@click.option(
+    "--save-minutes",
+    type=Real(0, MAX_COUNT),
+    show_default="10",
+    help="Most minutes between two saved states within an epoch.",
+)
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Repeat a training bit for bit on a GPU too, which makes it slower. On a CPU it does so "
+    "without this.",
+)
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write losses, AP and pictures for TensorBoard into tensorboard/ of the run folder.",
+)
 @click.option("--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder.")
 @click.option(
     "--resume",
@@ -279,13 +304,20 @@ EXAMPLES = (
     help="Continue the run in --out, with its settings. --epochs, --learning-rate, "
     "--evaluate-every, --patience and --calibrate may change.",
 )
+@click.option(
+    "--replay",
+    type=click.Path(),
+    help="Train nothing. Compute the batch of a diverged_*.npz again, and show its losses, images "
+    "and gradients. Without DATA.",
+)
 @click.pass_context
 def train(
     ctx: click.Context,
-    data: str,
+    data: str | None,
     model: str,
     weights: str,
     out: str | None,
+    replay: str | None,
     **settings: Any,
 ) -> None:
     """Trains a detector on DATA and fills a run folder.
@@ -294,6 +326,10 @@ def train(
     no validation split, some of its images are held out. The run folder gets best.keras,
     last.keras, history.csv, recipe.json, class_names.txt, metrics.json and pictures/.
     """
+    if replay is not None:
+        return show_replay(ctx, replay)
+    if data is None:
+        raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
     refuse_options_of_validation(ctx)
     folder = run_folder(out, model, settings["resume"])
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}

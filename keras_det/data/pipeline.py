@@ -28,6 +28,7 @@ from keras_det.data.pipeline_source import Files
 from keras_det.data.pixel_limit import pixel_limit
 from keras_det.data.resize import check_policy
 from keras_det.data.sampling import Sampler
+from keras_det.data.slots import Slots, Start, start_of
 from keras_det.data.vanishing import warn_of_vanishing
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
@@ -35,11 +36,6 @@ from keras_det.types import AugmentName, SamplingName, TFTensor
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-# `tf.random.experimental.index_shuffle` takes 4 rounds. They leave neighbours together (22 times
-# too often among 205 images) and make epochs alike (correlation 0.33). With 8 neither happens.
-SHUFFLE_ROUNDS = 8
-EPOCH_STRIDE = 1 << 32  # seeds per epoch, more than an epoch has slots
 
 
 class Pipeline:
@@ -130,7 +126,8 @@ class Pipeline:
         self.max_pixels = pixel_limit(max_pixels)
         self.plain_after = plain_after_of(plain_after, self.augment)
         self.sampler = Sampler(dataset, sampling, repeat_threshold)
-        self.first_epoch = 0
+        self.slots = Slots(self.sampler, len(dataset), self.seed)
+        self.first = Start()
         self.warned = False
         self.error: DataError | None = None
         self._failures = Failures(dataset.image_paths, self._why_unread)
@@ -168,16 +165,19 @@ class Pipeline:
         """Paths of the images that could not be used so far."""
         return self._failures.paths
 
-    def start(self, epoch: int) -> "Pipeline":
-        """Makes the next `as_tf_dataset()` start at this epoch, as if earlier ones had run.
+    def start(self, epoch: int, step: int = 0, broken: bool = False) -> "Pipeline":
+        """Makes the next `as_tf_dataset()` start there, as if all before had run.
 
         Args:
             epoch: int, from 0.
+            step: int, number of batches of that epoch that are left out.
+            broken: bool. True: some images cannot be read. The images of the batches that are left
+                out are then decoded, to count those that can. With False they are not read at all.
 
         Returns:
             The pipeline itself.
         """
-        self.first_epoch = int(epoch)
+        self.first = start_of(self.slots, int(epoch), int(step) * self.batch_size, broken)
         return self
 
     def __len__(self) -> int:
@@ -248,7 +248,7 @@ class Pipeline:
         return Engine(augment, self.size, self.mode, self.fill, source)
 
     def _stream(self, source: Files, training: bool) -> "tf.data.Dataset":
-        """The samples of all epochs, from `first_epoch` on, or of one pass."""
+        """The samples of all epochs, from `first` on, or of one pass."""
         import tensorflow as tf
 
         if not training:
@@ -258,7 +258,7 @@ class Pipeline:
             numbers = tf.data.Dataset.range(start, stop)
             return numbers.flat_map(lambda epoch: self._epoch(epoch, engine, True))
 
-        first, last = self.first_epoch, np.iinfo(np.int64).max
+        first, last = self.first.epoch, np.iinfo(np.int64).max
         if self.plain_after is None:
             return epochs(first, last, self._engine(source))
         without = self._engine(source, self.augment.without_strong())
@@ -276,8 +276,9 @@ class Pipeline:
         """
         import tensorflow as tf
 
-        per_pass = self._per_pass(training)
-        slots = tf.data.Dataset.range(np.iinfo(np.int64).max if training else per_pass)
+        per_pass = self.slots.per_pass(training)
+        start, read, left_out = (self.first if training else Start()).of(epoch)
+        slots = tf.data.Dataset.range(start, np.iinfo(np.int64).max if training else per_pass)
         samples = slots.map(
             lambda slot: self._slot(epoch, slot, engine, training),
             num_parallel_calls=self.num_parallel_calls,
@@ -306,38 +307,12 @@ class Pipeline:
             )
             return slot + 1 + 0 * tf.reshape(missed, ()), numbered
 
-        samples = samples.scan(tf.constant(0, tf.int64), account)
+        samples = samples.scan(start, account)
         samples = samples.filter(lambda slot, sample: slot % per_pass != per_pass - 1)
         samples = samples.map(lambda slot, sample: sample)
-        return samples.take(self.steps_per_epoch * self.batch_size) if training else samples
-
-    def _per_pass(self, training: bool) -> int:
-        """Slots of one pass, with its marker."""
-        return (self.sampler.length if training else len(self.dataset)) + 1
-
-    def _index(self, epoch: TFTensor, slot: TFTensor, training: bool = True) -> TFTensor:
-        """Index of the image at a slot of an epoch. Each pass has its own permutation."""
-        import tensorflow as tf
-
-        slot, per_pass = tf.cast(slot, tf.int64), self._per_pass(training)
-        place = slot % per_pass
         if not training:
-            return place
-        # The operator reads 32 bits of each seed: epoch and pass need a number each.
-        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch, slot // per_pass])
-        last = tf.constant(self.sampler.length - 1, tf.int64)
-        place = tf.raw_ops.RandomIndexShuffle(
-            index=tf.minimum(place, last), seed=seed, max_index=last, rounds=SHUFFLE_ROUNDS
-        )
-        # Negative, so that no sample has the same.
-        offset_seed = tf.stack([seed[0], -1 - seed[1] * EPOCH_STRIDE - seed[2]])
-        return self.sampler.index(place, offset_seed)
-
-    def _seed_of(self, epoch: TFTensor, slot: TFTensor) -> TFTensor:
-        """The seed of everything that is random in a sample, int64 `(2,)`."""
-        import tensorflow as tf
-
-        return tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + slot])
+            return samples
+        return samples.skip(read).take(self.steps_per_epoch * self.batch_size - left_out)
 
     def _slot(
         self, epoch: TFTensor, slot: TFTensor, engine: Engine, training: bool
@@ -354,7 +329,7 @@ class Pipeline:
             }
             return self._weighed(tf.zeros((*self.size, 3), tf.uint8), targets, tf.constant(0.0))
 
-        per_pass = self._per_pass(training)
+        per_pass = self.slots.per_pass(training)
         marker = slot % per_pass == per_pass - 1
         return slot, tf.cond(marker, blank, lambda: self._sample(epoch, slot, engine, training))
 
@@ -366,8 +341,8 @@ class Pipeline:
         """The input at a slot of an epoch, with its targets."""
         import tensorflow as tf
 
-        index = self._index(epoch, slot, training)
-        picture = engine.input(index, self._seed_of(epoch, slot))
+        index = self.slots.index(epoch, slot, training)
+        picture = engine.input(index, self.slots.seed_of(epoch, slot))
         boxes, labels = picture.boxes, picture.labels
         if self.rows.crowded or engine.augment.mixes:
             boxes, labels = augmenting.keep_largest(boxes, labels, self.max_boxes)
@@ -387,11 +362,11 @@ class Pipeline:
 
     def _report(self, epoch: int, first: int, stop: int, engine: Engine, training: bool) -> None:
         """Notes the images of missing slots, which could not be read."""
-        per_pass, lost = self._per_pass(training), list[int]()
+        per_pass, lost = self.slots.per_pass(training), list[int]()
         for slot in range(first, stop):
             if slot % per_pass != per_pass - 1:
-                index = int(self._index(np.int64(epoch), slot, training))
-                used = engine.images_of(index, self._seed_of(np.int64(epoch), np.int64(slot)))
+                index = int(self.slots.index(np.int64(epoch), slot, training))
+                used = engine.images_of(index, self.slots.seed_of(np.int64(epoch), np.int64(slot)))
                 lost += broken_images(self.dataset, used, self.max_pixels)
         try:
             self._failures.add(epoch, lost)

@@ -15,7 +15,7 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.doctor.finding import Finding
 from keras_det.errors import DataError
 from keras_det.models import Detector
-from keras_det.training.callbacks import clock as as_clock
+from keras_det.training.progress import clock as as_clock
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.recipes import adamw
 from keras_det.words import counted

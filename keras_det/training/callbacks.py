@@ -1,14 +1,11 @@
-"""Training callbacks: average precision, checkpoints, history, the progress line."""
+"""Training callbacks: average precision, the best model, history, seeds, divergence."""
 
 import csv
 import io
 import os
 import pathlib
-import shutil
-import sys
-import time
 from collections.abc import Mapping
-from typing import Any, TextIO, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import keras
 import numpy as np
@@ -26,7 +23,7 @@ from keras_det.files import write_whole
 from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
-from keras_det.training.states import not_finite, save_averaged, save_state
+from keras_det.training.states import not_finite, save_averaged
 
 Logs: TypeAlias = dict[str, Any] | None
 # What `EvaluateAP` logs of the metrics; for the last two see `keras_det.metrics.score_facts`.
@@ -141,22 +138,6 @@ class SaveBest(keras.callbacks.Callback):
         save_averaged(self.model, self.path)
 
 
-class SaveState(keras.callbacks.Callback):
-    """Saves the model with its optimizer after each epoch, so that a run can be resumed.
-
-    Args:
-        folder: where `epoch_<number>.keras` is written, with a checksum beside it. The states of
-            the last three epochs are kept; see `keras_det.training.states`.
-    """
-
-    def __init__(self, folder: str | os.PathLike) -> None:
-        super().__init__()
-        self.folder = pathlib.Path(folder)
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        save_state(self.model, self.folder, epoch + 1)
-
-
 class History(keras.callbacks.Callback):
     """Writes the logs of every epoch to a CSV file, which is never left half written.
 
@@ -203,8 +184,27 @@ class EpochSeeds(keras.callbacks.Callback):
             state.assign(np.array([self.seed * 100_003 + i, epoch * 1_000_003], state.dtype))
 
 
+class Diverged(DataError):
+    """A training has diverged.
+
+    Args:
+        reason: a sentence: what happened, and where.
+        advice: sentences on what to do.
+        epoch: from 0.
+        step: of the epoch, from 1.
+        loss: the logs of the losses there, by name.
+    """
+
+    def __init__(
+        self, reason: str, advice: str, epoch: int, step: int, loss: dict[str, float]
+    ) -> None:
+        super().__init__(f"{reason} {advice}")
+        self.reason, self.advice = reason, advice
+        self.epoch, self.step, self.loss = epoch, step, loss
+
+
 class StopDiverged(keras.callbacks.Callback):
-    """Stops the training with a DataError when it has diverged, before anything is saved.
+    """Stops the training with `Diverged` when it has diverged, before anything is saved.
 
     That is: the loss is NaN or infinite, a weight or a value of the optimizer is so after an epoch,
     or the mean loss of an epoch is above `TOO_HIGH` and a thousand times the lowest one before.
@@ -220,113 +220,44 @@ class StopDiverged(keras.callbacks.Callback):
         super().__init__()
         self.advice = advice or f"Lower the learning rate, {CHECK}."
         self.lowest = lowest
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        loss = (logs or {}).get("loss", 0.0)
-        if not np.isfinite(loss):
-            raise DataError(
-                f"The loss must stay finite. Received: {loss} at step {batch + 1} of the epoch. "
-                f"{self.advice}"
-            )
-        if batch == 0:  # the mean of the first step alone; later ones may hide a steep rise
-            self.lowest = min(self.lowest, float(loss))
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
-        if loss > max(TOO_HIGH, 1000 * abs(self.lowest)):
-            raise DataError(
-                f"The loss must not rise without end. Received: {loss:.3g} in epoch {epoch + 1}, "
-                f"but {self.lowest:.3g} before: the training has diverged. {self.advice}"
-            )
-        self.lowest = min(self.lowest, loss)
-        if name := not_finite(self.model):
-            raise DataError(
-                f"All weights must stay finite. Received: NaN or infinity in {name} after epoch "
-                f"{epoch + 1}. {self.advice}"
-            )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as `m:ss` or `h:mm:ss`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-class Progress(keras.callbacks.Callback):
-    """Shows epoch, step, losses and the time left in one line.
-
-    On a terminal the line is rewritten several times a second. Where it is too long for the
-    terminal, the parts of the loss are left out, so that AP and the time left stay visible.
-    Elsewhere one line is written per epoch. AP is shown after the epochs that measured it.
-
-    Args:
-        stream: where to write. Default: standard error.
-        epochs: of the whole training, for one in phases. Default: those of this call of `fit`.
-    """
-
-    SHOWN = (
-        "loss",
-        "class_loss",
-        "box_loss",
-        "pull_loss",
-        "push_loss",
-        "offset_loss",
-        "val_AP",
-        "val_AP50",
-    )
-
-    def __init__(self, stream: TextIO | None = None, epochs: int | None = None) -> None:
-        super().__init__()
-        self.epochs = epochs
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.started = self.shown = 0.0
-        self.first_step: int | None = None
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        self.first_step = None  # each phase compiles
+        self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        now = time.monotonic()
-        step = self.epoch * (self.params.get("steps") or 0) + batch + 1
-        if self.first_step is None:  # The first step compiles: it would spoil the estimate.
-            self.first_step, self.started = step, now
-        if self.live and now - self.shown > 0.2:
-            self.shown = now
-            self._write(self._line(self.epoch, batch + 1, step, now, logs), "\r")
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
+            parts = [name for name, value in (logs or {}).items() if not np.isfinite(value)]
+            which = ", ".join(parts[1:]) or "loss"
+            raise self._error(
+                f"The loss must stay finite. Received: {loss} at step {batch + 1} of epoch "
+                f"{self.epoch + 1}, in {which}.",
+                batch + 1,
+                logs,
+            )
+        if batch == 0:  # the mean of the first step alone; later ones may hide a steep rise
+            self.lowest = min(self.lowest, float(loss))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        steps = self.params.get("steps") or 0
-        now = time.monotonic()
-        self._write(self._line(epoch, steps, (epoch + 1) * steps, now, logs), "\n")
+        self.epoch, steps = epoch, (self.params or {}).get("steps") or 1
+        loss = float((logs or {}).get("loss", 0.0))
+        if loss > max(TOO_HIGH, 1000 * abs(self.lowest)):
+            raise self._error(
+                f"The loss must not rise without end. Received: {loss:.3g} in epoch {epoch + 1}, "
+                f"but {self.lowest:.3g} before: the training has diverged.",
+                steps,
+                logs,
+            )
+        self.lowest = min(self.lowest, loss)
+        if name := not_finite(self.model):
+            raise self._error(
+                f"All weights must stay finite. Received: NaN or infinity in {name} after epoch "
+                f"{epoch + 1}.",
+                steps,
+                logs,
+            )
 
-    def _line(self, epoch: int, step_of_epoch: int, step: int, now: float, logs: Logs) -> str:
-        """The line; on a narrow terminal without the parts of the loss, then without the step."""
-        logs, steps = logs or {}, self.params.get("steps") or 0
-        epochs = self.epochs or self.params["epochs"]
-        where, at = f"epoch {epoch + 1}/{epochs}", f"step {step_of_epoch}/{steps}"
-        # AP that was measured after an earlier epoch is not shown again.
-        measured = logs.get("val_measured", 1)
-        shown = [k for k in self.SHOWN if k in logs and (measured or not k.startswith("val_"))]
-        numbers = {k: f"{k} {logs[k]:.3f}" for k in shown}
-        short = [numbers[k] for k in numbers if k == "loss" or not k.endswith("_loss")]
-        left, done = [], step - (self.first_step or step)
-        if done > 0:
-            left = [f"{clock((now - self.started) / done * (epochs * steps - step))} left"]
-        line = "  ".join([where, at, *numbers.values(), *left])
-        for fewer in ([where, at, *short, *left], [where, *short, *left]):
-            if not self.live or len(line) < shutil.get_terminal_size().columns:
-                break
-            line = "  ".join(fewer)
-        return line
-
-    def _write(self, line: str, end: str) -> None:
-        if self.live:
-            line = line[: shutil.get_terminal_size().columns - 1]
-            line = f"\r{line}\x1b[K"
-        self.stream.write(line + ("\n" if end == "\n" else ""))
-        self.stream.flush()
+    def _error(self, reason: str, step: int, logs: Logs) -> Diverged:
+        loss = {name: float(v) for name, v in (logs or {}).items() if name.endswith("loss")}
+        return Diverged(reason, self.advice, self.epoch, step, loss)

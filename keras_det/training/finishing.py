@@ -12,7 +12,7 @@ from keras_det.errors import DataError
 from keras_det.files import room_for, write_json
 from keras_det.models import Detector, load_model
 from keras_det.names import DEFAULT_THRESHOLD
-from keras_det.report.draw import draw_detections, draw_ground_truth, side_by_side
+from keras_det.report.pictures import truth_and_found
 from keras_det.training.calibration import calibrate
 from keras_det.training.evaluate import Measured, measure, provenance
 from keras_det.training.states import save_averaged, save_whole
@@ -92,14 +92,10 @@ def _draw(model: Detector, dataset: Dataset, folder: str | os.PathLike) -> None:
     for index in range(min(MAX_PICTURES, len(dataset))):
         sample = dataset[index]
         try:
-            image = sample.read()
+            found = model.detect(sample.read())
+            picture = truth_and_found(sample, found, model.class_names, thresholds)
         except DataError:
             continue
-        found = model.detect(image)
-        picture = side_by_side(
-            draw_ground_truth(image, sample.boxes, sample.labels, model.class_names),
-            draw_detections(image, found, model.class_names, thresholds, show_best=True),
-        )
         name = f"{pathlib.Path(sample.image_path).stem}.jpg"
         with room_for(folder / name, picture.nbytes // 10):
             Image.fromarray(picture).save(folder / name, quality=92)

@@ -34,6 +34,14 @@ FEW_IMAGES = 0.05  # share of the images
 NAMED = 5  # names in a message
 
 
+# What to do about anchors that do not fit: fitted already, and not yet.
+LARGER = "A larger input (--image-size), or --min-level 2 for small objects, has anchors that fit."
+FIT = (
+    "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` says which do "
+    "not fit."
+)
+
+
 @dataclass(frozen=True)
 class Remark:
     """One finding: a fixed short name, how bad it is, what was found, and what to do."""
@@ -56,6 +64,7 @@ def quick_findings(
     validation_set: Dataset | None,
     model: Detector,
     augment: str | Augment | None = None,
+    fitted: bool = False,
 ) -> list[Remark]:
     """Checks the data of a training against the model, without reading a pixel.
 
@@ -63,13 +72,14 @@ def quick_findings(
         training_set, validation_set: `Dataset`. The second may be None.
         model: the detector: its input size, resizing and anchors.
         augment: the augmentation of the training.
+        fitted: bool, whether the model's anchors have been fitted to the objects.
 
     Returns:
         The worst first, at most five; an empty list if nothing is wrong.
     """
     remarks = [*_of_targets(training_set, model, get_augment(augment))]
     if not training_set.crowd.all():
-        remarks += _of_anchors(training_set, model)
+        remarks += _of_anchors(training_set, model, fitted)
         remarks += _of_classes(training_set, validation_set)
     if validation_set is not None:
         remarks += _of_measuring(validation_set)
@@ -83,6 +93,7 @@ def say_findings(
     validation_set: Dataset | None,
     model: Detector,
     say: Callable[[str], object],
+    fitted: bool = False,
 ) -> None:
     """Prints the warnings and notes of `quick_findings`, and raises its first error.
 
@@ -90,13 +101,13 @@ def say_findings(
 
     Args:
         pipeline: of the training set.
-        validation_set, model: as for `quick_findings`.
+        validation_set, model, fitted: as for `quick_findings`.
         say: function that gets one line for each finding.
 
     Raises:
         DataError: there is nothing to learn, or nothing to measure.
     """
-    remarks = quick_findings(pipeline.dataset, validation_set, model, pipeline.augment)
+    remarks = quick_findings(pipeline.dataset, validation_set, model, pipeline.augment, fitted)
     for remark in remarks:
         if remark.harm == "error":
             raise DataError(
@@ -134,8 +145,8 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
         )
 
 
-def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
-    """Objects that no anchor overlaps enough."""
+def _of_anchors(dataset: Dataset, model: Detector, fitted: bool) -> Iterator[Remark]:
+    """Objects that no anchor overlaps enough; `fitted`: the anchors are fitted to the objects."""
     threshold = getattr(getattr(model, "matcher", None), "matched_threshold", None)
     if not isinstance(model, AnchorDetector) or threshold is None:
         return
@@ -147,9 +158,8 @@ def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
             "anchors-unreached",
             "warning",
             f"{share:.0%} of the objects overlap no anchor with an IoU of {threshold:g} or more: "
-            "the model learns them poorly.",
-            "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` says "
-            "which do not fit.",
+            "each gets a single anchor, and is learned more slowly.",
+            LARGER if fitted else FIT,
         )
 
 

@@ -41,6 +41,8 @@ RANGES: dict[str, tuple[bool, float, float]] = {
     "heads_first": (True, 0, math.inf),
     "evaluate_every": (True, 1, math.inf),
     "patience": (True, 1, math.inf),
+    "save_every": (True, 1, math.inf),
+    "save_minutes": (False, 0, math.inf),
 }
 # Options that the optimizer of a paper has of its own.
 OF_ADAMW = ("learning_rate", "backbone_rate", "average")

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -18,7 +17,7 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.files import plain, write_json, write_whole
 from keras_det.models import Detector
 from keras_det.models.fine_tuning import refuse_two_sources
-from keras_det.run_folder import read_history
+from keras_det.run_folder import RECIPE
 from keras_det.training.arguments import (
     check_choices,
     check_classes,
@@ -29,31 +28,18 @@ from keras_det.training.arguments import (
     run_settings,
     usable_anchors,
 )
-from keras_det.training.callbacks import (
-    EpochSeeds,
-    EvaluateAP,
-    History,
-    Progress,
-    SaveBest,
-    SaveState,
-    StopDiverged,
-    clock,
-)
 from keras_det.training.choosing import chooser, given_parts, own_parts, refuse_wrong
-from keras_det.training.early_stop import StopWithoutGain
+from keras_det.training.determinism import use_deterministic_operations
 from keras_det.training.finishing import finish
+from keras_det.training.fit_phases import Training, fit_rest
+from keras_det.training.guard import times_gone_back
 from keras_det.training.input_size import fitted_input
-from keras_det.training.phases import (
-    begin_phase,
-    phases,
-    plain_end,
-    plan_anew,
-    with_fitted_anchors,
-)
+from keras_det.training.phases import plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipe import AUTO, Recipe
 from keras_det.training.resuming import (
     CHANGES,
+    changes_of,
     chosen_before,
     kept_of,
     planned_anew,
@@ -62,15 +48,11 @@ from keras_det.training.resuming import (
     states_of,
 )
 from keras_det.training.run_lock import run_lock
+from keras_det.training.saving import Saving
+from keras_det.training.seeing import need_tensorboard
 from keras_det.training.starting import check_frozen, model_to_train, trained_by
-from keras_det.training.states import load_newest, remove_left_over
-from keras_det.training.stopping import (
-    advice,
-    best_so_far,
-    lowest_loss,
-    saying_how_to_continue,
-    terminating_like_ctrl_c,
-)
+from keras_det.training.states import State, load_newest, remove_left_over
+from keras_det.training.stopping import saying_how_to_continue, stopping_after_a_step
 from keras_det.types import AugmentName, ImageSize
 from keras_det.words import counted, printable, printing
 
@@ -105,6 +87,10 @@ def train(
     seed: int = 0,
     evaluate_every: int | None = None,
     max_boxes: int = 100,
+    save_every: int | None = None,
+    save_minutes: float | None = None,
+    deterministic: bool = False,
+    tensorboard: bool = False,
     data: dict[str, Any] | None = None,
     resume: bool = False,
     how_to_resume: str | None = None,
@@ -114,7 +100,8 @@ def train(
 
     The folder gets `best.keras` (highest `val_AP` so far), `last.keras` (averaged weights),
     `checkpoints/` (the last three states, for `resume`), `history.csv`, `recipe.json`,
-    `class_names.txt`, `metrics.json` (of `last.keras` on the validation set) and `pictures/`.
+    `class_names.txt`, `metrics.json` (of `last.keras` on the validation set), `pictures/` and, with
+    matplotlib (extra `plots`), `curves.png`.
 
     Args:
         model: a name from `keras_det.models.MODEL_NAMES`, or a detector of your own.
@@ -160,10 +147,18 @@ def train(
             more if the validation set is large.
         max_boxes: maximum number of objects per image in training; the largest are kept. A higher
             number needs more memory.
+        save_every: steps between two saved states within an epoch. None: only the time decides.
+        save_minutes: most minutes between two saved states. Default: 10. A state is also saved
+            after each epoch, and when the training is interrupted with Ctrl-C or SIGTERM.
+        deterministic: bool. True uses operations that repeat bit for bit on a GPU too; see
+            `keras_det.training.determinism`.
+        tensorboard: bool. True writes logs and pictures for TensorBoard into `tensorboard/` of the
+            run folder; see `keras_det.training.seeing.TensorBoard`.
         data: how the data sets were read, recorded in `recipe.json`.
-        resume: True continues from the last finished epoch, or from the one before if its state is
-            damaged. For a finished run it only evaluates and draws pictures again. `epochs`,
-            `learning_rate`, `evaluate_every`, `patience` and `calibrate` may differ from before.
+        resume: True continues from the last saved state, or from the one before if that is damaged.
+            The result is that of a training that was never interrupted. For a finished run it only
+            evaluates and draws pictures again. `epochs`, `learning_rate`, `evaluate_every`,
+            `patience` and `calibrate` may differ from before.
             `recipe.json` notes that under `changes`, and the schedule is planned anew, as if the
             new `epochs` and `learning_rate` had been given at the start. Keep other settings.
         how_to_resume: a shell command that continues this run, to be shown if it is interrupted or
@@ -179,8 +174,13 @@ def train(
             the disk is full (`DiskFull`), or the training has diverged: earlier files are whole.
     """
     out, options, say = pathlib.Path(out), model_arguments or {}, printing(say)
+    saving = Saving(save_every, save_minutes)
     refuse_empty(training_set, validation_set)
     own = own_parts(model, options)
+    if tensorboard:
+        need_tensorboard()
+    if deterministic:
+        use_deterministic_operations()
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
     size = image_size if fitted is None else fitted.size
@@ -216,10 +216,10 @@ def train(
         *(given, settings, None if fitted is None else str(fitted), choose, early, say),
     )
     with contextlib.ExitStack() as until_the_end:
-        until_the_end.enter_context(terminating_like_ctrl_c())
+        request = until_the_end.enter_context(stopping_after_a_step(say))
         if resume:  # nobody else may write while the states are read
             until_the_end.enter_context(run_lock(out, say))
-        model, pipeline, chosen, epochs_done = _prepared(order)
+        model, pipeline, chosen, state, running = _prepared(order)
         if not resume:
             out.mkdir(parents=True, exist_ok=True)
             until_the_end.enter_context(run_lock(out, say))
@@ -227,8 +227,12 @@ def train(
         _write_settings(out, settings)
         _announce(model, pipeline, chosen, order.lines, say)
         with saying_how_to_continue(out, how_to_resume, say):
-            progress = (chosen, epochs_done, planned_anew(settings.get(CHANGES, [])))
-            _fit(model, pipeline, validation_set, out, *progress, how_to_resume, say)
+            changes = settings.get(CHANGES, [])
+            begun = (model, pipeline, validation_set, out, chosen, state, running)
+            more = (planned_anew(changes), how_to_resume, saving, request, say)
+            training = Training(*begun, *more, tensorboard)
+            fit_rest(training, times_gone_back(changes), _recorder(out, settings))
+            model = training.model  # of a state, if the training diverged
             return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
 
 
@@ -254,18 +258,18 @@ class _Order:
     lines: list[str] = dataclasses.field(default_factory=list)
 
 
-def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, int]:
-    """The model, its data, its recipe, and how many epochs it has trained; nothing is written.
+def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, dict[str, Any]]:
+    """The model, its data, its recipe, the state it is from, and what was noted with that.
 
-    Completes the settings of `order`.
+    Nothing is written. Completes the settings of `order`.
     """
     out, given, settings, say = order.out, order.given, order.settings, order.say
     states = states_of(out, settings, say) if order.resume else []
     chosen = chosen_before(out, given) if order.resume else None
     keras.utils.set_random_seed(order.seed)
-    state, epochs_done = load_newest(states, settings["class_names"], say)
+    saved, state, running = load_newest(states, settings["class_names"], say)
     model, settings["weights_taken"] = model_to_train(
-        order.model, state, order.weights, settings, chosen or order.early, given, out, say
+        order.model, saved, order.weights, settings, chosen or order.early, given, out, say
     )
     check_classes(model, order.training_set, order.validation_set)
     if chosen is None:
@@ -274,8 +278,8 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, int]:
         anchors = usable_anchors(given["anchors"], model, settings)
         chosen = order.choose(trained, **{**given, "anchors": anchors})
     if order.resume:
-        settings |= kept_of(out, chosen, epochs_done)
-    model, order.lines = _with_anchors(model, chosen, order.training_set, settings, state)
+        settings |= kept_of(out, chosen, 0 if state is None else state.epochs)
+    model, order.lines = _with_anchors(model, chosen, order.training_set, settings, saved)
     # The anchors fit this input.
     order.lines[1:1] = [] if order.fitted is None else [order.fitted]
     stream: dict[str, Any] = dict(seed=order.seed, training=True, max_boxes=order.max_boxes)
@@ -283,8 +287,8 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, int]:
     pipeline = Pipeline(order.training_set, model, chosen.batch_size, **stream)
     chosen.optimizer(model)  # what it refuses is refused before the first file is written
     if state is None:
-        say_findings(pipeline, order.validation_set, model, say)
-    return model, pipeline, chosen, epochs_done
+        say_findings(pipeline, order.validation_set, model, say, chosen.anchors == AUTO)
+    return model, pipeline, chosen, state, running
 
 
 def _with_anchors(
@@ -292,7 +296,7 @@ def _with_anchors(
     chosen: Recipe,
     training_set: Dataset,
     settings: dict[str, Any],
-    state: Detector | None,
+    saved: Detector | None,
 ) -> tuple[Detector, list[str]]:
     """The model with the recipe's anchors, and lines about recipe and anchors; fills `settings`."""
     settings |= {name: plain(getattr(chosen, name)) for name in KEPT}
@@ -300,7 +304,7 @@ def _with_anchors(
         settings["augment"] = chosen.augment
     settings["chosen"] = dataclasses.asdict(chosen)
     lines = [str(chosen)]
-    if state is None and chosen.anchors == AUTO:
+    if saved is None and chosen.anchors == AUTO:
         model, fitted = with_fitted_anchors(model, training_set)
         settings["anchors_fitted"] = fitted.arguments
         lines.append(str(fitted))
@@ -310,9 +314,23 @@ def _with_anchors(
 def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes `recipe.json` and `class_names.txt`."""
     remove_left_over(out)
-    write_json(out / "recipe.json", settings, durable=True)
+    write_json(out / RECIPE, settings, durable=True)
     names = "".join(f"{printable(name)}\n" for name in settings["class_names"])
     write_whole(out / "class_names.txt", names.encode())
+
+
+def _recorder(out: pathlib.Path, settings: dict[str, Any]) -> Callable[[Recipe, int, str], None]:
+    """A function that notes in `recipe.json` that a run has gone back; see `guard.go_back`."""
+
+    def record(chosen: Recipe, epochs: int, why: str) -> None:
+        changes = changes_of(out, chosen, epochs)
+        changes[-1]["diverged"] = why
+        settings[CHANGES] = changes
+        settings["learning_rate"] = chosen.learning_rate
+        settings["chosen"] = dataclasses.asdict(chosen)
+        write_json(out / RECIPE, settings, durable=True)
+
+    return record
 
 
 def _announce(
@@ -328,60 +346,3 @@ def _announce(
         f"{counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
         "The first step compiles the model."
     )
-
-
-def _fit(
-    model: Detector,
-    pipeline: Pipeline,
-    validation_set: Dataset | None,
-    out: pathlib.Path,
-    chosen: Recipe,
-    epochs_done: int,
-    changed_after: int,
-    how_to_resume: str | None,
-    say: Say,
-) -> None:
-    """Trains what is left, phase by phase; for `changed_after` see `planned_anew`."""
-    # An epoch whose state is missing is trained again: its row counts then.
-    rows = read_history(out / "history.csv") if epochs_done else []
-    rows = [row for row in rows if int(row["epoch"]) <= epochs_done]
-    stop = StopWithoutGain(chosen.patience or chosen.epochs + 1, rows, changed_after)
-    if epochs_done >= chosen.epochs or stop.exhausted:
-        done = counted(epochs_done, "epoch")
-        say(f"The run is already finished: it has trained for {done}. Extend it with --epochs.")
-        return
-    diverged = StopDiverged(advice(chosen, how_to_resume), lowest_loss(rows))
-    callbacks, started = [diverged, EpochSeeds(pipeline.seed)], time.monotonic()
-    if validation_set is not None:
-        before = rows[-1] if rows else None
-        callbacks += [
-            EvaluateAP(validation_set, pipeline.batch_size, chosen.evaluate_every, before),
-            SaveBest(out / "best.keras", best=best_so_far(out)),
-            stop,
-        ]
-    callbacks += [
-        History(out / "history.csv"),
-        # After `History`: a run interrupted between them trains that epoch again, and its row is
-        # replaced.
-        SaveState(out / "checkpoints"),
-        Progress(epochs=chosen.epochs),
-    ]
-    for first, last in phases(chosen):
-        if epochs_done >= last or stop.exhausted:
-            continue
-        if epochs_done == first:
-            begin_phase(model, chosen, first, last)
-        elif changed_after >= epochs_done:  # the state is from before the change
-            say(plan_anew(model, chosen, first, last))
-        model.fit(
-            pipeline,
-            initial_epoch=epochs_done,
-            epochs=last,
-            steps_per_epoch=chosen.passes * pipeline.steps_per_epoch,
-            verbose=0,
-            callbacks=callbacks,
-        )
-        epochs_done = last
-    if stop.exhausted:
-        say(f"Stopped: val_AP has not risen for {counted(stop.waited, 'epoch')}.")
-    say(f"Trained for {clock(time.monotonic() - started)}.")

@@ -5,29 +5,57 @@ import pathlib
 import re
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.files import file_digest, room_for, sync, write_whole
+from keras_det.files import file_digest, read_object, room_for, sync, write_json, write_whole
 from keras_det.models import Detector, load_model
 from keras_det.models.opening import is_finite
 from keras_det.training.averaging import averaged_weights
+from keras_det.training.within_epoch import fits, running
 
-# A state, and the number of epochs after which it was saved.
-State: TypeAlias = tuple[pathlib.Path, int]
-
+CHECKPOINTS = "checkpoints"  # folder of a run
 KEPT = 3
-NAME = re.compile(r"epoch_(\d+)\.keras")
+NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.keras")
 PARTIAL = ".partial.keras"
 # What a program that is killed may leave: hidden files of `save_whole` and `write_whole`.
 LEFT_OVER = (f".*{PARTIAL}", ".history.csv.*", ".recipe.json.*", ".metrics.json.*", ".epoch_*")
 
 
-def save_state(model: keras.Model, folder: pathlib.Path, epochs: int) -> None:
-    """Saves a model with its optimizer as `epoch_<number>.keras`, and its SHA-256 beside it.
+class State(NamedTuple):
+    """A saved state: its file, the epochs that were done, and the steps of the next epoch."""
+
+    path: pathlib.Path
+    epochs: int
+    steps: int = 0
+
+    @property
+    def place(self) -> str:
+        """Such as "epoch 3" or "step 40 of epoch 4"."""
+        epoch = f"epoch {self.epochs + bool(self.steps)}"
+        return f"step {self.steps:,} of {epoch}" if self.steps else epoch
+
+    @property
+    def after(self) -> str:
+        """Such as "after epoch 3", for a sentence on what continues; epoch 0 is the start."""
+        return f"after {self.place}" if self.epochs or self.steps else "from the start"
+
+
+def save_state(
+    model: keras.Model,
+    folder: pathlib.Path,
+    epochs: int,
+    steps: int = 0,
+    noted: dict[str, Any] | None = None,
+) -> State:
+    """Saves a model with its optimizer, and the SHA-256 of the file beside it.
+
+    The file is `epoch_0003.keras` after epoch 3, and `epoch_0000.keras` before the first step. In
+    an epoch it is `epoch_0003_step_000040.keras`, with a `.json` of the random numbers and the
+    means of the logs, see `within_epoch.running`.
 
     The last `KEPT` states are kept. Later ones go too: they were damaged, or of another training.
 
@@ -35,6 +63,8 @@ def save_state(model: keras.Model, folder: pathlib.Path, epochs: int) -> None:
         model: the model.
         folder: where the states of the run are; made where it does not exist.
         epochs: number of epochs that the model has trained.
+        steps: number of steps of the next epoch that it has trained.
+        noted: anything that is to stand in the `.json`, for a state with steps.
 
     Raises:
         DataError: a weight or a value of the optimizer is NaN or infinite. Nothing is written then.
@@ -42,18 +72,23 @@ def save_state(model: keras.Model, folder: pathlib.Path, epochs: int) -> None:
     """
     refuse_not_finite(model)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch_{epochs:04d}.keras"
-    partial = _written(model, path)
+    name = f"epoch_{epochs:04d}" + (f"_step_{steps:06d}" if steps else "")
+    state = State(folder / f"{name}.keras", epochs, steps)
+    partial = _written(model, state.path)
     digest = file_digest(partial)
     # An old checksum never stands beside a new state, wherever the program is killed.
-    checksum_of(path).unlink(missing_ok=True)
-    os.replace(partial, path)
-    write_whole(checksum_of(path), f"{digest}  {path.name}\n".encode(), durable=True)
-    earlier = [state for state in states_in(folder) if state[1] <= epochs][:KEPT]
-    for state in states_in(folder):
-        if state not in earlier:
-            state[0].unlink()
-            checksum_of(state[0]).unlink(missing_ok=True)
+    checksum_of(state.path).unlink(missing_ok=True)
+    if steps:
+        content = {"sha256": digest, **running(model), **(noted or {})}
+        write_json(running_of(state.path), content, durable=True)
+    os.replace(partial, state.path)
+    write_whole(checksum_of(state.path), f"{digest}  {state.path.name}\n".encode(), durable=True)
+    earlier = [each for each in states_in(folder) if each[1:] <= state[1:]][:KEPT]
+    for each in states_in(folder):
+        if each not in earlier:
+            for path in (each.path, checksum_of(each.path), running_of(each.path)):
+                path.unlink(missing_ok=True)
+    return state
 
 
 def checksum_of(path: pathlib.Path) -> pathlib.Path:
@@ -61,16 +96,21 @@ def checksum_of(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.name}.sha256")
 
 
+def running_of(path: pathlib.Path) -> pathlib.Path:
+    """The file with what Keras does not save of a model in an epoch."""
+    return path.with_suffix(".json")
+
+
 def states_in(folder: str | os.PathLike) -> list[State]:
     """The states in a folder, the newest first."""
     found = ((NAME.fullmatch(path.name), path) for path in pathlib.Path(folder).glob("*.keras"))
-    states = [(path, int(match[1])) for match, path in found if match]
-    return sorted(states, key=lambda state: state[1], reverse=True)
+    states = [State(path, int(match[1]), int(match[2] or 0)) for match, path in found if match]
+    return sorted(states, key=lambda state: state[1:], reverse=True)
 
 
 def load_newest(
     states: Sequence[State], class_names: Sequence[str], say: Callable[[str], object]
-) -> tuple[Detector | None, int]:
+) -> tuple[Detector | None, State | None, dict[str, Any]]:
     """Loads the newest state that is whole, and says which ones are not.
 
     Args:
@@ -79,32 +119,51 @@ def load_newest(
         say: function that gets the lines of text to show.
 
     Returns:
-        `(model, epochs done)`; `(None, 0)` without states.
+        `(model, its state, what was noted with it)`; the last is `{}` for one that was saved after
+        an epoch. `(None, None, {})` without states.
 
     Raises:
         DataError: there are states, but all are damaged.
     """
-    for path, epochs in states:
+    for state in states:
         try:
-            model = _loaded(path, class_names)
+            noted = _noted(state)
+            model = _loaded(state.path, class_names)
+            if noted and not fits(model, noted):
+                raise _Damaged(f"{running_of(state.path).name} is of another model")
         except _Damaged as error:
-            say(f"Note: {path} is not used: {error}.")
+            say(f"Note: {state.path} is not used: {error}.")
             continue
-        if (path, epochs) != states[0]:
-            say(f"The run continues from the previous state, after epoch {epochs}.")
-        return model, epochs
+        which = "" if state == states[0] else "from the previous state, "
+        say(f"The run continues {which}{state.after}.")
+        return model, state, noted
     if not states:
-        return None, 0
-    folder = states[0][0].parent
+        return None, None, {}
+    folder = states[0].path.parent
     raise DataError(
         f"A run to resume must have a state that is whole. Received: {folder}, in which "
-        f"{', '.join(path.name for path, _ in states)} cannot be used. Start a new run from the "
-        f"weights that are saved (--weights {folder.parent} --out ANOTHER_FOLDER)."
+        f"{', '.join(state.path.name for state in states)} cannot be used. Start a new run from "
+        f"the weights that are saved (--weights {folder.parent} --out ANOTHER_FOLDER)."
     )
 
 
 class _Damaged(Exception):
     """Why a state cannot be used, for the middle of a sentence."""
+
+
+def _noted(state: State) -> dict[str, Any]:
+    """What was noted with a state. Raises `_Damaged` where it is missing, or of another state."""
+    if not state.steps:
+        return {}
+    path = running_of(state.path)
+    try:
+        noted = read_object(path, "")
+        good = noted.get("sha256") == file_digest(state.path)
+    except (DataError, OSError) as error:
+        raise _Damaged(f"{path.name} cannot be read ({_first_line(error)})") from error
+    if not good:
+        raise _Damaged(f"it is damaged, or {path.name} is of another state")
+    return noted
 
 
 def _loaded(path: pathlib.Path, class_names: Sequence[str]) -> Detector:
@@ -213,7 +272,7 @@ def save_averaged(model: Detector, path: str | os.PathLike) -> None:
 
 def remove_left_over(out: pathlib.Path) -> None:
     """Removes the unfinished files of a run that was killed."""
-    for folder in (out, out / "checkpoints"):
+    for folder in (out, out / CHECKPOINTS):
         for pattern in LEFT_OVER:
             for path in folder.glob(pattern):
                 path.unlink(missing_ok=True)

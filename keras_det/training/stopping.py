@@ -11,35 +11,60 @@ import numpy as np
 
 from keras_det.run_folder import read_history
 from keras_det.training.recipe import Recipe
+from keras_det.training.states import CHECKPOINTS, states_in
+
+
+class StopRequest:
+    """A handler of signals: Ctrl-C and SIGTERM stop a training at the end of the step.
+
+    A step cannot be interrupted in the middle, and after it everything can be saved. The second
+    signal, and one that comes between steps, raises KeyboardInterrupt at once.
+
+    Attributes:
+        in_step: bool, whether a step is running; `SaveState` sets it.
+        wanted: bool, whether a signal came in a step.
+    """
+
+    def __init__(self, say: Callable[[str], object] = print) -> None:
+        self.in_step = self.wanted = False
+        self.say = say
+
+    def __call__(self, number: int = 0, frame: Any = None) -> None:
+        if self.wanted or not self.in_step:
+            raise KeyboardInterrupt
+        self.wanted = True
+        self.say("\nStopping after this step, to save it. Press Ctrl-C again to stop at once.")
 
 
 @contextlib.contextmanager
-def terminating_like_ctrl_c() -> Iterator[None]:
-    """Context manager: inside, SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
+def stopping_after_a_step(say: Callable[[str], object] = print) -> Iterator[StopRequest]:
+    """Context manager: inside, Ctrl-C and SIGTERM are handled by the `StopRequest` that it gives.
 
-    A handler of the program's own stays. Only the main thread can set handlers: elsewhere nothing
-    happens.
+    Handlers of the program's own stay. Only the main thread can set handlers: elsewhere none is
+    set.
+
+    Args:
+        say: function that gets the lines of text to show.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    request = StopRequest(say)
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    if threading.current_thread() is not threading.main_thread():
+        defaults = {}
+    taken = {each: old for each, old in defaults.items() if signal.getsignal(each) == old}
+    for each in taken:
+        signal.signal(each, request)
     try:
-        yield
+        yield request
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each, old in taken.items():
+            signal.signal(each, old)
 
 
 @contextlib.contextmanager
 def saying_how_to_continue(
     out: pathlib.Path, how_to_resume: str | None, say: Callable[[str], object]
 ) -> Iterator[None]:
-    """Context manager: an interrupted training says how it is continued.
+    """Context manager: an interrupted training says what is saved and how it is continued.
 
     Args:
         out: the run folder.
@@ -50,7 +75,9 @@ def saying_how_to_continue(
         yield
     except KeyboardInterrupt:
         how = how_to_resume or f"call train again with the same arguments and resume=True ({out})"
-        say(f"\nInterrupted. The finished epochs are saved. To continue:\n{how}")
+        states = [state for state in states_in(out / CHECKPOINTS) if any(state[1:])]
+        kept = f"Saved up to {states[0].place}." if states else "No state is saved yet."
+        say(f"\nInterrupted. {kept} To continue:\n{how}")
         raise
 
 

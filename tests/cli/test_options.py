@@ -75,9 +75,14 @@ TABLE = {
         "--val-data": "--val-data {folder}/shapes/annotations/instances_test.json",
         "--no-val": "--no-val",
         "--evaluate-every": "--evaluate-every 2",
+        "--deterministic": "--deterministic",
+        "--tensorboard": "--tensorboard",
+        "--save-every": "--save-every 1",
+        "--save-minutes": "--save-minutes 1",
         "--seed": "--seed 1",
         "--out": "--out {folder}/other",
         "--resume": "--resume --out {folder}/run",
+        "--replay": "--replay {folder}/diverged.npz",
     },
     "evaluate": {
         "--split": "--split test",
@@ -231,7 +236,7 @@ def calls(monkeypatch):
     from keras_det.metrics.score_facts import ScoreFacts
     from keras_det.metrics.thresholds import ClassThreshold
     from keras_det.runtime import engines
-    from keras_det.training import run
+    from keras_det.training import replay, run
 
     calls = []
     numbers = {"AP": 0.5, "AP50": 0.5}
@@ -248,6 +253,7 @@ def calls(monkeypatch):
     for kind in ("saved_model", "tflite", "onnx"):
         monkeypatch.setattr(export, kind, record(kind, "report"))
     monkeypatch.setattr(run, "train", record("train", numbers))
+    monkeypatch.setattr(replay, "replay", record("replay", []))
     note = doctor.Finding("a-code", "note", "A title.", "A cure.")
     monkeypatch.setattr(doctor, "examine", record("examine", doctor.Report([note], {})))
     monkeypatch.setattr(models, "load_model", lambda path: None)
@@ -351,6 +357,7 @@ def test_option_changes_something(run, calls, folder, command, option):
     def observed(more):
         calls.clear()
         base = BASE_OF_SPLIT_BY[command] if option == "--split-by" else BASE[command]
+        base = "" if more.startswith("--replay") else base  # it stands alone
         words = f"{base} {more}".format(folder=folder).split()
         result = run(command, *words)
         assert result.exit_code == 0, result.output

@@ -144,7 +144,7 @@ def test_orders_of_epochs_are_unlike_each_other_and_the_data_set(tmp_path):
     sample = Sample("x", np.zeros((0, 4)), [], [], [], (1, 1), 0)
     pipeline = Pipeline(Dataset.from_samples([sample] * 205, ["x"]), 8, training=True)
     slots = tf.data.Dataset.range(6 * 205)
-    orders = slots.map(lambda s: pipeline._index(s // 205, s % 205)).as_numpy_iterator()
+    orders = slots.map(lambda s: pipeline.slots.index(s // 205, s % 205)).as_numpy_iterator()
     orders = np.reshape(list(orders), (6, 205))
     assert all(sorted(order) == list(range(205)) for order in orders)
     correlations = np.corrcoef([np.arange(205), *orders]) - np.eye(7)
@@ -161,8 +161,20 @@ def test_start_resumes_exactly(tmp_path, broken):
         warnings.simplefilter("ignore")
         make = lambda: Pipeline(dataset, (16, 20), 10, "lsj", seed=1, max_boxes=2)  # noqa: E731
         whole, resumed = take(make(), 9), take(make().start(2), 3)
-    for a, b in zip(whole[6:], resumed, strict=True):
-        tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+        # In the middle of epoch 1, and after its only whole pass over the images.
+        within = [take(make().start(1, step, bool(broken)), 9 - 3 - step) for step in (1, 2)]
+    for later in (resumed, *within):
+        for a, b in zip(whole[-len(later) :], later, strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def test_batches_that_are_left_out_are_not_read(tmp_path, monkeypatch):
+    dataset = make_dataset(tmp_path, 25)
+    pipeline = Pipeline(dataset, (16, 20), 5, training=True, num_parallel_calls=1)
+    for step, markers in ((1, 0), (4, 0), (5, 1)):
+        assert pipeline.start(0, step).first.slot == 5 * step + markers
+        assert pipeline.first.read == 0
+    assert pipeline.start(0, 3, broken=True).first.read == 15
 
 
 def test_flip_is_drawn_per_image(tmp_path):

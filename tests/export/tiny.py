@@ -27,6 +27,7 @@ class TinyDetector(AnchorDetector):
         resize_mode="letterbox",
         dtype="float32",
         max_level=7,
+        dropout=0.0,
         name=None,
     ):
         image_size = check_image_size(image_size)
@@ -39,7 +40,7 @@ class TinyDetector(AnchorDetector):
                 normalization=Normalization(
                     (120.0, 115.0, 100.0), (60.0, 58.0, 55.0), name="normalization"
                 ),
-                backbone=small_backbone(image_size),
+                backbone=small_backbone(image_size, dropout),
                 neck=BiFPN(CHANNELS, 1, "fast", "relu6", max_level=max_level, name="bi_fpn"),
                 class_head=_head(len(class_names), generator, "class_head", 0.01),
                 box_head=_head(4, generator, "box_head"),
@@ -51,14 +52,16 @@ class TinyDetector(AnchorDetector):
             )
 
 
-def small_backbone(image_size=(None, None)):
-    """Five convolutions of 16 channels: strides 2 to 32, "P1" to "P5"."""
+def small_backbone(image_size=(None, None), dropout=0.0):
+    """Five convolutions of 16 channels: strides 2 to 32, "P1" to "P5"; random numbers before P2."""
     images = keras.Input((*image_size, 3))
     x, outputs = images, {}
     for level in range(1, 6):
         x = keras.layers.Conv2D(CHANNELS, 3, 2, padding="same", use_bias=False)(x)
         x = keras.layers.ReLU(6)(BatchNorm()(x))
         outputs[f"P{level}"] = x
+        if dropout and level == 1:
+            x = keras.layers.Dropout(dropout)(x)
     return keras.Model(images, outputs)
 
 

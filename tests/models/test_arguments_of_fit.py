@@ -395,7 +395,7 @@ def test_steps_of_a_pipeline_fit_the_steps_of_an_execution(shapes, shapes_model)
     with pytest.raises(ValueError, match="must begin at the start of an epoch of the pipeline"):
         shapes_model.fit(pipeline, initial_epoch=1, epochs=2, steps_per_epoch=2)
     shapes_model.fit(pipeline, initial_epoch=3, epochs=4, steps_per_epoch=2, verbose=0)
-    assert pipeline.first_epoch == 2
+    assert pipeline.first.epoch == 2
 
 
 def test_predict_takes_the_decoders_settings(model):

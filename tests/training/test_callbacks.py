@@ -1,7 +1,5 @@
 """Callbacks and averaged weights on a model of one weight."""
 
-import io
-
 import keras
 import numpy as np
 import pytest
@@ -207,60 +205,3 @@ def test_weights_that_are_no_numbers_stop_the_training_before_they_are_measured(
     watchers = [callbacks.StopDiverged(), callbacks.EvaluateAP("data"), Spoil()]
     with pytest.raises(DataError, match="All weights must stay finite. Received: .*kernel after"):
         model.fit(np.ones((2, 1)), np.zeros((2, 1)), verbose=0, callbacks=watchers)
-
-
-def test_progress_writes_one_line_per_epoch_with_the_time_left(monkeypatch):
-    now = iter(range(100, 200))
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(now))
-    stream = io.StringIO()
-    progress = callbacks.Progress(stream)
-    progress.set_params({"epochs": 2, "steps": 3})
-    for epoch in range(2):
-        progress.on_epoch_begin(epoch)
-        for step in range(3):
-            progress.on_train_batch_end(step, {"loss": 1.0})
-        progress.on_epoch_end(epoch, {"loss": 0.5, "val_AP": 0.25})
-    first, second = stream.getvalue().splitlines()
-    # The clock says 100 at the first step and 103 at the end of the epoch: 3 s for 2 steps, 3 left.
-    assert first == "epoch 1/2  step 3/3  loss 0.500  val_AP 0.250  0:04 left"
-    assert second.startswith("epoch 2/2  step 3/3") and second.endswith("0:00 left")
-
-
-# An AP of 0 that was never measured looks like a model that learns nothing.
-def test_progress_shows_ap_where_it_was_measured():
-    stream = io.StringIO()
-    progress = callbacks.Progress(stream)
-    progress.set_params({"epochs": 2, "steps": 1})
-    for epoch, measured in enumerate((0.0, 1.0)):
-        progress.on_epoch_begin(epoch)
-        progress.on_epoch_end(epoch, {"loss": 0.5, "val_AP": 0.25, "val_measured": measured})
-    first, second = stream.getvalue().splitlines()
-    assert "val_AP" not in first and "val_AP 0.250" in second
-
-
-@pytest.mark.parametrize(
-    "columns, expected",
-    [
-        (120, "epoch 1/9  step 3/3  loss 1.000  class_loss 0.600  box_loss 0.400  val_AP 0.250"),
-        (80, "epoch 1/9  step 3/3  loss 1.000  val_AP 0.250  val_AP50 0.500  0:00 left"),
-        (70, "epoch 1/9  loss 1.000  val_AP 0.250  val_AP50 0.500  0:00 left"),
-    ],
-)
-def test_progress_on_a_narrow_terminal_keeps_ap_and_the_time_left(monkeypatch, columns, expected):
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: 100.0)
-    monkeypatch.setenv("COLUMNS", str(columns))
-    stream = io.StringIO()
-    stream.isatty = lambda: True
-    progress = callbacks.Progress(stream)
-    progress.set_params({"epochs": 9, "steps": 3})
-    progress.on_epoch_begin(0)
-    progress.on_train_batch_end(0, {"loss": 1.0})
-    logs = {"loss": 1.0, "class_loss": 0.6, "box_loss": 0.4, "val_AP": 0.25, "val_AP50": 0.5}
-    progress.on_epoch_end(0, logs)
-    last = stream.getvalue().split("\r")[-1]
-    assert last.startswith(expected) and last.endswith("0:00 left\x1b[K\n")
-
-
-@pytest.mark.parametrize("seconds, text", [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])
-def test_clock(seconds, text):
-    assert callbacks.clock(seconds) == text

@@ -18,8 +18,8 @@ from keras_det.data.resize import letterbox
 from keras_det.errors import DataError
 from keras_det.models import RetinaNet, load_model
 from keras_det.names import RUN_LOCK
-from keras_det.training import evaluate, train
-from keras_det.training.callbacks import History, SaveState, StopDiverged
+from keras_det.training import evaluate, saving, train
+from keras_det.training.callbacks import History, StopDiverged
 from keras_det.training.evaluate import detect_dataset
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.resuming import chosen_before
@@ -113,15 +113,14 @@ def test_last_holds_the_averaged_weights(run):
 @pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_weights(run, drawn, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    from keras_det.training import callbacks
 
-    class Stop(callbacks.SaveState):
+    class Stop(saving.SaveState):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
             raise Interrupted
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("keras_det.training.run.SaveState", Stop)
+        patch.setattr("keras_det.training.fit_phases.SaveState", Stop)
         train(MODEL, *drawn, out, epochs=2, **SETTINGS)
     assert not (out / "last.keras").exists()
     train(MODEL, *drawn, out, epochs=2, resume=True, **SETTINGS)
@@ -139,8 +138,6 @@ def small(names):
 
 @pytest.mark.slow
 def test_a_run_of_two_phases_resumes_between_them(drawn, tmp_path, monkeypatch):
-    from keras_det.training import callbacks
-
     settings = dict(epochs=2, batch_size=4, seed=1, heads_first=1, backbone_rate=0.5)
     whole, lines = tmp_path / "whole", []
 
@@ -149,13 +146,13 @@ def test_a_run_of_two_phases_resumes_between_them(drawn, tmp_path, monkeypatch):
         model = small(drawn[0].class_names)
         return train(model, *drawn, out, say=lines.append, **settings, **more)
 
-    class Stop(callbacks.SaveState):
+    class Stop(saving.SaveState):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
             raise Interrupted
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("keras_det.training.run.SaveState", Stop)
+        patch.setattr("keras_det.training.fit_phases.SaveState", Stop)
         run(tmp_path / "run")
     state = load_model(tmp_path / "run" / "checkpoints" / "epoch_0001.keras")
     heads = len(state.class_head.trainable_variables) + len(state.box_head.trainable_variables)
@@ -227,13 +224,13 @@ def test_a_second_process_is_refused_in_a_run_folder(drawn, tmp_path, monkeypatc
     def fit(*_):
         assert (out / RUN_LOCK).is_file()
         tried.append(0)
-        monkeypatch.setattr("keras_det.training.run._fit", lambda *_: pytest.fail("trained"))
+        monkeypatch.setattr("keras_det.training.run.fit_rest", lambda *_: pytest.fail("trained"))
         with pytest.raises(DataError, match="Only one process may train in a run folder. Receiv"):
             train(model, *drawn, out, epochs=1, resume=True)
         with pytest.raises(DataError, match="The output folder must be new or empty"):
             train(model, *drawn, out, epochs=1)
 
-    monkeypatch.setattr("keras_det.training.run._fit", fit)
+    monkeypatch.setattr("keras_det.training.run.fit_rest", fit)
     before = signal.getsignal(signal.SIGTERM)
     train(model, *drawn, out, epochs=1)
     assert tried and not (out / RUN_LOCK).exists()
@@ -257,7 +254,7 @@ class Recorder:
                 model.optimizer.iterations.assign(2 * (epoch + 1))
                 recorder.rates.append(float(model.optimizer.learning_rate))
                 for callback in callbacks:
-                    if isinstance(callback, History | SaveState | StopDiverged):
+                    if isinstance(callback, History | saving.SaveState | StopDiverged):
                         callback.on_epoch_end(epoch, {"loss": recorder.loss})
 
         monkeypatch.setattr(TinyDetector, "fit", fit)
@@ -307,21 +304,62 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     assert not any("planned anew" in line for line in lines)
 
 
-def test_a_diverged_run_keeps_its_last_good_state_and_says_how_to_go_on(
-    drawn, tmp_path, monkeypatch
-):
-    fitted, out = Recorder(monkeypatch), tmp_path / "run"
+def test_a_diverged_run_goes_back_twice_and_then_says_how_to_go_on(drawn, tmp_path, monkeypatch):
+    fitted, out, lines = Recorder(monkeypatch), tmp_path / "run", []
     model = TinyDetector(drawn[0].class_names, (64, 64))
     settings = dict(batch_size=4, recipe="adamw", how_to_resume="keras-det train d --resume")
+    settings["say"] = lines.append
     train(model, drawn[0], None, out, epochs=1, learning_rate=0.01, **settings)
     kept = {path.name: path.read_bytes() for path in (out / "checkpoints").iterdir()}
     fitted.loss = 1e10
-    with pytest.raises(DataError, match=r"has diverged\..* --resume --learning-rate 0\.002$"):
+    lines.clear()
+    with pytest.raises(DataError) as caught:
         train(model, drawn[0], None, out, epochs=2, resume=True, **settings)
+    reason, look, advice = str(caught.value).splitlines()
+    assert reason.endswith("in epoch 2, but 1 before: the training has diverged.")
+    file = out / "diverged_epoch_0002_step_000002.npz"
+    assert look == f"To see the batch: keras-det train --replay {file}" and file.is_file()
+    assert advice.endswith(" --resume --learning-rate 8e-05")
     assert {path.name: path.read_bytes() for path in (out / "checkpoints").iterdir()} == kept
+    went = [line.splitlines()[1] for line in lines if "goes back" in line]
+    start = "The run goes back and continues after epoch 1 with the learning rate"
+    assert went == [
+        f"{start} 0.002 instead of 0.01 (attempt 1 of 2).",
+        f"{start} 0.0004 instead of 0.002 (attempt 2 of 2).",
+    ]
+    changes = json.loads((out / "recipe.json").read_text())["changes"]
+    assert [each.get("learning_rate") for each in changes[1:]] == [[0.01, 0.002], [0.002, 0.0004]]
+    assert changes[1]["after_epoch"] == 1 and changes[2]["diverged"] == reason
+    with pytest.raises(DataError, match="has diverged"):  # twice is in all, also after a resume
+        train(model, drawn[0], None, out, epochs=2, resume=True, **settings)
+    assert len(json.loads((out / "recipe.json").read_text())["changes"]) == 3
     fitted.loss = 1.0
-    train(model, drawn[0], None, out, epochs=2, learning_rate=0.002, resume=True, **settings)
+    train(model, drawn[0], None, out, epochs=2, learning_rate=0.001, resume=True, **settings)
     assert fitted.calls[-1] == (1, 2)
+
+
+def test_a_run_that_diverges_at_once_goes_back_to_its_start(drawn, tmp_path, monkeypatch):
+    fitted, out, lines = Recorder(monkeypatch), tmp_path / "run", []
+    model = TinyDetector(drawn[0].class_names, (64, 64))
+    start = [np.array(each) for each in model.get_weights()]
+
+    class Once(StopDiverged):
+        def on_epoch_end(self, epoch, logs=None):
+            if len(fitted.calls) == 1:
+                self.model.set_weights([each + 1 for each in start])
+                logs = {"loss": np.inf}
+                self.epoch = epoch
+                self.on_train_batch_end(1, logs)
+
+    monkeypatch.setattr("keras_det.training.fit_phases.StopDiverged", Once)
+    more = {"recipe": "adamw", "batch_size": 4, "epochs": 1, "learning_rate": 0.01}
+    train(model, drawn[0], None, out, say=lines.append, **more)
+    assert fitted.calls == [(0, 1), (0, 1)]
+    assert json.loads((out / "recipe.json").read_text())["chosen"]["learning_rate"] == 0.002
+    assert "continues from the start with the learning rate 0.002" in " ".join(lines)
+    state = load_model(out / "checkpoints" / "epoch_0001.keras")
+    for a, b in zip(start, state.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_missing_weights_are_refused_before_anything_is_written(drawn, tmp_path):
@@ -392,7 +430,7 @@ def test_a_validation_set_of_other_classes_is_refused_before_training(drawn, tmp
 def test_slots_plain_epochs_and_notes_on_the_data_reach_the_pipeline_and_the_recipe(
     drawn, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("keras_det.training.run._fit", lambda model, pipeline, *_: made(pipeline))
+    monkeypatch.setattr("keras_det.training.run.fit_rest", lambda rest, *_: made(rest.pipeline))
     monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
     found = []
     made = found.append
@@ -406,7 +444,7 @@ def test_slots_plain_epochs_and_notes_on_the_data_reach_the_pipeline_and_the_rec
 
 
 def test_the_augmentation_is_the_recipes_or_the_one_given(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_det.training.run._fit", lambda model, pipeline, *_: made(pipeline))
+    monkeypatch.setattr("keras_det.training.run.fit_rest", lambda rest, *_: made(rest.pipeline))
     monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
     model = TinyDetector(drawn[0].class_names, (64, 64))
     monkeypatch.setattr("keras_det.training.run.model_to_train", lambda *_: (model, None))
@@ -441,7 +479,9 @@ def test_a_run_of_an_earlier_version_resumes_with_its_augmentation(tmp_path):
 
 
 def test_the_input_fits_the_images_and_a_resumed_run_keeps_it(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_det.training.run._fit", lambda model, *_: found.append(model))
+    monkeypatch.setattr(
+        "keras_det.training.run.fit_rest", lambda rest, *_: found.append(rest.model)
+    )
     monkeypatch.setattr("keras_det.training.run.finish", lambda *_: {})
     found, lines = [], []
     wide = dataclasses.replace(drawn[0], image_sizes=np.tile([48, 64], (6, 1)))

@@ -9,7 +9,7 @@ import pytest
 
 from keras_det.data import draw_shapes_dataset, load
 from keras_det.models import load_model
-from keras_det.training import callbacks, train
+from keras_det.training import callbacks, saving, train
 from tests.export.tiny import TinyDetector
 
 
@@ -20,11 +20,18 @@ def drawn(tmp_path_factory):
     return load(folder, split="train"), load(folder, split="val")
 
 
+@pytest.fixture(scope="module")
+def drawn_more(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("more_shapes")
+    draw_shapes_dataset(folder, num_train=20, num_val=2, image_size=64, seed=0)
+    return load(folder, split="train"), load(folder, split="val")
+
+
 class Killed(BaseException):
     pass
 
 
-class KilledAfterSaving(callbacks.SaveState):
+class KilledAfterSaving(saving.SaveState):
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         raise Killed
@@ -46,7 +53,7 @@ def test_a_lengthened_run_that_is_killed_and_damaged_ends_with_the_same_weights(
     shutil.copytree(whole, killed)
     run(whole, 4, resume=True)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("keras_det.training.run.SaveState", KilledAfterSaving)
+        patch.setattr("keras_det.training.fit_phases.SaveState", KilledAfterSaving)
         run(killed, 4, resume=True)
     path = killed / "checkpoints" / "epoch_0003.keras"
     path.write_bytes(path.read_bytes()[:5000])
@@ -61,6 +68,57 @@ def test_a_lengthened_run_that_is_killed_and_damaged_ends_with_the_same_weights(
     recipes = [json.loads((out / "recipe.json").read_text()) for out in (whole, killed)]
     assert recipes[0] == recipes[1]
     assert len(callbacks.read_history(killed / "history.csv")) == 4
+
+
+class KilledInEpoch(saving.SaveState):
+    """Ends at once, three steps after the start of the second epoch."""
+
+    how = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.how == "asked" and self.epoch == 1 and batch == 2:
+            self.request()  # as Ctrl-C in a step
+        super().on_train_batch_end(batch, logs)
+        if self.epoch == 1 and batch == 2:
+            raise Killed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "asked"])
+def test_a_run_goes_on_within_an_epoch_as_if_it_had_not_stopped(
+    drawn_more, tmp_path, monkeypatch, how
+):
+    lines, epochs = [], 3 if how == "killed" else 2
+
+    def run(out, **more):
+        keras.utils.set_random_seed(0)
+        model = TinyDetector(drawn_more[0].class_names, (64, 64), dropout=0.3)
+        settings = dict(batch_size=4, seed=1, recipe="adamw", say=lines.append, evaluate_every=2)
+        return train(model, *drawn_more, out, epochs=epochs, **settings, **more)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run(whole)
+    stop = KeyboardInterrupt if how == "asked" else Killed
+    KilledInEpoch.how = how
+    with monkeypatch.context() as patch, pytest.raises(stop):
+        patch.setattr("keras_det.training.fit_phases.SaveState", KilledInEpoch)
+        run(stopped, save_every=2)
+    names = sorted(path.name for path in (stopped / "checkpoints").glob("*.keras"))
+    step = 3 if how == "asked" else 2
+    assert names[-1] == f"epoch_0001_step_{step:06d}.keras"
+    lines.clear()
+    run(stopped, resume=True)
+    assert lines[0] == f"The run continues after step {step} of epoch 2."
+    for name in ("last.keras", "best.keras", f"checkpoints/epoch_{epochs:04d}.keras"):
+        expected, found = (load_model(out / name) for out in (whole, stopped))
+        for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    rows = [callbacks.read_history(out / "history.csv") for out in (whole, stopped)]
+    for a, b in zip(*rows, strict=True):
+        assert a.keys() == b.keys()
+        for name in ("seconds", "images_per_second"):
+            assert float(a.pop(name)) > 0 < float(b.pop(name))
+        np.testing.assert_allclose(*([float(v) for v in r.values()] for r in (a, b)), rtol=1e-4)
 
 
 # Killed after the row of epoch 3 was written and before its state was: the row must not count

@@ -13,6 +13,7 @@ from keras_det.training import run, starting, train
 from keras_det.training.arguments import check_choices, check_heads_first
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.starting import check_frozen, model_to_train, take_weights, trained_by
+from keras_det.training.states import State
 from keras_det.weights import LoadReport
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 from keras_det.weights.download import Found
@@ -160,7 +161,7 @@ def test_a_run_notes_what_it_has_taken_and_keeps_the_note(tmp_path, monkeypatch,
     draw_shapes_dataset(tmp_path / "data", num_train=2, num_val=1, image_size=64, seed=0)
     sets = load(tmp_path / "data", split="train"), None
     monkeypatch.setattr(starting, "take_weights", lambda *_: {"weights": "coco", "sha256": SHA256})
-    monkeypatch.setattr(run, "_fit", lambda *_: None)
+    monkeypatch.setattr(run, "fit_rest", lambda *_: None)
     monkeypatch.setattr(run, "finish", lambda *_: {})
     settings = dict(epochs=1, image_size=64, weights="auto", say=lambda line: None)
     train("efficientdet_lite0", *sets, tmp_path / "run", **settings)
@@ -169,7 +170,7 @@ def test_a_run_notes_what_it_has_taken_and_keeps_the_note(tmp_path, monkeypatch,
     assert recipe["weights_taken"] == {"weights": "coco", "sha256": SHA256}
     names = list(sets[0].class_names)
     state = build_model("efficientdet_lite0", image_size=64, class_names=names)
-    monkeypatch.setattr(run, "load_newest", lambda *_: (state, 1))
+    monkeypatch.setattr(run, "load_newest", lambda *_: (state, State(tmp_path, 1), {}))
     train("efficientdet_lite0", *sets, tmp_path / "run", resume=True, **settings)
     again = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert again["weights_taken"] == recipe["weights_taken"]

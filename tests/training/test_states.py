@@ -1,6 +1,7 @@
 """Saved states: which are kept, which are loaded, and what is never saved."""
 
 import hashlib
+import json
 
 import keras
 import numpy as np
@@ -33,30 +34,31 @@ def names(folder):
 
 def load(folder, model):
     lines = []
-    found, epochs = states.load_newest(states.states_in(folder), model.class_names, lines.append)
-    return found, epochs, lines
+    names = model.class_names
+    found, state, _ = states.load_newest(states.states_in(folder), names, lines.append)
+    return found, state.epochs, lines
 
 
 def test_the_last_three_states_are_kept_with_their_checksums(tmp_path):
     model, folder = small(), tmp_path / "checkpoints"
-    assert states.load_newest(states.states_in(folder), [], print) == (None, 0)
+    assert states.load_newest(states.states_in(folder), [], print) == (None, None, {})
     for epochs in (1, 2, 3, 4, 5):
         states.save_state(model, folder, epochs)
     kept = [f"epoch_000{epochs}.keras" for epochs in (3, 4, 5)]
     assert names(folder) == sorted([*kept, *(f"{name}.sha256" for name in kept)])
-    assert [epochs for _, epochs in states.states_in(folder)] == [5, 4, 3]
+    assert [state.epochs for state in states.states_in(folder)] == [5, 4, 3]
     content = (folder / "epoch_0005.keras").read_bytes()
     text = f"{hashlib.sha256(content).hexdigest()}  epoch_0005.keras\n"
     assert (folder / "epoch_0005.keras.sha256").read_text() == text, "as `sha256sum --check` reads"
     states.save_state(model, folder, 4)  # after a fall-back: the fifth was damaged
-    assert [epochs for _, epochs in states.states_in(folder)] == [4, 3]
+    assert [state.epochs for state in states.states_in(folder)] == [4, 3]
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, model):
     for epochs in (1, 2, 3):
         states.save_state(model, tmp_path, epochs)
     found, epochs, lines = load(tmp_path, model)
-    assert epochs == 3 and lines == []
+    assert epochs == 3 and lines == ["The run continues after epoch 3."]
     for a, b in zip(model.get_weights(), found.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     path = tmp_path / "epoch_0003.keras"
@@ -67,8 +69,8 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, model):
     assert epochs == 2 and len(lines) == 2
     assert lines[0].startswith(f"Note: {path} is not used: it is damaged (its SHA-256")
     assert lines[1] == "The run continues from the previous state, after epoch 2."
-    for path, _ in states.states_in(tmp_path):
-        path.write_bytes(b"")
+    for state in states.states_in(tmp_path):
+        state.path.write_bytes(b"")
     with pytest.raises(DataError, match=r"must have a state that is whole. Received: .*--weights"):
         load(tmp_path, model)
 
@@ -77,7 +79,7 @@ def test_states_of_earlier_versions_have_no_checksum(tmp_path, model):
     for epochs in (1, 2):
         states.save_state(model, tmp_path, epochs)
         states.checksum_of(tmp_path / f"epoch_000{epochs}.keras").unlink()
-    assert load(tmp_path, model)[1:] == (2, [])
+    assert load(tmp_path, model)[1:] == (2, ["The run continues after epoch 2."])
     path = tmp_path / "epoch_0002.keras"
     path.write_bytes(path.read_bytes()[:-1000])  # cut off
     _, epochs, lines = load(tmp_path, model)
@@ -165,7 +167,7 @@ def test_a_program_killed_at_any_moment_leaves_a_state_that_loads(
         patch.setattr(names[moment], kill)
         states.save_state(model, tmp_path, 2)
     found, epochs, lines = load(tmp_path, model)
-    assert found is not None and epochs == 2 and lines == []
+    assert found is not None and epochs == 2 and lines == ["The run continues after epoch 2."]
 
 
 def test_left_over_files_are_removed(tmp_path):
@@ -178,3 +180,48 @@ def test_left_over_files_are_removed(tmp_path):
     states.remove_left_over(tmp_path)
     assert not any((tmp_path / name).exists() for name in left)
     assert all((tmp_path / name).exists() for name in kept)
+
+
+def test_a_state_within_an_epoch_has_its_random_numbers_and_means(tmp_path, model):
+    folder = tmp_path / "checkpoints"
+    states.save_state(model, folder, 3)
+    for metric in model.metrics:
+        metric.variables[0].assign(7.25)
+    state = states.save_state(model, folder, 3, 40, {"unread": 2})
+    assert state.path.name == "epoch_0003_step_000040.keras" and state.place == "step 40 of epoch 4"
+    for metric in model.metrics:
+        metric.reset_state()
+    lines, known = [], model.class_names
+    found, newest, noted = states.load_newest(states.states_in(folder), known, lines.append)
+    assert (newest, noted["unread"]) == (state, 2)
+    assert lines == ["The run continues after step 40 of epoch 4."]
+    assert [float(m.variables[0]) for m in found.metrics] == [7.25] * len(model.metrics)
+    # Kept: the newest three, in the order of the training.
+    for place in ((3, 80), (4, 0)):
+        states.save_state(model, folder, *place)
+    assert [s[1:] for s in states.states_in(folder)] == [(4, 0), (3, 80), (3, 40)]
+    assert len(list(folder.glob("*.json"))) == 2 and len(list(folder.glob("*.sha256"))) == 3
+    states.save_state(model, folder, 3, 40)  # trained again: later ones were damaged
+    assert [s[1:] for s in states.states_in(folder)] == [(3, 40)]
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"[]", b'{"sha256": "0"}', "generators", "means", "metric"]
+)
+def test_a_state_whose_json_is_damaged_is_not_used(tmp_path, model, content):
+    states.save_state(model, tmp_path, 1)
+    path = states.running_of(states.save_state(model, tmp_path, 1, 5).path)
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        noted = json.loads(path.read_text())
+        if content == "metric":
+            noted["means"][next(iter(noted["means"]))] = ["x", {}]
+        else:
+            noted[content] = "x"
+        path.write_text(json.dumps(noted))
+    _, epochs, lines = load(tmp_path, model)
+    assert epochs == 1 and len(lines) == 2 and "epoch_0001_step_000005.keras is not us" in lines[0]
+    assert lines[1] == "The run continues from the previous state, after epoch 1."

@@ -12,19 +12,19 @@ from keras_det.training.stopping import (
     best_so_far,
     lowest_loss,
     saying_how_to_continue,
-    terminating_like_ctrl_c,
+    stopping_after_a_step,
 )
 
 
 def test_sigterm_ends_like_ctrl_c(tmp_path):
     lines = []
     with pytest.raises(KeyboardInterrupt):
-        with terminating_like_ctrl_c():
+        with stopping_after_a_step():
             with saying_how_to_continue(tmp_path, "keras-det train x --resume", lines.append):
                 os.kill(os.getpid(), signal.SIGTERM)
                 signal.pause()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    said = "\nInterrupted. The finished epochs are saved. To continue:\nkeras-det train x --resume"
+    said = "\nInterrupted. No state is saved yet. To continue:\nkeras-det train x --resume"
     assert lines == [said]
 
 
@@ -32,20 +32,43 @@ def test_a_handler_of_the_program_stays_and_threads_set_none():
     calls = []
     before = signal.signal(signal.SIGTERM, lambda *_: calls.append("own"))
     try:
-        with terminating_like_ctrl_c():
+        with stopping_after_a_step():
             os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert calls == ["own"]
 
     def inside():
-        with terminating_like_ctrl_c():
+        with stopping_after_a_step():
             calls.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=inside)
     thread.start()
     thread.join()
     assert calls[1:] == [signal.SIG_DFL]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_step_waits_for_its_end_and_a_second_does_not(number):
+    lines = []
+    with stopping_after_a_step(lines.append) as request:
+        request.in_step = True
+        os.kill(os.getpid(), number)
+        assert request.wanted and lines[0].startswith("\nStopping after this step, to save it.")
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            signal.pause()
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_what_is_saved_is_said(tmp_path):
+    lines, folder = [], tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "epoch_0003_step_001200.keras").touch()
+    (folder / "epoch_0003.keras").touch()
+    with pytest.raises(KeyboardInterrupt), saying_how_to_continue(tmp_path, "x", lines.append):
+        raise KeyboardInterrupt
+    assert lines == ["\nInterrupted. Saved up to step 1,200 of epoch 4. To continue:\nx"]
 
 
 def test_a_script_is_told_what_to_call(tmp_path):
