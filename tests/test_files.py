@@ -54,7 +54,7 @@ def test_a_full_disk_is_named_with_the_bytes_wanted(tmp_path, monkeypatch):
         files.write_whole(target, b"x" * 1234)
     message = str(error.value)
     assert message.startswith(
-        f"There must be room on the disk for each file. Received: {target}, 1,234 bytes wanted, "
+        f"There must be enough space on the disk. Received: {target}, 1,234 bytes needed, "
     )
     assert " free. " in message and message.endswith("Free some space, or write to another disk.")
     assert isinstance(error.value, OSError) and error.value.errno == errno.ENOSPC

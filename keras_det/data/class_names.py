@@ -63,8 +63,8 @@ def _check_number(class_names: Sequence[str], source: str) -> None:
         some = ", ".join(map(shown, class_names[:SHOWN]))
         raise DataError(
             f"A data set must have at most {MAX_CLASSES:,} classes. Received: "
-            f"{len(class_names):,} ({some}, …) in {source}. Where every object has a name of its "
-            "own, write the name of its kind instead."
+            f"{len(class_names):,} ({some}, …) in {source}. If every object has a name of its own, "
+            "use the name of its kind instead."
         )
 
 

@@ -256,7 +256,7 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
             "A SavedModel must have the signatures `images` and `raw`, and assets/labels.txt. "
             f"Received: {folder}. Give a SavedModel that `keras-det export` wrote."
         )
-    rule = "The signature `raw` of a SavedModel must take `images` of four dimensions"
+    rule = "The signature `raw` of a SavedModel must take `images` with four dimensions"
     with opening(folder, rule, "Give a SavedModel that `keras-det export` wrote."):
         size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
     names = _names_in(labels)

@@ -27,7 +27,7 @@ def check_digest(path: pathlib.Path, expected: object, certificate: str) -> None
     digest = file_digest(path)
     if digest != expected:
         raise DataError(
-            f"A {path.suffix} file must have the SHA-256 that its certificate states. Received: "
+            "An exported file must have the SHA-256 that its certificate states. Received: "
             f"{path} with {digest[:12]}…, but {certificate} states {expected!s:.12}…. Export the "
             "model again with `keras-det export`, or copy the certificate of this file there."
         )

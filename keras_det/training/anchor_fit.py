@@ -103,7 +103,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     if generator.sizes is not None:
         levels = anchor_levels(generator, size)
         before = _fit(best_overlaps(boxes, levels), weights, threshold)
-        return AnchorFit({}, before, before, len(dataset.boxes), "they have sides in pixels")
+        return AnchorFit({}, before, before, len(dataset.boxes), "their sizes are given in pixels")
 
     def fit_of(shapes: tuple[float, tuple[float, ...]]) -> Fit:
         changed = AnchorGenerator(generator.levels, shapes[0], generator.num_octaves, shapes[1])
@@ -127,7 +127,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     rounded = (round(best[0], 2), tuple(round(ratio, 2) for ratio in best[1]))
     after = fit_of(rounded)
     if after.score < before.score + LEAST_GAIN:
-        return AnchorFit({}, before, before, len(dataset.boxes), "others fit no better")
+        return AnchorFit({}, before, before, len(dataset.boxes), "fitted ones are no better")
     arguments = {"anchor_scale": rounded[0], "aspect_ratios": rounded[1]}
     return AnchorFit(arguments, before, after, len(dataset.boxes))
 

@@ -148,8 +148,8 @@ def _of_anchors(dataset: Dataset, model: Detector) -> Iterator[Remark]:
             "warning",
             f"{share:.0%} of the objects overlap no anchor with an IoU of {threshold:g} or more: "
             "the model learns them poorly.",
-            "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` says "
-            "which do not fit.",
+            "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` shows "
+            "which objects do not fit.",
         )
 
 

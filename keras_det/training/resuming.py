@@ -12,6 +12,7 @@ from keras_det.names import AUGMENT_NAMES, RUN_LOCK
 from keras_det.run_folder import CURE, HISTORY, RECIPE, read_history, read_recipe
 from keras_det.training.recipe import Recipe, check_numbers
 from keras_det.training.states import State, states_in
+from keras_det.words import counted
 
 # A resumed run must have the same values: with others, it would be a different run.
 FIXED = (
@@ -79,14 +80,14 @@ def states_of(
     _check_classes(before.get("class_names"), settings["class_names"], out)
     states, planned = states_in(out / "checkpoints"), before.get("epochs")
     while states and isinstance(planned, int) and states[0][1] > planned:
-        say(f"Note: {states[0][0]} is not used: the run has {planned} epochs.")
+        say(f"Note: {states[0][0]} is not used: the run has {counted(planned, 'epoch')}.")
         del states[0]
     trained = len(read_history(out / HISTORY))
     if not states and trained > 1:  # a run that is killed in its first epoch has no state yet
         raise DataError(
             f"A run to resume must have a state in {out / 'checkpoints'}. Received: none, but "
             f"{HISTORY} has {trained} epochs. Restore the folder, or start a new run from the "
-            f"weights that are saved (--weights {out} --out ANOTHER_FOLDER)."
+            f"saved weights (--weights {out} --out ANOTHER_FOLDER)."
         )
     return states
 
@@ -172,7 +173,7 @@ def kept_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> dict[str, An
 
 
 def planned_anew(changes: list[dict[str, Any]]) -> int:
-    """Epochs after which the schedule was last planned anew; -1 if it never was."""
+    """Epochs after which the schedule was last recomputed; -1 if it never was."""
     found = [each["after_epoch"] for each in changes if any(name in each for name in PLANNED)]
     return max(found, default=-1)
 

@@ -164,8 +164,8 @@ def train(
         resume: True continues from the last finished epoch, or from the one before if its state is
             damaged. For a finished run it only evaluates and draws pictures again. `epochs`,
             `learning_rate`, `evaluate_every`, `patience` and `calibrate` may differ from before.
-            `recipe.json` notes that under `changes`, and the schedule is planned anew, as if the
-            new `epochs` and `learning_rate` had been given at the start. Keep other settings.
+            `recipe.json` notes that under `changes`, and the schedule is recomputed, as if the new
+            `epochs` and `learning_rate` had been given at the start. Other settings must stay.
         how_to_resume: a shell command that continues this run, to be shown if it is interrupted or
             diverges. Options may follow it.
         say: function that gets the lines of text to show.

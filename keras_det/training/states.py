@@ -97,9 +97,9 @@ def load_newest(
         return None, 0
     folder = states[0][0].parent
     raise DataError(
-        f"A run to resume must have a state that is whole. Received: {folder}, in which "
+        f"A run to resume must have an undamaged state. Received: {folder}, in which "
         f"{', '.join(path.name for path, _ in states)} cannot be used. Start a new run from the "
-        f"weights that are saved (--weights {folder.parent} --out ANOTHER_FOLDER)."
+        f"saved weights (--weights {folder.parent} --out ANOTHER_FOLDER)."
     )
 
 
@@ -138,7 +138,7 @@ def _check_file(path: pathlib.Path) -> bool:
         if not expected:
             with zipfile.ZipFile(path) as archive:
                 if part := archive.testzip():
-                    raise _Damaged(f"it is damaged ({part} in it)")
+                    raise _Damaged(f"it is damaged (in {part})")
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise _Damaged(f"it cannot be read ({_first_line(error)})") from error
     return bool(expected)
@@ -150,10 +150,10 @@ def _first_line(error: Exception) -> str:
 
 
 def not_finite(model: keras.Model) -> str:
-    """What of a model is NaN or infinite, such as "the weight 'kernel'"; "" where nothing is."""
+    """The first part that is NaN or infinite, such as "the weight conv/kernel"; "" if none is."""
     optimizer: Any = getattr(model, "optimizer", None)
     held = [("the weight", model.variables)]
-    held += [("the optimizer's", getattr(optimizer, "variables", []))]
+    held += [("the optimizer value", getattr(optimizer, "variables", []))]
     for what, variables in held:
         for variable in variables:
             if not is_finite(variable):

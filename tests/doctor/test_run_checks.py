@@ -183,7 +183,11 @@ def test_unfinished_runs(tmp_path):
 @pytest.mark.parametrize(
     "name, content, reason",
     [
-        ("metrics", {"AP_per_class": [1, 2]}, "`AP_per_class` of metrics.json must be an object"),
+        (
+            "metrics",
+            {"AP_per_class": [1, 2]},
+            "`AP_per_class` of metrics.json must be a JSON object",
+        ),
         (
             "recipe",
             {"epochs": "x"},

@@ -196,7 +196,7 @@ def test_layers_that_read_files_are_refused(part, place, saved, tmp_path, watche
 
     path = changed(saved, tmp_path, change)
     watched(path)
-    with pytest.raises(DataError, match=r"layers that need nothing beside it.*reads files or runs"):
+    with pytest.raises(DataError, match=r"layers that read no other files.*reads files or runs"):
         load_model(path)
 
 
@@ -349,7 +349,7 @@ def test_hdf5_holds_its_numbers_itself(make, saved, model, tmp_path, watched):
         lambda: model.start_from(plain),
         lambda: model.start_from(whole),
     ):
-        with pytest.raises(DataError, match=rf"all its numbers itself.*with {HOSTILE[make]}"):
+        with pytest.raises(DataError, match=rf"all its data itself.*with {HOSTILE[make]}"):
             load()
 
 

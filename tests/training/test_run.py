@@ -281,7 +281,7 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     recipe = run(6, resume=True)
     assert fitted.calls[1:] == [(4, 6)] and recipe["epochs"] == recipe["chosen"]["epochs"] == 6
     assert recipe["changes"] == [{"after_epoch": 4, "epochs": [4, 6]}]
-    assert any(line.startswith("Schedule planned anew for 6 epochs") for line in lines)
+    assert any(line.startswith("Learning rate schedule recomputed for 6 epochs") for line in lines)
     # As if it had been planned so from the start.
     whole = Recorder(monkeypatch)
     run(6, 0.01, tmp_path / "whole")
@@ -292,7 +292,7 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     assert recipe["learning_rate"] == recipe["chosen"]["learning_rate"] == 0.001
     expected = {"after_epoch": 6, "epochs": [6, 8], "learning_rate": [0.01, 0.001]}
     assert recipe["changes"][1:] == [expected]
-    # Killed before the first state of the new schedule was there: it is planned anew again.
+    # Killed before the first state of the new schedule was there: it is recomputed again.
     for name in ("epoch_0007.keras", "epoch_0008.keras"):
         (out / "checkpoints" / name).unlink()
     rates, before = list(fitted.rates), recipe
@@ -304,7 +304,7 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     lines.clear()
     run(8, resume=True)
     assert fitted.calls[-1] == (7, 8) and fitted.rates[-1] == pytest.approx(rates[-1])
-    assert not any("planned anew" in line for line in lines)
+    assert not any("schedule recomputed" in line for line in lines)
 
 
 def test_a_diverged_run_keeps_its_last_good_state_and_says_how_to_go_on(

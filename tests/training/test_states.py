@@ -69,7 +69,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, model):
     assert lines[1] == "The run continues from the previous state, after epoch 2."
     for path, _ in states.states_in(tmp_path):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"must have a state that is whole. Received: .*--weights"):
+    with pytest.raises(DataError, match=r"must have an undamaged state. Received: .*--weights"):
         load(tmp_path, model)
 
 

@@ -68,14 +68,14 @@ def checked(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """The value, if it has exactly one of the types. The error never prints the value."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if type(value) not in kinds:
-        wrong(f"{what} is made from {type(value).__name__}")
+        wrong(f"{what} must not be of type {type(value).__name__}")
     return value
 
 
 def check_key(key: Any, what: str = "a key") -> Any:
     """The value, if it is text of ordinary length or an integer: quick to hash and compare."""
     if type(key) is not str and type(key) is not int:
-        wrong(f"{what} is made from {type(key).__name__}")
+        wrong(f"{what} must not be of type {type(key).__name__}")
     if type(key) is str and len(key) > MAX_KEY:
         wrong(f"{what} has {len(key)} characters")
     return key

@@ -82,7 +82,7 @@ class PickleReader:
         """The next bytes; their number comes from the file."""
         start = self.position
         if not 0 <= length <= len(self.data) - start:
-            wrong(f"{length} bytes should follow and {len(self.data) - start} do")
+            wrong(f"{length} bytes should follow, but only {len(self.data) - start} do")
         self.position = start + length
         return self.data[start : start + length]
 
@@ -164,7 +164,10 @@ class PickleReader:
         self._put(named(checked(module, str, "a name"), checked(name, str, "a name")))
 
     def _reduce(self) -> None:
-        arguments, maker = checked(self._stack.pop(), tuple, "a call"), self._stack.pop()
+        arguments, maker = (
+            checked(self._stack.pop(), tuple, "the arguments of a call"),
+            self._stack.pop(),
+        )
         if arguments and type(arguments[0]) in (list, tuple):
             # One list may be the argument of many calls.
             self._opcodes += len(arguments[0])

@@ -35,6 +35,5 @@ def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -
             damaged = archive.testzip()
     if damaged is not None:
         raise DataError(
-            f"{rule}. Received: {path}, whose {damaged} has another checksum than it was saved "
-            f"with. {cure}"
+            f"{rule}. Received: {path}, whose {damaged} does not match its checksum. {cure}"
         )

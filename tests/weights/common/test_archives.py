@@ -181,7 +181,7 @@ def test_a_copy_is_limited_and_leaves_nothing(tmp_path, monkeypatch):
     part = tmp_path / "part"
     part.write_bytes(b"xxx")
     monkeypatch.setattr(transfer, "MAX_BYTES", 10)
-    with pytest.raises(transfer.TransferError, match="11 bytes or more, and no checkpoint has 10"):
+    with pytest.raises(transfer.TransferError, match="11 bytes or more, and the limit is 10"):
         transfer._check_size(11, part)
     assert not part.exists()
 
