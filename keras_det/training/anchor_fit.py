@@ -12,6 +12,7 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import AnchorDetector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
 from keras_det.types import Size
+from keras_det.words import counted
 
 MATCHED = 0.5  # overlap of a positive anchor where the matcher has no such threshold
 MAX_PER_CLASS, MAX_OBJECTS = 400, 2_000  # objects that are looked at
@@ -69,7 +70,7 @@ class AnchorFit:
             )
         ratios = ", ".join(f"{ratio:g}" for ratio in self.arguments["aspect_ratios"])
         return (
-            f"Anchors fitted to {self.objects:,} objects: scale "
+            f"Anchors fitted to {counted(self.objects, 'object')}: scale "
             f"{self.arguments['anchor_scale']:g}, width / height {ratios}. Mean best IoU "
             f"{self.before.mean_iou:.2f} -> {self.after.mean_iou:.2f}, objects with enough overlap "
             f"{self.before.reached:.0%} -> {self.after.reached:.0%}."

@@ -264,7 +264,7 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         stream: where to write. Default: standard error.
-        epochs: of the whole training, if it has several phases. Default: those of this call of `fit`.
+        epochs: of the whole training, if it has several phases. Default: those of this `fit`.
     """
 
     SHOWN = (

@@ -323,7 +323,7 @@ def _announce(
         say(line)
     height, width = model.image_size
     say(
-        f"{model.name} at {height}x{width}, {len(pipeline.dataset)} images, "
+        f"{model.name} at {height}x{width}, {counted(len(pipeline.dataset), 'image')}, "
         f"{counted(chosen.epochs, 'epoch')} of "
         f"{counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
         "The first step compiles the model."

@@ -152,7 +152,7 @@ def test_objects_without_a_box_are_left_out(tmp_path):
     dataset = read([row(some)], tmp_path)
     assert len(dataset.labels) == 2
     assert any(
-        "1 objects left out: they have no box (first: row 0, object 0)" in n for n in dataset.notes
+        "1 object left out: without a box (first: row 0, object 0)" in n for n in dataset.notes
     )
     with pytest.raises(DataError, match="must have a box. Received: none of 1"):
         read([row({"bbox": [[]], "category": [0]})], tmp_path)

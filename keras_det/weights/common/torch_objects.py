@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple, NoReturn
 
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Storage classes of torch by the numbers they hold, low byte first.
 STORAGES = {
@@ -83,7 +84,7 @@ def check_key(key: Any, what: str = "a key") -> Any:
 
 def _integers(value: Any, what: str) -> tuple:
     if len(checked(value, (tuple, list), what)) > MAX_DIMENSIONS:
-        wrong(f"{what} has {len(value)} dimensions")
+        wrong(f"{what} has {counted(len(value), 'dimension')}")
     for each in value:
         checked(each, int, what)
     return tuple(value)

@@ -130,7 +130,7 @@ PICKLES = {
     "decimal": (state(part("b") + b"L" + b"9" * 4000 + b"L\ns"), "opcode b'L'"),
     "LONG4": (state(b"\x8b" + struct.pack("<I", 2**31)), "an integer has 2147483648 bytes"),
     "long integer": (state(part(7**999) + b"Ns"), "an integer has"),
-    "BINUNICODE": (state(b"X" + struct.pack("<I", 2**32 - 1)), "4294967295 bytes should follow"),
+    "BINUNICODE": (state(b"X" + struct.pack("<I", 2**32 - 1)), "4,294,967,295 bytes should follow"),
     "BINUNICODE8": (state(b"\x8d" + struct.pack("<Q", 2**64 - 1)), "bytes should follow"),
     "BINBYTES8": (state(b"\x8e" + struct.pack("<Q", 2**62)), "bytes should follow"),
     "stack underflow": (state(b"0000000"), "IndexError"),
