@@ -297,7 +297,9 @@ def check_numbers(given: dict[str, Any]) -> None:
             number = math.nan
         positive = field != "learning_rate" or number > 0
         if not (least <= number < below and positive and (not whole or number == int(number))):
-            kind = "a whole number" if whole else "a finite number"
+            kind = "a whole number" if whole else "a number"
+            if not whole and below == math.inf:
+                kind = "a finite number"
             bounds = "above 0" if field == "learning_rate" else f"of at least {least:g}"
             limit = "" if below == math.inf else f" and below {below:g}"
             raise DataError(

@@ -115,7 +115,7 @@ def test_number_and_text_of_one_id_are_two_images(tmp_path):
 
 @pytest.mark.parametrize("empty", [[], None, "", "[]", [[]]])
 def test_object_without_box(tmp_path, empty):
-    with pytest.warns(UserWarning, match=r"1 of .* annotations left out: they have no box .*\[4\]"):
+    with pytest.warns(UserWarning, match=r"1 of .* annotations left out: without a box .*\[4\]"):
         dataset = with_bad_record(tmp_path, "annotations", 4, {"bbox": empty})
     assert len(dataset.labels) == 19 and len(dataset) == 20
 

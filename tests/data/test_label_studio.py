@@ -168,7 +168,7 @@ def test_several_annotators_skipped_and_unlabelled_tasks(tmp_path):
 
 def test_only_predictions_are_refused(tmp_path):
     tasks = [{**task(k), "annotations": [], "predictions": [annotated()]} for k in (1, 2)]
-    with pytest.raises(DataError, match="must be labelled.*2 tasks only predictions"):
+    with pytest.raises(DataError, match="must be labelled.*2 tasks: only predictions"):
         read(write(tmp_path, tasks))
 
 

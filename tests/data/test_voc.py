@@ -76,7 +76,7 @@ def test_xywh_instead_of_corners(tmp_path):
     with pytest.raises(
         DataError,
         match=r"xmin < xmax.*Received: \[5, 1, 3, 3\] in .*a\.xml, "
-        "object 0. 1 of 2 boxes are like this: the files seem to store x, y, width",
+        "object 0. 1 of 2 boxes is like this: the files seem to store x, y, width",
     ):
         read_voc(root)
 

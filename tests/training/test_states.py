@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_the_earlier_states_whole(tmp_path, model, monkeypatc
             lambda: states.save_state(model, tmp_path, 2),
             lambda: states.save_whole(model, tmp_path / "last.keras"),
         ):
-            with pytest.raises(DiskFull, match=rf"(0002|last).keras, {wanted:,} bytes wanted, "):
+            with pytest.raises(DiskFull, match=rf"(0002|last).keras, {wanted:,} bytes needed, "):
                 act()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -194,10 +194,10 @@ WORK = {
     "recalls": (b"q\x00" + b"h\x00" * MANY, f"more than {MAX_OPCODES} opcodes"),
     "long shapes": (
         LONG_MEMO + (b"ctorch\nSize\nh\x00\x85R0" * 1000),
-        "a size has 100000 dimensions",
+        "a size has 100,000 dimensions",
     ),
     "long calls": (LONG_MEMO + (ORDERED_DICT + b"h\x00R0") * 1000, "a call has 100000 arguments"),
-    "long identifiers": (LONG_MEMO + b"h\x00Q0" * 1000, "a persistent object has 100000 parts"),
+    "long identifiers": (LONG_MEMO + b"h\x00Q0" * 1000, "a persistent object has 100,000 parts"),
     "long pairs": (
         b"(" + b"".join(b"K\x01K\x01\x86" for _ in range(100_000)) + b"tq\x000"
         + (ORDERED_DICT + b"h\x00\x85R0") * 10_000,
