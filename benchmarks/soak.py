@@ -1,4 +1,4 @@
-"""Does anything grow? Memory and open files over many calls, case by case.
+"""Measures whether memory or the number of open files grows over many calls, case by case.
 
     python benchmarks/soak.py --calls 10000 --plot soak.png
     python benchmarks/soak.py detect saved_model --calls 300

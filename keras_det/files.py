@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from keras_det.errors import DataError, DiskFull
+from keras_det.words import counted
 
 # A named pipe opened with these flags does not wait for somebody who writes into it.
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -110,7 +111,7 @@ def reason_of(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     first = re.split(r"\.?(?:\s*\n|\. |$)", text.strip(), maxsplit=1)[0]
     if isinstance(error, MemoryError):
-        first = "it asks for more memory than there is"
+        first = "it needs more memory than is available"
     if isinstance(error, KeyError) or len(first) < 4:  # the bare name of what is missing
         first = f"{type(error).__name__}{': ' * bool(first)}{first}"
     return first if len(first) <= 200 else f"{first[:199]}…"
@@ -124,14 +125,14 @@ def read_object(path: str | os.PathLike, cure: str) -> dict[str, Any]:
         cure: what to do where it is damaged, a sentence.
 
     Raises:
-        DataError: it is missing, no regular file, no JSON, or holds something else.
+        DataError: it is missing, not a regular file, not JSON, or holds something else.
     """
     with opening(path, f"{pathlib.Path(path).name} must be a JSON file", cure):
         content = json.loads(read_bytes(path).decode())
     if not isinstance(content, dict):
         raise DataError(
-            f"{pathlib.Path(path).name} must hold a JSON object. Received: {path}, which holds "
-            f"{type(content).__name__}. {cure}"
+            f"{pathlib.Path(path).name} must hold a JSON object. Received: {path}, which holds a "
+            f"value of type {type(content).__name__}. {cure}"
         )
     return content
 
@@ -248,15 +249,15 @@ def room_for(path: str | os.PathLike, wanted: int) -> Iterator[None]:
 
 
 def disk_full(path: str | os.PathLike, wanted: int) -> DiskFull:
-    """The error for a file without room; it says how many bytes are wanted, and how many free."""
+    """The error for a file that does not fit: how many bytes it needs, and how many are free."""
     folder = pathlib.Path(os.path.abspath(path))
     while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     error = DiskFull(
-        f"There must be room on the disk for each file. Received: {path}, {wanted:,} bytes wanted, "
-        f"{free:,} free. Nothing of it is kept, and earlier files are unchanged. Free some space, "
-        "or write to another disk."
+        f"There must be enough space on the disk. Received: {path}, {counted(wanted, 'byte')} "
+        f"needed, {free:,} free. No part of it is kept, and earlier files are unchanged. Free some "
+        "space, or write to another disk."
     )
     error.errno = errno.ENOSPC
     return error
@@ -271,7 +272,7 @@ def write_json(path: pathlib.Path, content: Any, durable: bool = False) -> None:
         durable: as in `write_whole`.
     """
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    # File names may hold bytes that are no UTF-8; JSON writes them as \\udc80 and so on.
+    # File names may hold bytes that are not UTF-8; JSON writes them as \\udc80 and so on.
     write_whole(path, (text + "\n").encode(errors="backslashreplace"), durable)
 
 
@@ -330,7 +331,7 @@ def staging(
     Args:
         path: a file or folder that does not exist yet, or an empty folder.
         rule: first sentence of the error, without a full stop: "The export must not exist yet".
-        wanted: about how many bytes are going to be written; for the error of a full disk.
+        wanted: about how many bytes will be written, for the error of a full disk.
 
     Raises:
         DataError: a file, a link or a folder with content exists at `path`.

@@ -1,4 +1,4 @@
-"""Reads the text files of a run folder: what training wrote, or a sentence on what is wrong."""
+"""Reads the text files of a run folder. The error for a damaged file says what is wrong."""
 
 import csv
 import dataclasses
@@ -59,8 +59,8 @@ class Kind:
 
 TEXT, COUNT = Kind("text", _is_text), Kind("a whole number of at least 1", _is_count)
 WHOLE, NUMBER = Kind("a whole number", _is_whole), Kind("a number of at least 0", _is_number)
-SIZE, OBJECT = Kind("[height, width] in pixels", _is_size), Kind("an object", _is_object)
-NAMES, COUNTS = Kind("a list of names", _is_names), Kind("an object of numbers", _is_counts)
+SIZE, OBJECT = Kind("[height, width] in pixels", _is_size), Kind("a JSON object", _is_object)
+NAMES, COUNTS = Kind("a list of names", _is_names), Kind("a JSON object of numbers", _is_counts)
 # What the values of recipe.json must be where they are there and not null.
 KINDS = {
     **dict.fromkeys(("model", "weights", "resize_mode", "augment", "recipe"), TEXT),
@@ -116,7 +116,7 @@ def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
     """Returns the rows of a `history.csv` as dicts of text; an empty list without a file.
 
     Raises:
-        DataError: the file cannot be read, or is no table that training wrote.
+        DataError: the file cannot be read, or is not a table that training wrote.
     """
     path = pathlib.Path(path)
     if not os.path.lexists(path):
@@ -134,13 +134,14 @@ def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
 
 
 def _check_row(row: dict[str, Any], number: int) -> None:
-    """ValueError where a row is none that training wrote."""
+    """ValueError for a row that training cannot have written."""
     if None in row or None in row.values():
         raise ValueError(f"row {number + 1} has more or fewer cells than the first line")
     for name, text in row.items():
         try:
             value = float(text or "nan")
         except ValueError:
-            raise ValueError(f"{name!r:.40} of row {number + 1} is {text!r:.40}") from None
+            what = f"{name!r:.40} of row {number + 1} is {text!r:.40}, not a number"
+            raise ValueError(what) from None
         if name == "epoch" and not (text.isascii() and text.isdigit() and 1 <= value < LARGEST):
-            raise ValueError(f"the epoch of row {number + 1} is {text!r:.40}")
+            raise ValueError(f"the epoch of row {number + 1} is {text!r:.40}, not a whole number")

@@ -54,7 +54,7 @@ def test_a_full_disk_is_named_with_the_bytes_wanted(tmp_path, monkeypatch):
         files.write_whole(target, b"x" * 1234)
     message = str(error.value)
     assert message.startswith(
-        f"There must be room on the disk for each file. Received: {target}, 1,234 bytes wanted, "
+        f"There must be enough space on the disk. Received: {target}, 1,234 bytes needed, "
     )
     assert " free. " in message and message.endswith("Free some space, or write to another disk.")
     assert isinstance(error.value, OSError) and error.value.errno == errno.ENOSPC
@@ -63,7 +63,7 @@ def test_a_full_disk_is_named_with_the_bytes_wanted(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_device_without_room(tmp_path):
-    with pytest.raises(DiskFull, match="/dev/full, 5,000 bytes wanted"):
+    with pytest.raises(DiskFull, match="/dev/full, 5,000 bytes needed"):
         files.write_whole(pathlib.Path("/dev/full"), b"x" * 5000)
 
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_recognised_behind_other_errors():
 def test_staging_names_the_final_path_where_there_is_no_room(tmp_path):
     final = tmp_path / "model.tflite"
     for wanted, said in ((5000, "5,000"), (0, "1,001")):  # unknown: more than was written
-        with pytest.raises(DiskFull, match=rf"{final}, {said} bytes wanted"):
+        with pytest.raises(DiskFull, match=rf"{final}, {said} bytes needed"):
             with files.staging(final, "It must be new", wanted) as (_, path):
                 path.write_bytes(b"x" * 1000)
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -114,7 +114,7 @@ def test_a_staged_file_without_room_is_removed_before_the_free_bytes_are_counted
     monkeypatch.setattr(pathlib.Path, "write_bytes", no_room)
     monkeypatch.setattr(shutil, "disk_usage", usage)
     final = tmp_path / "model.onnx"
-    with pytest.raises(DiskFull, match=rf"{final}, 3 bytes wanted, 0 free"):
+    with pytest.raises(DiskFull, match=rf"{final}, 3 bytes needed, 0 free"):
         with files.staging(final, "It must be new") as (_, path):
             files.write_staged(path, b"abc", final)
     assert left == [] and list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ from keras_det.export.check.report import ExportError, ExportReport
 from keras_det.export.check.verify import compare
 from keras_det.files import files_of, tree_digest
 from keras_det.models import Detector
+from keras_det.words import counted
 
 MAX_FAILURES_SHOWN = 6
 
@@ -83,9 +84,10 @@ def _message(report: ExportReport) -> str:
         failures[MAX_FAILURES_SHOWN:] = [f"and {hidden} more"]
     return (
         "An export must agree with the Keras model within its budget. Received: "
-        f"{report.artefact}, which differs on {report.comparison.num_images} "
-        f"{report.image_source} images: {'; '.join(failures)}. Nothing was kept. Pass a wider "
-        "`budget` if you can accept these differences. Otherwise report them as a defect."
+        f"{report.artefact}, which differs on "
+        f"{counted(report.comparison.num_images, f'{report.image_source} image')}: "
+        f"{'; '.join(failures)}. Nothing was kept. Pass a wider `budget` if you can accept these "
+        "differences. Otherwise report them as a defect."
     )
 
 

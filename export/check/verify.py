@@ -20,6 +20,7 @@ from keras_det.export.check.report import Comparison, describe_precision
 from keras_det.models import Detector
 from keras_det.models.compiled import compiled
 from keras_det.runtime.detections import in_original_pixels, trim
+from keras_det.words import counted
 
 # Fewer matched detections are not enough to judge detections.
 FEWEST_MATCHES = 10
@@ -241,8 +242,9 @@ class Check:
         ]
         if self.reordered:
             notes.append(
-                f"in {self.reordered} of {len(self.matchings)} comparisons, the export and Keras "
-                "rank nearly equal scores differently; there, Keras decoded in the export's order"
+                f"in {self.reordered} of {counted(len(self.matchings), 'comparison')}, the export "
+                "and Keras rank nearly equal scores differently; there, Keras decoded in the "
+                "export's order"
             )
         return notes
 
@@ -307,8 +309,8 @@ def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budge
         check.add(image, truth)
     if not check.num_images:
         raise DataError(
-            f"At least one image for the check must be readable. Received: {len(images)} images; "
-            f"{images.unread[0]}. Check the data set."
+            "At least one image for the check must be readable. Received: "
+            f"{counted(len(images), 'image')}; {images.unread[0]}. Check the data set."
         )
     return check.result()
 

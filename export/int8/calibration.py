@@ -13,6 +13,7 @@ from keras_det.errors import DataError
 from keras_det.export.check.evidence import fill_of
 from keras_det.models import Detector
 from keras_det.runtime.pixels import as_shown
+from keras_det.words import counted
 
 # Ranges of 25, 50 and 200 images of BCCD gave the same errors. More images only take time.
 NUM_IMAGES = 200
@@ -55,8 +56,9 @@ def calibration_pixels(
         pixels.append(resized[None, ..., :channels])
     if not pixels:
         raise DataError(
-            f"At least one image of `calibration` must be readable. Received: {len(images)} "
-            f"images; {notes[0] if notes else 'nothing to read'}. Give images of the training set."
+            "At least one image of `calibration` must be readable. Received: "
+            f"{counted(len(images), 'image')}; {notes[0] if notes else 'nothing to read'}. Give "
+            "images of the training set."
         )
     return [*pixels, np.zeros_like(pixels[0]), np.full_like(pixels[0], 255)], notes
 

@@ -10,6 +10,7 @@ from keras_det.export.check.budget import Budget
 from keras_det.export.check.report import Comparison, describe_precision
 from keras_det.export.int8.calibration import observed_ranges
 from keras_det.export.int8.float_file import FloatFile
+from keras_det.words import counted
 
 # Images on which the sensitivity of layers is measured. Each has thousands of values.
 NUM_IMAGES = 8
@@ -58,8 +59,8 @@ class Choice:
         ]
         if self.in_float:
             notes.append(
-                f"{len(self.in_float)} of {len(self.sensitivity)} layers stay in float32: "
-                f"{', '.join(self.in_float)}"
+                f"{len(self.in_float)} of {counted(len(self.sensitivity), 'layer')} kept in "
+                f"float32: {', '.join(self.in_float)}"
             )
         return notes
 
@@ -67,9 +68,9 @@ class Choice:
         """Returns the message of the error if no file is within the budget."""
         return (
             "An int8 file must be within the budget with at most "
-            f"{_most(len(self.sensitivity))} of {len(self.sensitivity)} layers in float32. "
-            f"Received: {'; '.join(self.tried)}. Nothing was kept. Give `calibration` more "
-            "training images, of more kinds; or train for some more epochs with "
+            f"{_most(len(self.sensitivity))} of {counted(len(self.sensitivity), 'layer')} in "
+            f"float32. Received: {'; '.join(self.tried)}. Nothing was kept. Give `calibration` "
+            "more training images, of more kinds; or train for some more epochs with "
             "keras_det.models.quantize_aware(model) and export that model; or use "
             'quantize="float16".'
         )
@@ -93,7 +94,10 @@ def choose_int8(
     """
     tell = on_progress or (lambda sentence: None)
     ranges = observed_ranges(file.content, file.tensors, file.pixels, pixels)
-    tell(f"measured the ranges of {len(ranges)} tensors on {len(pixels)} images")
+    tell(
+        f"measured the ranges of {counted(len(ranges), 'tensor')} on "
+        f"{counted(len(pixels), 'image')}"
+    )
     errors = sensitivity(file, ranges, pixels, tell)
     return keep_accuracy(file, ranges, errors, check, budget, tell)
 
@@ -125,7 +129,7 @@ def sensitivity(
         ]
         errors[layer] = float(np.sqrt(np.mean(squares)))
         if (i + 1) % 10 == 0:
-            on_progress(f"measured {i + 1} of {len(file.layers)} layers in int8")
+            on_progress(f"measured {i + 1} of {counted(len(file.layers), 'layer')} in int8")
     return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from keras_det.export.tflite_file.schema import name_of, read, type_names
+from keras_det.words import counted
 
 FLOAT, INT8 = ("FLOAT32", "FLOAT16"), ("INT8", "UINT8", "INT32")
 
@@ -125,7 +126,7 @@ def describe_delegates(report: dict) -> list[str]:
         refused = ", ".join(f"{count} {reason}" for reason, count in found["refused"].items())
         taken = found["operators"] - sum(found["refused"].values())
         left = f"; on the processor: {refused}" if refused else ""
-        listed = f"{taken} of {found['operators']} operators"
+        listed = f"{taken} of {counted(found['operators'], 'operator')}"
         lines.append(f"delegate {name} supports {listed} by its published list{left}")
     return lines
 

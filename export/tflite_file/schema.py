@@ -25,7 +25,7 @@ def read(content: bytes) -> Any:
     """Reads a TFLite file to a `ModelT`.
 
     LiteRT's quantizer stores large constants after the flatbuffer, at an offset from the start of
-    the file. They are taken into the `ModelT`, so that `write` keeps them.
+    the file. They are copied into the `ModelT`, so that `write` keeps them.
     """
     classes = schema()
     model = classes.ModelT.InitFromObj(classes.Model.GetRootAsModel(content, 0))

@@ -91,7 +91,7 @@ class Command(click.Command):
             raise WrongInput(_sentence(error) + _other_ways(str(error), ctx)) from error
 
     def _refuse_empty(self, ctx: click.Context) -> None:
-        """Refuses an empty text, which would mean this folder, or count as not given."""
+        """Refuses an empty value, which would mean this folder, or count as not given."""
         for param in self.params:
             given = ctx.params.get(param.name or "")
             if given == "" or (isinstance(given, tuple) and "" in given):
@@ -100,7 +100,7 @@ class Command(click.Command):
                 )
                 other = ", or leave it out" * (not param.required)
                 raise DataError(
-                    f"{name} must not be empty. Received: an empty text. Give a value{other}."
+                    f"{name} must not be empty. Received: an empty value. Give a value{other}."
                 )
 
 
@@ -230,7 +230,7 @@ def max_pixels_option(more: str = "") -> Callable[..., Any]:
         expose_value=False,
         callback=set_limit,
         show_default=f"{names.MOST_PIXELS}{more}",
-        help="Images with more pixels are refused, before they are decoded.",
+        help="Largest number of pixels of an image. Larger images are refused before decoding.",
     )
 
 

@@ -220,7 +220,8 @@ def merged(found: "list[dict[str, Dataset]]") -> "dict[str, Dataset]":
             if not name and with_splits:
                 target = "train"
                 warnings.warn(
-                    f"{dataset.name} has no splits: its {len(dataset)} images go into train.",
+                    f"{dataset.name} has no splits: all of it ({counted(len(dataset), 'image')}) "
+                    "becomes train.",
                     stacklevel=1,
                 )
             parts.setdefault(target, []).append(dataset)

@@ -12,6 +12,7 @@ from keras_det.cli.model_names import check_model_name, model_option
 from keras_det.cli.numbers import Whole
 from keras_det.cli.resuming import command_to_resume
 from keras_det.cli.start import start_keras
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -97,7 +98,7 @@ def demo(
     )
     images = list(validation_set.image_paths[:NUM_CHECK_IMAGES])
     exported = export_both(load_model(run / "last.keras"), run / "exports", images)
-    echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {val_images} images")
+    echo(f"\nAP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f} on {counted(val_images, 'image')}")
     say_where("Pictures", run / "pictures")
     for path in exported:
         say_where("Export", path)

@@ -148,7 +148,7 @@ def export(
     if kind == "saved_model":
         options |= {"max_pixels": ctx.meta[PIXELS_KEY]} if PIXELS_KEY in ctx.meta else {}
     elif data is None and calibrate is None:
-        refuse_max_pixels(ctx, f"on --to {kind} without DATA", "give DATA")
+        refuse_max_pixels(ctx, f"with --to {kind} and without DATA", "give DATA")
     target = refuse_existing(out or home_of(model) / "exports" / export_name(kind, **options))
     detector = load_keras_model(model)
     images = None

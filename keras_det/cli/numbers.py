@@ -49,7 +49,9 @@ class Real(click.FloatRange):
         self.least, self.most = least, most
         low = f"above {least:g}" if self.min_open else f"of at least {least:g}"
         high = f"below {most:g}" if self.max_open else f"at most {most:g}"
-        self.words = f"a number {low} and {high}"
+        self.words = (
+            f"a number {low} and {high}" if open else f"a number from {least:g} to {most:g}"
+        )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:

@@ -15,6 +15,7 @@ from keras_det.cli.numbers import Real
 from keras_det.errors import DataError
 from keras_det.files import other_kind, reason_of, write_json, write_whole
 from keras_det.names import DEFAULT_THRESHOLD
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,8 +106,8 @@ def detect_all(
         settings: of the decoder.
 
     Returns:
-        Why images could not be read, one sentence each. These are shown, too, and what could not be
-        written.
+        Why images could not be read, one sentence each. These sentences are also printed, and so
+        are the pictures that could not be written.
 
     Raises:
         DataError: no image is readable.
@@ -132,12 +133,12 @@ def detect_all(
         echo(f"Note: left out: {problem}", err=True)
     if unwritten:
         echo(
-            f"Note: {len(unwritten)} of {len(paths)} pictures could not be written; their "
-            f"detections are in detections.json. First: {unwritten[0]}.",
+            f"Note: {len(unwritten)} of {counted(len(paths), 'picture')} could not be written. "
+            f"All detections are in detections.json. First: {unwritten[0]}.",
             err=True,
         )
     if len(failed) == len(paths):
-        raise DataError(f"At least one of the {len(paths)} images must be readable. {failed[0]}")
+        raise DataError(f"At least one image must be readable. {failed[0]}")
     return failed
 
 

@@ -45,7 +45,7 @@ def command_to_resume(data: str, folder: pathlib.Path, options: dict[str, Any]) 
     Args:
         data: the argument DATA.
         folder: the run folder.
-        options: of the command, that recipe.json does not store; flags are True or False.
+        options: those of the command that recipe.json does not store; flags are True or False.
     """
     data, out = (f"./{path}" if path.startswith("-") else path for path in (data, str(folder)))
     words = ["keras-det", "train", data, "--out", out, "--resume"]

@@ -11,6 +11,7 @@ from keras_det.cli.data_options import READING, check_classes, class_list
 from keras_det.cli.files import home_of
 from keras_det.errors import DataError
 from keras_det.run_folder import RECIPE, read_recipe
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -218,7 +219,7 @@ def _changed(data: str, note: dict[str, Any], found: "TrainAndVal") -> DataError
     now = len(found.train) + (0 if found.val is None else len(found.val))
     return DataError(
         "The images held out for validation must be those of the run. Received: "
-        f"{data} with {now} images; the run had {sum(before.values())}, of which it held out "
-        f"{before.get('held out')}. The data has changed since, and other images would be held "
-        "out. Restore the data of the run, or start a new run."
+        f"{data} with {counted(now, 'image')}; the run had {sum(before.values())}, of which it "
+        f"held out {before.get('held out')}. The data has changed since, and other images would be "
+        "held out. Restore the data of the run, or start a new run."
     )

@@ -15,6 +15,7 @@ from keras_det.data.unpacking import png_of
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
 from keras_det.names import BOX_FORMATS, PADDING_LABEL
+from keras_det.words import counted
 
 FORM = (
     'Each item must be a dict of "images" and "bounding_boxes" with "boxes" and "classes", or of '
@@ -100,8 +101,8 @@ def _items(items: Any) -> Iterator[tuple[Any, Any, Any]]:
         if len(set(lengths)) > 1:
             raise DataError(
                 "Columns must have one entry for each image. Received: "
-                f"{lengths[0]} images, boxes of {lengths[1]}, classes of {lengths[2]}. Give as "
-                "many rows of boxes and classes as images."
+                f"{counted(lengths[0], 'image')}, boxes of {lengths[1]}, classes of {lengths[2]}. "
+                "Give as many rows of boxes and classes as images."
             )
         yield from zip(image, boxes, labels, strict=True)
 
@@ -144,8 +145,9 @@ def _row(item: tuple[Any, Any, Any], i: int, store: "_Store") -> _Row:
     labels = _numbers(labels, f"items[{i}], classes", 1)[:, 0]
     if len(boxes) != len(labels):
         raise DataError(
-            f"Every box must have one class. Received: {len(boxes)} boxes and {len(labels)} "
-            f"classes in items[{i}]. Boxes are (n, 4), classes (n,); empty slots have class -1."
+            f"Every box must have one class. Received: {counted(len(boxes), 'box', 'boxes')} and "
+            f"{counted(len(labels), 'class', 'classes')} in items[{i}]. Boxes are (n, 4), classes "
+            "(n,); empty slots have class -1."
         )
     wrong = (labels != np.round(labels)) | (labels < PADDING_LABEL) | ~np.isfinite(labels)
     if wrong.any():
@@ -225,7 +227,7 @@ class _Store:
     def notes(self) -> list[Note]:
         if not self.rounded:
             return []
-        text = f"Pixels of {len(self.rounded)} images were rounded"
+        text = f"Pixels of {counted(len(self.rounded), 'image')} were rounded"
         return [Note("pixels-changed", text, len(self.rounded), first=self.rounded[0])]
 
 

@@ -18,6 +18,7 @@ from keras_det.data.image_sizes import check_sizes
 from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 
 def assemble(raw: RawAnnotations, options: ReadOptions) -> Dataset:
@@ -95,11 +96,11 @@ def _drop_unknown_images(raw: RawAnnotations) -> None:
         known = f"the first image is {raw.image_ids[0]!r}" if raw.image_ids else "none is listed"
         raise DataError(
             f"Annotations must refer to images that are listed. Received: {raw.source}, where none "
-            f"of {len(lost)} annotations does; {known}, the first annotation is {first}. Export "
-            "annotations and images together, with the same ids or names."
+            f"of {counted(len(lost), 'annotation')} does; {known}, the first annotation is "
+            f"{first}. Export annotations and images together, with the same ids or names."
         )
     total = len(raw.image_index)
-    text = f"{len(lost)} of {total} annotations left out: their image is not listed"
+    text = f"{len(lost)} of {counted(total, 'annotation')} left out: their image is not listed"
     raw.notes.append(Note("annotations-unlisted", text, len(lost), total, first))
     raw.keep_rows(raw.image_index >= 0)
 
@@ -111,8 +112,8 @@ def _clean(raw: RawAnnotations) -> None:
     if len(keep) and not keep.any():
         raise DataError(
             f"A box must have an area inside its image. Received: {raw.source}, where none of "
-            f"{len(keep)} boxes has one; first: {raw.where(0)}. Correct the boxes, or export the "
-            "annotations again with boxes."
+            f"{counted(len(keep), 'box', 'boxes')} has one; first: {raw.where(0)}. Correct the "
+            "boxes, or export the annotations again with boxes."
         )
     raw.notes += notes
     if not keep.all():

@@ -5,6 +5,7 @@ import numpy as np
 from keras_det.data.box_formats import check_box_format, judge
 from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
+from keras_det.words import counted
 
 # So few boxes of a file may have swapped corners whatever else their numbers could be.
 FEW = 0.1
@@ -50,7 +51,7 @@ def sort_corners(raw: RawAnnotations, options: ReadOptions) -> None:
     raw.boxes[swapped[fits]] = ordered[fits]
     what = "swapped corners" if with_corners else "a negative width or height"
     count, first = int(fits.sum()), raw.where(int(swapped[fits][0]))
-    text = f"{count} of {len(boxes)} boxes with {what}, read in the right order"
+    text = f"{count} of {counted(len(boxes), 'box', 'boxes')} with {what}, read in the right order"
     raw.notes.append(Note("boxes-corners-swapped", text, count, len(boxes), first))
 
 

@@ -9,6 +9,7 @@ from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
 from keras_det.names import BOX_FORMATS, BOX_ORDERS
+from keras_det.words import counted
 
 # What the four numbers of each order are, for messages.
 NUMBERS = {
@@ -221,7 +222,9 @@ def _complaint(raw: RawAnnotations, form: str, found: Judgement, sizes: np.ndarr
             f"{_of(found.used, raw)} boxes lie within 0..1, so they are in normalised coordinates"
         )
     else:
-        fact = f"{wrong.sum()} of {found.used.sum()} boxes do not fit their image"
+        number, total = int(wrong.sum()), int(found.used.sum())
+        unfit = "does not fit its image" if number == 1 else "do not fit their image"
+        fact = f"{number} of {counted(total, 'box', 'boxes')} {unfit}"
     own = NUMBERS[form.removeprefix("rel_")]
     return (
         f"Boxes must be [{own}] in {_unit(form)} ({form}) and lie inside their images. Received: "
@@ -299,8 +302,9 @@ def _doubts(raw: RawAnnotations, form: str, found: Judgement) -> list[Note]:
     if found.own >= NEARLY_ALL or bad.sum() < 2 * SOME or not better:
         return []
     count, total = int(bad.sum()), int(found.used.sum())
+    beyond = "extends beyond its image" if count == 1 else "extend beyond their image"
     text = (
-        f"{count} of {total} boxes extend beyond their image if read as {form}, but "
+        f"{count} of {counted(total, 'box', 'boxes')} {beyond} if read as {form}, but "
         f"nearly all fit as {better[0]}"
     )
     first = raw.where(int(np.flatnonzero(bad)[0]))

@@ -11,6 +11,7 @@ from keras_det.data.image_names import shown
 from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
+from keras_det.words import counted
 
 # Letters without width, such as the mark of the byte order.
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
@@ -63,8 +64,8 @@ def _check_number(class_names: Sequence[str], source: str) -> None:
         some = ", ".join(map(shown, class_names[:SHOWN]))
         raise DataError(
             f"A data set must have at most {MAX_CLASSES:,} classes. Received: "
-            f"{len(class_names):,} ({some}, …) in {source}. Where every object has a name of its "
-            "own, write the name of its kind instead."
+            f"{len(class_names):,} ({some}, …) in {source}. If every object has a name of its own, "
+            "use the name of its kind instead."
         )
 
 
@@ -164,8 +165,8 @@ def _check_others(
         counts = Counter(raw.class_names[label] for label in raw.labels[rows].tolist())
         some = ", ".join(f"{name!r}: {count}" for name, count in counts.most_common(SHOWN))
         text = (
-            f"{len(rows)} of {len(raw.labels)} objects left out: their classes are not selected "
-            f"({some}{', …' if len(counts) > SHOWN else ''})."
+            f"{len(rows)} of {counted(len(raw.labels), 'object')} left out: their classes are not "
+            f"selected ({some}{', …' if len(counts) > SHOWN else ''})."
         )
         raw.notes.append(Note("classes-not-selected", text, len(rows), len(raw.labels)))
         raw.keep_rows(new[raw.labels] >= 0)
@@ -222,5 +223,6 @@ def _difference(names: Sequence[str]) -> str:
 def _counted(counts: Mapping[str, int]) -> str:
     """Names with their numbers of objects: "'Red' (3 objects) and 'red' (40)"."""
     texts = [f"{shown(name)} ({count})" for name, count in counts.items()]
-    texts[0] = texts[0].removesuffix(")") + " objects)"
+    name, count = next(iter(counts.items()))
+    texts[0] = f"{shown(name)} ({counted(count, 'object')})"
     return ", ".join(texts[:-1]) + f" and {texts[-1]}"

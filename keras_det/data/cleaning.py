@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_det.data.notes import Note, NoteCode
+from keras_det.words import counted
 
 # In pixels. A box that leaves its image by no more than this is clipped without a note: COCO's own
 # files round to hundredths, and drawing tools are one pixel off at the border.
@@ -38,6 +39,6 @@ def clean_boxes(
     for code, mask, text in kinds:
         rows = np.flatnonzero(mask)
         if len(rows):
-            few = f"{len(rows)} of {len(boxes)} boxes {text}"
+            few = f"{len(rows)} of {counted(len(boxes), 'box', 'boxes')} {text}"
             notes.append(Note(code, few, len(rows), len(boxes), where(int(rows[0]))))
     return np.where(keep[:, None], clipped, 0.0), keep, notes

@@ -285,8 +285,9 @@ def _check(dataset: Dataset) -> None:
     for field, (found, wanted) in lengths.items():
         if found != wanted:
             raise DataError(
-                f"`{field}` must have {wanted} entries. Received: {found}. Give one path, id and "
-                "size per image, one box, label, crowd flag and area per object, one id per class."
+                f"`{field}` must have {counted(wanted, 'entry', 'entries')}. Received: {found}. "
+                "Give one path, id and size per image, one box, label, crowd flag and area per "
+                "object, one id per class."
             )
     bad = np.flatnonzero((dataset.labels < 0) | (dataset.labels >= len(dataset.class_names)))
     if len(bad):

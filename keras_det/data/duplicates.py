@@ -7,6 +7,7 @@ import numpy as np
 from keras_det.data.notes import Note
 from keras_det.data.raw import RawAnnotations
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Odd numbers that spread the bits of a column over the key of its row (64 bits).
 FACTORS = np.array(
@@ -49,7 +50,7 @@ def join_images(raw: RawAnnotations, paths: list[str]) -> list[str]:
     for i in again[(first_sizes <= 0).any(axis=1)]:
         raw.image_sizes[target[i]] = np.maximum(raw.image_sizes[target[i]], raw.image_sizes[i])
     i = int(again[0])
-    text = f"{len(again)} of {len(paths)} images listed again: their objects are merged"
+    text = f"{len(again)} of {counted(len(paths), 'image')} listed again: their objects are merged"
     ids = f"images {raw.image_ids[int(target[i])]!r} and {raw.image_ids[i]!r}"
     raw.notes.append(
         Note("images-listed-again", text, len(again), len(paths), f"{paths[i]}, {ids}")
@@ -79,7 +80,10 @@ def drop_repeated_objects(raw: RawAnnotations, class_names: tuple[str, ...]) -> 
         where, same = raw.where(other), raw.where(one)
         same = same.removeprefix(where.rpartition(", ")[0] + ", ")  # the file is named once
         count, total = again.shape[1], len(raw.labels)
-        text = f"{count} of {total} objects left out: the same image, class and box as another"
+        text = (
+            f"{count} of {counted(total, 'object')} left out: the same image, class and box as "
+            "another"
+        )
         raw.notes.append(Note("objects-repeated", text, count, total, f"{where}, as {same}"))
         keep = np.ones(len(raw.labels), bool)
         keep[again[1]] = False

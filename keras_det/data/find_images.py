@@ -14,6 +14,7 @@ from keras_det.data.image_search import Search, outermost
 from keras_det.data.notes import Note
 from keras_det.data.raw import MAX_BAD, RawAnnotations, ReadOptions
 from keras_det.errors import DataError, suggest
+from keras_det.words import counted
 
 OPTION = "image_dir= (--image-dir)"
 # Suffixes of pictures and films that are not read.
@@ -82,7 +83,7 @@ def _note_unclear(raw: RawAnnotations, search: Search) -> None:
             f"{OPTION}, the folder of the right images, or write their paths relative to this "
             "folder into the annotations."
         )
-    text = f"{count} of {total} images left out: ambiguous names"
+    text = f"{count} of {counted(total, 'image')} left out: ambiguous names"
     raw.notes.append(Note("images-missing", text, count, total, first))
 
 
@@ -96,7 +97,7 @@ def _note_missing(raw: RawAnnotations, search: Search, found: np.ndarray) -> Non
         more.append(f"This is more than half: copy the missing images, or check {OPTION}.")
     if search.too_large:
         more.append(_too_large(search))
-    text = f"{len(lost)} of {len(found)} images left out: no such file"
+    text = f"{len(lost)} of {counted(len(found), 'image')} left out: no such file"
     first = f"{shown(raw.image_names[lost[0]])}; the first one found is in {place}"
     raw.notes.append(
         Note("images-missing", text, len(lost), len(found), first, more=" ".join(more))
@@ -150,7 +151,7 @@ def _no_image(raw: RawAnnotations, search: Search) -> DataError:
     large = f" {_too_large(search)}" if search.too_large else ""
     return DataError(
         f"The images of {raw.source} must be next to it or in {OPTION}. Received: none of "
-        f"{len(raw.image_names)} images found; no {shown(name)} in "
+        f"{counted(len(raw.image_names), 'image')} found; no {shown(name)} in "
         f"{tried}{there if folders else ''}.{large} Give the folder of the images as {OPTION}, or "
         "correct the names in the annotations."
     )

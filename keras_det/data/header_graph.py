@@ -63,7 +63,7 @@ def checked(value: TFTensor, condition: TFTensor, text: str) -> TFTensor:
 
 
 def within_limit(contents: TFTensor, max_pixels: int) -> TFTensor:
-    """Returns what is to be decoded of an image; an error where it would have too many pixels.
+    """Returns the part of an image to decode; an error if it would have too many pixels.
 
     It knows JPEG, PNG, GIF, BMP and WebP: all that TensorFlow decodes. TensorFlow decodes every
     image of a GIF, although only the first is wanted. So a GIF whose first image fills the canvas

@@ -24,6 +24,7 @@ from keras_det.data.quick_header import quick_header
 from keras_det.errors import DataError
 from keras_det.files import open_bytes, read_bytes
 from keras_det.types import Image, ImageFile, Size
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -228,7 +229,7 @@ def _why(error: Exception, contents: bytes) -> str:
 
 
 def _name_of(source: ImageFile) -> str:
-    return f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+    return counted(len(source), "byte") if isinstance(source, bytes) else os.fspath(source)
 
 
 def _contents(path: str | os.PathLike) -> bytes:

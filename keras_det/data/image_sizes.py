@@ -14,6 +14,7 @@ from keras_det.data.notes import Note
 from keras_det.data.orientation import TRANSPOSED
 from keras_det.data.raw import MAX_BAD, BadRecords, RawAnnotations, ReadOptions
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # The headers of up to this many images are read; of larger data sets, those of an evenly spread
 # sample. The pipeline compares every image when it decodes it.
@@ -99,7 +100,8 @@ def _drop_unread(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     if not lost:
         return
     total = len(paths)
-    bad = BadRecords("images without an annotated size", raw.source)
+    unsized = "without an annotated size"
+    bad = BadRecords(f"images {unsized}", raw.source, f"image {unsized}")
     for i in lost:
         bad.add(paths[i], f"the image must be readable. Received: {what_is_at(paths[i])}")
     notes = bad.notes(total)
@@ -123,10 +125,11 @@ def _note_broken(raw: RawAnnotations, paths: list[str], headers: dict[int, Heade
     first = f"{paths[broken[0]]}, {what_is_at(paths[broken[0]])}"
     if len(broken) == len(paths):
         raise DataError(
-            f"Images must be readable. Received: {raw.source}, where none of {len(paths)} images "
-            f"is readable; first: {first}. Replace or convert the files."
+            f"Images must be readable. Received: {raw.source}, where none of "
+            f"{counted(len(paths), 'image')} is readable; first: {first}. Replace or convert the "
+            "files."
         )
-    text = f"{len(broken)} of {len(paths)} images unreadable"
+    text = f"{len(broken)} of {counted(len(paths), 'image')} unreadable"
     more = f"Training skips such images, up to {MAX_BAD:.0%} of the images."
     raw.notes.append(Note("images-unreadable", text, len(broken), len(paths), first, more))
 
@@ -188,7 +191,7 @@ def _choose_way_up(
     raw.stored_pixels = len(stored) > len(upright)
     if stored:
         text = (
-            f"{len(stored)} of {len(paths)} images used as stored, without their EXIF "
+            f"{len(stored)} of {counted(len(paths), 'image')} used as stored, without their EXIF "
             "orientation: only the stored pixels have the annotated size or hold all boxes"
         )
         raw.notes.append(Note("orientation", text, len(stored), len(paths), paths[stored[0]]))
@@ -210,8 +213,9 @@ def _note_unsure(raw: RawAnnotations, paths: list[str], unsure: set[int]) -> Non
     images = sorted(unsure.intersection(raw.image_index.tolist()))
     if images:
         text = (
-            f"{len(images)} of {len(paths)} images rotated upright by their EXIF orientation: "
-            "neither size nor boxes show whether they were annotated before or after rotation"
+            f"{len(images)} of {counted(len(paths), 'image')} rotated upright by their EXIF "
+            "orientation: neither size nor boxes show whether they were annotated before or after "
+            "rotation"
         )
         more = "Look at some with `keras-det data preview`: the boxes must lie on the objects."
         first = paths[images[0]]
@@ -232,7 +236,7 @@ def _judge(
     )
 
     def note(what: str) -> Note:
-        text = f"{len(wrong)} of {len(headers)} images {what}"
+        text = f"{len(wrong)} of {counted(len(headers), 'image')} {what}"
         return Note("sizes-differ", text, len(wrong), len(headers), example)
 
     if form.startswith("rel_"):
@@ -271,8 +275,9 @@ def _check(
     swapped = _swapped(raw, form, headers, wrong)
     if swapped:
         text = (
-            f"Width and height are swapped in the annotation of {len(swapped)} of {len(paths)} "
-            "images. The boxes fit the size of the image file, so that size is used"
+            f"Width and height are swapped in the annotation of {len(swapped)} of "
+            f"{counted(len(paths), 'image')}. The boxes fit the size of the image file, so that "
+            "size is used"
         )
         first = f"{paths[swapped[0]]}, {_text(wrong[swapped[0]])}"
         raw.notes.append(Note("sizes-swapped", text, len(swapped), len(paths), first))
@@ -283,11 +288,11 @@ def _check(
         cures = " or ".join(_cures(raw, form, wrong))
         raise DataError(
             "Images must have the size that their annotation gives, upright or as stored. "
-            f"Received: {len(wrong)} of {len(headers)} images of {raw.source} with another size; "
-            f"first: {example}. Restore the images that were annotated"
-            f"{', or give ' if cures else ''}{cures}."
+            f"Received: {len(wrong)} of {counted(len(headers), 'image')} of {raw.source} with "
+            f"another size; first: {example}. Restore the images that were "
+            f"annotated{', or give ' if cures else ''}{cures}."
         )
-    text = f"{len(wrong)} of {len(headers)} images left out: another size than annotated"
+    text = f"{len(wrong)} of {counted(len(headers), 'image')} left out: another size than annotated"
     raw.notes.append(Note("sizes-differ", text, len(wrong), len(headers), example))
     _leave_out(raw, paths, headers, list(wrong))
 

@@ -23,6 +23,7 @@ from keras_det.data.splitting import FRACTION, check_fraction, validation_mask, 
 from keras_det.errors import DataError, suggest
 from keras_det.files import other_kind
 from keras_det.names import SIZE_CHOICES
+from keras_det.words import counted
 
 
 def load(
@@ -177,7 +178,10 @@ def load_train_and_val(
         source = source_to_part(layout, train_split)
         if not with_val:
             train = _read(found, source, options)
-            what = f"{_lack(layout)}: all {len(train)} images are used for training."
+            what = (
+                f"{_lack(layout)}: the whole data set ({counted(len(train), 'image')}) is used for "
+                "training."
+            )
             return TrainAndVal(train, None, None, what if is_whole(layout) else "")
         fraction = FRACTION if split_by is None else split_by
         train, val = _parted(found, layout, train_split, options, fraction, seed)
@@ -220,7 +224,8 @@ def load_to_measure(
         dataset = _read(found, source_to_part(layout, None), options)
         return (
             dataset,
-            f"{layout.root} has no split {default}: all {len(dataset)} images are used.",
+            f"{layout.root} has no split {default}: the whole data set "
+            f"({counted(len(dataset), 'image')}) is used.",
         )
     return _read(found, choose_source(layout, split or default), options), ""
 
@@ -233,8 +238,8 @@ def has_val(path: DataPath, format: str | None = None, name: str = "val") -> boo
 def _sentence(layout: Layout, train: Dataset, val: Dataset, fraction: float) -> str:
     """What is said about a split that was made: why, counts, classes that one part lacks."""
     text = (
-        f"{_lack(layout)}: {len(train)} images for training, {len(val)} held out for validation "
-        f"(--split-by {fraction:g})."
+        f"{_lack(layout)}: {counted(len(train), 'image')} for training, {len(val)} held out for "
+        f"validation (--split-by {fraction:g})."
     )
     lost = [name for name, count in val.class_counts.items() if not count]
     if lost and len(lost) < val.num_classes:

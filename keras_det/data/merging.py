@@ -12,6 +12,7 @@ from keras_det.data.class_names import clean_name
 from keras_det.data.dataset import Dataset
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 
 def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
@@ -50,7 +51,10 @@ def merge(datasets: Sequence[Dataset], name: str = "merged") -> Dataset:
     keep = _first_of_equal(np.column_stack([image_of_row, labels, crowd, boxes]))
     if len(keep) < len(labels):
         left, total = len(labels) - len(keep), len(labels)
-        text = f"{left} of {total} objects left out: the same image, class and box as another."
+        text = (
+            f"{left} of {counted(total, 'object')} left out: the same image, class and box as "
+            "another."
+        )
         notes.append(Note("objects-repeated", text, left, total))
     order = keep[np.argsort(image_of_row[keep], kind="stable")]
     splits = np.cumsum(np.bincount(image_of_row[order], minlength=len(kept)))

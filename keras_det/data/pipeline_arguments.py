@@ -12,6 +12,7 @@ from keras_det.data.image import read_annotated
 from keras_det.data.sample import Sample
 from keras_det.errors import DataError
 from keras_det.names import IMAGENET_MEAN
+from keras_det.words import counted
 
 
 class TargetRows(NamedTuple):
@@ -44,8 +45,8 @@ def target_rows(dataset: Dataset, max_boxes: int) -> TargetRows:
     crowded = bool((counts > max_boxes).any())
     if crowded:
         warnings.warn(
-            f"{(counts > max_boxes).sum()} of {len(dataset)} images hold more than "
-            f"max_boxes={max_boxes} objects (up to {counts.max()}; first: "
+            f"More than max_boxes={max_boxes} objects are in {(counts > max_boxes).sum()} of "
+            f"{counted(len(dataset), 'image')} (up to {counts.max()}; first: "
             f"{dataset.image_paths[int(np.argmax(counts > max_boxes))]}); the largest are kept. "
             "Raise max_boxes= (--max-boxes) to train on all of them.",
             stacklevel=3,
@@ -112,7 +113,7 @@ def weights_of(sample_weight: Any, dataset: Dataset) -> np.ndarray:
     if weights.shape != (len(dataset),) or not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(
             "`sample_weight` must hold one finite number of at least 0 for each image of the data "
-            f"set. Received: {np.shape(sample_weight)} for {len(dataset)} images, "
+            f"set. Received: {np.shape(sample_weight)} for {counted(len(dataset), 'image')}, "
             f"{sample_weight!r:.80}. 0 leaves an image out."
         )
     return weights

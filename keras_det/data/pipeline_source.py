@@ -11,6 +11,7 @@ from keras_det.data.sampling import Sampler
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL
 from keras_det.types import TFTensor
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from keras_det.data.pipeline import Pipeline
@@ -95,7 +96,7 @@ def donor_tables(rows: Any) -> dict[str, TFTensor]:
     if not len(large):
         raise DataError(
             f"CopyPaste must find an object with sides of at least {MIN_DONOR_SIDE} pixels. "
-            f"Received: {len(rows.labels)} objects, all smaller. Leave out CopyPaste."
+            f"Received: {counted(len(rows.labels), 'object')}, all smaller. Leave out CopyPaste."
         )
     ordered = large[np.argsort(rows.labels[large], kind="stable")]
     counts = np.bincount(rows.labels[large])

@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # A larger share of bad records is an error. One bad record never is.
 MAX_BAD = 0.05
@@ -124,10 +125,12 @@ class BadRecords:
     Args:
         what: the records in plural, such as "annotations" or "lines".
         source: what is read, for messages.
+        one: one record, if it is not `what` without its s.
     """
 
-    def __init__(self, what: str, source: str) -> None:
+    def __init__(self, what: str, source: str, one: str | None = None) -> None:
         self.what, self.source = what, source
+        self.one = one or what.removesuffix("s")
         self.reasons: list[str] = []
         self.count = 0
 
@@ -157,7 +160,7 @@ class BadRecords:
                 f"{self.count} of {total} in {self.source}; first: {'; '.join(self.reasons)}. "
                 "Correct or remove them, or export the annotations again."
             )
-        few = f"{self.count} of {total} {self.what} left out: unreadable"
+        few = f"{self.count} of {counted(total, self.one, self.what)} left out: unreadable"
         return [Note("records-unreadable", few, self.count, total, self.reasons[0])]
 
 

@@ -9,6 +9,7 @@ from keras_det.data.load import load, open_data
 from keras_det.data.merging import merge
 from keras_det.data.raw import DataPath, Opened
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Formats in which annotated images may lie that belong to no split.
 WITH_UNLISTED = ("voc", "csv")
@@ -62,6 +63,6 @@ def _unlisted(opened: Opened, found: dict[str, Dataset], data: dict[str, Any]) -
     if not lost:
         return []
     return [
-        f"{len(lost)} of {len(every)} images left out: they belong to no split (first: "
+        f"{len(lost)} of {counted(len(every), 'image')} left out: they belong to no split (first: "
         f"{lost[0]}). Give --split all for every image."
     ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_det.data.dataset import Dataset, image_of_objects
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Share of the images for training where a command has to make the split.
 FRACTION = 0.8
@@ -141,8 +142,9 @@ def _assign(
     if len(sizes) < 2 or not len(groups):
         raise DataError(
             "A data set to split must hold at least two images that are not copies of each "
-            f"other. Received: {len(names)} images in {min(len(sizes), len(names))} groups. Add "
-            "images, or train without validation (--no-val)."
+            f"other. Received: {counted(len(names), 'image')} in "
+            f"{counted(min(len(sizes), len(names)), 'group')}. Add images, or train without "
+            "validation (--no-val)."
         )
     order = _order(names, groups, sizes, seed)
     rank = np.empty(len(order), np.int64)
@@ -255,8 +257,8 @@ def warn_of_common(train: Dataset, val: Dataset) -> None:
     common = set(train.image_paths).intersection(val.image_paths)
     if common:
         warnings.warn(
-            f"{train.name}: {len(common)} of {len(val)} images for validation are also used for "
-            f"training, so AP will be too high (first: {min(common)}). Take them out of one of the "
-            "two splits.",
+            f"{train.name}: {len(common)} of {counted(len(val), 'image')} for validation "
+            f"{'is' if len(common) == 1 else 'are'} also used for training, so AP will be too high "
+            f"(first: {min(common)}). Take them out of one of the two splits.",
             stacklevel=3,
         )

@@ -12,6 +12,7 @@ from keras_det.data.image_names import stem
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
 from keras_det.files import read_bytes, write_whole
+from keras_det.words import counted
 
 # The folder beside the records, where the caller names none.
 FOLDER = "unpacked_images"
@@ -113,8 +114,8 @@ class UnpackedImages:
             print(file=sys.stderr)
         size = self.bytes_written / 1e6
         text = (
-            f"{self.written} images ({size:.1f} MB) unpacked into {self.folder}. They are read "
-            "from there, and not written again."
+            f"{counted(self.written, 'image')} ({size:.1f} MB) unpacked into {self.folder}. Images "
+            "are read from there, and not written again."
         )
         return [Note("images-unpacked", text, self.written)]
 

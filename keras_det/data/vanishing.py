@@ -11,6 +11,7 @@ from keras_det.data.augment import AUGMENTS, MIN_VISIBLE_SIDE, Augment
 from keras_det.data.dataset import Dataset, image_of_objects
 from keras_det.data.resize import check_policy
 from keras_det.types import Size
+from keras_det.words import counted
 
 Sides: TypeAlias = np.ndarray
 
@@ -136,13 +137,13 @@ class Vanishing:
         if low == high:
             verb = "is" if self.below_pixel == 1 else "are"
             return (
-                f"{self.below_pixel} of {self.objects} objects {verb} smaller than 1 pixel in an "
-                f"input of {height}x{width}: nothing can be learned from them."
+                f"{self.below_pixel} of {counted(self.objects, 'object')} {verb} smaller than 1 "
+                f"pixel in an input of {height}x{width}: nothing can be learned from them."
             )
         return (
-            f"{_percent(self.share)} of {self.objects} objects are smaller than 1 pixel in an "
-            f"input of {height}x{width} with scale jitter {low:g} to {high:g}: they are left out "
-            "and learned as background."
+            f"{_percent(self.share)} of {counted(self.objects, 'object')} are smaller than 1 pixel "
+            f"in an input of {height}x{width} with scale jitter {low:g} to {high:g}: they are left "
+            "out and learned as background."
         )
 
     @property

@@ -14,6 +14,7 @@ from keras_det.doctor.finding import Finding, Harm
 from keras_det.layers.center_padding import padded_size
 from keras_det.models import AnchorDetector, CornerNet, Detector
 from keras_det.training.quick_check import objects_at_input
+from keras_det.words import counted
 
 # Objects are compared with anchors at once; images go through the matcher in chunks.
 MAX_IMAGES, QUICK_IMAGES, CHUNK = 400, 48, 8
@@ -70,7 +71,7 @@ def _overlaps(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Find
     finding = Finding(
         "anchors-unreached",
         _harm(share, WARNING),
-        f"{share:.0%} of {objects} objects {reach} at {height}x{width}"
+        f"{share:.0%} of {counted(objects, 'object')} {reach} at {height}x{width}"
         f"{_most_in(worst)}: the model learns them poorly.",
         _advice(proposals, 1 - share),
         count,
@@ -202,8 +203,8 @@ def _unmatched(dataset: Dataset, model: AnchorDetector, quick: bool) -> list[Fin
     finding = Finding(
         "objects-without-anchor",
         "error" if share > 0.99 else _harm(share, LOST_WARNING),
-        f"Training assigns no anchor to {len(without)} of {len(rows)} objects, so they are learned "
-        f"as background (on average an object gets {per_object:.1f} anchors).",
+        f"Training assigns no anchor to {len(without)} of {counted(len(rows), 'object')}, so they "
+        f"are learned as background (on average an object gets {per_object:.1f} anchors).",
         "Check whether objects are annotated twice or are smaller than a cell of the finest "
         "level. A larger image size, min_level=2 (--min-level 2) or smaller anchors give small "
         "objects that are close together anchors of their own.",
@@ -294,15 +295,16 @@ def _corners(dataset: Dataset, model: Any) -> list[Finding]:
         (
             "corners-shared",
             shared,
-            f"CornerNet cannot tell apart the corners of {int(shared.sum())} of {objects} "
-            f"objects: they share a cell of its output ({model.stride} pixels of the input) "
-            "with the corner of another object.",
+            f"CornerNet cannot tell apart the corners of {int(shared.sum())} of "
+            f"{counted(objects, 'object')}: they share a cell of its output ({model.stride} pixels "
+            "of the input) with the corner of another object.",
         ),
         (
             "corners-in-one-cell",
             single,
-            f"Both corners of {int(single.sum())} of {objects} objects lie in one cell of "
-            f"CornerNet's output ({model.stride} pixels of the input): their boxes are imprecise.",
+            f"Both corners of {int(single.sum())} of {counted(objects, 'object')} lie in one cell "
+            f"of CornerNet's output ({model.stride} pixels of the input): their boxes are "
+            "imprecise.",
         ),
     )
     return [

@@ -9,6 +9,7 @@ from keras_det.doctor.box_pairs import check_pairs
 from keras_det.doctor.collection import Collection, about_images, about_objects, share_of
 from keras_det.doctor.finding import Finding, Harm
 from keras_det.doctor.thresholds import limit
+from keras_det.words import counted
 
 
 def check_annotations(data: Collection) -> list[Finding]:
@@ -174,14 +175,14 @@ def _per_image(data: Collection) -> Iterator[Finding]:
     single = np.bincount(data.image_of[~data.crowd], minlength=len(counts))
 
     def number(i: int) -> str:
-        return f"{counts[i]} objects"
+        return counted(int(counts[i]), "object")
 
     too_many = np.flatnonzero(single > most)
     yield from about_images(
         data,
         "too-many-objects",
         "warning",
-        f"has more than {most} objects|have more than {most} objects",
+        f"has more than {counted(most, 'object')}|have more than {counted(most, 'object')}",
         f"Training keeps {most} of them. Raise max_boxes (--max-boxes), or cut the images into "
         "tiles.",
         too_many[np.argsort(-counts[too_many], kind="stable")],

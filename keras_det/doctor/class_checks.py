@@ -64,7 +64,8 @@ def _about(
     yield Finding(
         code,
         harm,  # type: ignore[arg-type]
-        f"{len(labels)} of {table.shape[1]} classes {one if len(labels) == 1 else several or one}.",
+        f"{len(labels)} of {counted(table.shape[1], 'class', 'classes')} "
+        f"{one if len(labels) == 1 else several or one}.",
         cure,
         count=len(labels),
         total=table.shape[1],
@@ -121,7 +122,8 @@ def _names(data: Collection, table: np.ndarray) -> Iterator[Finding]:
             "If they are one class, give it one name in the annotations.",
             count=len(pairs),
             examples=tuple(
-                f"{names[a]!r} ({table[:, a].sum()} objects) and {names[b]!r} ({table[:, b].sum()})"
+                f"{names[a]!r} ({counted(int(table[:, a].sum()), 'object')}) and {names[b]!r} "
+                f"({table[:, b].sum()})"
                 for a, b in pairs[:8]
             ),
             facts={"pairs": [[names[a], names[b]] for a, b in pairs]},

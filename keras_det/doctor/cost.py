@@ -260,9 +260,9 @@ def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | No
     return Finding(
         "training-cost",
         "warning" if full else "note",
-        f"A step of {batch_size} images at {height}x{width} takes {_duration(cost.step_seconds)}"
-        f"{memory} on this {cost.device}. Training for {counted(cost.steps, 'step')} takes "
-        f"{_duration(cost.total_seconds)}.",
+        f"A step of {counted(batch_size, 'image')} at {height}x{width} takes "
+        f"{_duration(cost.step_seconds)}{memory} on this {cost.device}. Training for "
+        f"{counted(cost.steps, 'step')} takes {_duration(cost.total_seconds)}.",
         cure,
         facts={
             "first_step_seconds": cost.first_seconds,
@@ -282,7 +282,7 @@ def _too_large(model: Detector, batch_size: int) -> Finding:
     return Finding(
         "training-too-large",
         "error",
-        f"A step of {batch_size} images at {height}x{width} does not fit into memory.",
+        f"A step of {counted(batch_size, 'image')} at {height}x{width} does not fit into memory.",
         "Use a smaller batch (--batch-size), a smaller image size or a smaller model.",
         doc="cost",
     )

@@ -22,6 +22,7 @@ from keras_det.doctor.sections import with_sections
 from keras_det.doctor.split_checks import check_splits
 from keras_det.errors import DataError
 from keras_det.files import plain, write_json, write_whole
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
@@ -301,7 +302,7 @@ def _examine_data(
             Finding(
                 "interrupted",
                 "note",
-                f"Interrupted: only {done:,} of {len(scan.looks):,} images were read.",
+                f"Interrupted after {done:,} of {counted(len(scan.looks), 'image')}.",
                 "Run the doctor again to have all images read.",
                 count=done,
                 total=len(scan.looks),

@@ -24,6 +24,7 @@ from keras_det.models import Detector
 from keras_det.training.input_size import build_for
 from keras_det.training.quick_check import MAX_COUNTED, Remark, quick_findings
 from keras_det.types import ImageSize
+from keras_det.words import counted
 
 Say: TypeAlias = Callable[[str], object]
 
@@ -83,7 +84,7 @@ def check_model(
     ]
     if dataset.crowd.all():
         return ranked(findings)
-    say(f"Comparing {len(dataset)} images with {built.name} …")
+    say(f"Comparing {counted(len(dataset), 'image')} with {built.name} …")
     findings += check_sizes(dataset, built, augment)
     findings += check_reach(dataset, built, quick=quick)
     for each in (dataset, validation):
@@ -143,8 +144,8 @@ def check_sizes(dataset: Dataset, model: Detector, augment: Augment) -> list[Fin
         Finding(
             "objects-small",
             "warning" if few > found.objects / 2 else "note",
-            f"{few} of {found.objects} objects {'has' if few == 1 else 'have'} a side below "
-            f"{SMALL_SIDE:g} pixels in an input of {height}x{width} ({found.below_pixel} "
+            f"{few} of {counted(found.objects, 'object')} {'has' if few == 1 else 'have'} a side "
+            f"below {SMALL_SIDE:g} pixels in an input of {height}x{width} ({found.below_pixel} "
             "below 1 pixel): such objects are hardly ever found.",
             "If they matter, raise the image size (--image-size), cut the images into tiles, or "
             "use a finer level, min_level=2 (--min-level 2), with a model that has anchors.",

@@ -327,8 +327,8 @@ def finding_of(result: Overfit) -> Finding:
         code,
         harm,
         f"{counted(number, 'image')} {learned} at {height}x{width}: AP50 {result.ap50:.2f} after "
-        f"{result.steps} steps in {as_clock(result.seconds)} min, loss {first:.3g} to {last:.3g}; "
-        f"{reason}",
+        f"{counted(result.steps, 'step')} in {as_clock(result.seconds)} min, loss {first:.3g} to "
+        f"{last:.3g}; {reason}",
         cure,
         images=result.images,
         facts={

@@ -110,7 +110,7 @@ def _of_finite_loss(loss: np.ndarray) -> Finding:
     stuck = not worse and not moved and len(loss) >= 3
     return _note(
         "run-loss",
-        f"{text} in {len(loss)} epochs{end}.",
+        f"{text} in {counted(len(loss), 'epoch')}{end}.",
         "Lower the learning rate (--learning-rate), and check the boxes with keras-det doctor."
         if worse
         else "Nothing was learned. Check the data with keras-det doctor, and try "
@@ -202,7 +202,8 @@ def _of_precision(run: Run) -> Iterator[Finding]:
             "run-ap-zero",
             f"Almost nothing is detected: val_AP is {last:.3f} after "
             f"{counted(epochs, 'epoch')} (highest: {ap[best]:.3f}).",
-            f"From random weights, {run.steps} steps are too few: often thousands are needed. "
+            f"The run had {counted(run.steps, 'step')} from random weights; thousands are often "
+            "needed. "
             "Train longer, or start from public weights (--weights)."
             if few
             else "Check the data with keras-det doctor --model, and try keras-det doctor "
@@ -253,14 +254,15 @@ def _of_classes(run: Run) -> Iterator[Finding]:
     counts = run.recipe.get("objects_per_class") or {}
     zero.sort(key=lambda name: counts.get(name, 0))
     shown = [
-        f"{name} ({counts[name]} training objects)" if name in counts else name
+        f"{name} ({counted(counts[name], 'training object')})" if name in counts else name
         for name in zero[:NAMED]
     ]
     more = f" and {len(zero) - NAMED} more" if len(zero) > NAMED else ""
     verb = "has" if len(zero) == 1 else "have"
     yield _note(
         "run-classes-zero",
-        f"{len(zero)} of {len(measured)} measured classes {verb} AP 0: {', '.join(shown)}{more}.",
+        f"{len(zero)} of {counted(len(measured), 'measured class', 'measured classes')} {verb} AP "
+        f"0: {', '.join(shown)}{more}.",
         "Add images of classes with few objects. If a class has many, check its labels and the "
         "size of its objects (keras-det doctor --model).",
         harm="warning",
@@ -311,8 +313,8 @@ def _of_end(run: Run) -> Iterator[Finding]:
     if run.epochs < run.planned:
         yield _note(
             "run-unfinished",
-            f"{run.epochs} of {run.planned} epochs are done: the training is still running, was "
-            "interrupted or stopped with an error, such as a loss that was not finite.",
+            f"{run.epochs} of {counted(run.planned, 'epoch')} done: the training is still running, "
+            "was interrupted or stopped with an error, such as a loss that was not finite.",
             "If it no longer runs, continue it with --resume. If it stopped with an error, correct "
             "the cause first.",
             harm="note",

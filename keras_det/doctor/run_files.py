@@ -87,6 +87,7 @@ def _metrics(path: pathlib.Path) -> dict[str, Any]:
     numbers = [*(per_class.values() if isinstance(per_class, dict) else [per_class])]
     if not all(value is None or isinstance(value, int | float) for value in numbers):
         raise DataError(
-            f"`AP_per_class` of metrics.json must be an object of numbers. Received: {path}. {CURE}"
+            f"`AP_per_class` of metrics.json must be a JSON object of numbers. Received: {path}. "
+            f"{CURE}"
         )
     return metrics

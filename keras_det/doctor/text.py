@@ -77,8 +77,9 @@ def _facts(facts: dict[str, Any], all: bool) -> Iterator[str]:
     for name, row in facts["splits"].items():
         empty, crowd = row["images without objects"], row["crowd"]
         yield (
-            f"{name}: {row['images']:,} images{f' ({empty:,} without objects)' if empty else ''}, "
-            f"{row['objects']:,} objects{f' ({crowd:,} crowd)' if crowd else ''}"
+            f"{name}: "
+            f"{counted(row['images'], 'image')}{f' ({empty:,} without objects)' if empty else ''}, "
+            f"{counted(row['objects'], 'object')}{f' ({crowd:,} crowd)' if crowd else ''}"
         )
     sizes = facts["image sizes"]
     first = sizes["most frequent"][:1]
@@ -116,7 +117,7 @@ def _class_table(classes: list[dict[str, Any]], splits: list[str], all: bool) ->
         )
         yield f"{row['label']:>5}  {name:<{longest}}  {row['source id']!s:>9.9}{counts}"
     if len(rows) < len(classes):
-        yield f"… and {len(classes) - len(rows)} more classes"
+        yield f"… and {counted(len(classes) - len(rows), 'more class', 'more classes')}"
 
 
 def _block(finding: Finding, all: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_det.types import Config, Tensor
+from keras_det.words import counted
 
 
 class _FocalLoss(keras.losses.Loss):
@@ -51,9 +52,9 @@ class _FocalLoss(keras.losses.Loss):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != num_classes:
                 raise ValueError(
-                    f"`{name}` must hold one number for each of the {num_classes} classes of the "
-                    f"logits. Received: {len(value)} numbers, {value}. Follow the order of the "
-                    "model's `class_names`; there is no background class."
+                    f"`{name}` must hold one number for each class of the logits ({num_classes} in "
+                    f"all). Received: {counted(len(value), 'number')}, {value}. Follow the order "
+                    "of the model's `class_names`; there is no background class."
                 )
         if self.class_weights is None and not isinstance(self.alpha, tuple):
             return self.alpha, 1.0 - self.alpha

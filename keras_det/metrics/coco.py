@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_det.words import counted
+
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
@@ -96,8 +98,8 @@ def evaluated(
     if len(ground_truth) != len(detections):
         raise ValueError(
             "`detections` must hold one dict per image of `ground_truth`, in the same order. "
-            f"Received: {len(ground_truth)} images, {len(detections)} dicts of detections. Give "
-            "images without detections a dict of empty arrays."
+            f"Received: {counted(len(ground_truth), 'image')}, {counted(len(detections), 'dict')} "
+            "of detections. Give images without detections a dict of empty arrays."
         )
     annotated = [_annotations(row, i, len(class_names)) for i, row in enumerate(ground_truth)]
     detected = [_detections(row, i, len(class_names)) for i, row in enumerate(detections)]
@@ -190,8 +192,9 @@ def _boxes_and_labels(
     labels = np.asarray(row["labels"], "int64").reshape(-1)
     if len(boxes) != len(labels):
         raise ValueError(
-            f"`{argument}[{image}]` must have one label per box. Received: {len(boxes)} boxes, "
-            f"{len(labels)} labels. Give the labels in the order of the boxes."
+            f"`{argument}[{image}]` must have one label per box. Received: "
+            f"{counted(len(boxes), 'box', 'boxes')}, {counted(len(labels), 'label')}. Give the "
+            "labels in the order of the boxes."
         )
     wrong = labels[(labels < -1) | (labels >= num_classes)]
     if len(wrong):

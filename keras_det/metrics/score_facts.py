@@ -67,7 +67,7 @@ class ScoreFacts:
         if self.constant:
             return (
                 "The model has learned too little: it gives nearly the same box and score in all "
-                f"{self.images} images (highest score {_short(self.highest)}). {CURE}"
+                f"{counted(self.images, 'image')} (highest score {_short(self.highest)}). {CURE}"
             )
         return self.count(threshold)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from keras_det.metrics.coco import evaluated
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
@@ -129,7 +130,8 @@ def format_thresholds(thresholds: Mapping[str, Mapping[str, Any]], rows: int = 2
             f"{numbers[2]:>6}  {numbers[3]:>4}"
         )
     if len(named) > rows:
-        lines.append(f"… and {len(named) - rows} classes with fewer objects")
+        left = counted(len(named) - rows, "class", "classes")
+        lines.append(f"… and {left} with fewer objects")
     return "\n".join(lines)
 
 

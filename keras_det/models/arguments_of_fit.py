@@ -11,6 +11,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import suggest
 from keras_det.types import Tensor
+from keras_det.words import counted
 
 BATCH = (
     "A batch must be (images, targets) or (images, targets, sample_weight): images (batch, height, "
@@ -153,8 +154,8 @@ def check_weights(sample_weight: Any, num_images: int) -> None:
     if values.shape != (num_images,):
         shape = values.shape if values.size else type(sample_weight).__name__
         raise ValueError(
-            f"{WEIGHTS}. Received: {shape} for {num_images} images. For weights of classes, see "
-            "keras_det.losses.SparseSigmoidFocalLoss(class_weights=[…])."
+            f"{WEIGHTS}. Received: {shape} for {counted(num_images, 'image')}. For weights of "
+            "classes, see keras_det.losses.SparseSigmoidFocalLoss(class_weights=[…])."
         )
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
@@ -192,8 +193,8 @@ def weights_of_batch(sample_weight: Tensor | dict[str, Tensor], labels: Tensor) 
     if keras.backend.backend() != "tensorflow":
         if weights.shape[0] != labels.shape[0]:
             raise ValueError(
-                f"{WEIGHTS}. Received: {weights.shape[0]} weights for {labels.shape[0]} images. "
-                "Give one weight for each image."
+                f"{WEIGHTS}. Received: weights of shape {weights.shape} for labels of "
+                f"shape {labels.shape}. Give one weight for each image."
             )
         return weights
     import tensorflow as tf
@@ -272,8 +273,9 @@ def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
     if 0 <= length < steps_per_epoch * epochs and length % steps_per_epoch:
         raise ValueError(
             "A stream must have steps_per_epoch batches for every epoch. Received: "
-            f"{length} batches for {epochs} epochs of {steps_per_epoch}. Add `.repeat()`, or leave "
-            "out steps_per_epoch: then an epoch is one pass."
+            f"{counted(length, 'batch', 'batches')} for {counted(epochs, 'epoch')} of "
+            f"{steps_per_epoch}. Add `.repeat()`, or leave out steps_per_epoch: then an epoch is "
+            "one pass."
         )
 
 
@@ -298,8 +300,9 @@ class WholeEpochs(keras.callbacks.Callback):
         if self.steps < expected and not self.model.stop_training:
             raise ValueError(
                 f"The stream must not end before the epoch does. Received: {self.steps} of "
-                f"{expected} batches in epoch {epoch + 1}. Add `.repeat()` to a tf.data.Dataset, "
-                "use an endless generator, or train on a keras_det.data.Pipeline."
+                f"{counted(expected, 'batch', 'batches')} in epoch {epoch + 1}. Add `.repeat()` to "
+                "a tf.data.Dataset, use an endless generator, or train on a "
+                "keras_det.data.Pipeline."
             )
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:

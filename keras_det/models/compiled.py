@@ -21,7 +21,7 @@ def compiled(
     """Returns `(images, **values) -> finish(model(prepare(images)), **values)`, compiled.
 
     It is compiled once per shape of the images; the last 8 shapes are kept. The values are
-    arguments of the compiled function: others do not compile it again.
+    arguments of the compiled function: other values do not compile it again.
 
     `model.predict` spends about 0.1 s per call on its own set-up; this function does not. The
     TensorFlow graph is not compiled by XLA, which runs depthwise convolutions on a CPU a hundred

@@ -151,7 +151,7 @@ def load_own(model: keras.Model, source: str | os.PathLike) -> LoadReport:
 
 
 def refuse_two_sources(weights: Any, backbone_weights: Any) -> None:
-    """Raises a DataError if both are given: the second would be overwritten."""
+    """Raises a DataError if both are given: `weights` would overwrite `backbone_weights`."""
     if weights is not None and backbone_weights is not None:
         raise DataError(
             "The backbone must get its weights from one source. Received: backbone_weights="
@@ -201,8 +201,8 @@ def _note_of_anchors(model: keras.Model, source: str | os.PathLike) -> list[str]
         return []
     names = ", ".join(f"{name}={value!r}" for name, value in other.items())
     return [
-        f"The saved model has other anchors: {names}. Train the boxes again, or build this "
-        "model with the same arguments."
+        f"The saved model has other anchors: {names}. Train this model further, or build it "
+        "with the same arguments."
     ]
 
 

@@ -34,6 +34,7 @@ from keras_det.models.inputs_of_fit import (
 from keras_det.models.streams import checked_stream, own_errors
 from keras_det.optimizers import AdamW
 from keras_det.types import Config, Tensor
+from keras_det.words import counted
 
 
 class FittingModel(DetectingModel):
@@ -51,8 +52,9 @@ class FittingModel(DetectingModel):
         if known != len(self.trainable_variables):
             raise ValueError(
                 "The model must be compiled for its trainable variables. Received: an optimizer "
-                f"for {known} variables, but {len(self.trainable_variables)} trainable variables. "
-                "Call model.compile(…) again after freezing or unfreezing layers."
+                f"for {counted(known, 'variable')}, but "
+                f"{counted(len(self.trainable_variables), 'trainable variable')}. Call "
+                "model.compile(…) again after freezing or unfreezing layers."
             )
 
     def compile(

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_det.data.pipeline import Pipeline
 from keras_det.data.pipeline_arguments import whole_number
+from keras_det.words import counted
 
 
 def check_compiling(optimizer: Any, steps_per_execution: Any) -> None:
@@ -104,7 +105,7 @@ def check_images(name: str, x: Any, model: keras.Model) -> None:
         if len(arrays) != 1:
             raise ValueError(
                 f"`{name}` must be one array of images. Received: a {type(x).__name__} of "
-                f"{len(arrays)} values. Put images of equal size together with np.stack."
+                f"{counted(len(arrays), 'value')}. Put images of equal size together with np.stack."
             )
         check_images(name, arrays[0], model)
     elif hasattr(x, "shape") and hasattr(x, "dtype"):
@@ -191,6 +192,6 @@ def start(
         raise ValueError(
             "Continued training must begin at the start of an epoch of the pipeline. Received: "
             f"initial_epoch={initial_epoch}, steps_per_epoch={steps_per_epoch}, and a pipeline of "
-            f"{pipeline.steps_per_epoch} steps. Leave out steps_per_epoch."
+            f"{counted(pipeline.steps_per_epoch, 'step')}. Leave out steps_per_epoch."
         )
     pipeline.start(epoch)

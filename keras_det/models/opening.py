@@ -13,6 +13,8 @@ from keras_det.weights.common.hdf5 import without_plugins
 from keras_det.weights.common.keras_file import check_keras_file
 from keras_det.weights.common.whole_archive import check_whole
 
+OWN_CLASSES = "If it has classes of your own, import them first. Otherwise save the model again."
+
 
 def open_saved(path: pathlib.Path, **options: Any) -> Any:
     """Loads a `.keras` file, or the same in a folder: whole, with right checksums, and finite.
@@ -22,14 +24,14 @@ def open_saved(path: pathlib.Path, **options: Any) -> Any:
         **options: of `keras.saving.load_model`, such as `compile=False`.
 
     Raises:
-        DataError: the file is damaged, is of another program, names a class that does not exist
-            here, or holds numbers that are not finite.
+        DataError: the file is damaged, was written by another program, names a class that does not
+            exist here, or holds numbers that are not finite.
     """
     if not path.is_dir():
         check_whole(path)
         check_keras_file(path)
     rule = "A saved model must be one that keras_det can build"
-    with opening(path, rule, "If its classes are your own, import them first; else save it again."):
+    with opening(path, rule, OWN_CLASSES):
         with without_plugins():
             model = keras.saving.load_model(path, **options)
         optimizer = getattr(model, "optimizer", None)

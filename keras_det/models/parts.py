@@ -14,7 +14,7 @@ from keras_det.errors import suggest
 from keras_det.layers.normalization import Normalization
 from keras_det.names import IMAGENET_DEVIATION, IMAGENET_MEAN, MIN_IMAGE_SIZE
 from keras_det.types import ImageSize, Size
-from keras_det.words import printable
+from keras_det.words import counted, printable
 
 LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 # Mean, scale and channel order, for pixels in 0..255. "tf" and "caffe" are the names that
@@ -78,8 +78,8 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
     if not names or (num_classes is not None and num_classes != len(names)):
         raise ValueError(
             f"`class_names` must hold one name per class, `num_classes` in all, at least one. "
-            f"Received: num_classes={num_classes}, {len(names)} names. Give only one of the two; "
-            "background is not a class."
+            f"Received: num_classes={num_classes}, {counted(len(names), 'name')}. Give only one of "
+            "the two; background is not a class."
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -75,7 +75,7 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
     except Exception as error:  # a damaged config can make Keras raise any error
         saved_with = metadata.get("keras_det_version")
         raise DataError(
-            f"The preset must describe a {found.__name__} of this version, {__version__}. "
+            f"The preset must fit {found.__name__} of this version, {__version__}. "
             f"Received: {preset}, saved with {saved_with}: {reason_of(error)}. Install that "
             "version, or write the preset again."
         ) from error

@@ -18,6 +18,7 @@ from keras_det.weights.common.keras_file import (
     check_no_weights,
     check_weights_file,
 )
+from keras_det.words import counted
 
 
 class SavedDetector(keras.Model):
@@ -149,8 +150,9 @@ class SavedDetector(keras.Model):
             len(values) != wanted or not all(0 <= each <= 1 for each in values)
         ):
             raise ValueError(
-                f"`score_thresholds` must be {wanted} numbers in 0..1, one per class. Received: "
-                f"{len(values)} numbers, {values[:5]}. Give None where they are not known."
+                f"`score_thresholds` must be {counted(int(wanted or 0), 'number')} in 0..1, one "
+                f"per class. Received: {counted(len(values), 'number')}, {values[:5]}. Give None "
+                "where they are not known."
             )
         # Not by Keras' `setattr`, which would track the list.
         self.__dict__["_score_thresholds"] = values

@@ -9,6 +9,7 @@ from keras import ops
 from keras_det.keras_private import adam_slots, decays, variable_index
 from keras_det.optimizers.kernel_decay import KernelDecay
 from keras_det.types import Tensor, TFTensor
+from keras_det.words import counted
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -40,8 +41,8 @@ class AdamW(KernelDecay, keras.optimizers.AdamW):
         if factors is not None and len(factors) != len(variables):
             raise ValueError(
                 "`rate_factors` must have one number per trainable variable. Received: "
-                f"{len(factors)} numbers for {len(variables)} variables. Make them after "
-                "freezing, from model.trainable_variables."
+                f"{counted(len(factors), 'number')} for {counted(len(variables), 'variable')}. "
+                "Make them after freezing, from model.trainable_variables."
             )
         super().build(variables)
 

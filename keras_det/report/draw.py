@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from keras_det.words import counted
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from PIL import ImageFont
@@ -172,8 +174,8 @@ def _boxes_and_labels(
     labels = np.asarray(labels, "int64").reshape(-1)
     if len(boxes) != len(labels):
         raise ValueError(
-            f"`boxes` must have one label each. Received: {len(boxes)} boxes, {len(labels)} "
-            "labels. Give the labels in the order of the boxes."
+            f"`boxes` must have one label each. Received: {counted(len(boxes), 'box', 'boxes')}, "
+            f"{counted(len(labels), 'label')}. Give the labels in the order of the boxes."
         )
     if len(labels) and labels.max() >= len(class_names):
         raise ValueError(

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_det.report.draw import class_colour
 from keras_det.report.grid import grid, stacked
+from keras_det.words import counted
 
 if TYPE_CHECKING:
     from PIL import ImageDraw
@@ -45,7 +46,9 @@ def _of_split(name: str, found: Mapping[str, Any]) -> np.ndarray:
     ]
     more = f", the {MAX_CLASSES} largest of {len(classes)}" if rest > 0 else ""
     head = _panel(
-        f"{title}: {found['images']} images, {found['objects']} objects", [], 2 * PANEL_WIDTH
+        f"{title}: {counted(found['images'], 'image')}, {counted(found['objects'], 'object')}",
+        [],
+        2 * PANEL_WIDTH,
     )
     left = _panel(f"Objects of each class{more}", rows, colours=colours)
     right = stacked(panels, gap=0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_det.report.statistics_picture import ranges
+from keras_det.words import counted
 
 WIDTH, BAR = 80, 30
 MAX_CLASSES = 40
@@ -23,8 +24,8 @@ def _of_split(name: str, found: Mapping[str, Any]) -> list[str]:
     empty, crowd = found["images_without_objects"], found["crowd"]
     lines = [
         f"{found['name']} {name}".strip(),
-        f"  {found['images']:,} images{f', {empty:,} without objects' if empty else ''}",
-        f"  {found['objects']:,} objects{f', and {crowd:,} crowd' if crowd else ''}"
+        f"  {counted(found['images'], 'image')}{f', {empty:,} without objects' if empty else ''}",
+        f"  {counted(found['objects'], 'object')}{f', and {crowd:,} crowd' if crowd else ''}"
         f", at most {found['most_objects']:,} in an image",
         *_image_sizes(found),
         *_classes(found["classes"]),
@@ -73,7 +74,9 @@ def _classes(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if len(ordered) > len(shown):
         rest = ordered[len(shown) :]
         objects = sum(row["objects"] for _, row in rest)
-        lines.append(f"  … and {len(rest)} classes with {objects:,} objects")
+        lines.append(
+            f"  … and {counted(len(rest), 'class', 'classes')} with {counted(objects, 'object')}"
+        )
     return lines
 
 

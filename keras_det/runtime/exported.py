@@ -27,6 +27,7 @@ from keras_det.runtime.pixels import as_shown
 from keras_det.runtime.running import Runner, RunningDetector, named
 from keras_det.runtime.saved_model import LABELS, THRESHOLDS, SavedModel
 from keras_det.types import Detections
+from keras_det.words import counted
 
 SUFFIXES = (".tflite", ".onnx")
 NO_BOXES = (
@@ -68,7 +69,7 @@ class ExportedDetector(RunningDetector):
         names = ", ".join(self.class_names[:4]) + (", …" if len(self.class_names) > 4 else "")
         return (
             f"<ExportedDetector {self.path.name}: {self.engine}, {height} x {width} pixels, "
-            f"{len(self.class_names)} classes ({names})>"
+            f"{counted(len(self.class_names), 'class', 'classes')} ({names})>"
         )
 
     def check_threshold(self, score_threshold: float | None) -> None:
@@ -256,7 +257,7 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
             "A SavedModel must have the signatures `images` and `raw`, and assets/labels.txt. "
             f"Received: {folder}. Give a SavedModel that `keras-det export` wrote."
         )
-    rule = "The signature `raw` of a SavedModel must take `images` of four dimensions"
+    rule = "The signature `raw` of a SavedModel must take `images` with four dimensions"
     with opening(folder, rule, "Give a SavedModel that `keras-det export` wrote."):
         size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
     names = _names_in(labels)

@@ -11,7 +11,7 @@ from typing import Any
 from keras_det.errors import DataError, suggest
 from keras_det.files import file_digest
 from keras_det.names import RESIZE_MODES
-from keras_det.words import printable
+from keras_det.words import counted, printable
 
 ADVICE = "Export the model again with `keras-det export`."
 
@@ -27,7 +27,7 @@ def check_digest(path: pathlib.Path, expected: object, certificate: str) -> None
     digest = file_digest(path)
     if digest != expected:
         raise DataError(
-            f"A {path.suffix} file must have the SHA-256 that its certificate states. Received: "
+            "An exported file must have the SHA-256 that its certificate states. Received: "
             f"{path} with {digest[:12]}…, but {certificate} states {expected!s:.12}…. Export the "
             "model again with `keras-det export`, or copy the certificate of this file there."
         )
@@ -103,8 +103,8 @@ def checked_thresholds(
     listed = thresholds if isinstance(thresholds, list) else []
     if len(listed) != count or not all(map(_is_score, listed)):
         raise DataError(
-            f"`score_thresholds` of an exported file must be {count} numbers in 0..1, one per "
-            f"class, or null. Received: {thresholds!r:.80} in {path}. {ADVICE}"
+            f"`score_thresholds` of an exported file must be {counted(count, 'number')} in 0..1, "
+            f"one per class, or null. Received: {thresholds!r:.80} in {path}. {ADVICE}"
         )
     return [float(each) for each in listed]
 

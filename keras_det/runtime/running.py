@@ -12,6 +12,7 @@ import numpy as np
 from keras_det.data.image import rgb_pixels
 from keras_det.errors import DataError, suggest
 from keras_det.types import Detections, Image, Images, OneImage
+from keras_det.words import counted
 
 
 class Runner(Protocol):
@@ -156,9 +157,11 @@ def named(
     unknown = labels[(labels < 0) | (labels >= len(class_names))]
     if unknown.size:
         raise DataError(
-            f"Labels must lie in 0..{len(class_names) - 1}: there are {len(class_names)} class "
-            f"names. Received: label {unknown[0]} from {source}. Export the model again with "
-            "`keras-det export`, and keep its files together."
+            f"Labels must lie in 0..{len(class_names) - 1}: there "
+            f"{'is' if len(class_names) == 1 else 'are'} "
+            f"{counted(len(class_names), 'class name')}. Received: label {unknown[0]} from "
+            f"{source}. Export the model again with `keras-det export`, and keep its files "
+            "together."
         )
     return {
         "boxes": detections["boxes"][keep].astype("float32"),

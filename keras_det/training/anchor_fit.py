@@ -12,6 +12,7 @@ from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import AnchorDetector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
 from keras_det.types import Size
+from keras_det.words import counted
 
 MATCHED = 0.5  # overlap of a positive anchor where the matcher has no such threshold
 MAX_PER_CLASS, MAX_OBJECTS = 400, 2_000  # objects that are looked at
@@ -69,7 +70,7 @@ class AnchorFit:
             )
         ratios = ", ".join(f"{ratio:g}" for ratio in self.arguments["aspect_ratios"])
         return (
-            f"Anchors fitted to {self.objects:,} objects: scale "
+            f"Anchors fitted to {counted(self.objects, 'object')}: scale "
             f"{self.arguments['anchor_scale']:g}, width / height {ratios}. Mean best IoU "
             f"{self.before.mean_iou:.2f} -> {self.after.mean_iou:.2f}, objects with enough overlap "
             f"{self.before.reached:.0%} -> {self.after.reached:.0%}."
@@ -103,7 +104,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     if generator.sizes is not None:
         levels = anchor_levels(generator, size)
         before = _fit(best_overlaps(boxes, levels), weights, threshold)
-        return AnchorFit({}, before, before, len(dataset.boxes), "they have sides in pixels")
+        return AnchorFit({}, before, before, len(dataset.boxes), "their sizes are given in pixels")
 
     def fit_of(shapes: tuple[float, tuple[float, ...]]) -> Fit:
         changed = AnchorGenerator(generator.levels, shapes[0], generator.num_octaves, shapes[1])
@@ -127,7 +128,7 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     rounded = (round(best[0], 2), tuple(round(ratio, 2) for ratio in best[1]))
     after = fit_of(rounded)
     if after.score < before.score + LEAST_GAIN:
-        return AnchorFit({}, before, before, len(dataset.boxes), "others fit no better")
+        return AnchorFit({}, before, before, len(dataset.boxes), "fitted ones are no better")
     arguments = {"anchor_scale": rounded[0], "aspect_ratios": rounded[1]}
     return AnchorFit(arguments, before, after, len(dataset.boxes))
 

@@ -1,4 +1,4 @@
-"""The arguments of a run: what would have no effect or cannot work is refused, what is recorded."""
+"""Checks the arguments of a run, and collects those that are recorded."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def refuse_empty(training_set: Dataset, validation_set: Dataset | None) -> None:
     """Raises a DataError for a data set without images."""
     for name, dataset in {"training_set": training_set, "validation_set": validation_set}.items():
         if dataset is not None and not len(dataset):
-            leave = " or give None: then nothing is measured" if name == "validation_set" else ""
+            leave = ", or give None to measure nothing" if name == "validation_set" else ""
             raise DataError(
                 f"`{name}` must have images. Received: {dataset.summary} Choose another split of "
                 f"the data set{leave}."
@@ -82,9 +82,14 @@ def check_used(
     }
     for name, value in for_names.items():
         if value is not None and not isinstance(model, str):
+            advice = (
+                "To fit the anchors, give the model by name."
+                if name == "anchors"
+                else "Build the model with it."
+            )
             raise DataError(
                 f"`{name}` must be left out for a model that is built already. Received: "
-                f"{name}={value!r} for {model.name}. Give it to the model's constructor."
+                f"{name}={value!r} for {model.name}. {advice}"
             )
     fixed = given_anchors(model_arguments)
     if anchors == AUTO and fixed:
@@ -115,7 +120,7 @@ def check_choices(anchors: Any, calibrate: Any, model: str | Detector) -> None:
 
 
 def check_heads_first(model: str | Detector, heads_first: int | None, trained: Trained) -> None:
-    """Raises a DataError where the heads would learn on layers with random weights.
+    """Raises a DataError where the heads would learn on top of random layers.
 
     Args:
         model: as in `training.run.train`. What a model of the user's own has learned is unknown.
@@ -125,9 +130,9 @@ def check_heads_first(model: str | Detector, heads_first: int | None, trained: T
     if heads_first and isinstance(model, str) and trained != "detector":
         what = "random weights" if trained == "nothing" else "weights of the backbone only"
         raise DataError(
-            "`heads_first` needs the weights of a whole detector: otherwise the heads learn on "
-            f"layers with random weights. Received: heads_first={heads_first} with {what}. Leave "
-            "it out, or give such weights (weights=, --weights)."
+            "`heads_first` needs the weights of a whole detector: otherwise the heads learn on top "
+            f"of layers with random weights. Received: heads_first={heads_first} with {what}. "
+            "Leave it out, or give such weights (weights=, --weights)."
         )
 
 

@@ -206,8 +206,9 @@ class Diverged(DataError):
 class StopDiverged(keras.callbacks.Callback):
     """Stops the training with `Diverged` when it has diverged, before anything is saved.
 
-    That is: the loss is NaN or infinite, a weight or a value of the optimizer is so after an epoch,
-    or the mean loss of an epoch is above `TOO_HIGH` and a thousand times the lowest one before.
+    It has diverged if the loss is NaN or infinite, if a weight or an optimizer value is so after an
+    epoch, or if the mean loss of an epoch is above both `TOO_HIGH` and a thousand times the lowest
+    loss before.
 
     Put it before every callback that measures or saves.
 
@@ -244,8 +245,8 @@ class StopDiverged(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if loss > max(TOO_HIGH, 1000 * abs(self.lowest)):
             raise self._error(
-                f"The loss must not rise without end. Received: {loss:.3g} in epoch {epoch + 1}, "
-                f"but {self.lowest:.3g} before: the training has diverged.",
+                f"The loss must not rise without limit. Received: {loss:.3g} in epoch {epoch + 1}, "
+                f"after a lowest loss of {self.lowest:.3g}. The training has diverged.",
                 steps,
                 logs,
             )

@@ -17,8 +17,8 @@ class StopWithoutGain(keras.callbacks.Callback):
     Args:
         patience: epochs without a higher `val_AP` before training stops.
         rows: for a resumed run, the rows of its `history.csv`.
-        fresh_after: for a run whose length or rate was changed, the epochs that it had trained
-            then: the waiting starts again.
+        fresh_after: for a run whose length or learning rate was changed, the number of epochs
+            trained before the change. The waiting starts again there.
     """
 
     def __init__(

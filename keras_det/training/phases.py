@@ -8,6 +8,7 @@ from keras_det.data.dataset import Dataset
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_fit import AnchorFit, fit_anchors
 from keras_det.training.recipe import Recipe
+from keras_det.words import counted
 
 
 def phases(chosen: Recipe) -> list[tuple[int, int]]:
@@ -48,8 +49,8 @@ def _optimizer(
 def plan_anew(model: Detector, chosen: Recipe, first: int, last: int) -> str:
     """Gives the optimizer of a resumed model the schedule of a recipe that was changed.
 
-    Its momentum, its averages and its number of steps stay. So the rate goes on as if the changed
-    recipe had been there from the start of the phase.
+    Its momentum, its averages and its number of steps stay. So the rate continues as if the changed
+    recipe had been used from the start of the phase.
 
     Args:
         model: the detector of the state, compiled.
@@ -67,9 +68,9 @@ def plan_anew(model: Detector, chosen: Recipe, first: int, last: int) -> str:
         rate = keras.optimizers.schedules.deserialize(rate)
     optimizer.learning_rate = rate
     return (
-        f"Schedule planned anew for {chosen.epochs} epochs, as if the run had started with it: "
-        f"the learning rate goes on with {float(optimizer.learning_rate):.2g} instead of "
-        f"{before:.2g}, and its schedule ends with epoch {last}."
+        f"Learning rate schedule recomputed for {counted(chosen.epochs, 'epoch')}, as if the run "
+        f"had started with it. The rate continues at {float(optimizer.learning_rate):.2g} instead "
+        f"of {before:.2g}, and the schedule ends with epoch {last}."
     )
 
 

@@ -37,8 +37,8 @@ NAMED = 5  # names in a message
 # What to do about anchors that do not fit: fitted already, and not yet.
 LARGER = "A larger input (--image-size), or --min-level 2 for small objects, has anchors that fit."
 FIT = (
-    "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` says which do "
-    "not fit."
+    "`--anchors auto` fits the anchors to the objects; `keras-det doctor --model` shows "
+    "which objects do not fit."
 )
 
 
@@ -135,9 +135,9 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
         yield Remark(
             "objects-small",
             "note",
-            f"{count} of {found.objects} objects {'has' if count == 1 else 'have'} a side below "
-            f"{SMALL_SIDE:g} pixels in an input of {height}x{width}: such objects are hardly ever "
-            "found.",
+            f"{count} of {counted(found.objects, 'object')} {'has' if count == 1 else 'have'} a "
+            f"side below {SMALL_SIDE:g} pixels in an input of {height}x{width}: such objects are "
+            "hardly ever found.",
             "A larger image size, tiles, or min_level=2 (--min-level 2) for models with anchors "
             "can help.",
             count,
@@ -225,7 +225,10 @@ def _classes(dataset: Dataset, labels: list[int], ending: str = "") -> str:
     names = [dataset.class_names[k] for k in labels[:NAMED]]
     more = ", …" if len(labels) > NAMED else ""
     verb = "is" if len(labels) == 1 else "are"
-    text = f"{len(labels)} of {dataset.num_classes} classes ({', '.join(names)}{more}) {verb}"
+    text = (
+        f"{len(labels)} of {counted(dataset.num_classes, 'class', 'classes')} "
+        f"({', '.join(names)}{more}) {verb}"
+    )
     return f"{text} {ending}" if ending else text
 
 
@@ -240,8 +243,9 @@ def _of_copies(training_set: Dataset, validation_set: Dataset) -> Iterator[Remar
     yield Remark(
         "images-in-two-splits",
         "warning",
-        f"{few}{count} of {total} validation images {'is a copy' if count == 1 else 'are copies'} "
-        f"of training images (first: {first}, same as {same}): AP will be too high.",
+        f"{few}{count} of {counted(total, 'validation image')} "
+        f"{'is a copy' if count == 1 else 'are copies'} of training images (first: {first}, same "
+        f"as {same}): AP will be too high.",
         "Keep each image in one of the two sets only. `keras-det doctor` names all of them.",
         count,
         total,
@@ -265,9 +269,9 @@ def _of_measuring(validation_set: Dataset) -> Iterator[Remark]:
         yield Remark(
             "more-than-counted",
             "warning" if crowded > FEW_IMAGES * len(validation_set) else "note",
-            f"More than {MAX_COUNTED} objects are in {crowded} of {len(validation_set)} validation "
-            f"images (up to {int(counts.max())}): a detector gives {MAX_COUNTED} detections, so "
-            "average precision cannot reach 1.",
+            f"More than {MAX_COUNTED} objects are in {crowded} of "
+            f"{counted(len(validation_set), 'validation image')} (up to {int(counts.max())}): a "
+            f"detector gives {MAX_COUNTED} detections, so average precision cannot reach 1.",
             "Cut these images into tiles.",
             crowded,
             len(validation_set),

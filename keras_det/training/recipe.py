@@ -300,11 +300,13 @@ def check_numbers(given: dict[str, Any]) -> None:
         positive = field != "learning_rate" or number > 0
         if not (least <= number < below and positive and (not whole or number == int(number))):
             kind = "a whole number" if whole else "a number"
+            if not whole and below == math.inf:
+                kind = "a finite number"
             bounds = "above 0" if field == "learning_rate" else f"of at least {least:g}"
-            limit = "" if whole else " and finite" if below == math.inf else f" and below {below:g}"
+            limit = "" if below == math.inf else f" and below {below:g}"
             raise DataError(
                 f"`{field}` must be {kind} {bounds}{limit}. Received: {field}={value!r}. Choose "
-                "another one, or leave it out for the default."
+                "another value, or leave it out for the default."
             )
 
 
@@ -318,7 +320,7 @@ def _check_heads(heads: int, epochs: int) -> None:
     if 0 < epochs <= heads:
         raise DataError(
             f"`heads_first` must be less than the number of epochs, {epochs}. Received: {heads}. "
-            "Choose fewer, or more epochs. To train the heads alone, give freeze='neck' "
+            "Lower it, or train for more epochs. To train the heads alone, give freeze='neck' "
             "(--freeze neck)."
         )
 

@@ -87,7 +87,7 @@ def states_of(
         raise DataError(
             f"A run to resume must have a state in {out / CHECKPOINTS}. Received: none, but "
             f"{HISTORY} has {trained} epochs. Restore the folder, or start a new run from the "
-            f"weights that are saved (--weights {out} --out ANOTHER_FOLDER)."
+            f"saved weights (--weights {out} --out ANOTHER_FOLDER)."
         )
     return states
 
@@ -173,7 +173,7 @@ def kept_of(out: pathlib.Path, chosen: Recipe, epochs_done: int) -> dict[str, An
 
 
 def planned_anew(changes: list[dict[str, Any]]) -> int:
-    """Epochs after which the schedule was last planned anew; -1 if it never was."""
+    """Epochs after which the schedule was last recomputed; -1 if it never was."""
     found = [each["after_epoch"] for each in changes if any(name in each for name in PLANNED)]
     return max(found, default=-1)
 

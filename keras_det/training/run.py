@@ -158,9 +158,9 @@ def train(
         resume: True continues from the last saved state, or from the one before if that is damaged.
             The result is that of a training that was never interrupted. For a finished run it only
             evaluates and draws pictures again. `epochs`, `learning_rate`, `evaluate_every`,
-            `patience` and `calibrate` may differ from before.
-            `recipe.json` notes that under `changes`, and the schedule is planned anew, as if the
-            new `epochs` and `learning_rate` had been given at the start. Keep other settings.
+            `patience` and `calibrate` may differ from before. `recipe.json` notes that under
+            `changes`, and the schedule is recomputed, as if the new `epochs` and `learning_rate`
+            had been given at the start. Other settings must stay.
         how_to_resume: a shell command that continues this run, to be shown if it is interrupted or
             diverges. Options may follow it.
         say: function that gets the lines of text to show.
@@ -341,7 +341,7 @@ def _announce(
         say(line)
     height, width = model.image_size
     say(
-        f"{model.name} at {height}x{width}, {len(pipeline.dataset)} images, "
+        f"{model.name} at {height}x{width}, {counted(len(pipeline.dataset), 'image')}, "
         f"{counted(chosen.epochs, 'epoch')} of "
         f"{counted(chosen.passes * pipeline.steps_per_epoch, 'step')}. "
         "The first step compiles the model."

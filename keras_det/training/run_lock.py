@@ -36,7 +36,7 @@ def run_lock(out: pathlib.Path, say: Callable[[str], object]) -> Iterator[None]:
     try:
         before = owner_of(path)
         if before:
-            say(f"{_in_words(before)} has ended without finishing here: its lock is taken over.")
+            say(f"{_in_words(before)} ended without releasing this folder. Its lock is taken over.")
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         owner = {"process": os.getpid(), "computer": socket.gethostname(), "since": now}
         os.ftruncate(handle, 0)

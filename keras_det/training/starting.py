@@ -131,7 +131,7 @@ def model_to_train(
             own = {k: v for k, v in saved_anchors(weights).items() if k in accepted}
             arguments |= own
             if own:
-                say(f"Anchors: those of {weights}, which its boxes were trained with.")
+                say(f"Anchors: those of {weights}, because its boxes were trained with them.")
         arguments |= options
         model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
     return model, take_weights(model, weights, settings["model_arguments"], say)

@@ -141,9 +141,9 @@ def load_newest(
         return None, None, {}
     folder = states[0].path.parent
     raise DataError(
-        f"A run to resume must have a state that is whole. Received: {folder}, in which "
+        f"A run to resume must have an undamaged state. Received: {folder}, in which "
         f"{', '.join(state.path.name for state in states)} cannot be used. Start a new run from "
-        f"the weights that are saved (--weights {folder.parent} --out ANOTHER_FOLDER)."
+        f"the saved weights (--weights {folder.parent} --out ANOTHER_FOLDER)."
     )
 
 
@@ -197,7 +197,7 @@ def _check_file(path: pathlib.Path) -> bool:
         if not expected:
             with zipfile.ZipFile(path) as archive:
                 if part := archive.testzip():
-                    raise _Damaged(f"it is damaged ({part} in it)")
+                    raise _Damaged(f"it is damaged (in {part})")
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise _Damaged(f"it cannot be read ({_first_line(error)})") from error
     return bool(expected)
@@ -209,10 +209,10 @@ def _first_line(error: Exception) -> str:
 
 
 def not_finite(model: keras.Model) -> str:
-    """What of a model is NaN or infinite, such as "the weight 'kernel'"; "" where nothing is."""
+    """The first part that is NaN or infinite, such as "the weight conv/kernel"; "" if none is."""
     optimizer: Any = getattr(model, "optimizer", None)
     held = [("the weight", model.variables)]
-    held += [("the optimizer's", getattr(optimizer, "variables", []))]
+    held += [("the optimizer value", getattr(optimizer, "variables", []))]
     for what, variables in held:
         for variable in variables:
             if not is_finite(variable):

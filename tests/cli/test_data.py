@@ -186,7 +186,7 @@ def test_merge_joins_splits_and_classes(run, tmp_path, coco):
 def test_merge_puts_images_without_split_into_train(run, tmp_path, coco):
     first = voc(tmp_path / "in", 4)
     result = run("data", "merge", coco, first, tmp_path / "out")
-    assert "in has no splits: its 4 images go into train" in result.stderr
+    assert "in has no splits: all of it (4 images) becomes train" in result.stderr
     assert counts(tmp_path / "out") == {"train": 5, "val": 1}
 
 
@@ -222,7 +222,7 @@ def test_stats_as_text(run, coco):
     result = run("data", "stats", coco)
     lines = result.stdout.splitlines()
     assert lines[0] == "shapes train" and "shapes val" in lines
-    assert "  1 objects, at most 1 in an image" in lines
+    assert "  1 object, at most 1 in an image" in lines
     assert ["square", "1", "1", "14.1"] in [line.split() for line in lines]  # sqrt(20 * 10)
     assert max(map(len, lines)) <= 80
 

@@ -147,7 +147,7 @@ def test_other_data_than_the_runs_is_measured_whole_and_said(
     flat_coco(other, 6)
     result = run("evaluate", tmp_path / "run", other, "--out", tmp_path / "m.json")
     assert result.exit_code == 0, result.output
-    assert len(measured[-1]) == 6 and "all 6 images are used." in result.stdout
+    assert len(measured[-1]) == 6 and "the whole data set (6 images) is used." in result.stdout
     write_coco(tmp_path / "tests", content(3), "test")
     words = ("evaluate", tmp_path / "run", tmp_path / "tests", "--out", tmp_path / "m.json")
     message = refused(*words)
@@ -189,7 +189,7 @@ def test_resume_keeps_what_was_chosen(run, refused, asked, tmp_path):
 def test_a_run_without_validation_goes_on_with_all_images(run, asked, tmp_path):
     data, out = flat_coco(tmp_path / "set"), tmp_path / "run"
     result = run("train", data, "--out", out, "--no-val")
-    assert "all 20 images are used for training." in result.stdout
+    assert "the whole data set (20 images) is used for training." in result.stdout
     assert len(asked["train"]) == 20 and asked["val"] is None
     assert run("train", data, "--out", out, "--resume").exit_code == 0
     assert len(asked["train"]) == 20 and asked["val"] is None

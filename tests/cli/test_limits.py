@@ -27,7 +27,7 @@ from tests.cli.test_commands import Finder
         ("train d --learning-rate inf", "a number above 0 and at most 100. Received: inf."),
         ("train d --average 1", "of at least 0 and below 1. Received: 1."),
         ("train d --anchor-scale -inf", "above 0 and at most 1000. Received: -inf."),
-        ("predict m i --score-threshold nan", "of at least 0 and at most 1. Received: nan."),
+        ("predict m i --score-threshold nan", "a number from 0 to 1. Received: nan."),
         ("evaluate m d --batch-size 99999", "from 1 to 65,536. Received: 99999."),
         ("data split d o --by nan", "above 0 and below 1. Received: nan."),
     ],
@@ -76,7 +76,7 @@ def test_whole_numbers_that_are_none(value):
     ],
 )
 def test_an_empty_text_is_refused(refused, words, name):
-    assert f"{name} must not be empty. Received: an empty text." in refused(*words)
+    assert f"{name} must not be empty. Received: an empty value." in refused(*words)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_predict_goes_on_past_images_that_it_cannot_read_or_write(
     monkeypatch.setattr(predict, "write_whole", refusing)
     result = run("predict", "m.keras", folder, "--out", tmp_path / "found")
     assert result.exit_code == 0, result.output
-    assert "e.jpg" in result.stderr and "f.png (it asks for more memory" in result.stderr
+    assert "e.jpg" in result.stderr and "f.png (it needs more memory" in result.stderr
     assert "1 of 7 pictures could not be written" in result.stderr
     assert "b.png (No space left on device)" in result.stderr
     assert "Detections: 5, images: 5" in result.stdout

@@ -162,7 +162,7 @@ def test_limit_of_pixels(run, refused, coco, tmp_path):
     message = refused("doctor", "--run", tmp_path, *small)
     assert "--max-pixels has no effect without DATA. Received: --max-pixels 767" in message
     message = refused("export", tmp_path / "m.keras", "--to", "onnx", *small)
-    assert "--max-pixels has no effect on --to onnx without DATA" in message
+    assert "--max-pixels has no effect with --to onnx and without DATA" in message
 
 
 def test_quantised_saved_model(refused):

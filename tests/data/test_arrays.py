@@ -82,9 +82,7 @@ def test_arrays_are_written_to_a_new_folder(tmp_path):
     with pytest.raises(DataError, match="holds image paths, not pixels.*image_dir="):
         make(batch)
     half = nested(np.full((6, 8, 3), 99.5), [[1, 1, 5, 5]], [0])
-    assert (
-        "1 images were rounded (first: items[0])" in make(half, image_dir=tmp_path / "h").notes[0]
-    )
+    assert "1 image were rounded (first: items[0])" in make(half, image_dir=tmp_path / "h").notes[0]
 
 
 def test_a_stream_of_tensorflow(tmp_path, paths):
@@ -102,7 +100,7 @@ def test_a_stream_of_tensorflow(tmp_path, paths):
     "boxes, classes, message",
     [
         ([[1, 2, 3]], [0], r"array of shape \(n, 4\)"),
-        ([[1, 2, 3, 4]], [0, 1], r"1 boxes and 2 classes in items\[0\]"),
+        ([[1, 2, 3, 4]], [0, 1], r"1 box and 2 classes in items\[0\]"),
         ([[1, 2, 3, 4]], ["cat"], r"items\[0\], classes .*their indices in `class_names`"),
         ([[1, 2, 3, 4]], [0.5], r"whole number from 0.*0\.5 in items\[0\]"),
         ([[1, 2, 3, 4]], [-2], r"-2 in items\[0\]"),

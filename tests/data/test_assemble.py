@@ -94,7 +94,7 @@ def test_objects_of_images_that_are_not_listed(tmp_path):
     raw = raw_with_images(tmp_path, rows[:1], image_ids=[7, 8])
     with pytest.raises(
         DataError,
-        match="labels.txt, where none of 1 annotations does; the first image is 7, the first "
+        match="labels.txt, where none of 1 annotation does; the first image is 7, the first "
         "annotation is labels.txt, line 0",
     ):
         assemble(raw, ReadOptions())

@@ -99,7 +99,7 @@ def test_images_in_both_splits_are_named(tmp_path):
     lists = {"data.yaml": b"train: train.txt\nval: val.txt\nnames: [ant, cat]\n"}
     lists |= {"train.txt": b"a.png\nb.png\n", "val.txt": b"a.png\n"}
     every_format.write(tmp_path, YOLO | lists)
-    with pytest.warns(UserWarning, match=r"1 of 1 images for validation are also used for .*a.png"):
+    with pytest.warns(UserWarning, match=r"1 of 1 image for validation is also used for .*a.png"):
         load_train_and_val(tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_areas_that_no_object_has(tmp_path):
     dataset, notes = read(tmp_path, files | {"_annotations.coco.json": text})
     assert (
         dataset.area[0] == 200
-        and "areas replaced by the area of the box: they are 0 or less, or too large" in notes
+        and "areas replaced by the area of the box: 0 or less, or too large" in notes
     )
 
 

@@ -51,7 +51,7 @@ def test_names_that_differ_little(first, second, difference):
     names, _, labels, notes = mapped([first, "car", second], [0, 2, 2, 1])
     assert names == (first, "car", second) and labels == [0, 2, 2, 1]
     assert len(notes) == 1 and f"differ only in {difference}" in notes[0]
-    assert "(1 objects) and " in notes[0] and "(2) differ" in notes[0]
+    assert "(1 object) and " in notes[0] and "(2) differ" in notes[0]
     assert "They stay two classes. If they are one class, correct the annotations." in notes[0]
 
 

@@ -77,10 +77,10 @@ def test_crowd(tmp_path, value, crowd):
         ("4.5", 4.5, ""),
         (None, 6, ""),
         ("", 6, ""),
-        (0, 6, "2 of 2 areas replaced by the area of the box: they are 0 or less"),
-        ("x", 6, "2 of 2 areas replaced by the area of the box: they are not numbers"),
-        (float("nan"), 6, "2 of 2 areas replaced by the area of the box: they are not numbers"),
-        ([1], 6, "2 of 2 areas replaced by the area of the box: they are not numbers"),
+        (0, 6, "2 of 2 areas replaced by the area of the box: 0 or less"),
+        ("x", 6, "2 of 2 areas replaced by the area of the box: not numbers"),
+        (float("nan"), 6, "2 of 2 areas replaced by the area of the box: not numbers"),
+        ([1], 6, "2 of 2 areas replaced by the area of the box: not numbers"),
     ],
 )
 def test_area(tmp_path, value, area, note):
@@ -115,7 +115,7 @@ def test_number_and_text_of_one_id_are_two_images(tmp_path):
 
 @pytest.mark.parametrize("empty", [[], None, "", "[]", [[]]])
 def test_object_without_box(tmp_path, empty):
-    with pytest.warns(UserWarning, match=r"1 of .* annotations left out: they have no box .*\[4\]"):
+    with pytest.warns(UserWarning, match=r"1 of .* annotations left out: without a box .*\[4\]"):
         dataset = with_bad_record(tmp_path, "annotations", 4, {"bbox": empty})
     assert len(dataset.labels) == 19 and len(dataset) == 20
 
@@ -123,7 +123,7 @@ def test_object_without_box(tmp_path, empty):
 @pytest.mark.parametrize("drop", [("of_object", "bbox"), None])
 def test_no_object_with_box(tmp_path, drop):
     with pytest.raises(
-        DataError, match=r"Received: neither in .*\[0\], and no box in any of the 2"
+        DataError, match=r"Received: neither in .*\[0\], and none of 2 annotations has"
     ):
         change(tmp_path, drop=drop, of_object=None if drop else {"bbox": []})
 

@@ -38,7 +38,7 @@ def test_label_out_of_range():
 
 
 def test_arrays_of_unequal_length():
-    with pytest.raises(DataError, match="`crowd` must have 1 entries. Received: 0"):
+    with pytest.raises(DataError, match="`crowd` must have 1 entry. Received: 0"):
         Dataset(["a"], [1], [[6, 8]], [[0, 0, 1, 1]], [0], [], [1], [0, 1], ["x"])
 
 

@@ -187,7 +187,7 @@ def test_no_image_at_all(tmp_path):
         find(tmp_path, ["a.jpg"], ["nowhere"])
     touch(tmp_path, "sub/tra\u0131n_1.jpg", "sub/other.jpg")
     with pytest.raises(
-        DataError, match=r"none of 1 images found; no 'train_1.jpg' in .*tra\\u0131n_1.jpg"
+        DataError, match=r"none of 1 image found; no 'train_1.jpg' in .*tra\\u0131n_1.jpg"
     ):
         find(tmp_path, ["train_1.jpg"])
 

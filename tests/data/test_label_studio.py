@@ -139,7 +139,7 @@ def test_region_and_class_as_two_records_with_one_id(tmp_path):
     ]
     dataset, notes = read(write(tmp_path, [task(1, *results)]))
     assert dataset.labels.tolist() == [1, 0] and dataset.class_names == ("cat", "dog")
-    assert "1 regions with several classes: the first class is used" in notes
+    assert "1 region with several classes: the first class is used" in notes
 
 
 def annotated(**more):
@@ -158,17 +158,17 @@ def test_several_annotators_skipped_and_unlabelled_tasks(tmp_path):
     dataset, notes = read(write(tmp_path, tasks))
     assert dataset.class_names == ("second",) and dataset.image_ids == (1, 2)
     for text in (
-        "1 tasks annotated by several people: the annotation marked as ground truth is read",
-        "1 tasks left out: they were skipped (first: ",
-        "1 tasks left out: nobody has labelled them",
-        "1 tasks left out: they have only predictions, which are not ground truth",
+        "1 task annotated by several people: the annotation marked as ground truth is read",
+        "1 task left out: skipped (first: ",
+        "1 task left out: not labelled",
+        "1 task left out: only predictions, which are not ground truth",
     ):
         assert text in notes
 
 
 def test_only_predictions_are_refused(tmp_path):
     tasks = [{**task(k), "annotations": [], "predictions": [annotated()]} for k in (1, 2)]
-    with pytest.raises(DataError, match="must be labelled.*2 tasks they have only predictions"):
+    with pytest.raises(DataError, match="must be labelled.*2 tasks: only predictions"):
         read(write(tmp_path, tasks))
 
 
@@ -189,7 +189,7 @@ def test_short_form_with_several_annotators(tmp_path):
     dataset, notes = read(write(tmp_path, records))
     np.testing.assert_allclose(dataset.boxes, [BOX], rtol=1e-6)
     assert dataset.row_splits.tolist() == [0, 1, 1]
-    assert "1 tasks annotated by several people" in notes
+    assert "1 task annotated by several people" in notes
 
 
 def test_annotations_as_storages_hold_them(tmp_path):

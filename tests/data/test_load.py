@@ -320,7 +320,7 @@ def test_one_coco_file_of_any_name_is_no_split(tmp_path):
     write_image(tmp_path / "images" / "a1.png")
     (tmp_path / "labels.json").write_text(json.dumps(coco_content()))
     assert load_train_and_val(tmp_path, split_by=0.5).sentence.startswith(
-        f"{tmp_path} has no splits: 1 images for training, 1 held out"
+        f"{tmp_path} has no splits: 1 image for training, 1 held out"
     )
 
 

@@ -219,7 +219,7 @@ def test_largest_objects_are_kept_and_it_is_said(tmp_path):
     # Box k is 10 + k by 16 + k: the later, the larger.
     with pytest.warns(
         UserWarning,
-        match=r"2 of 2 images hold more than max_boxes=3 objects \(up "
+        match=r"More than max_boxes=3 objects are in 2 of 2 images \(up "
         r"to 5; first: .*0\.jpg\)",
     ):
         pipeline = Pipeline(make_dataset(tmp_path, 2, objects=5), (48, 64), 2, max_boxes=3)

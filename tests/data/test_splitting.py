@@ -85,7 +85,7 @@ def test_two_images_make_two_parts_and_one_makes_none():
     with pytest.raises(DataError, match="at least two images that are not copies.*Received: 1 im"):
         split(dataset_of({"a.png": [0]}), 0.8)
     copies = {"a_jpg.rf.0a.jpg": [0], "a_jpg.rf.1b.jpg": [0]}
-    with pytest.raises(DataError, match="Received: 2 images in 1 groups"):
+    with pytest.raises(DataError, match="Received: 2 images in 1 group"):
         split(dataset_of(copies), 0.8)
     with pytest.raises(DataError, match="Received: 0 images in 0 groups"):
         split(dataset_of({}), 0.8)

@@ -159,7 +159,7 @@ def test_crowds_areas_and_source_ids(tmp_path):
     np.testing.assert_allclose(dataset.area, [5, 12, 6])  # (6 - 2) * (6 - 3) = 12
     assert dataset.image_ids == (12,)
     assert note_of(dataset, "difficult").startswith("Objects with `image/object/difficult`: 1.")
-    note_of(dataset, "they are 0 or less")
+    note_of(dataset, "0 or less")
 
 
 def test_the_same_source_id_everywhere_gives_way_to_file_names(tmp_path):

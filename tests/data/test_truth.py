@@ -87,7 +87,5 @@ def test_texts_in_hugging_face_rows(tmp_path, value, crowd):
 
 def test_a_word_that_is_neither_is_named(tmp_path):
     write(tmp_path, {"a.png": image_bytes(20, 20), **csv("maybe")})
-    with pytest.warns(
-        UserWarning, match="1 objects read as single objects: .*'maybe' in .* line 2"
-    ):
+    with pytest.warns(UserWarning, match="1 object read as single objects: .*'maybe' in .* line 2"):
         assert not load(tmp_path).crowd.any()

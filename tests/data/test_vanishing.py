@@ -117,7 +117,7 @@ def test_pipeline_warns_once_and_only_of_training(tmp_path, recwarn):
     assert not [w for w in recwarn if "smaller than 1 pixel" in str(w.message)]
     pipeline.as_tf_dataset(training=True)
     pipeline.as_tf_dataset(training=True)
-    assert len([w for w in recwarn if "1 of 1 objects is smaller" in str(w.message)]) == 1
+    assert len([w for w in recwarn if "1 of 1 object is smaller" in str(w.message)]) == 1
 
 
 def test_pipeline_is_silent_about_good_data(tmp_path, recwarn):

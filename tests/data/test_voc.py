@@ -24,7 +24,9 @@ def test_pixels_are_counted_from_one(tmp_path):
 
 def test_pixels_counted_from_zero_where_the_folder_says_so(tmp_path):
     root = write_voc(tmp_path, {"a": [CAT], "b": [("cat", 0, 1, 3, 3, 0)]})
-    with pytest.warns(UserWarning, match="Pixels are counted from 0: 1 of 2 boxes start at 0"):
+    with pytest.warns(
+        UserWarning, match="Pixels are counted from 0: 1 of 2 boxes with a side at 0"
+    ):
         np.testing.assert_array_equal(read_voc(root).boxes, [[2, 1, 4, 5], [0, 1, 3, 3]])
     boxes = read_voc(root, voc_first_pixel=1).boxes
     np.testing.assert_array_equal(boxes, [[1, 0, 4, 5], [0, 0, 3, 3]])
@@ -74,7 +76,7 @@ def test_xywh_instead_of_corners(tmp_path):
     with pytest.raises(
         DataError,
         match=r"xmin < xmax.*Received: \[5, 1, 3, 3\] in .*a\.xml, "
-        "object 0. 1 of 2 boxes are like this: the files seem to store x, y, width",
+        "object 0. 1 of 2 boxes is like this: the files seem to store x, y, width",
     ):
         read_voc(root)
 
@@ -145,7 +147,7 @@ def test_objects_without_a_box_or_with_a_bad_one(tmp_path):
     with pytest.warns(
         UserWarning,
         match=r"(?s)1 of 43 objects left out: unreadable.*b\.xml, object 0.*ymin='1,5'.*"
-        r"2 objects left out: they have no <bndbox> \(first: .*c\.xml, object 0\)",
+        r"2 objects left out: without <bndbox> \(first: .*c\.xml, object 0\)",
     ):
         dataset = read_voc(root)
     assert len(dataset) == 3 and len(dataset.labels) == 40
@@ -162,7 +164,7 @@ def test_objects_without_a_box_or_with_a_bad_one(tmp_path):
 @pytest.mark.parametrize("name", ["", "  "])
 def test_empty_class_name(tmp_path, name):
     root = write_voc(tmp_path, {"a": [CAT], "b": [CAT, (name, 2, 1, 4, 5, 0)]})
-    with pytest.raises(DataError, match=r"<name></name> in .*b\.xml, object 1 \(1 objects have"):
+    with pytest.raises(DataError, match=r"<name></name> in .*b\.xml, object 1 \(1 object has"):
         read_voc(root)
 
 

@@ -81,7 +81,7 @@ def test_other_encodings_are_refused(tmp_path, content):
 def test_names_listed_twice_or_without_annotation(tmp_path):
     found = listed(tmp_path, "img0\nimg0.jpg\nnone\nimg1\nnone.png\nother/img1\n", broken=["img1"])
     assert found.keys == ["img0"] and found.missing == ["none"]
-    assert "1 of 1 images listed more than once in" in found.notes[0] and "img0" in found.notes[0]
+    assert "1 of 1 image listed more than once in" in found.notes[0] and "img0" in found.notes[0]
 
 
 def test_a_column_is_one_only_if_all_lines_have_it(tmp_path):

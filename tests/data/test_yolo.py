@@ -200,7 +200,7 @@ def test_ids_with_gaps_and_names_that_yaml_would_change(tmp_path):
     assert raw.class_names == ["1.50", "no"] and raw.category_ids == [3, 7]
     assert raw.labels.tolist() == [1]
     (note,) = raw.notes
-    what = f"nc is 3 in {tmp_path}/data.yaml, but 2 names are given"
+    what = f"nc is 3 in {tmp_path}/data.yaml, which gives 2 names"
     assert note == f"{what}: the names are used, and nc is ignored."
 
 
@@ -255,7 +255,7 @@ def test_names_in_another_form(tmp_path):
 
 def test_no_image_has_labels(tmp_path):
     root = write(tmp_path, {"images/a.jpg": None, "data.yaml": NAMES})
-    with pytest.raises(DataError, match=r"no .txt file for 1 images in .*looked in .*images"):
+    with pytest.raises(DataError, match=r"no .txt file for 1 image in .*looked in .*images"):
         load(root)
 
 

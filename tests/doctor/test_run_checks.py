@@ -139,7 +139,7 @@ def test_precision(tmp_path):
     findings = check_run(folder_with(tmp_path, loss=FALLING, val_AP=[0.0] * 10, recipe=short))
     (finding,) = (f for f in findings if f.code == "run-ap-zero")
     assert finding.cure.startswith(
-        "From random weights, 130 steps are too few"
+        "The run had 130 steps from random weights"
     )  # 10 * ceil(100 / 8)
     rising = titles(tmp_path, loss=FALLING, val_AP=[0.05 * i for i in range(10)])
     assert rising["run-still-rising"] == (
@@ -177,13 +177,17 @@ def test_learning_by_heart(tmp_path):
 
 def test_unfinished_runs(tmp_path):
     found = titles(tmp_path, loss=FALLING[:4])["run-unfinished"][1]
-    assert found.startswith("4 of 10 epochs are done")
+    assert found.startswith("4 of 10 epochs done")
 
 
 @pytest.mark.parametrize(
     "name, content, reason",
     [
-        ("metrics", {"AP_per_class": [1, 2]}, "`AP_per_class` of metrics.json must be an object"),
+        (
+            "metrics",
+            {"AP_per_class": [1, 2]},
+            "`AP_per_class` of metrics.json must be a JSON object",
+        ),
         (
             "recipe",
             {"epochs": "x"},

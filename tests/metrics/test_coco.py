@@ -169,7 +169,7 @@ def test_nothing_is_printed_and_nothing_changed(capsys):
 @pytest.mark.parametrize(
     "truth, detections, message",
     [
-        (TRUTH, [NOTHING], "one dict per image.*Received: 3 images, 1 dicts"),
+        (TRUTH, [NOTHING], "one dict per image.*Received: 3 images, 1 dict of"),
         (
             [image([[0, 0, 1, 1]], [3])],
             [NOTHING],
@@ -178,7 +178,7 @@ def test_nothing_is_printed_and_nothing_changed(capsys):
         (
             [image([], [])],
             [found([[0, 0, 1, 1]], [0, 1], [1, 1])],
-            r"`detections\[0\]` must have one label per box.*Received: 1 boxes, 2 labels",
+            r"`detections\[0\]` must have one label per box.*Received: 1 box, 2 labels",
         ),
     ],
 )

@@ -337,7 +337,7 @@ def test_a_stream_of_unknown_length_that_ends_is_an_error(model):
     def generator():
         yield IMAGES[:2], {name: value[:2] for name, value in TARGETS.items()}
 
-    with pytest.raises(ValueError, match="must not end before .* 0 of 1 batches in epoch 2"):
+    with pytest.raises(ValueError, match="must not end before .* 0 of 1 batch in epoch 2"):
         model.fit(generator(), epochs=2, steps_per_epoch=1, verbose=0)
     with pytest.raises(ValueError, match="generator yields its batches only once.*epochs=2"):
         model.fit(generator(), epochs=2, verbose=0)

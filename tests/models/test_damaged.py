@@ -52,10 +52,10 @@ def test_one_flipped_bit_of_the_weights_is_named(tmp_path, whole):
     place = whole.index(b"\x89HDF") + 200_000
     damaged = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
     message = refused(tmp_path, damaged)
-    assert "model.weights.h5 has another checksum than it was saved with. Copy or" in message
+    assert "model.weights.h5 does not match its checksum. Copy or" in message
     # What it is for: Keras alone reads the weights, and finds nothing wrong in many of its bytes.
     (tmp_path / "m.keras").write_bytes(damaged)
-    with pytest.raises(DataError, match="another checksum"):
+    with pytest.raises(DataError, match="not match its checksum"):
         tiny((64, 64)).start_from(tmp_path / "m.keras")
 
 
@@ -108,7 +108,7 @@ def test_truncated_files_and_missing_members_are_refused(tmp_path, whole):
 )
 def test_a_configuration_of_another_shape(tmp_path, whole, config, reason):
     message = refused(tmp_path, saved.rezipped(whole, {"config.json": config}))
-    own = "If its classes are your own, import them first; else save it again."
+    own = "If it has classes of your own, import them first. Otherwise save the model again."
     assert (own if b"Nobody" in config else "Copy or save it again.") in message
 
 
@@ -184,7 +184,7 @@ def test_the_door_names_the_file_and_lets_sentences_through():
     assert reason_of(KeyError("a")) == "KeyError: 'a'"
     assert reason_of(ValueError()) == "ValueError"
     assert reason_of(OSError(2, "No such file", "x")) == "No such file"
-    assert reason_of(MemoryError()) == "it asks for more memory than there is"
+    assert reason_of(MemoryError()) == "it needs more memory than is available"
     assert len(reason_of(ValueError("x" * 999))) == 200
 
 

@@ -203,7 +203,7 @@ def test_weights_argument_takes_a_saved_model(tmp_path):
         ({"image_size": 31}, r"at least 32 pixels. Received: 31"),
         ({"image_size": (64, 16)}, r"at least 32 pixels. Received: \(64, 16\)"),
         ({"resize_mode": "crop"}, r"`resize_mode` must be one of .* Received: 'crop'"),
-        ({"class_names": ["a"]}, r"one name per class.* Received: num_classes=3, 1 names"),
+        ({"class_names": ["a"]}, r"one name per class.* Received: num_classes=3, 1 name\."),
         ({"num_classes": None}, r"`num_classes` or `class_names` must be given"),
     ],
 )

@@ -221,8 +221,8 @@ def test_the_anchors_of_a_saved_model_are_known(saved, tmp_path, monkeypatch):
     assert found.get_config() == generator.get_config()
     model = lite0(anchor_scale=1.5, weights=folder / "old.keras")
     assert str(model.load_report).splitlines()[-1] == (
-        "  The saved model has other anchors: anchor_scale=3.0. Train the boxes again, "
-        "or build this model with the same arguments."
+        "  The saved model has other anchors: anchor_scale=3.0. Train this model further, "
+        "or build it with the same arguments."
     )
     assert not lite0(weights=folder / "old.keras").load_report.notes
 

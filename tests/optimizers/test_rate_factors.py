@@ -59,7 +59,7 @@ def test_factors_are_saved_and_left_out_where_there_are_none():
 def test_wrong_factors_are_refused():
     with pytest.raises(ValueError, match=r"must be 0 or more. Received: \[-0.1\]"):
         AdamW(0.1, rate_factors=[1.0, -0.1])
-    with pytest.raises(ValueError, match="one number per trainable variable. Received: 1 numbers"):
+    with pytest.raises(ValueError, match="one number per trainable variable. Received: 1 number"):
         after_steps(AdamW(0.1, rate_factors=[1.0]))
     with pytest.raises(ValueError, match="with a backbone. Received: backbone_rate=0.3"):
         adamw(None, 8, 100, backbone_rate=0.3)

@@ -193,7 +193,7 @@ def test_side_by_side_keeps_every_pixel():
         (
             lambda: draw_ground_truth(grey(), [[0, 0, 1, 1]], [0, 1], NAMES),
             ValueError,
-            "Received: 1 boxes, 2 labels",
+            "Received: 1 box, 2 labels",
         ),
         (lambda: side_by_side(), ValueError, "at least one picture"),
     ],

@@ -190,7 +190,7 @@ def test_a_loss_that_rises_without_end_stops_the_training(first, means, stops):
 
     if not stops:
         return epochs()
-    with pytest.raises(DataError, match=r"must not rise without end. Received: .* Do this\.$"):
+    with pytest.raises(DataError, match=r"must not rise without limit. Received: .* Do this\.$"):
         epochs()
 
 

@@ -58,7 +58,7 @@ def test_more_objects_than_coco_counts(model):
     many = dataset_of([[square(10, 10, 40)] * 101], [(100, 100)], None, ("cat", "dog"))
     remarks = quick_findings(good(), many, model)
     assert codes(remarks) == [("more-than-counted", "warning")]
-    assert "More than 100 objects are in 1 of 1 validation images (up to 101)" in remarks[0].title
+    assert "More than 100 objects are in 1 of 1 validation image (up to 101)" in remarks[0].title
 
 
 def test_small_objects_are_a_note(model):

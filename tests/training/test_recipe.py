@@ -204,10 +204,10 @@ def test_phases_cover_all_epochs():
 @pytest.mark.parametrize(
     "field, value, sentence",
     [
-        ("learning_rate", float("nan"), "a number above 0 and finite. Received: learning_rate=nan"),
-        ("learning_rate", float("inf"), "a number above 0 and finite. Received: learning_rate=inf"),
-        ("learning_rate", 0, "a number above 0 and finite. Received: learning_rate=0"),
-        ("backbone_rate", -1, "a number of at least 0 and finite. Received: backbone_rate=-1"),
+        ("learning_rate", float("nan"), "a finite number above 0. Received: learning_rate=nan"),
+        ("learning_rate", float("inf"), "a finite number above 0. Received: learning_rate=inf"),
+        ("learning_rate", 0, "a finite number above 0. Received: learning_rate=0"),
+        ("backbone_rate", -1, "a finite number of at least 0. Received: backbone_rate=-1"),
         ("average", 1, "a number of at least 0 and below 1. Received: average=1"),
         ("epochs", 2.5, "a whole number of at least 1. Received: epochs=2.5"),
         ("epochs", float("inf"), "a whole number of at least 1. Received: epochs=inf"),
@@ -218,5 +218,5 @@ def test_phases_cover_all_epochs():
     ],
 )
 def test_numbers_out_of_their_range_are_refused(field, value, sentence):
-    with pytest.raises(DataError, match=f"`{field}` must be {sentence}. Choose another one, or"):
+    with pytest.raises(DataError, match=f"`{field}` must be {sentence}. Choose another value, or"):
         choose_recipe("auto", 100, 500, validation_images=9, **{field: value})

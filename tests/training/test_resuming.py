@@ -73,7 +73,7 @@ def test_changes_are_counted_from_the_last_one_of_the_schedule(tmp_path):
         ({"average": 0.25}, "keep its settings. Received: average=0.25, but the run"),
         ({"warmup_steps": 3}, "keep its settings. Received: warmup_steps=3, but the run has 32"),
         ({"batch_size": 4}, "keep its settings. Received: batch_size=4, but the run has 8"),
-        ({"learning_rate": float("nan")}, "`learning_rate` must be a number above 0 and finite. R"),
+        ({"learning_rate": float("nan")}, "`learning_rate` must be a finite number above 0. R"),
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1. Received: epochs=0"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_lengthened_run_goes_on_as_if_it_had_been_so_from_the_start():
     line = plan_anew(model, longer, 0, 80)
     expected = 0.01 * (1 + np.cos(np.pi * 618 / 1008)) / 2
     assert float(model.optimizer.learning_rate) == pytest.approx(expected, rel=1e-4)
-    assert "planned anew for 80 epochs" in line and "goes on with 0.0033 instead of 0," in line
+    assert "recomputed for 80 epochs" in line and "continues at 0.0033 instead of 0," in line
     for before, now in zip(state, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(before, now)
     again = trained(longer, 650).optimizer

@@ -278,7 +278,7 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     recipe = run(6, resume=True)
     assert fitted.calls[1:] == [(4, 6)] and recipe["epochs"] == recipe["chosen"]["epochs"] == 6
     assert recipe["changes"] == [{"after_epoch": 4, "epochs": [4, 6]}]
-    assert any(line.startswith("Schedule planned anew for 6 epochs") for line in lines)
+    assert any(line.startswith("Learning rate schedule recomputed for 6 epochs") for line in lines)
     # As if it had been planned so from the start.
     whole = Recorder(monkeypatch)
     run(6, 0.01, tmp_path / "whole")
@@ -289,7 +289,7 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     assert recipe["learning_rate"] == recipe["chosen"]["learning_rate"] == 0.001
     expected = {"after_epoch": 6, "epochs": [6, 8], "learning_rate": [0.01, 0.001]}
     assert recipe["changes"][1:] == [expected]
-    # Killed before the first state of the new schedule was there: it is planned anew again.
+    # Killed before the first state of the new schedule was there: it is recomputed again.
     for name in ("epoch_0007.keras", "epoch_0008.keras"):
         (out / "checkpoints" / name).unlink()
     rates, before = list(fitted.rates), recipe
@@ -301,7 +301,7 @@ def test_a_finished_run_is_lengthened_and_its_rate_is_changed(drawn, tmp_path, m
     lines.clear()
     run(8, resume=True)
     assert fitted.calls[-1] == (7, 8) and fitted.rates[-1] == pytest.approx(rates[-1])
-    assert not any("planned anew" in line for line in lines)
+    assert not any("schedule recomputed" in line for line in lines)
 
 
 def test_a_diverged_run_goes_back_twice_and_then_says_how_to_go_on(drawn, tmp_path, monkeypatch):
@@ -316,7 +316,7 @@ def test_a_diverged_run_goes_back_twice_and_then_says_how_to_go_on(drawn, tmp_pa
     with pytest.raises(DataError) as caught:
         train(model, drawn[0], None, out, epochs=2, resume=True, **settings)
     reason, look, advice = str(caught.value).splitlines()
-    assert reason.endswith("in epoch 2, but 1 before: the training has diverged.")
+    assert reason.endswith("in epoch 2, after a lowest loss of 1. The training has diverged.")
     file = out / "diverged_epoch_0002_step_000002.npz"
     assert look == f"To see the batch: keras-det train --replay {file}" and file.is_file()
     assert advice.endswith(" --resume --learning-rate 8e-05")

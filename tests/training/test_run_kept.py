@@ -61,7 +61,7 @@ def test_a_lengthened_run_that_is_killed_and_damaged_ends_with_the_same_weights(
     run(killed, None, resume=True)
     assert lines[0].startswith(f"Note: {path} is not used: it is damaged")
     assert lines[1] == "The run continues from the previous state, after epoch 2."
-    assert any(line.startswith("Schedule planned anew for 4 epochs") for line in lines)
+    assert any(line.startswith("Learning rate schedule recomputed for 4 epochs") for line in lines)
     expected, found = (load_model(out / "last.keras") for out in (whole, killed))
     for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)

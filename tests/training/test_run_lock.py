@@ -54,7 +54,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
         with run_lock(tmp_path, lines.append):
             assert owner_of(tmp_path / RUN_LOCK)["process"] == os.getpid()
     assert lines == [
-        f"Process {process.pid} on {socket.gethostname()} has ended without finishing here: its "
+        f"Process {process.pid} on {socket.gethostname()} ended without releasing this folder. Its "
         "lock is taken over."
     ]
 

@@ -130,7 +130,9 @@ def test_a_model_by_name_gets_the_anchors_of_its_weights(
     )
     assert found == {"class_names": ["cat"], **expected}
     taken = "anchor_scale" in expected
-    assert lines == ["Anchors: those of old.keras, which its boxes were trained with."] * taken
+    assert (
+        lines == ["Anchors: those of old.keras, because its boxes were trained with them."] * taken
+    )
 
 
 def test_heads_do_not_learn_alone_on_random_layers():

@@ -71,7 +71,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, model):
     assert lines[1] == "The run continues from the previous state, after epoch 2."
     for state in states.states_in(tmp_path):
         state.path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"must have a state that is whole. Received: .*--weights"):
+    with pytest.raises(DataError, match=r"must have an undamaged state. Received: .*--weights"):
         load(tmp_path, model)
 
 
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_the_earlier_states_whole(tmp_path, model, monkeypatc
             lambda: states.save_state(model, tmp_path, 2),
             lambda: states.save_whole(model, tmp_path / "last.keras"),
         ):
-            with pytest.raises(DiskFull, match=rf"(0002|last).keras, {wanted:,} bytes wanted, "):
+            with pytest.raises(DiskFull, match=rf"(0002|last).keras, {wanted:,} bytes needed, "):
                 act()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -17,6 +17,7 @@ from keras_det.data.image_names import stem
 from keras_det.data.splitting import names_in_folder
 from keras_det.errors import DataError, suggest
 from keras_det.files import staging
+from keras_det.words import counted
 
 # What a writer takes: a data set, or one for each split.
 Data: TypeAlias = Dataset | Mapping[str, Dataset]
@@ -156,8 +157,8 @@ def _plan(
     if renamed:
         i = renamed[0]
         plan.notes.append(
-            f"{len(renamed)} of {len(paths)} images renamed, because another image has the same "
-            f"name or the name contains special characters (first: {written[i]!r} becomes "
+            f"{len(renamed)} of {counted(len(paths), 'image')} renamed, because another image has "
+            f"the same name or the name contains special characters (first: {written[i]!r} becomes "
             f"{names[i]!r})."
         )
     return plan

@@ -26,6 +26,7 @@ from keras_det.data.formats.coco_records import read_records
 from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # In pixels. No image has so many; larger numbers are damaged.
 MAX_AREA = 1e12
@@ -140,8 +141,8 @@ def _open(path: pathlib.Path) -> Columns:
         first = _where(path, columns)(int(zero[0]))
         total = len(columns.area)
         text = (
-            f"{len(zero)} of {total} areas replaced by the area of the box: they are 0 or less, or "
-            "too large"
+            f"{len(zero)} of {counted(total, 'area')} replaced by the area of the box: 0 or less, "
+            "or too large"
         )
         columns.notes.append(Note("areas-replaced", text, len(zero), total, first))
         columns.area[zero] = np.nan
@@ -184,7 +185,10 @@ def _merge_images(columns: Columns, index: dict[Key, int], path: pathlib.Path) -
                 f"{ids[first]!r} of {names[first]!r} and id {ids[i]!r} of {names[i]!r} in {path}. "
                 "Give each image its own id, in `images` and in its annotations."
             )
-    text = f"{len(twice)} of {len(names)} images listed more than once, with the same id and file"
+    text = (
+        f"{len(twice)} of {counted(len(names), 'image')} listed more than once, with the same id "
+        "and file"
+    )
     place = f"{names[twice[0]]!r}, id {ids[twice[0]]!r}"
     columns.notes.append(Note("images-listed-twice", text, len(twice), len(names), place))
     kept = sorted(index.values())
@@ -204,6 +208,7 @@ def _unknown_category(
     row = int(lost[0])
     key = columns.category_of[row]
     same = sum(columns.category_of[i] == key for i in lost)
+    more = f", one of {same:,} annotations with it" if same > 1 else ""
     if key in categories.values():
         number = next(i for i, name in categories.items() if name == key)
         return DataError(
@@ -214,15 +219,14 @@ def _unknown_category(
     if shift:
         return DataError(
             f"Every `category_id` must be listed in `categories`. Received: {key!r} in "
-            f"{where(row)}, one of {same} annotations with it. Ids that are {abs(shift)} "
+            f"{where(row)}{more}. Ids that are {abs(shift)} "
             f"{'smaller' if shift > 0 else 'larger'} are all listed, so `categories` and "
             "annotations seem to be counted from different numbers. Compare an object with its "
             "image, and correct the ids in `categories`."
         )
     return DataError(
-        f"Every `category_id` must be listed in `categories`. Received: {key!r} in {where(row)}, "
-        f"one of {same} annotations with it. Add the category to the file, or remove the "
-        "annotations."
+        f"Every `category_id` must be listed in `categories`. Received: {key!r} in {where(row)}"
+        f"{more}. Add the category to the file, or remove the annotations."
     )
 
 
@@ -245,7 +249,8 @@ def _drop_objects_of_lost_images(raw: RawAnnotations, columns: Columns) -> None:
         first = raw.where(int(np.flatnonzero(lost)[0]))
         count = int(lost.sum())
         text = (
-            f"{count} of {len(lost)} annotations left out: the entry of their image is unreadable"
+            f"{count} of {counted(len(lost), 'annotation')} left out: the entry of their image is "
+            "unreadable"
         )
         raw.notes.append(Note("records-of-lost-images", text, count, len(lost), first))
         raw.keep_rows(~lost)

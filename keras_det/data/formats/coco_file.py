@@ -22,6 +22,7 @@ from keras_det.data.formats.coco_repeated import (
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
 from keras_det.files import read_bytes
+from keras_det.words import counted
 
 # No box or image reaches this number of pixels; it keeps sums of coordinates exact.
 MAX_PIXELS = 1e9
@@ -280,7 +281,7 @@ def other_kind(path: pathlib.Path, data: bytes | bytearray) -> DataError:
         names = ", ".join(repr(name) for name in list(content)[:8]) or "none"
         found = f"an object with the keys {names}{', …' if len(content) > 8 else ''}"
     elif isinstance(content, list):
-        found = f"a list of {len(content)} entries"
+        found = f"a list of {counted(len(content), 'entry', 'entries')}"
     else:
         found = f"only {_start(data.strip())}"
     return DataError(

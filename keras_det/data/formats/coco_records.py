@@ -16,6 +16,7 @@ from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
 from keras_det.data.truth import truth
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 NUMBER = re.compile(r"[-+]?(\d{1,30}(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?")
@@ -199,22 +200,30 @@ class _Objects:
         columns.crowd, columns.area = np.array(self.crowd, bool), np.array(self.area, np.float64)
         columns.rows = np.array(self.rows, np.int64)
         total = len(self.rows) + len(self.without)
-        kinds: tuple[tuple[NoteCode, list[int], str], ...] = (
-            ("annotations-without-box", self.without, "annotations left out: they have no box"),
+        kinds: tuple[tuple[NoteCode, list[int], str, str], ...] = (
+            (
+                "annotations-without-box",
+                self.without,
+                counted(total, "annotation"),
+                "left out: without a box",
+            ),
             (
                 "boxes-of-shapes",
                 self.computed,
-                "boxes taken from `segmentation`, as `bbox` is empty",
+                counted(total, "box", "boxes"),
+                "taken from `segmentation`, as `bbox` is empty",
             ),
             (
                 "areas-replaced",
                 self.bad_areas,
-                "areas replaced by the area of the box: they are not numbers",
+                counted(total, "area"),
+                "replaced by the area of the box: not numbers",
             ),
         )
-        for code, rows, text in kinds:
+        for code, rows, all_of_them, text in kinds:
             if rows:
-                first, few = f"{path}, annotations[{rows[0]}]", f"{len(rows)} of {total} {text}"
+                few = f"{len(rows)} of {all_of_them} {text}"
+                first = f"{path}, annotations[{rows[0]}]"
                 columns.notes.append(Note(code, few, len(rows), total, first))
 
 
@@ -247,8 +256,8 @@ def _notes(bad: BadRecords, total: int) -> list[Note]:
 def _no_box(path: pathlib.Path, row: int, total: int) -> DataError:
     return DataError(
         "Annotations for detection must hold boxes (`bbox`), four numbers [x, y, width, height], "
-        f"or polygons (`segmentation`). Received: neither in {path}, annotations[{row}], and no "
-        f"box in any of the {total} annotations. Export them with boxes."
+        f"or polygons (`segmentation`). Received: neither in {path}, annotations[{row}], and "
+        f"none of {counted(total, 'annotation')} has a box. Export them with boxes."
     )
 
 

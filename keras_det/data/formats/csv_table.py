@@ -14,6 +14,7 @@ from keras_det.data.formats.split_names import read_path
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, Format, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # The name of the class where a file has no column for it.
 ONLY_CLASS = "object"
@@ -168,8 +169,8 @@ def _notes(rows: Rows) -> list[Note]:
         notes.append(Note("annotations-without-box", text, rows.without_box, first=first))
     if rows.unclear:
         text = (
-            f"{rows.unclear} objects read as single objects: the mark of a group of objects is "
-            "neither 0 nor 1"
+            f"{counted(rows.unclear, 'object')} read as single objects: the mark of a group of "
+            "objects is neither 0 nor 1"
         )
         notes.append(Note("objects-reread", text, rows.unclear, first=rows.first_unclear))
     return notes

@@ -12,6 +12,7 @@ from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.listing import is_folder
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 FRAME = "frame_{:06d}"
 # More frames than any video that is annotated by hand has.
@@ -81,9 +82,10 @@ class Video:
         if not any(_has_frames(folder) for folder in folders):
             raise DataError(
                 "The frames of a video must be images named frame_000000.png and so on. Received: "
-                f"{self.file} with {len(self.tracks)} tracks (CVAT for video), and no such image "
-                f"in {', '.join(map(str, folders[:3]))}. Export the task as CVAT for images 1.1 "
-                "with images, or give the folder of the frames as image_dir= (--image-dir)."
+                f"{self.file} with {counted(len(self.tracks), 'track')} (CVAT for video), and no "
+                f"such image in {', '.join(map(str, folders[:3]))}. Export the task as CVAT for "
+                "images 1.1 with images, or give the folder of the frames as image_dir= "
+                "(--image-dir)."
             )
 
     def _add_track(

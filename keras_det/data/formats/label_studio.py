@@ -25,6 +25,7 @@ from keras_det.data.listing import names_in
 from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 FOLDERS = ("annotations", "labels", "result", "results")
 IMAGE_FOLDERS = ("", "images", "upload", "uploads", "media", "img", "data")
@@ -84,22 +85,22 @@ class _Counts:
     """Tasks and annotations that were not read: the number of each reason, and the first."""
 
     def __init__(self) -> None:
-        self.found: dict[tuple[NoteCode, str], tuple[int, str]] = {}
+        self.found: dict[tuple[NoteCode, str, str], tuple[int, str]] = {}
 
-    def add(self, code: NoteCode, why: str, place: str) -> None:
-        number, first = self.found.get((code, why), (0, place))
-        self.found[code, why] = (number + 1, first)
+    def add(self, code: NoteCode, noun: str, why: str, place: str) -> None:
+        number, first = self.found.get((code, noun, why), (0, place))
+        self.found[code, noun, why] = (number + 1, first)
 
     def notes(self) -> list[Note]:
         return [
-            Note(code, f"{count} {what}", count, first=first)
-            for (code, what), (count, first) in self.found.items()
+            Note(code, f"{counted(count, noun)} {what}", count, first=first)
+            for (code, noun, what), (count, first) in self.found.items()
         ]
 
 
-SKIPPED = "tasks left out: they were skipped"
-UNLABELLED = "tasks left out: nobody has labelled them"
-PREDICTED = "tasks left out: they have only predictions, which are not ground truth"
+SKIPPED = "left out: skipped"
+UNLABELLED = "left out: not labelled"
+PREDICTED = "left out: only predictions, which are not ground truth"
 
 
 def read(source: Source, options: ReadOptions) -> RawAnnotations:
@@ -111,7 +112,9 @@ def read(source: Source, options: ReadOptions) -> RawAnnotations:
     for file in files:
         _read_file(file, wanted, counts)
     if not wanted.names and counts.found and not wanted.bad_files.count:
-        why = "; ".join(counts.notes()).replace("left out: ", "").replace(").;", ");").rstrip(".")
+        why = (
+            "; ".join(counts.notes()).replace(" left out: ", ": ").replace(").;", ");").rstrip(".")
+        )
         raise DataError(
             f"At least one task must be labelled. Received: {why}. Label the images in Label "
             "Studio (accept or correct predictions there) and export again."
@@ -162,18 +165,20 @@ def _read_file(file: pathlib.Path, shapes: Shapes, counts: _Counts) -> None:
 def _annotation(task: Task, place: str, counts: _Counts) -> dict[str, Any] | None:
     """The annotation to read; None where there is none, which is counted."""
     if not task.annotations:
-        counts.add("tasks-left-out", PREDICTED if task.predictions else UNLABELLED, place)
+        why = PREDICTED if task.predictions else UNLABELLED
+        counts.add("tasks-left-out", "task", why, place)
         return None
     done = [each for each in task.annotations if not each.get("was_cancelled")]
     done = [each for each in done if not each.get("skipped")]
     if not done:
-        counts.add("tasks-left-out", SKIPPED, place)
+        counts.add("tasks-left-out", "task", SKIPPED, place)
         return None
     if len(done) > 1:
         counts.add(
             "annotators-chosen",
-            "tasks annotated by several people: the annotation marked as ground truth is read, "
-            "else the first",
+            "task",
+            "annotated by several people: the annotation marked as ground truth is read, else the "
+            "first",
             place,
         )
     return next((each for each in done if each.get("ground_truth") is True), done[0])
@@ -208,13 +213,14 @@ def _add_region(
         return
     shown = f"{place[0]}[{place[1]}]"
     if len(region.labels) > 1:
-        text = "regions with several classes: the first class is used"
-        counts.add("classes-chosen", text, shown)
+        text = "with several classes: the first class is used"
+        counts.add("classes-chosen", "region", text, shown)
     if region.result.get("image_rotation"):
         counts.add(
             "boxes-of-rotated-images",
-            "regions drawn while the image was rotated in Label Studio (`image_rotation`): they "
-            "are placed on the unrotated image. Compare the boxes with the image",
+            "region",
+            "drawn while the image was rotated in Label Studio (`image_rotation`), and placed on "
+            "the unrotated image. Compare the boxes with the image",
             shown,
         )
 

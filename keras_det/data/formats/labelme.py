@@ -24,6 +24,7 @@ from keras_det.data.notes import Note
 from keras_det.data.raw import Format, Layout, RawAnnotations, ReadOptions, options_of
 from keras_det.data.truth import truth
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 CLASS_FILES = ("labels.txt", "classes.txt", "class_names.txt")
 # Lines of LabelMe's labels.txt, and labels, that name no class of objects.
@@ -153,8 +154,9 @@ def _tell(
     if embedded and len(embedded) == len(shapes.names):
         raise DataError(
             "The images must be files beside LabelMe's files, or in image_dir= (--image-dir). "
-            f"Received: {len(embedded)} images that are only inside their JSON file (`imageData`), "
-            f"first: {embedded[0]}. Give the folder of the images. If there is none, {EXPORT}."
+            f"Received: {counted(len(embedded), 'image')} only inside their JSON file "
+            f"(`imageData`), first: {embedded[0]}. Give the folder of the images. If there is "
+            f"none, {EXPORT}."
         )
     if embedded:
         text = (

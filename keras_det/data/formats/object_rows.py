@@ -15,6 +15,7 @@ from keras_det.data.raw import BadRecords, RawAnnotations
 from keras_det.data.truth import truth
 from keras_det.data.unpacking import UnpackedImages, png_of, suffixes_of
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 BOXES = ("bbox", "bboxes", "boxes", "box")
 LABELS = (
@@ -186,8 +187,8 @@ def index_of(
         i, k = found.where[row]
         raise DataError(
             f"The class of an object must be a number from 0 to {len(names) - 1} or one of the "
-            f"class names. Received: {found.labels[row]!r} in {place(i)}, object {k}, one of "
-            f"{len(lost)} such objects; there are {len(names)} names. {advice}"
+            f"class names. Received: {found.labels[row]!r} in {place(i)}, object {k} "
+            f"(objects like it: {len(lost):,}; names: {len(names):,}). {advice}"
         )
     return labels
 
@@ -213,11 +214,12 @@ def _finish(
         )
     if without:
         row, k = without[0]
-        what = f"{len(without)} objects left out: they have no box"
+        what = f"{counted(len(without), 'object')} left out: without a box"
         if not found.labels:
             raise DataError(
-                f"Objects for detection must have a box. Received: none of {len(without)} objects "
-                f"has one in {bad.source}; first: {place(row)}, object {k}. Give data with boxes."
+                "Objects for detection must have a box. Received: none of "
+                f"{counted(len(without), 'object')} has one in {bad.source}; first: {place(row)}, "
+                f"object {k}. Give data with boxes."
             )
         found.notes.append(
             Note("annotations-without-box", what, len(without), first=f"{place(row)}, object {k}")

@@ -30,6 +30,7 @@ from keras_det.data.raw import (
 )
 from keras_det.data.unpacking import FOLDER, UnpackedImages
 from keras_det.errors import DataError, suggest
+from keras_det.words import counted
 
 
 def read_tfrecord(
@@ -176,8 +177,8 @@ def _areas(found: Examples) -> np.ndarray:
     if wrong.any():
         count = int(wrong.sum())
         text = (
-            f"{count} of {len(area)} areas replaced by the area of the box: they are 0 or less, or "
-            "not finite."
+            f"{count} of {counted(len(area), 'area')} replaced by the area of the box: 0 or less, "
+            "or not finite."
         )
         found.notes.append(Note("areas-replaced", text, count, len(area)))
     return np.where(wrong, np.nan, area)
@@ -187,7 +188,7 @@ def _drop_not_finite(raw: RawAnnotations, found: Examples) -> None:
     keep = finite(found)
     if keep.all():
         return
-    bad = BadRecords("boxes", raw.source)
+    bad = BadRecords("boxes", raw.source, "box")
     for row in np.flatnonzero(~keep):
         values = ", ".join(f"{value:g}" for value in raw.boxes[row])
         bad.add(raw.where(int(row)), f"a box must be four finite numbers. Received: [{values}]")

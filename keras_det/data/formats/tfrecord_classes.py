@@ -9,6 +9,7 @@ from keras_det.data.formats.label_map import LabelMap
 from keras_det.data.formats.tfrecord_examples import LABEL, TEXT
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 Where = Callable[[int], str]
 Classes = tuple[list[str], list[int | str], np.ndarray]
@@ -70,7 +71,8 @@ def _contradiction(
     why = ""
     if (right == labels[differ] + 1).all():
         why = ": the labels count from 0, those of the label map from 1"
-    text = f"{len(differ)} of {len(labels)} labels differ from their text{why}. The text is used"
+    differing = "differs from its text" if len(differ) == 1 else "differ from their text"
+    text = f"{len(differ)} of {counted(len(labels), 'label')} {differing}{why}. The text is used"
     place = f"label {labels[first]}, text {texts[first]!r}, which has id {right[0]}, {where(first)}"
     return Note("classes-contradict", text, len(differ), len(labels), place)
 
@@ -89,7 +91,7 @@ def _unknown(
         )
     return DataError(
         f"`{LABEL}` must be an id of the label map. Received: {label}{text} in {where}; the label "
-        f"map has {len(ids)} ids from {ids[0]} to {ids[-1]}. {advice}"
+        f"map has {counted(len(ids), 'id')} from {ids[0]} to {ids[-1]}. {advice}"
     )
 
 

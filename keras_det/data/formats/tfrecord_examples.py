@@ -16,6 +16,7 @@ from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.data.unpacking import UnpackedImages, suffixes_of
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 BOX = "image/object/bbox/"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -110,8 +111,8 @@ def read_examples(shards: Sequence[pathlib.Path], images: UnpackedImages) -> Exa
             found.records += 1
     if not found.records:
         raise DataError(
-            f"TFRecord files must hold records. Received: none in {len(shards)} files (first: "
-            f"{shards[0]}). Download or write them again."
+            f"TFRecord files must hold records. Received: none in {counted(len(shards), 'file')} "
+            f"(first: {shards[0]}). Download or write them again."
         )
     found.notes += bad.notes(found.records)
     if bad.count == found.records:
@@ -143,7 +144,9 @@ def _features(record: bytes) -> Features:
     try:
         features: Features = tf.train.Example.FromString(record).features.feature
     except DecodeError as error:
-        raise BadExample(f"it must be a tf.train.Example. Received: {len(record)} bytes") from error
+        raise BadExample(
+            f"it must be a tf.train.Example. Received: {counted(len(record), 'byte')}"
+        ) from error
     return features
 
 
@@ -228,8 +231,8 @@ def _numbers(features: Features, key: str, count: int | None = None) -> list[flo
 def _check_length(key: str, values: Sequence[Any], count: int) -> None:
     if len(values) != count:
         raise BadExample(
-            f"`{key}` must hold one value for each object. Received: {len(values)} values for "
-            f"{count} objects"
+            f"`{key}` must hold one value for each object. Received: "
+            f"{counted(len(values), 'value')} for {counted(count, 'object')}"
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Fewer boxes that start at 0 are weighed against those that end at the border.
 FEW = 5
@@ -59,8 +60,9 @@ def first_pixel(
     if not zeros:
         if none_at_end and not ones and last >= max(FEW, SLIP * before_last):
             text = (
-                f"Pixels are counted from 0: {last} of {len(boxes)} boxes end one pixel before "
-                f"the width or height of their image, none at it. {_other_way(1)}"
+                f"Pixels are counted from 0: {last} of {counted(len(boxes), 'box', 'boxes')} "
+                f"{'ends' if last == 1 else 'end'} one pixel before the width or height of their "
+                f"image, none at it. {_other_way(1)}"
             )
             return 0.0, [Note("boxes-first-pixel", text, last, len(boxes))]
         return 1.0, []
@@ -72,12 +74,15 @@ def first_pixel(
         slips = ones > zeros
     if slips:
         text = (
-            f"Pixels are counted from 1, as Pascal VOC does: {zeros} of {count} boxes start at 0 "
-            f"and are clipped (first: {first}), {ones} start at 1, {far} end at the width or "
-            f"height of their images. {_other_way(0)}"
+            f"Pixels are counted from 1, as Pascal VOC does: {zeros} of "
+            f"{counted(count, 'box', 'boxes')} with a side at 0, clipped (first: {first}); {ones} "
+            f"with a side at 1, {far} with a side at the width or height of their images. "
+            f"{_other_way(0)}"
         )
         return 1.0, [Note("boxes-first-pixel", text, zeros, count)]
-    text = f"Pixels are counted from 0: {zeros} of {count} boxes start at 0"
+    text = (
+        f"Pixels are counted from 0: {zeros} of {counted(count, 'box', 'boxes')} with a side at 0"
+    )
     return 0.0, [Note("boxes-first-pixel", text, zeros, count, first, _other_way(1))]
 
 
@@ -124,8 +129,8 @@ def sort_corners(
     if fixed.any():
         first = where(int(np.flatnonzero(fixed)[0]))
         text = (
-            f"{fixed.sum()} of {len(boxes)} boxes with swapped corners (xmax < xmin or ymax < "
-            "ymin), read in the right order"
+            f"{fixed.sum()} of {counted(len(boxes), 'box', 'boxes')} with swapped corners (xmax < "
+            "xmin or ymax < ymin), read in the right order"
         )
         notes.append(Note("boxes-corners-swapped", text, int(fixed.sum()), len(boxes), first))
     return np.where(fixed[:, None], ordered, boxes), notes
@@ -144,7 +149,8 @@ def _refuse(
     values = ", ".join(f"{value:g}" for value in boxes[row])
     start = (
         "A box must satisfy xmin < xmax and ymin < ymax. Received: "
-        f"[{values}] in {where(row)}. {inverted.sum()} of {len(boxes)} boxes are like this"
+        f"[{values}] in {where(row)}. {inverted.sum()} of {counted(len(boxes), 'box', 'boxes')} "
+        f"{'is' if inverted.sum() == 1 else 'are'} like this"
     )
     count = int(known.sum())
     if not count:

@@ -12,6 +12,7 @@ from keras_det.data.image import IMAGE_SUFFIXES
 from keras_det.data.notes import Note
 from keras_det.errors import DataError, suggest
 from keras_det.files import open_bytes
+from keras_det.words import counted
 
 # In the order in which they are looked for.
 CLASS_FILES = ("class_names.txt", "classes.txt", "labels.txt", "label_list.txt", "labelmap.txt")
@@ -93,7 +94,10 @@ def read_list(path: str, keys: Collection[str], broken: Collection[str] = ()) ->
     twice = [key for key, count in found.items() if count > 1]
     notes = []
     if twice:
-        text = f"{len(twice)} of {len(found)} images listed more than once in {path}, and read once"
+        text = (
+            f"{len(twice)} of {counted(len(found), 'image')} listed more than once in {path}, and "
+            "read once"
+        )
         notes.append(Note("images-listed-twice", text, len(twice), len(found), twice[0]))
     if not found:
         raise _useless(path, lines, missing, keys)
@@ -105,7 +109,7 @@ def _useless(path: str, lines: list[str], missing: list[str], keys: Collection[s
     if missing:
         return DataError(
             f"A list must name images that have an annotation. Received: {path}, where none of "
-            f"{len(lines)} names has a readable one; first: {lines[0]!r}."
+            f"{counted(len(lines), 'name')} has a readable one; first: {lines[0]!r}."
             f"{suggest(missing[0], list(keys))} Write the names of the XML files into it, or "
             "remove the list: then every annotated image is read."
         )

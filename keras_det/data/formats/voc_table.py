@@ -19,20 +19,29 @@ from keras_det.data.formats.voc_layout import xml_files
 from keras_det.data.notes import Note, NoteCode
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
+from keras_det.words import counted
 
-FORMS: dict[int, tuple[NoteCode, str]] = {
-    NO_BOX: ("annotations-without-box", "objects left out: they have no <bndbox>"),
+# The code of the note, what is counted in singular and plural, and the rest of the sentence.
+FORMS: dict[int, tuple[NoteCode, tuple[str, str], str]] = {
+    NO_BOX: (
+        "annotations-without-box",
+        ("object", "objects"),
+        "left out: without <bndbox>",
+    ),
     POLYGON: (
         "boxes-of-shapes",
-        "objects without <bndbox>: the box around their <polygon> is used",
+        ("object", "objects"),
+        "without <bndbox>: the box around the <polygon> is used",
     ),
     ROTATED: (
         "boxes-of-shapes",
-        "objects with rotated boxes (<robndbox>): the upright box around each is used",
+        ("object with a rotated box", "objects with rotated boxes"),
+        "(<robndbox>): the upright box around it is used",
     ),
     ONE_OF_SEVERAL: (
         "boxes-of-parts",
-        "boxes from an <object> with several <bndbox>: each becomes one object",
+        ("box", "boxes"),
+        "from an <object> with several <bndbox>: each becomes one object",
     ),
 }
 
@@ -98,16 +107,17 @@ class Table:
         self._numbers, form = table[:, 5].astype(np.int64), table[:, 6].astype(np.int64)
         written = [each.name for each in rows]
         self._count_bad(files, len(rows), source)
-        for kind, (code, text) in FORMS.items():
+        for kind, (code, nouns, text) in FORMS.items():
             found = np.flatnonzero(form == kind)
             if len(found):
-                few, first = f"{len(found)} {text}", self.where(int(found[0]))
+                few, first = f"{counted(len(found), *nouns)} {text}", self.where(int(found[0]))
                 self.notes.append(Note(code, few, len(found), first=first))
         kept = np.flatnonzero(form != NO_BOX)
         if len(rows) and not len(kept):
             raise DataError(
-                f"Objects must have a <bndbox>. Received: none of {len(rows)} objects in {source} "
-                f"has one; first: {self.where(0)}. Export the annotations again, with boxes."
+                f"Objects must have a <bndbox>. Received: none of {counted(len(rows), 'object')} "
+                f"in {source} has one; first: {self.where(0)}. Export the annotations again, with "
+                "boxes."
             )
         for name in ("image_index", "boxes", "difficult", "_numbers"):
             setattr(self, name, getattr(self, name)[kept])
@@ -130,8 +140,8 @@ class Table:
             path, number, text = unclear[0]
             total = good + bad.count
             note = (
-                f"{len(unclear)} of {total} objects read as not difficult: <difficult> is neither "
-                f"0 nor 1 but {short(text)}"
+                f"{len(unclear)} of {counted(total, 'object')} read as not difficult: <difficult> "
+                f"is neither 0 nor 1 but {short(text)}"
             )
             first = f"{path}, object {number}"
             self.notes.append(Note("objects-reread", note, len(unclear), total, first))
@@ -147,8 +157,9 @@ class Table:
             row, count = int(first[empty].min()), int(np.isin(labels, empty).sum())
             raise DataError(
                 "Every object must have the name of its class in <name>. Received: "
-                f"<name>{written[row].strip()}</name> in {self.where(row)} ({count} objects have "
-                "none). Write the class into <name>, or remove the object."
+                f"<name>{written[row].strip()}</name> in {self.where(row)} "
+                f"({counted(count, 'object')} {'has' if count == 1 else 'have'} none). Write the "
+                "class into <name>, or remove the object."
             )
         merged: dict[str, int] = {}
         new = np.array([merged.setdefault(n.strip(), len(merged)) for n in index_of], np.int64)
@@ -157,8 +168,8 @@ class Table:
             padded = [i for name, i in index_of.items() if name != name.strip()]
             count, place = int(np.isin(labels, padded).sum()), self.where(int(first[padded].min()))
             text = (
-                f"{count} of {len(labels)} class names with spaces at their ends, which are left "
-                "out"
+                f"{count} of {counted(len(labels), 'class name')} with spaces at their ends, which "
+                "are left out"
             )
             self.notes.append(Note("classes-from", text, count, len(labels), place))
         for name, i in index_of.items():
@@ -202,8 +213,9 @@ def read_table(source: str, folders: Sequence[tuple[str, str]]) -> Table:
     if not files:
         first = f"; first: {bad.reasons[0]}" if bad.reasons else ""
         raise DataError(
-            f"Pascal VOC annotations must be readable XML. Received: none of {total} files in "
-            f"{source}{first}. Correct them, or export the annotations again."
+            "Pascal VOC annotations must be readable XML. Received: none of "
+            f"{counted(total, 'file')} in {source}{first}. Correct them, or export the annotations "
+            "again."
         )
     table.notes += bad.notes(total)
     table.fill(files, paths, source)

@@ -15,6 +15,7 @@ from keras_det.data.formats.yolo_pairs import Pairs, pair_images
 from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords, Format, RawAnnotations, ReadOptions, options_of
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Numbers outside 0..1 by no more than this are rounding, and are cut without a note.
 ROUNDING = 1e-3
@@ -121,8 +122,8 @@ def _check_pairs(source: Source, pairs: Pairs) -> None:
         looked = [place for place in pairs.looked_in if os.path.isdir(place)] or pairs.looked_in
         raise DataError(
             "An image must have its labels in a .txt file of its name. Received: no .txt file for "
-            f"{len(pairs.names)} images in {places}; looked in {', '.join(looked[:4])}. Put the "
-            "files into a folder labels/ beside images/, or beside the images."
+            f"{counted(len(pairs.names), 'image')} in {places}; looked in {', '.join(looked[:4])}. "
+            "Put the files into a folder labels/ beside images/, or beside the images."
         )
 
 
@@ -205,7 +206,9 @@ def _note_outlines(labels: Labels, paths: Sequence[str]) -> list[Note]:
     rotated = corners.tolist() == [4]
     what = "rotated boxes (OBB: a class and four corners)" if rotated else "polygons"
     count, total = len(rows), len(labels.file)
-    text = f"{count} of {total} objects read as the upright box around their shape: {what}"
+    text = (
+        f"{count} of {counted(total, 'object')} read as the upright box around their shape: {what}"
+    )
     doubtful = len(corners) == 1 and corners[0] > 4 and count >= ENOUGH
     more = (
         f"If these lines, with {2 * corners[0] + 1} numbers each, are a box and keypoints, write "
@@ -242,7 +245,8 @@ def _within_image(
         raise DataError(
             "The boxes of YOLO must be in normalised coordinates, from 0 to 1. Received: "
             f"[{values}] in {paths[labels.file[row]]}, line {labels.line[row]}; {len(rows)} of "
-            f"{len(outside)} lines of {source} are outside. {advice}"
+            f"{counted(len(outside), 'line')} of {source} {'is' if len(rows) == 1 else 'are'} "
+            f"outside. {advice}"
         )
     for row in rows:
         values = ", ".join(f"{value:g}" for value in labels.boxes[row])

@@ -12,6 +12,7 @@ from keras_det.data.formats.plain_text import read_text, short, start_of
 from keras_det.data.listing import names_in
 from keras_det.data.notes import Note
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Where names of classes lie, the most telling first.
 CLASS_FILES = (
@@ -284,8 +285,8 @@ def find_classes(
         notes = []
         if config.num_classes is not None and config.num_classes != len(config.names):
             text = (
-                f"nc is {config.num_classes} in {config.path}, but {len(config.names)} names are "
-                "given: the names are used, and nc is ignored."
+                f"nc is {config.num_classes} in {config.path}, which gives "
+                f"{counted(len(config.names), 'name')}: the names are used, and nc is ignored."
             )
             notes.append(Note("classes-contradict", text))
         return Classes(config.names, str(config.path), notes)

@@ -13,6 +13,7 @@ from keras_det.data.notes import Note
 from keras_det.data.raw import BadRecords
 from keras_det.errors import DataError
 from keras_det.files import open_handle
+from keras_det.words import counted
 
 # Text is parsed in parts of this size, so that 100,000 files need little memory.
 PART = 1 << 23
@@ -256,8 +257,8 @@ def _with_key_points(
             none[rows] = True
             number = (count - 5) // 3
             text = (
-                f"Lines of {count} numbers were read as a box and {number} keypoints (only the "
-                "box is used)."
+                f"Lines of {count} numbers were read as a box and {counted(number, 'keypoint')} "
+                "(only the box is used)."
             )
             return none, [Note("objects-reread", text)]
     return none, []

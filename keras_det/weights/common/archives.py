@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 TAR_SUFFIXES, ZIP_SUFFIXES = (".tar.gz", ".tgz"), (".zip",)
 ARCHIVE_SUFFIXES = TAR_SUFFIXES + ZIP_SUFFIXES
@@ -55,11 +56,11 @@ class _Budget:
     def check(self, unpacked: int, members: int = 0) -> None:
         """DataError if the archive holds more, as it declares or in truth."""
         if unpacked > self.bytes or members > MAX_MEMBERS:
-            what = f"{unpacked} bytes" if unpacked > self.bytes else f"{members} members"
+            what = f"{unpacked:,} bytes" if unpacked > self.bytes else f"{members:,} members"
             raise DataError(
-                f"An archive of {self.size} bytes must hold at most {self.bytes} bytes and "
-                f"{MAX_MEMBERS} files and folders. Received: {self.name}, with {what} or more. "
-                "Nothing was unpacked. Download the archive from its publisher."
+                f"An archive of {counted(self.size, 'byte')} must hold at most {self.bytes:,} "
+                f"bytes and {MAX_MEMBERS:,} files and folders. Received: {self.name}, with {what} "
+                "or more. Nothing was kept. Download the archive from its publisher."
             )
 
 
@@ -70,9 +71,9 @@ def _inside(folder: pathlib.Path, name: str, is_plain: bool) -> pathlib.Path:
     is_outside = name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]
     if not is_plain or is_outside or is_long or re.search(r"[\x00-\x1f\x7f]", name):
         raise DataError(
-            "An archive must hold plain files and folders with paths inside it, no links. "
-            f"Received: {name[:MAX_NAME]!r}. Nothing was unpacked. Download the archive "
-            "from its publisher."
+            "An archive must hold plain files and folders with short paths inside it, and no "
+            f"links. Received: {name[:MAX_NAME]!r}. Nothing was kept. Download the archive from "
+            "its publisher."
         )
     return folder.joinpath(*(part for part in parts if part))
 
@@ -158,8 +159,8 @@ def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
             size = path.stat().st_size
             path.unlink()
             raise DataError(
-                f"An archive must be complete. Received: {path.name}, {size} bytes ({error}). The "
-                "archive was removed from the cache. Download it again."
+                f"An archive must be complete. Received: {path.name}, {counted(size, 'byte')} "
+                f"({error}). The archive was removed from the cache. Download it again."
             ) from error
         try:
             os.rename(files, folder)

@@ -12,6 +12,7 @@ import numpy as np
 from keras_det.errors import DataError
 from keras_det.names import NUM_COCO_IDS
 from keras_det.weights.common.coco_classes import COCO_CLASSES
+from keras_det.words import counted
 
 # Outputs of a network trained on COCO's ids: output 0 is background.
 NUM_COCO_OUTPUTS_WITH_BACKGROUND = NUM_COCO_IDS + 1
@@ -45,9 +46,9 @@ def class_outputs(
         rows = [int(index) for index in classes]
         if len(rows) != len(class_names) or not all(0 <= row < num_outputs for row in rows):
             raise DataError(
-                f"`classes` must hold one output of the file, 0 to {num_outputs - 1}, for each of "
-                f"the {len(class_names)} classes of the model. Received: {rows}. Leave it out to "
-                "match classes by name."
+                f"`classes` must hold one output of the file, 0 to {num_outputs - 1}, for each "
+                f"class of the model ({len(class_names)} in all). Received: {rows}. Leave it out "
+                "to match classes by name."
             )
         return rows
     if num_outputs == NUM_COCO_OUTPUTS_WITH_BACKGROUND:
@@ -79,10 +80,10 @@ def names_of_outputs(
     given = [name for name in names if name is not None]
     if len(names) != num_outputs or len(set(given)) != len(given):
         raise DataError(
-            "`source_class_names` must hold one name, or None, for each of the "
-            f"{num_outputs} class outputs of the file, and no name twice. Received: {len(names)} "
-            f"names, {len(set(given))} of them different. Leave it out if you do not know the "
-            "names."
+            "`source_class_names` must hold one name, or None, for each class "
+            f"output of the file ({num_outputs} in all), and no name twice. Received: "
+            f"{counted(len(names), 'name')}, {len(set(given))} of them different. Leave it out if "
+            "you do not know the names."
         )
     return names
 

@@ -20,6 +20,7 @@ from keras_det.weights.common.transfer import (
     part_of,
     transfer,
 )
+from keras_det.words import counted
 
 # A base address or a folder that replaces everything before the file's name.
 MIRROR_VARIABLE = "KERAS_DET_CHECKPOINTS"
@@ -142,7 +143,7 @@ def _other_hash(
         )
     return (
         f"The file at {address} must have a hash that begins with {digest}. Received: SHA-256 "
-        f"{found}, {size} bytes. The download was deleted. {advice}"
+        f"{found}, {counted(size, 'byte')}. The download was deleted. {advice}"
     )
 
 

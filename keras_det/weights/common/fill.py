@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 NamedArrays = Mapping[str, np.ndarray]
 # Weights to load: the path of a file, or its arrays by name.
@@ -79,7 +80,7 @@ def fill(slots: Iterable[Slot], values: NamedArrays, advice: str) -> list[str]:
         if slot.name not in values:
             raise DataError(
                 f"The weights must hold every tensor of the network. Received: no {slot.name!r} "
-                f"among {len(values)} tensors. {advice}"
+                f"among {counted(len(values), 'tensor')}. {advice}"
             )
         array, wanted = slot.convert(np.asarray(values[slot.name])), tuple(slot.variable.shape)
         if array.shape != wanted:

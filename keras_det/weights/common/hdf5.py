@@ -65,7 +65,7 @@ def open_hdf5(source: str | os.PathLike | BinaryIO, name: object = None) -> Iter
             raise OSError(str(error)) from error
         if found:
             raise DataError(
-                "An HDF5 file of weights must hold all its numbers itself, as Keras writes it. "
+                "An HDF5 file of weights must contain all its data itself, as Keras writes it. "
                 f"Received: {source if name is None else name}, with {found}. Get the file from "
                 "its publisher, or save the weights again with model.save_weights."
             )
@@ -112,7 +112,7 @@ def _other_data(root: Any, size: int) -> str | None:
         nonlocal declared, objects
         objects += 1
         if objects > MAX_OBJECTS:
-            return f"more than {MAX_OBJECTS} objects"
+            return f"more than {MAX_OBJECTS:,} objects"
         if info.type != h5o.TYPE_DATASET:
             return None
         dataset = h5d.open(root, name)

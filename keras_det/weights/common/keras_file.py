@@ -119,18 +119,19 @@ def _check_members(
 ) -> None:
     expected = {CONFIG, METADATA, WEIGHTS}
     if set(members) != expected or len(archive.infolist()) != len(expected):
+        other = sorted(set(members) ^ expected)[:5]
+        what = f"{other} extra or missing" if other else "a name that occurs twice"
         raise DataError(
             f"A .keras file of a detector must hold {CONFIG}, {METADATA} and {WEIGHTS}, nothing "
-            f"else. Received: {path}, with {sorted(set(members) ^ expected)[:5]} extra or "
-            "missing, or a name that occurs twice. Copy or save it again."
+            f"else. Received: {path}, with {what}. Copy or save it again."
         )
     for member in members.values():
         large = member.file_size > max(FREE, MAX_RATIO * member.compress_size)
         if large or (member.filename != WEIGHTS and member.file_size > MAX_CONFIG):
             raise DataError(
-                "A .keras file must hold no more than its size allows. Received: "
-                f"{path}, whose {member.filename} claims {member.file_size} bytes from "
-                f"{member.compress_size}. Copy or save it again."
+                "The parts of a .keras file must not unpack to far more bytes than they take up. "
+                f"Received: {path}, whose {member.filename} would become {member.file_size:,} "
+                f"bytes from {member.compress_size:,}. Copy or save it again."
             )
 
 
@@ -176,9 +177,10 @@ def _check_object(part: dict[str, Any], name: object) -> None:
         plain = str(word).rpartition(">")[2].rpartition(".")[2]
         if plain in READERS or (hub and any(each in plain for each in HUB_READERS)):
             raise DataError(
-                "A model file must hold only layers that need nothing beside it. Received: "
-                f"{name}, with a {plain}, which reads files or runs code when it is built. If you "
-                "trust the file, build the model in Python and load only its weights."
+                "A model file must hold only layers that read no other files and run no code. "
+                f"Received: {name}, with the class {plain}, which reads files or runs code when it "
+                "is built. If you trust the file, build the model in Python and load only its "
+                "weights."
             )
     arguments = part.get("config")
     if package == "keras_det" and isinstance(arguments, dict):

@@ -19,6 +19,7 @@ import numpy as np
 from keras_det.errors import DataError, install_hint
 from keras_det.weights.common.torch_objects import Storage, Tensor, check_key
 from keras_det.weights.common.torch_pickle import MAX_DEPTH, PickleReader
+from keras_det.words import counted
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -45,8 +46,9 @@ def _numbers(
     """`storage.length` numbers of `data` from `offset` on; bfloat16 becomes float32."""
     if not 0 <= storage.length * _item_size(storage.number) <= len(data) - offset:
         raise ValueError(
-            f"storage {storage.key} should hold {storage.length} numbers of "
-            f"{_item_size(storage.number)} bytes and the file has {len(data) - offset} bytes there"
+            f"storage {storage.key} should hold {counted(storage.length, 'number')} of "
+            f"{counted(_item_size(storage.number), 'byte')}, and the file has "
+            f"{counted(len(data) - offset, 'byte')} there"
         )
     number = "<u2" if storage.number == "bfloat16" else storage.number
     dtype = np.dtype(number).newbyteorder(byteorder)
@@ -73,7 +75,7 @@ def _view(name: str, tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     if not fits:
         raise ValueError(
             f"tensor {name!r} with shape {shape}, strides {strides} and offset {tensor.offset} "
-            f"does not lie within its storage of {len(numbers)} numbers"
+            f"does not lie within its storage of {counted(len(numbers), 'number')}"
         )
     in_bytes = tuple(step * numbers.itemsize for step in strides)
     part = numbers[tensor.offset :]
@@ -153,7 +155,9 @@ def _read_stream(path: str) -> tuple[Any, Callable[[Storage], np.ndarray]]:
         (count,) = struct.unpack_from("<q", data, position)
         storage = storages[str(check_key(key, "the key of a storage"))]
         if count != storage.length:
-            raise ValueError(f"storage {key} has {count} numbers instead of {storage.length}")
+            raise ValueError(
+                f"storage {key} has {counted(count, 'number')} instead of {storage.length}"
+            )
         numbers[storage.key] = _numbers(data, position + 8, storage)
         position += 8 + count * _item_size(storage.number)
     return structure, lambda storage: numbers[storage.key]

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple, NoReturn
 
 from keras_det.errors import DataError
+from keras_det.words import counted
 
 # Storage classes of torch by the numbers they hold, low byte first.
 STORAGES = {
@@ -68,14 +69,14 @@ def checked(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """The value, if it has exactly one of the types. The error never prints the value."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if type(value) not in kinds:
-        wrong(f"{what} is made from {type(value).__name__}")
+        wrong(f"{what} must not be of type {type(value).__name__}")
     return value
 
 
 def check_key(key: Any, what: str = "a key") -> Any:
     """The value, if it is text of ordinary length or an integer: quick to hash and compare."""
     if type(key) is not str and type(key) is not int:
-        wrong(f"{what} is made from {type(key).__name__}")
+        wrong(f"{what} must not be of type {type(key).__name__}")
     if type(key) is str and len(key) > MAX_KEY:
         wrong(f"{what} has {len(key)} characters")
     return key
@@ -83,7 +84,7 @@ def check_key(key: Any, what: str = "a key") -> Any:
 
 def _integers(value: Any, what: str) -> tuple:
     if len(checked(value, (tuple, list), what)) > MAX_DIMENSIONS:
-        wrong(f"{what} has {len(value)} dimensions")
+        wrong(f"{what} has {counted(len(value), 'dimension')}")
     for each in value:
         checked(each, int, what)
     return tuple(value)

@@ -24,6 +24,7 @@ from keras_det.weights.common.torch_objects import (
     named,
     wrong,
 )
+from keras_det.words import counted
 
 # The budget of one file. EfficientDet-D7x with the state of its optimizer has 0.2 million opcodes.
 MAX_OPCODES = 1 << 19
@@ -82,7 +83,9 @@ class PickleReader:
         """The next bytes; their number comes from the file."""
         start = self.position
         if not 0 <= length <= len(self.data) - start:
-            wrong(f"{length} bytes should follow and {len(self.data) - start} do")
+            wrong(
+                f"{counted(length, 'byte')} should follow, and there are {len(self.data) - start:,}"
+            )
         self.position = start + length
         return self.data[start : start + length]
 
@@ -164,7 +167,10 @@ class PickleReader:
         self._put(named(checked(module, str, "a name"), checked(name, str, "a name")))
 
     def _reduce(self) -> None:
-        arguments, maker = checked(self._stack.pop(), tuple, "a call"), self._stack.pop()
+        arguments, maker = (
+            checked(self._stack.pop(), tuple, "the arguments of a call"),
+            self._stack.pop(),
+        )
         if arguments and type(arguments[0]) in (list, tuple):
             # One list may be the argument of many calls.
             self._opcodes += len(arguments[0])
@@ -179,7 +185,7 @@ class PickleReader:
     def _persistent(self) -> None:
         identifier = checked(self._stack.pop(), tuple, "a persistent object")
         if len(identifier) > MAX_ARGUMENTS:
-            wrong(f"a persistent object has {len(identifier)} parts")
+            wrong(f"a persistent object has {counted(len(identifier), 'part')}")
         kind, storage_type, key, _, length, *view = identifier
         if checked(kind, str, "a persistent object") != "storage" or view not in ([], [None]):
             wrong("a persistent object is not a plain storage")

@@ -219,7 +219,7 @@ def _check_size(size: int, part: pathlib.Path) -> None:
     """A server that sends, or announces, more than any checkpoint has is not listened to."""
     if size > MAX_BYTES:
         forget(part)
-        raise TransferError(f"it has {size} bytes or more, and no checkpoint has {MAX_BYTES}")
+        raise TransferError(f"it has {size} bytes or more, and the limit is {MAX_BYTES}")
 
 
 def transfer(address: str, part: pathlib.Path, name: str) -> bool:

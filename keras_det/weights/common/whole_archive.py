@@ -6,6 +6,7 @@ import zipfile
 from keras_det.errors import DataError
 from keras_det.files import open_bytes, opening
 from keras_det.weights.common.keras_file import CONFIG, METADATA, WEIGHTS
+from keras_det.words import counted
 
 WHOLE = "A saved model must be complete and undamaged"
 AGAIN = "Copy or save it again."
@@ -24,7 +25,9 @@ def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -
         if not zipfile.is_zipfile(file):
             size = os.fstat(file.fileno()).st_size
             what = (
-                f"{size:,} bytes, not a Keras archive (not a zip file)" if size else "an empty file"
+                f"{counted(size, 'byte')}, not a Keras archive (not a zip file)"
+                if size
+                else "an empty file"
             )
             raise DataError(f"{rule}. Received: {path}, {what}. {cure}")
         with zipfile.ZipFile(file) as archive:
@@ -35,6 +38,5 @@ def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -
             damaged = archive.testzip()
     if damaged is not None:
         raise DataError(
-            f"{rule}. Received: {path}, whose {damaged} has another checksum than it was saved "
-            f"with. {cure}"
+            f"{rule}. Received: {path}, whose {damaged} does not match its checksum. {cure}"
         )

@@ -33,6 +33,7 @@ from keras_det.weights.common.fill import (
 )
 from keras_det.weights.common.report import STEP_COUNTER, LoadReport
 from keras_det.weights.common.torch_file import read_torch_file
+from keras_det.words import counted
 
 CORNER_NAMES = {"tl": "top_left", "br": "bottom_right"}
 OUTPUT_NAMES = {"heats": "heatmaps", "tags": "embeddings", "regrs": "offsets"}
@@ -135,7 +136,7 @@ def _check_kind(values: NamedArrays, num_stacks: int) -> int:
     if prediction is None or prediction.ndim != 4 or "pre.0.conv.weight" not in values:
         raise DataError(
             "The weights must be those of CornerNet. Received: no tl_heats.0.1.weight or no "
-            f"pre.0.conv.weight among {len(values)} tensors. {_KNOWN_FILES}"
+            f"pre.0.conv.weight among {counted(len(values), 'tensor')}. {_KNOWN_FILES}"
         )
     stacks = {name.split(".")[1] for name in values if name.startswith("kps.")}
     if len(stacks) != num_stacks:

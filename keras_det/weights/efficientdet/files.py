@@ -36,6 +36,7 @@ from keras_det.weights.efficientdet.translate import (
     from_torch_names,
     with_backbone,
 )
+from keras_det.words import counted
 
 AVERAGE = "/ExponentialMovingAverage"
 # Endings of the variables that an optimizer adds.
@@ -165,8 +166,9 @@ def _checkpoint(
         names = [*skipped, *unknown]
         seen = f"such as {names[0]!r}" if names else "in it"
         raise DataError(
-            f"The weights must be those of an EfficientDet. Received: {source}, with {len(names)} "
-            f"tensors {seen}. None of them has a name that EfficientDet uses. {_KNOWN_FILES}"
+            f"The weights must be those of an EfficientDet. Received: {source}, with "
+            f"{counted(len(names), 'tensor')} {seen}. None of them has a name that EfficientDet "
+            f"uses. {_KNOWN_FILES}"
         )
     averaged = [tensor.name for tensor in averages.values()]
     return Checkpoint(source, kind, {**plain, **averages}, averaged, skipped, unknown)

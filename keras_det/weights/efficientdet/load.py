@@ -35,6 +35,7 @@ from keras_det.weights.efficientdet.names import (
     properties_of,
     variable_names,
 )
+from keras_det.words import counted
 
 # Width / height of a cell's anchors at each of three scales, in the order of the file's outputs.
 OFFICIAL_RATIOS, NUM_OCTAVES = (1.0, 2.0, 0.5), 3
@@ -252,9 +253,10 @@ def _refuse_partial(
         )
     if unused:
         raise DataError(
-            f"The weights must contain only tensors of {model.name}. Received: {unused[0]!r}, one "
-            f"of {len(unused)} tensors that the model does not have, in {checkpoint.source}. Build "
-            "the variant that the file belongs to, or skip them with partial=True."
+            f"The weights must contain only tensors of {model.name}. Received: "
+            f"{counted(len(unused), 'tensor')} of another model, first {unused[0]!r}, in "
+            f"{checkpoint.source}. Build the variant that the file belongs to, or skip them with "
+            "partial=True."
         )
 
 
@@ -345,7 +347,7 @@ def _report(
             name = checkpoint.tensors[name].name
             loaded = [other for other in loaded if other != name]
             skipped[name] = (
-                f"none of the file's {classes.num_outputs} classes is known to be the model's: "
+                f"none of the file's classes ({classes.num_outputs}) is known to be the model's: "
                 "their prediction has to be trained"
             )
     averaged = [name for name in loaded if name in set(checkpoint.averaged)]

@@ -40,6 +40,7 @@ from keras_det.weights.retinanet.model_garden_file import (
     num_outputs_of,
     read_source,
 )
+from keras_det.words import counted
 
 PathAndLayer = tuple[str, keras.layers.Layer]
 _ADVICE = "Build the model for this file: RetinaNet.from_model_garden(path)."
@@ -203,8 +204,8 @@ def load_model_garden(
     missing = []
     if rows is None:
         reasons[GARDEN_CLASS_PREDICTION] = (
-            f"the file has {len(classes_of(num_outputs))} classes, the model {model.num_classes} "
-            "of its own: their prediction has to be trained"
+            f"the file has {counted(len(classes_of(num_outputs)), 'class', 'classes')}, the model "
+            f"{model.num_classes} of its own: their prediction has to be trained"
         )
         missing = [variable.path for variable in model.class_head.prediction.variables]
     skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE)

@@ -11,6 +11,7 @@ from keras_det.weights.common.class_outputs import classes_of
 from keras_det.weights.common.fill import NamedArrays, Source
 from keras_det.weights.common.object_checkpoint import ROOT, ObjectCheckpoint
 from keras_det.weights.retinanet.arguments import RetinaNetArguments
+from keras_det.words import counted
 
 NETWORK_PARTS = ("backbone", "decoder", "head")
 LAYER = "layer_with_weights-"
@@ -144,8 +145,8 @@ def num_outputs_of(values: NamedArrays) -> tuple[int, int]:
     if boxes < 4 or boxes % 4 or classes % (boxes // 4):
         raise DataError(
             "The checkpoint must predict 4 numbers for the box of every anchor. Received: "
-            f"{boxes} box outputs and {classes} class outputs per cell. Rotated boxes are not "
-            "supported."
+            f"{counted(boxes, 'box output')} and {counted(classes, 'class output')} per cell. "
+            "Rotated boxes are not supported."
         )
     return boxes // 4, classes // (boxes // 4)
 
@@ -182,9 +183,9 @@ def model_garden_arguments(
     if num_anchors != num_octaves * len(aspect_ratios):
         raise DataError(
             f"The checkpoint predicts {num_anchors} anchors per cell. Received: "
-            f"{num_octaves} sizes x {len(aspect_ratios)} aspect ratios. Pass `num_octaves` and "
-            "`aspect_ratios`: `num_scales` and `aspect_ratios` in `params.yaml`, which lies beside "
-            "the checkpoint."
+            f"{counted(num_octaves, 'size')} x {counted(len(aspect_ratios), 'aspect ratio')}. Pass "
+            "`num_octaves` and `aspect_ratios`: `num_scales` and `aspect_ratios` in `params.yaml`, "
+            "which lies beside the checkpoint."
         )
     repeats = {name.split("/")[2] for name in values if name.startswith("head/_cls_convs/")}
     return RetinaNetArguments(

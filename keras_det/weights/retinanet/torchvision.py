@@ -31,6 +31,7 @@ from keras_det.weights.common.fill import (
 from keras_det.weights.common.report import STEP_COUNTER, LoadReport
 from keras_det.weights.common.torch_file import read_torch_file
 from keras_det.weights.retinanet.arguments import RetinaNetArguments
+from keras_det.words import counted
 
 # torchvision's default anchors: sizes in pixels per level.
 ANCHOR_SIZES = tuple(
@@ -89,13 +90,14 @@ def _check_kind(values: NamedArrays) -> tuple[str, int]:
         problem = "a pyramid that begins with P2"
     elif boxes.shape[0] != 4 * num_anchors or prediction.shape[0] % num_anchors:
         problem = (
-            f"{boxes.shape[0]} box outputs and {prediction.shape[0]} class outputs per cell, where "
-            f"{num_anchors} anchors are expected"
+            f"{counted(boxes.shape[0], 'box output')} and "
+            f"{counted(prediction.shape[0], 'class output')} per cell, where {num_anchors} anchors "
+            "are expected"
         )
     if problem or variant is None or prediction is None:
         raise DataError(
             f"The weights must be those of torchvision's RetinaNet. Received: {problem}, among "
-            f"{len(values)} tensors. {_KNOWN_FILES}"
+            f"{counted(len(values), 'tensor')}. {_KNOWN_FILES}"
         )
     return variant, prediction.shape[0] // num_anchors
 
@@ -185,7 +187,9 @@ def _check_model(model: keras.Model) -> None:
         problem = f"levels {tuple(neck.levels)}"
     for head in heads:
         if head.norms or len(head.convolutions) != HEAD_REPEATS:
-            problem = f"towers of {len(head.convolutions)} convolutions, norm {head.norm!r}"
+            problem = (
+                f"towers of {counted(len(head.convolutions), 'convolution')}, norm {head.norm!r}"
+            )
     if problem:
         raise DataError(
             'torchvision\'s weights fill a RetinaNet with FPN(extra="p5") on levels 3 to 7 and '
@@ -237,8 +241,8 @@ def load_torchvision_retinanet(
     if rows is None:
         known = len(classes_of(num_outputs))
         reasons[_CLASS_PREDICTION] = (
-            f"the file has {known} classes, the model {model.num_classes} of its own: their "
-            "prediction has to be trained"
+            f"the file has {counted(known, 'class', 'classes')}, the model {model.num_classes} of "
+            "its own: their prediction has to be trained"
         )
         missing = [variable.path for variable in prediction.variables]
     else:

@@ -54,5 +54,5 @@ def test_images_that_do_not_decode_are_left_out(model, tmp_path):
     bad.write_bytes(b"no picture")
     pixels, notes = calibration_pixels([good, bad], model)
     assert len(pixels) == 1 + 2 and len(notes) == 1 and "bad.png" in notes[0]
-    with pytest.raises(DataError, match="must be readable. Received: 1 images; left out.*bad.png"):
+    with pytest.raises(DataError, match="must be readable. Received: 1 image; left out.*bad.png"):
         calibration_pixels([bad], model)

@@ -100,4 +100,4 @@ def test_what_the_certificate_says():
     assert settings["sensitivity"]["layer_2"] == pytest.approx(1 / 3, abs=1e-3)
     notes = " ".join(choice.notes())
     assert "standard deviations: layer_0 1, layer_1 0.5" in notes
-    assert "1 of 30 layers stay in float32: layer_0" in notes
+    assert "1 of 30 layers kept in float32: layer_0" in notes

@@ -90,7 +90,7 @@ def test_a_wide_kernel_is_refused_where_the_list_says_so():
     assert report["hexagon_npu"]["refused"] == {"DEPTHWISE_CONV_2D (5 wide)": 1}
     assert report["edge_tpu"]["refused"] == {} == report["gpu"]["refused"]
     lines = describe_delegates(report)
-    assert lines[0].startswith("delegate gpu supports 1 of 1 operators")
+    assert lines[0].startswith("delegate gpu supports 1 of 1 operator")
     assert lines[1].endswith("on the processor: 1 DEPTHWISE_CONV_2D (5 wide)")
 
 

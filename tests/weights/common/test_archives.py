@@ -89,7 +89,7 @@ def test_bombs_are_refused_before_they_are_written(ending, tmp_path, cache, monk
     else:
         tar_gz(path, member(size=len(zeros)), zeros)
     monkeypatch.setattr(archives, "open", None, raising=False)  # nothing is written
-    refused(path, cache, r"must hold at most \d+ bytes .* with \d+ bytes or more")
+    refused(path, cache, r"must hold at most [\d,]+ bytes .* with [\d,]+ bytes or more")
 
 
 def test_what_is_written_counts_not_what_is_declared(tmp_path, cache, monkeypatch):
@@ -97,7 +97,7 @@ def test_what_is_written_counts_not_what_is_declared(tmp_path, cache, monkeypatc
     monkeypatch.setattr(archives, "MAX_RATIO", 0)
     address = write_archive(tmp_path / "x.tgz", {f"x/{i}": os.urandom(150) for i in range(7)})
     monkeypatch.setattr(archives, "_tar_members", lambda path, budget: endless())
-    with pytest.raises(DataError, match=r"must hold at most 1000 bytes"):
+    with pytest.raises(DataError, match=r"must hold at most 1,000 bytes"):
         fetch(address, name="x.tgz", cache_dir=cache)
     assert kept(cache) == []
 
@@ -181,7 +181,7 @@ def test_a_copy_is_limited_and_leaves_nothing(tmp_path, monkeypatch):
     part = tmp_path / "part"
     part.write_bytes(b"xxx")
     monkeypatch.setattr(transfer, "MAX_BYTES", 10)
-    with pytest.raises(transfer.TransferError, match="11 bytes or more, and no checkpoint has 10"):
+    with pytest.raises(transfer.TransferError, match="11 bytes or more, and the limit is 10"):
         transfer._check_size(11, part)
     assert not part.exists()
 

@@ -44,7 +44,7 @@ def test_eighty_classes_without_names_are_cocos():
 
 @pytest.mark.parametrize("classes", [[1], [1, 4], [-1, 2]])
 def test_impossible_outputs_are_refused(classes):
-    with pytest.raises(DataError, match=r"one output of the file, 0 to 3, for each of the 2"):
+    with pytest.raises(DataError, match=r"one output of the file, 0 to 3, for each class of"):
         class_outputs(["red", "green"], 4, classes)
 
 
@@ -62,7 +62,7 @@ def test_ninety_outputs_are_cocos_ids():
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", "b", "c"]])
 def test_names_must_be_those_of_the_outputs(names):
-    with pytest.raises(DataError, match=r"for each of the 2 class outputs .* Received"):
+    with pytest.raises(DataError, match=r"for each class output of the file .* Received"):
         names_of_outputs(2, names)
 
 

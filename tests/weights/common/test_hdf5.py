@@ -28,7 +28,9 @@ def hostile(tmp_path):
 
 @pytest.mark.parametrize("read", [_file_values, check_hdf5, lambda path: _open_h5(str(path))])
 def test_importers_read_no_other_file(read, hostile):
-    with pytest.raises(DataError, match=r"numbers itself.*weights\.h5, with a data set in another"):
+    with pytest.raises(
+        DataError, match=r"all its data itself.*weights\.h5, with a data set in another"
+    ):
         read(hostile)
     assert not holds_backbone(hostile)
 

@@ -50,49 +50,76 @@ def legacy(magic=None, keys=None, body=None):
 
 
 PICKLES = {
-    "dict key": (state(LAUGHS + b"Ns"), "a key is made from tuple"),
-    "key of DICT": (state(part("b") + b"(" + LAUGHS + b"Nds"), "a key is made from tuple"),
-    "key of SETITEMS": (state(b"(" + LAUGHS + b"Nu"), "a key is made from tuple"),
-    "bytes as key": (state(b"C\x01aNs"), "a key is made from bytes"),
-    "float as key": (state(part(1.5) + b"Ns"), "a key is made from float"),
-    "list as key": (state(b"(" + LAUGHS + b"lNs"), "a key is made from list"),
+    "dict key": (state(LAUGHS + b"Ns"), "a key must not be of type tuple"),
+    "key of DICT": (state(part("b") + b"(" + LAUGHS + b"Nds"), "a key must not be of type tuple"),
+    "key of SETITEMS": (state(b"(" + LAUGHS + b"Nu"), "a key must not be of type tuple"),
+    "bytes as key": (state(b"C\x01aNs"), "a key must not be of type bytes"),
+    "float as key": (state(part(1.5) + b"Ns"), "a key must not be of type float"),
+    "list as key": (state(b"(" + LAUGHS + b"lNs"), "a key must not be of type list"),
     "long key": (state(part("x" * 5000) + b"Ns"), "a key has 5000 characters"),
     "OrderedDict argument": (
         state(part("b") + ORDERED_DICT + b"(" + LAUGHS + b"tRs"),
-        "a key is made from tuple",
+        "a key must not be of type tuple",
     ),
     "OrderedDict pair": (
         state(part("b") + ORDERED_DICT + b"(](" + LAUGHS + b"N\x86etRs"),
-        "opcode|a key is made from tuple",
+        "opcode|a key must not be of type tuple",
     ),
     "OrderedDict of text": (
         state(part("b") + ORDERED_DICT + part(("abc",)) + b"Rs"),
-        "an OrderedDict is made from str",
+        "an OrderedDict must not be of type str",
     ),
-    "storage key": (state(tensor=in_storage(key=LAUGHS)), "key of a storage is made from tuple"),
-    "kind": (state(tensor=in_storage(kind=LAUGHS)), "a persistent object is made from tuple"),
-    "storage type": (state(tensor=in_storage(type=LAUGHS)), "a storage is made from tuple"),
-    "length": (state(tensor=in_storage(length=LAUGHS)), "length of a storage is made from tuple"),
+    "storage key": (
+        state(tensor=in_storage(key=LAUGHS)),
+        "key of a storage must not be of type tuple",
+    ),
+    "kind": (
+        state(tensor=in_storage(kind=LAUGHS)),
+        "a persistent object must not be of type tuple",
+    ),
+    "storage type": (state(tensor=in_storage(type=LAUGHS)), "a storage must not be of type tuple"),
+    "length": (
+        state(tensor=in_storage(length=LAUGHS)),
+        "length of a storage must not be of type tuple",
+    ),
     "view": (state(tensor=in_storage(view=LAUGHS)), "is not a plain storage"),
-    "storage": (state(tensor=rebuilt(storage=LAUGHS)), "a tensor is made from tuple"),
-    "offset": (state(tensor=rebuilt(offset=LAUGHS)), "offset of a tensor is made from tuple"),
-    "shape": (state(tensor=rebuilt(shape=LAUGHS)), "shape of a tensor is made from tuple"),
-    "strides": (state(tensor=rebuilt(strides=LAUGHS)), "strides of a tensor is made from tuple"),
+    "storage": (state(tensor=rebuilt(storage=LAUGHS)), "a tensor must not be of type tuple"),
+    "offset": (
+        state(tensor=rebuilt(offset=LAUGHS)),
+        "offset of a tensor must not be of type tuple",
+    ),
+    "shape": (state(tensor=rebuilt(shape=LAUGHS)), "shape of a tensor must not be of type tuple"),
+    "strides": (
+        state(tensor=rebuilt(strides=LAUGHS)),
+        "strides of a tensor must not be of type tuple",
+    ),
     "truth as shape": (
         state(tensor=rebuilt(shape=b"\x88\x88\x86")),
-        "shape of a tensor is made from bool",
+        "shape of a tensor must not be of type bool",
     ),
-    "size": (state(part("b") + b"ctorch\nSize\n" + LAUGHS + b"\x85Rs"), "size is made from tuple"),
+    "size": (
+        state(part("b") + b"ctorch\nSize\n" + LAUGHS + b"\x85Rs"),
+        "size must not be of type tuple",
+    ),
     "parameter": (
         state(part("b") + b"ctorch._utils\n_rebuild_parameter\n" + LAUGHS + b"\x85Rs"),
-        "a parameter is made from tuple",
+        "a parameter must not be of type tuple",
     ),
     "call of a tuple": (state(part("b") + LAUGHS + b")Rs"), "tuple is not callable"),
-    "call with a list": (state(part("b") + ORDERED_DICT + b"]Rs"), "a call is made from list"),
-    "BUILD on a list": (state(part("b") + b"]}bs"), "an object with attributes is made from list"),
-    "BUILD on a tensor": (state(part("b") + TENSOR + b"}bs"), "is made from Tensor"),
-    "APPEND to a dict": (state(b"Na"), "a list is made from OrderedDict|a list is made from dict"),
-    "SETITEM of a list": (state(part("b") + b"]NNss"), "a dict is made from list"),
+    "call with a list": (
+        state(part("b") + ORDERED_DICT + b"]Rs"),
+        "arguments of a call must not be of type list",
+    ),
+    "BUILD on a list": (
+        state(part("b") + b"]}bs"),
+        "an object with attributes must not be of type list",
+    ),
+    "BUILD on a tensor": (state(part("b") + TENSOR + b"}bs"), "must not be of type Tensor"),
+    "APPEND to a dict": (
+        state(b"Na"),
+        "a list must not be of type OrderedDict|a list must not be of type dict",
+    ),
+    "SETITEM of a list": (state(part("b") + b"]NNss"), "a dict must not be of type list"),
     "set": (state(part("b") + b"\x8f(" + LAUGHS + b"\x90s"), r"opcode b'\\x8f'"),
     "frozenset": (state(part("b") + b"(" + LAUGHS + b"\x91s"), r"opcode b'\\x91'"),
     "NEWOBJ": (state(part("b") + ORDERED_DICT + b")\x81s"), r"opcode b'\\x81'"),
@@ -103,7 +130,7 @@ PICKLES = {
     "decimal": (state(part("b") + b"L" + b"9" * 4000 + b"L\ns"), "opcode b'L'"),
     "LONG4": (state(b"\x8b" + struct.pack("<I", 2**31)), "an integer has 2147483648 bytes"),
     "long integer": (state(part(7**999) + b"Ns"), "an integer has"),
-    "BINUNICODE": (state(b"X" + struct.pack("<I", 2**32 - 1)), "4294967295 bytes should follow"),
+    "BINUNICODE": (state(b"X" + struct.pack("<I", 2**32 - 1)), "4,294,967,295 bytes should follow"),
     "BINUNICODE8": (state(b"\x8d" + struct.pack("<Q", 2**64 - 1)), "bytes should follow"),
     "BINBYTES8": (state(b"\x8e" + struct.pack("<Q", 2**62)), "bytes should follow"),
     "stack underflow": (state(b"0000000"), "IndexError"),
@@ -113,7 +140,7 @@ PICKLES = {
     "many marks": (state(b"(" * 200_000), f"more than {MAX_DEPTH} lists or dicts"),
 }
 FILES = {
-    "keys": (legacy(keys=b"(" + LAUGHS + b"l"), "the key of a storage is made from tuple"),
+    "keys": (legacy(keys=b"(" + LAUGHS + b"l"), "the key of a storage must not be of type tuple"),
     "keys are a tuple": (legacy(keys=LAUGHS), "the keys of its storages are not a list"),
     "magic": (legacy(magic=LAUGHS), "neither a zip archive nor torch's magic number"),
     "magic is true": (legacy(magic=b"\x88"), "neither a zip archive nor torch's magic number"),
@@ -167,10 +194,10 @@ WORK = {
     "recalls": (b"q\x00" + b"h\x00" * MANY, f"more than {MAX_OPCODES} opcodes"),
     "long shapes": (
         LONG_MEMO + (b"ctorch\nSize\nh\x00\x85R0" * 1000),
-        "a size has 100000 dimensions",
+        "a size has 100,000 dimensions",
     ),
     "long calls": (LONG_MEMO + (ORDERED_DICT + b"h\x00R0") * 1000, "a call has 100000 arguments"),
-    "long identifiers": (LONG_MEMO + b"h\x00Q0" * 1000, "a persistent object has 100000 parts"),
+    "long identifiers": (LONG_MEMO + b"h\x00Q0" * 1000, "a persistent object has 100,000 parts"),
     "long pairs": (
         b"(" + b"".join(b"K\x01K\x01\x86" for _ in range(100_000)) + b"tq\x000"
         + (ORDERED_DICT + b"h\x00\x85R0") * 10_000,

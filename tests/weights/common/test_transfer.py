@@ -188,7 +188,7 @@ def test_progress_is_for_terminals(server, cache, monkeypatch, capsys):
 
 def test_more_than_any_checkpoint_has_is_refused(server, cache, monkeypatch):
     monkeypatch.setattr(transfer, "MAX_BYTES", len(CONTENT) - 1)
-    with pytest.raises(DataError, match=r"102400 bytes or more, and no checkpoint has 102399"):
+    with pytest.raises(DataError, match=r"102400 bytes or more, and the limit is 102399"):
         fetched(server, cache)
     assert kept(cache) == []
 

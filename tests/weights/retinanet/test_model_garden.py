@@ -235,7 +235,7 @@ def test_arguments_of_other_networks_are_refused(change, message):
 
 def test_other_anchors_have_to_be_said():
     values = published()
-    with pytest.raises(DataError, match=r"predicts 9 anchors per cell. Received: 1 sizes x 3"):
+    with pytest.raises(DataError, match=r"predicts 9 anchors per cell. Received: 1 size x 3"):
         model_garden_arguments(values, num_octaves=1)
     ratios = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
     found = model_garden_arguments(values, 3.0, 1, ratios)
