@@ -1,12 +1,13 @@
-"""What `keras-det train --resume` takes from a run folder, and the command that continues a run."""
+"""What `keras-det train --resume` takes from a run folder, and the commands that a run prints."""
 
+import os
 import pathlib
 import shlex
 from typing import Any
 
 import click
 
-from keras_det.cli.command import given_options, refuse_useless
+from keras_det.cli.command import echo, given_options, refuse_useless
 from keras_det.cli.files import free_folder, new_folder
 from keras_det.errors import DataError
 from keras_det.names import AUGMENT_NAMES
@@ -47,13 +48,26 @@ def command_to_resume(data: str, folder: pathlib.Path, options: dict[str, Any]) 
         folder: the run folder.
         options: those of the command that recipe.json does not store; flags are True or False.
     """
-    data, out = (f"./{path}" if path.startswith("-") else path for path in (data, str(folder)))
-    words = ["keras-det", "train", data, "--out", out, "--resume"]
+    words = ["keras-det", "train", as_argument(data), "--out", as_argument(folder), "--resume"]
     for name, value in options.items():
         if value is not None and value is not False:
             words.append(f"--{name.replace('_', '-')}")
             words += [] if value is True else [str(value)]
     return shlex.join(words)
+
+
+def as_argument(path: str | os.PathLike) -> str:
+    """A path as an argument that is not taken for an option; not yet quoted for a shell."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def say_next(folder: pathlib.Path, data: str, metrics: dict[str, Any]) -> None:
+    """Says which command a person would want next; for a useless model, the one that helps."""
+    run, data = (shlex.quote(as_argument(path)) for path in (folder, data))
+    if metrics.get("learned", True):
+        echo(f"Next: keras-det predict {run} PHOTOS, or keras-det export {run} --to tflite")
+    else:
+        echo(f"Next, as the model has learned too little: keras-det doctor {data} --run {run}")
 
 
 def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:

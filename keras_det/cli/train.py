@@ -18,7 +18,13 @@ from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
 from keras_det.cli.numbers import MAX_BATCH, MAX_COUNT, MAX_LEVEL, MAX_SEED, Real, Whole
 from keras_det.cli.replaying import show_replay
-from keras_det.cli.resuming import NOT_STORED, command_to_resume, run_folder, settings_of_run
+from keras_det.cli.resuming import (
+    NOT_STORED,
+    command_to_resume,
+    run_folder,
+    say_next,
+    settings_of_run,
+)
 from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest
@@ -352,7 +358,10 @@ def train(
     from keras_det.training import run
 
     how = command_to_resume(data, folder, {name: ctx.params[name] for name in NOT_STORED})
-    run.train(model, found.train, found.val, folder, say=say, how_to_resume=how, **settings)
+    metrics = run.train(
+        model, found.train, found.val, folder, say=say, how_to_resume=how, **settings
+    )
+    say_next(folder, data, metrics)
     say_where("Run folder", folder)
 
 

@@ -18,6 +18,7 @@ def asked(monkeypatch):
     def record(model, training_set, validation_set, out, **settings):
         calls.update(settings, model=model, out=out)
         calls.update(training_set=training_set, validation_set=validation_set)
+        return calls.pop("found", {})
 
     monkeypatch.setattr(run, "train", record)
     return calls
@@ -159,6 +160,18 @@ def test_the_command_that_continues_a_run_can_be_pasted(run, asked, coco, tmp_pa
     assert asked["validation_set"] is None and first[1] is None
     command = command_to_resume("-data", pathlib.Path("-run"), {"no_val": False})
     assert command == "keras-det train ./-data --out ./-run --resume"
+
+
+def test_the_end_says_what_comes_next(run, asked, coco, tmp_path):
+    out = tmp_path / "my run"
+    asked["found"] = {"learned": True}
+    *_, line, _ = run("train", coco, "--out", out).stdout.splitlines()
+    assert (
+        line == f"Next: keras-det predict '{out}' PHOTOS, or keras-det export '{out}' --to tflite"
+    )
+    asked["found"] = {"learned": False}
+    *_, line, _ = run("train", coco, "--out", out).stdout.splitlines()
+    assert line.endswith(f"learned too little: keras-det doctor {coco} --run '{out}'")
 
 
 @pytest.mark.parametrize("option", ["--learning-rate", "--backbone-rate", "--average"])
