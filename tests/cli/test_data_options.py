@@ -84,7 +84,7 @@ def test_splits_that_exist_are_taken(run, asked, tmp_path):
     assert result.exit_code == 0, result.output
     assert (len(asked["train"]), len(asked["val"])) == (4, 2)
     assert asked["data"] == {"path": str(tmp_path / "set"), "sizes": "check"}
-    assert len(result.stdout.splitlines()) == 1, "nothing is said"
+    assert len(result.stdout.splitlines()) == 2, "only what is next"
 
 
 def test_without_validation_images_of_train_are_held_out_and_test_is_left_alone(
