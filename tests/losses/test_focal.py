@@ -280,6 +280,8 @@ def test_bad_class_weights_are_named(cls, weights):
 @pytest.mark.parametrize("name, values", [("alpha", [0.5] * 3), ("class_weights", [2.0])])
 def test_wrong_lengths_are_named_at_the_first_call(cls, name, values):
     loss = cls(**{name: values})
-    message = f"`{name}` must hold one number for each of the 2 classes.*Received: {len(values)} "
+    message = (
+        f"`{name}` must hold one number for each class of the logits.*Received: {len(values)} "
+    )
     with pytest.raises(ValueError, match=message):
         loss(targets_for(loss, np.array([[1, -1]]), 2), np.zeros((1, 2, 2)))

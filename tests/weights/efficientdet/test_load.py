@@ -259,7 +259,9 @@ def test_a_file_says_its_classes_by_argument(three, values):
     kernel, _ = logits_columns(three.class_head.prediction, 3)
     theirs = values[f"{PREDICTION}/pointwise_kernel"].reshape(-1, 9, 90)
     np.testing.assert_array_equal(kernel[..., 1], theirs[..., 0])
-    refuse(three, values, "for each of the 90 class outputs", source_class_names=["rocket"])
+    refuse(
+        three, values, "for each class output of the file .90 in all", source_class_names=["rocket"]
+    )
 
 
 def test_class_outputs_that_are_no_multiple_of_the_anchors_are_refused(model, values):
