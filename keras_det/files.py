@@ -27,6 +27,8 @@ OTHER_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 # What an error that means "no room" has as its number, or in its text where a library hides that.
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+# Keras puts the reason inside a text about the object that it was building or filling.
+WRAPPED = re.compile(r"(?:Exception encountered: |Example error message for\s+object .*:\s*)(.+)")
 FULL_IN_WORDS = tuple(os.strerror(number) for number in FULL[:2])
 
 
@@ -108,6 +110,8 @@ def opening(path: str | os.PathLike, rule: str, cure: str) -> Iterator[None]:
 def reason_of(error: BaseException) -> str:
     """The first sentence of an error's message, at most 200 characters, on one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    inside = WRAPPED.findall(text)
+    text = inside[-1] if inside else text
     first = re.split(r"\.?(?:\s*\n|\. |$)", text.strip(), maxsplit=1)[0]
     if isinstance(error, MemoryError):
         first = "it asks for more memory than there is"

@@ -16,7 +16,7 @@ from keras_det.cli.command import (
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
-from keras_det.cli.numbers import MAX_BATCH, MAX_LEVEL, MAX_SEED, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, MAX_SEED, Real, Whole
 from keras_det.cli.resuming import NOT_STORED, command_to_resume, run_folder, settings_of_run
 from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
@@ -30,6 +30,7 @@ from keras_det.names import (
     FREEZE_CHOICES,
     HEAD_NORMS,
     MATCHER_NAMES,
+    MAX_LEVEL,
     NECK_NAMES,
     RECIPE_NAMES,
     RESIZE_MODES,
