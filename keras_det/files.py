@@ -299,7 +299,8 @@ def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
         path: the file.
         algorithm: a name that `hashlib` knows.
     """
-    with open(path, "rb") as file:
+    with open_bytes(path) as opened:
+        file: Any = opened
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
@@ -316,7 +317,7 @@ def tree_digest(artefact: pathlib.Path) -> str:
     for path in files_of(artefact):
         if path != artefact:
             digest.update(path.relative_to(artefact).as_posix().encode() + b"\0")
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
