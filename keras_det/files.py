@@ -28,6 +28,8 @@ OTHER_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 # What an error that means "no room" has as its number, or in its text where a library hides that.
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+# Keras puts the reason inside a text about the object that it was building or filling.
+WRAPPED = re.compile(r"(?:Exception encountered: |Example error message for\s+object .*:\s*)(.+)")
 FULL_IN_WORDS = tuple(os.strerror(number) for number in FULL[:2])
 
 
@@ -109,6 +111,8 @@ def opening(path: str | os.PathLike, rule: str, cure: str) -> Iterator[None]:
 def reason_of(error: BaseException) -> str:
     """The first sentence of an error's message, at most 200 characters, on one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    inside = WRAPPED.findall(text)
+    text = inside[-1] if inside else text
     first = re.split(r"\.?(?:\s*\n|\. |$)", text.strip(), maxsplit=1)[0]
     if isinstance(error, MemoryError):
         first = "it needs more memory than is available"
@@ -296,7 +300,8 @@ def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
         path: the file.
         algorithm: a name that `hashlib` knows.
     """
-    with open(path, "rb") as file:
+    with open_bytes(path) as opened:
+        file: Any = opened
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
@@ -313,7 +318,7 @@ def tree_digest(artefact: pathlib.Path) -> str:
     for path in files_of(artefact):
         if path != artefact:
             digest.update(path.relative_to(artefact).as_posix().encode() + b"\0")
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

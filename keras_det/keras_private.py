@@ -5,6 +5,8 @@ lists each private name that a new Keras lacks, and finds private names used out
 """
 
 import contextlib
+import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,57 @@ def replace_call(layer: keras.Layer, call: Callable) -> None:
     keeps the signature that it read when the layer was created.
     """
     layer.call = call
+
+
+# Building
+
+_building = threading.RLock()
+
+
+@contextlib.contextmanager
+def counted_building(made: Callable[[int], object]) -> Iterator[None]:
+    """Inside the context, a function is told of each layer and variable that is about to be made.
+
+    Public names of Keras are replaced: other threads wait, or are counted too.
+
+    Args:
+        made: function of the number of elements: of the variable, 0 for a layer. What it raises
+            ends the building. Other threads do not call it.
+    """
+    here = threading.get_ident()
+
+    def elements(shape: Any) -> int:
+        return math.prod(side or 0 for side in shape) if isinstance(shape, list | tuple) else 1
+
+    def variable(self: Any, initializer: Any, shape: Any = None, *given: Any, **more: Any) -> None:
+        if threading.get_ident() == here:
+            made(elements(shape))
+        init_variable(self, initializer, shape, *given, **more)
+
+    def layer(self: Any, *given: Any, **more: Any) -> None:
+        if threading.get_ident() == here:
+            made(0)
+        init_layer(self, *given, **more)
+
+    with _building:
+        init_variable: Any = keras.Variable.__init__
+        init_layer: Any = keras.Layer.__init__
+        with _replaced(keras.Variable, variable), _replaced(keras.Layer, layer):
+            yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, function: Callable) -> Iterator[None]:
+    """Inside the context, a class has another `__init__`, which may call the earlier one."""
+    own = vars(owner).get("__init__")
+    owner.__init__ = function
+    try:
+        yield
+    finally:
+        if own is None:
+            del owner.__init__
+        else:
+            owner.__init__ = own
 
 
 # Optimizers

@@ -29,7 +29,8 @@ HEAD_NORMS = ("batch", "group")
 # Precision of a model, as Keras names its dtype policies.
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels, height and width of a network's input
-MAX_IMAGE_SIZE = 8_192  # the same on the command line: larger inputs fill the memory
+MAX_IMAGE_SIZE = 8_192  # the same: larger inputs fill the memory
+MAX_LEVEL = 12  # the pyramid's level with stride 4096
 
 # ---- images and labels ----
 

@@ -1,6 +1,7 @@
 """What all commands share: how errors and warnings reach the user, and the arguments' types."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import click
 
 from keras_det import names
 from keras_det.errors import DataError
+from keras_det.files import reason_of
 from keras_det.names import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from keras_det.words import UNPRINTABLE, printable
 
@@ -23,6 +25,14 @@ from keras_det.words import UNPRINTABLE, printable
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Where a command's context keeps the value of --max-pixels.
 PIXELS_KEY = "keras_det.max_pixels"
+# What to do where the system refuses a file, by the numbers of its errors.
+CURES = (
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "Change its permissions, or choose another place."),
+    ((errno.ENOTDIR,), "A file is in the place of a folder. Move it away, or choose another path."),
+    ((errno.EISDIR,), "A folder is in the place of a file. Move it away, or choose another path."),
+    ((errno.ENAMETOOLONG,), "Choose a shorter name."),
+)
+CURE = "Check the path, or choose another."
 # Options of `keras-det data convert` on how data is read.
 WRITTEN_SO = (
     "--format",
@@ -143,8 +153,13 @@ class WrongInput(click.ClickException):
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return printable(f"{error.strerror}: {error.filename}")
+    if isinstance(error, OSError) and not isinstance(error, DataError):
+        path = "" if error.filename is None else f"{os.fsdecode(error.filename)!s:.300} "
+        cure = next((cure for number, cure in CURES if error.errno in number), CURE)
+        return printable(
+            f"The system must allow reading and writing. Received: {path}({reason_of(error)}). "
+            f"{cure}"
+        )
     return " ".join(str(error).split())
 
 

@@ -1,5 +1,6 @@
 """Options on how data is read, and the classes of --classes."""
 
+import os
 import pathlib
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import click
 
 from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError, suggest
+from keras_det.files import opening, read_bytes
 from keras_det.names import BOX_FORMATS, SIZE_CHOICES
 
 if TYPE_CHECKING:
@@ -115,14 +117,12 @@ def class_list(given: str | None) -> list[str] | None:
     if given is None:
         return None
     path = pathlib.Path(given)
-    if path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise DataError(
-                f"The file of --classes must be UTF-8 text. Received: {path}. Save it as UTF-8, "
-                "one name per line."
-            ) from None
+    # `os.path`: a long list of names is no path, and `pathlib` raises for it. A class may have the
+    # name of a folder.
+    if os.path.exists(path) and (os.sep in given or not os.path.isdir(path)):
+        cure = "Save it as UTF-8, one name per line, or give names separated by commas."
+        with opening(path, "The file of --classes must be UTF-8 text", cure):
+            lines = read_bytes(path).decode("utf-8-sig").splitlines()
     else:
         lines = given.split(",")
     names = [line.strip() for line in lines if line.strip()]

@@ -16,7 +16,7 @@ from keras_det.cli.command import (
 from keras_det.cli.data_options import SPLIT_BY, classes_option, reading_options
 from keras_det.cli.files import RUN_MODELS, say_where
 from keras_det.cli.model_names import WordOrPath, check_model_name, model_option
-from keras_det.cli.numbers import MAX_BATCH, MAX_COUNT, MAX_LEVEL, MAX_SEED, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, MAX_COUNT, MAX_SEED, Real, Whole
 from keras_det.cli.replaying import show_replay
 from keras_det.cli.resuming import (
     NOT_STORED,
@@ -37,6 +37,7 @@ from keras_det.names import (
     FREEZE_CHOICES,
     HEAD_NORMS,
     MATCHER_NAMES,
+    MAX_LEVEL,
     NECK_NAMES,
     RECIPE_NAMES,
     RESIZE_MODES,

@@ -10,6 +10,7 @@ from keras_det.names import MOST_PIXELS, MOST_SERVED_PIXELS
 MAX_PIXELS, MAX_SERVED_PIXELS = MOST_PIXELS, MOST_SERVED_PIXELS
 # Every 8x8 block of a JPEG needs at least one bit. So one byte can hold 512 pixels and no more.
 JPEG_PIXELS_PER_BYTE = 512
+LARGEST = 2**62  # more does not fit into an int64, and no image has as many
 
 _default = MAX_PIXELS
 
@@ -36,7 +37,7 @@ def pixel_limit(max_pixels: int | None = None) -> int:
             f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels!r}. Leave it out "
             f"for the default, {MAX_PIXELS}."
         )
-    return int(max_pixels)
+    return min(int(max_pixels), LARGEST)
 
 
 @contextlib.contextmanager

@@ -225,7 +225,7 @@ def _opened(
         check_hdf5(path, rule=COMPLETE, advice=COPY)
         return path, path, {}
     check_whole(path, COMPLETE, COPY)
-    return path, path, _arguments(check_keras_file(path, COMPLETE, COPY))
+    return path, path, _arguments(check_keras_file(path, COMPLETE, COPY).config)
 
 
 def _arguments(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import numbers
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,13 @@ import numpy as np
 from keras_det.backbones import EFFICIENTNETS, RESNETS, efficientnet, feature_pyramid, resnet
 from keras_det.errors import suggest
 from keras_det.layers.normalization import Normalization
-from keras_det.names import IMAGENET_DEVIATION, IMAGENET_MEAN, MIN_IMAGE_SIZE
+from keras_det.names import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    MAX_IMAGE_SIZE,
+    MAX_LEVEL,
+    MIN_IMAGE_SIZE,
+)
 from keras_det.types import ImageSize, Size
 from keras_det.words import counted, printable
 
@@ -34,15 +41,16 @@ NORMALIZATIONS: dict[str, tuple[Sequence[float], Sequence[float], str]] = {
 
 
 def check_image_size(image_size: ImageSize) -> Size:
-    """Returns `(height, width)` from an int or a pair; ValueError below 32 pixels."""
+    """Returns `(height, width)` from an int or a pair; ValueError below 32 or above 8,192."""
     given: Any = image_size
     size = tuple(given) if isinstance(given, (list, tuple, np.ndarray)) else (given, given)
     whole = [is_number(side) and side == int(side) for side in size]
-    if len(size) != 2 or not all(whole) or min(size) < MIN_IMAGE_SIZE:
+    fits = len(size) == 2 and all(whole) and min(size) >= MIN_IMAGE_SIZE
+    if not fits or max(size) > MAX_IMAGE_SIZE:
         raise ValueError(
             f"`image_size` must be an int or (height, width), each a whole number of at least "
-            f"{MIN_IMAGE_SIZE} pixels. Received: {image_size!r}. The published sizes are between "
-            "320 and 1536."
+            f"{MIN_IMAGE_SIZE} pixels, and at most {MAX_IMAGE_SIZE:,}. Received: {image_size!r}. "
+            "The published sizes are between 320 and 1536."
         )
     return int(size[0]), int(size[1])
 
@@ -81,7 +89,7 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
             f"Received: num_classes={num_classes}, {counted(len(names), 'name')}. Give only one of "
             "the two; background is not a class."
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(
             f"`class_names` must hold each name once. Received: {', '.join(map(repr, twice))} more "
@@ -113,10 +121,12 @@ def check_loss_weights(**values: Any) -> None:
 
 def check_levels(min_level: Any, max_level: Any) -> None:
     """Raises a ValueError unless the levels of the pyramid are integers in ascending order."""
-    if not (is_whole(min_level) and is_whole(max_level) and 1 <= min_level <= max_level):
+    whole = is_whole(min_level) and is_whole(max_level)
+    if not whole or not 1 <= min_level <= max_level <= MAX_LEVEL:
         raise ValueError(
-            "`min_level` and `max_level` must be whole numbers of at least 1, the first not above "
-            f"the second. Received: min_level={min_level!r}, max_level={max_level!r}. Leave them "
+            "`min_level` and `max_level` must be whole numbers of at least 1 and at most "
+            f"{MAX_LEVEL}, the first not above the second. Received: min_level={min_level!r}, "
+            f"max_level={max_level!r}. Leave them "
             "out for the published pyramid, such as 3 to 7."
         )
 

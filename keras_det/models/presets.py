@@ -13,8 +13,9 @@ import keras
 from keras_det import __version__
 from keras_det.errors import DataError
 from keras_det.files import reason_of
-from keras_det.models.opening import check_finite
+from keras_det.models.opening import check_finite, no_larger_than
 from keras_det.names import PRESET_WEIGHTS
+from keras_det.weights.common.hdf5 import check_hdf5
 from keras_det.weights.common.preset_files import (
     DIGEST,
     METADATA,
@@ -67,8 +68,10 @@ def from_preset(cls: type, preset: str | os.PathLike) -> Any:
             "from_preset on that class or on keras_det.models.Detector. If the class is your own, "
             "import it first."
         )
+    held = check_hdf5(folder / PRESET_WEIGHTS)
     try:
-        model = keras.saving.deserialize_keras_object(config)
+        with no_larger_than(held, preset):
+            model = keras.saving.deserialize_keras_object(config)
         model.load_weights(folder / PRESET_WEIGHTS)
     except DataError:
         raise

@@ -19,6 +19,7 @@ SHADES = ((0.95, 1.0), (0.6, 1.0), (1.0, 0.7))
 FAINT = 0.5  # opacity of a box below the threshold
 # In pixels: the smallest default size, and the smallest size of a label that does not fit else.
 MIN_FONT_SIZE, SMALLEST_FONT_SIZE = 11, 7
+LONGEST_LABEL = 200  # characters: a label is measured once for each that is taken off
 
 # (left, top, right, bottom) in whole pixels.
 Corners = tuple[int, int, int, int]
@@ -243,6 +244,8 @@ def _fitting(
     """
     from PIL import ImageFont
 
+    if len(text) > LONGEST_LABEL:
+        text = f"{text[: LONGEST_LABEL - 1]}…"
     while True:
         font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(font_size))
         ascent, descent = font.getmetrics()

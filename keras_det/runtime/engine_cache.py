@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from keras_det import __version__
-from keras_det.files import tree_digest, write_json, write_whole
+from keras_det.files import read_bytes, tree_digest, write_json, write_whole
 from keras_det.runtime.libraries import cores
 
 FILES = {"litert": "network.tflite", "onnx": "network.onnx"}
@@ -40,7 +40,7 @@ class EngineCache:
             "computer": [platform.node(), platform.machine(), cores()],
         }
         try:
-            self.content: dict[str, Any] = json.loads(self.state.read_text(encoding="utf-8"))
+            self.content: dict[str, Any] = json.loads(read_bytes(self.state).decode())
         except (OSError, ValueError, RecursionError):
             self.content = {}
         if not is_cache(self.content) or self.content["valid_for"] != valid_for:
@@ -59,7 +59,7 @@ class EngineCache:
     def network(self, engine: str) -> bytes | None:
         """Returns a stored network, or None if there is none or its file was changed."""
         try:
-            content = (self.folder / FILES[engine]).read_bytes()
+            content = read_bytes(self.folder / FILES[engine])
         except OSError:
             return None
         digest = hashlib.sha256(content).hexdigest()

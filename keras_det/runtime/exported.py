@@ -192,7 +192,7 @@ def _open_tflite(path: pathlib.Path) -> ExportedDetector:
     interpreter = litert_interpreter(path)
     certificate = certificate_of(path)
     try:
-        facts = json.loads(certificate.read_text(encoding="utf-8"))
+        facts = json.loads(read_bytes(certificate).decode())
         files, settings = [path], facts["settings"]
         check_digest(path, facts["sha256"], certificate.name)
         if settings["postprocess"] == "split":
@@ -280,7 +280,7 @@ def _names_in(labels: pathlib.Path) -> list[str]:
 def _threshold_beside(folder: pathlib.Path) -> Any:
     """Returns the score threshold of the certificate; None without one, which is optional here."""
     try:
-        text = certificate_of(folder).read_text(encoding="utf-8")
+        text = read_bytes(certificate_of(folder)).decode()
         return json.loads(text)["decoding"]["score_threshold"]
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return None

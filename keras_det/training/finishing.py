@@ -92,10 +92,11 @@ def _draw(model: Detector, dataset: Dataset, folder: str | os.PathLike) -> None:
     for index in range(min(MAX_PICTURES, len(dataset))):
         sample = dataset[index]
         try:
-            found = model.detect(sample.read())
-            picture = truth_and_found(sample, found, model.class_names, thresholds)
+            image = sample.read()
         except DataError:
             continue
+        truth = (sample.boxes, sample.labels)
+        picture = truth_and_found(image, *truth, model.detect(image), model.class_names, thresholds)
         name = f"{pathlib.Path(sample.image_path).stem}.jpg"
         with room_for(folder / name, picture.nbytes // 10):
             Image.fromarray(picture).save(folder / name, quality=92)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_det.errors import DataError
+from keras_det.files import read_bytes
 from keras_det.names import RUN_LOCK
 
 # Errors of file systems, mostly on a network, that have no locks.
@@ -50,8 +51,8 @@ def run_lock(out: pathlib.Path, say: Callable[[str], object]) -> Iterator[None]:
 def owner_of(path: pathlib.Path) -> dict[str, Any]:
     """What a lock file says about its owner; empty where it says nothing."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        owner = json.loads(read_bytes(path).decode())
+    except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) and isinstance(owner.get("process"), int) else {}
 

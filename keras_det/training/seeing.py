@@ -163,9 +163,11 @@ class TensorBoard(keras.callbacks.Callback):
         for index, detections in zip(indices, found, strict=True):
             sample = dataset[index]
             try:
-                picture = truth_and_found(sample, detections, model.class_names, thresholds)
+                image = sample.read()
             except DataError:
                 continue
+            truth = (sample.boxes, sample.labels)
+            picture = truth_and_found(image, *truth, detections, model.class_names, thresholds)
             tf.summary.image(pathlib.Path(sample.image_path).name, picture[None])
 
     def on_train_end(self, logs: Logs = None) -> None:

@@ -11,7 +11,16 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.files import file_digest, read_object, room_for, sync, write_json, write_whole
+from keras_det.files import (
+    file_digest,
+    open_bytes,
+    read_bytes,
+    read_object,
+    room_for,
+    sync,
+    write_json,
+    write_whole,
+)
 from keras_det.models import Detector, load_model
 from keras_det.models.opening import is_finite
 from keras_det.training.averaging import averaged_weights
@@ -188,14 +197,14 @@ def _check_file(path: pathlib.Path) -> bool:
     Runs of earlier versions have none: of these, the sums inside the archive are compared.
     """
     try:
-        expected = checksum_of(path).read_text(encoding="utf-8").split()[:1]
+        expected = read_bytes(checksum_of(path)).decode().split()[:1]
     except (OSError, UnicodeDecodeError):
         expected = []
     try:
         if expected and file_digest(path) != expected[0]:
             raise _Damaged("it is damaged (its SHA-256 is not the one that was saved with it)")
         if not expected:
-            with zipfile.ZipFile(path) as archive:
+            with open_bytes(path) as file, zipfile.ZipFile(file) as archive:
                 if part := archive.testzip():
                     raise _Damaged(f"it is damaged (in {part})")
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:

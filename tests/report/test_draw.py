@@ -201,3 +201,11 @@ def test_side_by_side_keeps_every_pixel():
 def test_wrong_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_name_of_many_characters_takes_no_time():
+    from keras_det.report.draw import LONGEST_LABEL, SMALLEST_FONT_SIZE, _fitting
+
+    text, _, (width, _) = _fitting("x" * 100_000, SMALLEST_FONT_SIZE, 64, 64)
+    assert text.endswith("x…") and width <= 64
+    assert len(_fitting("x" * 100_000, 20, 10**5, 10**4)[0]) == LONGEST_LABEL

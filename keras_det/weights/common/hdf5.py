@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from keras_det.errors import DataError
 
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 # Filters that are part of HDF5 or of h5py: deflate, shuffle, fletcher32, LZF. Others are libraries.
 FILTERS = (1, 2, 3, 32000)
 MAX_OBJECTS = 200_000
-# Data sets together may declare this many times the bytes of the file, and `FREE` bytes more.
+# Data sets together may declare this many times the bytes of the file, and `FREE` bytes more. So
+# may one chunk, which is read whole.
 MAX_GROWTH, FREE = 20, 1 << 26
 
 # What h5py raises on a damaged file. Not ValueError: a DataError is one.
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, MemoryError, OverflowError)
+
+
+class Held(NamedTuple):
+    """What an HDF5 file holds: the number of its data sets, and the bytes of their numbers."""
+
+    datasets: int
+    bytes: int
 
 
 @contextlib.contextmanager
@@ -51,25 +59,42 @@ def open_hdf5(source: str | os.PathLike | BinaryIO, name: object = None) -> Iter
 
     Raises:
         DataError: the file links to other files, stores data in them, needs filters that are
-            loaded, or declares much more data than it has.
+            loaded, declares much more data than it has, or holds values without a fixed size.
         Exception: it is damaged; one of `DAMAGE`.
     """
+    with _examined(source, name) as (file, _):
+        yield file
+
+
+@contextlib.contextmanager
+def _examined(
+    source: str | os.PathLike | BinaryIO, name: object
+) -> Iterator[tuple["h5py.File", Held]]:
+    """`open_hdf5` that also says what the file holds."""
     import h5py
 
     size = os.path.getsize(source) if isinstance(source, str | os.PathLike) else source.seek(0, 2)
     with without_plugins(), h5py.File(source, "r") as file:
-        root = file["/"].id
-        try:
-            found = root.links.visit(_other_link, info=True) or _other_data(root, size)
-        except ValueError as error:  # h5py's word for some damage
-            raise OSError(str(error)) from error
-        if found:
-            raise DataError(
-                "An HDF5 file of weights must contain all its data itself, as Keras writes it. "
-                f"Received: {source if name is None else name}, with {found}. Get the file from "
-                "its publisher, or save the weights again with model.save_weights."
-            )
-        yield file
+        yield file, _examine(file, size, source if name is None else name)
+
+
+def _examine(file: "h5py.File", size: int, name: object) -> Held:
+    """What an open file of `size` bytes holds; a DataError as for `open_hdf5`."""
+    root = file["/"].id
+    look = _DataSets(root, size)
+    try:
+        from h5py import h5o
+
+        found = root.links.visit(_other_link, info=True) or h5o.visit(root, look, info=True)
+    except ValueError as error:  # h5py's word for some damage
+        raise OSError(str(error)) from error
+    if found:
+        raise DataError(
+            "An HDF5 file of weights must contain all its data itself, as Keras writes it. "
+            f"Received: {name}, with {found}. Get the file from its publisher, or save the weights "
+            "again with model.save_weights."
+        )
+    return Held(look.datasets, look.declared)
 
 
 def check_hdf5(
@@ -77,16 +102,19 @@ def check_hdf5(
     name: object = None,
     rule: str = "Weights must be a complete HDF5 file",
     advice: str = "Copy or download it again.",
-) -> None:
+) -> Held:
     """Raises a DataError if `open_hdf5` refuses a file, or if the file is damaged.
 
     Args:
         source, name: as for `open_hdf5`.
         rule, advice: the first and the last sentence of the error for a damaged file.
+
+    Returns:
+        What the file holds.
     """
     try:
-        with open_hdf5(source, name):
-            pass
+        with _examined(source, name) as (_, held):
+            return held
     except DAMAGE as error:
         received = source if name is None else name
         raise DataError(f"{rule}. Received: {received} ({error}). {advice}") from error
@@ -102,28 +130,47 @@ def _other_link(name: bytes, info: Any) -> str | None:
     return f"{kinds.get(info.type, 'a link of another kind')} at {_text(name)}"
 
 
-def _other_data(root: Any, size: int) -> str | None:
-    """What is wrong with a data set: its numbers must lie in the file."""
-    from h5py import h5d, h5o
+class _DataSets:
+    """Looks at every object of a file, until one is found that is wrong: says what is wrong."""
 
-    declared = objects = 0
+    def __init__(self, root: Any, size: int) -> None:
+        self.root, self.size, self.allowed = root, size, MAX_GROWTH * size + FREE
+        self.objects = self.datasets = self.declared = 0
 
-    def look(name: bytes, info: Any) -> str | None:
-        nonlocal declared, objects
-        objects += 1
-        if objects > MAX_OBJECTS:
+    def __call__(self, name: bytes, info: Any) -> str | None:
+        from h5py import h5d, h5o
+
+        self.objects += 1
+        if self.objects > MAX_OBJECTS:
             return f"more than {MAX_OBJECTS:,} objects"
         if info.type != h5o.TYPE_DATASET:
             return None
-        dataset = h5d.open(root, name)
-        if found := _outside(dataset.get_create_plist()):
+        dataset = h5d.open(self.root, name)
+        settings, kind = dataset.get_create_plist(), dataset.get_type()
+        if found := _outside(settings) or _of_any_size(kind):
             return f"{found} at {_text(name)}"
-        declared += math.prod(dataset.shape or ()) * dataset.get_type().get_size()
-        if declared > MAX_GROWTH * size + FREE:
-            return f"data sets of {declared} bytes in a file of {size} bytes, at {_text(name)}"
+        self.datasets += 1
+        self.declared += math.prod(dataset.shape or ()) * kind.get_size()
+        if self.declared > self.allowed:
+            return self._too_much(f"data sets of {self.declared}", name)
+        if settings.get_layout() == h5d.CHUNKED:
+            chunk = math.prod(settings.get_chunk()) * kind.get_size()
+            if chunk > self.allowed:
+                return self._too_much(f"a chunk of {chunk}", name)
         return None
 
-    return h5o.visit(root, look, info=True)
+    def _too_much(self, what: str, name: bytes) -> str:
+        return f"{what} bytes in a file of {self.size} bytes, at {_text(name)}"
+
+
+def _of_any_size(kind: Any) -> str | None:
+    """Whether values of a type may be as long as they like: many may be one and the same text."""
+    from h5py import h5t
+
+    is_text = isinstance(kind, h5t.TypeStringID) and kind.is_variable_str()
+    if is_text or kind.detect_class(h5t.VLEN) or kind.detect_class(h5t.REFERENCE):
+        return "a data set of values that are no numbers"
+    return None
 
 
 def _outside(settings: Any) -> str | None:

@@ -11,10 +11,11 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from keras_det.errors import DataError
-from keras_det.weights.common.hdf5 import check_hdf5
+from keras_det.files import other_kind
+from keras_det.weights.common.hdf5 import Held, check_hdf5
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_CONFIG = 1 << 26  # bytes
@@ -36,6 +37,11 @@ READERS = (
 # Classes of keras-hub whose names contain one of these read vocabularies.
 HUB_READERS = ("Converter", "Packer", "Preprocessor", "Task", "Tokenizer")
 HUBS = ("keras_cv", "keras_hub", "keras_nlp")
+# Where Keras has what models are made of. Its other modules download, write or change settings.
+PARTS = (
+    *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
+    *("metrics", "models", "ops", "optimizers", "quantizers", "random", "regularizers"),
+)
 # Arguments of detectors that name weights to read or fetch. Saved models never have them.
 WEIGHTS_ARGUMENTS = ("weights", "backbone_weights")
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: length of the name, of the extra field
@@ -49,6 +55,13 @@ DAMAGE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+class Checked(NamedTuple):
+    """The configuration in a `.keras` file, and what its weights hold."""
+
+    config: dict[str, Any]
+    held: Held
 
 
 class _Part(io.RawIOBase):
@@ -84,7 +97,7 @@ def check_keras_file(
     path: str | os.PathLike,
     rule: str = "A .keras file must be complete",
     advice: str = "Copy or save it again.",
-) -> dict[str, Any]:
+) -> Checked:
     """Checks a `.keras` file: opening it must touch nothing else.
 
     Args:
@@ -92,7 +105,7 @@ def check_keras_file(
         rule, advice: the first and the last sentence of the error for a damaged file.
 
     Returns:
-        The configuration of the model in it.
+        The configuration of the model in it, and what its weights hold.
 
     Raises:
         DataError: the file is damaged, or holds more than a configuration and its weights; or as
@@ -106,12 +119,11 @@ def check_keras_file(
             if not isinstance(config, dict):
                 raise ValueError(f"{CONFIG} holds no object")
             check_config(config, path)
-            check_hdf5(_opened(file, archive, members[WEIGHTS]), path)
+            return Checked(config, check_hdf5(_opened(file, archive, members[WEIGHTS]), path))
     except DataError:
         raise
     except DAMAGE as error:
         raise DataError(f"{rule}. Received: {path} ({str(error).rstrip('.')}). {advice}") from error
-    return config
 
 
 def _check_members(
@@ -182,9 +194,22 @@ def _check_object(part: dict[str, Any], name: object) -> None:
                 "is built. If you trust the file, build the model in Python and load only its "
                 "weights."
             )
+    if package == "keras" and not _is_part(module, words[0]):
+        what = part.get("config") if words[0] == "function" else words[0]
+        raise DataError(
+            "A model file must be made of layers and the functions that they need. Received: "
+            f"{name}, with {module}.{what!s:.100}, which is no part of a model. If you trust the "
+            "file, build the model in Python and load only its weights."
+        )
     arguments = part.get("config")
     if package == "keras_det" and isinstance(arguments, dict):
         check_no_weights(arguments, name)
+
+
+def _is_part(module: str, class_name: object) -> bool:
+    """Whether a module of Keras has parts of models; functions of "keras" itself are none."""
+    inside = [each for each in module.split(".")[1:] if each not in ("src", "_tf_keras", "keras")]
+    return inside[0] in PARTS if inside else class_name != "function"
 
 
 def check_no_weights(
@@ -204,9 +229,20 @@ def check_weights_file(path: str | os.PathLike) -> None:
     """Checks a file before Keras reads weights from it; see `check_keras_file` and `check_hdf5`.
 
     A file that does not exist, or is of another kind, is left to Keras.
+
+    Raises:
+        DataError: as these, or it is no regular file, or names other files with weights.
     """
+    name = os.fspath(path)
+    kind = other_kind(os.stat(path).st_mode) if os.path.exists(path) else ""
+    if kind or name.endswith("weights.json"):
+        what = f"which is {kind}" if kind else "a list of files with parts of the weights"
+        raise DataError(
+            f"Weights must be in one regular file. Received: {name}, {what}. Give a .keras or "
+            ".weights.h5 file; model.save_weights without `max_shard_size` writes one."
+        )
     if os.path.isfile(path):
-        if os.fspath(path).endswith(".keras"):
+        if name.endswith(".keras"):
             check_keras_file(path)
-        elif os.fspath(path).endswith((".h5", ".hdf5")):
+        elif name.endswith((".h5", ".hdf5")):
             check_hdf5(path)

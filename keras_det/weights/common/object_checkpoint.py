@@ -24,7 +24,13 @@ def checkpoint_prefix(path: str | os.PathLike) -> str:
     if path.is_dir():
         indices = list(path.glob("*.index"))
         only = str(indices[0].with_suffix("")) if len(indices) == 1 else None
-        return tf.train.latest_checkpoint(str(path)) or only or str(path)
+        newest = tf.train.latest_checkpoint(str(path))
+        if newest is not None and pathlib.Path(newest).resolve().parent != path.resolve():
+            raise DataError(
+                "The file `checkpoint` in a folder must name a checkpoint in this folder. "
+                f"Received: {path}, where it names {newest}. Give the path of the .index file."
+            )
+        return newest or only or str(path)
     return str(path.with_suffix("") if path.suffix == ".index" else path)
 
 

@@ -37,6 +37,14 @@ def test_a_folder_means_its_newest_checkpoint(tmp_path):
     assert "net" in ObjectCheckpoint(f"{first}.index").children(ROOT)
 
 
+def test_a_folder_names_no_checkpoint_elsewhere(tmp_path):
+    (tmp_path / "inside").mkdir()
+    for place in (saved(tmp_path / "outside"), "../outside/ckpt-1"):
+        (tmp_path / "inside" / "checkpoint").write_text(f'model_checkpoint_path: "{place}"\n')
+        with pytest.raises(DataError, match=r"in this folder.*inside, where it names .*outside/ck"):
+            ObjectCheckpoint(tmp_path / "inside")
+
+
 def test_a_missing_checkpoint_says_how_to_name_it(tmp_path):
     with pytest.raises(DataError, match=r"named by its prefix.*Received: .*absent"):
         ObjectCheckpoint(tmp_path / "absent")
