@@ -77,7 +77,7 @@ class CornerNet(CornerDetector):
             `keras_det.backbones.Hourglass` of any depth and width.
         num_classes: number of classes, without background. Default: the number of `class_names`.
         class_names: one name per class. Default: `class_0` ….
-        image_size: int or (height, width), at least 32 pixels. Default: 511, for "tiny" 255.
+        image_size: int or (height, width), 32 to 8,192 pixels. Default: 511, for "tiny" 255.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does.
         weights: None, or a path: a `.keras`, `.weights.h5` or preset of the same network, whose

@@ -90,7 +90,7 @@ class EfficientDet(AnchorDetector):
         variant: "d0" … "d7", "d7x", "lite0" … "lite4", "lite3x".
         num_classes: number of classes, without background. Default: the number of `class_names`.
         class_names: one name per class. Default: `class_0` ….
-        image_size: int or (height, width), at least 32 pixels, not necessarily a multiple of a
+        image_size: int or (height, width), 32 to 8,192 pixels, not necessarily a multiple of a
             stride. Default: the published size.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does. The pipeline, `detect` and the exports use it.

@@ -48,8 +48,8 @@ def check_image_size(image_size: ImageSize) -> Size:
     fits = len(size) == 2 and all(whole) and min(size) >= MIN_IMAGE_SIZE
     if not fits or max(size) > MAX_IMAGE_SIZE:
         raise ValueError(
-            f"`image_size` must be an int or (height, width), each a whole number of at least "
-            f"{MIN_IMAGE_SIZE} pixels, and at most {MAX_IMAGE_SIZE:,}. Received: {image_size!r}. "
+            f"`image_size` must be an int or (height, width), each a whole number from "
+            f"{MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE:,} pixels. Received: {image_size!r}. "
             "The published sizes are between 320 and 1536."
         )
     return int(size[0]), int(size[1])

@@ -71,7 +71,7 @@ class RetinaNet(AnchorDetector):
             a keras-hub backbone, or `keras_det.backbones.feature_pyramid(model, layers)`.
         num_classes: number of classes, without background. Default: the number of `class_names`.
         class_names: one name per class. Default: `class_0` ….
-        image_size: int or (height, width), at least 32 pixels.
+        image_size: int or (height, width), 32 to 8,192 pixels.
         resize_mode: "letterbox" keeps the aspect ratio and pads, "stretch" does not, "mediapipe"
             stretches and samples as MediaPipe does.
         weights: None; "imagenet" for the backbone; "auto" for the best available; or a path.

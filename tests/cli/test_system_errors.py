@@ -62,7 +62,7 @@ def test_pipes_beside_a_model_are_not_waited_for(tmp_path):
     for checksum in (False, True):
         if checksum:
             os.mkfifo(tmp_path / "epoch_9999.keras.sha256")
-        with pytest.raises(DataError, match=r"a state that is whole.*epoch_9999\.keras cannot be"):
+        with pytest.raises(DataError, match=r"an undamaged state.*epoch_9999\.keras cannot be"):
             load_newest(states_in(tmp_path), ["a"], print)
 
 

@@ -64,7 +64,7 @@ def test_what_is_no_loss_is_a_type_error():
 
 
 def test_wrong_class_weights_are_named_by_the_loss_itself():
-    with pytest.raises(ValueError, match="^`class_weights` must hold one number for each of the 3"):
+    with pytest.raises(ValueError, match="^`class_weights` must hold one number for each class"):
         check_class_loss(SparseSigmoidFocalLoss(class_weights=[1, 2]), 3)
 
 

@@ -60,9 +60,9 @@ RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
         (ValueError, "each name once. Received: 'ant'", {"class_names": ["ant"] * 2}, MODELS),
         (TypeError, "`num_classes` must be an int. Received", {"num_classes": "2"}, MODELS),
         (TypeError, "`num_classes` must be an int. Received", {"num_classes": 2.5}, MODELS),
-        (ValueError, "at least 32 pixels. Received: 0", {"image_size": 0}, MODELS),
-        (ValueError, "at least 32 pixels. Received: 'big'", {"image_size": "big"}, MODELS),
-        (ValueError, "at least 32 pixels. Received: nan", {"image_size": np.nan}, MODELS),
+        (ValueError, "from 32 to 8,192 pixels. Received: 0", {"image_size": 0}, MODELS),
+        (ValueError, "from 32 to 8,192 pixels. Received: 'big'", {"image_size": "big"}, MODELS),
+        (ValueError, "from 32 to 8,192 pixels. Received: nan", {"image_size": np.nan}, MODELS),
         (
             ValueError,
             "`matcher` must be one of .* Received: matcher='atts'. Did you mean 'atss'",

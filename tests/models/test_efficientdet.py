@@ -200,8 +200,8 @@ def test_weights_argument_takes_a_saved_model(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"image_size": 31}, r"at least 32 pixels. Received: 31"),
-        ({"image_size": (64, 16)}, r"at least 32 pixels. Received: \(64, 16\)"),
+        ({"image_size": 31}, r"from 32 to 8,192 pixels. Received: 31"),
+        ({"image_size": (64, 16)}, r"from 32 to 8,192 pixels. Received: \(64, 16\)"),
         ({"resize_mode": "crop"}, r"`resize_mode` must be one of .* Received: 'crop'"),
         ({"class_names": ["a"]}, r"one name per class.* Received: num_classes=3, 1 name\."),
         ({"num_classes": None}, r"`num_classes` or `class_names` must be given"),

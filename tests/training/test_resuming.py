@@ -118,7 +118,7 @@ def test_states_that_the_run_never_had_are_left_out(tmp_path):
         (tmp_path / "checkpoints" / name).touch()
     lines = []
     found = states_of(tmp_path, SETTINGS, lines.append)
-    assert [epochs for _, epochs in found] == [7]
+    assert [state.epochs for state in found] == [7]
     assert len(lines) == 1 and "epoch_9999.keras is not used: the run has 50 epochs." in lines[0]
 
 

@@ -51,6 +51,8 @@ def test_a_handler_of_the_program_stays_and_threads_set_none():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_within_a_step_waits_for_its_end_and_a_second_does_not(number):
     lines = []
+    # A program that was started in the background may ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with stopping_after_a_step(lines.append) as request:
         request.in_step = True
         os.kill(os.getpid(), number)
@@ -58,7 +60,7 @@ def test_a_signal_within_a_step_waits_for_its_end_and_a_second_does_not(number):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
             signal.pause()
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
 
 
 def test_what_is_saved_is_said(tmp_path):

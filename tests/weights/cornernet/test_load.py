@@ -137,7 +137,7 @@ def test_partial_loads_say_what_is_missing():
 
 
 def test_names_of_another_count_are_refused():
-    with pytest.raises(DataError, match="each of the 3 class outputs"):
+    with pytest.raises(DataError, match=r"each class output of the file \(3 in all\)"):
         load_cornernet(build(), drawn(), source_class_names=["a"])
 
 
