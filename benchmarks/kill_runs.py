@@ -30,7 +30,7 @@ def train(arguments):
     import keras
 
     from keras_det.data import load
-    from keras_det.training import run
+    from keras_det.training import fit_phases, run
 
     class Steps(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -39,9 +39,8 @@ def train(arguments):
         def on_train_batch_end(self, batch, logs=None):
             print(f"step {self.epoch * self.params['steps'] + batch + 1}", flush=True)
 
-    made = run.fit_rest.__globals__
-    before = made["_callbacks"]
-    made["_callbacks"] = lambda *given: [*before(*given), Steps()]
+    before = fit_phases._callbacks
+    fit_phases._callbacks = lambda *given: [*before(*given), Steps()]
     data, out = pathlib.Path(arguments.folder) / "data", pathlib.Path(arguments.out)
     resume = (out / "recipe.json").exists()
     run.train(

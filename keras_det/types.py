@@ -34,6 +34,8 @@ ImageSize: TypeAlias = int | Size
 Features: TypeAlias = dict[str, Tensor]
 # What `get_config` returns and `from_config` takes: constructor arguments by name.
 Config: TypeAlias = dict[str, Any]
+# The logs that Keras gives to a callback.
+Logs: TypeAlias = dict[str, Any] | None
 
 # ---- what `detect` takes and returns ----
 

@@ -9,6 +9,15 @@ import keras
 from keras_det.keras_private import optimized_variables
 
 
+def optimizer_of(model: keras.Model) -> Any:
+    """The optimizer that has the rate and the averages; None for a model that is not compiled.
+
+    Under mixed_float16 Keras wraps it in a LossScaleOptimizer.
+    """
+    optimizer: Any = getattr(model, "optimizer", None)
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Inside the context, the trainable weights are the moving averages that the optimizer keeps.
@@ -20,9 +29,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     Args:
         model: a model, compiled or not.
     """
-    optimizer: Any = getattr(model, "optimizer", None)
-    # Under mixed_float16 Keras wraps the optimizer with the average in a LossScaleOptimizer.
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = optimizer_of(model)
     if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
         yield
         return

@@ -5,7 +5,7 @@ import io
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, TypeAlias, Unpack
+from typing import Unpack
 
 import keras
 import numpy as np
@@ -24,8 +24,9 @@ from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
 from keras_det.training.states import not_finite, save_averaged
+from keras_det.training.within_epoch import generators
+from keras_det.types import Logs
 
-Logs: TypeAlias = dict[str, Any] | None
 # What `EvaluateAP` logs of the metrics; for the last two see `keras_det.metrics.score_facts`.
 MEASURED = ("val_AP", "val_AP50", "val_AP75", "val_highest_score", "val_learned")
 # No detector that learns has such a loss: it starts between 1 and some thousands.
@@ -179,8 +180,7 @@ class EpochSeeds(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
-        for i, state in enumerate(states):
+        for i, state in enumerate(generators(self.model)):
             state.assign(np.array([self.seed * 100_003 + i, epoch * 1_000_003], state.dtype))
 
 

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.dataset import Dataset
-from keras_det.errors import DataError
 from keras_det.files import room_for, write_json
 from keras_det.models import Detector, load_model
-from keras_det.names import DEFAULT_THRESHOLD
-from keras_det.report.pictures import truth_and_found
 from keras_det.training.calibration import calibrate
 from keras_det.training.evaluate import Measured, measure, provenance
+from keras_det.training.pictures import truth_and_found
 from keras_det.training.states import save_averaged, save_whole
 
 MAX_PICTURES = 8
@@ -88,15 +86,11 @@ def _draw(model: Detector, dataset: Dataset, folder: str | os.PathLike) -> None:
 
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
-    thresholds = model.score_thresholds or [DEFAULT_THRESHOLD] * model.num_classes
     for index in range(min(MAX_PICTURES, len(dataset))):
         sample = dataset[index]
-        try:
-            image = sample.read()
-        except DataError:
+        picture = truth_and_found(model, sample)
+        if picture is None:
             continue
-        truth = (sample.boxes, sample.labels)
-        picture = truth_and_found(image, *truth, model.detect(image), model.class_names, thresholds)
         name = f"{pathlib.Path(sample.image_path).stem}.jpg"
         with room_for(folder / name, picture.nbytes // 10):
             Image.fromarray(picture).save(folder / name, quality=92)

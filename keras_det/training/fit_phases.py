@@ -76,6 +76,11 @@ class Training:
         """Steps of an epoch of the run, which may have several passes over the images."""
         return self.chosen.passes * self.pipeline.steps_per_epoch
 
+    def in_pipeline(self, epoch: int, step: int) -> tuple[int, int]:
+        """The epoch and the step of the pipeline, for those of the run, all from 0."""
+        passes, step = divmod(step, self.pipeline.steps_per_epoch)
+        return epoch * self.chosen.passes + passes, step
+
 
 def fit_rest(training: Training, gone_back: int, record: Callable[..., None]) -> None:
     """Trains the epochs that are left; a run that diverges goes back, see `guard.go_back`.
@@ -183,9 +188,8 @@ def _finish_epoch(
 ) -> None:
     """Trains the steps that are left of an epoch, exactly as `fit` would have gone on."""
     pipeline, whole = training.pipeline, training.steps_per_epoch
-    passes, step = divmod(training.steps, pipeline.steps_per_epoch)
-    epoch = training.epochs * training.chosen.passes + passes
-    pipeline.start(epoch, step, broken=bool(training.noted.get("unread")))
+    place = training.in_pipeline(training.epochs, training.steps)
+    pipeline.start(*place, broken=bool(training.noted.get("unread")))
     rest = RestOfEpoch(callbacks, training.steps, whole, last, training.noted)
     with own_errors(pipeline):
         training.model.fit(

@@ -10,7 +10,7 @@ from keras_det.errors import DataError
 from keras_det.training import replay
 from keras_det.training.callbacks import Diverged
 from keras_det.training.recipe import Recipe
-from keras_det.training.states import CHECKPOINTS, State, load_newest, states_in
+from keras_det.training.states import CHECKPOINTS, load_newest, place_of, states_in
 
 if TYPE_CHECKING:
     from keras_det.training.fit_phases import Training
@@ -21,15 +21,15 @@ LOWER = 5.0  # the learning rate is divided by this
 
 def keep_batches(training: "Training", error: Diverged) -> pathlib.Path:
     """Writes the last batches before a divergence into the run folder; returns the file."""
-    pipeline, step = training.pipeline, error.step - 1
-    passes, within = divmod(step, pipeline.steps_per_epoch)
-    batches = replay.batches_before(pipeline, error.epoch * training.chosen.passes + passes, within)
+    pipeline = training.pipeline
+    place = training.in_pipeline(error.epoch, error.step - 1)
+    batches = replay.batches_before(pipeline, *place)
     paths = [[pipeline.dataset.image_paths[i] for i in batch["image_index"]] for batch in batches]
     steps = list(range(error.step - len(batches) + 1, error.step + 1))
     states = states_in(training.out / CHECKPOINTS)
     state = states[0].path.name if states else None
-    place = State(training.out, error.epoch, error.step).place
-    kept = replay.Kept(batches, paths, place, error.loss, state, steps)
+    where = place_of(error.epoch, error.step)
+    kept = replay.Kept(batches, paths, where, error.loss, state, steps)
     path = training.out / f"diverged_epoch_{error.epoch + 1:04d}_step_{error.step:06d}.npz"
     replay.save(path, kept)
     return path

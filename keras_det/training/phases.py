@@ -7,6 +7,7 @@ import keras
 from keras_det.data.dataset import Dataset
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_fit import AnchorFit, fit_anchors
+from keras_det.training.averaging import optimizer_of
 from keras_det.training.recipe import Recipe
 from keras_det.words import counted
 
@@ -28,8 +29,7 @@ def begin_phase(model: Detector, chosen: Recipe, first: int, last: int) -> None:
         chosen: the recipe.
         first, last: as from `phases`.
     """
-    optimizer: Any = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = optimizer_of(model)
     if first and optimizer is not None:  # after a resume `fit` has not done it
         optimizer.finalize_variable_values(model.trainable_variables)
     heads = first == 0 and chosen.heads_first > 0
@@ -60,8 +60,7 @@ def plan_anew(model: Detector, chosen: Recipe, first: int, last: int) -> str:
     Returns:
         A sentence on the learning rate.
     """
-    optimizer: Any = model.optimizer
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = optimizer_of(model)
     before = float(optimizer.learning_rate)
     rate: Any = _optimizer(model, chosen, first, last).get_config()["learning_rate"]
     if isinstance(rate, dict):

@@ -6,12 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TextIO, TypeAlias
+from typing import TextIO
 
 import keras
 import numpy as np
 
-Logs: TypeAlias = dict[str, Any] | None
+from keras_det.training.averaging import optimizer_of
+from keras_det.types import Logs
 
 RECENT = 50  # steps that the speed is measured over
 # Parts of the loss, as the line calls them.
@@ -98,9 +99,7 @@ class Measure(keras.callbacks.Callback):
 
 def rate_of(model: keras.Model) -> float:
     """The learning rate of the next step."""
-    optimizer: Any = model.optimizer
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    return float(keras.ops.convert_to_numpy(optimizer_of(model).learning_rate))
 
 
 class Ticker:

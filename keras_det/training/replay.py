@@ -1,6 +1,7 @@
 """The batches at which a training diverged: kept in a file, and computed again."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -31,7 +32,7 @@ class Kept:
         place: such as "step 12 of epoch 3".
         loss: what the loss was there, by part.
         state: name of the state that the run had before, in `checkpoints/`; None without one.
-        epoch, steps: for each batch, the epoch of the run and the step in it, from 1.
+        steps: for each batch, the step of the epoch, from 1.
     """
 
     batches: list[dict[str, np.ndarray]]
@@ -63,8 +64,6 @@ def batches_before(pipeline: Pipeline, epoch: int, step: int) -> list[dict[str, 
 
 def save(path: pathlib.Path, kept: Kept) -> None:
     """Writes the batches to an `.npz` file, whole."""
-    import io
-
     about = {k: v for k, v in dataclasses.asdict(kept).items() if k != "batches"}
     about["loss"] = {name: repr(float(value)) for name, value in kept.loss.items()}
     arrays = {f"{i}_{name}": v for i, b in enumerate(kept.batches) for name, v in b.items()}

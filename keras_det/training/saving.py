@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 import time
-from typing import Any
 
 import keras
 
@@ -12,6 +11,7 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.training.recipe import check_numbers
 from keras_det.training.states import save_state
 from keras_det.training.stopping import StopRequest
+from keras_det.types import Logs
 
 MINUTES = 10.0  # between two states within an epoch
 
@@ -63,15 +63,15 @@ class SaveState(keras.callbacks.Callback):
         self.request = request or StopRequest()
         self.saved: tuple[int, float] | None = None  # step of the epoch, time
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch, self.saved = epoch, None
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self.request.in_step = True
         if self.saved is None:
             self.saved = batch, time.monotonic()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.request.in_step = False
         done = batch + 1
         if done == self.params.get("steps"):
@@ -87,7 +87,7 @@ class SaveState(keras.callbacks.Callback):
         if self.request.wanted:
             raise KeyboardInterrupt
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         save_state(self.model, self.folder, epoch + 1)
         if self.request.wanted:
             raise KeyboardInterrupt

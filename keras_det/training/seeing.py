@@ -6,7 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +14,11 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError, install_hint
 from keras_det.files import write_whole
-from keras_det.names import DEFAULT_THRESHOLD
-from keras_det.report.pictures import truth_and_found
 from keras_det.run_folder import HISTORY, read_history
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import detect_dataset
-
-Logs: TypeAlias = dict[str, Any] | None
+from keras_det.training.pictures import truth_and_found
+from keras_det.types import Logs
 
 # The panels of the curves: title, and the columns of `history.csv` that are drawn in it.
 PANELS = (
@@ -159,16 +157,11 @@ class TensorBoard(keras.callbacks.Callback):
         model: Any = self.model
         with averaged_weights(model):
             indices, found = detect_dataset(model, dataset, self.batch_size)
-        thresholds = model.score_thresholds or [DEFAULT_THRESHOLD] * model.num_classes
         for index, detections in zip(indices, found, strict=True):
             sample = dataset[index]
-            try:
-                image = sample.read()
-            except DataError:
-                continue
-            truth = (sample.boxes, sample.labels)
-            picture = truth_and_found(image, *truth, detections, model.class_names, thresholds)
-            tf.summary.image(pathlib.Path(sample.image_path).name, picture[None])
+            picture = truth_and_found(model, sample, detections)
+            if picture is not None:
+                tf.summary.image(pathlib.Path(sample.image_path).name, picture[None])
 
     def on_train_end(self, logs: Logs = None) -> None:
         self.writer.flush()

@@ -34,6 +34,12 @@ PARTIAL = ".partial.keras"
 LEFT_OVER = (f".*{PARTIAL}", ".history.csv.*", ".recipe.json.*", ".metrics.json.*", ".epoch_*")
 
 
+def place_of(epochs: int, steps: int) -> str:
+    """Such as "epoch 3" or "step 40 of epoch 4", for epochs that are done and steps of the next."""
+    epoch = f"epoch {epochs + bool(steps)}"
+    return f"step {steps:,} of {epoch}" if steps else epoch
+
+
 class State(NamedTuple):
     """A saved state: its file, the epochs that were done, and the steps of the next epoch."""
 
@@ -43,9 +49,8 @@ class State(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Such as "epoch 3" or "step 40 of epoch 4"."""
-        epoch = f"epoch {self.epochs + bool(self.steps)}"
-        return f"step {self.steps:,} of {epoch}" if self.steps else epoch
+        """As from `place_of`."""
+        return place_of(self.epochs, self.steps)
 
     @property
     def after(self) -> str:
@@ -136,8 +141,9 @@ def load_newest(
     """
     for state in states:
         try:
-            noted = _noted(state)
-            model = _loaded(state.path, class_names)
+            digest = _digest(state.path)
+            noted = _noted(state, digest)
+            model = _loaded(state.path, digest, class_names)
             if noted and not fits(model, noted):
                 raise _Damaged(f"{running_of(state.path).name} is of another model")
         except _Damaged as error:
@@ -160,24 +166,31 @@ class _Damaged(Exception):
     """Why a state cannot be used, for the middle of a sentence."""
 
 
-def _noted(state: State) -> dict[str, Any]:
+def _digest(path: pathlib.Path) -> str:
+    """The SHA-256 of a state. Raises `_Damaged` where it cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise _Damaged(f"it cannot be read ({_first_line(error)})") from error
+
+
+def _noted(state: State, digest: str) -> dict[str, Any]:
     """What was noted with a state. Raises `_Damaged` where it is missing, or of another state."""
     if not state.steps:
         return {}
     path = running_of(state.path)
     try:
         noted = read_object(path, "")
-        good = noted.get("sha256") == file_digest(state.path)
-    except (DataError, OSError) as error:
+    except DataError as error:
         raise _Damaged(f"{path.name} cannot be read ({_first_line(error)})") from error
-    if not good:
+    if noted.get("sha256") != digest:
         raise _Damaged(f"it is damaged, or {path.name} is of another state")
     return noted
 
 
-def _loaded(path: pathlib.Path, class_names: Sequence[str]) -> Detector:
+def _loaded(path: pathlib.Path, digest: str, class_names: Sequence[str]) -> Detector:
     """The model of a state. Raises `_Damaged` where it is not what was saved."""
-    checked = _check_file(path)
+    checked = _check_file(path, digest)
     try:
         model: Any = load_model(path)
     except Exception as error:
@@ -191,7 +204,7 @@ def _loaded(path: pathlib.Path, class_names: Sequence[str]) -> Detector:
     return model
 
 
-def _check_file(path: pathlib.Path) -> bool:
+def _check_file(path: pathlib.Path, digest: str) -> bool:
     """Whether the state has a checksum, which is right. Raises `_Damaged` for a wrong one.
 
     Runs of earlier versions have none: of these, the sums inside the archive are compared.
@@ -200,9 +213,9 @@ def _check_file(path: pathlib.Path) -> bool:
         expected = read_bytes(checksum_of(path)).decode().split()[:1]
     except (OSError, UnicodeDecodeError):
         expected = []
+    if expected and digest != expected[0]:
+        raise _Damaged("it is damaged (its SHA-256 is not the one that was saved with it)")
     try:
-        if expected and file_digest(path) != expected[0]:
-            raise _Damaged("it is damaged (its SHA-256 is not the one that was saved with it)")
         if not expected:
             with open_bytes(path) as file, zipfile.ZipFile(file) as archive:
                 if part := archive.testzip():

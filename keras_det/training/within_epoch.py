@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-Logs = dict[str, Any] | None
+from keras_det.types import Logs
 
 
 def generators(model: keras.Model) -> list[keras.Variable]:

@@ -20,19 +20,9 @@ from keras_det.errors import DataError
 from keras_det.weights.common import keras_file
 from keras_det.weights.common.keras_file import check_config, check_keras_file
 from tests.helpers import tiny_parts
+from tests.models.saved_copies import CONFIG, WEIGHTS, changed, saved
 
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    model = RetinaNet(**tiny_parts(num_classes=2))
-    model.compile()
-    model.save(folder / "model.keras")
-    model.save_weights(folder / "model.weights.h5")
-    model.save_to_preset(folder / "preset")
-    return folder
+__all__ = ["saved"]  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -74,24 +64,6 @@ def watched(monkeypatch):
     for home, name in ((socket.socket, "connect"), (subprocess.Popen, "__init__")):
         monkeypatch.setattr(home, name, refusing(getattr(home, name)))
     return allowed.append
-
-
-def changed(saved, tmp_path, change=None, weights=None, extra=(), compression=zipfile.ZIP_STORED):
-    """A copy of the model with a changed configuration or other weights."""
-    target = tmp_path / "changed.keras"
-    with zipfile.ZipFile(saved / "model.keras") as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == CONFIG and change is not None:
-                config = json.loads(content)
-                change(config)
-                content = json.dumps(config).encode()
-            if name == WEIGHTS and weights is not None:
-                content = weights
-            new.writestr(name, content, compression)
-        for name, content in extra:
-            new.writestr(name, content, compression)
-    return target
 
 
 def with_argument(name, value):

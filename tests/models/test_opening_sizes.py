@@ -4,7 +4,6 @@ import io
 import json
 import os
 import time
-import zipfile
 
 import h5py
 import keras
@@ -16,32 +15,14 @@ from keras_det.errors import DataError
 from keras_det.weights.common import hdf5
 from keras_det.weights.common.hdf5 import check_hdf5
 from keras_det.weights.common.keras_file import check_config
-from tests.helpers import tiny_parts
+from tests.models.saved_copies import CONFIG, changed, saved
 
-CONFIG = "config.json"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    model = RetinaNet(**tiny_parts(num_classes=2))
-    model.compile()
-    model.save(folder / "model.keras")
-    model.save_to_preset(folder / "preset")
-    return folder
+__all__ = ["saved"]  # a fixture
 
 
-def changed(saved, path, change):
-    """A copy of the saved model with a changed configuration."""
-    with zipfile.ZipFile(saved / "model.keras") as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == CONFIG:
-                config = json.loads(content)
-                change(config["config"])
-                content = json.dumps(config).encode()
-            new.writestr(name, content)
-    return path
+def changed_arguments(saved, tmp_path, name, change):
+    """A copy of the saved model whose arguments are changed."""
+    return changed(saved, tmp_path, lambda config: change(config["config"]), name=name)
 
 
 def first_convolution(config):
@@ -63,7 +44,7 @@ SIZES = {
 
 @pytest.mark.parametrize("what", SIZES)
 def test_a_model_much_larger_than_its_weights_is_refused(what, saved, tmp_path):
-    path, start = changed(saved, tmp_path / "large.keras", SIZES[what]), time.thread_time()
+    path, start = changed_arguments(saved, tmp_path, "large.keras", SIZES[what]), time.thread_time()
     with pytest.raises(DataError, match=r"must fit its weights.*large\.keras, which describes"):
         load_model(path)
     assert time.thread_time() - start < 20
@@ -81,10 +62,13 @@ def test_presets_are_no_larger_than_their_weights_either(saved, tmp_path):
         RetinaNet.from_preset(preset)
 
 
-@pytest.mark.parametrize("name, value", [("max_level", 10**6), ("image_size", [60_000, 60_000])])
-def test_pyramids_and_images_have_limits(name, value, saved, tmp_path):
-    path = changed(saved, tmp_path / "large.keras", lambda config: config.update({name: value}))
-    with pytest.raises(DataError, match=rf"large\.keras \(`.*{name}` must be .* at most"):
+@pytest.mark.parametrize(
+    "name, value, limit",
+    [("max_level", 10**6, "at most"), ("image_size", [60_000, 60_000], "from 32 to 8,192")],
+)
+def test_pyramids_and_images_have_limits(name, value, limit, saved, tmp_path):
+    path = changed_arguments(saved, tmp_path, "large.keras", lambda c: c.update({name: value}))
+    with pytest.raises(DataError, match=rf"large\.keras \(`.*{name}` must be .* {limit}"):
         load_model(path)
 
 
@@ -113,9 +97,10 @@ def function(module, name):
     ids=lambda part: f"{part['module']}.{part['class_name']}",
 )
 def test_functions_that_belong_to_no_model_are_refused(part, saved, tmp_path):
-    path = changed(
+    path = changed_arguments(
         saved,
-        tmp_path / "x.keras",
+        tmp_path,
+        "x.keras",
         lambda config: first_convolution(config).update(activation=part),
     )
     with pytest.raises(DataError, match=r"made of layers and the functions.*x\.keras, with keras"):
@@ -128,7 +113,7 @@ def test_functions_of_layers_are_read():
 
 
 def test_a_reason_that_keras_wraps_is_shown(saved, tmp_path):
-    path = changed(saved, tmp_path / "x.keras", lambda config: config.update(colour=1))
+    path = changed_arguments(saved, tmp_path, "x.keras", lambda config: config.update(colour=1))
     with pytest.raises(DataError, match=r"x\.keras \(.*unexpected keyword argument 'colour'\)"):
         load_model(path)
 
