@@ -291,13 +291,13 @@ EXAMPLES = (
     "--save-minutes",
     type=Real(0, MAX_COUNT),
     show_default="10",
-    help="Most minutes between two saved states within an epoch.",
+    help="Longest time between two saved states within an epoch, in minutes.",
 )
 @click.option(
     "--deterministic",
     is_flag=True,
-    help="Repeat a training bit for bit on a GPU too, which makes it slower. On a CPU it does so "
-    "without this.",
+    help="Get the same weights in every run on a GPU, with operations that may be slower. On a CPU "
+    "the weights are the same without this option.",
 )
 @click.option(
     "--tensorboard",

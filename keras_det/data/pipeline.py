@@ -166,7 +166,9 @@ class Pipeline:
         return self._failures.paths
 
     def start(self, epoch: int, step: int = 0, broken: bool = False) -> "Pipeline":
-        """Makes the next `as_tf_dataset()` start there, as if all before had run.
+        """Makes the next `as_tf_dataset()` start at an epoch and a step of it.
+
+        Its batches are those that an uninterrupted stream has from there on.
 
         Args:
             epoch: int, from 0.

@@ -148,7 +148,7 @@ def train(
         max_boxes: maximum number of objects per image in training; the largest are kept. A higher
             number needs more memory.
         save_every: steps between two saved states within an epoch. None: only the time decides.
-        save_minutes: most minutes between two saved states. Default: 10. A state is also saved
+        save_minutes: longest time between two saved states. Default: 10. A state is also saved
             after each epoch, and when the training is interrupted with Ctrl-C or SIGTERM.
         deterministic: bool. True uses operations that repeat bit for bit on a GPU too; see
             `keras_det.training.determinism`.

@@ -22,7 +22,7 @@ class Saving:
 
     Attributes:
         steps: number of steps between two states; None: time alone decides.
-        minutes: most minutes between two states, at least 0; None: 10.
+        minutes: longest time between two states, at least 0; None: 10.
 
     Raises:
         DataError: a number is out of its range.

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import json
 import shutil
 import signal
@@ -61,6 +62,7 @@ def test_the_run_folder_is_filled(run, drawn):
     assert names == {
         "best.keras", "last.keras", "checkpoints", "history.csv", "recipe.json", "class_names.txt",
         "metrics.json", "pictures",
+        *(["curves.png"] if importlib.util.find_spec("matplotlib") else []),
     }  # fmt: skip
     assert (out / "class_names.txt").read_text().split() == list(drawn[0].class_names)
     assert json.loads((out / "recipe.json").read_text())["epochs"] == 2
