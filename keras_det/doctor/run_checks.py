@@ -283,8 +283,9 @@ def _of_gap(run: Run) -> Iterator[Finding]:
         cure = f"Use best.keras. {cure}"
     if loss is None or run.epochs < 5 or not np.isfinite(loss).all():
         return
-    if val is not None and np.isfinite(val).all():
-        best = int(val.argmin())
+    holds = ap is not None and np.nanmax(ap) - ap[-1] <= DROP  # where AP rises, the loss may too
+    if val is not None and np.isfinite(val[-1]) and not holds:
+        best = int(np.nanargmin(val))  # NaN before the first measurement
         if val[-1] > 1.1 * val[best] and loss[-1] < loss[best]:
             yield _note(
                 "run-gap",

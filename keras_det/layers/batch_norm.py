@@ -71,25 +71,21 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _fused_call(self, inputs: Tensor, training: bool) -> Tensor:
         import tensorflow as tf
 
-        # The kernel takes and returns float32 statistics, whatever the dtype of the inputs.
-        statistics = [] if training else [self.moving_mean, self.moving_variance]
-        mean, variance = (ops.cast(s, "float32") for s in statistics) if statistics else ([], [])
-        outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        # The kernel takes and returns float32 statistics, whatever the dtype of the inputs. In
+        # training it returns the new moving ones: momentum * moving + (1 - momentum) * batch.
+        moving = [self.moving_mean, self.moving_variance]
+        mean, variance = (ops.cast(each, "float32") for each in moving)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=ops.cast(self.gamma, "float32"),
             offset=ops.cast(self.beta, "float32"),
             mean=mean,
             variance=variance,
             epsilon=self.epsilon,
+            exponential_avg_factor=1.0 - self.momentum if training else 1.0,
             is_training=training,
         )
         if training:
-            for moving, batch in (
-                (self.moving_mean, batch_mean),
-                (self.moving_variance, batch_variance),
-            ):
-                moving.assign(
-                    moving * self.momentum
-                    + ops.cast(ops.stop_gradient(batch), moving.dtype) * (1.0 - self.momentum)
-                )
+            for variable, value in zip(moving, (mean, variance), strict=True):
+                variable.assign(ops.cast(value, variable.dtype))
         return outputs

@@ -20,7 +20,7 @@ def compiled(
 ) -> Callable[..., Any]:
     """Returns `(images, **values) -> finish(model(prepare(images)), **values)`, compiled.
 
-    It is compiled once per shape of the images; the last 8 shapes are kept. The values are
+    It is compiled once per shape of the images and the values; the last 8 are kept. The values are
     arguments of the compiled function: other values do not compile it again.
 
     `model.predict` spends about 0.1 s per call on its own set-up; this function does not. The
@@ -29,8 +29,7 @@ def compiled(
 
     Args:
         model: a built `keras.Model`.
-        finish: function of the model's outputs and of the values, float32 scalars by name, in
-            `keras.ops`.
+        finish: function of the model's outputs and of the values, arrays by name, in `keras.ops`.
         prepare: function of the images, in `keras.ops`.
     """
     backend = keras.backend.backend()
@@ -53,15 +52,16 @@ def _compiled_by_tensorflow(
 
     def run(images: Tensor, **values: Any) -> Any:
         images = tf.convert_to_tensor(images)
-        values = {name: tf.convert_to_tensor(value, tf.float32) for name, value in values.items()}
+        values = {name: tf.convert_to_tensor(value) for name, value in values.items()}
+        specs = {k: tf.TensorSpec(value.shape, value.dtype) for k, value in values.items()}
 
         # A function of its own for each shape: a `tf.function` never forgets one.
         def trace() -> Callable[..., Any]:
             shape = tf.TensorSpec(images.shape, images.dtype)
-            scalars = {name: tf.TensorSpec((), tf.float32) for name in values}
-            return tf.function(detect).get_concrete_function(shape, **scalars)
+            return tf.function(detect).get_concrete_function(shape, **specs)
 
-        return by_shape.get((images.dtype, tuple(images.shape)), trace)(images, **values)
+        key = (images.dtype, tuple(images.shape), tuple(specs.items()))
+        return by_shape.get(key, trace)(images, **values)
 
     return run
 

@@ -1,14 +1,17 @@
 """The base class of detectors: losses, and the weights to start from."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from keras_det.keras_private import all_layers
+from keras_det.last_used import MOST_SETTINGS, LastUsed
 from keras_det.layers.replicas import num_replicas
 from keras_det.models.arguments_of_fit import check_targets, weights_of_batch
+from keras_det.models.compiled import compiled
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
 from keras_det.models.fitting import FittingModel
 from keras_det.models.public_weights import start_from_best
@@ -40,6 +43,8 @@ class Detector(FittingModel):
         self._trackers = {
             name: keras.metrics.Mean(name=name) for name in (*self.LOSSES, "positives_per_image")
         }
+        # What `measuring_function` returns for each set of settings.
+        self._measuring: LastUsed[Callable[..., Any]] = LastUsed(MOST_SETTINGS)
         # Not by `setattr`: files of models without regularisers shall hold no such metric.
         self.__dict__["_penalty"] = keras.metrics.Mean(name="regularization_loss")
         # Whether layers add losses of their own: known when a loss is computed, not before.
@@ -165,6 +170,44 @@ class Detector(FittingModel):
         penalty = sum(keras.ops.cast(value, total.dtype) for value in self.losses)
         self._penalty.update_state(penalty, sample_weight=images)
         return total + penalty / replicas
+
+    def measuring_function(
+        self, **settings: Any
+    ) -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Returns a compiled function that gives the detections and the losses of a batch.
+
+        The network runs once for both, and not in training mode. It is compiled as
+        `detect_function` is.
+
+        Args:
+            **settings: as in `detect_function`.
+
+        Returns:
+            Function of images `(batch, height, width, 3)`, of `boxes` `(batch, max_boxes, 4)`,
+            `labels` `(batch, max_boxes)` and `sample_weight` `(batch,)` as in `fit`. It returns the
+            dict of `decode` and a dict of the losses named in `LOSSES`, scalars.
+        """
+        key = repr(sorted(settings.items()))
+        return self._measuring.get(key, lambda: self._compiled_measuring(self.decoder(**settings)))
+
+    def _compiled_measuring(self, decoder: Any) -> Callable[..., Any]:
+        key = ("losses", decoder.key())
+        values = {name: np.float32(value) for name, value in decoder.values().items()}
+
+        def finish(
+            raw: Any, boxes: Tensor, labels: Tensor, sample_weight: Tensor, **numbers: Tensor
+        ) -> Any:
+            targets = {"boxes": boxes, "labels": labels}
+            parts = self.losses_of(targets, raw, sample_weight)
+            found = self.decode(raw, decoder.with_values(numbers))
+            return found, {name: parts[name] for name in self.LOSSES}
+
+        def run(images: Tensor, **batch: Any) -> Any:
+            program = self._programs.get(key, lambda: compiled(self, finish))
+            batch = {name: keras.ops.convert_to_tensor(value) for name, value in batch.items()}
+            return program(images, **batch, **values)
+
+        return run
 
     def class_variables(self) -> list[keras.Variable]:
         """Variables whose last axis has an output per class, or one per anchor and class."""

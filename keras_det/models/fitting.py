@@ -8,7 +8,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
-from keras_det.keras_private import optimized_variables
+from keras_det.keras_private import StepFunctions, optimized_variables
 from keras_det.models.arguments_of_fit import (
     CLASS_WEIGHT,
     NOT_COMPILED,
@@ -37,7 +37,7 @@ from keras_det.types import Config, Tensor
 from keras_det.words import counted
 
 
-class FittingModel(DetectingModel):
+class FittingModel(StepFunctions, DetectingModel):
     """A detector whose `fit`, `evaluate` and `predict` also take a `keras_det.data.Pipeline`.
 
     Every argument that Keras has either works or is refused with a message.
@@ -302,11 +302,14 @@ class FittingModel(DetectingModel):
 
     def train_step(self, *inputs: Any) -> Any:
         check_batch("x", inputs[-1], self)
-        return super().train_step(*with_open_batch(inputs))
+        return super().train_step(*self._opened(inputs))
 
     def test_step(self, *inputs: Any) -> Any:
         check_batch("x", inputs[-1], self)
-        return super().test_step(*with_open_batch(inputs))
+        return super().test_step(*self._opened(inputs))
+
+    def _opened(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return inputs if self.one_function() else with_open_batch(inputs)
 
     def predict_step(self, *inputs: Any) -> Any:
         check_batch("x", inputs[-1], self)

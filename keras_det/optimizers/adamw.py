@@ -92,6 +92,13 @@ class AdamW(KernelDecay, keras.optimizers.AdamW):
         rates.setdefault(1.0, tf.cast(learning_rate, tf.float32))
         step = tf.cast(self.iterations.value + 1, tf.float32)
         powers = [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
+        # Made once: a Python number becomes a constant of the graph for each variable.
+        shared = {
+            **{"beta1_power": powers[0], "beta2_power": powers[1]},
+            "beta1": tf.constant(self.beta_1, tf.float32),
+            "beta2": tf.constant(self.beta_2, tf.float32),
+            "epsilon": tf.constant(self.epsilon, tf.float32),
+        }
 
         def update(variable: Any, gradient: TFTensor) -> None:
             momentum, velocity = adam_slots(self, variable)
@@ -99,13 +106,9 @@ class AdamW(KernelDecay, keras.optimizers.AdamW):
                 var=variable.handle,
                 m=momentum.handle,
                 v=velocity.handle,
-                beta1_power=powers[0],
-                beta2_power=powers[1],
                 lr=rates[self._factor(variable)],
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
                 grad=gradient,
+                **shared,
             )
 
         return update

@@ -114,6 +114,7 @@ class SGD(KernelDecay, keras.optimizers.SGD):
         import tensorflow as tf
 
         rate = tf.cast(learning_rate, tf.float32)
+        momentum = tf.constant(self.momentum, tf.float32)
 
         def update(variable: Any, gradient: TFTensor) -> None:
             tf.raw_ops.ResourceApplyKerasMomentum(
@@ -121,7 +122,7 @@ class SGD(KernelDecay, keras.optimizers.SGD):
                 accum=momentum_slot(self, variable).handle,
                 lr=rate,
                 grad=gradient,
-                momentum=self.momentum,
+                momentum=momentum,
                 use_nesterov=self.nesterov,
             )
 

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import math
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Unpack
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -52,6 +53,8 @@ class EvaluateAP(keras.callbacks.Callback):
             of the epochs in between repeat the last numbers (0 before the first measurement), with
             `val_measured` 0.
         before: for a resumed run, the last row of its `history.csv`.
+        losses: bool. True also logs `val_loss` and its parts, such as `val_box_loss`: means over
+            the images, without a penalty on the weights. It takes one pass for AP and losses.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
@@ -67,6 +70,7 @@ class EvaluateAP(keras.callbacks.Callback):
         batch_size: int = 8,
         every: int = 1,
         before: Mapping[str, str] | None = None,
+        losses: bool = False,
         **settings: Unpack[DecoderSettings],
     ) -> None:
         super().__init__()
@@ -80,9 +84,12 @@ class EvaluateAP(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.every = every
         self.settings = settings
+        self.losses = losses
         self.metrics: dict | None = None
         known = before or {}
         self.logged = {name: float(known.get(name) or 0.0) for name in MEASURED}
+        if losses:  # they are known of a history's last row, and unknown before the first one
+            self.logged |= {k: float(v) for k, v in known.items() if _is_loss(k) and v}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         # A wrong setting or data set must fail here, not after the first epoch.
@@ -91,16 +98,24 @@ class EvaluateAP(keras.callbacks.Callback):
         if self.settings:
             self.model.detect_function(**self.settings)
         self.model.check_dataset(self.dataset)
+        if self.losses:
+            names = [f"val_{name}" for name in ("loss", *self.model.LOSSES)]
+            self.logged = {**dict.fromkeys(names, math.nan), **self.logged}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         last = epoch + 1 == self.params.get("epochs")
         measured = last or (epoch + 1) % self.every == 0
         if measured:
+            asked: Any = {**self.settings, **({"losses": True} if self.losses else {})}
             with averaged_weights(self.model):
-                self.metrics = evaluate(self.model, self.dataset, self.batch_size, **self.settings)
-            self.logged = {k: float(self.metrics[k.removeprefix("val_")]) for k in MEASURED}
+                self.metrics = evaluate(self.model, self.dataset, self.batch_size, **asked)
+            self.logged = {k: float(self.metrics[k.removeprefix("val_")]) for k in self.logged}
         if logs is not None:
             logs |= {**self.logged, "val_measured": float(measured)}
+
+
+def _is_loss(name: str) -> bool:
+    return name.startswith("val_") and name.endswith("loss")
 
 
 class SaveBest(keras.callbacks.Callback):

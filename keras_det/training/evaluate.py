@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
+import keras
 import numpy as np
 
 from keras_det.data.dataset import Dataset
@@ -21,11 +22,15 @@ LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores."""
+    """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores.
+
+    `losses` are the means over the images, where they were asked for: "loss" and its parts.
+    """
 
     metrics: dict[str, Any]
     thresholds: dict[str, ClassThreshold]
     facts: ScoreFacts
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def score_thresholds(self) -> list[float] | None:
         """One threshold per class: its own, or the common one for a rare or hardly found class.
@@ -42,7 +47,8 @@ class Measured:
     def as_metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
         shown = {"highest_score": self.facts.highest, "detections_above": self.facts.passing}
-        return {**self.metrics, **shown, "learned": self.facts.learned, "thresholds": self.rows}
+        known = {**self.metrics, **shown, "learned": self.facts.learned, "thresholds": self.rows}
+        return {**known, **self.losses}
 
     def text(self, images: str) -> str:
         """COCO's table, the best thresholds and one sentence about the scores, for a terminal.
@@ -85,19 +91,66 @@ def detect_dataset(
         them a dict of `boxes` xyxy in pixels of the original image, `scores`, `labels`.
     """
     function = model.detect_function(**settings)
-    indices, detections = [], []
+    indices: list[int] = []
+    detections: list[dict] = []
     for images, targets in Pipeline(dataset, model, batch_size, training=False):
-        count = len(images)
-        padding = [(0, batch_size - count)] + [(0, 0)] * 3
-        found = {k: np.asarray(v) for k, v in function(np.pad(images, padding)).items()}
-        for i, index in enumerate(targets["image_index"]):
-            transform, shape = targets["image_to_original"][i], dataset[index].original_size
-            result = model.to_original(i, found, transform, shape)
-            indices.append(int(index))
-            detections.append({k: result[k] for k in ("boxes", "scores", "labels")})
+        found = function(_filled_up(images, batch_size))
+        _collect(model, dataset, targets, found, indices, detections)
         if on_batch is not None:
             on_batch(len(indices), len(dataset))
     return indices, detections
+
+
+def _with_losses(
+    model: Detector,
+    dataset: Dataset,
+    batch_size: int,
+    on_batch: Callable[[int, int], None] | None,
+    settings: Mapping[str, Any],
+) -> tuple[list[int], list[dict], dict[str, float]]:
+    """What `detect_dataset` returns, and the mean losses over the images, in one pass."""
+    function = model.measuring_function(**settings)
+    indices: list[int] = []
+    detections: list[dict] = []
+    sums = dict.fromkeys(model.LOSSES, 0.0)
+    for images, targets in Pipeline(dataset, model, batch_size, training=False):
+        count = len(images)
+        batch = {
+            "boxes": _filled_up(targets["boxes"], batch_size),
+            "labels": _filled_up(targets["labels"], batch_size),
+            # The images that fill up the last batch do not count.
+            "sample_weight": (np.arange(batch_size) < count).astype("float32"),
+        }
+        found, parts = function(_filled_up(images, batch_size), **batch)
+        for name, value in parts.items():
+            sums[name] += count * float(keras.ops.convert_to_numpy(value))
+        _collect(model, dataset, targets, found, indices, detections)
+        if on_batch is not None:
+            on_batch(len(indices), len(dataset))
+    means = {name: value / max(1, len(indices)) for name, value in sums.items()}
+    return indices, detections, {"loss": sum(means.values()), **means}
+
+
+def _filled_up(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """A batch with zeros in the place of missing rows."""
+    return np.pad(rows, [(0, batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1))
+
+
+def _collect(
+    model: Detector,
+    dataset: Dataset,
+    targets: Mapping[str, np.ndarray],
+    found: Mapping[str, Any],
+    indices: list[int],
+    detections: list[dict],
+) -> None:
+    """Adds the indices and the detections of the images of a batch to the lists."""
+    arrays = {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+    for i, index in enumerate(targets["image_index"]):
+        transform, shape = targets["image_to_original"][i], dataset[index].original_size
+        result = model.to_original(i, arrays, transform, shape)
+        indices.append(int(index))
+        detections.append({k: result[k] for k in ("boxes", "scores", "labels")})
 
 
 def provenance(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
@@ -124,6 +177,7 @@ def measure(
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
+    losses: bool = False,
     **settings: Unpack[DecoderSettings],
 ) -> Measured:
     """Runs a detector over a data set and measures everything that is reported about it.
@@ -133,20 +187,25 @@ def measure(
         dataset: `keras_det.data.Dataset`.
         batch_size: images per call.
         on_batch: function called with the number of images done and the total number.
+        losses: bool. True also computes the mean losses.
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.
     """
     model.check_dataset(dataset)
-    indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)
+    means: dict[str, float] = {}
+    if losses:
+        indices, detections, means = _with_losses(model, dataset, batch_size, on_batch, settings)
+    else:
+        indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)
     matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
     thresholds = thresholds_of(matched, model.class_names)
     sizes = [dataset[index].original_size for index in indices]
     facts = score_facts(detections, sizes, per_class(thresholds, DEFAULT_THRESHOLD))
     if not facts.learned:
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
-    return Measured(metrics_of(matched, model.class_names), thresholds, facts)
+    return Measured(metrics_of(matched, model.class_names), thresholds, facts, means)
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
@@ -155,12 +214,13 @@ def evaluate(
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
+    losses: bool = False,
     **settings: Unpack[DecoderSettings],
 ) -> dict[str, Any]:
     """Computes COCO's twelve metrics, the AP of each class, thresholds and facts about the scores.
 
     Args:
-        model, dataset, batch_size, on_batch, **settings: as for `measure`.
+        model, dataset, batch_size, on_batch, losses, **settings: as for `measure`.
 
     Returns:
         dict of
@@ -171,12 +231,13 @@ def evaluate(
         "learned": False for a model that has learned too little, see
         `keras_det.metrics.score_facts`;
         "thresholds": by class name the score threshold with the best F1 at an IoU of 0.5, its
-        precision, recall and F1, and the number of objects.
+        precision, recall and F1, and the number of objects;
+        with `losses` also "loss" and its parts: means over the images.
 
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.
     """
-    return measure(model, dataset, batch_size, on_batch, **settings).as_metrics()
+    return measure(model, dataset, batch_size, on_batch, losses, **settings).as_metrics()
 
 
 def per_class(thresholds: Mapping[str, ClassThreshold], unknown: float) -> list[float]:

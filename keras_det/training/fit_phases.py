@@ -162,7 +162,7 @@ def _callbacks(
         before = rows[-1] if rows else None
         every = chosen.evaluate_every
         callbacks += [
-            EvaluateAP(training.validation_set, pipeline.batch_size, every, before),
+            EvaluateAP(training.validation_set, pipeline.batch_size, every, before, losses=True),
             SaveBest(out / "best.keras", best=best_so_far(out)),
             stop,
         ]

@@ -67,9 +67,12 @@ class Speed:
 
 
 class Measure(keras.callbacks.Callback):
-    """Adds `learning_rate`, `seconds` and `images_per_second` to the logs of an epoch.
+    """Adds `learning_rate`, `seconds`, `images_per_second` and `input_share` to an epoch's logs.
 
     `seconds` is the time of the steps. `images_per_second` comes from the median of the last 50.
+    `input_share` is the share of the time in which steps waited for their images, 0..1, without
+    the first step. If it is high, the input pipeline limits the speed. It is logged where a step
+    is one TensorFlow function on one device. A GPU still computes during a part of that time.
 
     Args:
         batch_size: images per step.
@@ -80,13 +83,17 @@ class Measure(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.speed = Speed()
         self.begun = self.ended = 0.0
+        self.first: tuple[float, float] | None = None  # end of the first step, and waited until it
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.begun = self.ended = time.monotonic()
+        self.first = None
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.ended = time.monotonic()
         self.speed.step(self.ended)
+        if self.first is None:
+            self.first = self.ended, waited_by(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.speed.forget()
@@ -95,6 +102,14 @@ class Measure(keras.callbacks.Callback):
         logs |= {"learning_rate": rate_of(self.model), "seconds": self.ended - self.begun}
         if self.speed.per_step:
             logs["images_per_second"] = self.batch_size / self.speed.per_step
+        if self.first is not None and self.ended > self.first[0] and waited_by(self.model):
+            waited = waited_by(self.model) - self.first[1]
+            logs["input_share"] = min(1.0, waited / (self.ended - self.first[0]))
+
+
+def waited_by(model: keras.Model) -> float:
+    """Seconds in which the steps of a model have waited for their images; 0 where not known."""
+    return float(getattr(model, "seconds_waited", 0.0))
 
 
 def rate_of(model: keras.Model) -> float:
@@ -140,7 +155,7 @@ class Progress(keras.callbacks.Callback):
     On a terminal the line is rewritten several times a second, and says what happens while the
     first step compiles and after the last step of an epoch. Where it is too long for the terminal,
     the last parts are left out: epoch, AP, time left and loss come first. Elsewhere one line is
-    written per epoch. AP is that of the last measurement.
+    written per epoch. AP is that of the last measurement. "waits" is `input_share` of `Measure`.
 
     Call `close` when `fit` has ended, even by an error.
 
@@ -220,6 +235,8 @@ class Progress(keras.callbacks.Callback):
         parts += [f"{k} {v:.3f}" for k, v in self.measured.items() if k != "val_AP"]
         if self.batch_size and self.speed.per_step:
             parts.append(f"{self.batch_size / self.speed.per_step:.3g} images/s")
+        if "input_share" in logs:
+            parts.append(f"waits {logs['input_share']:.0%}")
         if "learning_rate" in logs:
             parts.append(f"rate {logs['learning_rate']:.2g}")
         while self.live and len("  ".join(parts)) >= self._columns() and len(parts) > 1:

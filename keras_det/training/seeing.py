@@ -20,9 +20,11 @@ from keras_det.training.evaluate import detect_dataset
 from keras_det.training.pictures import truth_and_found
 from keras_det.types import Logs
 
+LOSSES = ("loss", "class_loss", "box_loss", "pull_loss", "push_loss", "offset_loss")
 # The panels of the curves: title, and the columns of `history.csv` that are drawn in it.
 PANELS = (
-    ("loss", ("loss", "class_loss", "box_loss", "pull_loss", "push_loss", "offset_loss")),
+    ("loss", LOSSES),
+    ("loss on the validation set", tuple(f"val_{name}" for name in LOSSES)),
     ("average precision on the validation set", ("val_AP", "val_AP50", "val_AP75")),
     ("learning rate", ("learning_rate",)),
 )
@@ -114,7 +116,7 @@ class TensorBoard(keras.callbacks.Callback):
     Args:
         folder: where the event files are written.
         dataset: the validation set, or None for no pictures.
-        batch_size: images per call, as for `EvaluateAP`: then nothing is compiled again.
+        batch_size: images per call.
         pictures: number of images, spread evenly over the data set.
 
     Raises:

@@ -129,6 +129,20 @@ def test_speed_and_rate_are_logged(monkeypatch):
     assert logs == {"learning_rate": 0.125, "seconds": 16.0, "images_per_second": 4.0}
 
 
+def test_the_time_that_steps_wait_for_images_is_logged_without_the_first_step(monkeypatch):
+    now, waited = iter([0.0, 10.0, 11.0, 14.0]), iter([9.0, 9.5, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    measure, logs = Measure(8), {}
+    model = Model()
+    measure.set_model(model)
+    measure.on_epoch_begin(0)
+    for step in range(3):
+        model.seconds_waited = next(waited)
+        measure.on_train_batch_end(step)
+    measure.on_epoch_end(0, logs)
+    assert logs["input_share"] == (10.0 - 9.0) / (14.0 - 10.0)
+
+
 @pytest.mark.parametrize("seconds, text", [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
