@@ -42,6 +42,19 @@ def other_kind(mode: int) -> str:
     return next((what for is_kind, what in OTHER_KINDS if is_kind(mode)), "")
 
 
+def why_no_file(path: str | os.PathLike) -> str:
+    """What stands in the place of a regular file, such as ", which is a folder"; "" for nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            return ", a broken link" if os.path.islink(path) else ""
+        return f" ({error.strerror})"
+    if stat.S_ISREG(mode):
+        return ""
+    return ", which is a folder" if stat.S_ISDIR(mode) else f", which is {other_kind(mode)}"
+
+
 def open_handle(path: str | os.PathLike) -> int:
     """Opens a regular file, or a link to one, with `os.open` for reading its bytes.
 

@@ -18,7 +18,9 @@ from keras_det.names import (
     FREEZE_CHOICES,
     HEAD_NORMS,
     MATCHER_NAMES,
+    MAX_ANCHOR_SCALE,
     MAX_LEVEL,
+    MIN_ANCHOR_SCALE,
     NECK_NAMES,
     RECIPE_NAMES,
     RESIZE_MODES,
@@ -86,7 +88,7 @@ MODEL: tuple[Option, ...] = (
     ),
     click.option(
         "--anchor-scale",
-        type=Real(0, 1_000, open="least"),
+        type=Real(MIN_ANCHOR_SCALE, MAX_ANCHOR_SCALE),
         show_default="the model's",
         help="Size of the anchors, in strides of their level.",
     ),

@@ -304,11 +304,13 @@ def check_pixels(image: "PIL.Image.Image", length: int, name: str, max_pixels: i
             f"{width}x{height} (width x height). Make it smaller, or raise `max_pixels` of "
             "read_image or Pipeline (--max-pixels on the command line) if there is enough memory."
         )
+    size = counted(length, "byte")
+    received = name if name == size else f"{name} with {size}"  # encoded bytes have no other name
     if image.format in ("JPEG", "MPO") and height * width > length * JPEG_PIXELS_PER_BYTE:
         raise DataError(
             f"A JPEG of {width}x{height} pixels must have at least "
-            f"{height * width // JPEG_PIXELS_PER_BYTE:,} bytes. Received: {name} with {length:,} "
-            "bytes. Most of its pixels are missing. Replace the file or leave it out."
+            f"{height * width // JPEG_PIXELS_PER_BYTE:,} bytes. Received: {received}. Most "
+            "of its pixels are missing. Replace the file or leave it out."
         )
 
 

@@ -119,7 +119,7 @@ def test_panoramas_are_read(monkeypatch, recwarn):
 # 13000x13000 pixels are 1625x1625 blocks of 8x8, each of at least one bit: 330,078 bytes.
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_needs_a_bit_for_each_block(progressive):
-    with pytest.raises(DataError, match=r"at least 330,078 bytes. Received: \d+ bytes with"):
+    with pytest.raises(DataError, match=r"at least 330,078 bytes. Received: \d+ bytes\. Most"):
         read_image(hollow_jpeg(13_000, 13_000, progressive=progressive))
     # One colour, the fewest bits that an encoder writes for it.
     plain = encode(Image.new("L", (800, 600), 128), "JPEG", progressive=progressive, optimize=True)

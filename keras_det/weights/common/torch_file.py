@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_det.errors import DataError, install_hint
+from keras_det.files import why_no_file
 from keras_det.weights.common.torch_objects import Storage, Tensor, check_key
 from keras_det.weights.common.torch_pickle import MAX_DEPTH, PickleReader
 from keras_det.words import counted
@@ -241,8 +242,8 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise DataError(
-            f"A weights file must exist. Received: {path}. Give the path of a .pth, .pt or "
-            ".safetensors file."
+            f"A weights file must be an existing file. Received: {path}{why_no_file(path)}. Give "
+            "the path of a .pth, .pt or .safetensors file."
         )
     try:
         return _read_safetensors(path) if path.endswith(".safetensors") else _read_torch(path)

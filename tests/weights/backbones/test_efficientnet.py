@@ -146,7 +146,7 @@ def test_files_that_lack_tensors_or_have_others_are_refused(lite0):
         load_efficientnet(lite0, {**whole, "blocks.9.0.gamma": np.zeros(3, "float32")})
     with pytest.raises(DataError, match=r"2 tensors without 'conv_stem\.weight' \(first: 'conv1"):
         load_efficientnet(lite0, {"conv1.weight": np.zeros(3), "bn1.weight": np.zeros(3)})
-    with pytest.raises(DataError, match=r"A weights file must exist\. Received: absent\.pth"):
+    with pytest.raises(DataError, match=r"must be an existing file\. Received: absent\.pth"):
         load_efficientnet(lite0, "absent.pth")
     x = inputs = keras.Input((8, 8, 3))
     with pytest.raises(DataError, match=r"fill an EfficientNet\. Received: the backbone 'other'"):

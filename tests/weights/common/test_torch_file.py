@@ -256,8 +256,15 @@ def test_training_checkpoints_are_unwrapped(wrapper, tmp_path):
 
 
 def test_missing_files_and_folders_say_what_to_give(tmp_path):
-    for path in (tmp_path / "absent.pth", tmp_path):
-        with pytest.raises(DataError, match=r"must exist\. Received: .*Give the path of a \.pth"):
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "link.pth").symlink_to("nowhere")
+    for path, what in {
+        tmp_path / "absent.pth": "absent.pth",
+        tmp_path: ", which is a folder",
+        tmp_path / "pipe.pth": ", which is a named pipe",
+        tmp_path / "link.pth": ", a broken link",
+    }.items():
+        with pytest.raises(DataError, match=rf"an existing file\. Received: .*{what}\. Give the"):
             read_torch_file(path)
 
 
