@@ -140,7 +140,9 @@ def test_files_that_lack_tensors_or_have_others_are_refused(lite0):
     values = timm_values("lite0")[1]
     whole = dict(values)
     del values["blocks.3.1.bn2.running_var"]
-    with pytest.raises(DataError, match=r"no 'efficientnet/blocks_6/tpu_batch_norm.*Give the wei"):
+    with pytest.raises(
+        DataError, match=r"without 'efficientnet/blocks_6/tpu_batch_norm.*Give the wei"
+    ):
         load_efficientnet(lite0, values)
     with pytest.raises(DataError, match=r"tensor 'blocks\.9\.0\.gamma', which the network does"):
         load_efficientnet(lite0, {**whole, "blocks.9.0.gamma": np.zeros(3, "float32")})
