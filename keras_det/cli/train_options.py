@@ -8,7 +8,7 @@ import click
 from keras_det.cli.command import IMAGE_SIZE
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.model_names import WordOrPath
-from keras_det.cli.numbers import MAX_BATCH, MAX_COUNT, MAX_SEED, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, MAX_SEED, Real, Whole
 from keras_det.names import (
     ANCHOR_CHOICES,
     AUGMENT_NAMES,
@@ -19,6 +19,7 @@ from keras_det.names import (
     HEAD_NORMS,
     MATCHER_NAMES,
     MAX_ANCHOR_SCALE,
+    MAX_COUNT,
     MAX_LEVEL,
     MIN_ANCHOR_SCALE,
     NECK_NAMES,
