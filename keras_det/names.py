@@ -47,6 +47,7 @@ NUM_COCO_IDS = 90
 # ---- training ----
 
 MAX_COUNT = 1_000_000  # of epochs, steps, images, candidates or objects
+MAX_SEED = 2**32 - 1
 FREEZE_CHOICES = ("none", "norm", "early", "backbone", "neck")
 RECIPE_NAMES = ("auto", "adamw", "published")
 ANCHOR_CHOICES = ("published", "auto")

@@ -12,8 +12,10 @@ from keras_det.errors import DataError
 from keras_det.files import open_bytes, opening, read_object
 from keras_det.names import (
     ANCHOR_CHOICES,
+    AUGMENT_NAMES,
     FREEZE_CHOICES,
     MAX_COUNT,
+    MAX_SEED,
     RECIPE_NAMES,
     RESIZE_MODES,
 )
@@ -33,6 +35,10 @@ def _is_count(value: Any) -> bool:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _is_seed(value: Any) -> bool:
+    return _is_whole(value) and value <= MAX_SEED
 
 
 def _is_number(value: Any) -> bool:
@@ -64,6 +70,11 @@ def _is_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
+def _is_changes(value: Any) -> bool:
+    listed = isinstance(value, list) and all(map(_is_object, value))
+    return listed and all(_is_whole(each.get("after_epoch")) for each in value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """What a value must be, in words, and the function that tells."""
@@ -87,10 +98,12 @@ KINDS = {
     **dict.fromkeys(("model", "weights", "augment"), TEXT),
     **{"resize_mode": _one_of(RESIZE_MODES), "recipe": _one_of(RECIPE_NAMES)},
     **dict.fromkeys(("epochs", "batch_size", "max_boxes", "evaluate_every", "patience"), COUNT),
-    **dict.fromkeys(("seed", "training_images", "training_objects"), WHOLE),
+    **dict.fromkeys(("training_images", "training_objects"), WHOLE),
+    "seed": Kind(f"a whole number from 0 to {MAX_SEED}", _is_seed),
     **dict.fromkeys(("learning_rate", "backbone_rate"), RATE),
-    **dict.fromkeys(("model_arguments", "data", "chosen"), OBJECT),
+    **dict.fromkeys(("model_arguments", "data", "chosen", "weights_taken"), OBJECT),
     **{"image_size": SIZE, "class_names": NAMES, "objects_per_class": COUNTS},
+    "changes": Kind("a list of JSON objects with `after_epoch`", _is_changes),
 }
 KINDS_OF_DATA = {
     **dict.fromkeys(("path", "format", "box_format", "sizes", "train_split", "val_split"), TEXT),
@@ -99,7 +112,7 @@ KINDS_OF_DATA = {
 }
 KINDS_OF_CHOSEN = {
     **{"name": _one_of(RECIPE_NAMES), "freeze": _one_of(FREEZE_CHOICES)},
-    **{"anchors": _one_of(ANCHOR_CHOICES), "augment": TEXT},
+    **{"anchors": _one_of(ANCHOR_CHOICES), "augment": _one_of(AUGMENT_NAMES)},
     **dict.fromkeys(("matcher", "class_loss", "box_loss"), TEXT),
     **dict.fromkeys(("batch_size", "epochs", "passes", "evaluate_every", "patience"), COUNT),
     **dict.fromkeys(("steps", "warmup_steps", "heads_first", "plain_epochs"), WHOLE),
@@ -154,6 +167,9 @@ def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
             raise ValueError("it has no column `epoch`")
         for number, row in enumerate(rows):
             _check_row(row, number)
+        epochs = [int(row["epoch"]) for row in rows]
+        if epochs != sorted(set(epochs)):
+            raise ValueError("its epochs do not rise from row to row")
     return rows
 
 

@@ -9,7 +9,6 @@ from keras_det.names import MAX_COUNT
 
 # Far more than anybody needs, as MAX_COUNT: a typing error is refused before it fills the memory.
 MAX_BATCH = 65_536
-MAX_SEED = 2**32 - 1
 
 
 class Whole(click.IntRange):

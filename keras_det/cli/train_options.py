@@ -8,7 +8,7 @@ import click
 from keras_det.cli.command import IMAGE_SIZE
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.model_names import WordOrPath
-from keras_det.cli.numbers import MAX_BATCH, MAX_SEED, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.names import (
     ANCHOR_CHOICES,
     AUGMENT_NAMES,
@@ -21,6 +21,7 @@ from keras_det.names import (
     MAX_ANCHOR_SCALE,
     MAX_COUNT,
     MAX_LEVEL,
+    MAX_SEED,
     MIN_ANCHOR_SCALE,
     NECK_NAMES,
     RECIPE_NAMES,
