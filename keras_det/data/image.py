@@ -1,5 +1,6 @@
 """Reads an image file into upright RGB pixels, with the same values as TensorFlow's decoders."""
 
+import functools
 import io
 import os
 import threading
@@ -35,6 +36,8 @@ IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".gif", ".tif", ".tif
 # that depend on it are missing in the file.
 JPEG_END = b"\xff\xd9"
 JPEG_ENDS = (JPEG_END, b"\xfe" * 64 + JPEG_END)
+# What is opened. Pillow has readers of other formats; that of EPS runs another program.
+PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "AVIF")
 # Pillow's limit is a variable of its module; it is changed only under this lock.
 _PILLOW_LIMIT = threading.Lock()
 
@@ -314,18 +317,27 @@ def check_pixels(image: "PIL.Image.Image", length: int, name: str, max_pixels: i
         )
 
 
+@functools.cache
+def pillow_formats() -> list[str]:
+    """Those of `PILLOW_FORMATS` that this Pillow can open."""
+    import PIL.Image
+
+    PIL.Image.init()
+    return [name for name in PILLOW_FORMATS if name in PIL.Image.OPEN]
+
+
 def _opened(file: BinaryIO) -> "PIL.Image.Image":
     """Opens an image with Pillow, but without its limit of pixels."""
     import PIL.Image
 
     try:
-        return PIL.Image.open(file)
+        return PIL.Image.open(file, formats=pillow_formats())
     except PIL.Image.DecompressionBombError:
         with _PILLOW_LIMIT:
             limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
             try:
                 file.seek(0)
-                return PIL.Image.open(file)
+                return PIL.Image.open(file, formats=pillow_formats())
             finally:
                 PIL.Image.MAX_IMAGE_PIXELS = limit
 

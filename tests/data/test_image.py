@@ -151,6 +151,21 @@ def test_a_jpeg_may_lack_its_end_marker_only(progressive):
             read_image(contents[:-cut])
 
 
+@pytest.mark.parametrize(
+    "kind, what", [("EPS", "a PostScript file"), ("PPM", "a PPM image"), ("ICO", "an icon")]
+)
+def test_other_formats_of_pillow_are_not_opened(tmp_path, kind, what, monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "check_call", None)  # Ghostscript would be run for EPS
+    data = encode(Image.new("RGB", (32, 32)), kind)
+    with pytest.raises(DataError, match=rf"does not decode \({what}: convert it to JPEG or PNG\)"):
+        read_image(data)
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DataError, match=what):
+        read_size(tmp_path / "a.png")
+
+
 def test_files_need_no_suffix(tmp_path):
     (tmp_path / "a").write_bytes(encode(Image.new("RGB", (3, 2)), "PNG"))
     assert read_image(tmp_path / "a").shape == (2, 3, 3)

@@ -6,6 +6,7 @@ write it with the right checksum.
 
 import functools
 import importlib.util
+import os
 import pathlib
 import random
 import struct
@@ -202,11 +203,15 @@ def damaged(name: str, data: bytes, rng: random.Random) -> bytes:
     if ".tfrecord" in name:
         ways = (changed_records,) * 4
     way = rng.choice([*ways, None])
-    return mutators.damaged(name, data, rng) if way is None else way(data, rng)
+    try:
+        return mutators.damaged(name, data, rng) if way is None else way(data, rng)
+    except Exception:  # it was damaged before, and holds no records any more
+        return mutators.flipped_bit(data, rng)
 
 
 def preload() -> None:
     """Loads what the readers need, so that each fork has it; runs nothing of it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow  # noqa: F401
 
     if TFDS in formats():
