@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 from keras_det.errors import DataError, DiskFull
 from keras_det.words import counted
 
-# A named pipe opened with these flags does not wait for somebody who writes into it.
-READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a named pipe opened so does not wait for the other end
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | NONBLOCK
 # What is no regular file, and would be waited for or read without end.
 OTHER_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -34,20 +34,26 @@ FULL_IN_WORDS = tuple(os.strerror(number) for number in FULL[:2])
 
 
 def other_kind(mode: int) -> str:
-    """What a path is that is neither a regular file nor a folder, such as "a named pipe", or "".
-
-    Args:
-        mode: `st_mode` of `os.stat`.
-    """
+    """What a path of this `st_mode` is: "a named pipe" and so on; "" for a file or a folder."""
     return next((what for is_kind, what in OTHER_KINDS if is_kind(mode)), "")
+
+
+def why_no_file(path: str | os.PathLike) -> str:
+    """What stands in the place of a regular file, such as ", which is a folder"; "" for nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        nothing = ", a broken link" if os.path.islink(path) else ""
+        return nothing if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+    what = "a folder" if stat.S_ISDIR(mode) else other_kind(mode)
+    return f", which is {what}" if what else ""
 
 
 def open_handle(path: str | os.PathLike) -> int:
     """Opens a regular file, or a link to one, with `os.open` for reading its bytes.
 
     Raises:
-        OSError: the path cannot be opened, or is a named pipe, a socket or a device: a program
-            that reads from these may wait for ever.
+        OSError: it cannot be opened, or is a pipe, a socket or a device, which may never end.
     """
     try:
         handle = os.open(path, READ)
@@ -159,7 +165,7 @@ def write_whole(path: pathlib.Path, content: bytes, durable: bool = False) -> No
     """
     with room_for(path, len(content)):
         if _is_stream(path):
-            with open(path, "ab") as file:
+            with open(path, "ab", opener=_without_waiting) as file:
                 file.write(content)
             return
         target = pathlib.Path(os.path.realpath(path))
@@ -169,6 +175,19 @@ def write_whole(path: pathlib.Path, content: bytes, durable: bool = False) -> No
             _write_beside(target, content, durable)
         except OSError as error:  # not the name of the hidden file beside it
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a stream to write; OSError for a pipe from which nobody reads."""
+    try:
+        handle = os.open(path, flags | NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            error.strerror = "nobody reads from this named pipe"
+        raise
+    if NONBLOCK:
+        os.set_blocking(handle, True)
+    return handle
 
 
 def _is_stream(path: pathlib.Path) -> bool:

@@ -31,6 +31,7 @@ DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 MIN_IMAGE_SIZE = 32  # pixels, height and width of a network's input
 MAX_IMAGE_SIZE = 8_192  # the same: larger inputs fill the memory
 MAX_LEVEL = 12  # the pyramid's level with stride 4096
+MIN_ANCHOR_SCALE, MAX_ANCHOR_SCALE = 0.001, 1_000  # strides of a level
 
 # ---- images and labels ----
 
@@ -45,6 +46,8 @@ NUM_COCO_IDS = 90
 
 # ---- training ----
 
+MAX_COUNT = 1_000_000  # of epochs, steps, images, candidates or objects
+MAX_SEED = 2**32 - 1
 FREEZE_CHOICES = ("none", "norm", "early", "backbone", "neck")
 RECIPE_NAMES = ("auto", "adamw", "published")
 ANCHOR_CHOICES = ("published", "auto")

@@ -10,6 +10,15 @@ from typing import Any
 
 from keras_det.errors import DataError
 from keras_det.files import open_bytes, opening, read_object
+from keras_det.names import (
+    ANCHOR_CHOICES,
+    AUGMENT_NAMES,
+    FREEZE_CHOICES,
+    MAX_COUNT,
+    MAX_SEED,
+    RECIPE_NAMES,
+    RESIZE_MODES,
+)
 
 RECIPE, HISTORY = "recipe.json", "history.csv"
 CURE = "Restore it from a copy of the run, or start a new run without --resume."
@@ -21,16 +30,28 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return _is_whole(value) and value >= 1
+    return _is_whole(value) and 1 <= value <= MAX_COUNT
 
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
+def _is_seed(value: Any) -> bool:
+    return _is_whole(value) and value <= MAX_SEED
+
+
 def _is_number(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 <= value < math.inf
+
+
+def _is_rate(value: Any) -> bool:
+    return _is_number(value) and value <= 100
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and value < 1
 
 
 def _is_size(value: Any) -> bool:
@@ -49,6 +70,11 @@ def _is_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
+def _is_changes(value: Any) -> bool:
+    listed = isinstance(value, list) and all(map(_is_object, value))
+    return listed and all(_is_whole(each.get("after_epoch")) for each in value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """What a value must be, in words, and the function that tells."""
@@ -57,30 +83,41 @@ class Kind:
     holds: Callable[[Any], bool]
 
 
-TEXT, COUNT = Kind("text", _is_text), Kind("a whole number of at least 1", _is_count)
+def _one_of(choices: tuple[str, ...]) -> Kind:
+    return Kind(f"one of {', '.join(choices)}", lambda value: value in choices)
+
+
+TEXT, COUNT = Kind("text", _is_text), Kind(f"a whole number from 1 to {MAX_COUNT:,}", _is_count)
+RATE = Kind("a number from 0 to 100", _is_rate)
+SHARE = Kind("a number of at least 0 and below 1", _is_share)
 WHOLE, NUMBER = Kind("a whole number", _is_whole), Kind("a number of at least 0", _is_number)
 SIZE, OBJECT = Kind("[height, width] in pixels", _is_size), Kind("a JSON object", _is_object)
 NAMES, COUNTS = Kind("a list of names", _is_names), Kind("a JSON object of numbers", _is_counts)
 # What the values of recipe.json must be where they are there and not null.
 KINDS = {
-    **dict.fromkeys(("model", "weights", "resize_mode", "augment", "recipe"), TEXT),
+    **dict.fromkeys(("model", "weights", "augment"), TEXT),
+    **{"resize_mode": _one_of(RESIZE_MODES), "recipe": _one_of(RECIPE_NAMES)},
     **dict.fromkeys(("epochs", "batch_size", "max_boxes", "evaluate_every", "patience"), COUNT),
-    **dict.fromkeys(("seed", "training_images", "training_objects"), WHOLE),
-    **dict.fromkeys(("learning_rate", "backbone_rate"), NUMBER),
-    **dict.fromkeys(("model_arguments", "data", "chosen"), OBJECT),
+    **dict.fromkeys(("training_images", "training_objects"), WHOLE),
+    "seed": Kind(f"a whole number from 0 to {MAX_SEED}", _is_seed),
+    **dict.fromkeys(("learning_rate", "backbone_rate"), RATE),
+    **dict.fromkeys(("model_arguments", "data", "chosen", "weights_taken"), OBJECT),
     **{"image_size": SIZE, "class_names": NAMES, "objects_per_class": COUNTS},
+    "changes": Kind("a list of JSON objects with `after_epoch`", _is_changes),
 }
 KINDS_OF_DATA = {
     **dict.fromkeys(("path", "format", "box_format", "sizes", "train_split", "val_split"), TEXT),
     **dict.fromkeys(("val_data", "held_out"), TEXT),
-    **{"split_by": NUMBER, "voc_first_pixel": WHOLE, "classes": NAMES, "images": COUNTS},
+    **{"split_by": SHARE, "voc_first_pixel": WHOLE, "classes": NAMES, "images": COUNTS},
 }
 KINDS_OF_CHOSEN = {
-    **dict.fromkeys(("name", "freeze", "anchors", "augment"), TEXT),
+    **{"name": _one_of(RECIPE_NAMES), "freeze": _one_of(FREEZE_CHOICES)},
+    **{"anchors": _one_of(ANCHOR_CHOICES), "augment": _one_of(AUGMENT_NAMES)},
     **dict.fromkeys(("matcher", "class_loss", "box_loss"), TEXT),
     **dict.fromkeys(("batch_size", "epochs", "passes", "evaluate_every", "patience"), COUNT),
     **dict.fromkeys(("steps", "warmup_steps", "heads_first", "plain_epochs"), WHOLE),
-    **dict.fromkeys(("learning_rate", "backbone_rate", "average"), NUMBER),
+    **dict.fromkeys(("learning_rate", "backbone_rate"), RATE),
+    "average": SHARE,
     **{"calibrate": Kind("true or false", lambda value: isinstance(value, bool))},
     **{"image_size": SIZE},
 }
@@ -130,6 +167,9 @@ def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
             raise ValueError("it has no column `epoch`")
         for number, row in enumerate(rows):
             _check_row(row, number)
+        epochs = [int(row["epoch"]) for row in rows]
+        if epochs != sorted(set(epochs)):
+            raise ValueError("its epochs do not rise from row to row")
     return rows
 
 

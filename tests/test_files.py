@@ -40,6 +40,8 @@ def test_write_whole_writes_through_links_and_into_pipes(tmp_path):
     files.write_whole(pipe, b"report")
     assert os.read(reader, 100) == b"report" and pipe.is_fifo()
     os.close(reader)
+    with pytest.raises(OSError, match="nobody reads from this named pipe: '.*pipe'"):
+        files.write_whole(pipe, b"report")
 
 
 def test_a_full_disk_is_named_with_the_bytes_wanted(tmp_path, monkeypatch):

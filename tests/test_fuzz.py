@@ -10,7 +10,7 @@ import time
 import pytest
 
 from keras_det.errors import DataError
-from tests.fuzz import mutators, readers
+from tests.fuzz import mutators, readers, records
 from tests.fuzz.harness import Counts, Limits, Tried, attempt
 from tests.helpers import ROOT
 
@@ -20,6 +20,7 @@ SHORT = Limits(seconds=0.5, bytes=100 << 20, wall=3.0)
 
 def test_damaged_data_sets_of_every_format():
     command = [sys.executable, "-m", "tests.fuzz", "--inputs", "135", "--seed", "7"]
+    command += ["--formats", *readers.TEXT_FORMATS]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     *_, last = [line for line in result.stdout.splitlines() if line.startswith("| all")]
@@ -28,6 +29,28 @@ def test_damaged_data_sets_of_every_format():
     assert total == 135 and bad == [0, 0, 0]
     # The mutators damage, but not all of a file.
     assert sentence > 30 and note > 20 and 5 < right < 70 and silent < 20
+
+
+@pytest.mark.parametrize("name", [each for each in readers.FORMATS if "tf" in each])
+def test_damaged_data_sets_of_records(name):
+    command = [sys.executable, "-m", "tests.fuzz", "--inputs", "16", "--formats", name]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    *_, last = [line for line in result.stdout.splitlines() if line.startswith("| all")]
+    total, sentence, note, right, silent, *bad = map(int, re.findall(r"\d+", last))
+    assert total == 16 and bad == [0, 0, 0]
+    assert sentence >= 4 and right + note + silent >= 2
+
+
+def test_records_have_the_checksums_of_tensorflow(tmp_path):
+    import tensorflow as tf
+
+    data = [b"", b"abc", os.urandom(1000)]
+    with tf.io.TFRecordWriter(str(tmp_path / "x")) as writer:
+        for each in data:
+            writer.write(each)
+    whole = (tmp_path / "x").read_bytes()
+    assert b"".join(map(records.framed, data)) == whole and records.split(whole) == data
 
 
 def refusing():

@@ -20,9 +20,10 @@ from keras_det.cli.data_options import (
     reading_options,
 )
 from keras_det.cli.files import say_where
-from keras_det.cli.numbers import MAX_SEED, Real, Whole
+from keras_det.cli.numbers import Real, Whole
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
+from keras_det.names import MAX_SEED
 from keras_det.words import counted
 
 if TYPE_CHECKING:

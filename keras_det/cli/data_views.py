@@ -20,10 +20,10 @@ from keras_det.cli.data_files import arguments_of, read_splits, reading_and_clas
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.files import refuse_existing, say_where
 from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name
-from keras_det.cli.numbers import MAX_SEED, Whole
+from keras_det.cli.numbers import Whole
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
-from keras_det.names import AUGMENT_NAMES
+from keras_det.names import AUGMENT_NAMES, MAX_SEED
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-# Far more than anybody needs; a typing error is refused before it fills the memory.
+from keras_det.names import MAX_COUNT
+
+# Far more than anybody needs, as MAX_COUNT: a typing error is refused before it fills the memory.
 MAX_BATCH = 65_536
-MAX_COUNT = 1_000_000  # of epochs, steps, images, candidates or objects
-MAX_SEED = 2**32 - 1
 
 
 class Whole(click.IntRange):

@@ -1,5 +1,6 @@
 """`keras-det train DATA`: fills a run folder."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -27,6 +28,7 @@ from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
 from keras_det.cli.train_options import HELD_OUT, MODEL, RECIPE, RUNNING, WEIGHTS, options
 from keras_det.errors import DataError, suggest
+from keras_det.files import why_no_file
 from keras_det.names import HUGGING_FACE as HUGGING_FACE
 
 # Options that become arguments of the model's constructor where they are given.
@@ -133,8 +135,8 @@ def find_weights(weights: str) -> str | None:
     if weights in WEIGHTS or weights.startswith(HUGGING_FACE):
         return weights
     for name in RUN_MODELS:
-        if (pathlib.Path(weights) / name).is_file():
-            return str(pathlib.Path(weights) / name)
+        if os.path.lexists(path := pathlib.Path(weights) / name):
+            return str(path)
     *first, last = WEIGHTS
     words = f" The words are {', '.join(first)} and {last}.{suggest(weights, WEIGHTS)}"
     check_weights("--weights", weights, words)
@@ -143,8 +145,12 @@ def find_weights(weights: str) -> str | None:
 
 def check_weights(option: str, weights: str | None, advice: str = "") -> None:
     """DataError if the weights to start from do not exist."""
+    if not weights:
+        return
+    path = pathlib.Path(weights)
     # A TensorFlow checkpoint is named by the prefix of its files.
-    if weights and not any(pathlib.Path(f"{weights}{x}").exists() for x in ("", ".index")):
+    if not (path.is_file() or path.is_dir() or pathlib.Path(f"{weights}.index").exists()):
         raise DataError(
-            f"{option} must name a file that exists. Received: {weights}. Check the path.{advice}"
+            f"{option} must name an existing file. Received: {weights}{why_no_file(path)}. Check "
+            f"the path.{advice}"
         )

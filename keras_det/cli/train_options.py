@@ -8,7 +8,7 @@ import click
 from keras_det.cli.command import IMAGE_SIZE
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.model_names import WordOrPath
-from keras_det.cli.numbers import MAX_BATCH, MAX_COUNT, MAX_SEED, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.names import (
     ANCHOR_CHOICES,
     AUGMENT_NAMES,
@@ -18,7 +18,11 @@ from keras_det.names import (
     FREEZE_CHOICES,
     HEAD_NORMS,
     MATCHER_NAMES,
+    MAX_ANCHOR_SCALE,
+    MAX_COUNT,
     MAX_LEVEL,
+    MAX_SEED,
+    MIN_ANCHOR_SCALE,
     NECK_NAMES,
     RECIPE_NAMES,
     RESIZE_MODES,
@@ -86,7 +90,7 @@ MODEL: tuple[Option, ...] = (
     ),
     click.option(
         "--anchor-scale",
-        type=Real(0, 1_000, open="least"),
+        type=Real(MIN_ANCHOR_SCALE, MAX_ANCHOR_SCALE),
         show_default="the model's",
         help="Size of the anchors, in strides of their level.",
     ),

@@ -1,5 +1,6 @@
 """Reads an image file into upright RGB pixels, with the same values as TensorFlow's decoders."""
 
+import functools
 import io
 import os
 import threading
@@ -35,6 +36,8 @@ IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".gif", ".tif", ".tif
 # that depend on it are missing in the file.
 JPEG_END = b"\xff\xd9"
 JPEG_ENDS = (JPEG_END, b"\xfe" * 64 + JPEG_END)
+# What is opened. Pillow has readers of other formats; that of EPS runs another program.
+PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "AVIF")
 # Pillow's limit is a variable of its module; it is changed only under this lock.
 _PILLOW_LIMIT = threading.Lock()
 
@@ -304,12 +307,23 @@ def check_pixels(image: "PIL.Image.Image", length: int, name: str, max_pixels: i
             f"{width}x{height} (width x height). Make it smaller, or raise `max_pixels` of "
             "read_image or Pipeline (--max-pixels on the command line) if there is enough memory."
         )
+    size = counted(length, "byte")
+    received = name if name == size else f"{name} with {size}"  # encoded bytes have no other name
     if image.format in ("JPEG", "MPO") and height * width > length * JPEG_PIXELS_PER_BYTE:
         raise DataError(
             f"A JPEG of {width}x{height} pixels must have at least "
-            f"{height * width // JPEG_PIXELS_PER_BYTE:,} bytes. Received: {name} with {length:,} "
-            "bytes. Most of its pixels are missing. Replace the file or leave it out."
+            f"{height * width // JPEG_PIXELS_PER_BYTE:,} bytes. Received: {received}. Most "
+            "of its pixels are missing. Replace the file or leave it out."
         )
+
+
+@functools.cache
+def pillow_formats() -> list[str]:
+    """Those of `PILLOW_FORMATS` that this Pillow can open."""
+    import PIL.Image
+
+    PIL.Image.init()
+    return [name for name in PILLOW_FORMATS if name in PIL.Image.OPEN]
 
 
 def _opened(file: BinaryIO) -> "PIL.Image.Image":
@@ -317,13 +331,13 @@ def _opened(file: BinaryIO) -> "PIL.Image.Image":
     import PIL.Image
 
     try:
-        return PIL.Image.open(file)
+        return PIL.Image.open(file, formats=pillow_formats())
     except PIL.Image.DecompressionBombError:
         with _PILLOW_LIMIT:
             limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
             try:
                 file.seek(0)
-                return PIL.Image.open(file)
+                return PIL.Image.open(file, formats=pillow_formats())
             finally:
                 PIL.Image.MAX_IMAGE_PIXELS = limit
 

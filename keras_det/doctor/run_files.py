@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_det.errors import DataError
 from keras_det.files import read_object
-from keras_det.run_folder import RECIPE, read_history, read_recipe
+from keras_det.run_folder import HISTORY, RECIPE, read_history, read_recipe
 
 CURE = "Restore the file as the training wrote it, or move it away."
 
@@ -64,12 +64,12 @@ class Run:
 def read_run(folder: str | os.PathLike) -> Run:
     """Reads the files of a run folder; see `check_run`."""
     path = pathlib.Path(folder)
-    if not (path / "history.csv").is_file():
+    if not os.path.lexists(path / HISTORY):
         raise DataError(
             f"A run folder must hold history.csv. Received: {path}. Give the folder that "
             "`keras-det train --out` filled; history.csv is written when the first epoch has ended."
         )
-    rows = read_history(path / "history.csv")
+    rows = read_history(path / HISTORY)
     names = list(rows[0]) if rows else ["epoch"]
     columns = {n: np.array([float(row[n] or "nan") for row in rows]) for n in names if n}
     columns.setdefault("epoch", np.arange(1.0, len(rows) + 1))
@@ -83,11 +83,22 @@ def _metrics(path: pathlib.Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     metrics = read_object(path, CURE)
-    per_class = metrics.get("AP_per_class") or {}
-    numbers = [*(per_class.values() if isinstance(per_class, dict) else [per_class])]
-    if not all(value is None or isinstance(value, int | float) for value in numbers):
-        raise DataError(
-            f"`AP_per_class` of metrics.json must be a JSON object of numbers. Received: {path}. "
-            f"{CURE}"
-        )
+    per_class = metrics.get("AP_per_class")
+    measured = {n: v for n, v in metrics.items() if n[:2] in ("AP", "AR") and n != "AP_per_class"}
+    for name, value in {**measured, "AP_per_class": per_class}.items():
+        numbers = [value]
+        if name == "AP_per_class" and value is not None:
+            numbers = [*value.values()] if isinstance(value, dict) else [""]
+        if not all(map(_is_precision, numbers)):
+            what = "a JSON object of numbers" if name == "AP_per_class" else "a number"
+            raise DataError(
+                f"`{name}` of metrics.json must be {what} in 0..1, or null. Received: "
+                f"{value!r:.60} in {path}. {CURE}"
+            )
     return metrics
+
+
+def _is_precision(value: Any) -> bool:
+    """Whether a value may be an average precision or recall: COCO's -1 means none, as null does."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and (0 <= value <= 1 or value == -1))

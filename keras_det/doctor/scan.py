@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keras_det.data.image import check_pixels, read_image, read_size
+from keras_det.data.image import check_pixels, pillow_formats, read_image, read_size
 from keras_det.data.pixel_limit import pixel_limit
 from keras_det.errors import DataError
 from keras_det.files import open_bytes
@@ -113,7 +113,7 @@ def look_at_header(path: str) -> Look:
     try:
         if not os.path.getsize(path):
             return Look("empty")
-        with open_bytes(path) as file, Image.open(file) as image:
+        with open_bytes(path) as file, Image.open(file, formats=pillow_formats()) as image:
             return _header(image)
     except FileNotFoundError:
         return Look("missing")
@@ -137,7 +137,7 @@ def look_at_pixels(path: str) -> Look:
         return Look("empty")
     look = Look(digest=hashlib.blake2b(contents, digest_size=16).digest())
     try:
-        with Image.open(io.BytesIO(contents)) as image:
+        with Image.open(io.BytesIO(contents), formats=pillow_formats()) as image:
             look = _header(image)._replace(digest=look.digest)
             check_pixels(image, len(contents), path, pixel_limit())
             if image.mode in ("RGB", "L"):

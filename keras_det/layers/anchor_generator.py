@@ -1,6 +1,5 @@
 """Anchors: the fixed reference boxes that an anchor head classifies and refines."""
 
-import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -8,6 +7,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from keras_det.names import MAX_ANCHOR_SCALE, MAX_LEVEL, MIN_ANCHOR_SCALE
 from keras_det.types import Config, ImageSize, Shape, Size, Tensor
 
 
@@ -26,13 +26,16 @@ def _as_tuple(values: Any) -> Any:
     return tuple(values) if isinstance(values, Iterable) else values
 
 
-def _is_positive(value: object) -> bool:
-    """Whether it is a finite number above 0; a bool does not count."""
+def _is_in(value: object, least: float, most: float) -> bool:
+    """Whether it is a number from `least` to `most`; a bool does not count."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]
+    return is_real and least <= value <= most  # type: ignore[operator]
 
 
 ANCHOR_SCALE, NUM_OCTAVES = 4.0, 3  # of the original EfficientDet
+# Far beyond any anchor that an object fits: such a number is an error, or of a damaged file.
+MAX_OCTAVES, MAX_RATIO = 100, 1_000
+SMALLEST, LARGEST = 0.001, 1_000_000  # sides of anchors in pixels
 
 
 @keras.saving.register_keras_serializable(package="keras_det")
@@ -52,12 +55,14 @@ class AnchorGenerator(keras.layers.Layer):
 
     Args:
         levels: ints, ascending. Pyramid levels, finest first.
-        anchor_scale: float > 0. Side of the smallest square anchor, in strides. Default: 4.0.
-        num_octaves: int >= 1. Sizes per octave ("num_scales" of the original). Default: 3.
-        aspect_ratios: floats > 0, **width / height** (torchvision, detectron2: height / width).
+        anchor_scale: float, 0.001 to 1,000. Side of the smallest square anchor, in strides.
+            Default: 4.0.
+        num_octaves: int, 1 to 100. Sizes per octave ("num_scales" of the original). Default: 3.
+        aspect_ratios: floats, 1/1,000 to 1,000, **width / height** (torchvision, detectron2:
+            height / width).
         sizes: None, or one tuple of sides in pixels per level, all of the same length, instead of
             `anchor_scale` and `num_octaves`.
-        offset: float. Centres lie at `(i + offset) * stride`.
+        offset: float from -1 to 1. Centres lie at `(i + offset) * stride`.
         integer: bool. True floors strides to integers and rounds half sides to integers (ties to
             even), in float32, as torchvision does.
 
@@ -103,41 +108,60 @@ class AnchorGenerator(keras.layers.Layer):
     def _check(self) -> None:
         is_tuple = isinstance(self.levels, tuple) and len(self.levels) > 0
         whole = is_tuple and all(isinstance(level, numbers.Integral) for level in self.levels)
-        if not whole or list(self.levels) != sorted(set(self.levels)):
+        ascending = whole and list(self.levels) == sorted(set(self.levels))
+        if not ascending or not 0 <= self.levels[0] <= self.levels[-1] <= MAX_LEVEL:
             raise ValueError(
-                "`levels` must be ascending pyramid levels, finest first. Received: "
-                f"levels={self.levels!r}. Give each level once, such as (3, 4, 5, 6, 7)."
+                "`levels` must be ascending pyramid levels, finest first, of at most "
+                f"{MAX_LEVEL}. Received: levels={self.levels!r:.200}. Give each level once, such "
+                "as (3, 4, 5, 6, 7)."
             )
-        scale, octaves = self.anchor_scale, self.num_octaves
-        whole = _is_positive(octaves) and isinstance(octaves, numbers.Integral)
-        if not (scale is None or _is_positive(scale)) or not (octaves is None or whole):
-            raise ValueError(
-                "`anchor_scale` must be positive and `num_octaves` at least 1, a whole number. "
-                "Received: "
-                f"anchor_scale={self.anchor_scale!r}, num_octaves={self.num_octaves!r}. The "
-                "original EfficientDet uses 4.0 and 3."
-            )
+        self._check_scale()
         ratios = self.aspect_ratios if isinstance(self.aspect_ratios, tuple) else ()
-        if not ratios or not all(map(_is_positive, ratios)):
+        if not ratios or not all(_is_in(ratio, 1 / MAX_RATIO, MAX_RATIO) for ratio in ratios):
             raise ValueError(
-                "`aspect_ratios` must hold one or more positive numbers, width / height. Received: "
-                f"aspect_ratios={self.aspect_ratios!r}. The default is (1.0, 2.0, 0.5)."
+                "`aspect_ratios` must hold one or more positive numbers, width / height, from "
+                f"1/{MAX_RATIO} to {MAX_RATIO}. Received: "
+                f"aspect_ratios={self.aspect_ratios!r:.200}. "
+                "The default is (1.0, 2.0, 0.5)."
             )
-        if self.sizes is not None and (scale is not None or octaves is not None):
+        if self.sizes is not None:
+            self._check_sizes(self.sizes)
+
+    def _check_scale(self) -> None:
+        scale, octaves = self.anchor_scale, self.num_octaves
+        whole = isinstance(octaves, numbers.Integral) and _is_in(octaves, 1, MAX_OCTAVES)
+        fits = scale is None or _is_in(scale, MIN_ANCHOR_SCALE, MAX_ANCHOR_SCALE)
+        if not fits or not (octaves is None or whole):
+            raise ValueError(
+                f"`anchor_scale` must be a number from {MIN_ANCHOR_SCALE} to {MAX_ANCHOR_SCALE}, "
+                f"and `num_octaves` a whole number from 1 to {MAX_OCTAVES}. Received: "
+                f"anchor_scale={scale!r:.40}, num_octaves={octaves!r:.40}. The original "
+                "EfficientDet uses 4.0 and 3."
+            )
+        if not _is_in(self.offset, -1, 1):
+            raise ValueError(
+                "`offset` must be a number from -1 to 1, in strides. Received: "
+                f"offset={self.offset!r:.40}. The default is 0.5, the middle of a cell."
+            )
+
+    def _check_sizes(self, sizes: tuple[tuple[float, ...], ...]) -> None:
+        scale, octaves = self.anchor_scale, self.num_octaves
+        if scale is not None or octaves is not None:
             raise ValueError(
                 "`sizes` must be given without `anchor_scale` and `num_octaves`, which compute "
-                f"sizes. Received: sizes={self.sizes!r}, anchor_scale={scale!r}, "
+                f"sizes. Received: sizes={sizes!r}, anchor_scale={scale!r}, "
                 f"num_octaves={octaves!r}. Leave out `sizes`, or the other two."
             )
-        if self.sizes is not None and (
-            len(self.sizes) != len(self.levels)
-            or len({len(sides) for sides in self.sizes}) != 1
-            or not all(side > 0 for sides in self.sizes for side in sides)
-            or not self.sizes[0]
+        if (
+            len(sizes) != len(self.levels)
+            or len({len(sides) for sides in sizes}) != 1
+            or not all(_is_in(side, SMALLEST, LARGEST) for sides in sizes for side in sides)
+            or not 1 <= len(sizes[0]) <= MAX_OCTAVES
         ):
             raise ValueError(
                 f"`sizes` must hold one tuple of positive sides for each level of {self.levels}, "
-                f"all of the same length. Received: sizes={self.sizes!r}. Give sides in pixels."
+                f"all of the same length, from {SMALLEST} to {LARGEST:,} pixels. Received: "
+                f"sizes={sizes!r:.200}. Give sides in pixels."
             )
 
     @property

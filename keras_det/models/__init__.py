@@ -6,11 +6,12 @@ import pathlib
 from typing import Any
 
 from keras_det.errors import DataError, suggest, suggest_path
+from keras_det.files import why_no_file
 from keras_det.models.anchor_detector import AnchorDetector as AnchorDetector
 from keras_det.models.cornernet import CornerNet as CornerNet
 from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
-from keras_det.models.opening import open_saved, why_no_file
+from keras_det.models.opening import open_saved
 from keras_det.models.retinanet import RetinaNet as RetinaNet
 from keras_det.names import MODEL_NAMES as MODEL_NAMES
 from keras_det.quantization import quantize_aware as quantize_aware

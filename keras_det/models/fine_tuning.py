@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError, suggest
-from keras_det.files import reason_of
+from keras_det.files import reason_of, why_no_file
 from keras_det.keras_private import all_layers
-from keras_det.models.opening import check_finite, open_saved, why_no_file
+from keras_det.models.opening import check_finite, open_saved
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights import LoadReport
 from keras_det.weights.common.class_outputs import class_rows, class_sources, picked_outputs

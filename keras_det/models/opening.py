@@ -9,12 +9,13 @@ import keras
 import numpy as np
 
 from keras_det.errors import DataError
-from keras_det.files import opening, other_kind
+from keras_det.files import opening
 from keras_det.keras_private import counted_building
 from keras_det.names import PRESET_WEIGHTS
 from keras_det.weights.common.hdf5 import Held, check_hdf5, without_plugins
 from keras_det.weights.common.keras_file import check_keras_file
 from keras_det.weights.common.whole_archive import check_whole
+from keras_det.words import counted
 
 OWN_CLASSES = "If it has classes of your own, import them first. Otherwise save the model again."
 # What a configuration may build, for each data set and each byte of the weights. A float has four
@@ -46,6 +47,7 @@ def open_saved(path: pathlib.Path, **options: Any) -> Any:
             model = keras.saving.load_model(path, **options)
         optimizer = getattr(model, "optimizer", None)
         variables = [*model.weights, *(optimizer.variables if optimizer is not None else ())]
+    check_flags(variables, held, path)
     check_finite(variables, path)
     return model
 
@@ -81,6 +83,22 @@ def no_larger_than(held: Held, source: object) -> Iterator[None]:
         yield
 
 
+def check_flags(variables: Iterable[Any], held: Held, source: object) -> None:
+    """DataError where a file has True and False in the place of numbers.
+
+    Args:
+        variables: Keras variables that the file fills.
+        held: what the file holds.
+        source: what errors call the file.
+    """
+    expected = sum(keras.backend.standardize_dtype(each.dtype) == "bool" for each in variables)
+    if held.flags > expected:
+        raise DataError(
+            f"Weights must be numbers. Received: {source}, where {counted(held.flags, 'array')} "
+            f"of True and False are, instead of {expected}. Copy or save it again."
+        )
+
+
 def check_finite(variables: Iterable[Any], source: object) -> None:
     """DataError that names the first variable with a NaN or an infinite number.
 
@@ -105,12 +123,3 @@ def is_finite(variable: Any) -> bool:
         return bool(np.isfinite(array).all())
     except TypeError:  # bfloat16 and other types that NumPy has from elsewhere
         return array.dtype.kind in "OSU" or bool(np.isfinite(array.astype("float32")).all())
-
-
-def why_no_file(path: pathlib.Path) -> str:
-    """What stands in the place of a file: "which is a folder"; "" where nothing does."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return ", a broken link" if path.is_symlink() else ""
-    return ", which is a folder" if path.is_dir() else f", which is {other_kind(mode)}"

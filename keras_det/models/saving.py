@@ -9,6 +9,7 @@ from typing import Any, Self
 import keras
 
 from keras_det.models.arguments import Arguments, capturing, deserialized, serialized, with_policy
+from keras_det.models.opening import check_flags
 from keras_det.models.presets import from_preset, save_to_preset
 from keras_det.quantization.rounding import add_rounding
 from keras_det.types import Config, ImageSize
@@ -40,7 +41,9 @@ class SavedDetector(keras.Model):
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """As in Keras. An HDF5 file that reads other files, or loads filters, is refused."""
-        check_weights_file(filepath)
+        held = check_weights_file(filepath)
+        if held is not None:
+            check_flags(self.variables, held, filepath)
         with without_plugins():
             super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 

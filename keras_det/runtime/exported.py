@@ -30,6 +30,7 @@ from keras_det.types import Detections
 from keras_det.words import counted
 
 SUFFIXES = (".tflite", ".onnx")
+RUNS, AGAIN = "An exported file must run", "Export the model again with `keras-det export`."
 NO_BOXES = (
     "A {kind} file must return boxes. Received: {path}, which returns raw outputs. Export the "
     'model with postprocess="{postprocess}".'
@@ -117,7 +118,8 @@ class FileDetector(ExportedDetector):
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         shown = as_shown(image, self.runner.channels)
         pixels, transform = resize_image(shown, self.resize_policy, self.fill_color)
-        found = trim(self.runner.run(pixels[None]))
+        with opening(self.path, RUNS, AGAIN):
+            found = trim(self.runner.run(pixels[None]))
         found = in_original_pixels(found, transform, image.shape)
         return named(found, self.class_names, score_threshold, self.path)
 
@@ -140,7 +142,8 @@ class FolderDetector(ExportedDetector):
         self.model = model
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
-        found = trim(self.model.run("images", images=image[None]))
+        with opening(self.path, RUNS, AGAIN):
+            found = trim(self.model.run("images", images=image[None]))
         return named(found, self.class_names, score_threshold, self.path)
 
 
@@ -225,7 +228,7 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
 
 def _open_onnx(path: pathlib.Path) -> ExportedDetector:
     certificate = certificate_of(path)
-    if certificate.is_file():  # optional here: the file says all about itself
+    if os.path.lexists(certificate):  # optional here: the file says all about itself
         cure = "Copy the certificate of this file there, or remove it."
         stated = read_object(certificate, cure).get("sha256")
         check_digest(path, stated, certificate.name)
@@ -244,13 +247,13 @@ def _open_onnx(path: pathlib.Path) -> ExportedDetector:
 
 
 def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
+    for file in folder.rglob("*"):
+        refuse_other_kinds(file)
     if not (folder / "saved_model.pb").is_file():
         raise DataError(
             f"The folder of a SavedModel must contain saved_model.pb. Received: {folder}. Give the "
             'folder that keras_det.export.saved_model wrote: "served/1", not "served".'
         )
-    for file in folder.rglob("*"):
-        refuse_other_kinds(file)
     model, labels = SavedModel(folder), folder / LABELS
     if not {"images", "raw"} <= set(model.signatures) or not labels.is_file():
         raise DataError(

@@ -1,5 +1,6 @@
 """Runs a SavedModel of this package."""
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -10,6 +11,14 @@ from keras_det.errors import DataError
 LABELS = pathlib.PurePosixPath("assets", "labels.txt")
 # JSON: one number per class, or null. Earlier versions did not write it.
 THRESHOLDS = pathlib.PurePosixPath("assets.extra", "score_thresholds.json")
+
+
+def _check_fingerprint(folder: pathlib.Path) -> None:
+    """Reads the file of hashes. TensorFlow prints a traceback for a damaged one, and goes on."""
+    import tensorflow as tf
+
+    with contextlib.suppress(FileNotFoundError):  # older versions of TensorFlow wrote none
+        tf.saved_model.experimental.read_fingerprint(str(folder))
 
 
 class SavedModel:
@@ -29,6 +38,7 @@ class SavedModel:
         import tensorflow as tf
 
         try:
+            _check_fingerprint(folder)
             # The signatures are only valid as long as the loaded object exists.
             self.loaded = tf.saved_model.load(str(folder))
         except Exception as error:  # of several classes, some of other libraries

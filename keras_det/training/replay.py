@@ -5,19 +5,26 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
 
 from keras_det.data.pipeline import Pipeline
 from keras_det.errors import DataError
-from keras_det.files import opening, write_whole
+from keras_det.files import open_bytes, opening, write_whole
 from keras_det.models import Detector
 from keras_det.words import counted
 
 CURE = "Give a diverged_….npz from the folder of a run."
+# For each array of a batch: the kinds of NumPy's types, and the number of dimensions.
+ARRAYS = {"images": ("uf", 4), "boxes": ("f", 3), "labels": ("i", 2), "image_index": ("iu", 1)}
+STATE_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
+# What the archive may unpack to, for each of its bytes, and in any case.
+MAX_RATIO, FREE = 100, 1 << 28
 SHOWN = 5  # gradients, and images of a batch, that are listed
 
 
@@ -57,7 +64,7 @@ def batches_before(pipeline: Pipeline, epoch: int, step: int) -> list[dict[str, 
     pipeline.start(epoch, first, broken=bool(pipeline.failed))
     stream = pipeline.as_tf_dataset(training=True).take(step - first + 1).as_numpy_iterator()
     return [
-        {"images": images, **{name: targets[name] for name in ("boxes", "labels", "image_index")}}
+        {"images": images, **{name: targets[name] for name in ARRAYS if name != "images"}}
         for images, targets, *_ in stream
     ]
 
@@ -79,14 +86,60 @@ def read(path: str | os.PathLike) -> Kept:
     Raises:
         DataError: the file is missing, damaged or another one.
     """
-    with opening(path, "A file to replay must be one that a training has written", CURE):
-        with np.load(path, allow_pickle=False) as archive:
+    rule = "A file to replay must be one that a training has written"
+    with opening(path, rule, CURE), open_bytes(path) as file:
+        _check_archive(file)
+        with np.load(file, allow_pickle=False) as archive:
             about = json.loads(archive["about"].tobytes())
-            names = ("images", "boxes", "labels", "image_index")
-            count = len(about["paths"])
-            batches = [{n: archive[f"{i}_{n}"] for n in names} for i in range(count)]
+            _check_about(about)
+            batches = [_batch(archive, i, len(paths)) for i, paths in enumerate(about["paths"])]
         loss = {name: float(value) for name, value in about.pop("loss").items()}
         return Kept(batches=batches, loss=loss, **about)
+
+
+def _check_archive(file: BinaryIO) -> None:
+    """ValueError for what is no zip archive, or would unpack to far more than it takes up."""
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not a whole .npz archive")
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        unpacked, allowed = sum(each.file_size for each in archive.infolist()), MAX_RATIO * size
+    if unpacked > max(FREE, allowed):
+        raise ValueError(
+            f"it would become {unpacked:,} bytes, more than {MAX_RATIO} times its {size:,}"
+        )
+    file.seek(0)
+
+
+def _check_about(about: Any) -> None:
+    """ValueError where the description of the batches is of another kind."""
+    fields = {each.name for each in dataclasses.fields(Kept)} - {"batches"}
+    if not isinstance(about, dict) or set(about) != fields:
+        raise ValueError(f"its description must have {', '.join(sorted(fields))}")
+    paths, steps, state, place = (about[name] for name in ("paths", "steps", "state", "place"))
+    listed = isinstance(paths, list) and all(isinstance(each, list) and each for each in paths)
+    if not listed or not paths or not all(isinstance(name, str) for p in paths for name in p):
+        raise ValueError("its paths are no lists of names")
+    whole = isinstance(steps, list) and all(type(step) is int for step in steps)
+    if not whole or len(steps) != len(paths) or not isinstance(place, str):
+        raise ValueError("its steps or its place are of another kind")
+    if not isinstance(about["loss"], dict):
+        raise ValueError("its loss is of another kind")
+    if state is not None and not (isinstance(state, str) and STATE_NAME.fullmatch(state)):
+        raise ValueError(f"its state is {state!r:.80}, not the name of a file in checkpoints/")
+
+
+def _batch(archive: Mapping[str, np.ndarray], index: int, images: int) -> dict[str, np.ndarray]:
+    """The arrays of a batch; ValueError where one has another shape or type."""
+    batch = {name: archive[f"{index}_{name}"] for name in ARRAYS}
+    for name, (kinds, ndim) in ARRAYS.items():
+        array = batch[name]
+        if array.dtype.kind not in kinds or array.ndim != ndim or len(array) != images:
+            raise ValueError(
+                f"{name} of batch {index} must be {counted(images, 'row')} of {ndim} dimensions, "
+                f"not {array.dtype} {array.shape}"
+            )
+    return batch
 
 
 @dataclasses.dataclass
@@ -219,4 +272,5 @@ def replay(path: str | os.PathLike) -> list[str]:
     kept = read(path)
     file = weights_for(path, kept)
     model: Any = load_model(file)
-    return report(kept, [compute(model, batch) for batch in kept.batches], str(file))
+    with opening(path, f"The batches of a file to replay must fit {file}", CURE):
+        return report(kept, [compute(model, batch) for batch in kept.batches], str(file))

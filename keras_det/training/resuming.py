@@ -89,6 +89,12 @@ def states_of(
             f"{HISTORY} has {trained} epochs. Restore the folder, or start a new run from the "
             f"saved weights (--weights {out} --out ANOTHER_FOLDER)."
         )
+    if states and trained < states[0].epochs:
+        say(
+            f"Note: {HISTORY} has {counted(trained, 'row')}, but the run has trained for "
+            f"{counted(states[0].epochs, 'epoch')}. The missing epochs stay out of it: what they "
+            "measured does not count for the best model."
+        )
     return states
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_det.errors import DataError
-from keras_det.files import read_bytes
+from keras_det.files import other_kind, read_bytes
 from keras_det.names import RUN_LOCK
 
 # Errors of file systems, mostly on a network, that have no locks.
@@ -62,6 +62,11 @@ def _locked(path: pathlib.Path) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
+            if kind := other_kind(os.fstat(handle).st_mode):
+                raise DataError(
+                    f"The lock of a run folder must be a regular file. Received: {path}, which is "
+                    f"{kind}. Remove it if no other process trains in this folder."
+                )
             if not _try(handle, path):
                 raise DataError(_refusal(path))
             if _is(handle, path):  # else its owner has removed it in between: a new one is needed

@@ -9,6 +9,8 @@ import pytest
 
 from keras_det.cli import evaluate, files, main, predict
 from keras_det.cli.command import log_level
+from keras_det.cli.train import find_weights
+from keras_det.errors import DataError
 from keras_det.metrics.score_facts import ScoreFacts
 from keras_det.metrics.thresholds import ClassThreshold
 from keras_det.training.evaluate import Measured
@@ -175,11 +177,27 @@ def test_model_is_the_best_of_a_run(tmp_path):
     assert files.find_model(tmp_path) == tmp_path / "last.keras"
     (tmp_path / "best.keras").touch()
     assert files.find_model(tmp_path) == tmp_path / "best.keras"
+    assert find_weights(str(tmp_path)) == str(tmp_path / "best.keras")
     assert files.home_of(tmp_path) == tmp_path
     assert files.home_of(tmp_path / "best.keras") == tmp_path
     (tmp_path / "saved_model.pb").touch()
     assert files.find_model(tmp_path) == tmp_path
     assert files.home_of(tmp_path) == tmp_path.parent
+
+
+def test_a_damaged_best_model_is_not_replaced_by_the_last(tmp_path):
+    (tmp_path / "last.keras").touch()
+    (tmp_path / "best.keras").symlink_to("nowhere")
+    assert files.find_model(tmp_path) == tmp_path / "best.keras"
+    assert find_weights(str(tmp_path)) == str(tmp_path / "best.keras")
+
+
+def test_weights_that_are_no_file_are_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(
+        DataError, match=r"an existing file\. Received: .*pipe\.pth, which is a named"
+    ):
+        find_weights(str(tmp_path / "pipe.pth"))
 
 
 @pytest.mark.slow

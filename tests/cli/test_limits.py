@@ -26,7 +26,7 @@ from tests.cli.test_commands import Finder
         ("train d --learning-rate nan", "a number above 0 and at most 100. Received: nan."),
         ("train d --learning-rate inf", "a number above 0 and at most 100. Received: inf."),
         ("train d --average 1", "of at least 0 and below 1. Received: 1."),
-        ("train d --anchor-scale -inf", "above 0 and at most 1000. Received: -inf."),
+        ("train d --anchor-scale -inf", "from 0.001 to 1000. Received: -inf."),
         ("predict m i --score-threshold nan", "a number from 0 to 1. Received: nan."),
         ("evaluate m d --batch-size 99999", "from 1 to 65,536. Received: 99999."),
         ("data split d o --by nan", "above 0 and below 1. Received: nan."),

@@ -52,7 +52,7 @@ def test_parts_of_the_model_reach_it(run, asked, coco, tmp_path):
 
 def test_missing_backbone_weights_are_refused_before_work(refused, asked, coco, tmp_path):
     message = refused("train", coco, "--backbone-weights", "none.pth", "--out", tmp_path / "run")
-    assert "--backbone-weights must name a file that exists" in message and not asked
+    assert "--backbone-weights must name an existing file" in message and not asked
 
 
 def test_weights_may_be_a_run_folder_or_a_preset(run, asked, coco, tmp_path):

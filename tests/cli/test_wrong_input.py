@@ -106,7 +106,7 @@ def test_resume_without_a_run(refused, coco, tmp_path):
 
 def test_missing_weights(refused, coco, tmp_path):
     message = refused("train", coco, "--weights", tmp_path / "w.keras", "--out", tmp_path / "run")
-    assert "--weights must name a file that exists" in message
+    assert "--weights must name an existing file" in message
     message = refused("train", coco, "--weights", "Coco", "--out", tmp_path / "run")
     assert "Received: Coco." in message and "Did you mean 'coco'?" in message
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -149,3 +150,14 @@ def test_without_the_package_the_command_to_install_it_is_named(tmp_path, monkey
         load(tmp_path, "train")
     with pytest.raises(DataError, match="Install it with"):
         from_tfds("voc", "train")
+
+
+def test_an_error_whose_message_is_no_text_names_the_data_set():
+    def examples():
+        b"\xe7".decode()
+        yield
+
+    builder = types.SimpleNamespace(name="drawn", data_path="/data")
+    rows = reader._checked(examples(), None, builder, "train")
+    with pytest.raises(DataError, match=r"Received: drawn train in /data, .*example 0 \('utf-8'"):
+        list(rows)

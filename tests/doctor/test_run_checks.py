@@ -188,10 +188,15 @@ def test_unfinished_runs(tmp_path):
             {"AP_per_class": [1, 2]},
             "`AP_per_class` of metrics.json must be a JSON object",
         ),
+        ("metrics", {"AP_per_class": 5}, "`AP_per_class` of metrics.json must be a JSON object"),
+        ("metrics", {"AP_per_class": {"cat": True}}, "`AP_per_class` of metrics.json must be a"),
+        ("metrics", {"AP": float("nan")}, "`AP` of metrics.json must be a number in 0..1, or null"),
+        ("metrics", {"AP50": "x"}, "`AP50` of metrics.json must be a number in 0..1"),
+        ("metrics", {"AR100": 1e308}, "`AR100` of metrics.json must be a number in 0..1"),
         (
             "recipe",
             {"epochs": "x"},
-            "`epochs` of recipe.json must be .* at least 1. Received: 'x'",
+            "`epochs` of recipe.json must be .* from 1 to 1,000,000. Received: 'x'",
         ),
         ("recipe", {"batch_size": -4}, "`batch_size` of recipe.json must .*Received: -4 in"),
         (
@@ -211,6 +216,10 @@ def test_values_of_another_kind(tmp_path, name, content, reason):
 def test_folders_that_are_no_runs(tmp_path):
     with pytest.raises(DataError, match="must hold history.csv. Received"):
         check_run(tmp_path)
+    (tmp_path / "history.csv").mkdir()
+    with pytest.raises(DataError, match=r"history.csv must be the table .*Is a directory"):
+        check_run(tmp_path)
+    (tmp_path / "history.csv").rmdir()
     (tmp_path / "history.csv").write_text("epoch,loss\n")
     with pytest.raises(DataError, match="must hold at least one row"):
         check_run(tmp_path)

@@ -21,9 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="stop after this many minutes")
     parser.add_argument("--inputs", type=int, help="stop after this many instead")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--formats", nargs="*", default=list(readers.FORMATS))
+    parser.add_argument("--formats", nargs="*", default=readers.FORMATS)
     parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("fuzz_findings"))
     given = parser.parse_args(arguments)
+    readers.preload(given.formats)
     counts, end = Counts(), time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary) / "data"
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             name = given.formats[number % len(given.formats)]
             case = readers.one(name, given.seed * 1_000_000 + number // len(given.formats))
             readers.write(folder, case)
-            tried = attempt(lambda: readers.read(folder, name))  # noqa: B023
+            tried = attempt(lambda: readers.read(folder, name), readers.limits(name))  # noqa: B023
             counts.add(name, case.name, tried)
             if tried.outcome in BAD:
                 readers.write(given.keep / case.name.replace(" ", "_"), case)

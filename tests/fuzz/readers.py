@@ -12,7 +12,8 @@ import numpy as np
 from keras_det.data import load
 from keras_det.data.dataset import Dataset
 from tests.data import every_format
-from tests.fuzz.mutators import damaged
+from tests.fuzz import mutators, records
+from tests.fuzz.harness import READING, Limits
 
 # Something else than a regular file in the place of a file.
 PIPE, FOLDER, CIRCLE, MISSING = "a named pipe", "a folder", "a link to itself", "nothing"
@@ -35,7 +36,8 @@ def hugging_face(pictures: tuple[every_format.Picture, ...], kind: str = "jsonl"
     return {"metadata.csv": "\n".join(["file_name,objects", *rows]) + "\n"}
 
 
-FORMATS = {**every_format.FORMATS, "hugging_face": hugging_face}
+TEXT_FORMATS = {**every_format.FORMATS, "hugging_face": hugging_face}
+FORMATS = [*TEXT_FORMATS, *records.formats()]
 
 
 class Damaged(NamedTuple):
@@ -50,8 +52,10 @@ def undamaged(name: str) -> dict[str, bytes]:
     """The files of a small data set in a format."""
     if name in every_format.FORMATS:
         return every_format.files_of(name)
+    if name in records.formats():
+        return dict(records.undamaged(name))
     pictures = every_format.PICTURES
-    files = {file: text.encode() for file, text in FORMATS[name](pictures).items()}
+    files = {file: text.encode() for file, text in TEXT_FORMATS[name](pictures).items()}
     return files | {p.name: every_format.image_bytes(p.width, p.height) for p in pictures}
 
 
@@ -66,7 +70,8 @@ def one(name: str, seed: int) -> Damaged:
         if rng.random() < 0.04 or isinstance(content, str):
             files[file] = rng.choice(PLACES)
         else:
-            files[file] = damaged(file, content, rng)
+            way = records.damaged if name in records.formats() else mutators.damaged
+            files[file] = way(file, content, rng)
     return Damaged(name, files, f"{name} {seed}")
 
 
@@ -100,6 +105,17 @@ def read(folder: pathlib.Path, format: str) -> tuple[str, str]:
     if every_format.objects_by_image(dataset) == every_format.expected():
         return "right", ""
     return ("note", " ".join(map(str, dataset.notes))) if dataset.notes else ("silent", "")
+
+
+def limits(format: str) -> Limits:
+    """What reading a data set of a format may take."""
+    return records.LIMITS if format in records.formats() else READING
+
+
+def preload(formats: list[str]) -> None:
+    """Loads the libraries that these formats need, before the first fork."""
+    if set(formats) & set(records.formats()):
+        records.preload()
 
 
 def check(dataset: Dataset) -> None:

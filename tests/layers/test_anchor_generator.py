@@ -112,8 +112,15 @@ def test_config_round_trip_keeps_every_argument():
     [
         ({"levels": (4, 3)}, "ascending pyramid levels"),
         ({"levels": ()}, "ascending pyramid levels"),
-        ({"anchor_scale": 0}, "`anchor_scale` must be positive"),
-        ({"num_octaves": 0}, "`num_octaves` at least 1"),
+        ({"levels": (3, 10**12)}, "of at most 12"),
+        ({"anchor_scale": 0}, "`anchor_scale` must be a number from 0.001 to 1000"),
+        ({"anchor_scale": 1e308}, "Received: anchor_scale=1e\\+308"),
+        ({"anchor_scale": 1e-300}, "Received: anchor_scale=1e-300"),
+        ({"num_octaves": 0}, "`num_octaves` a whole number from 1 to 100"),
+        ({"num_octaves": 10**9}, "`num_octaves` a whole number from 1 to 100"),
+        ({"offset": float("nan")}, "`offset` must be a number from -1 to 1"),
+        ({"aspect_ratios": (1.0, 1e308)}, "from 1/1000 to 1000"),
+        ({"sizes": ((1e308,),) * 5}, "to 1,000,000 pixels"),
         ({"aspect_ratios": (1.0, -2.0)}, "width / height"),
     ],
 )

@@ -44,7 +44,7 @@ def anchor_detector(**arguments):
 MODELS = (efficientdet, retinanet, cornernet)
 NAMES = "`class_names` must be a list of names"
 WEIGHT = "must be a finite number of at least 0. Received: "
-SCALE = "`anchor_scale` must be positive and `num_octaves` at least 1, a whole number. Received: "
+SCALE = "`anchor_scale` must be a number from 0.001 to 1000, and `num_octaves` .*Received: "
 RATIOS = "`aspect_ratios` must hold one or more positive numbers.*Received: aspect_ratios="
 LEVELS = "`min_level` and `max_level` must be whole numbers of at least 1.*Received: "
 RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
@@ -89,6 +89,7 @@ RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
         ),
         (ValueError, f"{SCALE}anchor_scale=nan", {"anchor_scale": np.nan}, MODELS[:2]),
         (ValueError, f"{SCALE}anchor_scale='4'", {"anchor_scale": "4"}, MODELS[:2]),
+        (ValueError, rf"{SCALE}anchor_scale=1e\+308", {"anchor_scale": 1e308}, MODELS[:2]),
         (ValueError, f"{SCALE}.*num_octaves=2.5", {"num_octaves": 2.5}, MODELS[:2]),
         (ValueError, f"{SCALE}.*num_octaves='3'", {"num_octaves": "3"}, MODELS[:2]),
         (ValueError, f"{SCALE}.*num_octaves=0", {"num_octaves": 0}, MODELS[:2]),

@@ -158,8 +158,11 @@ def test_bfloat16_is_checked_too():
 
 def test_public_weights_that_are_not_finite_are_named():
     variable = keras.Variable([1.0, 2.0])
-    with pytest.raises(DataError, match="tensor 'a', which holds NaN or infinity"):
+    with pytest.raises(DataError, match="a mapping, where 'a' holds NaN or infinity"):
         fill([Slot("a", variable)], {"a": np.array([np.inf, 1.0])}, "Give another.")
+    for other in (np.array([True, False]), np.array([1, 2]), np.array([1j, 2.0])):
+        with pytest.raises(DataError, match=rf"m\.pth, where 'a' holds {other.dtype}\. Give an"):
+            fill([Slot("a", variable)], {"a": other}, "Give another.", "m.pth")
     np.testing.assert_array_equal(variable, [1, 2])
 
 

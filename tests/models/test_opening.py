@@ -17,7 +17,9 @@ from h5py import h5pl
 
 from keras_det import RetinaNet, load_model
 from keras_det.errors import DataError
+from keras_det.models.opening import check_flags
 from keras_det.weights.common import keras_file
+from keras_det.weights.common.hdf5 import Held
 from keras_det.weights.common.keras_file import check_config, check_keras_file
 from tests.helpers import tiny_parts
 from tests.models.saved_copies import CONFIG, WEIGHTS, changed, saved
@@ -211,10 +213,15 @@ def test_bombs_are_refused(saved, tmp_path, monkeypatch):
     packed = zipfile.ZIP_DEFLATED
     monkeypatch.setattr(keras_file, "FREE", 1 << 20)
     path = changed(saved, tmp_path, weights=bytes(3_000_000), compression=packed)
-    with pytest.raises(DataError, match=r"model\.weights\.h5 would become 3,000,000 bytes"):
+    with pytest.raises(
+        DataError,
+        match=r"model\.weights\.h5 of .* must unpack to at most 1,048,576 bytes.*3,000,000",
+    ):
         load_model(path)
     monkeypatch.setattr(keras_file, "MAX_CONFIG", 1000)
-    with pytest.raises(DataError, match=r"config\.json would become [\d,]+ bytes from"):
+    with pytest.raises(
+        DataError, match=r"config\.json of a \.keras .* at most 1,000 bytes.*, where"
+    ):
         load_model(saved / "model.keras")
     monkeypatch.undo()
     deep = tmp_path / "deep.keras"
@@ -291,6 +298,14 @@ def huge(file, name, shape):
     file.create_dataset(name, (1 << 40,), "f4", chunks=(1024,))
 
 
+def complex_numbers(file, name, shape):
+    file.create_dataset(name, shape, "c8")
+
+
+def text(file, name, shape):
+    file.create_dataset(name, shape, "S4")
+
+
 def linked_group(file, name, shape):
     file["layers_elsewhere"] = h5py.ExternalLink("other.h5", "/layers")
 
@@ -300,10 +315,12 @@ HOSTILE = {
     linked: "a link to another file at '",
     linked_group: "a link to another file at 'layers_elsewhere'",
     soft: "a soft link at '",
+    complex_numbers: "a data set of complex numbers or records at '",
+    text: "a data set of values that are no numbers at '",
     virtual: "a virtual data set at '",
     unlimited: "a virtual data set at '",
     filtered: "a data set with the filter 32015 at '",
-    huge: r"data sets of \d+ bytes in a file of \d+ bytes, at '",
+    huge: r"data sets of \d+ bytes in a file of \d+ bytes, which may hold \d+, at '",
 }
 
 
@@ -323,6 +340,23 @@ def test_hdf5_holds_its_numbers_itself(make, saved, model, tmp_path, watched):
     ):
         with pytest.raises(DataError, match=rf"all its data itself.*with {HOSTILE[make]}"):
             load()
+
+
+def test_flags_are_no_weights(saved, model, tmp_path):
+    flags = replaced(lambda file, name, shape: file.create_dataset(name, shape, bool))
+    plain = tmp_path / "model.weights.h5"
+    plain.write_bytes(damaged(saved, flags))
+    whole = changed(saved, tmp_path, weights=plain.read_bytes())
+    for load in (lambda: load_model(whole), lambda: model.load_weights(plain)):
+        with pytest.raises(DataError, match="must be numbers.*1 array of True and False"):
+            load()
+
+
+def test_flags_of_a_layer_of_the_users_own_are_loaded(tmp_path):
+    variable = keras.Variable(True, dtype="bool")
+    check_flags([variable], Held(1, 1, flags=1), "x")
+    with pytest.raises(DataError, match="2 arrays of True and False are, instead of 1"):
+        check_flags([variable], Held(2, 2, flags=2), "x")
 
 
 def test_files_of_keras_are_read_and_the_filters_come_back(saved, model):

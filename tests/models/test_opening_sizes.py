@@ -32,7 +32,6 @@ def first_convolution(config):
 
 SIZES = {
     "channels": lambda config: config.update(neck_channels=10**9),
-    "octaves": lambda config: config.update(num_octaves=10**7),
     "repeats": lambda config: config.update(head_repeats=10**6),
     "classes": lambda config: config.update(class_names=[f"{i}" for i in range(10**6)]),
     "ratios": lambda config: config.update(aspect_ratios=[1.0] * 10**6),
@@ -64,11 +63,17 @@ def test_presets_are_no_larger_than_their_weights_either(saved, tmp_path):
 
 @pytest.mark.parametrize(
     "name, value, limit",
-    [("max_level", 10**6, "at most"), ("image_size", [60_000, 60_000], "from 32 to 8,192")],
+    [
+        ("max_level", 10**6, "at most"),
+        ("image_size", [60_000, 60_000], "from 32 to 8,192"),
+        ("num_octaves", 10**7, "from 1 to 100"),
+        ("anchor_scale", 1e308, "from 0.001 to 1000"),
+        ("aspect_ratios", [1e308], "from 1/1000 to 1000"),
+    ],
 )
-def test_pyramids_and_images_have_limits(name, value, limit, saved, tmp_path):
+def test_pyramids_images_and_anchors_have_limits(name, value, limit, saved, tmp_path):
     path = changed_arguments(saved, tmp_path, "large.keras", lambda c: c.update({name: value}))
-    with pytest.raises(DataError, match=rf"large\.keras \(`.*{name}` must be .* {limit}"):
+    with pytest.raises(DataError, match=rf"large\.keras \(`.*{name}` .*{limit}"):
         load_model(path)
 
 

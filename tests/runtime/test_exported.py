@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from keras_det import export
 from keras_det.data import drawn_images
 from keras_det.errors import DataError
 from keras_det.runtime import ExportedDetector
+from keras_det.runtime.exported import FileDetector, FolderDetector
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -324,3 +326,32 @@ def test_a_named_pipe_inside_a_saved_model_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "variables" / "variables.index")
     with pytest.raises(DataError, match="variables.index, which is a named pipe"):
         keras_det.load_exported(tmp_path)
+
+
+class Broken:
+    """Stands for a file whose damage the library sees only when it runs."""
+
+    image_size, channels = (64, 64), 3
+
+    def run(self, *_, **__):
+        raise RuntimeError("Tensor 191 is both input 1 and output 0")
+
+
+def test_damage_that_shows_when_a_file_runs_is_a_sentence():
+    facts = {
+        "class_names": ["cat"],
+        "preprocessing": {"image_size": [64, 64], "resize_mode": "stretch", "fill_color": [0] * 3},
+        "decoding": {},
+    }
+    file = FileDetector(pathlib.Path("m.tflite"), "litert", Broken(), facts)
+    folder = FolderDetector(pathlib.Path("served"), Broken(), ["cat"], (64, 64), None)
+    for detector, name in ((file, "m.tflite"), (folder, "served")):
+        with pytest.raises(DataError, match=rf"must run\. Received: {name} \(Tensor 191 is both"):
+            detector.detect(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_pipe_in_the_place_of_a_certificate_is_named(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    os.mkfifo(tmp_path / "m.onnx.certificate.json")
+    with pytest.raises(DataError, match="certificate.json .*a named pipe"):
+        keras_det.load_exported(tmp_path / "m.onnx")

@@ -1,5 +1,9 @@
 """The batches at which a training diverged: kept, read and computed again."""
 
+import dataclasses
+import json
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -74,6 +78,70 @@ def test_other_files_are_refused(kept, tmp_path, content):
         replay.read(path)
     with pytest.raises(DataError, match="Received"):
         replay.read(tmp_path / "absent.npz")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "diverged.npz")
+    with pytest.raises(DataError, match="a named pipe"):
+        replay.read(tmp_path / "diverged.npz")
+
+
+WRONG = {
+    "paths": (dict(paths=[]), dict(paths=["ab"]), dict(paths=[[1, 2]])),
+    "steps": (dict(steps=[1]), dict(steps=["1", "2"]), dict(steps=4), dict(place=3)),
+    "state": (dict(state="../x.keras"), dict(state="/x"), dict(state="a\0"), dict(state=5)),
+    "loss": (dict(loss=[]),),
+    "description": (dict(more=1),),
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_descriptions_of_another_kind_are_refused(kept, tmp_path, reason):
+    path = tmp_path / "diverged.npz"
+    replay.save(path, kept)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    about = json.loads(arrays["about"].tobytes())
+    for change in WRONG[reason]:
+        text = json.dumps(about | change).encode()
+        np.savez(path, **{**arrays, "about": np.frombuffer(text, np.uint8)})
+        with pytest.raises(DataError, match=rf"Received: .*diverged\.npz \(its {reason}.*Give a"):
+            replay.read(path)
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("images", lambda array: array[:, 0]),
+        ("images", lambda array: array.astype("complex64")),
+        ("images", lambda array: array[:1]),
+        ("boxes", lambda array: array.astype("U")),
+        ("labels", lambda array: array.astype("float32")),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(kept, tmp_path, name, change):
+    path = tmp_path / "diverged.npz"
+    batches = [dict(kept.batches[0]), {**kept.batches[1], name: change(kept.batches[1][name])}]
+    replay.save(path, dataclasses.replace(kept, batches=batches))
+    with pytest.raises(DataError, match=rf"npz \({name} of batch 1 must be 4 rows of \d dim"):
+        replay.read(path)
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "FREE", 1000)
+    path = tmp_path / "diverged.npz"
+    images = np.zeros((4, 1000, 1000, 3), np.uint8)
+    replay.save(path, dataclasses.replace(kept, batches=[{**kept.batches[0], "images": images}]))
+    with pytest.raises(DataError, match=r"would become [\d,]+ bytes, more than 100 times its"):
+        replay.read(path)
+
+
+def test_batches_that_do_not_fit_the_model_are_a_sentence(model, kept, tmp_path):
+    model.save(tmp_path / "best.keras")
+    batches = [{**each, "boxes": np.full_like(each["boxes"], np.nan)} for each in kept.batches]
+    replay.save(tmp_path / "d.npz", dataclasses.replace(kept, batches=batches, state=None))
+    with pytest.raises(DataError, match=r"must fit .*best\.keras\. Received: .*d\.npz \(Ground"):
+        replay.replay(tmp_path / "d.npz")
 
 
 def test_losses_and_gradients(model, kept):

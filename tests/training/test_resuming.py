@@ -116,10 +116,25 @@ def test_states_that_the_run_never_had_are_left_out(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("epoch_0007.keras", "epoch_9999.keras", "epoch_x.keras", ".epoch_0008.keras"):
         (tmp_path / "checkpoints" / name).touch()
+    rows = "".join(f"{epoch},1\n" for epoch in range(1, 8))
+    (tmp_path / "history.csv").write_text(f"epoch,loss\n{rows}")
     lines = []
     found = states_of(tmp_path, SETTINGS, lines.append)
     assert [state.epochs for state in found] == [7]
     assert len(lines) == 1 and "epoch_9999.keras is not used: the run has 50 epochs." in lines[0]
+
+
+@pytest.mark.parametrize("content", [None, "", "epoch,loss\n1,2\n"])
+def test_a_history_that_lacks_epochs_is_noted(tmp_path, content):
+    note(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch_0007.keras").touch()
+    if content is not None:
+        (tmp_path / "history.csv").write_text(content)
+    lines = []
+    states_of(tmp_path, SETTINGS, lines.append)
+    rows = "1 row" if content else "0 rows"
+    assert f"Note: history.csv has {rows}, but the run has trained for 7 epochs." in lines[0]
 
 
 def test_a_run_whose_states_are_lost_does_not_start_again(tmp_path):

@@ -23,6 +23,16 @@ with run_lock(pathlib.Path(sys.argv[1]), print):
 """
 
 
+def test_a_pipe_in_the_place_of_the_lock_is_named(tmp_path):
+    os.mkfifo(tmp_path / RUN_LOCK)
+    with pytest.raises(
+        DataError, match=r"a regular file\. Received: .*run\.lock, which is a named"
+    ):
+        with run_lock(tmp_path, print):
+            pass
+    assert (tmp_path / RUN_LOCK).is_fifo(), "it is left where it was"
+
+
 def test_the_lock_names_its_owner_and_is_gone_afterwards(tmp_path):
     lines = []
     with run_lock(tmp_path, lines.append):

@@ -167,7 +167,7 @@ def _is_turned(path: str, suffix: str) -> bool:
     if suffix != ".jpg":
         return False
     try:
-        with open_bytes(path) as file, PIL.Image.open(file) as image:
+        with open_bytes(path) as file, PIL.Image.open(file, formats=["JPEG"]) as image:
             return image.getexif().get(0x0112, 1) not in (0, 1)
     except (OSError, SyntaxError, ValueError):  # the reader of the records will name it
         return False

@@ -205,11 +205,13 @@ def _checked(
     while True:
         try:
             row = next(rows, None)
-        except tf.errors.OpError as error:
+        # TensorFlow's words about a damaged record may hold bytes of it, which are not text.
+        except (tf.errors.OpError, ValueError) as error:
             raise DataError(
                 f"The records of a data set must be complete. Received: {builder.name} {split} in "
                 f"{builder.data_path}, damaged after example {count} "
-                f"({' '.join(str(error.message).split())[:120]}). Prepare the data set again."
+                f"({' '.join(str(getattr(error, 'message', error)).split())[:120]}). Prepare the "
+                "data set again."
             ) from error
         if row is None:
             return

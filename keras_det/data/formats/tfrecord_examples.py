@@ -80,8 +80,8 @@ def records_of(shard: pathlib.Path) -> Iterator[bytes]:
     while True:
         try:
             record = next(records, None)
-        except tf.errors.OpError as error:
-            reason = " ".join(str(error.message).split())[:120]
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            reason = " ".join(str(getattr(error, "message", error)).split())[:120]
             raise DataError(
                 f"A TFRecord file must be complete. Received: {shard}, damaged or cut off at "
                 f"record {number} ({reason}). Download or write this file again."

@@ -122,8 +122,8 @@ def _load_torch(backbone: keras.Model, values: NamedArrays, variant: str, what: 
     _check_same(backbone_of(shapes), variant, what)
     advice = _advice(variant)
     slots = list(_torch_slots(backbone, names))
-    skipped = skip_rest(values, [slot.name for slot in slots], _REASONS, advice)
-    return LoadReport(fill(slots, values, advice), skipped, [])
+    skipped = skip_rest(values, [slot.name for slot in slots], _REASONS, advice, what)
+    return LoadReport(fill(slots, values, advice, what), skipped, [])
 
 
 # ---- keras-hub ----
@@ -151,8 +151,8 @@ def _load_hub(backbone: keras.Model, source: keras.Model, variant: str) -> LoadR
         key = f"{name}/moving_variance"
         values[key] = values[key] + np.float32(norm.epsilon - ours)
     slots = list(keras_slots(backbone, values, layers))
-    skipped = skip_rest(values, [slot.name for slot in slots], _REASONS, advice)
-    return LoadReport(fill(slots, values, advice), skipped, [], notes=[HUB_PADDING])
+    skipped = skip_rest(values, [slot.name for slot in slots], _REASONS, advice, source)
+    return LoadReport(fill(slots, values, advice, source), skipped, [], notes=[HUB_PADDING])
 
 
 def hub_model(folder: str | os.PathLike) -> keras.Model:

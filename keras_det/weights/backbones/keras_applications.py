@@ -199,5 +199,5 @@ def load_keras_applications(
         )
     advice = _ADVICE.format(variant.upper())
     slots = list(keras_slots(backbone, values, BLOCK_LAYERS))
-    skipped = skip_rest(values, [slot.name for slot in slots], _reasons(values), advice)
-    return LoadReport(fill(slots, values, advice), skipped, [])
+    skipped = skip_rest(values, [slot.name for slot in slots], _reasons(values), advice, what)
+    return LoadReport(fill(slots, values, advice, what), skipped, [])

@@ -155,8 +155,8 @@ def load_resnet(backbone: keras.Model, source: Source | keras.Model) -> LoadRepo
         values = source if isinstance(source, Mapping) else read_torch_file(source)
         slots = list(torch_resnet_slots(backbone))
     reasons = {"fc.": _CLASSIFIER, "num_batches_tracked": STEP_COUNTER}
-    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE)
-    return LoadReport(fill(slots, values, _ADVICE), skipped, [])
+    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE, source)
+    return LoadReport(fill(slots, values, _ADVICE, source), skipped, [])
 
 
 def resnet_variant(values: NamedArrays, prefix: str = "") -> str | None:

@@ -50,32 +50,50 @@ class _Budget:
     """What the files of an archive may take, by the size of the archive."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.name, self.size = path.name, path.stat().st_size
+        self.path, self.size = path, path.stat().st_size
         self.bytes = min(MAX_UNPACKED, MAX_RATIO * self.size + FREE)
 
     def check(self, unpacked: int, members: int = 0) -> None:
         """DataError if the archive holds more, as it declares or in truth."""
         if unpacked > self.bytes or members > MAX_MEMBERS:
-            what = f"{unpacked:,} bytes" if unpacked > self.bytes else f"{members:,} members"
+            many = unpacked <= self.bytes
+            what = f"{members:,} files and folders" if many else f"{unpacked:,} bytes"
+            limit = f"{MAX_MEMBERS:,} files and folders" if many else self._limit()
             raise DataError(
-                f"An archive of {counted(self.size, 'byte')} must hold at most {self.bytes:,} "
-                f"bytes and {MAX_MEMBERS:,} files and folders. Received: {self.name}, with {what} "
-                "or more. Nothing was kept. Download the archive from its publisher."
+                f"An archive must hold at most {limit}. Received: {self.path}, with {what} or "
+                "more. Nothing was kept. Download the archive from its publisher."
             )
 
+    def _limit(self) -> str:
+        if self.bytes == MAX_UNPACKED:
+            return f"{MAX_UNPACKED:,} bytes"
+        return (
+            f"{self.bytes:,} bytes: {MAX_RATIO} times its own {counted(self.size, 'byte')}, and "
+            f"{FREE:,} more"
+        )
 
-def _inside(folder: pathlib.Path, name: str, is_plain: bool) -> pathlib.Path:
-    """Where an archive's member goes; DataError for links, devices and paths out of the folder."""
+
+def _why_refused(name: str, is_plain: bool) -> str:
+    """What is wrong with a member of an archive; "" for nothing."""
     parts = re.split(r"[/\\]", name)
-    is_long = len(parts) > MAX_PARTS or any(len(os.fsencode(part)) > MAX_NAME for part in parts)
-    is_outside = name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]
-    if not is_plain or is_outside or is_long or re.search(r"[\x00-\x1f\x7f]", name):
+    if not is_plain:
+        return "a link, a device, a sparse file, or one that is compressed in a rare way"
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        return "a path out of the folder"
+    if len(parts) > MAX_PARTS or any(len(os.fsencode(part)) > MAX_NAME for part in parts):
+        return f"a path of more than {MAX_PARTS} names, or a name of more than {MAX_NAME} bytes"
+    return "a name with control characters" if re.search(r"[\x00-\x1f\x7f]", name) else ""
+
+
+def _inside(folder: pathlib.Path, path: pathlib.Path, name: str, is_plain: bool) -> pathlib.Path:
+    """Where a member of an archive goes; DataError for links, devices and paths out of it."""
+    if wrong := _why_refused(name, is_plain):
         raise DataError(
             "An archive must hold plain files and folders with short paths inside it, and no "
-            f"links. Received: {name[:MAX_NAME]!r}. Nothing was kept. Download the archive from "
-            "its publisher."
+            f"links. Received: {path}, with {name[:MAX_NAME]!r}, {wrong}. Nothing was kept. "
+            "Download the archive from its publisher."
         )
-    return folder.joinpath(*(part for part in parts if part))
+    return folder.joinpath(*(part for part in re.split(r"[/\\]", name) if part))
 
 
 def _tar_members(path: pathlib.Path, budget: _Budget) -> Iterator[Member]:
@@ -117,7 +135,7 @@ def unpack(path: pathlib.Path, folder: pathlib.Path) -> None:
     budget, written = _Budget(path), 0
     for number, (name, is_plain, file) in enumerate(members(path, budget), start=1):
         budget.check(written, number)
-        target = _inside(folder, name, is_plain)
+        target = _inside(folder, path, name, is_plain)
         if file is None:
             target.mkdir(parents=True, exist_ok=True)
             continue
@@ -151,7 +169,7 @@ def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
         files.mkdir()
         try:
             unpack(path, files)
-            checkpoint_in(files)
+            checkpoint_in(files, path)
         except DataError:
             path.unlink()
             raise
@@ -159,7 +177,7 @@ def unpacked(path: pathlib.Path, digest: str) -> pathlib.Path:
             size = path.stat().st_size
             path.unlink()
             raise DataError(
-                f"An archive must be complete. Received: {path.name}, {counted(size, 'byte')} "
+                f"An archive must be complete. Received: {path}, {counted(size, 'byte')} "
                 f"({error}). The archive was removed from the cache. Download it again."
             ) from error
         try:
@@ -178,8 +196,12 @@ def _is_newest(index: pathlib.Path) -> bool:
     return newest is not None and newest[1] == index.name.removesuffix(".index")
 
 
-def checkpoint_in(folder: pathlib.Path) -> pathlib.Path:
+def checkpoint_in(folder: pathlib.Path, archive: pathlib.Path) -> pathlib.Path:
     """The one checkpoint in a folder or in the folders below it.
+
+    Args:
+        folder: where the archive was unpacked.
+        archive: its path, for the message.
 
     Returns:
         The prefix of a TensorFlow checkpoint, or the path of the only file of weights.
@@ -195,20 +217,20 @@ def checkpoint_in(folder: pathlib.Path) -> pathlib.Path:
         names = [str(path.relative_to(folder)) for path in files if path.is_file()]
         raise DataError(
             "An archive must hold one checkpoint: a TensorFlow checkpoint's .index, or one file "
-            f"of {', '.join(WEIGHTS_SUFFIXES)}. Received: {names[:8]}. The archive was removed "
-            "from the cache. Download and unpack it yourself, and give the path of the right file "
-            "as `weights=`."
+            f"of {', '.join(WEIGHTS_SUFFIXES)}. Received: {archive}, with {names[:8]}. The archive "
+            "was removed from the cache. Download and unpack it yourself, and give the path of "
+            "the right file as `weights=`."
         )
-    return _complete(found[0].with_suffix("")) if indices else found[0]
+    return _complete(found[0].with_suffix(""), archive) if indices else found[0]
 
 
-def _complete(prefix: pathlib.Path) -> pathlib.Path:
+def _complete(prefix: pathlib.Path, archive: pathlib.Path) -> pathlib.Path:
     """The prefix of a TensorFlow checkpoint, after checking that all data files are there."""
     parts = list(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-?????-of-?????"))
     if not parts or len(parts) != int(parts[0].name[-5:]):
         raise DataError(
             f"A TensorFlow checkpoint must have all its data files beside {prefix.name}.index. "
-            f"Received: {sorted(part.name for part in parts)}. The archive was removed from the "
-            "cache. Download it from its publisher."
+            f"Received: {archive}, with {sorted(part.name for part in parts)}. "
+            "The archive was removed from the cache. Download it from its publisher."
         )
     return prefix

@@ -186,7 +186,7 @@ def fetch(
         _download(address, target, expected, published)
     digest, result = file_digest(target), target
     if name.endswith(ARCHIVE_SUFFIXES):
-        result = checkpoint_in(unpacked(target, digest))
+        result = checkpoint_in(unpacked(target, digest), target)
     _keep_digest(target, digest, published)
     return result
 

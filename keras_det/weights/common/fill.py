@@ -13,6 +13,8 @@ from keras_det.words import counted
 NamedArrays = Mapping[str, np.ndarray]
 # Weights to load: the path of a file, or its arrays by name.
 Source = str | os.PathLike | NamedArrays
+# Kinds of NumPy's types. Of bfloat16, which another package adds, the kind is "V".
+FLOATS = "fV"
 # The box outputs (dx, dy, dw, dh) of our models, as indices into a file's (ty, tx, th, tw).
 XYWH_FROM_YXHW = (1, 0, 3, 2)
 
@@ -60,38 +62,53 @@ def torch_norm(layer: keras.layers.Layer, name: str) -> Iterator[Slot]:
     yield Slot(f"{name}.running_var", layer.moving_variance)
 
 
-def fill(slots: Iterable[Slot], values: NamedArrays, advice: str) -> list[str]:
+def called(source: object) -> str:
+    """What errors call weights to load: their path, a mapping or a model."""
+    if isinstance(source, Mapping):
+        return "a mapping"
+    return f"the model {source.name!r}" if isinstance(source, keras.Model) else str(source)
+
+
+def fill(
+    slots: Iterable[Slot], values: NamedArrays, advice: str, source: object = "a mapping"
+) -> list[str]:
     """Assigns every slot, after checking that all of them fit.
 
     Args:
         slots: variables and the names of their tensors.
         values: arrays by name.
         advice: what to do where they do not fit, a sentence.
+        source: where they were read; see `called`.
 
     Returns:
         The names used, in the order of the slots.
 
     Raises:
-        DataError: a tensor is missing or not finite, or its shape differs from its variable's.
-            Nothing is changed then.
+        DataError: a tensor is missing, holds no finite floating-point numbers, or has another shape
+            than its variable. Nothing is changed then.
     """
     slots, arrays = list(slots), []
     for slot in slots:
         if slot.name not in values:
             raise DataError(
-                f"The weights must hold every tensor of the network. Received: no {slot.name!r} "
-                f"among {counted(len(values), 'tensor')}. {advice}"
+                f"The weights must hold every tensor of the network. Received: {called(source)}, "
+                f"without {slot.name!r} among {counted(len(values), 'tensor')}. {advice}"
             )
         array, wanted = slot.convert(np.asarray(values[slot.name])), tuple(slot.variable.shape)
         if array.shape != wanted:
             raise DataError(
                 f"Tensor {slot.name!r} must have shape {wanted} in Keras' layout. Received: "
-                f"{array.shape}. {advice}"
+                f"{array.shape} in {called(source)}. {advice}"
+            )
+        if array.dtype.kind not in FLOATS:
+            raise DataError(
+                f"Weights must be floating-point numbers. Received: {called(source)}, where "
+                f"{slot.name!r} holds {array.dtype}. {advice}"
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(
-                f"Weights must be finite numbers. Received: tensor {slot.name!r}, which holds NaN "
-                "or infinity. Download or save the file again."
+                f"Weights must be finite numbers. Received: {called(source)}, where {slot.name!r} "
+                "holds NaN or infinity. Download or save the file again."
             )
         arrays.append(array)
     for slot, array in zip(slots, arrays, strict=True):
@@ -100,7 +117,11 @@ def fill(slots: Iterable[Slot], values: NamedArrays, advice: str) -> list[str]:
 
 
 def skip_rest(
-    names: Iterable[str], used: Sequence[str], reasons: Mapping[str, str], advice: str
+    names: Iterable[str],
+    used: Sequence[str],
+    reasons: Mapping[str, str],
+    advice: str,
+    source: object = "a mapping",
 ) -> dict[str, str]:
     """Gives the reason for each tensor that is not used.
 
@@ -109,6 +130,7 @@ def skip_rest(
         used: those that fill the model.
         reasons: from the start or the end of a name to the reason why it is skipped.
         advice: what to do about a tensor without a reason, a sentence.
+        source: as of `fill`.
 
     Returns:
         dict from the names of the tensors that are not used to the reasons.
@@ -123,8 +145,8 @@ def skip_rest(
         parts = [part for part in reasons if name.startswith(part) or name.endswith(part)]
         if not parts:
             raise DataError(
-                "The weights must contain only tensors of the model's network. Received: tensor "
-                f"{name!r}, which the network does not have. {advice}"
+                "The weights must contain only tensors of the model's network. Received: "
+                f"{called(source)}, with {name!r}, which the network does not have. {advice}"
             )
         skipped[name] = reasons[parts[0]]
     return skipped

@@ -28,10 +28,17 @@ DAMAGE = (OSError, RuntimeError, KeyError, TypeError, MemoryError, OverflowError
 
 
 class Held(NamedTuple):
-    """What an HDF5 file holds: the number of its data sets, and the bytes of their numbers."""
+    """What an HDF5 file holds.
+
+    Attributes:
+        datasets: number of its data sets.
+        bytes: of their numbers.
+        flags: number of the data sets that hold True and False.
+    """
 
     datasets: int
     bytes: int
+    flags: int = 0
 
 
 @contextlib.contextmanager
@@ -90,11 +97,11 @@ def _examine(file: "h5py.File", size: int, name: object) -> Held:
         raise OSError(str(error)) from error
     if found:
         raise DataError(
-            "An HDF5 file of weights must contain all its data itself, as Keras writes it. "
-            f"Received: {name}, with {found}. Get the file from its publisher, or save the weights "
-            "again with model.save_weights."
+            "An HDF5 file of weights must contain all its data itself, as numbers, as Keras "
+            f"writes it. Received: {name}, with {found}. Get the file from its publisher, or save "
+            "the weights again with model.save_weights."
         )
-    return Held(look.datasets, look.declared)
+    return Held(look.datasets, look.declared, look.flags)
 
 
 def check_hdf5(
@@ -135,10 +142,10 @@ class _DataSets:
 
     def __init__(self, root: Any, size: int) -> None:
         self.root, self.size, self.allowed = root, size, MAX_GROWTH * size + FREE
-        self.objects = self.datasets = self.declared = 0
+        self.objects = self.datasets = self.declared = self.flags = 0
 
     def __call__(self, name: bytes, info: Any) -> str | None:
-        from h5py import h5d, h5o
+        from h5py import h5d, h5o, h5t
 
         self.objects += 1
         if self.objects > MAX_OBJECTS:
@@ -147,9 +154,10 @@ class _DataSets:
             return None
         dataset = h5d.open(self.root, name)
         settings, kind = dataset.get_create_plist(), dataset.get_type()
-        if found := _outside(settings) or _of_any_size(kind):
+        if found := _outside(settings) or _no_numbers(kind):
             return f"{found} at {_text(name)}"
         self.datasets += 1
+        self.flags += isinstance(kind, h5t.TypeEnumID)
         self.declared += math.prod(dataset.shape or ()) * kind.get_size()
         if self.declared > self.allowed:
             return self._too_much(f"data sets of {self.declared}", name)
@@ -160,15 +168,25 @@ class _DataSets:
         return None
 
     def _too_much(self, what: str, name: bytes) -> str:
-        return f"{what} bytes in a file of {self.size} bytes, at {_text(name)}"
+        return (
+            f"{what} bytes in a file of {self.size} bytes, which may hold {self.allowed}, at "
+            f"{_text(name)}"
+        )
 
 
-def _of_any_size(kind: Any) -> str | None:
-    """Whether values of a type may be as long as they like: many may be one and the same text."""
+def _no_numbers(kind: Any) -> str | None:
+    """What is wrong with the type of values; None for numbers, and for True and False.
+
+    Text and references may be as long as they like: many may be one and the same. Complex numbers
+    would lose a part. bfloat16 is opaque in HDF5.
+    """
     from h5py import h5t
 
-    is_text = isinstance(kind, h5t.TypeStringID) and kind.is_variable_str()
-    if is_text or kind.detect_class(h5t.VLEN) or kind.detect_class(h5t.REFERENCE):
+    if isinstance(kind, h5t.TypeCompoundID):
+        return "a data set of complex numbers or records"
+    if not isinstance(
+        kind, h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeEnumID | h5t.TypeOpaqueID
+    ):
         return "a data set of values that are no numbers"
     return None
 

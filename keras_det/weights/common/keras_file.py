@@ -140,10 +140,13 @@ def _check_members(
     for member in members.values():
         large = member.file_size > max(FREE, MAX_RATIO * member.compress_size)
         if large or (member.filename != WEIGHTS and member.file_size > MAX_CONFIG):
+            limit = f"{max(FREE, MAX_RATIO * member.compress_size):,}"
+            if not large:
+                limit = f"{MAX_CONFIG:,}"
             raise DataError(
-                "The parts of a .keras file must not unpack to far more bytes than they take up. "
-                f"Received: {path}, whose {member.filename} would become {member.file_size:,} "
-                f"bytes from {member.compress_size:,}. Copy or save it again."
+                f"{member.filename} of a .keras file must unpack to at most {limit} bytes. "
+                f"Received: {path}, where it would become {member.file_size:,} bytes from "
+                f"{member.compress_size:,}. Copy or save it again."
             )
 
 
@@ -225,10 +228,13 @@ def check_no_weights(
             )
 
 
-def check_weights_file(path: str | os.PathLike) -> None:
+def check_weights_file(path: str | os.PathLike) -> Held | None:
     """Checks a file before Keras reads weights from it; see `check_keras_file` and `check_hdf5`.
 
     A file that does not exist, or is of another kind, is left to Keras.
+
+    Returns:
+        What the file holds; None where Keras is left to read it.
 
     Raises:
         DataError: as these, or it is no regular file, or names other files with weights.
@@ -243,6 +249,7 @@ def check_weights_file(path: str | os.PathLike) -> None:
         )
     if os.path.isfile(path):
         if name.endswith(".keras"):
-            check_keras_file(path)
-        elif name.endswith((".h5", ".hdf5")):
-            check_hdf5(path)
+            return check_keras_file(path).held
+        if name.endswith((".h5", ".hdf5")):
+            return check_hdf5(path)
+    return None

@@ -17,12 +17,14 @@ from typing import Any, Literal
 import numpy as np
 
 from keras_det.errors import DataError, install_hint
+from keras_det.files import why_no_file
 from keras_det.weights.common.torch_objects import Storage, Tensor, check_key
 from keras_det.weights.common.torch_pickle import MAX_DEPTH, PickleReader
 from keras_det.words import counted
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
+ZIP_START = b"PK\x03\x04"
 # Keys under which training loops keep the weights; moving averages (timm) are preferred.
 WRAPPERS = ("state_dict_ema", "state_dict", "model")
 # DataParallel adds this to every name.
@@ -109,7 +111,10 @@ def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable[[Stora
         raise ValueError("the archive has no record data.pkl")
     folder = pickles[0].removesuffix("data.pkl")
     order = f"{folder}byteorder"
-    big = order in entries and archive.read(order).strip() == b"big"
+    byteorder = archive.read(order).strip() if order in entries else b"little"
+    if byteorder not in (b"little", b"big"):
+        raise ValueError(f"its byteorder is {byteorder[:20]!r}, neither little nor big")
+    big = byteorder == b"big"
 
     def numbers(storage: Storage) -> np.ndarray:
         data = archive.read(f"{folder}data/{storage.key}")
@@ -141,6 +146,10 @@ def _read_stream(path: str) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     """The same for the older form: four pickles, the keys, then (count, numbers) per storage."""
     with open(path, "rb") as file:
         data = file.read()
+    if not data:
+        raise ValueError("it is empty")
+    if data.startswith(ZIP_START):
+        raise ValueError("it is the beginning of a zip archive, whose end is missing")
     reader = PickleReader(data)
     for expected in (MAGIC_NUMBER, PROTOCOL_VERSION):
         found = reader.load()
@@ -172,12 +181,29 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
             f"with {install_hint('safetensors')}, or use a .pth file."
         ) from error
     with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        names = file.keys()
+        _check_count(len(names))
+        arrays = {name: _safe_tensor(file, name) for name in names}
     # Its bfloat16 is a type of the ml_dtypes package, with which NumPy cannot compute.
     return {
         name: array.astype("float32") if array.dtype.name == "bfloat16" else array
         for name, array in arrays.items()
     }
+
+
+def _safe_tensor(file: Any, name: str) -> np.ndarray:
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError) as error:  # such as the types of 8 bits
+        kind = file.get_slice(name).get_dtype()
+        raise ValueError(f"tensor {name!r} has numbers of the type {kind}, not in NumPy") from error
+
+
+def _check_count(count: int) -> None:
+    if not count:
+        raise ValueError("it holds no tensors")
+    if count > MAX_TENSORS:
+        raise ValueError(f"it holds {count} tensors, more than {MAX_TENSORS}")
 
 
 def _state_of(structure: Any) -> dict[str, Tensor]:
@@ -192,14 +218,16 @@ def _state_of(structure: Any) -> dict[str, Tensor]:
             tensors[name.removeprefix(PARALLEL_PREFIX)] = value
     if not tensors:
         raise ValueError("it holds no dict from names to tensors")
-    if len(tensors) > MAX_TENSORS:
-        raise ValueError(f"it holds {len(tensors)} tensors, more than {MAX_TENSORS}")
+    _check_count(len(tensors))
     return tensors
 
 
 def _read_torch(path: str) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
-        return _arrays(*_read_stream(path))
+        try:
+            return _arrays(*_read_stream(path))
+        except (IndexError, struct.error) as error:
+            raise ValueError("it ends too early") from error
     with zipfile.ZipFile(path) as archive:
         return _arrays(*_read_zip(archive, os.path.getsize(path)))
 
@@ -241,8 +269,8 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise DataError(
-            f"A weights file must exist. Received: {path}. Give the path of a .pth, .pt or "
-            ".safetensors file."
+            f"A weights file must be an existing file. Received: {path}{why_no_file(path)}. Give "
+            "the path of a .pth, .pt or .safetensors file."
         )
     try:
         return _read_safetensors(path) if path.endswith(".safetensors") else _read_torch(path)

@@ -186,9 +186,8 @@ def load_cornernet(
     missing = [slot.variable.path for slot in slots if slot.name not in values]
     if partial:
         slots = [slot for slot in slots if slot.name in values]
-    skipped = skip_rest(
-        values, [slot.name for slot in slots], {"num_batches_tracked": STEP_COUNTER}, _ADVICE
-    )
-    loaded = fill(slots, values, _ADVICE)
+    reasons = {"num_batches_tracked": STEP_COUNTER}
+    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE, source)
+    loaded = fill(slots, values, _ADVICE, source)
     classes = class_sources(model.class_names, rows, names)
     return LoadReport(loaded, skipped, missing, classes=classes)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_det.errors import DataError
+from keras_det.files import why_no_file
 from keras_det.weights.common.archives import ARCHIVE_SUFFIXES
 from keras_det.weights.common.fill import (
     NamedArrays,
@@ -379,8 +380,8 @@ def open_checkpoint(source: CheckpointSource) -> Checkpoint:
         return _open_tensorflow(prefix)
     if not path.is_file():
         raise DataError(
-            "The weights must exist. A TensorFlow checkpoint is named by its prefix or by the file "
-            f"that ends in .index. Received: {source}. {_KNOWN_FILES}"
+            "The weights must be an existing file, or the prefix of a TensorFlow checkpoint. "
+            f"Received: {source}{why_no_file(path)}. {_KNOWN_FILES}"
         )
     with open(path, "rb") as file:
         signature = file.read(8)

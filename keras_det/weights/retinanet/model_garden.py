@@ -208,7 +208,7 @@ def load_model_garden(
             f"{model.num_classes} of its own: their prediction has to be trained"
         )
         missing = [variable.path for variable in model.class_head.prediction.variables]
-    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE)
-    loaded = fill(slots, values, _ADVICE)
+    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE, source)
+    loaded = fill(slots, values, _ADVICE, source)
     skipped |= dict.fromkeys(of_training, OF_TRAINING)
     return LoadReport(loaded, skipped, missing)

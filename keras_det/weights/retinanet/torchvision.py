@@ -248,8 +248,8 @@ def load_torchvision_retinanet(
     else:
         order = _anchor_order(model.anchor_generator)
         slots += _prediction(prediction, _CLASS_PREDICTION, order, num_outputs, rows)
-    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE)
-    loaded = fill(slots, values, _ADVICE)
+    skipped = skip_rest(values, [slot.name for slot in slots], reasons, _ADVICE, source)
+    loaded = fill(slots, values, _ADVICE, source)
     return LoadReport(
         [file_names[name] for name in loaded],
         {file_names[name]: reason for name, reason in skipped.items()},

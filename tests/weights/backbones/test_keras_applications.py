@@ -221,14 +221,16 @@ def test_a_file_that_lacks_a_tensor_changes_nothing(b0_source, b0, tmp_path):
     before = [numpy_of(variable).copy() for variable in b0.weights]
     with h5py.File(path, "a") as file:
         del file["top_conv/top_conv/kernel"], file["block7a_bn/block7a_bn/gamma"]
-    with pytest.raises(DataError, match=r"no 'block7a_bn/gamma' among 310 tensors\. Give the w"):
+    with pytest.raises(
+        DataError, match=r"without 'block7a_bn/gamma' among 310 tensors\. Give the w"
+    ):
         load_keras_applications(b0, path)
     with h5py.File(path, "a") as file:
         file["block7a_bn/block7a_bn/gamma"] = np.ones(1152, "float32")
         file["head/head/kernel"] = np.ones(3, "float32")
     with pytest.raises(
         DataError,
-        match=r"only tensors of .*Received: tensor 'head/kernel', which the network does not",
+        match=r"only tensors of .*Received: .*, with 'head/kernel', which the network does not",
     ):
         load_keras_applications(b0, path)
     for old, variable in zip(before, b0.weights, strict=True):

@@ -76,7 +76,7 @@ def test_sparse_files_are_refused(make, real, tmp_path, cache):
     with tarfile.open(path) as archive:
         found = archive.getmembers()[0]
         assert found.issparse() and found.size == real, "the attack itself does not work"
-    refused(path, cache, r"no links\. Received: 'x/model\.index'|must hold at most")
+    refused(path, cache, r"no links\. Received: .*/x\.tgz, with 'x/model\.index'|must hold at most")
 
 
 @pytest.mark.parametrize("ending", [".tgz", ".zip"])
@@ -89,7 +89,11 @@ def test_bombs_are_refused_before_they_are_written(ending, tmp_path, cache, monk
     else:
         tar_gz(path, member(size=len(zeros)), zeros)
     monkeypatch.setattr(archives, "open", None, raising=False)  # nothing is written
-    refused(path, cache, r"must hold at most [\d,]+ bytes .* with [\d,]+ bytes or more")
+    refused(
+        path,
+        cache,
+        r"at most [\d,]+ bytes: 20 times its own [\d,]+ bytes.* Received: .*, with [\d,]+ by",
+    )
 
 
 def test_what_is_written_counts_not_what_is_declared(tmp_path, cache, monkeypatch):
@@ -110,7 +114,11 @@ def endless():
 def test_members_are_counted(ending, tmp_path, cache, monkeypatch):
     monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
     write_archive(tmp_path / f"x{ending}", {f"x/{i}": b"" for i in range(6)})
-    refused(tmp_path / f"x{ending}", cache, "at most .* 5 files .* with 6 members or more")
+    refused(
+        tmp_path / f"x{ending}",
+        cache,
+        r"at most 5 files and folders\. Received: .*/x\.\w+, with 6 files and folders",
+    )
 
 
 def test_a_declared_size_is_not_believed(tmp_path, cache):

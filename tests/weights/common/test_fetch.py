@@ -175,7 +175,9 @@ def test_truncated_archives_are_refused(tmp_path, cache, ending, part):
     address = write_archive(path, {"x/model.index": noise, f"x/model{DATA}": noise})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(DataError, match=rf"must be complete\. Received: x{ending}, [\d,]+ bytes "):
+    with pytest.raises(
+        DataError, match=rf"must be complete\. Received: .*x{ending}, [\d,]+ bytes "
+    ):
         fetch(address, name=path.name, cache_dir=cache)
     assert kept(cache) == []
     path.write_bytes(whole)
@@ -192,14 +194,16 @@ def test_a_changed_byte_is_seen(tmp_path, cache, ending):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"must be complete\. Received: x{ending}, [\d,]+ bytes "):
+    with pytest.raises(
+        DataError, match=rf"must be complete\. Received: .*x{ending}, [\d,]+ bytes "
+    ):
         fetch(address, name=path.name, cache_dir=cache)
     assert kept(cache) == []
 
 
 def test_a_page_instead_of_an_archive_is_refused(tmp_path, cache):
     (tmp_path / "x.tgz").write_bytes(b"<html>Not found</html>")
-    with pytest.raises(DataError, match=r"must be complete\. Received: x\.tgz, 22 bytes"):
+    with pytest.raises(DataError, match=r"must be complete\. Received: .*x\.tgz, 22 bytes"):
         fetch((tmp_path / "x.tgz").as_uri(), name="x.tgz", cache_dir=cache)
     assert kept(cache) == []
 
@@ -209,7 +213,8 @@ def test_a_page_instead_of_an_archive_is_refused(tmp_path, cache):
 def test_paths_out_of_the_folder_are_refused(tmp_path, cache, ending, name):
     address = write_archive(tmp_path / f"x{ending}", {**CHECKPOINT, name: b"evil"})
     with pytest.raises(
-        DataError, match=r"plain files and folders .* no links\. Received: '.*evil'"
+        DataError,
+        match=r"no links\. Received: .*/x\..*, with '.*evil', a path out of",
     ):
         fetch(address, name=f"x{ending}", cache_dir=cache)
     assert kept(cache) == [] and not list(tmp_path.rglob("evil"))
@@ -223,7 +228,9 @@ def test_links_and_devices_are_refused(tmp_path, cache, kind):
         member = tarfile.TarInfo("x/model.index")
         member.type, member.linkname = kind, "/etc/passwd"
         archive.addfile(member)
-    with pytest.raises(DataError, match=r"no links\. Received: 'x/model\.index'"):
+    with pytest.raises(
+        DataError, match=r"no links\. Received: .*/x\.\w+, with 'x/model\.index', a link"
+    ):
         fetch((tmp_path / "x.tgz").as_uri(), name="x.tgz", cache_dir=cache)
     assert kept(cache) == []
 
@@ -233,7 +240,9 @@ def test_links_in_zips_are_refused(tmp_path, cache):
         link = zipfile.ZipInfo("x/model.index")
         link.create_system, link.external_attr = 3, 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match=r"no links\. Received: 'x/model\.index'"):
+    with pytest.raises(
+        DataError, match=r"no links\. Received: .*/x\.\w+, with 'x/model\.index', a link"
+    ):
         fetch((tmp_path / "x.zip").as_uri(), name="x.zip", cache_dir=cache)
 
 
@@ -283,7 +292,9 @@ def test_the_checkpoint_in_an_archive_is_found(tmp_path, cache, files, found):
 )
 def test_an_archive_without_one_checkpoint_is_refused(tmp_path, cache, files):
     address = write_archive(tmp_path / "x.tgz", dict.fromkeys(files, b""))
-    with pytest.raises(DataError, match=rf"must hold one checkpoint: .*Received: \['{files[0]}'"):
+    with pytest.raises(
+        DataError, match=rf"must hold one checkpoint: .*Received: .*, with \['{files[0]}'"
+    ):
         fetch(address, name="x.tgz", cache_dir=cache)
     assert kept(cache) == []
 
@@ -291,6 +302,8 @@ def test_an_archive_without_one_checkpoint_is_refused(tmp_path, cache, files):
 @pytest.mark.parametrize("parts", [[], ["m.data-00000-of-00002"], [f"other{DATA}"]])
 def test_a_checkpoint_without_its_data_is_refused(tmp_path, cache, parts):
     address = write_archive(tmp_path / "x.tgz", dict.fromkeys(["m.index", *parts], b""))
-    with pytest.raises(DataError, match=r"all its data files beside m\.index\. Received: \["):
+    with pytest.raises(
+        DataError, match=r"all its data files beside m\.index\. Received: .*x.tgz, with \["
+    ):
         fetch(address, name="x.tgz", cache_dir=cache)
     assert kept(cache) == []

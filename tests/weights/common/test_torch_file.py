@@ -1,5 +1,6 @@
 """Reading torch's files without torch: against real ones, and against broken and hostile ones."""
 
+import json
 import os
 import pickle
 import struct
@@ -256,8 +257,15 @@ def test_training_checkpoints_are_unwrapped(wrapper, tmp_path):
 
 
 def test_missing_files_and_folders_say_what_to_give(tmp_path):
-    for path in (tmp_path / "absent.pth", tmp_path):
-        with pytest.raises(DataError, match=r"must exist\. Received: .*Give the path of a \.pth"):
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "link.pth").symlink_to("nowhere")
+    for path, what in {
+        tmp_path / "absent.pth": "absent.pth",
+        tmp_path: ", which is a folder",
+        tmp_path / "pipe.pth": ", which is a named pipe",
+        tmp_path / "link.pth": ", a broken link",
+    }.items():
+        with pytest.raises(DataError, match=rf"an existing file\. Received: .*{what}\. Give the"):
             read_torch_file(path)
 
 
@@ -284,3 +292,44 @@ def test_safetensors_are_read(tmp_path):
     assert half.dtype == "float32" and half.tolist() == [1.5, -3.0]
     with pytest.raises(DataError, match="as torch.save or safetensors wrote it"):
         read(tmp_path, b"broken", "broken.safetensors")
+
+
+def test_an_unknown_order_of_bytes_is_refused(tmp_path):
+    data = zip_file(state_pickle(), extra=[("byteorder", b"middle")])
+    with pytest.raises(DataError, match=r"weights\.pth \(ValueError: its byteorder is b'middle'"):
+        read(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (b"", "it is empty"),
+        (
+            zip_file(state_pickle())[:300],
+            "it is the beginning of a zip archive, whose end is missing",
+        ),
+        (stream_file(state_pickle())[:1], "it ends too early"),
+    ],
+)
+def test_a_file_without_its_end_is_called_so(data, reason, tmp_path):
+    with pytest.raises(DataError, match=rf"weights\.pth \(ValueError: {reason}\)"):
+        read(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "header, reason",
+    [
+        ({}, "it holds no tensors"),
+        ({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}, "type F8_E4M3, not in"),
+        (
+            {f"{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(40_000)},
+            "it holds 40000 tensors, more than 32768",
+        ),
+    ],
+)
+def test_safetensors_have_the_same_limits(header, reason, tmp_path):
+    pytest.importorskip("safetensors")
+    text = json.dumps(header).encode()
+    data = struct.pack("<Q", len(text)) + text + bytes(2 if "a" in header else 0)
+    with pytest.raises(DataError, match=rf"weights\.safetensors \(ValueError: .*{reason}"):
+        read(tmp_path, data, "weights.safetensors")
