@@ -17,7 +17,7 @@ OPTIONS = {
     ("train", "matcher"): names.MATCHER_NAMES,
     ("train", "class_loss"): names.CLASS_LOSS_NAMES,
     ("train", "box_loss"): names.BOX_LOSS_NAMES,
-    ("train", "dtype"): names.DTYPES,
+    ("train", "dtype"): (*names.DTYPES, "auto"),
     ("train", "recipe"): names.RECIPE_NAMES,
     ("train", "anchors"): names.ANCHOR_CHOICES,
     ("export", "kind"): names.EXPORT_FORMATS,

@@ -35,6 +35,7 @@ from keras_det.training.fit_phases import Training, fit_rest
 from keras_det.training.guard import times_gone_back
 from keras_det.training.input_size import fitted_input
 from keras_det.training.phases import plain_end, with_fitted_anchors
+from keras_det.training.precision import precision_of_run
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipe import AUTO, Recipe
 from keras_det.training.resuming import (
@@ -142,6 +143,7 @@ def train(
             the choice as `weights_taken`. The default of `keras-det train` is "auto". That of this
             function is None, so that a script trains in the same way on every computer.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
+            The dtype "auto" is the fastest precision; see `keras_det.training.precision`.
         seed: seed of the random weights, the order of the images and the augmentation.
         evaluate_every: epochs between evaluations on the validation set. Default: 1; "auto" chooses
             more if the validation set is large.
@@ -173,7 +175,7 @@ def train(
         DataError: wrong input: nothing is written then. Or another process trains in this folder,
             the disk is full (`DiskFull`), or the training has diverged: earlier files are whole.
     """
-    out, options, say = pathlib.Path(out), model_arguments or {}, printing(say)
+    out, options, say = pathlib.Path(out), dict(model_arguments or {}), printing(say)
     saving = Saving(save_every, save_minutes)
     refuse_empty(training_set, validation_set)
     own = own_parts(model, options)
@@ -211,6 +213,8 @@ def train(
         refuse_two_sources(None if weights == AUTO else weights, options.get("backbone_weights"))
         check_frozen(options, weights)
         refuse_used(out)
+        if options.get("dtype") == AUTO and isinstance(model, str):  # noted as what was found
+            options["dtype"] = precision_of_run(model, options, training_set, early, say)
     order = _Order(
         *(model, training_set, validation_set, out, resume, weights, augment, seed, max_boxes),
         *(given, settings, None if fitted is None else str(fitted), choose, early, say),

@@ -55,6 +55,26 @@ class Fitted:
     arguments = {}
 
 
+def test_a_measured_precision_is_trained_and_noted(drawn, tmp_path, monkeypatch):
+    asked = []
+
+    def measured(model, arguments, training_set, recipe, say):
+        asked.append((model, arguments["dtype"], recipe.batch_size))
+        return "mixed_bfloat16"
+
+    def stop(training, *_):
+        asked.append(training.model.dtype_policy.name)
+        raise Interrupted
+
+    monkeypatch.setattr("keras_det.training.run.precision_of_run", measured)
+    monkeypatch.setattr("keras_det.training.run.fit_rest", stop)
+    with pytest.raises(Interrupted):
+        train(MODEL, *drawn, tmp_path / "run", model_arguments={"dtype": "auto"}, **SETTINGS)
+    assert asked == [(MODEL, "auto", 4), "mixed_bfloat16"]
+    recipe = json.loads((tmp_path / "run/recipe.json").read_text())
+    assert recipe["model_arguments"] == {"dtype": "mixed_bfloat16"}
+
+
 @pytest.mark.slow
 def test_the_run_folder_is_filled(run, drawn):
     out, metrics, lines = run
@@ -69,6 +89,9 @@ def test_the_run_folder_is_filled(run, drawn):
     rows = list(csv.DictReader(open(out / "history.csv")))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "class_loss", "box_loss", "positives_per_image", "val_AP"} <= set(rows[0])
+    for row in rows:  # the whole is the sum of its parts
+        parts = [float(row[f"val_{name}_loss"]) for name in ("class", "box")]
+        assert float(row["val_loss"]) == pytest.approx(sum(parts), rel=1e-4)
     assert len(list((out / "pictures").iterdir())) == 3
     assert 0 <= metrics["AP"] <= 1 and json.loads((out / "metrics.json").read_text())["AP"] >= 0
     about = {"model": "last.keras", "data": drawn[1].name, "split": "val"}
