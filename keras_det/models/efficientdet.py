@@ -30,7 +30,7 @@ from keras_det.models.parts import (
 from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
-from keras_det.optimizers import SGD, warmup_cosine
+from keras_det.optimizers import SGD, rate_for_batch, warmup_cosine
 from keras_det.targets.matcher import Matcher
 from keras_det.types import ClassLossName, EfficientDetVariant, ImageSize, MatcherName
 from keras_det.weights import LoadReport, load_backbone, load_efficientdet
@@ -237,7 +237,7 @@ class EfficientDet(AnchorDetector):
         Batches below 7 images warm up from their own rate, not from the higher 0.008. Statistics of
         batch normalisation are not averaged a second time.
         """
-        rate = 0.08 * batch_size / 64.0
+        rate = rate_for_batch(0.08, 64, batch_size, adaptive=False)
         warmup_steps = steps // 300 if warmup_steps is None else warmup_steps
         return SGD(
             warmup_cosine(rate, steps, warmup_steps, start=min(0.008, rate)),

@@ -25,7 +25,7 @@ from keras_det.models.parts import (
 )
 from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.necks import FPN, make_neck
-from keras_det.optimizers import SGD, WarmupThenDrops
+from keras_det.optimizers import SGD, WarmupThenDrops, rate_for_batch
 from keras_det.targets import AnchorTargets, make_matcher
 from keras_det.targets.matcher import Matcher
 from keras_det.types import ClassLossName, ImageSize, MatcherName, RetinaNetBackbone
@@ -224,7 +224,8 @@ class RetinaNet(AnchorDetector):
         """
         warmup_steps = steps // 90 if warmup_steps is None else warmup_steps
         drops = [steps * 2 // 3, steps * 8 // 9]
-        schedule = WarmupThenDrops(0.01 * batch_size / 16.0, drops, warmup_steps)
+        rate = rate_for_batch(0.01, 16, batch_size, adaptive=False)
+        schedule = WarmupThenDrops(rate, drops, warmup_steps)
         return SGD(schedule, momentum=0.9, kernel_l2=1e-4)
 
     @classmethod

@@ -180,8 +180,12 @@ def choose_recipe(
     """Chooses what is not given. A pure function: the same arguments give the same recipe.
 
     "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` above 100 images, twice as many
-    from random weights, and at least 12 passes over the images. Steps are grouped into about 30
+    from random weights, and at least 12 passes over the images. With a smaller batch than its own
+    it takes more steps, so that the model sees as many images. Steps are grouped into about 30
     epochs. If there are fewer objects than images, the number of objects counts instead.
+
+    The learning rate follows the batch size, see `keras_det.optimizers.rate_for_batch`. The warm-up
+    is a share of the training: the same number of images with every batch size, for as many epochs.
 
     Args:
         name: "auto", "adamw" or "published".
@@ -201,11 +205,12 @@ def choose_recipe(
     given = {field: value for field, value in given.items() if value is not None}
     _check(name, given, validation_images)
     auto = name == AUTO
-    batch = given.get("batch_size", FEW_BATCH if auto and images < BATCH_SIZE else BATCH_SIZE)
+    usual = FEW_BATCH if auto and images < BATCH_SIZE else BATCH_SIZE
+    batch = given.get("batch_size", usual)
     per_pass = max(1, math.ceil(images / batch))
     epochs, passes = given.get("epochs", EPOCHS), 1
     if auto and "epochs" not in given:
-        epochs, passes = _length(images, objects, per_pass, trained)
+        epochs, passes = _length(images, objects, per_pass, trained, max(1.0, usual / batch))
     augment = given.get("augment", AUGMENT)
     strong = strong or get_augment(augment).strong
     _check_plain(given.get("plain_epochs", 0), epochs, strong)
@@ -237,10 +242,12 @@ def choose_recipe(
     return Recipe(name=name, **chosen)
 
 
-def _length(images: int, objects: int, per_pass: int, trained: Trained) -> tuple[int, int]:
-    """`(epochs, passes per epoch)` of "auto"."""
+def _length(
+    images: int, objects: int, per_pass: int, trained: Trained, longer: float
+) -> tuple[int, int]:
+    """`(epochs, passes per epoch)` of "auto", with `longer` times the usual number of steps."""
     examples = max(100, min(images, objects))
-    steps = LEAST_STEPS * math.sqrt(examples / 100)
+    steps = longer * LEAST_STEPS * math.sqrt(examples / 100)
     if trained == "nothing":
         steps *= LONGER_FROM_RANDOM
     passes_in_all = max(LEAST_PASSES, math.ceil(steps / per_pass))

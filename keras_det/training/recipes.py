@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_det.models.detector import Detector
-from keras_det.optimizers import AdamW, warmup_cosine
+from keras_det.optimizers import AdamW, rate_for_batch, warmup_cosine
 
 
 def average_momentum(steps: int, longest: float = 0.9998) -> float:
@@ -68,8 +68,8 @@ def adamw(
 
 
 def peak_rate(batch_size: int, at_8: float = 2e-3) -> float:
-    """Peak learning rate: `at_8` at 8 images per step, scaled with sqrt(batch size)."""
-    return at_8 * (batch_size / 8.0) ** 0.5
+    """Peak learning rate of AdamW: `at_8` at 8 images per update; see `rate_for_batch`."""
+    return rate_for_batch(at_8, 8, batch_size, adaptive=True)
 
 
 def rate_factors(model: Any, backbone: float) -> list[float]:
