@@ -147,6 +147,12 @@ RECIPE: tuple[Option, ...] = (
         help="Images per step.",
     ),
     click.option(
+        "--accumulate",
+        type=Whole(1, MAX_COUNT),
+        show_default="1",
+        help="Steps per update of the weights: large updates with the memory of a small batch.",
+    ),
+    click.option(
         "--augment",
         type=click.Choice(AUGMENT_NAMES),
         show_default="ssj",
@@ -178,7 +184,7 @@ RECIPE: tuple[Option, ...] = (
         "--warmup-steps",
         type=Whole(0),
         show_default="a twentieth of the steps",
-        help="Steps in which the learning rate rises.",
+        help="Updates of the weights in which the learning rate rises.",
     ),
     click.option(
         "--average",

@@ -69,6 +69,7 @@ def train(
     *,
     epochs: int | None = None,
     batch_size: int | None = None,
+    accumulate: int | None = None,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
     augment: AugmentName | str | Augment | Sequence[Step] | None = None,
@@ -110,6 +111,8 @@ def train(
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
         batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
+        accumulate: steps per update of the weights. Default: 1. With 4, an update has the mean
+            gradient of four batches, and the learning rate is that of four times `batch_size`.
         image_size: int or (height, width), for a model given by name. Default: the published
             size. "auto" gives models with anchors the shape of the images, with no more pixels; see
             `keras_det.training.input_size.fit_input_size`.
@@ -122,7 +125,7 @@ def train(
             "adamw" is 50 epochs of AdamW; "published" is for a long training from ImageNet weights.
         learning_rate: peak rate of "auto" and "adamw". Default: depends on the batch size.
         backbone_rate: factor of the learning rate for the backbone, not for "published".
-        warmup_steps: steps in which the learning rate rises.
+        warmup_steps: updates in which the learning rate rises.
         average: decay of the moving average of the weights, not for "published".
         heads_first: epochs at the start in which only the heads learn.
         plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all
@@ -190,6 +193,7 @@ def train(
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
         **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         **given_parts(model, options, own),
+        "accumulate": accumulate,
         "freeze": options.get("freeze", frozen_before(model)),
         "image_size": None if size is None else np.broadcast_to(size, 2).tolist(),
     }

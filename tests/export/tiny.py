@@ -10,6 +10,7 @@ from keras_det.layers.normalization import Normalization
 from keras_det.losses.box_regression import BoxHuberLoss
 from keras_det.losses.focal import SparseSigmoidFocalLoss
 from keras_det.models.anchor_detector import AnchorDetector
+from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import check_image_size, precision
 from keras_det.necks.bifpn import BiFPN
 
@@ -29,6 +30,7 @@ class TinyDetector(AnchorDetector):
         max_level=7,
         dropout=0.0,
         name=None,
+        freeze="none",
     ):
         image_size = check_image_size(image_size)
         with precision(dtype):
@@ -50,6 +52,7 @@ class TinyDetector(AnchorDetector):
                 box_loss_weight=50.0,
                 name="tiny",
             )
+        freeze_parts(self, freeze)
 
 
 def small_backbone(image_size=(None, None), dropout=0.0):
