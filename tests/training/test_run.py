@@ -392,8 +392,8 @@ def test_unknown_recipes_and_parts_are_refused_before_anything_is_written(drawn,
         DataError, match=r"for the recipes auto and adamw.* Received: recipe=.published"
     ):
         train(MODEL, *drawn, out, epochs=1, recipe="published", learning_rate=0.1, **SETTINGS)
-    with pytest.raises(DataError, match=r"remat"):
-        train(MODEL, *drawn, out, epochs=1, model_arguments={"remat": True}, **SETTINGS)
+    with pytest.raises(DataError, match=r"corner_pooling"):
+        train(MODEL, *drawn, out, epochs=1, model_arguments={"corner_pooling": True}, **SETTINGS)
     assert not out.exists()
 
 
