@@ -124,7 +124,7 @@ MODEL: tuple[Option, ...] = (
         "--remat",
         is_flag=True,
         default=None,
-        help="Recompute activations to save memory, for CornerNet.",
+        help="Recompute activations in the backward pass: less memory, more time.",
     ),
     click.option(
         "--dtype", type=click.Choice(DTYPES), show_default="float32", help="Precision of training."
@@ -142,9 +142,10 @@ RECIPE: tuple[Option, ...] = (
     ),
     click.option(
         "--batch-size",
-        type=Whole(1, MAX_BATCH),
+        type=Whole(1, MAX_BATCH, word="auto"),
+        metavar="N|auto",
         show_default="8; 4 with --recipe auto for fewer than 8 images",
-        help="Images per step.",
+        help="Images per step; auto: as many as fit in the memory, up to 64.",
     ),
     click.option(
         "--accumulate",

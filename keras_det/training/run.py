@@ -34,6 +34,7 @@ from keras_det.training.finishing import finish
 from keras_det.training.fit_phases import Training, fit_rest
 from keras_det.training.guard import times_gone_back
 from keras_det.training.input_size import fitted_input
+from keras_det.training.memory import available_memory, fitting_batch, step_memory
 from keras_det.training.phases import plain_end, with_fitted_anchors
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipe import AUTO, Recipe
@@ -68,7 +69,7 @@ def train(
     out: str | os.PathLike,
     *,
     epochs: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     accumulate: int | None = None,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
@@ -110,7 +111,9 @@ def train(
             is measured and there is no `best.keras`.
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
-        batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
+        batch_size: images per step. Default: 8; 4 for the recipe "auto" with fewer than 8 images.
+            "auto": the largest power of two, up to 64, that fits in the memory; see
+            `keras_det.training.memory`. A run that is resumed keeps what was chosen.
         accumulate: steps per update of the weights. Default: 1. With 4, an update has the mean
             gradient of four batches, and the learning rate is that of four times `batch_size`.
         image_size: int or (height, width), for a model given by name. Default: the published
@@ -187,7 +190,8 @@ def train(
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
     size = image_size if fitted is None else fitted.size
-    given = {
+    by_memory, batch_size = batch_size == AUTO, None if batch_size == AUTO else batch_size
+    given: dict[str, Any] = {
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
@@ -217,7 +221,7 @@ def train(
         refuse_used(out)
     order = _Order(
         *(model, training_set, validation_set, out, resume, weights, augment, seed, max_boxes),
-        *(given, settings, None if fitted is None else str(fitted), choose, early, say),
+        *(given, settings, None if fitted is None else str(fitted), choose, early, by_memory, say),
     )
     with contextlib.ExitStack() as until_the_end:
         request = until_the_end.enter_context(stopping_after_a_step(say))
@@ -258,6 +262,7 @@ class _Order:
     fitted: str | None
     choose: Callable[..., Recipe]
     early: Recipe
+    by_memory: bool
     say: Say
     lines: list[str] = dataclasses.field(default_factory=list)
 
@@ -280,6 +285,8 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, 
         trained = trained_by(model, settings["weights_taken"])
         check_heads_first(order.model, given["heads_first"], trained)
         anchors = usable_anchors(given["anchors"], model, settings)
+        if order.by_memory:
+            given["batch_size"] = _batch_by_memory(order, model)
         chosen = order.choose(trained, **{**given, "anchors": anchors})
     if order.resume:
         settings |= kept_of(out, chosen, 0 if state is None else state.epochs)
@@ -293,6 +300,14 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, 
     if state is None:
         say_findings(pipeline, order.validation_set, model, say, chosen.anchors == AUTO)
     return model, pipeline, chosen, state, running
+
+
+def _batch_by_memory(order: _Order, model: Detector) -> int:
+    """The batch size that fits in the memory; says so."""
+    memory = step_memory(model, order.given["accumulate"] or 1)
+    batch, line = fitting_batch(memory, available_memory(), len(order.training_set))
+    order.say(line)
+    return batch
 
 
 def _with_anchors(
