@@ -162,6 +162,10 @@ class OptimizerStep(Optimizer):
     It stands before a Keras optimizer in the list of bases. On TensorFlow it sums the gradients
     over the devices before it clips them. Keras clips the share of each device by itself, so that
     several devices would take other steps than one.
+
+    With `gradient_accumulation_steps`, the schedule and the averages of the weights count updates.
+    Keras counts steps for both: N steps per update would run through the schedule N times as fast,
+    and the averages would move N times per update.
     """
 
     def clipped(self, gradients: list[Tensor], variables: list[Any]) -> list[Tensor]:
@@ -194,6 +198,12 @@ class OptimizerStep(Optimizer):
     def update_on_tensorflow(self, learning_rate: Any) -> Callable | None:
         """`f(variable, gradient)` that updates on TensorFlow. Default: None, for Keras' own way."""
         return None
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = self._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            return rate(self.iterations)
+        return super()._get_current_learning_rate()
 
     def _apply_weight_decay(self, variables: list[Any]) -> None:
         if not self.weight_decay:
@@ -247,6 +257,10 @@ class OptimizerStep(Optimizer):
         # Keras' rule, decay * average + (1 - decay) * variable. The first step copies the variable.
         started = ops.cast(ops.not_equal(self.iterations, 0), "float32")
         share = 1.0 - started * self.average_decay()
+        steps = self.gradient_accumulation_steps
+        if steps:  # between two updates the averages stay
+            updates = ops.equal((self._iterations + 1) % steps, 0)
+            share = ops.where(ops.logical_or(updates, self.iterations == 0), share, 0.0)
         step = self._one_operation_step()
         pairs = zip(trainable_variables, self._model_variables_moving_average, strict=True)
         for variable, average in pairs:

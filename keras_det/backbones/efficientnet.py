@@ -13,6 +13,7 @@ import keras
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.layers.remat import rematerialize_blocks
 from keras_det.types import OpenSize, Tensor
 
 
@@ -152,6 +153,7 @@ def efficientnet(
     image_size: OpenSize = (None, None),
     drop_connect_rate: float | None = None,
     name: str | None = None,
+    remat: bool = False,
 ) -> keras.Model:
     """Builds an EfficientNet that returns a feature pyramid.
 
@@ -161,6 +163,7 @@ def efficientnet(
         drop_connect_rate: float in [0, 1). Block i of n is skipped in training with probability
             `rate * i / n`. Default: 0.2, and 0 for b0, as the original EfficientDet trains.
         name: name of the model, `efficientnet_<variant>` by default.
+        remat: bool. True recomputes every block in the backward pass, which saves memory.
 
     Returns:
         `keras.Model` from normalised images `(batch, height, width, 3)` to a dict "P1" … "P5" of
@@ -179,15 +182,17 @@ def efficientnet(
     if drop_connect_rate is None:
         drop_connect_rate = 0.0 if variant == "b0" else 0.2
     images = keras.Input((*image_size, 3), name="normalized_images")
-    features = _level_maps(images, variant, drop_connect_rate)
-    outputs = {f"P{level}": feature for level, feature in enumerate(features, start=1)}
+    blocks, last = _blocks(images, variant, drop_connect_rate)
+    outputs = {f"P{level}": blocks[i] for level, i in enumerate(last, start=1)}
     model = keras.Model(images, outputs, name=name or f"efficientnet_{variant}")
     model.pyramid_outputs = outputs
+    if remat:
+        rematerialize_blocks(model, blocks)
     return model
 
 
-def _level_maps(images: Tensor, variant: str, drop_connect_rate: float) -> list[Tensor]:
-    """The last map of every stride from 2 to 32, finest first."""
+def _blocks(images: Tensor, variant: str, rate: float) -> tuple[list[Tensor], list[int]]:
+    """The outputs of all blocks, and which of them are the last ones of strides 2 to 32."""
     lite = variant.startswith("lite")
     activation = "relu6" if lite else "silu"
     stages = scaled_stages(variant)
@@ -196,14 +201,14 @@ def _level_maps(images: Tensor, variant: str, drop_connect_rate: float) -> list[
     x = _convolution(images, stem_filters, 3, 2, "stem")
     x = BatchNorm(name="stem_norm")(x)
     x = keras.layers.Activation(activation, name="stem_activation")(x)
-    features: list[Tensor] = []
-    block = 0
+    outputs: list[Tensor] = []
+    last: list[int] = []
     for stage in stages:
         for repeat in range(stage.repeats):
-            strides = stage.strides if repeat == 0 else 1
+            strides, block = stage.strides if repeat == 0 else 1, len(outputs)
             if strides == 2:
-                features.append(x)
-            rate = drop_connect_rate * block / num_blocks
-            x = _mbconv(x, stage, strides, activation, not lite, rate, f"block{block}")
-            block += 1
-    return [*features, x]
+                last.append(block - 1)
+            drop = rate * block / num_blocks
+            x = _mbconv(x, stage, strides, activation, not lite, drop, f"block{block}")
+            outputs.append(x)
+    return outputs, [*last, len(outputs) - 1]

@@ -9,6 +9,7 @@ import keras
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.layers.remat import rematerialize_blocks
 from keras_det.names import PADDINGS
 from keras_det.types import OpenSize, Tensor
 
@@ -92,6 +93,7 @@ def resnet(
     norm_momentum: float = 0.9,
     frozen_norm: bool = False,
     name: str | None = None,
+    remat: bool = False,
 ) -> keras.Model:
     """Builds a ResNet that returns a feature pyramid.
 
@@ -108,6 +110,7 @@ def resnet(
         frozen_norm: bool. True freezes batch normalisation: statistics, scale and shift do not
             change in training. For batches of one or two images, with trained weights.
         name: name of the model, the variant by default.
+        remat: bool. True recomputes every block in the backward pass, which saves memory.
 
     Returns:
         `keras.Model` from normalised images `(batch, height, width, 3)` to a dict "P1" (stem),
@@ -132,13 +135,16 @@ def resnet(
     images = keras.Input((*image_size, 3), name="normalized_images")
     x = build.norm(build.convolution(images, 64, 7, 2, "stem"), "stem_norm")
     x = keras.layers.ReLU(name="stem_relu")(x)
-    outputs = {"P1": x}
+    outputs, ends = {"P1": x}, [x]
     x = build.max_pool(x)
     for stage, (filters, blocks) in enumerate(zip(STAGE_FILTERS, repeats, strict=True), start=2):
         for block in range(blocks):
             strides = 2 if block == 0 and stage > 2 else 1
             x = build.block(x, filters, strides, bottleneck, f"stage{stage}_block{block}")
+            ends.append(x)
         outputs[f"P{stage}"] = x
     model = keras.Model(images, outputs, name=name or variant)
     model.pyramid_outputs = outputs
+    if remat:
+        rematerialize_blocks(model, ends)
     return model

@@ -16,14 +16,19 @@ class Whole(click.IntRange):
 
     Args:
         least, most: both in the range.
+        word: a word that may stand instead of a number, or None.
     """
 
-    def __init__(self, least: int, most: int = MAX_COUNT) -> None:
+    def __init__(self, least: int, most: int = MAX_COUNT, word: str | None = None) -> None:
         super().__init__(least, most)
-        self.least, self.most = least, most
+        self.least, self.most, self.word = least, most, word
         self.words = f"a whole number from {least:,} to {most:,}"
+        if word is not None:
+            self.words += f', or "{word}"'
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if self.word is not None and value == self.word:
+            return value
         try:
             number = int(value)
         except (ValueError, TypeError):

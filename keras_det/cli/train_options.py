@@ -128,7 +128,7 @@ MODEL: tuple[Option, ...] = (
         "--remat",
         is_flag=True,
         default=None,
-        help="Recompute activations to save memory, for CornerNet.",
+        help="Recompute activations in the backward pass: less memory, more time.",
     ),
     click.option(
         "--dtype",
@@ -149,9 +149,16 @@ RECIPE: tuple[Option, ...] = (
     ),
     click.option(
         "--batch-size",
-        type=Whole(1, MAX_BATCH),
+        type=Whole(1, MAX_BATCH, word="auto"),
+        metavar="N|auto",
         show_default="8; 4 with --recipe auto for fewer than 8 images",
-        help="Images per step.",
+        help="Images per step; auto: as many as fit in the memory, up to 64.",
+    ),
+    click.option(
+        "--accumulate",
+        type=Whole(1, MAX_COUNT),
+        show_default="1",
+        help="Steps per update of the weights: large updates with the memory of a small batch.",
     ),
     click.option(
         "--augment",
@@ -185,7 +192,7 @@ RECIPE: tuple[Option, ...] = (
         "--warmup-steps",
         type=Whole(0),
         show_default="a twentieth of the steps",
-        help="Steps in which the learning rate rises.",
+        help="Updates of the weights in which the learning rate rises.",
     ),
     click.option(
         "--average",

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.layers.remat import rematerialized
 from keras_det.names import HEAD_NORMS
 from keras_det.types import Config, Features, Shape, Tensor
 
@@ -35,6 +36,7 @@ class _AnchorHead(keras.layers.Layer):
         activation: str,
         prior_probability: float | None,
         norm: str | None,
+        remat: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -50,6 +52,7 @@ class _AnchorHead(keras.layers.Layer):
         self.activation = activation
         self.prior_probability = prior_probability
         self.norm = norm
+        self.remat = remat
 
     def _convolution(self, filters: int, name: str, bias: float = 0.0) -> keras.layers.Layer:
         raise TypeError(
@@ -101,22 +104,35 @@ class _AnchorHead(keras.layers.Layer):
         return self.norms[i if self.norm == "group" else i * len(self.level_names) + level]
 
     def call(self, features: Features, training: bool | None = None) -> Tensor:
-        activate = keras.activations.get(self.activation)
         outputs = []
         for level, name in enumerate(self.level_names):
+
+            def run(x: Tensor, level: int = level) -> Tensor:
+                return self._outputs_of(x, level, training)
+
             x = features[name]
-            for i, convolution in enumerate(self.convolutions):
-                x = convolution(x)
-                norm = self._norm_of(i, level)
-                if norm is not None:
-                    x = norm(x, training=training)
-                x = activate(x)
-            x = self.prediction(x)
-            _, height, width, channels = x.shape
-            anchors = height * width * self.num_anchors
-            x = ops.reshape(x, (-1, anchors, channels // self.num_anchors))
-            outputs.append(ops.cast(x, "float32"))
+            if self.remat and training:
+                norms = [self._norm_of(i, level) for i in range(self.num_repeats)]
+                layers = [*self.convolutions, *filter(None, norms), self.prediction]
+                x = rematerialized(run, layers, x)
+            else:
+                x = run(x)
+            outputs.append(x)
         return ops.concatenate(outputs, axis=1)
+
+    def _outputs_of(self, x: Tensor, level: int, training: bool | None) -> Tensor:
+        """The outputs `(batch, anchors, outputs_per_anchor)` of one level."""
+        activate = keras.activations.get(self.activation)
+        for i, convolution in enumerate(self.convolutions):
+            x = convolution(x)
+            norm = self._norm_of(i, level)
+            if norm is not None:
+                x = norm(x, training=training)
+            x = activate(x)
+        x = self.prediction(x)
+        _, height, width, channels = x.shape
+        x = ops.reshape(x, (-1, height * width * self.num_anchors, channels // self.num_anchors))
+        return ops.cast(x, "float32")
 
     def compute_output_spec(
         self, features: Features, training: bool | None = None
@@ -136,6 +152,7 @@ class _AnchorHead(keras.layers.Layer):
             "activation": self.activation,
             "prior_probability": self.prior_probability,
             "norm": self.norm,
+            "remat": self.remat,
         }
 
 
@@ -158,6 +175,7 @@ class SeparableHead(_AnchorHead):
             so that an untrained class head scores almost nothing as an object. None starts at 0
             (boxes).
         norm: "batch" (separate statistics per level), "group" (up to 32 groups) or None.
+        remat: bool. True recomputes the towers in the backward pass, which saves memory.
 
     Call arguments:
         features: dict of maps `(batch, height, width, channels)`, finest level first.
@@ -176,6 +194,7 @@ class SeparableHead(_AnchorHead):
         activation: str = "silu",
         prior_probability: float | None = None,
         norm: str | None = "batch",
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -186,6 +205,7 @@ class SeparableHead(_AnchorHead):
             activation,
             prior_probability,
             norm,
+            remat,
             **kwargs,
         )
 
@@ -226,6 +246,7 @@ class ConvHead(_AnchorHead):
             (boxes).
         norm: between convolution and activation. None as published, "batch" (separate statistics
             per level, as in the Model Garden) or "group" (up to 32 groups, as in torchvision's v2).
+        remat: bool. True recomputes the towers in the backward pass, which saves memory.
 
     Call arguments:
         features: dict of maps `(batch, height, width, channels)`, finest level first.
@@ -244,6 +265,7 @@ class ConvHead(_AnchorHead):
         activation: str = "relu",
         prior_probability: float | None = None,
         norm: str | None = None,
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -254,6 +276,7 @@ class ConvHead(_AnchorHead):
             activation,
             prior_probability,
             norm,
+            remat,
             **kwargs,
         )
 

@@ -29,7 +29,7 @@ from keras_det.models.parts import (
     make_normalization,
     precision,
 )
-from keras_det.optimizers import AdamW, WarmupThenDrops
+from keras_det.optimizers import AdamW, WarmupThenDrops, rate_for_batch
 from keras_det.targets.corner_targets import CornerTargets
 from keras_det.types import CornerNetVariant, ImageSize, Size, Tensor
 from keras_det.weights import LoadReport
@@ -278,7 +278,7 @@ class CornerNet(CornerDetector):
         It is divided by 10 after nine tenths of the steps (450,000 of 500,000). By default there is
         no warm-up. There is no weight decay.
         """
-        rate = 2.5e-4 * (batch_size / 49.0) ** 0.5
+        rate = rate_for_batch(2.5e-4, 49, batch_size, adaptive=True)
         schedule = WarmupThenDrops(rate, [steps * 9 // 10], warmup_steps or 0)
         return AdamW(schedule, weight_decay=0.0)
 

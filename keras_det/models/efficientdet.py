@@ -20,6 +20,7 @@ from keras_det.losses import (
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts, refuse_two_sources
 from keras_det.models.parts import (
+    check_bools,
     check_class_names,
     check_image_size,
     check_levels,
@@ -30,7 +31,7 @@ from keras_det.models.parts import (
 from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.names import NUM_COCO_IDS
 from keras_det.necks import BiFPN, make_neck
-from keras_det.optimizers import SGD, warmup_cosine
+from keras_det.optimizers import SGD, rate_for_batch, warmup_cosine
 from keras_det.targets.matcher import Matcher
 from keras_det.types import ClassLossName, EfficientDetVariant, ImageSize, MatcherName
 from keras_det.weights import LoadReport, load_backbone, load_efficientdet
@@ -126,6 +127,8 @@ class EfficientDet(AnchorDetector):
         box_loss_weight: weight of the box loss. Default: the published 50 / 4 for "huber", else 1.
         drop_connect_rate: drop-connect rate of the backbone in training. Default: 0.2, and 0 for
             D0.
+        remat: bool. True recomputes the blocks of the backbone, the cells of a BiFPN and the heads
+            in the backward pass: less memory, more time. Parts given as objects keep their own.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
         name: name of the model.
     """
@@ -160,6 +163,7 @@ class EfficientDet(AnchorDetector):
         box_loss: str | keras.losses.Loss = "huber",
         box_loss_weight: float | None = None,
         drop_connect_rate: float | None = None,
+        remat: bool = False,
         dtype: str | None = None,
         name: str | None = None,
     ) -> None:
@@ -171,6 +175,7 @@ class EfficientDet(AnchorDetector):
         max_level = row.max_level if max_level is None else max_level
         check_levels(min_level, max_level)
         _check_drop_connect_rate(drop_connect_rate)
+        check_bools(remat=remat)
         anchor_scale = row.anchor_scale if anchor_scale is None else anchor_scale
         if box_loss_weight is None:
             box_loss_weight = BOX_LOSS_WEIGHT if box_loss == "huber" else 1.0
@@ -181,7 +186,7 @@ class EfficientDet(AnchorDetector):
                 image_size=image_size,
                 class_names=class_names,
                 resize_mode=resize_mode,
-                neck=_neck(row, neck, min_level, max_level),
+                neck=_neck(row, neck, min_level, max_level, remat),
                 anchor_generator=generator,
                 matcher=matcher,
                 class_loss=make_class_loss(
@@ -192,8 +197,8 @@ class EfficientDet(AnchorDetector):
                 extra_positives=1.0,
                 name=name or f"efficientdet_{variant}",
                 normalization=_normalization(row, normalization),
-                **_heads(row, len(class_names), generator, head_norm),
-                backbone=efficientnet(row.backbone, image_size, drop_connect_rate),
+                **_heads(row, len(class_names), generator, head_norm, remat),
+                backbone=efficientnet(row.backbone, image_size, drop_connect_rate, remat=remat),
             )
         self.variant = variant
         self._keep(
@@ -237,7 +242,7 @@ class EfficientDet(AnchorDetector):
         Batches below 7 images warm up from their own rate, not from the higher 0.008. Statistics of
         batch normalisation are not averaged a second time.
         """
-        rate = 0.08 * batch_size / 64.0
+        rate = rate_for_batch(0.08, 64, batch_size, adaptive=False)
         warmup_steps = steps // 300 if warmup_steps is None else warmup_steps
         return SGD(
             warmup_cosine(rate, steps, warmup_steps, start=min(0.008, rate)),
@@ -324,10 +329,12 @@ def _normalization(row: Variant, normalization: str | Normalization | None) -> N
     return make_normalization(normalization)
 
 
-def _neck(row: Variant, neck: str | keras.Layer, min_level: int, max_level: int) -> keras.Layer:
+def _neck(
+    row: Variant, neck: str | keras.Layer, min_level: int, max_level: int, remat: bool
+) -> keras.Layer:
     """The neck, for "bifpn" as published for the row."""
     if neck != "bifpn":
-        return make_neck(neck, row.channels, min_level, max_level)
+        return make_neck(neck, row.channels, min_level, max_level, remat)
     activation = "relu6" if row.backbone.startswith("lite") else "silu"
     return BiFPN(
         row.channels,
@@ -336,12 +343,13 @@ def _neck(row: Variant, neck: str | keras.Layer, min_level: int, max_level: int)
         activation,
         min_level=min_level,
         max_level=max_level,
+        remat=remat,
         name="bifpn",
     )
 
 
 def _heads(
-    row: Variant, num_classes: int, generator: AnchorGenerator, norm: str | None
+    row: Variant, num_classes: int, generator: AnchorGenerator, norm: str | None, remat: bool
 ) -> dict[str, keras.Layer]:
     """The heads of a row, as arguments of `AnchorDetector`."""
 
@@ -354,6 +362,7 @@ def _heads(
             "relu6" if row.backbone.startswith("lite") else "silu",
             prior,
             norm,
+            remat,
             name=name,
         )
 

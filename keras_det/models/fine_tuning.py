@@ -68,6 +68,7 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
         )
     if freeze == EARLY:
         _check_early(model)
+    model.__dict__["frozen_parts"] = freeze
     before = model.__dict__.setdefault("_trainable_before", [])
     for layer, value in before:
         layer.trainable = value

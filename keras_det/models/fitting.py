@@ -48,13 +48,15 @@ class FittingModel(StepFunctions, DetectingModel):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None or not optimizer.built:
             return
-        known = len(optimized_variables(optimizer))
-        if known != len(self.trainable_variables):
+        known = {id(variable) for variable in optimized_variables(optimizer)}
+        own = {id(variable) for variable in self.trainable_variables}
+        if known != own:
+            others = "" if len(known) != len(own) else " that are others"
             raise ValueError(
                 "The model must be compiled for its trainable variables. Received: an optimizer "
-                f"for {counted(known, 'variable')}, but "
-                f"{counted(len(self.trainable_variables), 'trainable variable')}. Call "
-                "model.compile(…) again after freezing or unfreezing layers."
+                f"for {counted(len(known), 'variable')}, but "
+                f"{counted(len(own), 'trainable variable')}{others}. Call model.compile(…) again "
+                "after freezing or unfreezing layers."
             )
 
     def compile(

@@ -198,12 +198,13 @@ def make_normalization(normalization: str | Normalization | None) -> Normalizati
     return Normalization(*NORMALIZATIONS[normalization], name="normalization")
 
 
-def make_backbone(backbone: str | keras.Model) -> tuple[keras.Model, str]:
+def make_backbone(backbone: str | keras.Model, remat: bool = False) -> tuple[keras.Model, str]:
     """Returns a backbone and the name of its normalisation.
 
     Args:
         backbone: name of a ResNet or EfficientNet of this package, or any `keras.Model` that
             `keras_det.backbones.feature_pyramid` accepts.
+        remat: bool. True recomputes its blocks in the backward pass, if it is given by name.
 
     Raises:
         ValueError: there is no such name, or the model gives no feature maps.
@@ -211,10 +212,10 @@ def make_backbone(backbone: str | keras.Model) -> tuple[keras.Model, str]:
     if isinstance(backbone, keras.Model):
         return feature_pyramid(backbone), "imagenet"
     if backbone in RESNETS:
-        return resnet(backbone), "imagenet"
+        return resnet(backbone, remat=remat), "imagenet"
     name = str(backbone).removeprefix("efficientnet_")
     if name in EFFICIENTNETS:
-        return efficientnet(name), "lite" if name.startswith("lite") else "imagenet"
+        return efficientnet(name, remat=remat), "lite" if name.startswith("lite") else "imagenet"
     names = [*RESNETS, *(f"efficientnet_{name}" for name in EFFICIENTNETS)]
     raise ValueError(
         f"`backbone` must be one of {names} or a keras.Model. Received: {backbone!r}."

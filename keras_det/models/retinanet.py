@@ -16,6 +16,7 @@ from keras_det.losses import SparseSigmoidFocalLoss, make_box_loss, make_class_l
 from keras_det.models.anchor_detector import AnchorDetector
 from keras_det.models.fine_tuning import freeze_parts, refuse_two_sources
 from keras_det.models.parts import (
+    check_bools,
     check_class_names,
     check_image_size,
     check_levels,
@@ -25,7 +26,7 @@ from keras_det.models.parts import (
 )
 from keras_det.models.public_weights import imagenet_name, start_from_imagenet
 from keras_det.necks import FPN, make_neck
-from keras_det.optimizers import SGD, WarmupThenDrops
+from keras_det.optimizers import SGD, WarmupThenDrops, rate_for_batch
 from keras_det.targets import AnchorTargets, make_matcher
 from keras_det.targets.matcher import Matcher
 from keras_det.types import ClassLossName, ImageSize, MatcherName, RetinaNetBackbone
@@ -105,6 +106,8 @@ class RetinaNet(AnchorDetector):
             `class_weights` of your own.
         box_loss: "smooth_l1", "huber", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
         box_loss_weight: weight of the box loss relative to the class loss.
+        remat: bool. True recomputes the blocks of the backbone, the cells of a BiFPN and the heads
+            in the backward pass: less memory, more time. Parts given as objects keep their own.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy. Parts given
             as objects keep their own.
         name: name of the model.
@@ -141,6 +144,7 @@ class RetinaNet(AnchorDetector):
         class_loss: ClassLossName | str | keras.losses.Loss | None = None,
         box_loss: str | keras.losses.Loss = "smooth_l1",
         box_loss_weight: float = 1.0,
+        remat: bool = False,
         dtype: str | None = None,
         name: str | None = None,
     ) -> None:
@@ -148,15 +152,16 @@ class RetinaNet(AnchorDetector):
         class_names = check_class_names(num_classes, class_names)
         image_size = check_image_size(image_size)
         check_levels(min_level, max_level)
+        check_bools(remat=remat)
         anchors = _anchor_arguments(anchor_generator, anchor_scale, num_octaves, aspect_ratios)
         with precision(dtype):
             # First, so that wrong anchors are refused before the backbone is built.
             generator = anchor_generator or AnchorGenerator(
                 tuple(range(min_level, max_level + 1)), **anchors
             )
-            network, trained_on = make_backbone(backbone)
+            network, trained_on = make_backbone(backbone, remat)
             head = functools.partial(
-                _head, generator.num_anchors_per_cell, neck_channels, head_repeats, head_norm
+                _head, generator.num_anchors_per_cell, neck_channels, head_repeats, head_norm, remat
             )
             super().__init__(
                 image_size=image_size,
@@ -166,7 +171,7 @@ class RetinaNet(AnchorDetector):
                     trained_on if normalization == "auto" else normalization
                 ),
                 backbone=network,
-                neck=make_neck(neck, neck_channels, min_level, max_level),
+                neck=make_neck(neck, neck_channels, min_level, max_level, remat),
                 class_head=head("class_head", len(class_names), PRIOR_PROBABILITY),
                 box_head=head("box_head", 4),
                 anchor_generator=generator,
@@ -224,7 +229,8 @@ class RetinaNet(AnchorDetector):
         """
         warmup_steps = steps // 90 if warmup_steps is None else warmup_steps
         drops = [steps * 2 // 3, steps * 8 // 9]
-        schedule = WarmupThenDrops(0.01 * batch_size / 16.0, drops, warmup_steps)
+        rate = rate_for_batch(0.01, 16, batch_size, adaptive=False)
+        schedule = WarmupThenDrops(rate, drops, warmup_steps)
         return SGD(schedule, momentum=0.9, kernel_l2=1e-4)
 
     @classmethod
@@ -367,10 +373,18 @@ def _head(
     channels: int,
     repeats: int,
     norm: str | None,
+    remat: bool,
     name: str,
     outputs: int,
     prior: float | None = None,
 ) -> ConvHead:
     return ConvHead(
-        outputs, num_anchors, channels, repeats, prior_probability=prior, norm=norm, name=name
+        outputs,
+        num_anchors,
+        channels,
+        repeats,
+        prior_probability=prior,
+        norm=norm,
+        remat=remat,
+        name=name,
     )

@@ -12,6 +12,7 @@ import keras
 
 from keras_det.errors import suggest
 from keras_det.layers.batch_norm import BatchNorm
+from keras_det.layers.remat import rematerialized
 from keras_det.layers.resample import ResampleToLevel
 from keras_det.layers.weighted_fusion import WeightedFusion
 from keras_det.necks.pyramid import PyramidNeck
@@ -135,6 +136,7 @@ class BiFPN(PyramidNeck):
         activation: name of a Keras activation, "silu" (D0–D7x) or "relu6" (Lite).
         min_level: int, finest level of the result.
         max_level: int, coarsest level of the result.
+        remat: bool. True recomputes every cell in the backward pass, which saves memory.
 
     Call arguments:
         features: dict "P3" … "P5" (at least `min_level`, further levels contiguous) of maps
@@ -152,6 +154,7 @@ class BiFPN(PyramidNeck):
         activation: str = "silu",
         min_level: int = 3,
         max_level: int = 7,
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(channels, min_level, max_level, **kwargs)
@@ -168,6 +171,7 @@ class BiFPN(PyramidNeck):
         self.num_cells = num_cells
         self.fusion = fusion
         self.activation = activation
+        self.remat = remat
 
     @property
     def wiring(self) -> Wiring:
@@ -209,12 +213,24 @@ class BiFPN(PyramidNeck):
         maps = [features[name] for name in self.taken(features)]
         for layer in self.extra_levels:
             maps.append(layer(maps[-1], training=training))
-        wiring, nodes = self.wiring, iter(self.nodes)
-        for _ in range(self.num_cells):
-            for _, inputs in wiring:
-                maps.append(next(nodes)([maps[j] for j in inputs], training=training))
-            maps = self._outputs(maps, wiring)
+        wiring = self.wiring
+        for cell in range(self.num_cells):
+            nodes = self.nodes[cell * len(wiring) : (cell + 1) * len(wiring)]
+
+            def run(inputs: list[Tensor], nodes: Any = nodes) -> list[Tensor]:
+                return self._cell(inputs, nodes, training)
+
+            maps = rematerialized(run, nodes, maps) if self.remat and training else run(maps)
         return {f"P{level}": x for level, x in zip(self.levels, maps, strict=True)}
+
+    def _cell(
+        self, maps: list[Tensor], nodes: Sequence[BiFPNNode], training: bool | None
+    ) -> list[Tensor]:
+        """The maps after one cell, finest first."""
+        maps, wiring = list(maps), self.wiring
+        for node, (_, inputs) in zip(nodes, wiring, strict=True):
+            maps.append(node([maps[j] for j in inputs], training=training))
+        return self._outputs(maps, wiring)
 
     def _outputs(self, maps: list[Tensor], wiring: Wiring) -> list[Tensor]:
         """The last map of each level, finest first."""
@@ -228,4 +244,5 @@ class BiFPN(PyramidNeck):
             "num_cells": self.num_cells,
             "fusion": self.fusion,
             "activation": self.activation,
+            "remat": self.remat,
         }

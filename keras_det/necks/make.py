@@ -12,7 +12,11 @@ NECKS = {"fpn": FPN, "pafpn": PAFPN, "nas_fpn": NASFPN, "bifpn": BiFPN}
 
 
 def make_neck(
-    neck: str | keras.layers.Layer, channels: int, min_level: int, max_level: int
+    neck: str | keras.layers.Layer,
+    channels: int,
+    min_level: int,
+    max_level: int,
+    remat: bool = False,
 ) -> keras.layers.Layer:
     """Makes a neck from its name, or checks that a given neck returns the required levels.
 
@@ -21,6 +25,8 @@ def make_neck(
             classes keep their defaults. Or a layer with the property `levels`, returned unchanged.
         channels: int, channels of every level; used for a name only.
         min_level, max_level: ints, finest and coarsest level of the result.
+        remat: bool. True recomputes the cells of "bifpn" in the backward pass. The other necks have
+            few activations, and a neck that is given keeps its own setting.
 
     Returns:
         Layer from a dict of the backbone's levels to a dict "P<min_level>" … "P<max_level>".
@@ -29,7 +35,8 @@ def make_neck(
         ValueError: the name is unknown, or the neck has no or other levels.
     """
     if isinstance(neck, str) and neck in NECKS:
-        return NECKS[neck](channels, min_level=min_level, max_level=max_level, name=neck)
+        more = {"remat": remat} if neck == "bifpn" else {}
+        return NECKS[neck](channels, min_level=min_level, max_level=max_level, name=neck, **more)
     if not isinstance(neck, keras.layers.Layer) or not hasattr(neck, "levels"):
         raise ValueError(
             f"`neck` must be one of {list(NECKS)} or a layer with a property `levels`. Received: "

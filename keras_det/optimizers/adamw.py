@@ -90,7 +90,7 @@ class AdamW(KernelDecay, keras.optimizers.AdamW):
             for factor in set(self.rate_factors or [])
         }
         rates.setdefault(1.0, tf.cast(learning_rate, tf.float32))
-        step = tf.cast(self.iterations.value + 1, tf.float32)
+        step = tf.cast(self.iterations + 1, tf.float32)
         powers = [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
         # Made once: a Python number becomes a constant of the graph for each variable.
         shared = {

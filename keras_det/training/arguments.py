@@ -122,6 +122,9 @@ def check_choices(anchors: Any, calibrate: Any, model: str | Detector) -> None:
 def check_heads_first(model: str | Detector, heads_first: int | None, trained: Trained) -> None:
     """Raises a DataError where the heads would learn on top of random layers.
 
+    Also for a detector of the user's own that is not saved with what is frozen: it could not be
+    resumed in the first phase.
+
     Args:
         model: as in `training.run.train`. What a model of the user's own has learned is unknown.
         heads_first: epochs in which only the heads learn.
@@ -133,6 +136,12 @@ def check_heads_first(model: str | Detector, heads_first: int | None, trained: T
             "`heads_first` needs the weights of a whole detector: otherwise the heads learn on top "
             f"of layers with random weights. Received: heads_first={heads_first} with {what}. "
             "Leave it out, or give such weights (weights=, --weights)."
+        )
+    if heads_first and not isinstance(model, str) and "freeze" not in model.get_config():
+        raise DataError(
+            "`heads_first` needs a detector whose constructor has the argument `freeze`, which its "
+            f"file then holds. Received: heads_first={heads_first} for {model.name}, "
+            f"{type(model).__name__}. Add the argument, as in RetinaNet, or leave out heads_first."
         )
 
 

@@ -34,7 +34,7 @@ def begin_phase(model: Detector, chosen: Recipe, first: int, last: int) -> None:
         optimizer.finalize_variable_values(model.trainable_variables)
     heads = first == 0 and chosen.heads_first > 0
     wanted = ("neck" if hasattr(model, "neck") else "backbone") if heads else chosen.freeze
-    if model.get_config().get("freeze", "none") != wanted:
+    if model.__dict__.get("frozen_parts", "none") != wanted:
         model.freeze(wanted)
     model.compile(_optimizer(model, chosen, first, last))
 

@@ -33,6 +33,7 @@ MEASURED = 0.5  # images measured per trained image, at most
 # What numbers may be: whether whole, the least one, and what they must be less than.
 RANGES: dict[str, tuple[bool, float, float]] = {
     "batch_size": (True, 1, math.inf),
+    "accumulate": (True, 1, math.inf),
     "epochs": (True, 1, math.inf),
     "learning_rate": (False, 0, math.inf),
     "backbone_rate": (False, 0, math.inf),
@@ -57,10 +58,10 @@ class Recipe:
         batch_size: images per step.
         epochs: rounds of training, each followed by a saved state.
         passes: how often an epoch shows each training image.
-        steps: steps of the whole training.
+        steps: steps of the whole training. A step computes the gradient of one batch.
         learning_rate: peak of the learning rate; None for "published".
         backbone_rate: factor of the learning rate for the backbone.
-        warmup_steps: steps in which the rate rises; None for the model's own.
+        warmup_steps: updates in which the rate rises; None for the model's own.
         average: decay of the moving average of the weights; None for the model's own.
         freeze: "none", "norm", "early", "backbone" or "neck", as `Detector.freeze` takes it.
         heads_first: epochs at the start in which only the heads learn.
@@ -73,6 +74,7 @@ class Recipe:
         image_size: (height, width) of the model's input in pixels; None: the model's own.
         matcher, class_loss, box_loss: names that the constructors of detectors with anchors take;
             None: the model's own.
+        accumulate: steps per update of the weights.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Recipe:
     matcher: str | None = None
     class_loss: str | None = None
     box_loss: str | None = None
+    accumulate: int = 1
 
     def __str__(self) -> str:
         """The recipe in one line."""
@@ -104,12 +107,16 @@ class Recipe:
             f"{counted(self.steps, 'step')} of {counted(self.batch_size, 'image')} in "
             f"{counted(self.epochs, 'epoch')}{shown}"
         ]
+        if self.accumulate > 1:
+            images = self.accumulate * self.batch_size
+            parts.append(f"the weights change after {self.accumulate} steps, by {images} images")
         if self.learning_rate is not None:
             rate = f"learning rate {self.learning_rate:.2g}"
+            what = "step" if self.accumulate == 1 else "update"
             if self.backbone_rate != 1:
                 rate += f" (backbone {self.learning_rate * self.backbone_rate:.2g})"
             if self.warmup_steps:
-                rate += f", {counted(self.warmup_steps, 'step')} of warm-up"
+                rate += f", {counted(self.warmup_steps, what)} of warm-up"
             parts.append(rate)
         if self.freeze != "none":
             parts.append(f"{FROZEN_IN_WORDS[self.freeze]} frozen")
@@ -140,17 +147,18 @@ class Recipe:
             epochs: length of the part. None: the whole training.
         """
         steps = self.steps if epochs is None else self.steps * epochs // self.epochs
-        warmup = self.warmup_steps
+        warmup, accumulate = self.warmup_steps, self.accumulate
         if self.learning_rate is None:
-            return recipes.published(model, self.batch_size, steps, warmup)
+            return recipes.published(model, self.batch_size, steps, warmup, accumulate)
         return recipes.adamw(
             model,
             self.batch_size,
             steps,
             self.learning_rate,
-            warmup_steps=None if warmup is None else min(warmup, max(1, steps // 4)),
+            warmup_steps=None if warmup is None else min(warmup, max(1, steps // accumulate // 4)),
             average=self.average,
             backbone_rate=self.backbone_rate,
+            accumulate=accumulate,
         )
 
 
@@ -180,8 +188,12 @@ def choose_recipe(
     """Chooses what is not given. A pure function: the same arguments give the same recipe.
 
     "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` above 100 images, twice as many
-    from random weights, and at least 12 passes over the images. Steps are grouped into about 30
+    from random weights, and at least 12 passes over the images. With a smaller batch than its own
+    it takes more steps, so that the model sees as many images. Steps are grouped into about 30
     epochs. If there are fewer objects than images, the number of objects counts instead.
+
+    The learning rate follows the batch size, see `keras_det.optimizers.rate_for_batch`. The warm-up
+    is a share of the training: the same number of images with every batch size, for as many epochs.
 
     Args:
         name: "auto", "adamw" or "published".
@@ -201,23 +213,26 @@ def choose_recipe(
     given = {field: value for field, value in given.items() if value is not None}
     _check(name, given, validation_images)
     auto = name == AUTO
-    batch = given.get("batch_size", FEW_BATCH if auto and images < BATCH_SIZE else BATCH_SIZE)
-    per_pass = max(1, math.ceil(images / batch))
+    usual = FEW_BATCH if auto and images < BATCH_SIZE else BATCH_SIZE
+    batch, accumulate = given.get("batch_size", usual), given.get("accumulate", 1)
+    per_pass, per_update = max(1, math.ceil(images / batch)), batch * accumulate
     epochs, passes = given.get("epochs", EPOCHS), 1
     if auto and "epochs" not in given:
-        epochs, passes = _length(images, objects, per_pass, trained)
+        longer = accumulate * max(1.0, usual / per_update)
+        epochs, passes = _length(images, objects, per_pass, trained, longer)
     augment = given.get("augment", AUGMENT)
     strong = strong or get_augment(augment).strong
     _check_plain(given.get("plain_epochs", 0), epochs, strong)
     _check_heads(given.get("heads_first", 0), epochs)
     steps = epochs * passes * per_pass
+    updates = _updates(steps, accumulate, given.get("heads_first", 0), epochs)
     chosen: dict[str, Any] = {
         "batch_size": batch,
-        "learning_rate": _peak_rate(name, batch, trained, rate),
+        "learning_rate": _peak_rate(name, per_update, trained, rate),
         # On 40 images of BCCD (ImageNet weights, 128 pixels, 240 steps) 0.3 gave half the AP of 1.
         "backbone_rate": 1.0,
-        "warmup_steps": None if name == PUBLISHED else steps // 20,
-        "average": None if name == PUBLISHED else recipes.average_momentum(steps),
+        "warmup_steps": None if name == PUBLISHED else updates // 20,
+        "average": None if name == PUBLISHED else recipes.average_momentum(updates),
         "freeze": "none",
         "heads_first": 0,
         "augment": augment,
@@ -237,15 +252,29 @@ def choose_recipe(
     return Recipe(name=name, **chosen)
 
 
-def _length(images: int, objects: int, per_pass: int, trained: Trained) -> tuple[int, int]:
-    """`(epochs, passes per epoch)` of "auto"."""
+def _length(
+    images: int, objects: int, per_pass: int, trained: Trained, longer: float
+) -> tuple[int, int]:
+    """`(epochs, passes per epoch)` of "auto", with `longer` times the usual number of steps."""
     examples = max(100, min(images, objects))
-    steps = LEAST_STEPS * math.sqrt(examples / 100)
+    steps = longer * LEAST_STEPS * math.sqrt(examples / 100)
     if trained == "nothing":
         steps *= LONGER_FROM_RANDOM
     passes_in_all = max(LEAST_PASSES, math.ceil(steps / per_pass))
     passes = max(1, round(passes_in_all / ROUNDS))
     return math.ceil(passes_in_all / passes), passes
+
+
+def _updates(steps: int, accumulate: int, heads: int, epochs: int) -> int:
+    """Updates of the whole training; a DataError where a part of it has none."""
+    parts = [steps * part // epochs for part in (heads, epochs - heads) if 0 < part < epochs]
+    fewest = min(parts, default=steps)
+    if accumulate > fewest > 0:
+        raise DataError(
+            "`accumulate` must be at most the number of steps of each part of the training, "
+            f"{fewest}. Received: {accumulate}. Choose a smaller number, or more epochs."
+        )
+    return steps // accumulate
 
 
 def _peak_rate(name: str, batch: int, trained: Trained, rate: float) -> float | None:

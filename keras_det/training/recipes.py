@@ -5,8 +5,11 @@ from typing import Any
 
 import keras
 
+from keras_det.keras_private import OptimizerStep
 from keras_det.models.detector import Detector
-from keras_det.optimizers import AdamW, warmup_cosine
+from keras_det.models.parts import is_whole
+from keras_det.optimizers import AdamW, rate_for_batch, warmup_cosine
+from keras_det.words import counted
 
 
 def average_momentum(steps: int, longest: float = 0.9998) -> float:
@@ -32,6 +35,7 @@ def adamw(
     warmup_steps: int | None = None,
     average: float | None = None,
     backbone_rate: float = 1.0,
+    accumulate: int = 1,
 ) -> keras.optimizers.Optimizer:
     """The recipe for your own data, from tens to thousands of images.
 
@@ -42,20 +46,24 @@ def adamw(
     Args:
         model: the detector; its losses are the published ones.
         batch_size: images per step.
-        steps: optimizer steps of the whole training.
-        learning_rate: peak rate. Default: 2e-3 at 8 images per step, scaled with the square root of
-            the batch size.
+        steps: steps of the whole training, as `fit` counts them.
+        learning_rate: peak rate. Default: 2e-3 at 8 images per update, scaled with the square root
+            of the images per update.
         weight_decay: decoupled decay, multiplied by the rate.
         averaged: bool. False keeps no moving average.
-        warmup_steps: steps of the warm-up. Default: the first twentieth.
+        warmup_steps: updates of the warm-up. Default: the first twentieth.
         average: decay of the moving average, below 1. Default: `average_momentum(steps)`.
         backbone_rate: factor >= 0 of the learning rate for the backbone, such as 0.3 if it has
             trained weights. Needs `model`; freeze its layers first.
+        accumulate: steps per update, at least 1. An update has the mean gradient of so many steps,
+            and so `accumulate * batch_size` images.
 
     Raises:
-        ValueError: `backbone_rate` is given, but `model` has no backbone.
+        ValueError: `backbone_rate` is given, but `model` has no backbone; or `accumulate` is not a
+            whole number from 1 to `steps`.
     """
-    rate = peak_rate(batch_size) if learning_rate is None else learning_rate
+    steps = updates_of(steps, accumulate)
+    rate = peak_rate(batch_size * accumulate) if learning_rate is None else learning_rate
     return AdamW(
         warmup_cosine(rate, steps, steps // 20 if warmup_steps is None else warmup_steps),
         weight_decay=weight_decay,
@@ -64,12 +72,28 @@ def adamw(
         ema_momentum=average_momentum(steps) if average is None else average,
         ema_overwrite_frequency=None,
         rate_factors=None if backbone_rate == 1 else rate_factors(model, backbone_rate),
+        gradient_accumulation_steps=accumulate if accumulate > 1 else None,
     )
 
 
+def updates_of(steps: int, accumulate: int) -> int:
+    """How often the weights change in `steps` steps, with an update after each `accumulate`.
+
+    Raises:
+        ValueError: `accumulate` is not a whole number from 1 to `steps`.
+    """
+    if accumulate != 1 and not (is_whole(accumulate) and 1 <= accumulate <= steps):
+        raise ValueError(
+            "`accumulate` must be a whole number of steps, from 1 to those of the training. "
+            f"Received: accumulate={accumulate!r} for {counted(steps, 'step')}. Choose a smaller "
+            "number, or train for longer."
+        )
+    return steps // accumulate
+
+
 def peak_rate(batch_size: int, at_8: float = 2e-3) -> float:
-    """Peak learning rate: `at_8` at 8 images per step, scaled with sqrt(batch size)."""
-    return at_8 * (batch_size / 8.0) ** 0.5
+    """Peak learning rate of AdamW: `at_8` at 8 images per update; see `rate_for_batch`."""
+    return rate_for_batch(at_8, 8, batch_size, adaptive=True)
 
 
 def rate_factors(model: Any, backbone: float) -> list[float]:
@@ -93,7 +117,11 @@ def rate_factors(model: Any, backbone: float) -> list[float]:
 
 
 def published(
-    model: Detector, batch_size: int, steps: int, warmup_steps: int | None = None
+    model: Detector,
+    batch_size: int,
+    steps: int,
+    warmup_steps: int | None = None,
+    accumulate: int = 1,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of the model's paper, for long training from ImageNet weights.
 
@@ -110,13 +138,28 @@ def published(
     Args:
         model: the detector; its losses are the published ones.
         batch_size: images per step.
-        steps: optimizer steps of the whole training.
-        warmup_steps: steps of the warm-up. Default: the model's own.
+        steps: steps of the whole training, as `fit` counts them.
+        warmup_steps: updates of the warm-up. Default: the model's own.
+        accumulate: as in `adamw`. The model is asked for the optimizer of so many times the batch
+            size and so many times fewer steps.
 
     Raises:
-        TypeError: the model has no published training.
+        TypeError: the model has no published training, or `accumulate` is above 1 and its optimizer
+            is none of `keras_det.optimizers`.
+        ValueError: as in `adamw`.
     """
-    return model.published_optimizer(batch_size, steps, warmup_steps)
+    updates = updates_of(steps, accumulate)
+    optimizer = model.published_optimizer(batch_size * accumulate, updates, warmup_steps)
+    if accumulate > 1:
+        if not isinstance(optimizer, OptimizerStep):
+            raise TypeError(
+                "To accumulate gradients, `published_optimizer` must return an optimizer of "
+                f"keras_det.optimizers: Keras' own count steps instead of updates. Received: "
+                f"{type(optimizer).__name__} from {getattr(model, 'name', model)}. Return AdamW or "
+                "SGD of keras_det.optimizers, or leave out `accumulate`."
+            )
+        optimizer.gradient_accumulation_steps = int(accumulate)
+    return optimizer
 
 
 # Optimizers by the recipes' names; `recipe="auto"` takes adamw with numbers of its own.

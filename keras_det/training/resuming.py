@@ -114,6 +114,7 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
         return None
     for name in ("augment", "image_size"):  # earlier versions store them only outside `chosen`
         content.setdefault(name, before.get(name))
+    content.setdefault("accumulate", 1)  # earlier versions had no other
     given = {name: value for name, value in given.items() if value is not None}
     check_numbers(given)
     for name, value in given.items():

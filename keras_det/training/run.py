@@ -34,6 +34,7 @@ from keras_det.training.finishing import finish
 from keras_det.training.fit_phases import Training, fit_rest
 from keras_det.training.guard import times_gone_back
 from keras_det.training.input_size import fitted_input
+from keras_det.training.memory import available_memory, fitting_batch, step_memory
 from keras_det.training.phases import plain_end, with_fitted_anchors
 from keras_det.training.precision import precision_of_run
 from keras_det.training.quick_check import say_findings
@@ -69,7 +70,8 @@ def train(
     out: str | os.PathLike,
     *,
     epochs: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
+    accumulate: int | None = None,
     image_size: ImageSize | None = None,
     resize_mode: str | None = None,
     augment: AugmentName | str | Augment | Sequence[Step] | None = None,
@@ -110,7 +112,11 @@ def train(
             is measured and there is no `best.keras`.
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
-        batch_size: images per step. Default: 8; 4 for "auto" with fewer than 8 images.
+        batch_size: images per step. Default: 8; 4 for the recipe "auto" with fewer than 8 images.
+            "auto": the largest power of two, up to 64, that fits in the memory; see
+            `keras_det.training.memory`. A run that is resumed keeps what was chosen.
+        accumulate: steps per update of the weights. Default: 1. With 4, an update has the mean
+            gradient of four batches, and the learning rate is that of four times `batch_size`.
         image_size: int or (height, width), for a model given by name. Default: the published
             size. "auto" gives models with anchors the shape of the images, with no more pixels; see
             `keras_det.training.input_size.fit_input_size`.
@@ -123,7 +129,7 @@ def train(
             "adamw" is 50 epochs of AdamW; "published" is for a long training from ImageNet weights.
         learning_rate: peak rate of "auto" and "adamw". Default: depends on the batch size.
         backbone_rate: factor of the learning rate for the backbone, not for "published".
-        warmup_steps: steps in which the learning rate rises.
+        warmup_steps: updates in which the learning rate rises.
         average: decay of the moving average of the weights, not for "published".
         heads_first: epochs at the start in which only the heads learn.
         plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all
@@ -186,12 +192,14 @@ def train(
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
     size = image_size if fitted is None else fitted.size
-    given = {
+    by_memory, batch_size = batch_size == AUTO, None if batch_size == AUTO else batch_size
+    given: dict[str, Any] = {
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"backbone_rate": backbone_rate, "warmup_steps": warmup_steps, "average": average},
         **{"heads_first": heads_first, "patience": patience, "calibrate": calibrate},
         **{"evaluate_every": evaluate_every, "anchors": anchors, "plain_epochs": plain_epochs},
         **given_parts(model, options, own),
+        "accumulate": accumulate,
         "freeze": options.get("freeze", frozen_before(model)),
         "image_size": None if size is None else np.broadcast_to(size, 2).tolist(),
     }
@@ -217,7 +225,7 @@ def train(
             options["dtype"] = precision_of_run(model, options, training_set, early, say)
     order = _Order(
         *(model, training_set, validation_set, out, resume, weights, augment, seed, max_boxes),
-        *(given, settings, None if fitted is None else str(fitted), choose, early, say),
+        *(given, settings, None if fitted is None else str(fitted), choose, early, by_memory, say),
     )
     with contextlib.ExitStack() as until_the_end:
         request = until_the_end.enter_context(stopping_after_a_step(say))
@@ -258,6 +266,7 @@ class _Order:
     fitted: str | None
     choose: Callable[..., Recipe]
     early: Recipe
+    by_memory: bool
     say: Say
     lines: list[str] = dataclasses.field(default_factory=list)
 
@@ -280,6 +289,8 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, 
         trained = trained_by(model, settings["weights_taken"])
         check_heads_first(order.model, given["heads_first"], trained)
         anchors = usable_anchors(given["anchors"], model, settings)
+        if order.by_memory:
+            given["batch_size"] = _batch_by_memory(order, model)
         chosen = order.choose(trained, **{**given, "anchors": anchors})
     if order.resume:
         settings |= kept_of(out, chosen, 0 if state is None else state.epochs)
@@ -293,6 +304,14 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, 
     if state is None:
         say_findings(pipeline, order.validation_set, model, say, chosen.anchors == AUTO)
     return model, pipeline, chosen, state, running
+
+
+def _batch_by_memory(order: _Order, model: Detector) -> int:
+    """The batch size that fits in the memory; says so."""
+    memory = step_memory(model, order.given["accumulate"] or 1)
+    batch, line = fitting_batch(memory, available_memory(), len(order.training_set))
+    order.say(line)
+    return batch
 
 
 def _with_anchors(

@@ -41,6 +41,7 @@ TABLE = {
         "--freeze": "--freeze backbone",
         "--epochs": "--epochs 2",
         "--batch-size": "--batch-size 2",
+        "--accumulate": "--accumulate 4",
         "--image-size": "--image-size 64",
         "--resize-mode": "--resize-mode stretch",
         "--augment": "--augment flip",

@@ -7,9 +7,11 @@ from keras_det.heads.anchor_head import SeparableHead
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.layers.batch_norm import BatchNorm
 from keras_det.layers.normalization import Normalization
+from keras_det.layers.remat import rematerialize_blocks
 from keras_det.losses.box_regression import BoxHuberLoss
 from keras_det.losses.focal import SparseSigmoidFocalLoss
 from keras_det.models.anchor_detector import AnchorDetector
+from keras_det.models.fine_tuning import freeze_parts
 from keras_det.models.parts import check_image_size, precision
 from keras_det.necks.bifpn import BiFPN
 
@@ -29,6 +31,8 @@ class TinyDetector(AnchorDetector):
         max_level=7,
         dropout=0.0,
         name=None,
+        freeze="none",
+        remat=False,
     ):
         image_size = check_image_size(image_size)
         with precision(dtype):
@@ -40,34 +44,45 @@ class TinyDetector(AnchorDetector):
                 normalization=Normalization(
                     (120.0, 115.0, 100.0), (60.0, 58.0, 55.0), name="normalization"
                 ),
-                backbone=small_backbone(image_size, dropout),
-                neck=BiFPN(CHANNELS, 1, "fast", "relu6", max_level=max_level, name="bi_fpn"),
-                class_head=_head(len(class_names), generator, "class_head", 0.01),
-                box_head=_head(4, generator, "box_head"),
+                backbone=small_backbone(image_size, dropout, remat),
+                neck=BiFPN(
+                    *(CHANNELS, 1, "fast", "relu6"),
+                    **{"max_level": max_level, "remat": remat, "name": "bi_fpn"},
+                ),
+                class_head=_head(len(class_names), generator, "class_head", 0.01, remat),
+                box_head=_head(4, generator, "box_head", remat=remat),
                 anchor_generator=generator,
                 class_loss=SparseSigmoidFocalLoss(),
                 box_loss=BoxHuberLoss(),
                 box_loss_weight=50.0,
                 name="tiny",
             )
+        freeze_parts(self, freeze)
 
 
-def small_backbone(image_size=(None, None), dropout=0.0):
+def small_backbone(image_size=(None, None), dropout=0.0, remat=False):
     """Five convolutions of 16 channels: strides 2 to 32, "P1" to "P5"; random numbers before P2."""
     images = keras.Input((*image_size, 3))
-    x, outputs = images, {}
+    x, outputs, blocks = images, {}, []
     for level in range(1, 6):
         x = keras.layers.Conv2D(CHANNELS, 3, 2, padding="same", use_bias=False)(x)
         x = keras.layers.ReLU(6)(BatchNorm()(x))
         outputs[f"P{level}"] = x
         if dropout and level == 1:
             x = keras.layers.Dropout(dropout)(x)
-    return keras.Model(images, outputs)
+            blocks.append(outputs["P1"])
+        blocks.append(x)
+    model = keras.Model(images, outputs)
+    if remat:
+        rematerialize_blocks(model, blocks)
+    return model
 
 
-def _head(outputs, generator, name, prior=None):
+def _head(outputs, generator, name, prior=None, remat=False):
     return SeparableHead(
-        outputs, generator.num_anchors_per_cell, CHANNELS, 1, "relu6", prior, name=name
+        *(outputs, generator.num_anchors_per_cell, CHANNELS, 1, "relu6", prior),
+        remat=remat,
+        name=name,
     )
 
 

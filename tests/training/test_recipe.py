@@ -98,8 +98,9 @@ def test_without_a_validation_set_nothing_is_measured():
 @pytest.mark.parametrize(
     "field, value",
     [
-        ("batch_size", 2), ("learning_rate", 0.5), ("backbone_rate", 0.25), ("warmup_steps", 3),
-        ("average", 0.5), ("freeze", "backbone"), ("heads_first", 2), ("plain_epochs", 2),
+        ("batch_size", 2), ("accumulate", 2), ("learning_rate", 0.5), ("backbone_rate", 0.25),
+        ("warmup_steps", 3), ("average", 0.5), ("freeze", "backbone"), ("heads_first", 2),
+        ("plain_epochs", 2),
         ("evaluate_every", 9), ("patience", 99), ("anchors", "published"), ("calibrate", False),
         ("augment", "flip"), ("image_size", (64, 96)), ("matcher", "atss"),
         ("class_loss", "varifocal"), ("box_loss", "ciou"),
@@ -109,6 +110,27 @@ def test_each_value_can_be_overruled(field, value):
     own = choose_recipe("auto", 40, 500, "backbone", 10, strong=True)
     changed = choose_recipe("auto", 40, 500, "backbone", 10, strong=True, **{field: value})
     assert getattr(own, field) != value and getattr(changed, field) == value
+
+
+# In batches of 2, four of them per update, as many updates and images as in batches of 8. With 8
+# images per step and two steps per update, twice the steps. In 10 epochs of 20 steps, 200 in all,
+# there are 50 updates: 2 of warm-up.
+def test_accumulated_steps_count_as_one_batch():
+    whole = choose_recipe("auto", 40, 500, "backbone")
+    parts = choose_recipe("auto", 40, 500, "backbone", batch_size=2, accumulate=4)
+    assert (parts.epochs, parts.passes) == (whole.epochs, whole.passes)
+    assert (parts.steps, parts.learning_rate) == (4 * whole.steps, whole.learning_rate)
+    assert (parts.warmup_steps, parts.average) == (whole.warmup_steps, whole.average)
+    twice = choose_recipe("auto", 40, 500, "backbone", accumulate=2)
+    assert twice.steps == 2 * whole.steps and twice.warmup_steps == whole.warmup_steps
+    assert twice.learning_rate == pytest.approx(2**0.5 * whole.learning_rate)
+    short = choose_recipe("adamw", 40, 500, batch_size=2, accumulate=4, epochs=10)
+    assert (short.steps, short.warmup_steps, short.average) == (200, 2, pytest.approx(0.6))
+    assert "the weights change after 4 steps, by 8 images; learning rate 0.002, 2 upd" in str(short)
+    assert short.optimizer(tiny()).gradient_accumulation_steps == 4
+    for more in ({"epochs": 1, "accumulate": 6}, {"epochs": 9, "heads_first": 1, "accumulate": 6}):
+        with pytest.raises(DataError, match="number of steps of each part.*, 5. Received: 6"):
+            choose_recipe("adamw", 40, 500, **more)
 
 
 # --epochs are passes over the images: 40 images in batches of 8, so 5 steps each.

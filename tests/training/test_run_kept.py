@@ -122,6 +122,35 @@ def test_a_run_goes_on_within_an_epoch_as_if_it_had_not_stopped(
         np.testing.assert_allclose(*([float(v) for v in r.values()] for r in (a, b)), rtol=1e-4)
 
 
+# Three steps per update, and five per epoch: the state is from between two updates, after the
+# first epoch, in which only the heads learn.
+@pytest.mark.slow
+def test_a_run_goes_on_between_two_updates_bit_for_bit(drawn_more, tmp_path, monkeypatch):
+    def run(out, **more):
+        keras.utils.set_random_seed(0)
+        model = TinyDetector(drawn_more[0].class_names, (64, 64), dropout=0.3)
+        settings = dict(batch_size=4, accumulate=3, heads_first=1, recipe="adamw", seed=1)
+        settings |= dict(say=lambda line: None, backbone_rate=0.5)
+        return train(model, drawn_more[0], None, out, epochs=2, **settings, **more)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run(whole)
+    KilledInEpoch.how = "killed"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("keras_det.training.fit_phases.SaveState", KilledInEpoch)
+        run(stopped, save_every=2)
+    state = load_model(stopped / "checkpoints" / "epoch_0001_step_000002.keras")
+    assert int(state.optimizer._iterations) == 2 and int(state.optimizer.iterations) == 0
+    assert max(np.abs(each).max() for each in state.optimizer._accumulated_gradients) > 0
+    assert set(state.optimizer.rate_factors) == {0.5, 1.0}
+    run(stopped, resume=True)
+    models = [load_model(out / "checkpoints" / "epoch_0002.keras") for out in (whole, stopped)]
+    assert int(models[0].optimizer._iterations) == 5  # of the second phase: an update, two steps
+    held = [[*model.weights, *model.optimizer.variables] for model in models]
+    for a, b in zip(*held, strict=True):
+        np.testing.assert_array_equal(np.array(a), np.array(b), err_msg=a.path)
+
+
 # Killed after the row of epoch 3 was written and before its state was: the row must not count
 # twice, or the run stops an epoch earlier than one that was not killed.
 def test_a_row_without_its_state_does_not_use_up_the_patience(drawn, tmp_path, monkeypatch):
