@@ -22,6 +22,18 @@ assert "val_AP75" in (folder / "log.csv").read_text().splitlines()[0]
 assert type(best.optimizer).__name__ == "Adam" and int(best.optimizer.iterations) >= 2
 """,
     ),
+    "own_batches": (
+        (),
+        """
+assert history.history["positives_per_image"][0] > 0 and len(history.history["val_loss"]) == 2
+assert 0 <= measured.history["val_AP"][0] <= 1 and len(dataset) == 8
+images, targets = next(iter(padded))
+for i, sample in enumerate(dataset):
+    boxes = targets["boxes"][i].numpy()[targets["labels"][i] >= 0]
+    np.testing.assert_allclose(boxes, sample.boxes, atol=0.01)
+    np.testing.assert_array_equal(images[i], sample.read())
+""",
+    ),
 }
 # So that a slow machine does not fail, but a notebook that never ends does.
 LIMIT = 1200
