@@ -34,6 +34,29 @@ for i, sample in enumerate(dataset):
     np.testing.assert_array_equal(images[i], sample.read())
 """,
     ),
+    "training_loop": (
+        (),
+        """
+totals = [logs["class_loss"] + logs["box_loss"] for logs in history]
+assert len(totals) == 2 and 0 < totals[1] < totals[0]
+assert history[0]["positives_per_image"] > 0 and history[1]["val_class_loss"] > 0
+model.compile(run_eagerly=True)
+expected = model.evaluate(Pipeline(val, model, batch_size=8), return_dict=True, verbose=0)
+assert abs(expected["class_loss"] - history[1]["val_class_loss"]) < 1e-4
+assert int(optimizer.iterations) == 4
+same = keras_det.load_model(folder / "model.keras").detect(val.image_paths[0], max_detections=3)
+assert abs(same["scores"] - found["scores"]).max() < 1e-6
+""",
+    ),
+    "training_loop_jax": (
+        ("jax",),
+        """
+assert keras.backend.backend() == "jax"
+assert len(losses) == 20 and min(losses[-4:]) < losses[0] and int(optimizer.iterations) == 20
+same = keras_det.load_model(folder / "model.keras").detect(val.image_paths[0], max_detections=3)
+assert abs(same["scores"] - found["scores"]).max() < 1e-6
+""",
+    ),
 }
 # So that a slow machine does not fail, but a notebook that never ends does.
 LIMIT = 1200
