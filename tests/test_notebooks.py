@@ -34,6 +34,15 @@ for i, sample in enumerate(dataset):
     np.testing.assert_array_equal(images[i], sample.read())
 """,
     ),
+    "own_detector": (
+        (),
+        """
+assert metrics["AP50"] > 0.05 and history.history["loss"][-1] < history.history["loss"][0] / 2
+assert metrics["AP"] == history.history["val_AP"][-1]
+assert type(loaded) is CellDetector and found["num_detections"] > 0
+np.testing.assert_array_equal(again["scores"], found["scores"])
+""",
+    ),
     "training_loop": (
         (),
         """
