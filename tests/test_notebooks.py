@@ -66,6 +66,27 @@ same = keras_det.load_model(folder / "model.keras").detect(val.image_paths[0], m
 assert abs(same["scores"] - found["scores"]).max() < 1e-6
 """,
     ),
+    "keras_tuner": (
+        ("keras_tuner",),
+        """
+trials = tuner.oracle.get_best_trials(2)
+scores = [trial.score for trial in trials]
+assert len(scores) == 2 and 0 <= scores[1] <= scores[0] <= 1
+assert set(best.values) == {"box_loss", "learning_rate"}
+rate = float(model.optimizer.learning_rate)
+assert abs(rate / best.values["learning_rate"] - 1) < 1e-5
+""",
+    ),
+    "plot_model": (
+        ("pydot",),
+        """
+text = (folder / "model.dot").read_text()
+for part in ("images", "normalization", "bifpn", "class_head", "box_head"):
+    assert part in text and part in parts, part
+assert (folder / "model.png").exists() == bool(shutil.which("dot"))
+assert len(inside.get_nodes()) > 50
+""",
+    ),
 }
 # So that a slow machine does not fail, but a notebook that never ends does.
 LIMIT = 1200
