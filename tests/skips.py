@@ -29,6 +29,7 @@ EXTRA_OF = {
     "tensorflow_datasets": "tfds",
     "tensorflow_serving": "serving",
     "tf2onnx": "onnx",
+    "wandb": "notebooks",
 }
 
 

@@ -87,6 +87,15 @@ assert (folder / "model.png").exists() == bool(shutil.which("dot"))
 assert len(inside.get_nodes()) > 50
 """,
     ),
+    "trackers": (
+        ("wandb",),
+        """
+AP = history.history["val_AP"]
+assert len(AP) == 2 and recorded["epoch/val_AP"] == AP[-1]
+if importlib.util.find_spec("mlflow"):
+    assert metrics["val_AP"] == AP[-1] and metrics["val_loss"] > 0
+""",
+    ),
 }
 # So that a slow machine does not fail, but a notebook that never ends does.
 LIMIT = 1200
