@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
-EXTRAS_ALL := test,edge,hf-datasets,hub,jax,keras-hub,mediapipe,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS_ALL := test,edge,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
 # How long `make fuzz` tries damaged data sets, and with which seed.
 MINUTES ?= 5
@@ -26,8 +26,8 @@ help:
 	@echo "make test-all  the same with every optional dependency installed"
 	@echo "make coverage  the same, and which lines of keras_det and export it runs"
 	@echo "make fuzz      read damaged data sets for 5 minutes   (MINUTES=60 SEED=1 for others)"
-	@echo "make lint      ruff check and format --check, mypy"
-	@echo "make format    let ruff rewrite the files"
+	@echo "make lint      ruff check and format --check, mypy; notebooks hold no outputs"
+	@echo "make format    let ruff rewrite the files, and remove the outputs of notebooks"
 	@echo "make clean     remove .venv and what builds and tests left"
 
 demo: $(VENV)/.installed-demo
@@ -52,10 +52,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/notebooks.py
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python .ci/notebooks.py --write
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*

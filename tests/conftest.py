@@ -11,6 +11,7 @@ import pytest
 # busy alone, so they start first; the others follow in their order.
 LONG_FILES = (
     "test_readme.py",
+    "test_notebooks.py",
     "models/test_retinanet.py",
     "test_three_commands.py",
     "cli/test_train.py",

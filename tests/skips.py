@@ -17,16 +17,19 @@ EXTRA_OF = {
     "jax": "jax",
     "keras_hub": "keras-hub",
     "kubernetes_validate": "test",
+    "keras_tuner": "notebooks",
     "labelformat": "test",
     "matplotlib": "plots",
     "mediapipe": "mediapipe",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "pydot": "notebooks",
     "safetensors": "safetensors",
     "tensorboard": "tensorboard",
     "tensorflow_datasets": "tfds",
     "tensorflow_serving": "serving",
     "tf2onnx": "onnx",
+    "wandb": "notebooks",
 }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from keras_det.data.convert.voc import write_voc as write_voc
     from keras_det.data.convert.yolo import write_yolo as write_yolo
     from keras_det.data.dataset import Dataset as Dataset
+    from keras_det.data.dict_batches import to_batches as to_batches
     from keras_det.data.formats.coco import read_coco as read_coco
     from keras_det.data.formats.createml import read_createml as read_createml
     from keras_det.data.formats.csv_table import read_csv as read_csv
@@ -85,6 +86,7 @@ __all__ = [
     "read_yolo",
     "split",
     "statistics",
+    "to_batches",
     "write_coco",
     "write_csv",
     "write_tfrecord",
@@ -128,6 +130,7 @@ _HOMES = {
     "read_voc": "formats.voc",
     "read_yolo": "formats.yolo",
     "split": "splitting",
+    "to_batches": "dict_batches",
     "write_coco": "convert.coco",
     "write_csv": "convert.csv_table",
     "write_tfrecord": "convert.tfrecord",

@@ -60,12 +60,7 @@ def from_arrays(
         DataError: an item has another form, a class has no name, or the boxes do not fit.
         ValueError: `bounding_box_format` is not a box format.
     """
-    form = str(bounding_box_format).lower()
-    if form not in BOX_FORMATS:
-        raise ValueError(
-            f"`bounding_box_format` must be one of {', '.join(BOX_FORMATS)}. Received: "
-            f"{bounding_box_format!r}.{suggest(form, BOX_FORMATS)} Name the format of the boxes."
-        )
+    form = box_format_of(bounding_box_format)
     store = _Store(None if image_dir is None else pathlib.Path(image_dir))
     rows = [_row(item, i, store) for i, item in enumerate(_items(items))]
     if not rows:
@@ -75,6 +70,17 @@ def from_arrays(
     raw.box_format = form
     raw.notes += store.notes()
     return assemble(raw, options_of(names))
+
+
+def box_format_of(bounding_box_format: str) -> str:
+    """The name of a box format as `BOX_FORMATS` has it; ValueError if there is none."""
+    form = str(bounding_box_format).lower()
+    if form not in BOX_FORMATS:
+        raise ValueError(
+            f"`bounding_box_format` must be one of {', '.join(BOX_FORMATS)}. Received: "
+            f"{bounding_box_format!r}.{suggest(form, BOX_FORMATS)} Name the format of the boxes."
+        )
+    return form
 
 
 class _Row(NamedTuple):
@@ -93,7 +99,7 @@ def _items(items: Any) -> Iterator[tuple[Any, Any, Any]]:
     elif isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise TypeError(f"{FORM}. Received: {type(items).__name__}. Give a list of such dicts.")
     for i, item in enumerate(items):
-        image, boxes, labels = _fields(item, i)
+        image, boxes, labels = fields_of(item, f"items[{i}]")
         if not _is_many(image):
             yield image, boxes, labels
             continue
@@ -107,8 +113,8 @@ def _items(items: Any) -> Iterator[tuple[Any, Any, Any]]:
         yield from zip(image, boxes, labels, strict=True)
 
 
-def _fields(item: Any, i: int) -> tuple[Any, Any, Any]:
-    """The images, boxes and labels in one dict."""
+def fields_of(item: Any, where: str) -> tuple[Any, Any, Any]:
+    """The images, boxes and labels in one dict; DataError, which names `where`, if it has none."""
     found = []
     if isinstance(item, Mapping):
         inside = item.get("bounding_boxes", item)
@@ -117,7 +123,7 @@ def _fields(item: Any, i: int) -> tuple[Any, Any, Any]:
             found += [place[key] for key in keys if key in place][:1]
     if len(found) != 3:
         what = f"a dict of {sorted(item)}" if isinstance(item, Mapping) else type(item).__name__
-        raise DataError(f"{FORM}. Received: {what} as items[{i}]. Rename its entries.")
+        raise DataError(f"{FORM}. Received: {what} as {where}. Rename its entries.")
     return found[0], found[1], found[2]
 
 

@@ -1,7 +1,7 @@
 """The formats of boxes: which one a file uses, and the way to xyxy pixels."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,7 +105,7 @@ def corners(boxes: np.ndarray, box_format: str, sizes: np.ndarray) -> np.ndarray
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     result = np.empty_like(boxes)
-    for axis, (low, high, _) in enumerate(_edges(boxes, box_format, np.reshape(sizes, (-1, 2)))):
+    for axis, (low, high, _) in enumerate(edges(boxes, box_format, np.reshape(sizes, (-1, 2)))):
         result[:, axis], result[:, axis + 2] = low, high
     return result
 
@@ -153,7 +153,7 @@ def _fits(boxes: np.ndarray, form: str, sizes: np.ndarray) -> tuple[np.ndarray, 
     sides = []
     with np.errstate(invalid="ignore", over="ignore"):
         # Column by column: 860,000 boxes then take little time and memory.
-        for low, high, side in _edges(boxes, form, sizes):
+        for low, high, side in edges(boxes, form, sizes):
             length = high - low
             margin = np.maximum(MARGIN_PIXELS, MARGIN * side)
             fits &= (length > 0) & (low >= -margin) & (high <= side + margin)
@@ -164,10 +164,14 @@ def _fits(boxes: np.ndarray, form: str, sizes: np.ndarray) -> tuple[np.ndarray, 
     return fits, area, used
 
 
-def _edges(
-    boxes: np.ndarray, form: str, sizes: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The first and last edge of boxes and the side of their images, for x and for y."""
+def edges(boxes: Any, form: str, sizes: np.ndarray) -> Iterator[tuple[Any, Any, np.ndarray]]:
+    """The first and last edge of boxes and the side of their images, for x and for y.
+
+    Args:
+        boxes: `(n, 4)` in `form`, an array or a tensor of float64.
+        form: one of `BOX_FORMATS`.
+        sizes: `(n, 2)` or `(1, 2)`, (height, width) of each box's image in pixels.
+    """
     order = form.removeprefix("rel_")
     first = (1, 0) if order in ("yxyx", "center_yxhw") else (0, 1)
     for axis, column in enumerate(first):

@@ -80,7 +80,7 @@ class AnchorDetector(Detector):
         pyramid = neck({level: features[level] for level in features if int(level[1:]) >= finest})
         outputs = {"class_logits": class_head(pyramid), "box_deltas": box_head(pyramid)}
         super().__init__(images, outputs, name=name)
-        self._describe(class_names, image_size, resize_mode)
+        self.describe(class_names, image_size, resize_mode)
         self.normalization = normalization
         self.backbone, self.neck = backbone, neck
         self.class_head, self.box_head = class_head, box_head

@@ -98,11 +98,10 @@ def _conversion(value: Any) -> str:
         return ""
     if "bounding_boxes" in value or "images" in value:
         return (
-            ' This is the form of keras_cv and KerasHub: return (batch["images"], {"boxes": …, '
-            '"labels": batch["bounding_boxes"]["labels"]}) from `dataset.map`, with the boxes '
-            'converted to "xyxy" (keras.utils.bounding_boxes.convert_format). Or make a data set '
-            "of such dictionaries with keras_det.data.from_arrays, and a Pipeline of it, which "
-            "also resizes the images to the model."
+            " This is the form of keras_cv and KerasHub: keras_det.data.to_batches(stream, "
+            "bounding_box_format=…) converts a tf.data.Dataset of such batches. Or make a data set "
+            "of the dictionaries with keras_det.data.from_arrays, and a Pipeline of it, which also "
+            "resizes the images to the model."
         )
     other = next((name for name in ("classes", "class_ids", "category_ids") if name in value), None)
     if other:

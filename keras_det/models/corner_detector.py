@@ -28,8 +28,8 @@ class CornerDetector(Detector):
     decoder_settings = CORNER_SETTINGS
     detect_settings = DETECT_SETTINGS
 
-    def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
-        super()._describe(class_names, image_size, resize_mode)
+    def describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
+        super().describe(class_names, image_size, resize_mode)
         # From padded images of any size to raw outputs, compiled when it is first needed.
         self._padded_network: Callable[[Tensor], dict[str, Tensor]] | None = None
 

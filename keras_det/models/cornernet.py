@@ -157,7 +157,7 @@ class CornerNet(CornerDetector):
             for i, head in enumerate(heads):
                 outputs = head(features[f"stack_{i}"])
             super().__init__(images, outputs, name=name or f"cornernet_{named}")
-        self._describe(class_names, image_size, resize_mode)
+        self.describe(class_names, image_size, resize_mode)
         self.variant = variant
         self.padding, self.normalization = padding, normalization_layer
         self.backbone, self.heads = backbone, heads

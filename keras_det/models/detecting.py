@@ -28,8 +28,14 @@ class DetectingModel(SavedDetector):
     decoder_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
     detect_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
 
-    def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
-        """Sets what a model must know beside its weights: classes, image size, resize mode."""
+    def describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
+        """Sets what a model must know beside its weights. A constructor calls it after `super()`.
+
+        Args:
+            class_names: one name per class.
+            image_size: (height, width) of the network's input in pixels.
+            resize_mode: "letterbox", "stretch" or "mediapipe".
+        """
         if resize_mode not in RESIZE_MODES:
             raise ValueError(
                 f"`resize_mode` must be one of {RESIZE_MODES}. Received: {resize_mode!r}. "

@@ -1,6 +1,7 @@
 """The base class of detectors: losses, and the weights to start from."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -25,9 +26,11 @@ class Detector(FittingModel):
     Calling the model gives raw outputs. `predict` gives detections in pixels of the network input,
     `detect` in pixels of the original image.
 
-    Subclasses build the network, call `_describe`, set `self.normalization`, name the parts of
-    their loss (`LOSSES`), and define `losses_of`, `decoder`, `decode`, `class_variables` and
-    `_load_public`.
+    A subclass builds the network in its constructor, calls `describe`, sets `self.normalization`,
+    names the parts of its loss in `LOSSES`, and defines `losses_of`, `decoder` and `decode`. Then
+    it is trained, evaluated, saved and exported like the others. For other features define:
+    `class_variables` to start from a model with other classes, `published_optimizer` for the recipe
+    of that name, `_load_public` for public weights; set `backbone` and `neck` for `freeze`.
     """
 
     # Names of the losses in the dict of `losses_of`. Training minimises their sum.
@@ -37,8 +40,8 @@ class Detector(FittingModel):
     # Side of the published square input in pixels, by variant.
     image_sizes: ClassVar[Mapping[str, int]] = {}
 
-    def _describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
-        super()._describe(class_names, image_size, resize_mode)
+    def describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
+        super().describe(class_names, image_size, resize_mode)
         self.load_report: LoadReport | None = None
         self._trackers = {
             name: keras.metrics.Mean(name=name) for name in (*self.LOSSES, "positives_per_image")
@@ -135,7 +138,19 @@ class Detector(FittingModel):
     def losses_of(
         self, targets: dict[str, Tensor], raw: dict[str, Any], sample_weight: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """The parts of the loss of a batch; see the subclass."""
+        """The parts of the loss of a batch; see the subclass.
+
+        Args:
+            targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels of the network's input
+                and `labels` `(batch, max_boxes)`, -1 in empty slots.
+            raw: the model's outputs.
+            sample_weight: `(batch,)`, at least 0, or None. It is passed only where weights were
+                given.
+
+        Returns:
+            dict of scalars: the names of `LOSSES`, whose sum is minimised, and
+            `positives_per_image`, which is logged.
+        """
         raise TypeError(f"{type(self).__name__} does not define `losses_of`. Override it.")
 
     def compute_loss(
@@ -150,8 +165,10 @@ class Detector(FittingModel):
         if sample_weight is None:
             parts = self.losses_of(y, y_pred)
         else:
+            self._check_takes_weights()
             sample_weight = weights_of_batch(sample_weight, y["labels"])
             parts = self.losses_of(y, y_pred, sample_weight)
+        self._check_parts(parts)
         images = keras.ops.cast(keras.ops.shape(y["labels"])[0], "float32")
         replicas = num_replicas()
         for name, tracker in self._trackers.items():
@@ -186,7 +203,11 @@ class Detector(FittingModel):
             Function of images `(batch, height, width, 3)`, of `boxes` `(batch, max_boxes, 4)`,
             `labels` `(batch, max_boxes)` and `sample_weight` `(batch,)` as in `fit`. It returns the
             dict of `decode` and a dict of the losses named in `LOSSES`, scalars.
+
+        Raises:
+            ValueError: `losses_of` takes no weights.
         """
+        self._check_takes_weights()
         key = repr(sorted(settings.items()))
         return self._measuring.get(key, lambda: self._compiled_measuring(self.decoder(**settings)))
 
@@ -208,6 +229,28 @@ class Detector(FittingModel):
             return program(images, **batch, **values)
 
         return run
+
+    def takes_weights(self) -> bool:
+        """Whether `losses_of` takes the weights of the images."""
+        return len(inspect.signature(self.losses_of).parameters) >= 3
+
+    def _check_takes_weights(self) -> None:
+        if not self.takes_weights():
+            raise ValueError(
+                "`sample_weight` needs a model whose `losses_of` takes it. Received: sample_weight "
+                f"for {type(self).__name__}. Give its losses_of(targets, raw, sample_weight=None) "
+                "a third argument, or leave out the weights."
+            )
+
+    def _check_parts(self, parts: dict[str, Tensor]) -> None:
+        """Raises a ValueError if `losses_of` returned other parts than the class names."""
+        expected = {*self.LOSSES, "positives_per_image"}
+        if not self.LOSSES or set(parts) != expected:
+            raise ValueError(
+                "`losses_of` must return the parts that `LOSSES` names, and `positives_per_image`. "
+                f"Received: {sorted(parts)}, but {type(self).__name__}.LOSSES = {self.LOSSES}. "
+                "Name every part in LOSSES: others would not be minimised."
+            )
 
     def class_variables(self) -> list[keras.Variable]:
         """Variables whose last axis has an output per class, or one per anchor and class."""

@@ -61,11 +61,13 @@ def freeze_parts(model: keras.Model, freeze: str) -> None:
             f"`freeze` must be one of {list(FROZEN)}. Received: {freeze!r}."
             f'{suggest(freeze, FROZEN)} "neck" freezes the backbone too.'
         )
-    if freeze == "neck" and not hasattr(model, "neck"):
-        raise ValueError(
-            f"`freeze` must name a part of the network. Received: freeze='neck' for "
-            f'{model.name}, which has no neck. Use "backbone".'
-        )
+    for part in () if freeze == "none" else ("backbone", *FROZEN[freeze][1:]):
+        if not hasattr(model, part):
+            other = "backbone" if hasattr(model, "backbone") else "none"
+            raise ValueError(
+                f"`freeze` must name a part of the network. Received: freeze={freeze!r} for "
+                f'{model.name}, which has no {part}. Use "{other}".'
+            )
     if freeze == EARLY:
         _check_early(model)
     model.__dict__["frozen_parts"] = freeze

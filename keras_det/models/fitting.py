@@ -19,6 +19,7 @@ from keras_det.models.arguments_of_fit import (
     with_open_batch,
     with_whole_epochs,
 )
+from keras_det.models.callbacks_of_fit import warn_of_own_weights
 from keras_det.models.detecting import DetectingModel
 from keras_det.models.inputs_of_fit import (
     alone,
@@ -185,6 +186,7 @@ class FittingModel(StepFunctions, DetectingModel):
             validation_steps = validation_steps or validation_data.batches_per_pass
             validation_data = validation_data.as_tf_dataset(training=False)
         check_length(x, steps_per_epoch, epochs - initial_epoch)
+        warn_of_own_weights(callbacks, getattr(self, "optimizer", None))
         with own_errors(*pipelines):
             return super().fit(
                 x,

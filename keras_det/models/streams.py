@@ -21,7 +21,8 @@ LABEL_ADVICE = (
 WEIGHT_ADVICE = "Use 0 to ignore an image."
 # How a message looks inside an error of TensorFlow.
 MESSAGE = re.compile(
-    r"`(?:labels|sample_weight)` must .*?Received: .*?(?:data\.load does|ignore an image)\."
+    r"`(?:labels|sample_weight|max_boxes)` must .*?Received: .*?"
+    r"(?:data\.load does|ignore an image|a larger max_boxes)\."
 )
 
 

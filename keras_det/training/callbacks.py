@@ -44,7 +44,8 @@ class EvaluateAP(keras.callbacks.Callback):
     Put it before Keras' `ModelCheckpoint(monitor="val_AP", mode="max")` or `EarlyStopping`, so that
     they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
     (`use_ema`), AP is measured with the averaged weights. At the end, `fit` leaves the averaged
-    weights in the model.
+    weights in the model. `SaveBest` saves them too. Keras' callbacks save the weights of the last
+    step, unless `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` stands before them.
 
     Args:
         dataset: `keras_det.data.Dataset`, or a `Pipeline` for its data set.

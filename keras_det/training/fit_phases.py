@@ -160,9 +160,10 @@ def _callbacks(
     callbacks: list[keras.callbacks.Callback] = [diverged, EpochSeeds(pipeline.seed)]
     if training.validation_set is not None:
         before = rows[-1] if rows else None
-        every = chosen.evaluate_every
+        # The images that fill up the last batch have the weight 0.
+        every, with_losses = chosen.evaluate_every, training.model.takes_weights()
         callbacks += [
-            EvaluateAP(training.validation_set, pipeline.batch_size, every, before, losses=True),
+            EvaluateAP(training.validation_set, pipeline.batch_size, every, before, with_losses),
             SaveBest(out / "best.keras", best=best_so_far(out)),
             stop,
         ]

@@ -36,7 +36,7 @@ class Small(DetectingModel):
         with precision(dtype):
             images = keras.Input((*image_size, 3))
             super().__init__(images, keras.layers.Conv2D(2, 1)(images), name=name)
-        self._describe(class_names, image_size, "stretch")
+        self.describe(class_names, image_size, "stretch")
         self.sizes = [4, 5] if sizes is None else sizes
         self._keep(sizes=self.sizes)
 

@@ -197,7 +197,7 @@ def test_class_weight_is_refused_with_what_does_it(model):
     "targets, message",
     [
         ({"boxes": BOXES, "classes": TARGETS["labels"]}, "Rename `classes` to `labels`"),
-        ({"bounding_boxes": {}}, "form of keras_cv.*convert_format.*data.from_arrays"),
+        ({"bounding_boxes": {}}, "form of keras_cv.*to_batches.*data.from_arrays"),
         ({"boxes": BOXES, "label": TARGETS["labels"]}, "Did you mean 'label'"),
         (None, "targets that are missing"),
         (np.zeros(5), "targets that are ndarray"),
