@@ -39,7 +39,7 @@ def test_damaged_data_sets_of_records(name):
     *_, last = [line for line in result.stdout.splitlines() if line.startswith("| all")]
     total, sentence, note, right, silent, *bad = map(int, re.findall(r"\d+", last))
     assert total == 16 and bad == [0, 0, 0]
-    assert sentence >= 4 and right + note + silent >= 2
+    assert sentence >= 4 and right + note + silent >= 1
 
 
 def test_records_have_the_checksums_of_tensorflow(tmp_path):

@@ -221,8 +221,9 @@ def _opened(
     path = pathlib.Path(source)
     if not path.is_file():
         raise DataError(
-            f"The weights to start from must exist. Received: {path}{why_no_file(path)}. Check the "
-            'path. The words "imagenet" and "coco" fetch public weights.'
+            "The weights to start from must be an existing file. Received: "
+            f"{path}{why_no_file(path)}. Check the path. The words 'imagenet' and 'coco' fetch "
+            "public weights."
         )
     if path.suffix != ".keras":
         check_hdf5(path, rule=COMPLETE, advice=COPY)

@@ -139,6 +139,9 @@ def _batch(archive: Mapping[str, np.ndarray], index: int, images: int) -> dict[s
                 f"{name} of batch {index} must be {counted(images, 'row')} of {ndim} dimensions, "
                 f"not {array.dtype} {array.shape}"
             )
+    wanted = (*batch["labels"].shape, 4)
+    if batch["boxes"].shape != wanted:
+        raise ValueError(f"boxes of batch {index} must be {wanted}, not {batch['boxes'].shape}")
     return batch
 
 

@@ -127,6 +127,15 @@ def test_arrays_of_another_kind_are_refused(kept, tmp_path, name, change):
         replay.read(path)
 
 
+def test_boxes_and_labels_belong_together(kept, tmp_path):
+    path = tmp_path / "diverged.npz"
+    for change in (lambda boxes: boxes[..., :3], lambda boxes: boxes[:, :-1]):
+        batch = {**kept.batches[1], "boxes": change(kept.batches[1]["boxes"])}
+        replay.save(path, dataclasses.replace(kept, batches=[kept.batches[0], batch]))
+        with pytest.raises(DataError, match=r"boxes of batch 1 must be \(4, \d+, 4\), not \("):
+            replay.read(path)
+
+
 def test_an_archive_that_unpacks_to_far_more_is_refused(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(replay, "FREE", 1000)
     path = tmp_path / "diverged.npz"

@@ -400,7 +400,7 @@ def test_a_run_that_diverges_at_once_goes_back_to_its_start(drawn, tmp_path, mon
 
 
 def test_missing_weights_are_refused_before_anything_is_written(drawn, tmp_path):
-    with pytest.raises(DataError, match=r"weights to start from must exist. Received"):
+    with pytest.raises(DataError, match=r"start from must be an existing file. Received"):
         train(MODEL, *drawn, tmp_path / "run", epochs=1, weights="absent.keras", **SETTINGS)
     assert not (tmp_path / "run").exists()
 
