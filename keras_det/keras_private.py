@@ -71,6 +71,17 @@ def replace_call(layer: keras.Layer, call: Callable) -> None:
     layer.call = call
 
 
+def without_symbolic_build(model_class: Any) -> Any:
+    """Decorator: under a distribution strategy, Keras does not build the models of a class itself.
+
+    Before `fit` it would compute a batch symbolically, to build the rest of a model. Under several
+    workers it fails to convert the batch (Keras issue 20585). For models that are built with their
+    optimizer before `fit`.
+    """
+    model_class._maybe_symbolic_build = lambda self, iterator=None, data_batch=None: None
+    return model_class
+
+
 # Building
 
 _building = threading.RLock()

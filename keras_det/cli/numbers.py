@@ -8,6 +8,7 @@ import click
 # Far more than anybody needs; a typing error is refused before it fills the memory.
 MAX_BATCH = 65_536
 MAX_COUNT = 1_000_000  # of epochs, steps, images, candidates or objects
+MAX_DEVICES = 1_024  # of one machine
 MAX_SEED = 2**32 - 1
 
 
