@@ -11,7 +11,7 @@ from typing import TextIO
 import keras
 import numpy as np
 
-from keras_det.training.averaging import optimizer_of
+from keras_det.training.averaging import number_of, optimizer_of
 from keras_det.types import Logs
 
 RECENT = 50  # steps that the speed is measured over
@@ -99,7 +99,7 @@ class Measure(keras.callbacks.Callback):
 
 def rate_of(model: keras.Model) -> float:
     """The learning rate of the next step."""
-    return float(keras.ops.convert_to_numpy(optimizer_of(model).learning_rate))
+    return number_of(optimizer_of(model).learning_rate)
 
 
 class Ticker:
