@@ -167,9 +167,7 @@ def test_a_part_has_the_steps_of_the_whole(drawn):
     part = pipeline.part(1, 2)
     assert (part.batch_size, part.steps_per_epoch) == (2, pipeline.steps_per_epoch)
     assert pipeline.batch_size == 4 and pipeline.workers == 1  # it has not changed
-    with pytest.raises(
-        ValueError, match="batches of 4 images for 3 workers. Take a .* 6"
-    ):
+    with pytest.raises(ValueError, match="batches of 4 images for 3 workers. Take a .* 6"):
         pipeline.part(0, 3)
 
 
