@@ -40,6 +40,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         Tensor of the same shape in the compute dtype.
     """
 
+    synchronized: bool
+
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 

@@ -112,7 +112,7 @@ def is_chief(model: keras.Model) -> bool:
 _sums: weakref.WeakKeyDictionary[Any, Callable] = weakref.WeakKeyDictionary()
 
 
-def sum_over_workers(strategy: Any, numbers: Sequence[float]) -> np.ndarray:
+def sum_over_workers(strategy: Any, numbers: Sequence[float] | np.ndarray) -> np.ndarray:
     """Sums numbers over the workers of a strategy; all workers must call it, in the same order.
 
     Args:

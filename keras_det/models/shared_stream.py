@@ -41,7 +41,7 @@ def training_stream(pipeline: Pipeline, model: keras.Model) -> Any:
         model: a detector.
 
     Returns:
-        `tf.data.Dataset`, or a `tf.distribute.DistributedDataset` for several workers.
+        `tf.data.Dataset`, or a `tf.distribute.DistributedDataset` under a strategy.
 
     Raises:
         ValueError: the batch size is not a multiple of the number of devices.
@@ -49,14 +49,14 @@ def training_stream(pipeline: Pipeline, model: keras.Model) -> Any:
     strategy = strategy_of(model)
     replicas = _devices(strategy)
     check_divisible(pipeline.batch_size, replicas, "device")
-    if worker_of(strategy)[1] == 1:
+    if strategy is None:
         return pipeline.as_tf_dataset(training=True)
 
     def part(context: Any) -> Any:
-        own = pipeline.part(context.input_pipeline_id, context.num_input_pipelines)
-        stream = own.as_tf_dataset(training=True)
-        size = pipeline.batch_size // replicas
-        return stream if size == own.batch_size else stream.rebatch(size)
+        number = context.num_input_pipelines
+        own = pipeline.part(context.input_pipeline_id, number) if number > 1 else pipeline
+        # One after the other, the devices of a worker take the next part of its batch.
+        return own.as_tf_dataset(training=True).rebatch(pipeline.batch_size // replicas)
 
     return strategy.distribute_datasets_from_function(part)
 
