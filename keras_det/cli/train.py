@@ -1,5 +1,6 @@
 """`keras-det train DATA`: fills a run folder."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -99,9 +100,9 @@ def train(
     if data is None:
         raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
     refuse_options_of_validation(ctx)
-    joined = {name: settings.pop(name) for name in ("workers", "worker", "worker_minutes")}
-    refuse_folder_for_each(joined["workers"], out)
-    folder = run_folder(out, model, settings["resume"], writes=joined["worker"] in (None, 0))
+    joined = [settings.pop(name) for name in ("workers", "worker", "worker_minutes")]
+    settings["workers"] = workers = all_workers(*joined, out=out)
+    folder = run_folder(out, model, settings["resume"], workers is None or workers.chief)
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}
     arguments = {name: value for name, value in arguments.items() if value is not None}
     settings["model_arguments"] = arguments
@@ -120,26 +121,32 @@ def train(
         echo(found.sentence)
     start_keras()
     from keras_det.training import run
-    from keras_det.training.workers import workers_of
 
-    settings["workers"] = workers_of(*joined.values())
     how = command_to_resume(data, folder, {name: ctx.params[name] for name in NOT_STORED})
     metrics = run.train(
         model, found.train, found.val, folder, say=say, how_to_resume=how, **settings
     )
-    workers = settings["workers"]
     if workers is None or workers.chief:
         say_next(folder, data, metrics)
         say_where("Run folder", folder)
 
 
-def refuse_folder_for_each(workers: str | None, out: str | None) -> None:
-    """DataError if several workers would each choose a run folder."""
-    if workers is not None and out is None:
+def all_workers(
+    workers: str | None, worker: int | None, worker_minutes: float, out: str | None
+) -> Any:
+    """The `Workers` that train together, None for one; DataError if they have no run folder."""
+    if workers is None and worker is None and not os.environ.get("TF_CONFIG"):
+        return None
+    start_keras()
+    from keras_det.training.workers import workers_of
+
+    found = workers_of(workers, worker, worker_minutes)
+    if found is not None and out is None:
         raise DataError(
-            f"Several workers need one run folder. Received: --workers {workers} without --out. "
-            "Give all of them the same --out, in a folder that all machines see."
+            f"Several workers need one run folder. Received: {len(found.addresses)} workers "
+            "without --out. Give all of them the same --out, in a folder that all machines see."
         )
+    return found
 
 
 def refuse_options_of_validation(ctx: click.Context) -> None:

@@ -195,8 +195,7 @@ class Pipeline:
             workers: int, number of workers. It must divide the batch size.
 
         Returns:
-            A pipeline for training whose `batch_size` is that of the part. It starts where this one
-            does, and counts the same unreadable images.
+            A pipeline for training whose `batch_size` is that of the part; it starts as this one.
 
         Raises:
             ValueError: the batch cannot be divided.
