@@ -77,13 +77,14 @@ def one_pass(pipeline: Pipeline, model: keras.Model) -> Any:
     Every worker reads all images and keeps its part of each batch: the last batch is smaller, and
     TensorFlow divides it.
     """
-    data = pipeline.as_tf_dataset(training=False)
-    if worker_of(strategy_of(model))[1] == 1:
+    data, strategy = pipeline.as_tf_dataset(training=False), strategy_of(model)
+    if strategy is None:
         return data
     import tensorflow as tf
 
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    options, policies = tf.data.Options(), tf.data.experimental.AutoShardPolicy
+    policy = policies.DATA if worker_of(strategy)[1] > 1 else policies.OFF
+    options.experimental_distribute.auto_shard_policy = policy
     return data.with_options(options)
 
 
