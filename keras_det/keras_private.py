@@ -235,7 +235,9 @@ class OptimizerStep(Optimizer):
     def _distributed_tf_update_step(
         self, distribution: Any, grads_and_vars: list[tuple[Tensor, Any]], learning_rate: Any
     ) -> None:
-        update = self.update_on_tensorflow(learning_rate)
+        # Here a rate from a schedule is a value for each device: the same one.
+        rate = distribution.experimental_local_results(learning_rate)[0]
+        update = self.update_on_tensorflow(rate)
         if update is None:
             super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
             return
