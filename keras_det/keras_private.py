@@ -72,6 +72,17 @@ def replace_call(layer: keras.Layer, call: Callable) -> None:
     layer.call = call
 
 
+def without_symbolic_build(model_class: Any) -> Any:
+    """Decorator: under a distribution strategy, Keras does not build the models of a class itself.
+
+    Before `fit` it would compute a batch symbolically, to build the rest of a model. Under several
+    workers it fails to convert the batch (Keras issue 20585). For models that are built with their
+    optimizer before `fit`.
+    """
+    model_class._maybe_symbolic_build = lambda self, iterator=None, data_batch=None: None
+    return model_class
+
+
 # Building
 
 _building = threading.RLock()
@@ -246,7 +257,9 @@ class OptimizerStep(Optimizer):
     def _distributed_tf_update_step(
         self, distribution: Any, grads_and_vars: list[tuple[Tensor, Any]], learning_rate: Any
     ) -> None:
-        update = self.update_on_tensorflow(learning_rate)
+        # Here a rate from a schedule is a value for each device: the same one.
+        rate = distribution.experimental_local_results(learning_rate)[0]
+        update = self.update_on_tensorflow(rate)
         if update is None:
             super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
             return

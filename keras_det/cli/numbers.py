@@ -9,6 +9,7 @@ from keras_det.names import MAX_COUNT
 
 # Far more than anybody needs, as MAX_COUNT: a typing error is refused before it fills the memory.
 MAX_BATCH = 65_536
+MAX_DEVICES = 1_024  # of one machine
 
 
 class Whole(click.IntRange):

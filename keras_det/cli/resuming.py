@@ -37,6 +37,9 @@ NOT_STORED = (
     "save_minutes",
     "deterministic",
     "tensorboard",
+    "devices",
+    "workers",
+    "worker",
 )
 
 
@@ -70,8 +73,17 @@ def say_next(folder: pathlib.Path, data: str, metrics: dict[str, Any]) -> None:
         echo(f"Next, as the model has learned too little: keras-det doctor {data} --run {run}")
 
 
-def run_folder(out: str | None, model_name: str, resume: bool) -> pathlib.Path:
-    """Returns the folder to fill: a new one, or with `resume` the one that holds the run."""
+def run_folder(out: str | None, model_name: str, resume: bool, writes: bool = True) -> pathlib.Path:
+    """Returns the folder to fill: a new one, or with `resume` the one that holds the run.
+
+    Args:
+        out: the folder that was named, or None.
+        model_name: for a folder that was not named.
+        resume: whether the run goes on.
+        writes: False for a worker that writes nothing: the chief may have begun to fill the folder.
+    """
+    if not resume and out and not writes:
+        return pathlib.Path(out)
     if not resume:
         return new_folder(out) if out else free_folder(f"runs/{model_name}")
     if out is None or not (pathlib.Path(out) / "recipe.json").exists():

@@ -26,7 +26,15 @@ from keras_det.cli.resuming import (
 )
 from keras_det.cli.run_data import note_of_run, training_data
 from keras_det.cli.start import start_keras
-from keras_det.cli.train_options import HELD_OUT, MODEL, RECIPE, RUNNING, WEIGHTS, options
+from keras_det.cli.train_options import (
+    DEVICES,
+    HELD_OUT,
+    MODEL,
+    RECIPE,
+    RUNNING,
+    WEIGHTS,
+    options,
+)
 from keras_det.errors import DataError, suggest
 from keras_det.files import why_no_file
 from keras_det.names import HUGGING_FACE as HUGGING_FACE
@@ -55,6 +63,8 @@ EXAMPLES = (
     "keras-det train coco/ --model retinanet_resnet34 --backbone-weights r34.pth",
     "keras-det train my_images/ --weights coco --freeze neck --out heads/",
     "keras-det train my_images/ --out run/ --resume",
+    "keras-det train coco/ --devices 4 --batch-size 64 --out run/",
+    "keras-det train coco/ --workers 10.0.0.1:5000,10.0.0.2:5000 --worker 0 --out run/",
     "keras-det train --replay run/diverged_epoch_0003_step_000012.npz",
 )
 
@@ -68,6 +78,7 @@ EXAMPLES = (
 @max_pixels_option()
 @classes_option("learn")
 @options(*HELD_OUT)
+@options(*DEVICES)
 @options(*RUNNING)
 @click.pass_context
 def train(
@@ -90,7 +101,9 @@ def train(
     if data is None:
         raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
     refuse_options_of_validation(ctx)
-    folder = run_folder(out, model, settings["resume"])
+    joined = [settings.pop(name) for name in ("workers", "worker", "worker_minutes")]
+    settings["workers"] = workers = all_workers(*joined, out)
+    folder = run_folder(out, model, settings["resume"], workers is None or workers.chief)
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}
     arguments = {name: value for name, value in arguments.items() if value is not None}
     settings["model_arguments"] = arguments
@@ -114,8 +127,27 @@ def train(
     metrics = run.train(
         model, found.train, found.val, folder, say=say, how_to_resume=how, **settings
     )
-    say_next(folder, data, metrics)
-    say_where("Run folder", folder)
+    if workers is None or workers.chief:
+        say_next(folder, data, metrics)
+        say_where("Run folder", folder)
+
+
+def all_workers(
+    workers: str | None, worker: int | None, worker_minutes: float, out: str | None
+) -> Any:
+    """The `Workers` that train together, None for one; DataError if they have no run folder."""
+    if workers is None and worker is None and not os.environ.get("TF_CONFIG"):
+        return None
+    start_keras()
+    from keras_det.training.workers import workers_of
+
+    found = workers_of(workers, worker, worker_minutes)
+    if found is not None and out is None:
+        raise DataError(
+            f"Several workers need one run folder. Received: {len(found.addresses)} workers "
+            "without --out. Give all of them the same --out, in a folder that all machines see."
+        )
+    return found
 
 
 def refuse_options_of_validation(ctx: click.Context) -> None:

@@ -8,7 +8,7 @@ import click
 from keras_det.cli.command import IMAGE_SIZE
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.model_names import WordOrPath
-from keras_det.cli.numbers import MAX_BATCH, Real, Whole
+from keras_det.cli.numbers import MAX_BATCH, MAX_DEVICES, Real, Whole
 from keras_det.names import (
     ANCHOR_CHOICES,
     AUGMENT_NAMES,
@@ -252,6 +252,37 @@ HELD_OUT: tuple[Option, ...] = (
         type=Whole(1),
         show_default="1, or more for a large validation set",
         help="Epochs between evaluations.",
+    ),
+)
+
+
+# On the devices and machines that train.
+DEVICES: tuple[Option, ...] = (
+    click.option(
+        "--devices",
+        type=Whole(1, MAX_DEVICES),
+        show_default="1; with --workers, all GPUs of the machine",
+        help="Devices of this machine that share each batch: GPUs if it has any, else logical "
+        "devices of its CPU, for tests.",
+    ),
+    click.option(
+        "--workers",
+        metavar="HOST:PORT,…",
+        show_default="those of TF_CONFIG, if it is set",
+        help="Addresses of all workers that train together, separated by commas. The first one "
+        "writes the run folder.",
+    ),
+    click.option(
+        "--worker",
+        type=Whole(0),
+        metavar="INDEX",
+        help="Which of --workers this one is, from 0.",
+    ),
+    click.option(
+        "--worker-minutes",
+        type=Real(0, MAX_COUNT, open="least"),
+        default=10.0,
+        help="Longest time to wait for the other workers at the start, in minutes.",
     ),
 )
 

@@ -23,6 +23,7 @@ class Failures:
         self._all, self._reason = paths, reason
         self._epochs: dict[int, set[int]] = {}
         self._reasons: dict[int, str] = {}
+        self.error: DataError | None = None  # that there are too many
 
     def __len__(self) -> int:
         return len(self._reasons)
@@ -47,7 +48,8 @@ class Failures:
                 self._warn(self._reasons[index])
         most = max(1, MAX_FAILED * len(self._all))
         if len(lost) > most or len(lost) == len(self._all):
-            raise self._too_many(epoch, lost)
+            self.error = self._too_many(epoch, lost)
+            raise self.error
 
     def _warn(self, reason: str) -> None:
         if len(self._reasons) <= SHOWN:

@@ -1,5 +1,6 @@
 """From a data set to padded batches, with `tf.data`: decode, augment, resize, pad."""
 
+import copy
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from keras_det.data.failures import Failures
 from keras_det.data.pipeline_arguments import (
     bool_or_none,
     broken_images,
+    check_divisible,
     check_images,
     fill_of,
     plain_after_of,
@@ -28,7 +30,7 @@ from keras_det.data.pipeline_source import Files
 from keras_det.data.pixel_limit import pixel_limit
 from keras_det.data.resize import check_policy
 from keras_det.data.sampling import Sampler
-from keras_det.data.slots import Slots, Start, start_of
+from keras_det.data.slots import SharedSlots, Slots, Start, start_of
 from keras_det.data.vanishing import warn_of_vanishing
 from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 class Pipeline:
     """Batches of a data set, for `fit`, `evaluate` and `predict` of a detector.
 
-    The caller decides what a pipeline is used for. `fit` takes its training stream. `evaluate`,
-    `predict`, `validation_data` and iteration take one pass over the unchanged images.
+    `fit` takes its training stream. `evaluate`, `predict`, `validation_data` and iteration take one
+    pass over the unchanged images.
 
     The training stream is endless. Epoch e consists of `steps_per_epoch` full batches. Their order
     depends only on (seed, e), and every random choice only on (seed, e, place in the epoch).
@@ -128,8 +130,8 @@ class Pipeline:
         self.sampler = Sampler(dataset, sampling, repeat_threshold)
         self.slots = Slots(self.sampler, len(dataset), self.seed)
         self.first = Start()
+        self.workers = 1  # that share each batch
         self.warned = False
-        self.error: DataError | None = None
         self._failures = Failures(dataset.image_paths, self._why_unread)
         self._check()
         self.rows = target_rows(dataset, self.max_boxes)
@@ -153,7 +155,7 @@ class Pipeline:
 
         Each image comes at least once, except with "class_balanced" sampling.
         """
-        return math.ceil(self.sampler.length / self.batch_size)
+        return math.ceil(self.sampler.length / (self.batch_size * self.workers))
 
     @property
     def batches_per_pass(self) -> int:
@@ -182,6 +184,31 @@ class Pipeline:
         self.first = start_of(self.slots, int(epoch), int(step) * self.batch_size, broken)
         return self
 
+    def part(self, worker: int, workers: int) -> "Pipeline":
+        """The training stream of one of several workers: its part of every batch.
+
+        The parts together, worker by worker, are the batches of this pipeline. A worker reads no
+        other images. Where some cannot be read, it fills its part with its own next ones.
+
+        Args:
+            worker: int, index from 0.
+            workers: int, number of workers. It must divide the batch size.
+
+        Returns:
+            A pipeline for training whose `batch_size` is that of the part; it starts as this one.
+
+        Raises:
+            ValueError: the batch cannot be divided.
+        """
+        check_divisible(self.batch_size, workers, "worker")
+        own = copy.copy(self)
+        own.workers, own.batch_size = workers, self.batch_size // workers
+        own.training, own._asked = True, True
+        own.slots = SharedSlots(self.slots, own.batch_size, worker, workers)
+        first, read = self.first, bool(self.first.read)
+        own.first = start_of(own.slots, first.epoch, first.samples // workers, read)
+        return own
+
     def __len__(self) -> int:
         return self.steps_per_epoch
 
@@ -195,8 +222,8 @@ class Pipeline:
 
     def check(self) -> None:
         """Raises the DataError that stopped the stream; TensorFlow hides it in its own error."""
-        if self.error is not None:
-            raise self.error
+        if self._failures.error is not None:
+            raise self._failures.error
 
     def as_tf_dataset(self, training: bool | None = None) -> "tf.data.Dataset":
         """The batches as a `tf.data.Dataset`.
@@ -370,8 +397,4 @@ class Pipeline:
                 index = int(self.slots.index(np.int64(epoch), slot, training))
                 used = engine.images_of(index, self.slots.seed_of(np.int64(epoch), np.int64(slot)))
                 lost += broken_images(self.dataset, used, self.max_pixels)
-        try:
-            self._failures.add(epoch, lost)
-        except DataError as error:
-            self.error = error
-            raise
+        self._failures.add(epoch, lost)

@@ -37,6 +37,22 @@ def check_images(dataset: Dataset) -> None:
         )
 
 
+def check_divisible(batch_size: int, parts: int, each: str) -> None:
+    """Raises a ValueError unless a batch can be divided into equal parts.
+
+    Args:
+        batch_size: images of a batch.
+        parts: number of parts.
+        each: who gets a part: "device" or "worker".
+    """
+    if batch_size % parts:
+        raise ValueError(
+            f"The batch size must be a multiple of the number of {each}s. Received: batches of "
+            f"{counted(batch_size, 'image')} for {counted(parts, each)}. Take a batch size of "
+            f"{-(-batch_size // parts) * parts}, or another number of {each}s."
+        )
+
+
 def target_rows(dataset: Dataset, max_boxes: int) -> TargetRows:
     """The objects of a data set without crowd objects; warns of images with too many."""
     kept = ~dataset.crowd

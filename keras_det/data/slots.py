@@ -56,6 +56,42 @@ class Slots:
         return tf.stack([tf.constant(self.seed, tf.int64), epoch * EPOCH_STRIDE + slot])
 
 
+class SharedSlots(Slots):
+    """The slots of one worker, which has a part of every batch of the training.
+
+    They are numbered anew, with markers of their own.
+
+    Args:
+        whole: the slots of all workers together.
+        batch_size: samples of the part.
+        worker: index from 0.
+        workers: number of workers.
+    """
+
+    def __init__(self, whole: Slots, batch_size: int, worker: int, workers: int) -> None:
+        super().__init__(whole.sampler, whole.images, whole.seed)
+        self.whole, self.batch_size = whole, batch_size
+        self.worker, self.workers = worker, workers
+
+    def per_pass(self, training: bool = True) -> int:
+        return max(1, self.sampler.length // self.workers) + 1
+
+    def after(self, samples: int) -> int:
+        return samples + samples // (self.per_pass() - 1)
+
+    def in_whole(self, slot: TFTensor) -> TFTensor:
+        """The slot of all workers together, for one of this worker that is no marker."""
+        sample = slot - slot // self.per_pass()
+        step, rest = sample // self.batch_size, sample % self.batch_size
+        return self.whole.after((step * self.workers + self.worker) * self.batch_size + rest)
+
+    def index(self, epoch: TFTensor, slot: TFTensor, training: bool = True) -> TFTensor:
+        return self.whole.index(epoch, self.in_whole(slot), training)
+
+    def seed_of(self, epoch: TFTensor, slot: TFTensor) -> TFTensor:
+        return self.whole.seed_of(epoch, self.in_whole(slot))
+
+
 @dataclasses.dataclass(frozen=True)
 class Start:
     """Where a training stream begins: in an epoch, after some of its samples.

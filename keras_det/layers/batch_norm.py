@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_det.layers.replicas import num_replicas
+from keras_det.layers.replicas import moments_over_replicas, num_replicas
 from keras_det.types import Tensor
 
 
@@ -24,7 +24,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     original EfficientDet, which trains with that kernel. Other backends add the biased variance.
 
     Where several devices share a training step (`tf.distribute`), the statistics are those of the
-    whole batch, as Keras computes them with `synchronized=True`.
+    whole batch, and the moving variance is that of the fused kernel.
 
     Args:
         momentum: float in 0..1. Share of the moving statistics that is kept at each step.
@@ -40,13 +40,17 @@ class BatchNorm(keras.layers.BatchNormalization):
         Tensor of the same shape in the compute dtype.
     """
 
+    synchronized: bool
+
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
     def call(
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        fused = (
+        learns = bool(training) and self.trainable
+        shared = learns and num_replicas() > 1
+        usual = (
             keras.backend.backend() == "tensorflow"
             and not self.synchronized
             and mask is None
@@ -55,18 +59,34 @@ class BatchNorm(keras.layers.BatchNormalization):
             and self.center
             and self.scale
         )
-        if not fused:
+        if usual and shared:
+            return self._shared_call(inputs)
+        if usual and self.compute_dtype != "float64":  # the kernel has no such version
+            return self._fused_call(inputs, learns)
+        if not shared or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
-        if training and self.trainable and num_replicas() > 1:
-            return self._synchronized_call(inputs)
-        return self._fused_call(inputs, bool(training) and self.trainable)
-
-    def _synchronized_call(self, inputs: Tensor) -> Tensor:
         self.synchronized = True
         try:
-            return super().call(inputs, training=True)
+            return super().call(inputs, training=training, mask=mask)
         finally:
             self.synchronized = False
+
+    def _shared_call(self, inputs: Tensor) -> Tensor:
+        """What the fused kernel computes in training, for the batches of all devices together."""
+        x = ops.cast(inputs, "float32")
+        mean, variance, count = moments_over_replicas(x)
+        self._move(mean, variance * (count / ops.maximum(count - 1.0, 1.0)))
+        factor = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
+        outputs = (x - mean) * factor + ops.cast(self.beta, "float32")
+        return ops.cast(outputs, inputs.dtype)
+
+    def _move(self, mean: Tensor, variance: Tensor) -> None:
+        """Moves the moving statistics towards those of a batch."""
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(
+                moving * self.momentum
+                + ops.cast(ops.stop_gradient(batch), moving.dtype) * (1.0 - self.momentum)
+            )
 
     def _fused_call(self, inputs: Tensor, training: bool) -> Tensor:
         import tensorflow as tf

@@ -265,9 +265,9 @@ def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
             "`fit` steps_per_epoch and an endless generator, or a tf.data.Dataset, which starts "
             "again in every epoch."
         )
-    if not steps_per_epoch or not hasattr(x, "cardinality"):
+    if not steps_per_epoch:
         return
-    length = int(x.cardinality())
+    length = length_of(x)
     # Where a stream ends together with an epoch, Keras starts it again.
     if 0 <= length < steps_per_epoch * epochs and length % steps_per_epoch:
         raise ValueError(
@@ -276,6 +276,12 @@ def check_length(x: Any, steps_per_epoch: int | None, epochs: int) -> None:
             f"{steps_per_epoch}. Add `.repeat()`, or leave out steps_per_epoch: then an epoch is "
             "one pass."
         )
+
+
+def length_of(x: Any) -> int:
+    """Number of batches of a `tf.data.Dataset`, also a distributed one; negative if not known."""
+    cardinality = getattr(x, "cardinality", -1)
+    return int(cardinality() if callable(cardinality) else cardinality)
 
 
 class WholeEpochs(keras.callbacks.Callback):

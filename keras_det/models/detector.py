@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_det.keras_private import all_layers
 from keras_det.last_used import MOST_SETTINGS, LastUsed
-from keras_det.layers.replicas import num_replicas
+from keras_det.layers.replicas import num_replicas, sum_over_replicas
 from keras_det.models.arguments_of_fit import check_targets, weights_of_batch
 from keras_det.models.compiled import compiled
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
@@ -171,15 +171,19 @@ class Detector(FittingModel):
         self._check_parts(parts)
         images = keras.ops.cast(keras.ops.shape(y["labels"])[0], "float32")
         replicas = num_replicas()
+        # Each device holds its share of the losses, and the logs average over the images of the
+        # devices. Of the last batch of a pass, some devices may have fewer images than others.
+        share = keras.ops.divide_no_nan(sum_over_replicas(images), images)
         for name, tracker in self._trackers.items():
             if name in self.LOSSES:
-                # Keras logs the loss with each batch weighted by its images; so do these. Each
-                # device holds its share of the losses, and the logs average over the devices.
-                tracker.update_state(parts[name] * replicas, sample_weight=images)
+                # Keras logs the loss with each batch weighted by its images; so do these.
+                tracker.update_state(parts[name] * share, sample_weight=images)
             else:
                 counted = images if sample_weight is None else keras.ops.sum(sample_weight)
                 tracker.update_state(parts[name], sample_weight=counted)
         total = sum(parts[name] for name in self.LOSSES)
+        if not training and replicas > 1:  # Keras logs it, times the number of devices
+            total = total * share / replicas
         if not self.losses:
             return total
         if not self._is_regularized():

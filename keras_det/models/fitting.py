@@ -8,7 +8,11 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
-from keras_det.keras_private import StepFunctions, optimized_variables
+from keras_det.keras_private import (
+    StepFunctions,
+    optimized_variables,
+    without_symbolic_build,
+)
 from keras_det.models.arguments_of_fit import (
     CLASS_WEIGHT,
     NOT_COMPILED,
@@ -32,12 +36,20 @@ from keras_det.models.inputs_of_fit import (
     check_validating,
     start,
 )
+from keras_det.models.shared_stream import (
+    check_optimizer,
+    logs_of_step,
+    one_pass,
+    scope_of,
+    training_stream,
+)
 from keras_det.models.streams import checked_stream, own_errors
 from keras_det.optimizers import AdamW
 from keras_det.types import Config, Tensor
 from keras_det.words import counted
 
 
+@without_symbolic_build
 class FittingModel(StepFunctions, DetectingModel):
     """A detector whose `fit`, `evaluate` and `predict` also take a `keras_det.data.Pipeline`.
 
@@ -89,8 +101,9 @@ class FittingModel(StepFunctions, DetectingModel):
 
         Raises:
             TypeError: the optimizer is None, or `steps_per_execution` is not whole.
-            ValueError: a loss or metrics are given, and the message says where to give them; or
-                `steps_per_execution` is below 1.
+            ValueError: a loss or metrics are given, and the message says where to give them;
+                `steps_per_execution` is below 1; or the optimizer was made outside the scope of the
+                model's distribution strategy.
         """
         given = {
             "loss": loss,
@@ -100,19 +113,21 @@ class FittingModel(StepFunctions, DetectingModel):
         }
         check_compile(given)
         check_compiling(optimizer, steps_per_execution)
-        if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
+        check_optimizer(optimizer, self)
         if jit_compile is None:
             jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
-        super().compile(
-            optimizer=optimizer,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            auto_scale_loss=auto_scale_loss,
-        )
-        # Otherwise the first step would build the optimizer, and TensorFlow would trace it twice.
-        self.optimizer.build(self.trainable_variables)
+        with scope_of(self):
+            if isinstance(optimizer, str) and optimizer == "auto":
+                optimizer = AdamW(1e-3, weight_decay=4e-5, global_clipnorm=10.0)
+            super().compile(
+                optimizer=optimizer,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
+            )
+            # Else the first step would build the optimizer, and TensorFlow would trace it twice.
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: Config) -> None:
         # Keras calls this when it loads a compiled model whose `compile` is overridden. Losses and
@@ -181,10 +196,10 @@ class FittingModel(StepFunctions, DetectingModel):
         if isinstance(x, Pipeline):
             steps_per_epoch = steps_per_epoch or x.steps_per_epoch
             start(x, initial_epoch, steps_per_epoch, self.steps_per_execution)
-            x = x.as_tf_dataset(training=True)
+            x = training_stream(x, self)
         if isinstance(validation_data, Pipeline):
             validation_steps = validation_steps or validation_data.batches_per_pass
-            validation_data = validation_data.as_tf_dataset(training=False)
+            validation_data = one_pass(validation_data, self)
         check_length(x, steps_per_epoch, epochs - initial_epoch)
         warn_of_own_weights(callbacks, getattr(self, "optimizer", None))
         with own_errors(*pipelines):
@@ -250,7 +265,7 @@ class FittingModel(StepFunctions, DetectingModel):
             x = checked_stream(x, self.num_classes)
         if pipelines:
             steps = steps or x.batches_per_pass
-            x = x.as_tf_dataset(training=False)
+            x = one_pass(x, self)
         with own_errors(*pipelines):
             return super().evaluate(
                 x,
@@ -298,7 +313,7 @@ class FittingModel(StepFunctions, DetectingModel):
         pipelines = [x] if isinstance(x, Pipeline) else []
         if pipelines:
             steps = steps or x.batches_per_pass
-            x = x.as_tf_dataset(training=False)
+            x = one_pass(x, self)
         with own_errors(*pipelines):
             return super().predict(
                 x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
@@ -306,11 +321,13 @@ class FittingModel(StepFunctions, DetectingModel):
 
     def train_step(self, *inputs: Any) -> Any:
         check_batch("x", inputs[-1], self)
-        return super().train_step(*self._opened(inputs))
+        logs = super().train_step(*self._opened(inputs))
+        return logs if keras.backend.backend() != "tensorflow" else logs_of_step(logs, self)
 
     def test_step(self, *inputs: Any) -> Any:
         check_batch("x", inputs[-1], self)
-        return super().test_step(*self._opened(inputs))
+        logs = super().test_step(*self._opened(inputs))
+        return logs if keras.backend.backend() != "tensorflow" else logs_of_step(logs, self)
 
     def _opened(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return inputs if self.one_function() else with_open_batch(inputs)

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_det.data.pipeline import Pipeline
 from keras_det.data.pipeline_arguments import whole_number
+from keras_det.models.arguments_of_fit import length_of
 from keras_det.words import counted
 
 
@@ -95,7 +96,7 @@ def check_images(name: str, x: Any, model: keras.Model) -> None:
         _check_pipeline(name, x, model.resize_policy)
     elif hasattr(x, "element_spec"):
         check_batch(name, x.element_spec, model)
-        if hasattr(x, "cardinality") and int(x.cardinality()) == 0:
+        if length_of(x) == 0:
             raise ValueError(
                 f"`{name}` must have at least one batch. Received: an empty tf.data.Dataset. Check "
                 "its filters, and `drop_remainder` of `.batch`."

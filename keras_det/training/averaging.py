@@ -18,6 +18,11 @@ def optimizer_of(model: keras.Model) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def number_of(value: Any) -> float:
+    """A variable or tensor as a number; `float` fails for a variable on several devices."""
+    return float(keras.ops.convert_to_numpy(value))
+
+
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Inside the context, the trainable weights are the moving averages that the optimizer keeps.
@@ -30,7 +35,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         model: a model, compiled or not.
     """
     optimizer = optimizer_of(model)
-    if not getattr(optimizer, "use_ema", False) or int(optimizer.iterations) == 0:
+    if not getattr(optimizer, "use_ema", False) or number_of(optimizer.iterations) == 0:
         yield
         return
     variables = optimized_variables(optimizer)

@@ -21,6 +21,7 @@ from keras_det.decode.settings import (
 )
 from keras_det.errors import DataError, suggest
 from keras_det.files import write_whole
+from keras_det.layers.replicas import is_chief, strategy_of, sum_over_workers
 from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import evaluate
@@ -107,12 +108,19 @@ class EvaluateAP(keras.callbacks.Callback):
         last = epoch + 1 == self.params.get("epochs")
         measured = last or (epoch + 1) % self.every == 0
         if measured:
+            self.logged = dict(zip(self.logged, self._measured(), strict=True))
+        if logs is not None:
+            logs |= {**self.logged, "val_measured": float(measured)}
+
+    def _measured(self) -> list[float]:
+        """The numbers to log. The chief measures, and tells them to the other workers."""
+        found = [0.0] * len(self.logged)
+        if is_chief(self.model):
             asked: Any = {**self.settings, **({"losses": True} if self.losses else {})}
             with averaged_weights(self.model):
                 self.metrics = evaluate(self.model, self.dataset, self.batch_size, **asked)
-            self.logged = {k: float(self.metrics[k.removeprefix("val_")]) for k in self.logged}
-        if logs is not None:
-            logs |= {**self.logged, "val_measured": float(measured)}
+            found = [float(self.metrics[name.removeprefix("val_")]) for name in self.logged]
+        return [float(value) for value in sum_over_workers(strategy_of(self.model), found)]
 
 
 def _is_loss(name: str) -> bool:
@@ -152,7 +160,8 @@ class SaveBest(keras.callbacks.Callback):
             self.best = float(value)
         elif learned or self.best > -np.inf:
             return
-        save_averaged(self.model, self.path)
+        if is_chief(self.model):
+            save_averaged(self.model, self.path)
 
 
 class History(keras.callbacks.Callback):
@@ -170,6 +179,8 @@ class History(keras.callbacks.Callback):
         self.rows = read_history(self.path)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if not is_chief(self.model):
+            return
         row = {"epoch": str(epoch + 1)}
         row |= {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
         self.rows = [kept for kept in self.rows if int(kept["epoch"]) <= epoch] + [row]

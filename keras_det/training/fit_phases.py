@@ -11,7 +11,9 @@ import keras
 
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
+from keras_det.layers.replicas import is_chief, strategy_of, worker_of
 from keras_det.models import Detector
+from keras_det.models.shared_stream import scope_of, training_stream
 from keras_det.models.streams import own_errors
 from keras_det.run_folder import HISTORY, read_history
 from keras_det.training.callbacks import (
@@ -114,7 +116,8 @@ def _fit(training: Training) -> None:
         say(f"The run is already finished: it has trained for {done}. Extend it with --epochs.")
         return
     progress = Progress(epochs=chosen.epochs, batch_size=training.pipeline.batch_size)
-    callbacks = [*_callbacks(training, rows, stop), progress]
+    callbacks = _callbacks(training, rows, stop)
+    callbacks += [progress] if is_chief(training.model) else []
     started = time.monotonic()
     with contextlib.closing(progress):
         _fit_phases(training, callbacks, stop)
@@ -132,8 +135,10 @@ def _fit_phases(
         if training.epochs >= last or stop.exhausted:
             continue
         if training.epochs == first and not training.steps:
-            begin_phase(model, chosen, first, last)
-            if not training.epochs and training.state is None:  # for a run that diverges at once
+            with scope_of(model):
+                begin_phase(model, chosen, first, last)
+            # For a run that diverges at once.
+            if not training.epochs and training.state is None and is_chief(model):
                 training.state = save_state(model, training.out / CHECKPOINTS, 0)
         elif training.changed_after >= training.epochs:  # the state is from before the change
             training.say(plan_anew(model, chosen, first, last))
@@ -168,6 +173,10 @@ def _callbacks(
             stop,
         ]
     callbacks.append(Measure(pipeline.batch_size))
+    # Of several workers all take part in saving, but only the chief writes.
+    save = SaveState(out / CHECKPOINTS, training.saving, pipeline, training.request)
+    if not is_chief(training.model):
+        return [*callbacks, save]
     if training.tensorboard:
         where = out / "tensorboard"
         callbacks.append(TensorBoard(where, training.validation_set, pipeline.batch_size))
@@ -176,7 +185,7 @@ def _callbacks(
         History(out / HISTORY),
         # After `History`: a run interrupted between them trains that epoch again, and its row is
         # replaced.
-        SaveState(out / CHECKPOINTS, training.saving, pipeline, training.request),
+        save,
         Curves(out),
     ]
 
@@ -190,11 +199,13 @@ def _finish_epoch(
     """Trains the steps that are left of an epoch, exactly as `fit` would have gone on."""
     pipeline, whole = training.pipeline, training.steps_per_epoch
     place = training.in_pipeline(training.epochs, training.steps)
-    pipeline.start(*place, broken=bool(training.noted.get("unread")))
+    # The chief does not know which images the other workers could not read.
+    several = worker_of(strategy_of(training.model))[1] > 1
+    pipeline.start(*place, broken=several or bool(training.noted.get("unread")))
     rest = RestOfEpoch(callbacks, training.steps, whole, last, training.noted)
     with own_errors(pipeline):
         training.model.fit(
-            pipeline.as_tf_dataset(training=True),
+            training_stream(pipeline, training.model),
             initial_epoch=training.epochs,
             epochs=training.epochs + 1,
             steps_per_epoch=whole - training.steps,

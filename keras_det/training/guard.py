@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keras_det.errors import DataError
+from keras_det.layers.replicas import is_chief
+from keras_det.models.shared_stream import scope_of
 from keras_det.training import replay
 from keras_det.training.callbacks import Diverged
 from keras_det.training.recipe import Recipe
@@ -53,13 +55,16 @@ def go_back(
         DataError: it has gone back `MOST` times, its recipe has no rate to lower, or it has no
             state.
     """
-    path = keep_batches(training, error)
-    look = f"To see the batch: keras-det train --replay {shlex.quote(str(path))}"
+    look = "The chief keeps the batch."
+    if is_chief(training.model):
+        path = keep_batches(training, error)
+        look = f"To see the batch: keras-det train --replay {shlex.quote(str(path))}"
     rate, out = training.chosen.learning_rate, training.out
     if rate is None or before >= MOST:
         raise _for_good(error, look) from error
     names = training.model.class_names
-    model, state, noted = load_newest(states_in(out / CHECKPOINTS), names, lambda line: None)
+    with scope_of(training.model):
+        model, state, noted = load_newest(states_in(out / CHECKPOINTS), names, lambda line: None)
     if model is None or state is None:
         raise _for_good(error, look) from error
     lower = float(f"{rate / LOWER:.2g}")

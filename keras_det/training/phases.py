@@ -7,7 +7,7 @@ import keras
 from keras_det.data.dataset import Dataset
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_fit import AnchorFit, fit_anchors
-from keras_det.training.averaging import optimizer_of
+from keras_det.training.averaging import number_of, optimizer_of
 from keras_det.training.recipe import Recipe
 from keras_det.words import counted
 
@@ -61,14 +61,15 @@ def plan_anew(model: Detector, chosen: Recipe, first: int, last: int) -> str:
         A sentence on the learning rate.
     """
     optimizer = optimizer_of(model)
-    before = float(optimizer.learning_rate)
+    before = number_of(optimizer.learning_rate)
     rate: Any = _optimizer(model, chosen, first, last).get_config()["learning_rate"]
     if isinstance(rate, dict):
         rate = keras.optimizers.schedules.deserialize(rate)
     optimizer.learning_rate = rate
+    now = number_of(optimizer.learning_rate)
     return (
         f"Learning rate schedule recomputed for {counted(chosen.epochs, 'epoch')}, as if the run "
-        f"had started with it. The rate continues at {float(optimizer.learning_rate):.2g} instead "
+        f"had started with it. The rate continues at {now:.2g} instead "
         f"of {before:.2g}, and the schedule ends with epoch {last}."
     )
 

@@ -37,7 +37,7 @@ def seconds_per_step(model: Detector, batch_size: int) -> float:
     height, width = model.image_size
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size * STEPS, height, width, 3), "uint8")
-    box = np.float32([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]])
+    box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], "float32")
     targets = {
         "boxes": np.broadcast_to(box, (len(images), 1, 4)).copy(),
         "labels": np.zeros((len(images), 1), "int32"),

@@ -11,7 +11,7 @@ from typing import TextIO
 import keras
 import numpy as np
 
-from keras_det.training.averaging import optimizer_of
+from keras_det.training.averaging import number_of, optimizer_of
 from keras_det.types import Logs
 
 RECENT = 50  # steps that the speed is measured over
@@ -114,7 +114,7 @@ def waited_by(model: keras.Model) -> float:
 
 def rate_of(model: keras.Model) -> float:
     """The learning rate of the next step."""
-    return float(keras.ops.convert_to_numpy(optimizer_of(model).learning_rate))
+    return number_of(optimizer_of(model).learning_rate)
 
 
 class Ticker:

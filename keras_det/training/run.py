@@ -30,6 +30,7 @@ from keras_det.training.arguments import (
 )
 from keras_det.training.choosing import chooser, given_parts, own_parts, refuse_wrong
 from keras_det.training.determinism import use_deterministic_operations
+from keras_det.training.devices import Devices, devices_for
 from keras_det.training.finishing import finish
 from keras_det.training.fit_phases import Training, fit_rest
 from keras_det.training.guard import times_gone_back
@@ -55,6 +56,7 @@ from keras_det.training.seeing import need_tensorboard
 from keras_det.training.starting import check_frozen, model_to_train, trained_by
 from keras_det.training.states import State, load_newest, remove_left_over
 from keras_det.training.stopping import saying_how_to_continue, stopping_after_a_step
+from keras_det.training.workers import Workers
 from keras_det.types import AugmentName, ImageSize
 from keras_det.words import counted, printable, printing
 
@@ -94,6 +96,8 @@ def train(
     save_minutes: float | None = None,
     deterministic: bool = False,
     tensorboard: bool = False,
+    devices: int | None = None,
+    workers: Workers | None = None,
     data: dict[str, Any] | None = None,
     resume: bool = False,
     how_to_resume: str | None = None,
@@ -162,6 +166,12 @@ def train(
             `keras_det.training.determinism`.
         tensorboard: bool. True writes logs and pictures for TensorBoard into `tensorboard/` of the
             run folder; see `keras_det.training.seeing.TensorBoard`.
+        devices: number of devices of this machine that share each batch, GPUs if it has any; for a
+            model given by name. None: one, or with several workers all GPUs. A detector of your own
+            is trained on the devices that it was built for. The result is the same on all.
+        workers: `keras_det.training.workers.Workers`, the processes that train together on several
+            machines. Default: those of the environment variable TF_CONFIG, if it is set. The first
+            one, the chief, writes the run folder, speaks and measures; the others return `{}`.
         data: how the data sets were read, recorded in `recipe.json`.
         resume: True continues from the last saved state, or from the one before if that is damaged.
             The result is that of a training that was never interrupted. For a finished run it only
@@ -181,7 +191,7 @@ def train(
         DataError: wrong input: nothing is written then. Or another process trains in this folder,
             the disk is full (`DiskFull`), or the training has diverged: earlier files are whole.
     """
-    out, options, say = pathlib.Path(out), dict(model_arguments or {}), printing(say)
+    out, options = pathlib.Path(out), dict(model_arguments or {})
     saving = Saving(save_every, save_minutes)
     refuse_empty(training_set, validation_set)
     own = own_parts(model, options)
@@ -189,6 +199,11 @@ def train(
         need_tensorboard()
     if deterministic:
         use_deterministic_operations()
+    alike = {"model": str(model), "deterministic": deterministic, "resume": resume}
+    used = devices_for(model, devices, workers, alike)
+    if used.sentence:
+        printing(say)(used.sentence)
+    say = printing(say) if used.chief else _say_nothing
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
     size = image_size if fitted is None else fitted.size
@@ -220,32 +235,46 @@ def train(
     else:
         refuse_two_sources(None if weights == AUTO else weights, options.get("backbone_weights"))
         check_frozen(options, weights)
-        refuse_used(out)
+        if used.chief:
+            refuse_used(out)
+        used.refuse_measured(batch_size=by_memory, dtype=options.get("dtype") == AUTO)
         if options.get("dtype") == AUTO and isinstance(model, str):  # noted as what was found
             options["dtype"] = precision_of_run(model, options, training_set, early, say)
     order = _Order(
         *(model, training_set, validation_set, out, resume, weights, augment, seed, max_boxes),
         *(given, settings, None if fitted is None else str(fitted), choose, early, by_memory, say),
+        used,
     )
     with contextlib.ExitStack() as until_the_end:
+        until_the_end.enter_context(used.in_use())
         request = until_the_end.enter_context(stopping_after_a_step(say))
-        if resume:  # nobody else may write while the states are read
+        if resume and used.chief:  # nobody else may write while the states are read
             until_the_end.enter_context(run_lock(out, say))
         model, pipeline, chosen, state, running = _prepared(order)
-        if not resume:
+        if not resume and used.chief:
             out.mkdir(parents=True, exist_ok=True)
             until_the_end.enter_context(run_lock(out, say))
             refuse_used(out)  # another process may have been faster
-        _write_settings(out, settings)
+        if used.chief:
+            _write_settings(out, settings)
         _announce(model, pipeline, chosen, order.lines, say)
         with saying_how_to_continue(out, how_to_resume, say):
             changes = settings.get(CHANGES, [])
             begun = (model, pipeline, validation_set, out, chosen, state, running)
             more = (planned_anew(changes), how_to_resume, saving, request, say)
             training = Training(*begun, *more, tensorboard)
-            fit_rest(training, times_gone_back(changes), _recorder(out, settings))
+            fit_rest(training, times_gone_back(changes), _recorder(out, settings, used.chief))
             model = training.model  # of a state, if the training diverged
-            return finish(model, validation_set, out, chosen.batch_size, say, chosen.calibrate)
+            metrics: dict[str, Any] = {}
+            if used.chief:
+                end = (out, chosen.batch_size, say, chosen.calibrate)
+                metrics = finish(model, validation_set, *end)
+            used.wait()  # a worker that ends early would look like one that is lost
+            return metrics
+
+
+def _say_nothing(line: str = "") -> None:
+    """Of several workers, only the chief speaks."""
 
 
 @dataclasses.dataclass
@@ -268,14 +297,28 @@ class _Order:
     early: Recipe
     by_memory: bool
     say: Say
+    used: Devices
     lines: list[str] = dataclasses.field(default_factory=list)
 
 
 def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, dict[str, Any]]:
     """The model, its data, its recipe, the state it is from, and what was noted with that.
 
-    Nothing is written. Completes the settings of `order`.
+    Nothing is written, and all workers have read what they need. Completes the settings of `order`.
     """
+    with order.used.scope():
+        found = _built(order)
+    model, pipeline, chosen, state, _ = found
+    order.used.check_batch(chosen.batch_size)
+    same = {"the number of images": len(pipeline.dataset), "the recipe": chosen}
+    same |= {"classes": tuple(model.class_names), "the seed": order.seed}
+    same |= {"the saved state": None if state is None else state[1:]}
+    order.used.check_same({**same, "the weights": model.get_weights()})
+    return found
+
+
+def _built(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, dict[str, Any]]:
+    """What `_prepared` returns; variables are made on all devices."""
     out, given, settings, say = order.out, order.given, order.settings, order.say
     states = states_of(out, settings, say) if order.resume else []
     chosen = chosen_before(out, given) if order.resume else None
@@ -342,10 +385,14 @@ def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     write_whole(out / "class_names.txt", names.encode())
 
 
-def _recorder(out: pathlib.Path, settings: dict[str, Any]) -> Callable[[Recipe, int, str], None]:
+def _recorder(
+    out: pathlib.Path, settings: dict[str, Any], writes: bool
+) -> Callable[[Recipe, int, str], None]:
     """A function that notes in `recipe.json` that a run has gone back; see `guard.go_back`."""
 
     def record(chosen: Recipe, epochs: int, why: str) -> None:
+        if not writes:
+            return
         changes = changes_of(out, chosen, epochs)
         changes[-1]["diverged"] = why
         settings[CHANGES] = changes

@@ -8,9 +8,11 @@ import time
 import keras
 
 from keras_det.data.pipeline import Pipeline
+from keras_det.layers.replicas import is_chief, strategy_of, sum_over_workers, worker_of
 from keras_det.training.recipe import check_numbers
 from keras_det.training.states import save_state
 from keras_det.training.stopping import StopRequest
+from keras_det.training.within_epoch import running
 from keras_det.types import Logs
 
 MINUTES = 10.0  # between two states within an epoch
@@ -63,6 +65,22 @@ class SaveState(keras.callbacks.Callback):
         self.request = request or StopRequest()
         self.saved: tuple[int, float] | None = None  # step of the epoch, time
 
+    def _save(self, epochs: int, steps: int = 0) -> None:
+        """Saves a state. Of several workers the chief does, but all have a part of the means."""
+        if is_chief(self.model):
+            noted = {"unread": len(self.pipeline.failed) if self.pipeline else 0} if steps else None
+            save_state(self.model, self.folder, epochs, steps, noted)
+        elif steps:
+            running(self.model)
+
+    def _agreed(self, due: bool, wanted: bool) -> tuple[bool, bool]:
+        """Whether to save and to stop, in all workers alike: when the chief saves, if one stops."""
+        strategy = strategy_of(self.model)
+        if worker_of(strategy)[1] == 1:
+            return due, wanted
+        due, wanted = sum_over_workers(strategy, [due and is_chief(self.model), wanted]) > 0
+        return bool(due), bool(wanted)
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch, self.saved = epoch, None
 
@@ -80,14 +98,14 @@ class SaveState(keras.callbacks.Callback):
         due = self.saving.steps is not None and done - steps >= self.saving.steps
         minutes = MINUTES if self.saving.minutes is None else self.saving.minutes
         due = due or time.monotonic() - since >= 60 * minutes
-        if due or self.request.wanted:
-            noted = {"unread": len(self.pipeline.failed) if self.pipeline else 0}
-            save_state(self.model, self.folder, self.epoch, done, noted)
+        due, wanted = self._agreed(due, self.request.wanted)
+        if due or wanted:
+            self._save(self.epoch, done)
             self.saved = done, time.monotonic()
-        if self.request.wanted:
+        if wanted:
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        save_state(self.model, self.folder, epoch + 1)
-        if self.request.wanted:
+        self._save(epoch + 1)
+        if self._agreed(False, self.request.wanted)[1]:
             raise KeyboardInterrupt

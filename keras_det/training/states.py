@@ -233,7 +233,8 @@ def _first_line(error: Exception) -> str:
 def not_finite(model: keras.Model) -> str:
     """The first part that is NaN or infinite, such as "the weight conv/kernel"; "" if none is."""
     optimizer: Any = getattr(model, "optimizer", None)
-    held = [("the weight", model.variables)]
+    # `variables` also has the means of the logs: to read them, all workers would have to be asked.
+    held = [("the weight", model.weights)]
     held += [("the optimizer value", getattr(optimizer, "variables", []))]
     for what, variables in held:
         for variable in variables:
