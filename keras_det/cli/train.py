@@ -101,8 +101,8 @@ def train(
     if data is None:
         raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
     refuse_options_of_validation(ctx)
-    joined = [settings.pop(name) for name in ("workers", "worker", "worker_minutes")]
-    settings["workers"] = workers = all_workers(*joined, out)
+    among = (settings.pop("workers"), settings.pop("worker"), settings.pop("worker_minutes"))
+    settings["workers"] = workers = all_workers(*among, out)
     folder = run_folder(out, model, settings["resume"], workers is None or workers.chief)
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS}
     arguments = {name: value for name, value in arguments.items() if value is not None}
