@@ -12,6 +12,7 @@ import pytest
 from keras_det.data import from_tfds, load
 from keras_det.data.formats import tfds as reader
 from keras_det.data.formats import tfrecord
+from keras_det.data.formats.tfrecord_examples import records_of
 from keras_det.data.image import read_image
 from keras_det.errors import DataError
 
@@ -161,3 +162,16 @@ def test_an_error_whose_message_is_no_text_names_the_data_set():
     rows = reader._checked(examples(), None, builder, "train")
     with pytest.raises(DataError, match=r"Received: drawn train in /data, .*example 0 \('utf-8'"):
         list(rows)
+
+
+def refusing_text(*_):
+    b"\xe7".decode()
+    yield
+
+
+def test_an_error_whose_message_is_no_text_names_the_file(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.data, "TFRecordDataset", refusing_text)
+    with pytest.raises(DataError, match=r"Received: .*train\.tfrecord, damaged .* record 0 \('utf"):
+        list(records_of(tmp_path / "train.tfrecord"))

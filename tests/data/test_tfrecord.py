@@ -12,7 +12,6 @@ import pytest
 from keras_det.data import load, read_tfrecord
 from keras_det.data.formats import tfrecord
 from keras_det.data.formats.label_map import read_label_map
-from keras_det.data.formats.tfrecord_examples import records_of
 from keras_det.data.formats.tfrecord_shards import compression, is_record
 from keras_det.data.image import read_image
 from keras_det.errors import DataError
@@ -392,16 +391,3 @@ def test_finding_shards_loads_no_tensorflow(tmp_path):
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == [["train"], False]
-
-
-def refusing_text(*_):
-    b"\xe7".decode()
-    yield
-
-
-def test_an_error_whose_message_is_no_text_names_the_file(tmp_path, monkeypatch):
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf.data, "TFRecordDataset", refusing_text)
-    with pytest.raises(DataError, match=r"Received: .*train\.tfrecord, damaged .* record 0 \('utf"):
-        list(records_of(tmp_path / "train.tfrecord"))

@@ -144,7 +144,7 @@ def test_files_that_lack_tensors_or_have_others_are_refused(lite0):
         DataError, match=r"without 'efficientnet/blocks_6/tpu_batch_norm.*Give the wei"
     ):
         load_efficientnet(lite0, values)
-    with pytest.raises(DataError, match=r"tensor 'blocks\.9\.0\.gamma', which the network does"):
+    with pytest.raises(DataError, match=r"with 'blocks\.9\.0\.gamma', which the network does"):
         load_efficientnet(lite0, {**whole, "blocks.9.0.gamma": np.zeros(3, "float32")})
     with pytest.raises(DataError, match=r"2 tensors without 'conv_stem\.weight' \(first: 'conv1"):
         load_efficientnet(lite0, {"conv1.weight": np.zeros(3), "bn1.weight": np.zeros(3)})

@@ -109,7 +109,7 @@ def test_from_checkpoint_has_cocos_names(tmp_path):
     [
         (lambda v: v.pop("cnvs.1.conv.weight"), "without 'cnvs.1.conv.weight'"),
         (lambda v: v.pop("tl_heats.0.1.weight"), "must be those of CornerNet"),
-        (lambda v: v.update({"fc.weight": np.zeros(3)}), "tensor 'fc.weight'"),
+        (lambda v: v.update({"fc.weight": np.zeros(3)}), "with 'fc.weight', which"),
         (lambda v: v.update({"pre.1.bn1.bias": np.zeros(5)}), "'pre.1.bn1.bias' must have shape"),
         (
             lambda v: [v.pop(name) for name in list(v) if name.startswith("kps.1.")],
