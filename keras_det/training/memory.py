@@ -23,7 +23,7 @@ FIXED = 0.1e9  # bytes, whatever the model
 PER_VARIABLE = 0.8e6  # bytes of the graph and its buffers for each variable of the model
 PER_ACTIVATION = 1.0  # numbers kept for each number that a layer puts out
 PER_LOGIT = 1.0  # numbers kept in the losses for each number that the model puts out
-REMAT = 0.4  # of the activations that remain with recomputed blocks
+REMAT = 0.45  # of the activations that remain with recomputed blocks
 COPIES = 5.0  # of the weights: themselves, gradients, two of AdamW's averages, and the average
 
 
