@@ -1,7 +1,7 @@
 """Trains three tiny detectors on one device, on two, or as one of several workers.
 
 `python -m tests.models.shared_training ARRANGEMENT FOLDER` writes one `.npz` for each detector and
-arrangement: its weights before and after 20 steps, by number, and its logs by name.
+arrangement: its weights before and after the steps, by number, and its logs by name.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-STEPS, BATCH = 20, 4
+STEPS, BATCH = int(os.environ.get("TEST_STEPS", "20")), 4
 DOUBLE = bool(os.environ.get("TEST_IN_DOUBLE"))
 MODELS = ("efficientdet", "retinanet", "cornernet")
 CHOSEN = os.environ.get("TEST_MODELS", " ".join(MODELS)).split()
