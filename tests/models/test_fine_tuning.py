@@ -112,7 +112,7 @@ def test_damaged_and_absent_files_are_refused_and_change_nothing(saved, tmp_path
     for name, reason in (("old.keras", "not a zip"), ("old.weights.h5", "truncated")):
         (tmp_path / name).write_bytes((folder / name).read_bytes()[:50_000])
         refuse(model, tmp_path / name, f"be complete. Received: .*{name}.*{reason}.*save them")
-    refuse(model, tmp_path / "absent.keras", r"must exist. Received: .*absent")
+    refuse(model, tmp_path / "absent.keras", r"must be an existing file. Received: .*absent")
     shutil.copytree(folder / "preset", tmp_path / "preset")
     (tmp_path / "preset" / "model.weights.h5").write_bytes(b"")
     refuse(model, tmp_path / "preset", r"must have the SHA-256 given in metadata.json")

@@ -379,7 +379,7 @@ def test_a_pickle_that_asks_to_run_code_is_refused(model, tmp_path):
 
 
 def test_a_missing_file_says_what_can_be_read(model, tmp_path):
-    refuse(model, tmp_path / "absent", r"must exist.* Received.*ends in \.index.*tf_efficientdet")
+    refuse(model, tmp_path / "absent", r"existing file, or the prefix.* Received.*tf_efficientdet")
 
 
 @pytest.mark.parametrize(
@@ -434,4 +434,4 @@ def test_a_truncated_file_loads_nothing(model, values, tmp_path, kind):
 
 def test_numbers_that_are_none_are_refused(model, values, tmp_path):
     path = write("h5", tmp_path, {**values, NAME: np.full(64, b"x")})
-    refuse(model, path, r"must be complete.*resample_p6/conv2d/bias:0' holds")
+    refuse(model, path, r"as numbers.*no numbers at .*resample_p6/conv2d/bias:0")
