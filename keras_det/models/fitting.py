@@ -1,5 +1,6 @@
 """The part of a detector that has Keras' `compile`, `fit`, `evaluate` and `predict`."""
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import keras
@@ -105,13 +106,8 @@ class FittingModel(StepFunctions, DetectingModel):
                 `steps_per_execution` is below 1; or the optimizer was made outside the scope of the
                 model's distribution strategy.
         """
-        given = {
-            "loss": loss,
-            "loss_weights": loss_weights,
-            "metrics": metrics,
-            "weighted_metrics": weighted_metrics,
-        }
-        check_compile(given)
+        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
+        check_compile({**given, "weighted_metrics": weighted_metrics})
         check_compiling(optimizer, steps_per_execution)
         check_optimizer(optimizer, self)
         if jit_compile is None:
@@ -320,17 +316,16 @@ class FittingModel(StepFunctions, DetectingModel):
             )
 
     def train_step(self, *inputs: Any) -> Any:
-        check_batch("x", inputs[-1], self)
-        logs = super().train_step(*self._opened(inputs))
-        return logs if keras.backend.backend() != "tensorflow" else logs_of_step(logs, self)
+        return self._logs(super().train_step, inputs)
 
     def test_step(self, *inputs: Any) -> Any:
-        check_batch("x", inputs[-1], self)
-        logs = super().test_step(*self._opened(inputs))
-        return logs if keras.backend.backend() != "tensorflow" else logs_of_step(logs, self)
+        return self._logs(super().test_step, inputs)
 
-    def _opened(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return inputs if self.one_function() else with_open_batch(inputs)
+    def _logs(self, step: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        """The logs of a step of Keras."""
+        check_batch("x", inputs[-1], self)
+        logs = step(*(inputs if self.one_function() else with_open_batch(inputs)))
+        return logs if keras.backend.backend() != "tensorflow" else logs_of_step(logs, self)
 
     def predict_step(self, *inputs: Any) -> Any:
         check_batch("x", inputs[-1], self)

@@ -14,10 +14,9 @@ from keras_det.data.augment import Augment
 from keras_det.data.augmenting.step import Step
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
-from keras_det.files import plain, write_json, write_whole
+from keras_det.files import plain
 from keras_det.models import Detector
 from keras_det.models.fine_tuning import refuse_two_sources
-from keras_det.run_folder import RECIPE
 from keras_det.training.arguments import (
     check_choices,
     check_classes,
@@ -40,9 +39,9 @@ from keras_det.training.phases import plain_end, with_fitted_anchors
 from keras_det.training.precision import precision_of_run
 from keras_det.training.quick_check import say_findings
 from keras_det.training.recipe import AUTO, Recipe
+from keras_det.training.recording import recorder, write_settings
 from keras_det.training.resuming import (
     CHANGES,
-    changes_of,
     chosen_before,
     kept_of,
     planned_anew,
@@ -54,11 +53,11 @@ from keras_det.training.run_lock import run_lock
 from keras_det.training.saving import Saving
 from keras_det.training.seeing import need_tensorboard
 from keras_det.training.starting import check_frozen, model_to_train, trained_by
-from keras_det.training.states import State, load_newest, remove_left_over
+from keras_det.training.states import State, load_newest
 from keras_det.training.stopping import saying_how_to_continue, stopping_after_a_step
 from keras_det.training.workers import Workers
 from keras_det.types import AugmentName, ImageSize
-from keras_det.words import counted, printable, printing
+from keras_det.words import counted, printing
 
 Say: TypeAlias = Callable[[str], object]
 # Fields of the recipe that `recipe.json` also stores outside `chosen`.
@@ -256,14 +255,14 @@ def train(
             until_the_end.enter_context(run_lock(out, say))
             refuse_used(out)  # another process may have been faster
         if used.chief:
-            _write_settings(out, settings)
+            write_settings(out, settings)
         _announce(model, pipeline, chosen, order.lines, say)
         with saying_how_to_continue(out, how_to_resume, say):
             changes = settings.get(CHANGES, [])
             begun = (model, pipeline, validation_set, out, chosen, state, running)
             more = (planned_anew(changes), how_to_resume, saving, request, say)
             training = Training(*begun, *more, tensorboard)
-            fit_rest(training, times_gone_back(changes), _recorder(out, settings, used.chief))
+            fit_rest(training, times_gone_back(changes), recorder(out, settings, used.chief))
             model = training.model  # of a state, if the training diverged
             metrics: dict[str, Any] = {}
             if used.chief:
@@ -375,32 +374,6 @@ def _with_anchors(
         settings["anchors_fitted"] = fitted.arguments
         lines.append(str(fitted))
     return model, lines
-
-
-def _write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Writes `recipe.json` and `class_names.txt`."""
-    remove_left_over(out)
-    write_json(out / RECIPE, settings, durable=True)
-    names = "".join(f"{printable(name)}\n" for name in settings["class_names"])
-    write_whole(out / "class_names.txt", names.encode())
-
-
-def _recorder(
-    out: pathlib.Path, settings: dict[str, Any], writes: bool
-) -> Callable[[Recipe, int, str], None]:
-    """A function that notes in `recipe.json` that a run has gone back; see `guard.go_back`."""
-
-    def record(chosen: Recipe, epochs: int, why: str) -> None:
-        if not writes:
-            return
-        changes = changes_of(out, chosen, epochs)
-        changes[-1]["diverged"] = why
-        settings[CHANGES] = changes
-        settings["learning_rate"] = chosen.learning_rate
-        settings["chosen"] = dataclasses.asdict(chosen)
-        write_json(out / RECIPE, settings, durable=True)
-
-    return record
 
 
 def _announce(
