@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_det import __version__
 from keras_det.errors import DISTRIBUTION, DataError
 from keras_det.layers.replicas import strategy_of, sum_over_workers, worker_of
 from keras_det.models import Detector
@@ -262,13 +263,11 @@ def _on_workers(devices: int | None, workers: Workers, alike: dict[str, Any]) ->
     """The devices of several machines, under TensorFlow."""
     import tensorflow as tf
 
-    import keras_det
-
     gpus = tf.config.list_physical_devices("GPU")
     if devices is not None and devices > max(1, len(gpus)):
         raise _too_few(devices, max(1, len(gpus)), "GPU" if gpus else "CPU")
     number = devices or max(1, len(gpus))
-    about = {DISTRIBUTION: keras_det.__version__, "keras": keras.__version__}
+    about = {DISTRIBUTION: __version__, "keras": keras.__version__}
     about |= {"tensorflow": tf.__version__, **alike}
     meet(workers, {**about, "devices": number, "kind": "GPU" if gpus else "CPU"})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
