@@ -1,4 +1,4 @@
-"""A check of callbacks that keep other weights than those whose average precision they monitor."""
+"""Warns about callbacks that keep other weights than those whose average precision they monitor."""
 
 import warnings
 from collections.abc import Iterator

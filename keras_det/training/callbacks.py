@@ -233,9 +233,9 @@ class Diverged(DataError):
 class StopDiverged(keras.callbacks.Callback):
     """Stops the training with `Diverged` when it has diverged, before anything is saved.
 
-    It has diverged if the loss is NaN or infinite, if a weight or an optimizer value is so after an
-    epoch, or if the mean loss of an epoch is above both `TOO_HIGH` and a thousand times the lowest
-    loss before.
+    It has diverged if the loss is NaN or infinite, if a weight or an optimizer value is NaN or
+    infinite after an epoch, or if the mean loss of an epoch is above both `TOO_HIGH` and a thousand
+    times the lowest loss before.
 
     Put it before every callback that measures or saves.
 
