@@ -74,7 +74,7 @@ class SaveState(keras.callbacks.Callback):
             running(self.model)
 
     def _agreed(self, due: bool, wanted: bool) -> tuple[bool, bool]:
-        """Whether to save, as the chief decides, and to stop, if any worker stops; for all."""
+        """Whether all workers save now (the chief decides) and stop now (if one is asked to)."""
         strategy = strategy_of(self.model)
         if worker_of(strategy)[1] == 1:
             return due, wanted
