@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from keras_det.errors import DataError, DiskFull
 from keras_det.words import counted
 
-NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a named pipe opened so does not wait for the other end
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a named pipe does not wait for the other end
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | NONBLOCK
 # What is no regular file, and would be waited for or read without end.
 OTHER_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -39,7 +39,7 @@ def other_kind(mode: int) -> str:
 
 
 def why_no_file(path: str | os.PathLike) -> str:
-    """What stands in the place of a regular file, such as ", which is a folder"; "" for nothing."""
+    """What stands in place of a regular file, such as ", which is a folder"; "" for nothing."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:

@@ -75,9 +75,9 @@ def replace_call(layer: keras.Layer, call: Callable) -> None:
 def without_symbolic_build(model_class: Any) -> Any:
     """Decorator: under a distribution strategy, Keras does not build the models of a class itself.
 
-    Before `fit` it would compute a batch symbolically, to build the rest of a model. Under several
-    workers it fails to convert the batch (Keras issue 20585). For models that are built with their
-    optimizer before `fit`.
+    Before `fit`, Keras would compute a batch symbolically, to build the rest of a model. Under
+    several workers, it fails to convert the batch (Keras issue 20585). This is for models that are
+    built, with their optimizer, before `fit`.
     """
     model_class._maybe_symbolic_build = lambda self, iterator=None, data_batch=None: None
     return model_class
@@ -190,7 +190,7 @@ class OptimizerStep(Optimizer):
         import tensorflow as tf
 
         halves = tf.add_n([tf.nn.l2_loss(tf.cast(each, tf.float32)) for each in gradients])
-        norm = tf.sqrt(2.0 * halves)  # of all together; infinite or NaN ones make all NaN
+        norm = tf.sqrt(2.0 * halves)  # of all together; one infinite or NaN value makes all NaN
         share = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm) + (norm - norm)
         return [each * tf.cast(share, each.dtype) for each in gradients]
 
@@ -304,13 +304,13 @@ class StepFunctions(Model):
     """Mixin that makes the functions of `fit` and `evaluate` faster to build on TensorFlow.
 
     Keras traces a step as two functions, one inside the other, so that several steps can run in
-    one call and several devices can share a step. Where neither is wanted, one function is enough:
-    the next batch is taken outside. It stands before a Keras model in the list of bases.
+    one call and several devices can share a step. If neither is wanted, one function is enough: the
+    next batch is taken outside. Put the mixin before the Keras model in the list of base classes.
     """
 
     @property
     def seconds_waited(self) -> float:
-        """Seconds in which steps have waited for their batch; only where `one_function` holds."""
+        """Seconds that steps have waited for their batch; only if `one_function` is true."""
         return float(self.__dict__.get("_seconds_waited", 0.0))
 
     def one_function(self) -> bool:

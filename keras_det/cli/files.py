@@ -37,7 +37,7 @@ def find_model(path: str) -> pathlib.Path:
         if (given / "saved_model.pb").exists() or (given / PRESET).exists():
             return given
         for name in RUN_MODELS:
-            if os.path.lexists(given / name):  # a broken link is no reason to take the other one
+            if os.path.lexists(given / name):  # true for a broken link: the other is not taken
                 return given / name
         raise DataError(
             f"A run folder must hold {' or '.join(RUN_MODELS)}. Received: {given}, which holds "

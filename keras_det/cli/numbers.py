@@ -17,7 +17,7 @@ class Whole(click.IntRange):
 
     Args:
         least, most: both in the range.
-        word: a word that may stand instead of a number, or None.
+        word: a word that is accepted instead of a number, or None.
     """
 
     def __init__(self, least: int, most: int = MAX_COUNT, word: str | None = None) -> None:

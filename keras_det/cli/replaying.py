@@ -1,4 +1,4 @@
-"""`keras-det train --replay FILE`: shows the batch at which a training diverged."""
+"""`keras-det train --replay FILE`: shows the last batches before a training diverged."""
 
 import click
 
@@ -8,7 +8,7 @@ from keras_det.errors import DataError
 
 
 def show_replay(ctx: click.Context, path: str) -> None:
-    """Prints what a kept batch gives. DataError if anything else is given."""
+    """Prints the losses and gradients of kept batches. DataError if other options are given."""
     others = [name for name in given_options(ctx) if name not in ("data", "replay", "debug")]
     if ctx.params["data"] is not None or others:
         given = ctx.params["data"] or f"--{others[0].replace('_', '-')}"

@@ -78,8 +78,8 @@ def run_folder(out: str | None, model_name: str, resume: bool, writes: bool = Tr
 
     Args:
         out: the folder that was named, or None.
-        model_name: for a folder that was not named.
-        resume: whether the run goes on.
+        model_name: names the folder if `out` is None.
+        resume: whether a run is continued.
         writes: False for a worker that writes nothing: the chief may have begun to fill the folder.
     """
     if not resume and out and not writes:

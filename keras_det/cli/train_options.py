@@ -39,7 +39,7 @@ WEIGHTS = {
 }
 
 
-# On the model and its weights.
+# The model and its weights.
 MODEL: tuple[Option, ...] = (
     click.option(
         "--weights",
@@ -59,8 +59,8 @@ MODEL: tuple[Option, ...] = (
     click.option(
         "--image-size",
         type=IMAGE_SIZE,
-        show_default="the model's published size; with --recipe auto and a model with anchors, at "
-        "most as many pixels in the shape of the images",
+        show_default="the model's published size; with --recipe auto and a model with anchors, the "
+        "shape of the images with at most as many pixels",
         help="Side in pixels, or height x width.",
     ),
     click.option(
@@ -128,18 +128,18 @@ MODEL: tuple[Option, ...] = (
         "--remat",
         is_flag=True,
         default=None,
-        help="Recompute activations in the backward pass: less memory, more time.",
+        help="Recompute activations in the backward pass. This saves memory and takes more time.",
     ),
     click.option(
         "--dtype",
         type=click.Choice((*DTYPES, "auto")),
         show_default="float32",
-        help="Precision of training. auto: the fastest one, after a few measured steps.",
+        help="Precision of training. auto: measure a few steps in each and take the fastest.",
     ),
 )
 
 
-# On how, and how long, is trained.
+# How, and for how long, to train.
 RECIPE: tuple[Option, ...] = (
     click.option(
         "--epochs",
@@ -152,13 +152,14 @@ RECIPE: tuple[Option, ...] = (
         type=Whole(1, MAX_BATCH, word="auto"),
         metavar="N|auto",
         show_default="8; 4 with --recipe auto for fewer than 8 images",
-        help="Images per step; auto: as many as fit in the memory, up to 64.",
+        help="Images per step. auto: as many as fit in memory, up to 64.",
     ),
     click.option(
         "--accumulate",
         type=Whole(1, MAX_COUNT),
         show_default="1",
-        help="Steps per update of the weights: large updates with the memory of a small batch.",
+        help="Steps per update of the weights. Several small batches then train like one large "
+        "batch, with the memory of a small one.",
     ),
     click.option(
         "--augment",
@@ -191,8 +192,8 @@ RECIPE: tuple[Option, ...] = (
     click.option(
         "--warmup-steps",
         type=Whole(0),
-        show_default="a twentieth of the steps",
-        help="Updates of the weights in which the learning rate rises.",
+        show_default="a twentieth of the training",
+        help="Updates of the weights at the start, during which the learning rate rises.",
     ),
     click.option(
         "--average",
@@ -234,7 +235,7 @@ RECIPE: tuple[Option, ...] = (
 )
 
 
-# On the images to train on and to measure.
+# The images to train on, and those to evaluate on.
 HELD_OUT: tuple[Option, ...] = (
     click.option(
         "--max-boxes",
@@ -256,27 +257,27 @@ HELD_OUT: tuple[Option, ...] = (
 )
 
 
-# On the devices and machines that train.
+# The devices and machines that train.
 DEVICES: tuple[Option, ...] = (
     click.option(
         "--devices",
         type=Whole(1, MAX_DEVICES),
         show_default="1; with --workers, all GPUs of the machine",
-        help="Devices of this machine that share each batch: GPUs if it has any, else logical "
-        "devices of its CPU, for tests.",
+        help="Number of devices of this machine that share each batch: GPUs if it has any, else "
+        "logical devices of its CPU, for tests.",
     ),
     click.option(
         "--workers",
         metavar="HOST:PORT,…",
         show_default="those of TF_CONFIG, if it is set",
-        help="Addresses of all workers that train together, separated by commas. The first one "
+        help="Addresses of all workers that train together, separated by commas. The first worker "
         "writes the run folder.",
     ),
     click.option(
         "--worker",
         type=Whole(0),
         metavar="INDEX",
-        help="Which of --workers this one is, from 0.",
+        help="Index of this worker in --workers, from 0.",
     ),
     click.option(
         "--worker-minutes",
@@ -287,7 +288,7 @@ DEVICES: tuple[Option, ...] = (
 )
 
 
-# On seed, saved states, logs and the run folder.
+# Seed, saved states, logs and the run folder.
 RUNNING: tuple[Option, ...] = (
     click.option(
         "--seed",
@@ -316,7 +317,7 @@ RUNNING: tuple[Option, ...] = (
     click.option(
         "--tensorboard",
         is_flag=True,
-        help="Write losses, AP and pictures for TensorBoard into tensorboard/ of the run folder.",
+        help="Write losses, AP and pictures for TensorBoard into tensorboard/ in the run folder.",
     ),
     click.option(
         "--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder."
@@ -330,8 +331,8 @@ RUNNING: tuple[Option, ...] = (
     click.option(
         "--replay",
         type=click.Path(),
-        help="Train nothing. Compute the batch of a diverged_*.npz again, and show its losses, "
-        "images and gradients. Without DATA.",
+        help="Do not train. Compute the batches of a diverged_*.npz again, and show their losses, "
+        "images and gradients. Give no DATA.",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Batches for `fit` from a stream of dictionaries, as keras_cv and KerasHub have them."""
+"""Batches for `fit` from a stream of dictionaries in the form of keras_cv and KerasHub."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,10 @@ def to_batches(
     Args:
         stream: `tf.data.Dataset` of batches: `images` `(batch, height, width, 3)`, RGB in 0..255;
             `boxes` `(batch, objects, 4)`; `classes` `(batch, objects)` from 0.
-        bounding_box_format: how boxes are written, as Keras names it, such as "xyxy" or
+        bounding_box_format: the format of the boxes, by Keras' name, such as "xyxy" or
             "rel_center_xywh".
-        max_boxes: int, slots per image. An image with more objects raises an error of TensorFlow,
-            and a ValueError in `fit`.
+        max_boxes: int, slots per image. An image with more objects raises a TensorFlow error, and
+            in `fit` a ValueError.
 
     Returns:
         `tf.data.Dataset` of `(images, {"boxes", "labels"})`: images as they were; boxes float32
@@ -74,7 +74,7 @@ def to_batches(
 
 
 def _size_of(images: Any) -> tuple[int, int]:
-    """(height, width) of a spec of batches of images; DataError if they have no one size."""
+    """(height, width) of a spec of batches of images; DataError if it gives no single size."""
     shape = getattr(images, "shape", None)
     dims = [] if getattr(shape, "rank", None) is None else list(images.shape)
     ragged = hasattr(images, "ragged_rank")

@@ -130,7 +130,7 @@ class Pipeline:
         self.sampler = Sampler(dataset, sampling, repeat_threshold)
         self.slots = Slots(self.sampler, len(dataset), self.seed)
         self.first = Start()
-        self.workers = 1  # that share each batch
+        self.workers = 1  # workers that share each batch
         self.warned = False
         self._failures = Failures(dataset.image_paths, self._why_unread)
         self._check()

@@ -80,7 +80,7 @@ class SharedSlots(Slots):
         return samples + samples // (self.per_pass() - 1)
 
     def in_whole(self, slot: TFTensor) -> TFTensor:
-        """The slot of all workers together, for one of this worker that is no marker."""
+        """The slot of all workers together, for one of this worker that is not a marker."""
         sample = slot - slot // self.per_pass()
         step, rest = sample // self.batch_size, sample % self.batch_size
         return self.whole.after((step * self.workers + self.worker) * self.batch_size + rest)

@@ -33,7 +33,7 @@ def _is_in(value: object, least: float, most: float) -> bool:
 
 
 ANCHOR_SCALE, NUM_OCTAVES = 4.0, 3  # of the original EfficientDet
-# Far beyond any anchor that an object fits: such a number is an error, or of a damaged file.
+# Far beyond any anchor that fits an object: such a number is an error, or from a damaged file.
 MAX_OCTAVES, MAX_RATIO = 100, 1_000
 SMALLEST, LARGEST = 0.001, 1_000_000  # sides of anchors in pixels
 

@@ -49,8 +49,8 @@ def moments_over_replicas(inputs: TFTensor) -> tuple[TFTensor, TFTensor, TFTenso
     """Mean and variance of each channel over the batches of all devices that share the step.
 
     Every device puts its own count, mean and sum of squared differences into a row of one table,
-    so that one exchange is enough. Nothing is lost to rounding where the mean is large, as it is in
-    E(x^2) - E(x)^2. Gradients flow through it.
+    so that one exchange is enough. Unlike E(x^2) - E(x)^2, this does not lose precision if the mean
+    is large. Gradients flow through it.
 
     Args:
         inputs: `(…, channels)`, float32 or float64.

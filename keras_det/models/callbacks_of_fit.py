@@ -1,4 +1,4 @@
-"""A check of callbacks that keep other weights than those whose average precision they monitor."""
+"""Warns about callbacks that keep other weights than those whose average precision they monitor."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MEASURED = "val_AP"
 
 
 def warn_of_own_weights(callbacks: Any, optimizer: Any) -> None:
-    """Warns where Keras would keep the weights of the last step, but AP is of the averaged ones.
+    """Warns if Keras would keep the weights of the last step, but AP is that of the averaged ones.
 
     Args:
         callbacks: of `fit`: None, a callback, a list of them, or a `keras.callbacks.CallbackList`.

@@ -29,7 +29,7 @@ class DetectingModel(SavedDetector):
     detect_settings: ClassVar[dict[str, Any]] = ANCHOR_SETTINGS
 
     def describe(self, class_names: Sequence[str], image_size: Size, resize_mode: str) -> None:
-        """Sets what a model must know beside its weights. A constructor calls it after `super()`.
+        """Sets what a model must know besides its weights. Constructors call it after `super()`.
 
         Args:
             class_names: one name per class.

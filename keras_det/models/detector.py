@@ -28,9 +28,9 @@ class Detector(FittingModel):
 
     A subclass builds the network in its constructor, calls `describe`, sets `self.normalization`,
     names the parts of its loss in `LOSSES`, and defines `losses_of`, `decoder` and `decode`. Then
-    it is trained, evaluated, saved and exported like the others. For other features define:
+    it is trained, evaluated, saved and exported like the others. For other features, define
     `class_variables` to start from a model with other classes, `published_optimizer` for the recipe
-    of that name, `_load_public` for public weights; set `backbone` and `neck` for `freeze`.
+    "published", and `_load_public` for public weights. Set `backbone` and `neck` for `freeze`.
     """
 
     # Names of the losses in the dict of `losses_of`. Training minimises their sum.
@@ -144,11 +144,11 @@ class Detector(FittingModel):
             targets: dict with `boxes` `(batch, max_boxes, 4)` xyxy pixels of the network's input
                 and `labels` `(batch, max_boxes)`, -1 in empty slots.
             raw: the model's outputs.
-            sample_weight: `(batch,)`, at least 0, or None. It is passed only where weights were
+            sample_weight: `(batch,)`, at least 0, or None. It is passed only if weights were
                 given.
 
         Returns:
-            dict of scalars: the names of `LOSSES`, whose sum is minimised, and
+            dict of scalars: the parts named in `LOSSES`, whose sum is minimised, and
             `positives_per_image`, which is logged.
         """
         raise TypeError(f"{type(self).__name__} does not define `losses_of`. Override it.")
@@ -204,9 +204,9 @@ class Detector(FittingModel):
             **settings: as in `detect_function`.
 
         Returns:
-            Function of images `(batch, height, width, 3)`, of `boxes` `(batch, max_boxes, 4)`,
-            `labels` `(batch, max_boxes)` and `sample_weight` `(batch,)` as in `fit`. It returns the
-            dict of `decode` and a dict of the losses named in `LOSSES`, scalars.
+            Function of images `(batch, height, width, 3)`, `boxes` `(batch, max_boxes, 4)`,
+            `labels` `(batch, max_boxes)` and `sample_weight` `(batch,)`, as in `fit`. It returns
+            the dict of `decode` and a dict of scalars, the losses named in `LOSSES`.
 
         Raises:
             ValueError: `losses_of` takes no weights.

@@ -128,7 +128,8 @@ class EfficientDet(AnchorDetector):
         drop_connect_rate: drop-connect rate of the backbone in training. Default: 0.2, and 0 for
             D0.
         remat: bool. True recomputes the blocks of the backbone, the cells of a BiFPN and the heads
-            in the backward pass: less memory, more time. Parts given as objects keep their own.
+            in the backward pass: less memory, more time. Parts given as objects keep their own
+            setting.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy.
         name: name of the model.
     """

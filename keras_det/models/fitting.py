@@ -65,11 +65,11 @@ class FittingModel(StepFunctions, DetectingModel):
         known = {id(variable) for variable in optimized_variables(optimizer)}
         own = {id(variable) for variable in self.trainable_variables}
         if known != own:
-            others = "" if len(known) != len(own) else " that are others"
+            other = "" if len(known) != len(own) else "other "
             raise ValueError(
                 "The model must be compiled for its trainable variables. Received: an optimizer "
                 f"for {counted(len(known), 'variable')}, but "
-                f"{counted(len(own), 'trainable variable')}{others}. Call model.compile(…) again "
+                f"{counted(len(own), f'{other}trainable variable')}. Call model.compile(…) again "
                 "after freezing or unfreezing layers."
             )
 

@@ -84,7 +84,7 @@ def no_larger_than(held: Held, source: object) -> Iterator[None]:
 
 
 def check_flags(variables: Iterable[Any], held: Held, source: object) -> None:
-    """DataError where a file has True and False in the place of numbers.
+    """DataError if a file has True and False in place of numbers.
 
     Args:
         variables: Keras variables that the file fills.
@@ -94,8 +94,8 @@ def check_flags(variables: Iterable[Any], held: Held, source: object) -> None:
     expected = sum(keras.backend.standardize_dtype(each.dtype) == "bool" for each in variables)
     if held.flags > expected:
         raise DataError(
-            f"Weights must be numbers. Received: {source}, where {counted(held.flags, 'array')} "
-            f"of True and False are, instead of {expected}. Copy or save it again."
+            f"Weights must be numbers. Received: {source}, with {counted(held.flags, 'array')} "
+            f"of True and False instead of {expected}. Copy or save it again."
         )
 
 

@@ -107,7 +107,8 @@ class RetinaNet(AnchorDetector):
         box_loss: "smooth_l1", "huber", "giou", "diou", "ciou" or a loss of `keras_det.losses`.
         box_loss_weight: weight of the box loss relative to the class loss.
         remat: bool. True recomputes the blocks of the backbone, the cells of a BiFPN and the heads
-            in the backward pass: less memory, more time. Parts given as objects keep their own.
+            in the backward pass: less memory, more time. Parts given as objects keep their own
+            setting.
         dtype: precision policy, e.g. "mixed_bfloat16". Default: Keras' current policy. Parts given
             as objects keep their own.
         name: name of the model.

@@ -1,4 +1,4 @@
-"""What a detector that several devices train is fed with, and what its steps return."""
+"""The input of a detector that is trained on several devices, and what its steps return."""
 
 import contextlib
 from typing import Any
@@ -17,7 +17,7 @@ def scope_of(model: keras.Model) -> contextlib.AbstractContextManager:
 
 
 def check_optimizer(optimizer: Any, model: keras.Model) -> None:
-    """Raises a ValueError for an optimizer whose variables are not on all devices of a model."""
+    """Raises a ValueError if the variables of an optimizer are not on all devices of a model."""
     if strategy_of(model) is None or not isinstance(optimizer, keras.optimizers.Optimizer):
         return
     import tensorflow as tf
@@ -34,10 +34,10 @@ def training_stream(pipeline: Pipeline, model: keras.Model) -> Any:
     """The endless training stream of a pipeline, for the devices that a model is trained on.
 
     Each of several workers reads its part of every batch, and each of its devices gets a part of
-    that. All parts of a step together are the batch of one device.
+    that. The parts of a step together are the batch that a single device would get.
 
     Args:
-        pipeline: for training, moved to where the stream shall start.
+        pipeline: for training, already moved to where the stream starts.
         model: a detector.
 
     Returns:
@@ -74,8 +74,8 @@ def _devices(strategy: Any) -> int:
 def one_pass(pipeline: Pipeline, model: keras.Model) -> Any:
     """One pass of a pipeline as a `tf.data.Dataset`, for the devices that a model is trained on.
 
-    Every worker reads all images and keeps its part of each batch: the last batch is smaller, and
-    TensorFlow divides it.
+    Every worker reads all images and keeps its part of each batch. The last batch may be smaller;
+    TensorFlow divides it too.
     """
     data, strategy = pipeline.as_tf_dataset(training=False), strategy_of(model)
     if strategy is None:
@@ -89,9 +89,9 @@ def one_pass(pipeline: Pipeline, model: keras.Model) -> Any:
 
 
 def logs_of_step(logs: Any, model: keras.Model) -> Any:
-    """The logs of a step as Keras can reduce them: under several workers with an axis.
+    """The logs of a step in a form that Keras can reduce: with an axis under several workers.
 
-    There Keras takes the mean over the first axis of every value (Keras issue 20585).
+    There, Keras takes the mean over the first axis of every value (Keras issue 20585).
     """
     if worker_of(strategy_of(model))[1] == 1:
         return logs

@@ -1,4 +1,4 @@
-"""How many numbers a detector's layers put out for one image: what a training step has to keep."""
+"""How many numbers a detector's layers output for one image: what a training step has to keep."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from keras_det.keras_private import all_layers, is_made_of_layers, kept_nodes, r
 
 
 def activation_elements(model: keras.Model) -> int:
-    """Numbers that all layers of a detector put out, in one forward pass on one image of its size.
+    """How many numbers all layers of a detector output, in a forward pass of one image of its size.
 
     The backward pass needs most of them. Each call of a layer counts: a head that is shared over
     levels counts once per level. What is computed between layers, such as an activation inside a

@@ -120,10 +120,10 @@ def check_choices(anchors: Any, calibrate: Any, model: str | Detector) -> None:
 
 
 def check_heads_first(model: str | Detector, heads_first: int | None, trained: Trained) -> None:
-    """Raises a DataError where the heads would learn on top of random layers.
+    """Raises a DataError if the heads would learn on top of random layers.
 
-    Also for a detector of the user's own that is not saved with what is frozen: it could not be
-    resumed in the first phase.
+    Also refuses a detector of the user's own whose file does not say what is frozen: a run in the
+    first phase could not be resumed.
 
     Args:
         model: as in `training.run.train`. What a model of the user's own has learned is unknown.
@@ -139,8 +139,8 @@ def check_heads_first(model: str | Detector, heads_first: int | None, trained: T
         )
     if heads_first and not isinstance(model, str) and "freeze" not in model.get_config():
         raise DataError(
-            "`heads_first` needs a detector whose constructor has the argument `freeze`, which its "
-            f"file then holds. Received: heads_first={heads_first} for {model.name}, "
+            "`heads_first` needs a detector whose constructor has the argument `freeze`, so that "
+            f"its file says what is frozen. Received: heads_first={heads_first} for {model.name}, "
             f"{type(model).__name__}. Add the argument, as in RetinaNet, or leave out heads_first."
         )
 

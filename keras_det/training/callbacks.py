@@ -46,7 +46,7 @@ class EvaluateAP(keras.callbacks.Callback):
     they see the numbers of the same epoch. Where the optimizer keeps an average of the weights
     (`use_ema`), AP is measured with the averaged weights. At the end, `fit` leaves the averaged
     weights in the model. `SaveBest` saves them too. Keras' callbacks save the weights of the last
-    step, unless `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` stands before them.
+    step, unless `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` comes before them.
 
     Args:
         dataset: `keras_det.data.Dataset`, or a `Pipeline` for its data set.
@@ -56,7 +56,7 @@ class EvaluateAP(keras.callbacks.Callback):
             `val_measured` 0.
         before: for a resumed run, the last row of its `history.csv`.
         losses: bool. True also logs `val_loss` and its parts, such as `val_box_loss`: means over
-            the images, without a penalty on the weights. It takes one pass for AP and losses.
+            the images, without a penalty on the weights. AP and losses come from one pass.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
@@ -90,7 +90,7 @@ class EvaluateAP(keras.callbacks.Callback):
         self.metrics: dict | None = None
         known = before or {}
         self.logged = {name: float(known.get(name) or 0.0) for name in MEASURED}
-        if losses:  # they are known of a history's last row, and unknown before the first one
+        if losses:  # the last row of the history holds them, if there is one
             self.logged |= {k: float(v) for k, v in known.items() if _is_loss(k) and v}
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -113,7 +113,7 @@ class EvaluateAP(keras.callbacks.Callback):
             logs |= {**self.logged, "val_measured": float(measured)}
 
     def _measured(self) -> list[float]:
-        """The numbers to log. The chief measures, and tells them to the other workers."""
+        """The numbers to log. The chief measures them, and sends them to the other workers."""
         found = [0.0] * len(self.logged)
         if is_chief(self.model):
             asked: Any = {**self.settings, **({"losses": True} if self.losses else {})}
@@ -233,9 +233,9 @@ class Diverged(DataError):
 class StopDiverged(keras.callbacks.Callback):
     """Stops the training with `Diverged` when it has diverged, before anything is saved.
 
-    It has diverged if the loss is NaN or infinite, if a weight or an optimizer value is so after an
-    epoch, or if the mean loss of an epoch is above both `TOO_HIGH` and a thousand times the lowest
-    loss before.
+    It has diverged if the loss is NaN or infinite, if a weight or an optimizer value is NaN or
+    infinite after an epoch, or if the mean loss of an epoch is above both `TOO_HIGH` and a thousand
+    times the lowest loss before.
 
     Put it before every callback that measures or saves.
 

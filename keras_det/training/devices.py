@@ -56,7 +56,7 @@ class Devices:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Context of a run: of a worker that ends early, its error names the worker."""
+        """Context of a run: if another worker ends early, the error names that worker."""
         before = keras.distribution.distribution()
         if self.strategy is not None and self._tensorflow is None:
             keras.distribution.set_distribution(self.strategy)
@@ -88,27 +88,27 @@ class Devices:
             )
 
     def refuse_measured(self, **asked: bool) -> None:
-        """Raises a DataError for a setting that one device measures for itself.
+        """Raises a DataError for an "auto" setting that can be measured on one device only.
 
         Args:
-            **asked: names of settings, and whether they are "auto".
+            **asked: for each setting by name, whether it is "auto".
         """
         for name in asked:
             if asked[name] and self.number > 1:
                 raise DataError(
-                    f'`{name}` must be given for several devices. Received: "auto" for '
-                    f"{counted(self.number, 'device')}. Measure on one device, and give what was "
-                    "chosen there."
+                    f'`{name}` must not be "auto" on several devices. Received: "auto" for '
+                    f"{counted(self.number, 'device')}. Measure on one device, and give the value "
+                    "that was chosen there."
                 )
 
     def check_same(self, values: Mapping[str, Any]) -> None:
-        """Waits for the other workers, and makes sure that all have the same values.
+        """Waits for the other workers, and checks that all of them have the same values.
 
         Args:
             values: names for the message, and anything with a `repr` or arrays in a list.
 
         Raises:
-            DataError: a worker has another one.
+            DataError: a worker has a different value.
         """
         index, number = worker_of(self._tensorflow)
         if number == 1:
@@ -120,9 +120,9 @@ class Devices:
             if len(set(column)) > 1:
                 other = int(np.flatnonzero(column != column[0])[0])
                 raise DataError(
-                    f"All workers must train the same. Received: {name} of worker {other} that "
-                    "differ from those of worker 0. Give all workers the same command, data and "
-                    "weights, and a run folder that all of them can read."
+                    "All workers must train with the same settings. Received: a difference in "
+                    f"{name} between worker 0 and worker {other}. Give all workers the same "
+                    "command, data and weights, and a run folder that all of them can read."
                 )
 
     def wait(self) -> None:
@@ -160,14 +160,14 @@ def devices_for(
     workers: Workers | None,
     alike: Mapping[str, Any] | None = None,
 ) -> Devices:
-    """Takes the devices of a run, and waits for its other workers.
+    """The devices of a run. Waits for the other workers, if there are any.
 
     Args:
         model: as in `training.run.train`.
         devices: number of devices of this machine; None for one, or, with several workers, for all
             GPUs.
         workers: the processes; None for those of TF_CONFIG, if it names several.
-        alike: what else must be equal in all workers, for JSON.
+        alike: other values that must be equal in all workers, for JSON.
 
     Raises:
         DataError: there are fewer devices, the backend cannot do it, TensorFlow was used before, or
@@ -218,8 +218,8 @@ def _too_few(number: int, found: int, kind: str) -> DataError:
 
 def _too_late(what: str) -> DataError:
     return DataError(
-        f"{what} must be chosen before TensorFlow computes anything. Received: a Python in which "
-        "it has computed already. Call train first, or use keras-det train."
+        f"{what} must be chosen before TensorFlow computes anything. Received: a Python process in "
+        "which it has already done so. Call train first, or use keras-det train."
     )
 
 
@@ -294,7 +294,7 @@ def _on_jax(number: int) -> Devices:
     try:
         jax.config.update("jax_num_cpu_devices", number)
     except RuntimeError:
-        pass  # JAX has started: it has the devices that it has
+        pass  # JAX has already started: the number of its devices is fixed
     found = keras.distribution.list_devices()
     if number > len(found):
         kind = "GPU" if found[0].startswith("gpu") else "JAX device"

@@ -24,7 +24,7 @@ LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 class Measured:
     """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores.
 
-    `losses` are the means over the images, where they were asked for: "loss" and its parts.
+    `losses` are means over the images, if they were asked for: "loss" and its parts.
     """
 
     metrics: dict[str, Any]

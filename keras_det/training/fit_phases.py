@@ -173,7 +173,7 @@ def _callbacks(
             stop,
         ]
     callbacks.append(Measure(pipeline.batch_size))
-    # Of several workers all take part in saving, but only the chief writes.
+    # All workers take part in saving, but only the chief writes.
     save = SaveState(out / CHECKPOINTS, training.saving, pipeline, training.request)
     if not is_chief(training.model):
         return [*callbacks, save]

@@ -1,4 +1,4 @@
-"""What happens when a training diverges: the batch is kept, and the run goes back and on."""
+"""When a training diverges: the batches are kept, and the run continues from an earlier state."""
 
 import dataclasses
 import pathlib
@@ -43,12 +43,12 @@ def go_back(
     before: int,
     record: Callable[[Recipe, int, str], None],
 ) -> None:
-    """Puts a diverged run back to its last good state, with a lower learning rate.
+    """Returns a diverged run to its last good state, with a lower learning rate.
 
     Args:
         training: the run; its model, its recipe and its place are changed.
         error: why and where it has diverged.
-        before: number of times that the run has gone back already.
+        before: number of times that the run has already gone back.
         record: `record(recipe, epochs, why)` notes the change in `recipe.json`.
 
     Raises:

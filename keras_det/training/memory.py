@@ -14,15 +14,15 @@ from keras_det.errors import DataError
 from keras_det.models import Detector
 from keras_det.profiling import activation_elements
 
-MOST = 64  # images per step that are chosen
-# Of the memory that is available: the estimate is within 21% of the measured peaks.
+MOST = 64  # images per step, at most
+# Share of the available memory: the estimate is within 21% of the measured peaks.
 USED = 0.8
 GIGA = 1e9
 # Fitted to benchmarks/batch_memory.csv: see docs/training.md.
 FIXED = 0.1e9  # bytes, whatever the model
 PER_VARIABLE = 0.8e6  # bytes of the graph and its buffers for each variable of the model
-PER_ACTIVATION = 1.0  # numbers kept for each number that a layer puts out
-PER_LOGIT = 1.0  # numbers kept in the losses for each number that the model puts out
+PER_ACTIVATION = 1.0  # numbers kept for each number that a layer outputs
+PER_LOGIT = 1.0  # numbers kept in the losses for each number that the model outputs
 REMAT = 0.45  # of the activations that remain with recomputed blocks
 COPIES = 5.0  # of the weights: themselves, gradients, two of AdamW's averages, and the average
 
@@ -35,20 +35,20 @@ class StepMemory:
     per_image: float
 
     def of(self, batch_size: int) -> float:
-        """Bytes of a step of so many images."""
+        """Bytes of a step with this number of images."""
         return self.fixed + batch_size * self.per_image
 
 
 def step_memory(model: Detector, accumulate: int = 1) -> StepMemory:
-    """Estimates the peak memory that training adds to the process, above that before building.
+    """Estimates the peak of the memory that building and training a model add to the process.
 
     Activations are counted from the layers' outputs for one image, see
     `keras_det.profiling.activation_elements`. The factors were fitted to measured peaks on a CPU
-    (`benchmarks/batch_memory.py`), where the estimate is within 21% of the peak. On a GPU they were
-    not measured.
+    (`benchmarks/batch_memory.py`), where the estimate is within 21% of the peak. They were not
+    checked on a GPU.
 
     Args:
-        model: a detector of its final size, precision and `remat`.
+        model: a detector with its final size, precision and `remat`.
         accumulate: steps per update; above 1 the optimizer keeps the gradients.
     """
     dtype = keras.backend.standardize_dtype(model.backbone.compute_dtype)
@@ -58,7 +58,7 @@ def step_memory(model: Detector, accumulate: int = 1) -> StepMemory:
     logits = sum(math.prod(shape) for shape in _shapes(outputs))
     per_image = number * kept * PER_ACTIVATION * activation_elements(model)
     per_image += 4 * PER_LOGIT * logits
-    # What the pipeline holds: two batches ahead, and one that is made of float images.
+    # What the pipeline holds: two batches ahead, and one of float images that is being made.
     per_image += 6 * 3 * math.prod(model.image_size)
     weights = 4 * sum(math.prod(variable.shape) for variable in model.weights)
     fixed = FIXED + PER_VARIABLE * len(model.weights) + weights * (COPIES + (accumulate > 1))
@@ -74,14 +74,14 @@ def _shapes(outputs: Any) -> list[tuple[int, ...]]:
 def available_memory(root: str | os.PathLike = "/") -> float:
     """Bytes that a training may still take: of the smallest GPU, or of the main memory.
 
-    A GPU's memory is what NVIDIA's driver says that it has, less a tenth. Main memory is what Linux
+    A GPU's memory is what NVIDIA's driver reports, less a tenth. Main memory is what Linux
     calls available, or what the limit of the container (cgroup) leaves, if that is less.
 
     Args:
         root: where `/proc` and `/sys` are.
 
     Raises:
-        DataError: it cannot be found out.
+        DataError: it cannot be determined.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -91,7 +91,7 @@ def available_memory(root: str | os.PathLike = "/") -> float:
     found = [*_available(pathlib.Path(root)), *_left_by_cgroups(pathlib.Path(root))]
     if not found:
         raise DataError(
-            "batch_size='auto' needs a system that says how much memory is available. Received: "
+            "batch_size='auto' needs a system that reports how much memory is available. Received: "
             "no /proc/meminfo. Give the number of images per step (batch_size=8, --batch-size 8)."
         )
     return min(found)
@@ -118,7 +118,7 @@ def _available(root: pathlib.Path) -> list[float]:
 
 
 def _left_by_cgroups(root: pathlib.Path) -> list[float]:
-    """What the limits on this process leave, of versions 2 and 1; cached files count as free."""
+    """What the cgroup limits (versions 2 and 1) leave this process; cached files count as free."""
     try:
         own = (root / "proc/self/cgroup").read_text()
     except OSError:
@@ -141,7 +141,7 @@ def _left_by_cgroups(root: pathlib.Path) -> list[float]:
 
 
 def fitting_batch(memory: StepMemory, available: float, images: int) -> tuple[int, str]:
-    """The largest power of two that fits, at most 64 and the number of images, and a line on it.
+    """The largest power of two that fits, at most 64 and the number of images, and a line about it.
 
     Args:
         memory: of a step.

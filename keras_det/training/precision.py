@@ -28,10 +28,10 @@ class _Times(keras.callbacks.Callback):
 
 
 def seconds_per_step(model: Detector, batch_size: int) -> float:
-    """Seconds of a training step on this machine, for random images and one object each.
+    """Seconds of a training step on this machine, for random images with one object each.
 
     Args:
-        model: a detector that nobody needs any more: its weights change.
+        model: a detector that is not needed afterwards: its weights change.
         batch_size: images per step.
     """
     height, width = model.image_size
@@ -66,8 +66,8 @@ def fastest_precision(
 ) -> str:
     """The precision in which a training step takes the least time on this machine.
 
-    Every candidate is built, compiled and measured for two steps, so no name of a processor
-    decides. A lower precision must be at least a tenth faster than float32.
+    Every candidate is built, compiled and measured for two steps, so the choice does not depend on
+    the name of a processor. A lower precision must be at least a tenth faster than float32.
 
     Args:
         build: makes the detector in a precision.
@@ -95,7 +95,7 @@ def precision_of_run(
 
     Args:
         model: its name.
-        arguments: of its constructor; `dtype` and `backbone_weights` do not count.
+        arguments: of its constructor; `dtype` and `backbone_weights` are left out.
         training_set: the data set, for its classes.
         recipe: the recipe, for the batch size and the size of the images.
         say: function that gets lines of text.

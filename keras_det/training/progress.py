@@ -71,7 +71,7 @@ class Measure(keras.callbacks.Callback):
 
     `seconds` is the time of the steps. `images_per_second` comes from the median of the last 50.
     `input_share` is the share of the time in which steps waited for their images, 0..1, without
-    the first step. If it is high, the input pipeline limits the speed. It is logged where a step
+    the first step. If it is high, the input pipeline limits the speed. It is logged only if a step
     is one TensorFlow function on one device. A GPU still computes during a part of that time.
 
     Args:
@@ -108,7 +108,7 @@ class Measure(keras.callbacks.Callback):
 
 
 def waited_by(model: keras.Model) -> float:
-    """Seconds in which the steps of a model have waited for their images; 0 where not known."""
+    """Seconds that the steps of a model have waited for their images; 0 if that is not known."""
     return float(getattr(model, "seconds_waited", 0.0))
 
 
@@ -153,16 +153,16 @@ class Progress(keras.callbacks.Callback):
     """Shows epoch, AP, time left, losses and speed in one line.
 
     On a terminal the line is rewritten several times a second, and says what happens while the
-    first step compiles and after the last step of an epoch. Where it is too long for the terminal,
+    first step compiles and after the last step of an epoch. If it is too long for the terminal,
     the last parts are left out: epoch, AP, time left and loss come first. Elsewhere one line is
     written per epoch. AP is that of the last measurement. "waits" is `input_share` of `Measure`.
 
-    Call `close` when `fit` has ended, even by an error.
+    Call `close` when `fit` has ended, even with an error.
 
     Args:
         stream: where to write. Default: standard error.
-        epochs: of the whole training, for one in phases. Default: those of this call of `fit`.
-        batch_size: images per step, for the speed. None: it is not shown.
+        epochs: of the whole training, if it has phases. Default: those of this call of `fit`.
+        batch_size: images per step, for the speed. None: the speed is not shown.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class Progress(keras.callbacks.Callback):
         return f"epoch {epoch + 1}/{self.epochs or self.params['epochs']}"
 
     def _line(self, epoch: int, step: int, logs: Logs) -> str:
-        """The line; on a terminal without the parts that do not fit."""
+        """The line; on a terminal, without the parts that do not fit."""
         logs, steps = logs or {}, self.params.get("steps") or 0
         epochs = (self.epochs or self.params["epochs"]) - epoch
         left = self.speed.left(epochs * steps - step, epochs - self.ended)

@@ -109,7 +109,7 @@ class Recipe:
         ]
         if self.accumulate > 1:
             images = self.accumulate * self.batch_size
-            parts.append(f"the weights change after {self.accumulate} steps, by {images} images")
+            parts.append(f"an update every {self.accumulate} steps ({images} images)")
         if self.learning_rate is not None:
             rate = f"learning rate {self.learning_rate:.2g}"
             what = "step" if self.accumulate == 1 else "update"
@@ -189,11 +189,12 @@ def choose_recipe(
 
     "auto" takes at least 1,500 steps, `1,500 * sqrt(images / 100)` above 100 images, twice as many
     from random weights, and at least 12 passes over the images. With a smaller batch than its own
-    it takes more steps, so that the model sees as many images. Steps are grouped into about 30
-    epochs. If there are fewer objects than images, the number of objects counts instead.
+    it takes more steps, so that the model sees the same number of images. Steps are grouped into
+    about 30 epochs. If there are fewer objects than images, the number of objects counts instead.
 
     The learning rate follows the batch size, see `keras_det.optimizers.rate_for_batch`. The warm-up
-    is a share of the training: the same number of images with every batch size, for as many epochs.
+    is a share of the training. For the same number of epochs, it covers the same number of images
+    with every batch size.
 
     Args:
         name: "auto", "adamw" or "published".
@@ -266,7 +267,7 @@ def _length(
 
 
 def _updates(steps: int, accumulate: int, heads: int, epochs: int) -> int:
-    """Updates of the whole training; a DataError where a part of it has none."""
+    """Number of updates of the whole training; a DataError if a part of it has none."""
     parts = [steps * part // epochs for part in (heads, epochs - heads) if 0 < part < epochs]
     fewest = min(parts, default=steps)
     if accumulate > fewest > 0:

@@ -55,8 +55,8 @@ def adamw(
         average: decay of the moving average, below 1. Default: `average_momentum(steps)`.
         backbone_rate: factor >= 0 of the learning rate for the backbone, such as 0.3 if it has
             trained weights. Needs `model`; freeze its layers first.
-        accumulate: steps per update, at least 1. An update has the mean gradient of so many steps,
-            and so `accumulate * batch_size` images.
+        accumulate: steps per update, at least 1. An update uses the mean gradient of its steps,
+            that is, of `accumulate * batch_size` images.
 
     Raises:
         ValueError: `backbone_rate` is given, but `model` has no backbone; or `accumulate` is not a
@@ -77,14 +77,14 @@ def adamw(
 
 
 def updates_of(steps: int, accumulate: int) -> int:
-    """How often the weights change in `steps` steps, with an update after each `accumulate`.
+    """Number of updates of the weights in `steps` steps, with one for every `accumulate` steps.
 
     Raises:
         ValueError: `accumulate` is not a whole number from 1 to `steps`.
     """
     if accumulate != 1 and not (is_whole(accumulate) and 1 <= accumulate <= steps):
         raise ValueError(
-            "`accumulate` must be a whole number of steps, from 1 to those of the training. "
+            "`accumulate` must be a whole number, from 1 to the number of steps of the training. "
             f"Received: accumulate={accumulate!r} for {counted(steps, 'step')}. Choose a smaller "
             "number, or train for longer."
         )
@@ -140,12 +140,12 @@ def published(
         batch_size: images per step.
         steps: steps of the whole training, as `fit` counts them.
         warmup_steps: updates of the warm-up. Default: the model's own.
-        accumulate: as in `adamw`. The model is asked for the optimizer of so many times the batch
-            size and so many times fewer steps.
+        accumulate: as in `adamw`. The model is asked for an optimizer for `accumulate` times the
+            batch size, and for the number of updates instead of steps.
 
     Raises:
         TypeError: the model has no published training, or `accumulate` is above 1 and its optimizer
-            is none of `keras_det.optimizers`.
+            is not one of `keras_det.optimizers`.
         ValueError: as in `adamw`.
     """
     updates = updates_of(steps, accumulate)

@@ -53,7 +53,7 @@ class Kept:
 def batches_before(pipeline: Pipeline, epoch: int, step: int) -> list[dict[str, np.ndarray]]:
     """The batch of a step of the training stream, and the one before it, computed again.
 
-    The stream depends only on the seed, so they are the same that the training saw.
+    The stream depends only on the seed, so they are the batches that the training saw.
 
     Args:
         pipeline: of the training.
@@ -98,7 +98,7 @@ def read(path: str | os.PathLike) -> Kept:
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """ValueError for what is no zip archive, or would unpack to far more than it takes up."""
+    """ValueError for a file that is not a zip archive, or unpacks to far more than its own size."""
     if not zipfile.is_zipfile(file):
         raise ValueError("it is not a whole .npz archive")
     size = file.seek(0, os.SEEK_END)
@@ -112,25 +112,25 @@ def _check_archive(file: BinaryIO) -> None:
 
 
 def _check_about(about: Any) -> None:
-    """ValueError where the description of the batches is of another kind."""
+    """ValueError if the description of the batches does not have the form that training writes."""
     fields = {each.name for each in dataclasses.fields(Kept)} - {"batches"}
     if not isinstance(about, dict) or set(about) != fields:
         raise ValueError(f"its description must have {', '.join(sorted(fields))}")
     paths, steps, state, place = (about[name] for name in ("paths", "steps", "state", "place"))
     listed = isinstance(paths, list) and all(isinstance(each, list) and each for each in paths)
     if not listed or not paths or not all(isinstance(name, str) for p in paths for name in p):
-        raise ValueError("its paths are no lists of names")
+        raise ValueError("its paths are not lists of names")
     whole = isinstance(steps, list) and all(type(step) is int for step in steps)
     if not whole or len(steps) != len(paths) or not isinstance(place, str):
-        raise ValueError("its steps or its place are of another kind")
+        raise ValueError("its steps or its place have the wrong type")
     if not isinstance(about["loss"], dict):
-        raise ValueError("its loss is of another kind")
+        raise ValueError("its loss has the wrong type")
     if state is not None and not (isinstance(state, str) and STATE_NAME.fullmatch(state)):
         raise ValueError(f"its state is {state!r:.80}, not the name of a file in checkpoints/")
 
 
 def _batch(archive: Mapping[str, np.ndarray], index: int, images: int) -> dict[str, np.ndarray]:
-    """The arrays of a batch; ValueError where one has another shape or type."""
+    """The arrays of a batch; ValueError if one has another shape or type."""
     batch = {name: archive[f"{index}_{name}"] for name in ARRAYS}
     for name, (kinds, ndim) in ARRAYS.items():
         array = batch[name]
@@ -153,7 +153,7 @@ class Seen:
         losses: by part, for the whole batch.
         of_images: for each image, its losses alone, by part.
         objects: number of objects of each image.
-        gradients: `(norm, path of the variable)`, the largest first; not finite ones before.
+        gradients: `(norm, path of the variable)`, the largest first; those not finite come before.
     """
 
     losses: dict[str, float]

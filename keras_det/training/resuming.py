@@ -92,8 +92,8 @@ def states_of(
     if states and trained < states[0].epochs:
         say(
             f"Note: {HISTORY} has {counted(trained, 'row')}, but the run has trained for "
-            f"{counted(states[0].epochs, 'epoch')}. The missing epochs stay out of it: what they "
-            "measured does not count for the best model."
+            f"{counted(states[0].epochs, 'epoch')}. The missing epochs stay missing there, and "
+            "their AP does not count when the best model is chosen."
         )
     return states
 

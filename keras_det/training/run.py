@@ -116,10 +116,10 @@ def train(
         out: the run folder. It must be new or empty unless `resume` is True.
         epochs: passes over the training set. Default: chosen by "auto", else 50.
         batch_size: images per step. Default: 8; 4 for the recipe "auto" with fewer than 8 images.
-            "auto": the largest power of two, up to 64, that fits in the memory; see
+            "auto": the largest power of two, up to 64, that fits in memory; see
             `keras_det.training.memory`. A run that is resumed keeps what was chosen.
-        accumulate: steps per update of the weights. Default: 1. With 4, an update has the mean
-            gradient of four batches, and the learning rate is that of four times `batch_size`.
+        accumulate: steps per update of the weights. Default: 1. With 4, an update uses the mean
+            gradient of four batches, and the learning rate is that for four times `batch_size`.
         image_size: int or (height, width), for a model given by name. Default: the published
             size. "auto" gives models with anchors the shape of the images, with no more pixels; see
             `keras_det.training.input_size.fit_input_size`.
@@ -132,7 +132,7 @@ def train(
             "adamw" is 50 epochs of AdamW; "published" is for a long training from ImageNet weights.
         learning_rate: peak rate of "auto" and "adamw". Default: depends on the batch size.
         backbone_rate: factor of the learning rate for the backbone, not for "published".
-        warmup_steps: updates in which the learning rate rises.
+        warmup_steps: updates at the start, during which the learning rate rises.
         average: decay of the moving average of the weights, not for "published".
         heads_first: epochs at the start in which only the heads learn.
         plain_epochs: epochs at the end without mosaic, mixup, copy-paste and cutout, at most all
@@ -152,7 +152,7 @@ def train(
             the choice as `weights_taken`. The default of `keras-det train` is "auto". That of this
             function is None, so that a script trains in the same way on every computer.
         model_arguments: further arguments of a model given by name, such as `{"neck": "pafpn"}`.
-            The dtype "auto" is the fastest precision; see `keras_det.training.precision`.
+            `{"dtype": "auto"}` takes the fastest precision; see `keras_det.training.precision`.
         seed: seed of the random weights, the order of the images and the augmentation.
         evaluate_every: epochs between evaluations on the validation set. Default: 1; "auto" chooses
             more if the validation set is large.
@@ -167,10 +167,10 @@ def train(
             run folder; see `keras_det.training.seeing.TensorBoard`.
         devices: number of devices of this machine that share each batch, GPUs if it has any; for a
             model given by name. None: one, or with several workers all GPUs. A detector of your own
-            is trained on the devices that it was built for. The result is the same on all.
+            is trained on the devices that it was built for. The result is the same for any number.
         workers: `keras_det.training.workers.Workers`, the processes that train together on several
             machines. Default: those of the environment variable TF_CONFIG, if it is set. The first
-            one, the chief, writes the run folder, speaks and measures; the others return `{}`.
+            one, the chief, writes the run folder, prints and measures; the others return `{}`.
         data: how the data sets were read, recorded in `recipe.json`.
         resume: True continues from the last saved state, or from the one before if that is damaged.
             The result is that of a training that was never interrupted. For a finished run it only
@@ -237,7 +237,7 @@ def train(
         if used.chief:
             refuse_used(out)
         used.refuse_measured(batch_size=by_memory, dtype=options.get("dtype") == AUTO)
-        if options.get("dtype") == AUTO and isinstance(model, str):  # noted as what was found
+        if options.get("dtype") == AUTO and isinstance(model, str):  # stored as what was chosen
             options["dtype"] = precision_of_run(model, options, training_set, early, say)
     order = _Order(
         *(model, training_set, validation_set, out, resume, weights, augment, seed, max_boxes),
@@ -273,7 +273,7 @@ def train(
 
 
 def _say_nothing(line: str = "") -> None:
-    """Of several workers, only the chief speaks."""
+    """Of several workers, only the chief prints."""
 
 
 @dataclasses.dataclass
@@ -349,7 +349,7 @@ def _built(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, dic
 
 
 def _batch_by_memory(order: _Order, model: Detector) -> int:
-    """The batch size that fits in the memory; says so."""
+    """The batch size that fits in memory; prints it."""
     memory = step_memory(model, order.given["accumulate"] or 1)
     batch, line = fitting_batch(memory, available_memory(), len(order.training_set))
     order.say(line)

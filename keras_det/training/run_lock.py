@@ -49,7 +49,7 @@ def run_lock(out: pathlib.Path, say: Callable[[str], object]) -> Iterator[None]:
 
 
 def owner_of(path: pathlib.Path) -> dict[str, Any]:
-    """What a lock file says about its owner; empty where it says nothing."""
+    """What a lock file says about its owner; empty if it says nothing."""
     try:
         owner = json.loads(read_bytes(path).decode())
     except (OSError, ValueError, RecursionError):
@@ -58,7 +58,7 @@ def owner_of(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _locked(path: pathlib.Path) -> int:
-    """Opens the file and locks it; DataError where another process has it."""
+    """Opens the file and locks it; DataError if another process has it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -102,7 +102,7 @@ def _is(handle: int, path: pathlib.Path) -> bool:
 
 
 def _may_live(owner: dict[str, Any]) -> bool:
-    """Whether an owner can still be running; of another computer this is not known."""
+    """Whether an owner can still be running; for one on another computer, that is not known."""
     if not owner or owner.get("computer") != socket.gethostname():
         return bool(owner)
     if os.name == "nt":  # there, `os.kill` would end it

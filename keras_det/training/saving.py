@@ -40,8 +40,8 @@ class Saving:
 class SaveState(keras.callbacks.Callback):
     """Saves the model with its optimizer, so that a run can be resumed.
 
-    That is done after each epoch, within epochs as `saving` says, and when a signal asks for it:
-    then KeyboardInterrupt is raised after the state is saved.
+    It saves after each epoch, within epochs as `saving` says, and when a signal asks for it. In the
+    last case, KeyboardInterrupt is raised after the state is saved.
 
     Args:
         folder: where the states are written; see `keras_det.training.states`. The last three are
@@ -66,7 +66,7 @@ class SaveState(keras.callbacks.Callback):
         self.saved: tuple[int, float] | None = None  # step of the epoch, time
 
     def _save(self, epochs: int, steps: int = 0) -> None:
-        """Saves a state. Of several workers the chief does, but all have a part of the means."""
+        """Saves a state. Only the chief writes, but every worker holds a part of the means."""
         if is_chief(self.model):
             noted = {"unread": len(self.pipeline.failed) if self.pipeline else 0} if steps else None
             save_state(self.model, self.folder, epochs, steps, noted)
@@ -74,7 +74,7 @@ class SaveState(keras.callbacks.Callback):
             running(self.model)
 
     def _agreed(self, due: bool, wanted: bool) -> tuple[bool, bool]:
-        """Whether to save and to stop, in all workers alike: when the chief saves, if one stops."""
+        """Whether all workers save now (the chief decides) and stop now (if one is asked to)."""
         strategy = strategy_of(self.model)
         if worker_of(strategy)[1] == 1:
             return due, wanted

@@ -71,14 +71,15 @@ def save_state(
     an epoch it is `epoch_0003_step_000040.keras`, with a `.json` of the random numbers and the
     means of the logs, see `within_epoch.running`.
 
-    The last `KEPT` states are kept. Later ones go too: they were damaged, or of another training.
+    The last `KEPT` states are kept. Later ones are removed too: they were damaged, or of another
+    training.
 
     Args:
         model: the model.
-        folder: where the states of the run are; made where it does not exist.
+        folder: where the states of the run are; made if it does not exist.
         epochs: number of epochs that the model has trained.
         steps: number of steps of the next epoch that it has trained.
-        noted: anything that is to stand in the `.json`, for a state with steps.
+        noted: further content of the `.json`, for a state with steps.
 
     Raises:
         DataError: a weight or a value of the optimizer is NaN or infinite. Nothing is written then.
@@ -145,7 +146,7 @@ def load_newest(
             noted = _noted(state, digest)
             model = _loaded(state.path, digest, class_names)
             if noted and not fits(model, noted):
-                raise _Damaged(f"{running_of(state.path).name} is of another model")
+                raise _Damaged(f"{running_of(state.path).name} belongs to another model")
         except _Damaged as error:
             say(f"Note: {state.path} is not used: {error}.")
             continue
@@ -167,7 +168,7 @@ class _Damaged(Exception):
 
 
 def _digest(path: pathlib.Path) -> str:
-    """The SHA-256 of a state. Raises `_Damaged` where it cannot be read."""
+    """The SHA-256 of a state. Raises `_Damaged` if it cannot be read."""
     try:
         return file_digest(path)
     except OSError as error:
@@ -175,7 +176,7 @@ def _digest(path: pathlib.Path) -> str:
 
 
 def _noted(state: State, digest: str) -> dict[str, Any]:
-    """What was noted with a state. Raises `_Damaged` where it is missing, or of another state."""
+    """What was noted with a state. Raises `_Damaged` if it is missing, or of another state."""
     if not state.steps:
         return {}
     path = running_of(state.path)
@@ -184,12 +185,12 @@ def _noted(state: State, digest: str) -> dict[str, Any]:
     except DataError as error:
         raise _Damaged(f"{path.name} cannot be read ({_first_line(error)})") from error
     if noted.get("sha256") != digest:
-        raise _Damaged(f"it is damaged, or {path.name} is of another state")
+        raise _Damaged(f"it is damaged, or {path.name} belongs to another state")
     return noted
 
 
 def _loaded(path: pathlib.Path, digest: str, class_names: Sequence[str]) -> Detector:
-    """The model of a state. Raises `_Damaged` where it is not what was saved."""
+    """The model of a state. Raises `_Damaged` if it is not what was saved."""
     checked = _check_file(path, digest)
     try:
         model: Any = load_model(path)
@@ -205,9 +206,9 @@ def _loaded(path: pathlib.Path, digest: str, class_names: Sequence[str]) -> Dete
 
 
 def _check_file(path: pathlib.Path, digest: str) -> bool:
-    """Whether the state has a checksum, which is right. Raises `_Damaged` for a wrong one.
+    """True if the state has a checksum and it is right. Raises `_Damaged` for a wrong one.
 
-    Runs of earlier versions have none: of these, the sums inside the archive are compared.
+    States of earlier versions have none: for them, the checksums inside the archive are compared.
     """
     try:
         expected = read_bytes(checksum_of(path)).decode().split()[:1]
@@ -233,7 +234,7 @@ def _first_line(error: Exception) -> str:
 def not_finite(model: keras.Model) -> str:
     """The first part that is NaN or infinite, such as "the weight conv/kernel"; "" if none is."""
     optimizer: Any = getattr(model, "optimizer", None)
-    # `variables` also has the means of the logs: to read them, all workers would have to be asked.
+    # `variables` also has the means of the logs: reading them would need all workers.
     held = [("the weight", model.weights)]
     held += [("the optimizer value", getattr(optimizer, "variables", []))]
     for what, variables in held:

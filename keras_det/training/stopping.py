@@ -1,4 +1,4 @@
-"""The ends of a training that is not finished: what it says, and how it is continued."""
+"""A training that stops before its end: what it prints, and how to continue it."""
 
 import contextlib
 import pathlib
@@ -40,8 +40,8 @@ class StopRequest:
 def stopping_after_a_step(say: Callable[[str], object] = print) -> Iterator[StopRequest]:
     """Context manager: inside, Ctrl-C and SIGTERM are handled by the `StopRequest` that it gives.
 
-    Handlers of the program's own stay. Only the main thread can set handlers: elsewhere none is
-    set.
+    Handlers that the program itself has set stay. Only the main thread can set handlers: in other
+    threads, none is set.
 
     Args:
         say: function that gets the lines of text to show.
@@ -64,11 +64,11 @@ def stopping_after_a_step(say: Callable[[str], object] = print) -> Iterator[Stop
 def saying_how_to_continue(
     out: pathlib.Path, how_to_resume: str | None, say: Callable[[str], object]
 ) -> Iterator[None]:
-    """Context manager: an interrupted training says what is saved and how it is continued.
+    """Context manager: an interrupted training says what is saved and how to continue.
 
     Args:
         out: the run folder.
-        how_to_resume: the shell command that does it. None: a call in Python.
+        how_to_resume: the shell command that continues it. None: say how to do it in Python.
         say: function that gets the lines of text to show.
     """
     try:
@@ -82,7 +82,7 @@ def saying_how_to_continue(
 
 
 def advice(chosen: Recipe, how_to_resume: str | None) -> str:
-    """What to do if the training diverges: sentences.
+    """Sentences that say what to do if the training diverges.
 
     Args:
         chosen: the recipe of the run.

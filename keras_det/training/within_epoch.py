@@ -1,4 +1,4 @@
-"""Going on in the middle of an epoch: what Keras does not save of a model there."""
+"""Continuing in the middle of an epoch: the part of a model's state that Keras does not save."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def generators(model: keras.Model) -> list[keras.Variable]:
 
 
 def running(model: keras.Model) -> dict[str, Any]:
-    """The random numbers and the means of the logs of a model that is in an epoch.
+    """The random numbers and the means of the logs of a model in the middle of an epoch.
 
     Returns:
         dict of lists of numbers, for JSON: "generators", and "means" by the name of the metric.
@@ -45,7 +45,7 @@ def fits(model: keras.Model, values: dict[str, Any]) -> bool:
 
 
 class RestOfEpoch(keras.callbacks.Callback):
-    """Calls other callbacks as if `fit` had begun with the epoch that it only finishes.
+    """Calls other callbacks as if `fit` ran the whole epoch, of which it runs only the rest.
 
     They see the number of the step in the epoch, and the number of steps and epochs of the phase.
     The model gets the random numbers and the means of the logs that were noted with the state.

@@ -17,7 +17,7 @@ WAIT_MINUTES = 10.0
 PAUSE = 0.2  # seconds between two attempts
 WAIT_SECONDS = 5.0  # for an answer
 THANKS = b"thanks\n"  # says that an answer has arrived
-MOST_BYTES = 65_536  # of a message; who sends more is no worker
+MOST_BYTES = 65_536  # of a message; whoever sends more is not a worker
 HOW = 'Give all workers the same list, such as "10.0.0.1:12345,10.0.0.2:12345", and each its index'
 
 
@@ -127,7 +127,7 @@ def workers_of(text: str | None, index: int | None, wait_minutes: float) -> Work
 
 
 def meet(workers: Workers, about: Mapping[str, Any]) -> None:
-    """Waits until all workers have started, and makes sure that they are to do the same.
+    """Waits until all workers have started, and checks that they have the same settings.
 
     Every worker listens at its own address, and asks the others until all have answered and asked.
     The port is free again afterwards.
@@ -163,17 +163,17 @@ def _missing(workers: Workers, missing: Sequence[int]) -> DataError:
     names = ", ".join(workers.name(i) for i in missing)
     return DataError(
         f"All workers must start within {workers.wait_minutes:g} minutes. Received: nothing from "
-        f"{names}. Check that it has started, that its address is right, and that no firewall is "
-        "between the machines. --worker-minutes changes the time."
+        f"{names}. Check that all workers have started, that the addresses are right, and that no "
+        "firewall is between the machines. --worker-minutes changes the time."
     )
 
 
 class _Door(threading.Thread):
-    """Answers the other workers in a thread: two that asked each other would both wait.
+    """Answers the other workers in a thread: else two that ask each other would both wait.
 
     Attributes:
         asked: the workers that have asked and have got the answer.
-        seen: what they are to do, by index.
+        seen: the settings of each, by index.
     """
 
     def __init__(self, listener: socket.socket, own: dict[str, Any], others: set[int]) -> None:
@@ -229,7 +229,7 @@ def _listening(workers: Workers) -> socket.socket:
 
 
 def _ask(workers: Workers, index: int, own: dict[str, Any]) -> dict[str, Any] | None:
-    """What another worker is to do; None if it does not answer."""
+    """The settings of another worker; None if it does not answer."""
     host, _, port = workers.addresses[index].rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), WAIT_SECONDS) as connection:
@@ -256,7 +256,7 @@ def _check_same(workers: Workers, index: int, own: dict[str, Any], found: dict[s
     for name, value in {**own, "index": index}.items():
         if found.get(name) != value:
             raise DataError(
-                f"All workers must be started alike. Received: {name} {value!r} here, but "
+                f"All workers must have the same settings. Received: {name} {value!r} here, but "
                 f"{found.get(name)!r} in {workers.name(index)}. Start all of them with the same "
                 "command and versions; only the index differs."
             )

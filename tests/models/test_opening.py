@@ -355,7 +355,7 @@ def test_flags_are_no_weights(saved, model, tmp_path):
 def test_flags_of_a_layer_of_the_users_own_are_loaded(tmp_path):
     variable = keras.Variable(True, dtype="bool")
     check_flags([variable], Held(1, 1, flags=1), "x")
-    with pytest.raises(DataError, match="2 arrays of True and False are, instead of 1"):
+    with pytest.raises(DataError, match="2 arrays of True and False instead of 1"):
         check_flags([variable], Held(2, 2, flags=2), "x")
 
 

@@ -86,7 +86,7 @@ class WithKerasOwn:
 
 def test_what_cannot_be_accumulated_is_refused():
     for wrong in (0, 1.5, 101):
-        with pytest.raises(ValueError, match="from 1 to those of the training. Received: accumula"):
+        with pytest.raises(ValueError, match="number of steps of the training. Received: accumul"):
             adamw(None, 8, 100, accumulate=wrong)
     with pytest.raises(TypeError, match="an optimizer of keras_det.optimizers.*Received: Adam"):
         published(WithKerasOwn(), 8, 100, accumulate=2)

@@ -93,7 +93,7 @@ def test_workers_compare_what_they_train(monkeypatch):
     used.check_same(values)
     for name, other in (("the seed", 2), ("the weights", [np.ones(3, "float32") + 1e-6])):
         monkeypatch.setattr(devices, "sum_over_workers", summed({**values, name: other}))
-        with pytest.raises(DataError, match=f"Received: {name} of worker 1 that differ"):
+        with pytest.raises(DataError, match=f"Received: a difference in {name} between"):
             used.check_same(values)
 
 

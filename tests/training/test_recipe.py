@@ -126,7 +126,7 @@ def test_accumulated_steps_count_as_one_batch():
     assert twice.learning_rate == pytest.approx(2**0.5 * whole.learning_rate)
     short = choose_recipe("adamw", 40, 500, batch_size=2, accumulate=4, epochs=10)
     assert (short.steps, short.warmup_steps, short.average) == (200, 2, pytest.approx(0.6))
-    assert "the weights change after 4 steps, by 8 images; learning rate 0.002, 2 upd" in str(short)
+    assert "an update every 4 steps (8 images); learning rate 0.002, 2 updates" in str(short)
     assert short.optimizer(tiny()).gradient_accumulation_steps == 4
     for more in ({"epochs": 1, "accumulate": 6}, {"epochs": 9, "heads_first": 1, "accumulate": 6}):
         with pytest.raises(DataError, match="number of steps of each part.*, 5. Received: 6"):

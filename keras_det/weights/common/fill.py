@@ -13,7 +13,7 @@ from keras_det.words import counted
 NamedArrays = Mapping[str, np.ndarray]
 # Weights to load: the path of a file, or its arrays by name.
 Source = str | os.PathLike | NamedArrays
-# Kinds of NumPy's types. Of bfloat16, which another package adds, the kind is "V".
+# NumPy's kinds of types. bfloat16, which another package adds, is of the kind "V".
 FLOATS = "fV"
 # The box outputs (dx, dy, dw, dh) of our models, as indices into a file's (ty, tx, th, tw).
 XYWH_FROM_YXHW = (1, 0, 3, 2)
@@ -63,7 +63,7 @@ def torch_norm(layer: keras.layers.Layer, name: str) -> Iterator[Slot]:
 
 
 def called(source: object) -> str:
-    """What errors call weights to load: their path, a mapping or a model."""
+    """What errors call the weights to load: their path, a mapping or a model."""
     if isinstance(source, Mapping):
         return "a mapping"
     return f"the model {source.name!r}" if isinstance(source, keras.Model) else str(source)
@@ -84,8 +84,8 @@ def fill(
         The names used, in the order of the slots.
 
     Raises:
-        DataError: a tensor is missing, holds no finite floating-point numbers, or has another shape
-            than its variable. Nothing is changed then.
+        DataError: a tensor is missing, does not hold finite floating-point numbers, or has another
+            shape than its variable. Nothing is changed then.
     """
     slots, arrays = list(slots), []
     for slot in slots:

@@ -32,7 +32,7 @@ class Held(NamedTuple):
 
     Attributes:
         datasets: number of its data sets.
-        bytes: of their numbers.
+        bytes: total size of their numbers.
         flags: number of the data sets that hold True and False.
     """
 

@@ -234,7 +234,7 @@ def check_weights_file(path: str | os.PathLike) -> Held | None:
     A file that does not exist, or is of another kind, is left to Keras.
 
     Returns:
-        What the file holds; None where Keras is left to read it.
+        What the file holds; None if reading it is left to Keras.
 
     Raises:
         DataError: as these, or it is no regular file, or names other files with weights.
