@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import re
 import time
@@ -233,8 +234,19 @@ def _local(number: int) -> Devices:
     kind = "GPU" if gpus else "CPU"
     if not gpus:
         _split_cpu(number)
-    strategy = tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(number)])
-    return Devices(strategy, None, number, _sentence(number, bool(gpus)))
+    return Devices(_mirrored(kind, number), None, number, _sentence(number, bool(gpus)))
+
+
+@functools.cache
+def _mirrored(kind: str, number: int) -> Any:
+    """One strategy per process for the same devices.
+
+    TensorFlow numbers the exchanges of every strategy from the same number on: those of a second
+    one would meet the first one's, of other shapes.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(number)])
 
 
 def _sentence(number: int, gpus: bool) -> str:
