@@ -274,7 +274,7 @@ class OptimizerStep(Optimizer):
         if steps:  # between two updates the averages stay
             updates = ops.equal((self._iterations + 1) % steps, 0)
             share = ops.where(ops.logical_or(updates, self.iterations == 0), share, 0.0)
-        step = self._one_operation_step()
+        step = self.one_operation_step()
         pairs = zip(trainable_variables, self._model_variables_moving_average, strict=True)
         for variable, average in pairs:
             difference = average.value - variable.value
@@ -283,7 +283,7 @@ class OptimizerStep(Optimizer):
             else:
                 step(average.value, share, difference)
 
-    def _one_operation_step(self) -> Callable | None:
+    def one_operation_step(self) -> Callable | None:
         """`f(variable, share, by)`: `variable -= share * by`, for one device on TensorFlow."""
         if keras.backend.backend() != "tensorflow":
             return None

@@ -115,6 +115,7 @@ KINDS_OF_CHOSEN = {
     **{"anchors": _one_of(ANCHOR_CHOICES), "augment": _one_of(AUGMENT_NAMES)},
     **dict.fromkeys(("matcher", "class_loss", "box_loss"), TEXT),
     **dict.fromkeys(("batch_size", "epochs", "passes", "evaluate_every", "patience"), COUNT),
+    "accumulate": COUNT,
     **dict.fromkeys(("steps", "warmup_steps", "heads_first", "plain_epochs"), WHOLE),
     **dict.fromkeys(("learning_rate", "backbone_rate"), RATE),
     "average": SHARE,

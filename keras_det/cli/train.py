@@ -64,7 +64,7 @@ EXAMPLES = (
     "keras-det train my_images/ --weights coco --freeze neck --out heads/",
     "keras-det train my_images/ --out run/ --resume",
     "keras-det train coco/ --devices 4 --batch-size 64 --out run/",
-    "keras-det train coco/ --workers 10.0.0.1:5000,10.0.0.2:5000 --worker 0 --out run/",
+    "keras-det train coco/ --workers a:5000,b:5000 --worker 0 --out run/",
     "keras-det train --replay run/diverged_epoch_0003_step_000012.npz",
 )
 

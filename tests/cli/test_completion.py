@@ -59,7 +59,14 @@ def test_weights_are_words_or_files():
 
 
 def test_options_complete_unless_they_are_numbers_or_free_text():
-    free = {"--split", "--train-split", "--val-split", "--calibrate-split", "--image-size"}
+    free = {
+        "--split",
+        "--train-split",
+        "--val-split",
+        "--calibrate-split",
+        "--image-size",
+        "--workers",
+    }
     for name, command in main.commands.items():
         for param in command.params:
             number = isinstance(param.type, click.types.IntParamType | click.types.FloatParamType)

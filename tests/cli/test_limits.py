@@ -18,7 +18,7 @@ from tests.cli.test_commands import Finder
     "words, sentence",
     [
         ("train d --seed -1", "from 0 to 4,294,967,295. Received: -1."),
-        ("train d --batch-size 1000000000", "from 1 to 65,536. Received: 1000000000."),
+        ("train d --batch-size 1000000000", 'from 1 to 65,536, or "auto". Received: 1000000000.'),
         ("train d --epochs 0", "a whole number from 1 to 1,000,000. Received: 0."),
         ("train d --epochs 1e9", "a whole number from 1 to 1,000,000. Received: 1e9."),
         ("train d --image-size 100000", "must be 32 to 8,192 pixels. Received: 100000."),

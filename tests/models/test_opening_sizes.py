@@ -144,7 +144,8 @@ def hdf5_with(**settings):
 def test_a_chunk_counts_as_it_is_read(monkeypatch):
     monkeypatch.setattr(hdf5, "FREE", 1 << 16)
     small = dict(shape=(1,), maxshape=(None,), dtype="f4", compression="gzip")
-    assert check_hdf5(hdf5_with(chunks=(1 << 10,), **small), "x.h5") == (1, 4)
+    held = check_hdf5(hdf5_with(chunks=(1 << 10,), **small), "x.h5")
+    assert (held.datasets, held.bytes) == (1, 4)
     with pytest.raises(DataError, match=r"x\.h5, with a chunk of 4194304 bytes in a file of"):
         check_hdf5(hdf5_with(chunks=(1 << 20,), **small), "x.h5")
 
@@ -155,5 +156,7 @@ def test_a_chunk_counts_as_it_is_read(monkeypatch):
     ids=["text", "bytes", "references", "inside"],
 )
 def test_values_of_any_size_are_no_numbers(dtype):
-    with pytest.raises(DataError, match=r"x\.h5, with a data set of values that are no numbers at"):
+    with pytest.raises(
+        DataError, match=r"x\.h5, with a data set of (values that are no|complex) numbers"
+    ):
         check_hdf5(hdf5_with(shape=(3,), dtype=dtype), "x.h5")

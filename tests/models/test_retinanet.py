@@ -266,8 +266,8 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_command_line_names():
     model = build_model("retinanet_resnet18", num_classes=2, image_size=64, neck="bifpn")
     assert model.name == "retinanet_resnet18" and isinstance(model.matcher, AnchorTargets)
-    with pytest.raises(ValueError, match="efficientdet_d0 has no argument remat"):
-        build_model("efficientdet_d0", num_classes=2, remat=True)
+    with pytest.raises(ValueError, match="efficientdet_d0 has no argument num_anchors"):
+        build_model("efficientdet_d0", num_classes=2, num_anchors=9)
 
 
 def test_keras_hub_backbones_are_taken_as_they_are():

@@ -33,6 +33,9 @@ class Model:
         self.given.append(weights)
         return REPORT
 
+    def get_config(self):
+        return {"freeze": "none"}
+
 
 @pytest.fixture
 def file(tmp_path):
