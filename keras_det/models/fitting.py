@@ -103,13 +103,13 @@ class FittingModel(StepFunctions, DetectingModel):
         Raises:
             TypeError: the optimizer is None, or `steps_per_execution` is not whole.
             ValueError: a loss or metrics are given, and the message says where to give them;
-                `steps_per_execution` is below 1; or the optimizer was made outside the scope of the
-                model's distribution strategy.
+                `steps_per_execution` is below 1; or several devices cannot share the optimizer.
         """
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics}
         check_compile({**given, "weighted_metrics": weighted_metrics})
         check_compiling(optimizer, steps_per_execution)
-        check_optimizer(optimizer, self)
+        scaled = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
+        check_optimizer(optimizer, self, scaled)
         if jit_compile is None:
             jit_compile = False if keras.backend.backend() == "tensorflow" else "auto"
         with scope_of(self):

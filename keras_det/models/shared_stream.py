@@ -7,7 +7,9 @@ import keras
 
 from keras_det.data.pipeline import Pipeline
 from keras_det.data.pipeline_arguments import check_divisible
+from keras_det.errors import DataError
 from keras_det.layers.replicas import strategy_of, worker_of
+from keras_det.words import counted
 
 
 def scope_of(model: keras.Model) -> contextlib.AbstractContextManager:
@@ -16,13 +18,47 @@ def scope_of(model: keras.Model) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def check_optimizer(optimizer: Any, model: keras.Model) -> None:
-    """Raises a ValueError if the variables of an optimizer are not on all devices of a model."""
-    if strategy_of(model) is None or not isinstance(optimizer, keras.optimizers.Optimizer):
+def check_shared(devices: int, accumulate: int, scaled: bool) -> None:
+    """Raises a DataError for a step that several devices cannot share under `tf.distribute`.
+
+    Args:
+        devices: number of devices that share the step.
+        accumulate: steps per update.
+        scaled: bool. Whether Keras scales the loss, as it does for mixed_float16.
+    """
+    if devices > 1 and accumulate > 1:
+        raise DataError(
+            "Gradients can be accumulated on one device only. Received: "
+            f"{counted(accumulate, 'step')} per update on {counted(devices, 'device')}. Choose a "
+            "larger batch, which the devices share, and leave out accumulate (--accumulate)."
+        )
+    if devices > 1 and scaled:
+        raise DataError(
+            "Training in mixed_float16 works on one device only: on several, Keras' loss scaling "
+            f"lets weights become NaN. Received: mixed_float16 on {counted(devices, 'device')}. "
+            "Choose mixed_bfloat16 (--dtype mixed_bfloat16)."
+        )
+
+
+def check_optimizer(optimizer: Any, model: keras.Model, scaled: bool) -> None:
+    """Raises a ValueError for an optimizer that cannot train a model on its devices.
+
+    Args:
+        optimizer: as in `compile`.
+        model: a detector.
+        scaled: as of `check_shared`.
+    """
+    strategy = strategy_of(model)
+    if strategy is None:
+        return
+    accumulate = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    scaled = scaled or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    check_shared(strategy.num_replicas_in_sync, accumulate, scaled)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
         return
     import tensorflow as tf
 
-    if not isinstance(optimizer.iterations.value, tf.distribute.DistributedValues):
+    if not isinstance(optimizer.variables[0].value, tf.distribute.DistributedValues):
         raise ValueError(
             "The optimizer must be made in the scope of the strategy that the model was built "
             f"under. Received: a {type(optimizer).__name__} made outside of it. Make it inside "

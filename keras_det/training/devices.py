@@ -16,6 +16,7 @@ from keras_det import __version__
 from keras_det.errors import DISTRIBUTION, DataError
 from keras_det.layers.replicas import strategy_of, sum_over_workers, worker_of
 from keras_det.models import Detector
+from keras_det.models.shared_stream import check_shared
 from keras_det.training.workers import Workers, from_environment, in_words, meet
 from keras_det.words import counted
 
@@ -87,6 +88,11 @@ class Devices:
                 f"--batch-size {batch_size} for {counted(self.number, 'device')}. Take "
                 f"--batch-size {-(-batch_size // self.number) * self.number}."
             )
+
+    def check_step(self, accumulate: int, dtype: str) -> None:
+        """Raises a DataError for a step that the devices cannot share; see `check_shared`."""
+        if self._tensorflow is not None:
+            check_shared(self.number, accumulate, dtype == "mixed_float16")
 
     def refuse_measured(self, **asked: bool) -> None:
         """Raises a DataError for an "auto" setting that can be measured on one device only.

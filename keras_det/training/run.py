@@ -309,6 +309,7 @@ def _prepared(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, 
         found = _built(order)
     model, pipeline, chosen, state, _ = found
     order.used.check_batch(chosen.batch_size)
+    order.used.check_step(chosen.accumulate, model.dtype_policy.name)
     same = {"the number of images": len(pipeline.dataset), "the recipe": chosen}
     same |= {"classes": tuple(model.class_names), "the seed": order.seed}
     same |= {"the saved state": None if state is None else state[1:]}

@@ -8,6 +8,7 @@ import pytest
 
 from keras_det import RetinaNet
 from keras_det.errors import DataError
+from keras_det.models.shared_stream import check_optimizer
 from keras_det.training import devices
 from keras_det.training.devices import Devices, devices_for
 from keras_det.training.workers import Workers
@@ -35,6 +36,52 @@ def test_a_batch_that_cannot_be_divided_is_refused():
     Devices(number=4).check_batch(8)
     with pytest.raises(DataError, match="--batch-size 6 for 4 devices. Take --batch-size 8."):
         Devices(number=4).check_batch(6)
+
+
+class Strategy:
+    """As much of a strategy of TensorFlow as is asked."""
+
+    num_replicas_in_sync = 2
+
+
+ACCUMULATED = r"Gradients can be .* Received: 4 steps per update on 2 devices\. .*--accumulate"
+SCALED = r"mixed_float16 works on one device only.* Received: mixed_float16 on 2 devices\."
+
+
+@pytest.mark.parametrize(
+    "accumulate, dtype, words",
+    [(4, "float32", ACCUMULATED), (1, "mixed_float16", SCALED)],
+    ids=["accumulated", "scaled"],
+)
+def test_what_devices_cannot_share_is_refused(accumulate, dtype, words):
+    Devices(Strategy(), None, 2).check_step(1, "mixed_bfloat16")
+    Devices().check_step(accumulate, dtype)  # one device can do it
+    with pytest.raises(DataError, match=words):
+        Devices(Strategy(), None, 2).check_step(accumulate, dtype)
+
+
+@pytest.mark.parametrize(
+    "optimizer, scaled, words",
+    [
+        (keras.optimizers.AdamW(gradient_accumulation_steps=4), False, ACCUMULATED),
+        ("adam", True, SCALED),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), False, SCALED),
+    ],
+    ids=["accumulated", "scaled", "own scale"],
+)
+def test_compile_refuses_what_devices_cannot_share(optimizer, scaled, words):
+    check_optimizer(optimizer, types.SimpleNamespace(distribute_strategy=None), scaled)
+    with pytest.raises(DataError, match=words):
+        check_optimizer(optimizer, types.SimpleNamespace(distribute_strategy=Strategy()), scaled)
+
+
+def test_what_one_device_measures_is_refused_for_several():
+    Devices().refuse_measured(batch_size=True, dtype=True)
+    Devices(number=2).refuse_measured(batch_size=False, dtype=False)
+    for name in ("batch_size", "dtype"):
+        asked = {"batch_size": False, "dtype": False, name: True}
+        with pytest.raises(DataError, match=f'`{name}` must not be "auto" on several devices. Rec'):
+            Devices(number=2).refuse_measured(**asked)
 
 
 @pytest.mark.parametrize("number, workers", [(2, None), (None, TWO)])
