@@ -72,17 +72,6 @@ def replace_call(layer: keras.Layer, call: Callable) -> None:
     layer.call = call
 
 
-def without_symbolic_build(model_class: Any) -> Any:
-    """Decorator: under a distribution strategy, Keras does not build the models of a class itself.
-
-    Before `fit`, Keras would compute a batch symbolically, to build the rest of a model. Under
-    several workers, it fails to convert the batch (Keras issue 20585). This is for models that are
-    built, with their optimizer, before `fit`.
-    """
-    model_class._maybe_symbolic_build = lambda self, iterator=None, data_batch=None: None
-    return model_class
-
-
 # Building
 
 _building = threading.RLock()
@@ -301,7 +290,9 @@ Model: Any = keras.Model if TYPE_CHECKING else object
 
 
 class StepFunctions(Model):
-    """Mixin that makes the functions of `fit` and `evaluate` faster to build on TensorFlow.
+    """Mixin for models that are built, with their optimizer, before `fit`.
+
+    It makes the functions of `fit` and `evaluate` faster to build on TensorFlow.
 
     Keras traces a step as two functions, one inside the other, so that several steps can run in
     one call and several devices can share a step. If neither is wanted, one function is enough: the
@@ -321,6 +312,12 @@ class StepFunctions(Model):
 
         one_device = self.distribute_strategy is tf.distribute.get_strategy()
         return one_device and not tf.distribute.has_strategy() and self.steps_per_execution == 1
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras would compute a batch symbolically, to build the rest of a model.
+
+        Under several workers it fails to convert the batch (Keras issue 20585).
+        """
 
     def _make_function(self, step_function: Callable, *args: Any, **kwargs: Any) -> Callable:
         if not self.one_function():

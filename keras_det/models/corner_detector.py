@@ -167,20 +167,29 @@ class CornerDetector(Detector):
         return self.to_original(0, found, (1.0, 1.0, 0.0, 0.0), pixels.shape)
 
     def _compiled_detection(
-        self, flip: bool = False, **settings: Any
-    ) -> Callable[[Tensor], dict[str, Tensor]]:
+        self, more: Callable[..., Any] | None = None, flip: bool = False, **settings: Any
+    ) -> Callable[..., Any]:
         check_bools(flip=flip)
         if not flip:
-            return super()._compiled_detection(**settings)
+            return super()._compiled_detection(more, **settings)
 
         def both(images: Tensor) -> Tensor:
             return ops.concatenate([images, ops.flip(images, axis=2)])
 
-        return self._with_numbers(self.decoder(**settings), _decode_views, prepare=both)
+        def of_images(raw: Mapping[str, Tensor], **arrays: Tensor) -> Any:
+            return more and more(_views(raw)[0], **arrays)
+
+        decoder, also = self.decoder(**settings), of_images if more else None
+        return self._with_numbers(decoder, _decode_views, also, prepare=both)
+
+
+def _views(raw: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The raw outputs of images and of their mirror images, which follow them in the batch."""
+    halves = {name: ops.split(value, 2) for name, value in raw.items()}
+    images, mirrored = ({name: half[i] for name, half in halves.items()} for i in (0, 1))
+    return images, mirrored
 
 
 def _decode_views(raw: Mapping[str, Tensor], decoder: CornerDecoder) -> dict[str, Tensor]:
     """Detections from the raw outputs of a batch of images followed by their mirror images."""
-    halves = {name: ops.split(value, 2) for name, value in raw.items()}
-    images, mirrored = ({name: half[i] for name, half in halves.items()} for i in (0, 1))
-    return decoder.with_flipped(images, mirrored)
+    return decoder.with_flipped(*_views(raw))

@@ -220,32 +220,41 @@ class DetectingModel(SavedDetector):
         key = repr(sorted(settings.items()))
         return self._functions.get(key, lambda: self._compiled_detection(**settings))
 
-    def _compiled_detection(self, **settings: Any) -> Callable[[Tensor], dict[str, Tensor]]:
-        return self._with_numbers(self.decoder(**settings), lambda raw, own: self.decode(raw, own))
+    def _compiled_detection(
+        self, more: Callable[..., Any] | None = None, **settings: Any
+    ) -> Callable[..., Any]:
+        """The function that `detect_function` returns; `more` is as of `_with_numbers`."""
+        decoder = self.decoder(**settings)
+        return self._with_numbers(decoder, lambda raw, own: self.decode(raw, own), more)
 
     def _with_numbers(
         self,
         decoder: Any,
         decode: Callable[[Any, Any], dict[str, Tensor]],
+        more: Callable[..., Any] | None = None,
         **prepare: Callable[[Tensor], Tensor],
-    ) -> Callable[[Tensor], dict[str, Tensor]]:
+    ) -> Callable[..., Any]:
         """A function of images, of a compiled one that the decoder's numbers are arguments of.
 
         Args:
             decoder: with its settings.
             decode: function of raw outputs and a decoder.
+            more: function of raw outputs and of further arrays by name, always the same one. The
+                result is then a pair: the detections, and what it returns.
             **prepare: as of `compiled`.
         """
-        key = (decoder.key(), *prepare)
-        values = {name: np.float32(value) for name, value in decoder.values().items()}
+        key = (decoder.key(), more is not None, *prepare)
+        numbers = {name: np.float32(value) for name, value in decoder.values().items()}
 
-        def finish(raw: Any, **values: Tensor) -> dict[str, Tensor]:
-            return decode(raw, decoder.with_values(values))
+        def finish(raw: Any, **values: Tensor) -> Any:
+            own = {name: values.pop(name) for name in numbers}
+            found = decode(raw, decoder.with_values(own))
+            return found if more is None else (found, more(raw, **values))
 
         def make() -> Callable[..., Any]:
             return compiled(self, finish, **prepare)
 
-        return lambda images: self._programs.get(key, make)(images, **values)
+        return lambda images, **arrays: self._programs.get(key, make)(images, **arrays, **numbers)
 
     def to_original(
         self,

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 
 from keras_det.keras_private import all_layers
 from keras_det.last_used import MOST_SETTINGS, LastUsed
 from keras_det.layers.replicas import num_replicas, sum_over_replicas
 from keras_det.models.arguments_of_fit import check_targets, weights_of_batch
-from keras_det.models.compiled import compiled
 from keras_det.models.fine_tuning import freeze_parts, is_own, load_own
 from keras_det.models.fitting import FittingModel
 from keras_det.models.public_weights import start_from_best
@@ -213,26 +211,15 @@ class Detector(FittingModel):
         """
         self._check_takes_weights()
         key = repr(sorted(settings.items()))
-        return self._measuring.get(key, lambda: self._compiled_measuring(self.decoder(**settings)))
+        return self._measuring.get(
+            key, lambda: self._compiled_detection(self._losses_of_batch, **settings)
+        )
 
-    def _compiled_measuring(self, decoder: Any) -> Callable[..., Any]:
-        key = ("losses", decoder.key())
-        values = {name: np.float32(value) for name, value in decoder.values().items()}
-
-        def finish(
-            raw: Any, boxes: Tensor, labels: Tensor, sample_weight: Tensor, **numbers: Tensor
-        ) -> Any:
-            targets = {"boxes": boxes, "labels": labels}
-            parts = self.losses_of(targets, raw, sample_weight)
-            found = self.decode(raw, decoder.with_values(numbers))
-            return found, {name: parts[name] for name in self.LOSSES}
-
-        def run(images: Tensor, **batch: Any) -> Any:
-            program = self._programs.get(key, lambda: compiled(self, finish))
-            batch = {name: keras.ops.convert_to_tensor(value) for name, value in batch.items()}
-            return program(images, **batch, **values)
-
-        return run
+    def _losses_of_batch(self, raw: dict[str, Any], **batch: Any) -> dict[str, Tensor]:
+        """The losses named in `LOSSES`; `batch` is as of `measuring_function`."""
+        batch = {name: keras.ops.convert_to_tensor(value) for name, value in batch.items()}
+        parts = self.losses_of(batch, raw, batch.pop("sample_weight"))
+        return {name: parts[name] for name in self.LOSSES}
 
     def takes_weights(self) -> bool:
         """Whether `losses_of` takes the weights of the images."""

@@ -9,11 +9,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ANCHOR_SETTINGS, DecoderSettings, takes_settings
-from keras_det.keras_private import (
-    StepFunctions,
-    optimized_variables,
-    without_symbolic_build,
-)
+from keras_det.keras_private import StepFunctions, optimized_variables
 from keras_det.models.arguments_of_fit import (
     CLASS_WEIGHT,
     NOT_COMPILED,
@@ -50,7 +46,6 @@ from keras_det.types import Config, Tensor
 from keras_det.words import counted
 
 
-@without_symbolic_build
 class FittingModel(StepFunctions, DetectingModel):
     """A detector whose `fit`, `evaluate` and `predict` also take a `keras_det.data.Pipeline`.
 

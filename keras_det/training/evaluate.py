@@ -90,67 +90,54 @@ def detect_dataset(
         `(indices, detections)`: the indices of the images that could be decoded, and for each of
         them a dict of `boxes` xyxy in pixels of the original image, `scores`, `labels`.
     """
-    function = model.detect_function(**settings)
-    indices: list[int] = []
-    detections: list[dict] = []
-    for images, targets in Pipeline(dataset, model, batch_size, training=False):
-        found = function(_filled_up(images, batch_size))
-        _collect(model, dataset, targets, found, indices, detections)
-        if on_batch is not None:
-            on_batch(len(indices), len(dataset))
-    return indices, detections
+    return _passed(model, dataset, batch_size, on_batch, False, settings)[:2]
 
 
-def _with_losses(
+def _passed(
     model: Detector,
     dataset: Dataset,
     batch_size: int,
     on_batch: Callable[[int, int], None] | None,
+    losses: bool,
     settings: Mapping[str, Any],
 ) -> tuple[list[int], list[dict], dict[str, float]]:
-    """What `detect_dataset` returns, and the mean losses over the images, in one pass."""
-    function = model.measuring_function(**settings)
+    """What `detect_dataset` returns, and with `losses` the mean losses over the images."""
+    function = (model.measuring_function if losses else model.detect_function)(**settings)
     indices: list[int] = []
     detections: list[dict] = []
-    sums = dict.fromkeys(model.LOSSES, 0.0)
+    sums = dict.fromkeys(model.LOSSES if losses else (), 0.0)
     for images, targets in Pipeline(dataset, model, batch_size, training=False):
         count = len(images)
-        batch = {
-            "boxes": _filled_up(targets["boxes"], batch_size),
-            "labels": _filled_up(targets["labels"], batch_size),
-            # The images that fill up the last batch do not count.
-            "sample_weight": (np.arange(batch_size) < count).astype("float32"),
-        }
-        found, parts = function(_filled_up(images, batch_size), **batch)
+        more = _targets(targets, count, batch_size) if losses else {}
+        found: Any = function(_filled_up(images, batch_size), **more)
+        parts: dict[str, Any] = {}
+        if losses:
+            found, parts = found
         for name, value in parts.items():
             sums[name] += count * float(keras.ops.convert_to_numpy(value))
-        _collect(model, dataset, targets, found, indices, detections)
+        arrays = {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+        for i, index in enumerate(targets["image_index"]):
+            transform, shape = targets["image_to_original"][i], dataset[index].original_size
+            result = model.to_original(i, arrays, transform, shape)
+            indices.append(int(index))
+            detections.append({k: result[k] for k in ("boxes", "scores", "labels")})
         if on_batch is not None:
             on_batch(len(indices), len(dataset))
     means = {name: value / max(1, len(indices)) for name, value in sums.items()}
-    return indices, detections, {"loss": sum(means.values()), **means}
+    return indices, detections, {"loss": sum(means.values()), **means} if losses else {}
+
+
+def _targets(
+    targets: Mapping[str, np.ndarray], count: int, batch_size: int
+) -> dict[str, np.ndarray]:
+    """The targets of a batch; the images that fill it up have the weight 0."""
+    filled = {name: _filled_up(targets[name], batch_size) for name in ("boxes", "labels")}
+    return {**filled, "sample_weight": (np.arange(batch_size) < count).astype("float32")}
 
 
 def _filled_up(rows: np.ndarray, batch_size: int) -> np.ndarray:
     """A batch with zeros in the place of missing rows."""
     return np.pad(rows, [(0, batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1))
-
-
-def _collect(
-    model: Detector,
-    dataset: Dataset,
-    targets: Mapping[str, np.ndarray],
-    found: Mapping[str, Any],
-    indices: list[int],
-    detections: list[dict],
-) -> None:
-    """Adds the indices and the detections of the images of a batch to the lists."""
-    arrays = {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
-    for i, index in enumerate(targets["image_index"]):
-        transform, shape = targets["image_to_original"][i], dataset[index].original_size
-        result = model.to_original(i, arrays, transform, shape)
-        indices.append(int(index))
-        detections.append({k: result[k] for k in ("boxes", "scores", "labels")})
 
 
 def provenance(model: str, dataset: Dataset, images: int, **settings: Any) -> dict[str, Any]:
@@ -194,11 +181,7 @@ def measure(
         ValueError: the data set does not have the model's classes, in the model's order.
     """
     model.check_dataset(dataset)
-    means: dict[str, float] = {}
-    if losses:
-        indices, detections, means = _with_losses(model, dataset, batch_size, on_batch, settings)
-    else:
-        indices, detections = detect_dataset(model, dataset, batch_size, on_batch, **settings)
+    indices, detections, means = _passed(model, dataset, batch_size, on_batch, losses, settings)
     matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
     thresholds = thresholds_of(matched, model.class_names)
     sizes = [dataset[index].original_size for index in indices]

@@ -18,9 +18,10 @@ from keras_det.run_folder import HISTORY, read_history
 from keras_det.training.averaging import averaged_weights
 from keras_det.training.evaluate import detect_dataset
 from keras_det.training.pictures import truth_and_found
+from keras_det.training.progress import PARTS
 from keras_det.types import Logs
 
-LOSSES = ("loss", "class_loss", "box_loss", "pull_loss", "push_loss", "offset_loss")
+LOSSES = ("loss", *PARTS)
 # The panels of the curves: title, and the columns of `history.csv` that are drawn in it.
 PANELS = (
     ("loss", LOSSES),

@@ -230,9 +230,8 @@ def _listening(workers: Workers) -> socket.socket:
 
 def _ask(workers: Workers, index: int, own: dict[str, Any]) -> dict[str, Any] | None:
     """The settings of another worker; None if it does not answer."""
-    host, _, port = workers.addresses[index].rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), WAIT_SECONDS) as connection:
+        with _connected(workers.addresses[index], WAIT_SECONDS) as connection:
             connection.sendall(json.dumps(own).encode() + b"\n")
             found = json.loads(_received(connection))
             connection.sendall(THANKS)
@@ -263,12 +262,17 @@ def _check_same(workers: Workers, index: int, own: dict[str, Any], found: dict[s
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=3.0).close()
+        _connected(address, 3.0).close()
     except OSError:
         return False
     return True
+
+
+def _connected(address: str, seconds: float) -> socket.socket:
+    """A connection to `host:port`; OSError if there is none within so many seconds."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), seconds)
 
 
 def in_words(devices: int, kind: str, workers: int) -> str:

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_det import CornerNet
+from keras_det.backbones.hourglass import Hourglass
 from keras_det.data import Pipeline, draw_shapes_dataset, load
 from keras_det.training import callbacks
 from keras_det.training.evaluate import detect_dataset, measure
@@ -40,15 +42,25 @@ def test_losses_are_those_of_keras_evaluate(model, images):
 
 
 def test_the_detections_are_the_same_as_without_losses(model, images):
-    from keras_det.training.evaluate import _with_losses
+    from keras_det.training.evaluate import _passed
 
     indices, detections = detect_dataset(model, images, 3, score_threshold=0.005)
-    also, others, _ = _with_losses(model, images, 3, None, {"score_threshold": 0.005})
+    also, others, _ = _passed(model, images, 3, None, True, {"score_threshold": 0.005})
     assert indices == also == [0, 1, 2, 3]
     assert sum(len(each["scores"]) for each in detections) > 0
     for one, two in zip(detections, others, strict=True):
         for name, value in one.items():
             np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-4)
+
+
+# With `flip` the network sees each image and its mirror image; the losses are those of the image.
+def test_losses_beside_mirrored_detections_are_those_of_the_images(images):
+    small = Hourglass(1, (4, 6), (1, 1), 2)
+    corner = CornerNet(small, class_names=images.class_names, image_size=63)
+    plain, mirrored = (measure(corner, images, 3, losses=True, flip=flip) for flip in (False, True))
+    assert set(plain.losses) == {"loss", *CornerNet.LOSSES}
+    for name, value in plain.losses.items():
+        assert mirrored.losses[name] == pytest.approx(value, rel=1e-5)
 
 
 def logged(model, images, before=None, epochs=2, every=2):
