@@ -40,6 +40,40 @@ CASES = {
     "light": {"weights": "imagenet", "augment": "light"},
     "strong": {"weights": "imagenet", "augment": "strong"},
 }
+# The model, losses and augmentation of `recipe="auto"` with one change each: `--cases auto …`.
+AUTO = {
+    "weights": "imagenet",
+    "anchors": "auto",
+    "input": "fitted",
+    "learning_rate": 0.01,
+    "box_loss": "giou",
+}
+ONE_CHANGE = {
+    "auto": {},
+    "published anchors": {"anchors": None},
+    "auto, ATSS": {"matcher": "atss"},
+    "auto, task-aligned": {"matcher": "task_aligned"},
+    "auto, SimOTA": {"matcher": "simota"},
+    "auto, quality focal": {"class_loss": "quality_focal"},
+    "auto, varifocal": {"class_loss": "varifocal"},
+    "auto, Huber": {"box_loss": "huber"},
+    "auto, CIoU": {"box_loss": "ciou"},
+    "auto, level 2": {"min_level": 2},
+    "auto, group norm": {"head_norm": "group"},
+    "no augmentation": {"augment": "none"},
+    "flip only": {"augment": "flip"},
+    "lsj instead of ssj": {"augment": "lsj"},
+    "IoU crop instead of ssj": {"augment": "flip+IoUCrop"},
+    "zoom out and IoU crop": {"augment": "flip+ZoomOut+IoUCrop"},
+    "ssj + right angles": {"augment": "ssj+Rotate90"},
+    "ssj + photometric": {"augment": "ssj+Photometric"},
+    "ssj + cutout": {"augment": "ssj+Cutout"},
+    "ssj + mosaic": {"augment": "ssj+Mosaic"},
+    "ssj + mixup": {"augment": "ssj+MixUp"},
+    "ssj + copy-paste": {"augment": "ssj+CopyPaste"},
+    "class-balanced": {"sampling": "class_balanced"},
+}
+CASES |= {name: {**AUTO, **change} for name, change in ONE_CHANGE.items()}
 
 
 def parts_of(arguments):
@@ -77,6 +111,18 @@ def build(arguments, case, train):
     return model
 
 
+def augment_of(words):
+    """A preset, or steps such as "ssj+Mosaic": those of flip or ssj, and one of each class."""
+    from keras_det import data
+
+    name, *classes = words.split("+")
+    if not classes:
+        return name
+    first = [data.Flip()] + ([data.ScaleJitter()] if name == "ssj" else [])
+    added = [getattr(data, each)() for each in classes]
+    return sorted([*first, *added], key=lambda step: step.kind != "geometry")
+
+
 def run_one(arguments, name, seed):
     """Trains one case; returns the line for the results."""
     import keras
@@ -95,7 +141,7 @@ def run_one(arguments, name, seed):
         train,
         model,
         arguments.batch,
-        augment=case.get("augment", "ssj"),
+        augment=augment_of(case.get("augment", "ssj")),
         seed=seed,
         training=True,
         **more,

@@ -7,6 +7,7 @@ views. Unpickling can run code that the file names, so `torch_pickle` reads them
 numbers are read afterwards, within checked bounds.
 """
 
+import json
 import math
 import os
 import struct
@@ -181,6 +182,7 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
             f"with {install_hint('safetensors')}, or use a .pth file."
         ) from error
     with safe_open(path, framework="numpy") as file:
+        _check_names(path)
         names = file.keys()
         _check_count(len(names))
         arrays = {name: _safe_tensor(file, name) for name in names}
@@ -189,6 +191,26 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
         name: array.astype("float32") if array.dtype.name == "bfloat16" else array
         for name, array in arrays.items()
     }
+
+
+def _check_names(path: str) -> None:
+    """Raises a ValueError if the header has a name twice: the package keeps only one of the two."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            _add(found, name, value)
+        return found
+
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        json.loads(file.read(size), object_pairs_hook=once)
+
+
+def _add(found: dict[str, Any], name: str, value: Any) -> None:
+    if name in found:
+        raise ValueError(f"it has the name {name!r} twice")
+    found[name] = value
 
 
 def _safe_tensor(file: Any, name: str) -> np.ndarray:
@@ -212,10 +234,10 @@ def _state_of(structure: Any) -> dict[str, Tensor]:
         if isinstance(structure, dict) and isinstance(structure.get(wrapper), dict):
             structure = structure[wrapper]
             break
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, value in structure.items() if isinstance(structure, dict) else ():
         if isinstance(name, str) and isinstance(value, Tensor):
-            tensors[name.removeprefix(PARALLEL_PREFIX)] = value
+            _add(tensors, name.removeprefix(PARALLEL_PREFIX), value)
     if not tensors:
         raise ValueError("it holds no dict from names to tensors")
     _check_count(len(tensors))

@@ -294,6 +294,23 @@ def test_safetensors_are_read(tmp_path):
         read(tmp_path, b"broken", "broken.safetensors")
 
 
+# The package itself would keep one of the two.
+def test_a_name_twice_in_safetensors_is_refused(tmp_path):
+    pytest.importorskip("safetensors")
+    entry = b'"c":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    header = b"{" + entry + b"," + entry + b"}"
+    data = struct.pack("<Q", len(header)) + header + struct.pack("<f", 1.5)
+    with pytest.raises(DataError, match="it has the name 'c' twice"):
+        read(tmp_path, data, "twice.safetensors")
+
+
+# Without the prefix of DataParallel, both names would be "a".
+def test_names_that_differ_in_the_prefix_only_are_refused(tmp_path):
+    both = b"\x80\x02}" + b"".join(part(n) + pickled_tensor() + b"s" for n in ("a", "module.a"))
+    with pytest.raises(DataError, match="it has the name 'a' twice"):
+        read(tmp_path, zip_file(both + b"."))
+
+
 def test_an_unknown_order_of_bytes_is_refused(tmp_path):
     data = zip_file(state_pickle(), extra=[("byteorder", b"middle")])
     with pytest.raises(DataError, match=r"weights\.pth \(ValueError: its byteorder is b'middle'"):
