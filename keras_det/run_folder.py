@@ -2,14 +2,16 @@
 
 import csv
 import dataclasses
+import hashlib
+import json
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_det.errors import DataError
-from keras_det.files import open_bytes, opening, read_object
+from keras_det.files import open_bytes, opening, plain, read_object, write_json
 from keras_det.names import (
     ANCHOR_CHOICES,
     AUGMENT_NAMES,
@@ -21,6 +23,7 @@ from keras_det.names import (
 )
 
 RECIPE, HISTORY = "recipe.json", "history.csv"
+CHECKSUM = "checksum"  # key in recipe.json: SHA-256 of its other values
 CURE = "Restore it from a copy of the run, or start a new run without --resume."
 LARGEST = 2**53  # whole numbers beyond it are not exact in JSON
 
@@ -148,6 +151,26 @@ def read_recipe(folder: str | os.PathLike, cure: str = CURE) -> dict[str, Any]:
                     f"{cure}"
                 )
     return recipe
+
+
+def write_recipe(folder: str | os.PathLike, recipe: dict[str, Any]) -> None:
+    """Writes the recipe.json of a run folder, with a checksum of its values."""
+    content = {name: value for name, value in plain(recipe).items() if name != CHECKSUM}
+    content[CHECKSUM] = _checksum(content)
+    write_json(pathlib.Path(folder) / RECIPE, content, durable=True)
+
+
+def was_edited(recipe: Mapping[str, Any]) -> bool:
+    """Whether the values of a recipe.json were changed after training wrote them.
+
+    False for a file of an earlier version, which has no checksum.
+    """
+    return CHECKSUM in recipe and recipe[CHECKSUM] != _checksum(recipe)
+
+
+def _checksum(recipe: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in recipe.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_history(path: str | os.PathLike) -> list[dict[str, str]]:

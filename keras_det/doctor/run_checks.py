@@ -10,6 +10,7 @@ import numpy as np
 from keras_det.doctor.finding import Finding, ranked
 from keras_det.doctor.run_files import Run, read_run
 from keras_det.errors import DataError
+from keras_det.run_folder import RECIPE, was_edited
 from keras_det.words import counted
 
 # A change of the loss between the last fifth of the epochs and the fifth before counts from here.
@@ -44,9 +45,20 @@ def check_run(folder: str | os.PathLike) -> list[Finding]:
             f"history.csv must hold at least one row. Received: {folder}, with none. Wait until "
             "the first epoch has ended."
         )
-    findings = [*_of_loss(run), *_of_rate(run), *_of_positives(run)]
+    findings = [*_of_recipe(run), *_of_loss(run), *_of_rate(run), *_of_positives(run)]
     findings += [*_of_precision(run), *_of_classes(run), *_of_gap(run), *_of_end(run)]
     return ranked(findings)
+
+
+def _of_recipe(run: Run) -> Iterator[Finding]:
+    if was_edited(run.recipe):
+        yield _note(
+            "run-recipe-changed",
+            f"{RECIPE} was changed after training wrote it.",
+            "Its settings, class names and counts may not be those of the training. Restore it "
+            "from a copy of the run.",
+            harm="warning",
+        )
 
 
 def _note(code: str, title: str, cure: str, **more: Any) -> Finding:

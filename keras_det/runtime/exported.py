@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ from keras_det.words import counted
 
 SUFFIXES = (".tflite", ".onnx")
 RUNS, AGAIN = "An exported file must run", "Export the model again with `keras-det export`."
+# Raw outputs of a SavedModel whose last axis has one place per class.
+COUNTING = ("class_logits", "top_left_heatmaps")
 NO_BOXES = (
     "A {kind} file must return boxes. Received: {path}, which returns raw outputs. Export the "
     'model with postprocess="{postprocess}".'
@@ -263,7 +265,7 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
     rule = "The signature `raw` of a SavedModel must take `images` with four dimensions"
     with opening(folder, rule, "Give a SavedModel that `keras-det export` wrote."):
         size = list(model.signatures["raw"].structured_input_signature[1]["images"].shape)[1:3]
-    names = _names_in(labels)
+    names = _names_in(labels, model.signatures["raw"].structured_outputs)
     return FolderDetector(
         folder,
         model,
@@ -274,10 +276,18 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
     )
 
 
-def _names_in(labels: pathlib.Path) -> list[str]:
-    rule = "The file of class names must be UTF-8 text"
-    with opening(labels, rule, "Export the model again with `keras-det export`."):
-        return checked_names(read_bytes(labels).decode().splitlines(), labels)
+def _names_in(labels: pathlib.Path, outputs: Mapping[str, Any]) -> list[str]:
+    """The class names of a SavedModel: as many as its raw outputs have, whose last axis counts."""
+    rule = "The file of class names must"
+    with opening(labels, f"{rule} be UTF-8 text", AGAIN):
+        names = checked_names(read_bytes(labels).decode().splitlines(), labels)
+    counts = {outputs[name].shape[-1] for name in COUNTING if name in outputs}
+    if counts - {len(names), None}:
+        raise DataError(
+            f"{rule} have one line for each of the {counts.pop()} classes of the model. Received: "
+            f"{counted(len(names), 'line')} in {labels}. {AGAIN}"
+        )
+    return names
 
 
 def _threshold_beside(folder: pathlib.Path) -> Any:
@@ -293,7 +303,7 @@ def _thresholds_in(folder: pathlib.Path) -> Any:
     """Returns the score thresholds of the classes; None for an export of an earlier version."""
     file = folder / THRESHOLDS
     rule = "The file of score thresholds must be JSON"
-    with opening(file, rule, "Export the model again with `keras-det export`."):
+    with opening(file, rule, AGAIN):
         return json.loads(read_bytes(file).decode()) if file.exists() else None
 
 

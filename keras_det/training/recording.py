@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from keras_det.files import write_json, write_whole
-from keras_det.run_folder import RECIPE
+from keras_det.files import write_whole
+from keras_det.run_folder import write_recipe
 from keras_det.training.recipe import Recipe
 from keras_det.training.resuming import CHANGES, changes_of
 from keras_det.training.states import remove_left_over
@@ -16,7 +16,7 @@ from keras_det.words import printable
 def write_settings(out: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes the settings of a run, and the names of its classes, one per line."""
     remove_left_over(out)
-    write_json(out / RECIPE, settings, durable=True)
+    write_recipe(out, settings)
     names = "".join(f"{printable(name)}\n" for name in settings["class_names"])
     write_whole(out / "class_names.txt", names.encode())
 
@@ -40,6 +40,6 @@ def recorder(
         settings[CHANGES] = changes
         settings["learning_rate"] = chosen.learning_rate
         settings["chosen"] = dataclasses.asdict(chosen)
-        write_json(out / RECIPE, settings, durable=True)
+        write_recipe(out, settings)
 
     return record

@@ -9,7 +9,7 @@ from typing import Any
 from keras_det.errors import DataError
 from keras_det.files import holds_something, opening, plain
 from keras_det.names import AUGMENT_NAMES, RUN_LOCK
-from keras_det.run_folder import CURE, HISTORY, RECIPE, read_history, read_recipe
+from keras_det.run_folder import CURE, HISTORY, RECIPE, read_history, read_recipe, was_edited
 from keras_det.training.recipe import Recipe, check_numbers
 from keras_det.training.states import CHECKPOINTS, State, states_in
 from keras_det.words import counted
@@ -66,6 +66,11 @@ def states_of(
         DataError: the run has other settings, of those that must stay.
     """
     before = recipe_before(out)
+    if was_edited(before):
+        say(
+            f"Note: {out / RECIPE} was changed after training wrote it. The run continues with the "
+            "values in it, except those of the model: the model is that of the saved state."
+        )
     for name in FIXED:
         if settings[name] is None and name in CHOSEN:
             if name == "augment":

@@ -8,6 +8,7 @@ import pytest
 from keras_det.doctor.run_checks import check_run, rate_of, trend
 from keras_det.doctor.run_files import read_run
 from keras_det.errors import DataError
+from keras_det.run_folder import write_recipe
 
 RECIPE = {
     "recipe": "adamw",
@@ -35,6 +36,20 @@ def folder_with(path, metrics=None, recipe=RECIPE, best=True, **columns):
     if best:
         (path / "best.keras").write_text("")
     return path
+
+
+def test_a_recipe_that_was_changed_by_hand_is_named(tmp_path):
+    def changed():
+        return "run-recipe-changed" in {each.code for each in check_run(tmp_path)}
+
+    folder_with(tmp_path, recipe=None, loss=[2.0, 1.0])
+    write_recipe(tmp_path, {**RECIPE, "learning_rate": np.float32(0.01), "seed": 0})
+    assert not changed()
+    content = json.loads((tmp_path / "recipe.json").read_text())
+    (tmp_path / "recipe.json").write_text(json.dumps({**content, "training_objects": 301}))
+    assert changed()
+    write_recipe(tmp_path, {**content, "training_objects": 301})
+    assert not changed()
 
 
 def titles(path, **columns):

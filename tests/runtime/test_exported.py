@@ -254,6 +254,10 @@ def test_saved_models_of_someone_else_are_refused(model, tmp_path):
     thresholds.unlink()  # an export of an earlier version
     assert keras_det.load_exported(tmp_path / "served" / "1").score_thresholds is None
     labels = tmp_path / "served" / "1" / "assets" / "labels.txt"
+    for wrong in ("a\nb\n", "a\nb\nc\nd\n"):
+        labels.write_text(wrong)
+        with pytest.raises(DataError, match="one line for each of the 3 classes of the model"):
+            keras_det.load_exported(tmp_path / "served" / "1")
     labels.write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="must be UTF-8 text. Received: .*labels.txt"):
         keras_det.load_exported(tmp_path / "served" / "1")

@@ -9,6 +9,7 @@ import pytest
 
 from keras_det.errors import DataError
 from keras_det.names import RUN_LOCK
+from keras_det.run_folder import write_recipe
 from keras_det.training.phases import plan_anew
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.resuming import (
@@ -122,6 +123,19 @@ def test_states_that_the_run_never_had_are_left_out(tmp_path):
     found = states_of(tmp_path, SETTINGS, lines.append)
     assert [state.epochs for state in found] == [7]
     assert len(lines) == 1 and "epoch_9999.keras is not used: the run has 50 epochs." in lines[0]
+
+
+def test_a_recipe_that_was_changed_by_hand_is_noted(tmp_path):
+    def notes():
+        lines = []
+        states_of(tmp_path, SETTINGS, lines.append)
+        return lines
+
+    write_recipe(tmp_path, {**SETTINGS, "epochs": 50, "chosen": dataclasses.asdict(RECIPE)})
+    assert notes() == []
+    text = (tmp_path / "recipe.json").read_text()
+    (tmp_path / "recipe.json").write_text(text.replace('"steps": 650', '"steps": 600'))
+    assert "recipe.json was changed after training wrote it." in notes()[0]
 
 
 @pytest.mark.parametrize("content", [None, "", "epoch,loss\n1,2\n"])
