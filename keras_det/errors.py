@@ -30,6 +30,10 @@ class DiskFull(DataError, OSError):
     """No room for a file: the disk or the quota is full, or the limit on file sizes is reached."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM stopped a training, which has said what is saved and how to continue."""
+
+
 def suggest(name: object, choices: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the choice nearest to `name`, "" if none is near.
 

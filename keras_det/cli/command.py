@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import click
 
 from keras_det import names
-from keras_det.errors import DataError
+from keras_det.errors import DataError, Interrupted
 from keras_det.files import reason_of
 from keras_det.names import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from keras_det.words import UNPRINTABLE, printable
@@ -61,6 +61,9 @@ def _as_json(found: re.Match) -> str:
     return found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}"
 
 
+INTERRUPTED = 130  # exit code, as of a shell: 128 + SIGINT
+
+
 class Command(click.Command):
     """A command whose wrong input ends in one sentence and exit code 2.
 
@@ -95,6 +98,10 @@ class Command(click.Command):
                 return super().invoke(ctx)
         except BrokenPipeError:  # the reader of the output has stopped, as `| head` does
             raise  # click ends quietly
+        except KeyboardInterrupt as error:
+            if not isinstance(error, Interrupted):  # which has said more
+                click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
         except (DataError, OSError) as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()

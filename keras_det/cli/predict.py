@@ -215,7 +215,7 @@ class Shown:
         same = len(set(self.thresholds)) == 1
         words = f"{self.thresholds[0]:.2g}" if same else OWN
         # Few images may hold no object.
-        doubt = not measured and facts.images >= FEWEST_IMAGES
+        doubt = facts.images >= FEWEST_IMAGES and (not measured or facts.constant)
         text = facts.sentence(words) if doubt else facts.count(words)
         if facts.passing:
             return text

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import click
 
+from keras_det.cli.allocator import keep_freed_memory
+
 
 def start_keras() -> None:
     """Imports Keras and looks for devices; shows what was logged only where it matters.
@@ -26,7 +28,8 @@ def start_keras() -> None:
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.config.list_physical_devices()
+            if all(each.device_type == "CPU" for each in tf.config.list_physical_devices()):
+                keep_freed_memory()
     # "triggered tf.function retracing" and the like: nothing a user of commands could change.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if shutil.which("nvidia-smi"):

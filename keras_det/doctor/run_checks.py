@@ -154,8 +154,10 @@ def rate_of(run: Run) -> tuple[float, float] | None:
 def _of_rate(run: Run) -> Iterator[Finding]:
     logged = run.column("learning_rate")
     rates = rate_of(run)
-    if logged is not None:
-        rates = float(np.nanmax(logged)), float(logged[-1])
+    if logged is not None:  # after each epoch: the peak may lie within one
+        highest = float(np.nanmax(logged))
+        within = rates is not None and run.epochs >= WARMUP * run.planned
+        rates = max(highest, rates[0]) if rates and within else highest, float(logged[-1])
     if rates is None:
         return
     peak, now = rates

@@ -13,8 +13,9 @@ LEAST_SCORE = 0.02
 # The best boxes of two images are "the same" above this IoU, and the best scores below this spread.
 SAME_BOX, SAME_SCORE = 0.9, 0.1
 OWN = "the best one of each class"  # words for thresholds that differ
-FEWEST_IMAGES = 4  # fewer do not show what is constant
-SURE = 0.5  # objects that are always in the same place do give a constant box, with such a score
+FEWEST_IMAGES = 4  # fewer do not show what is constant, except with very low scores
+# Objects that are always in the same place do give a constant box, with a score from here on.
+SURE, SURE_OF_FEW = 0.5, 0.1
 CURE = (
     "Train longer (--epochs), start from trained weights (--weights), and check the boxes "
     "(keras-det data preview)."
@@ -43,9 +44,9 @@ class ScoreFacts:
     @property
     def constant(self) -> bool:
         """Whether every image gives nearly the same box with nearly the same score."""
-        enough = self.images >= FEWEST_IMAGES
+        sure = SURE if self.images >= FEWEST_IMAGES else SURE_OF_FEW
         same = self.same_box > SAME_BOX and self.spread < SAME_SCORE
-        return enough and same and self.highest < SURE
+        return self.images > 1 and same and self.highest < sure
 
     @property
     def learned(self) -> bool:

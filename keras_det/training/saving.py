@@ -93,6 +93,7 @@ class SaveState(keras.callbacks.Callback):
         self.request.in_step = False
         done = batch + 1
         if done == self.params.get("steps"):
+            self.request.epoch_ends = True
             return  # the end of the epoch saves
         steps, since = self.saved or (0, time.monotonic())
         due = self.saving.steps is not None and done - steps >= self.saving.steps
@@ -107,5 +108,6 @@ class SaveState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._save(epoch + 1)
+        self.request.epoch_ends = False
         if self._agreed(False, self.request.wanted)[1]:
             raise KeyboardInterrupt

@@ -9,31 +9,35 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.errors import Interrupted
 from keras_det.run_folder import read_history
 from keras_det.training.recipe import Recipe
 from keras_det.training.states import CHECKPOINTS, states_in
 
 
 class StopRequest:
-    """A handler of signals: Ctrl-C and SIGTERM stop a training at the end of the step.
+    """A handler of signals: Ctrl-C and SIGTERM stop a training where it can be saved.
 
-    A step cannot be interrupted in the middle, and after it everything can be saved. The second
-    signal, and one that comes between steps, raises KeyboardInterrupt at once.
+    A step cannot be interrupted in the middle, and after it everything can be saved. After the last
+    step of an epoch, the epoch is measured and saved first. The second signal, and one that comes
+    at any other time, raises KeyboardInterrupt at once.
 
     Attributes:
         in_step: bool, whether a step is running; `SaveState` sets it.
-        wanted: bool, whether a signal came in a step.
+        epoch_ends: bool, whether the steps of an epoch are done and it is not saved yet.
+        wanted: bool, whether a signal came at such a time.
     """
 
     def __init__(self, say: Callable[[str], object] = print) -> None:
-        self.in_step = self.wanted = False
+        self.in_step = self.epoch_ends = self.wanted = False
         self.say = say
 
     def __call__(self, number: int = 0, frame: Any = None) -> None:
-        if self.wanted or not self.in_step:
+        if self.wanted or not (self.in_step or self.epoch_ends):
             raise KeyboardInterrupt
         self.wanted = True
-        self.say("\nStopping after this step, to save it. Press Ctrl-C again to stop at once.")
+        what = "this step, to save it" if self.in_step else "the evaluation, to save this epoch"
+        self.say(f"\nStopping after {what}. Press Ctrl-C again to stop at once.")
 
 
 @contextlib.contextmanager
@@ -78,7 +82,7 @@ def saying_how_to_continue(
         states = [state for state in states_in(out / CHECKPOINTS) if any(state[1:])]
         kept = f"Saved up to {states[0].place}." if states else "No state is saved yet."
         say(f"\nInterrupted. {kept} To continue:\n{how}")
-        raise
+        raise Interrupted from None
 
 
 def advice(chosen: Recipe, how_to_resume: str | None) -> str:

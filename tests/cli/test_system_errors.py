@@ -3,11 +3,12 @@
 import os
 
 import pytest
+from click.testing import CliRunner
 
-from keras_det.cli.command import _sentence
+from keras_det.cli.command import Command, _sentence
 from keras_det.cli.data_options import class_list
 from keras_det.data.pixel_limit import default_pixel_limit, pixel_limit
-from keras_det.errors import DataError
+from keras_det.errors import DataError, Interrupted
 from keras_det.runtime.engine_cache import EngineCache
 from keras_det.runtime.exported import load_exported
 from keras_det.training.run_lock import owner_of
@@ -29,6 +30,16 @@ def test_errors_of_the_system_have_three_parts(number, cure):
     start = "The system must allow reading and writing. Received: a\\x1b[31m/b "
     assert text.startswith(f"{start}({os.strerror(number)}). {cure}")
     assert len(_sentence(OSError(36, "File name too long", "x" * 5000))) < 500
+
+
+@pytest.mark.parametrize("error, said", [(KeyboardInterrupt, True), (Interrupted, False)])
+def test_ctrl_c_ends_as_in_a_shell(error, said):
+    def body():
+        raise error
+
+    result = CliRunner().invoke(Command("x", callback=body), [])
+    assert result.exit_code == 130
+    assert ("Interrupted." in result.output) == said and "Aborted" not in result.output
 
 
 def test_a_folder_under_a_file(refused, coco, tmp_path):

@@ -119,6 +119,10 @@ def test_learning_rate_in_effect(tmp_path):
     assert three.steps == 3 * one.steps > 0, "an epoch shows every image three times"
     logged = titles(tmp_path, loss=[2, 1], learning_rate=[0.1, 0.05], recipe=None)["run-rate"][1]
     assert logged == "The learning rate was 0.1 at its highest and is 0.05 at the end."
+    # The only epoch of this run ends with a rate of 0, and has had a peak.
+    short = {**auto, "epochs": 1}
+    logged = titles(tmp_path, loss=[2], learning_rate=[0.0], recipe=short)["run-rate"][1]
+    assert logged == "The learning rate was 0.004 at its highest and is 0 at the end."
     assert "run-rate" not in titles(
         tmp_path, loss=FALLING, recipe={**RECIPE, "recipe": "published"}
     )

@@ -47,6 +47,8 @@ def test_boxes_are_compared_in_shares_of_the_image():
         (0.3, 0.85, 0.05, 30, True),  # boxes differ
         (0.6, 0.95, 0.05, 30, True),  # sure of objects that are always in the same place
         (0.3, 0.95, 0.05, 3, True),  # too few images to say
+        (0.05, 0.95, 0.05, 2, False),  # two images show it, with such a low score
+        (0.05, 0.95, 0.05, 1, True),
     ],
 )
 def test_a_model_that_has_learned_too_little_says_so(highest, same_box, spread, images, learned):

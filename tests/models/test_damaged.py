@@ -19,6 +19,7 @@ from keras_det.models.opening import check_finite
 from keras_det.weights.common.fill import Slot, fill
 from tests.export.tiny import tiny
 from tests.fuzz import mutators, saved
+from tests.weights.common.torch_writer import stream_head
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,24 @@ def refused(tmp_path, data, name="m.keras"):
 
 def test_the_whole_file_is_loaded(made):
     assert load_model(made / "m.keras").class_names == ["cat", "dog", "cow"]
+
+
+@pytest.mark.parametrize(
+    "start, what",
+    [
+        (stream_head(), "a PyTorch file. Rename it to .pth"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file. Rename it to .h5"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, start, what):
+    assert what in refused(tmp_path, start + bytes(500))
+
+
+def test_a_zip_of_torch_is_named(tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    assert "a PyTorch file. Rename it to .pth" in refused(tmp_path, content.getvalue())
 
 
 def test_one_flipped_bit_of_the_weights_is_named(tmp_path, whole):

@@ -4,9 +4,11 @@ import os
 import signal
 import threading
 
+import keras
 import pytest
 
 from keras_det.training.recipe import choose_recipe
+from keras_det.training.saving import SaveState
 from keras_det.training.stopping import (
     advice,
     best_so_far,
@@ -61,6 +63,23 @@ def test_a_signal_within_a_step_waits_for_its_end_and_a_second_does_not(number):
             os.kill(os.getpid(), number)
             signal.pause()
     assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
+
+
+def test_a_signal_while_an_epoch_is_measured_waits_until_it_is_saved(tmp_path):
+    lines, model = [], keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    with stopping_after_a_step(lines.append) as request:
+        saver = SaveState(tmp_path, request=request)
+        saver.set_model(model)
+        saver.set_params({"steps": 1})
+        saver.on_epoch_begin(0)
+        saver.on_train_batch_begin(0)
+        saver.on_train_batch_end(0)
+        os.kill(os.getpid(), signal.SIGTERM)  # in the callbacks that measure the epoch
+        assert "Stopping after the evaluation, to save this epoch." in lines[0]
+        with pytest.raises(KeyboardInterrupt):
+            saver.on_epoch_end(0)
+    assert (tmp_path / "epoch_0001.keras").exists()
 
 
 def test_what_is_saved_is_said(tmp_path):

@@ -266,7 +266,7 @@ def _without_annotation(source: Source, table: Table) -> list[Note]:
 
 def find(path: pathlib.Path) -> Layout | None:
     """The splits of a folder in a layout of Pascal VOC."""
-    if not path.is_dir():
+    if not path.is_dir() or is_part(path):
         return None
     parts = tuple(find_parts(str(path)))
     if not parts:
@@ -281,8 +281,15 @@ def find(path: pathlib.Path) -> Layout | None:
     return Layout(path, splits, Source(path, None, parts, table))
 
 
+def is_part(path: pathlib.Path) -> bool:
+    """Whether a folder is the Annotations/ of a data set, whose lists of images lie beside it."""
+    return path.name == "Annotations" and (path.parent / "ImageSets" / "Main").is_dir()
+
+
 def resembles(path: pathlib.Path) -> str | None:
     """What a folder lacks to be Pascal VOC's."""
+    if is_part(path):
+        return "is its Annotations/; give the folder above, with ImageSets/"
     return what_is_missing(str(path))
 
 
