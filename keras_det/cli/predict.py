@@ -3,7 +3,8 @@
 import io
 import os
 import pathlib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -263,7 +264,7 @@ def find_images(given: Iterable[str]) -> list[pathlib.Path]:
     paths: list[pathlib.Path] = []
     for path in map(pathlib.Path, given):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_image(p))
+            inside = sorted(p for p in _files_in(path) if _is_image(p))
             if not inside:
                 raise DataError(
                     f"A folder of IMAGES must hold images ({', '.join(IMAGE_SUFFIXES)}). Received: "
@@ -289,6 +290,17 @@ def _is_image(path: pathlib.Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not (
         path.exists() and other_kind(path.stat().st_mode)
     )
+
+
+def _files_in(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The files in a folder and below it. Warns of a folder that cannot be read."""
+
+    def left_out(error: OSError) -> None:
+        text = f"A folder cannot be read and is left out: {error.filename} ({error.strerror})."
+        warnings.warn(text, stacklevel=2)
+
+    for place, _, names in os.walk(folder, onerror=left_out):
+        yield from (pathlib.Path(place, name) for name in names)
 
 
 def picture_names(paths: Iterable[pathlib.Path]) -> list[str]:

@@ -9,8 +9,10 @@ import numpy as np
 from keras_det.data.augment import Augment
 from keras_det.data.dataset import Dataset
 from keras_det.data.image import read_annotated
+from keras_det.data.orientation import JPEG_START, PNG_START
 from keras_det.data.sample import Sample
 from keras_det.errors import DataError
+from keras_det.files import read_bytes
 from keras_det.names import IMAGENET_MEAN
 from keras_det.words import counted
 
@@ -175,6 +177,23 @@ def plain_after_of(plain_after: Any, augment: Augment) -> int | None:
     return whole_number("plain_after", plain_after, 0)
 
 
+def tensorflow_decodes(path: str) -> bool:
+    """Whether TensorFlow decodes a JPEG or PNG file; Pillow reads more of the damaged ones.
+
+    True for other formats, which the pipeline decodes with Pillow.
+    """
+    import tensorflow as tf
+
+    content = read_bytes(path)
+    if not content.startswith((JPEG_START, PNG_START)):
+        return True
+    try:
+        tf.io.decode_image(content, channels=3, expand_animations=False)
+    except tf.errors.OpError:
+        return False
+    return True
+
+
 def broken_images(dataset: Dataset, used: list[int], max_pixels: int) -> list[int]:
     """Those of the images of one input that cannot be read; the first where all can."""
     if len(used) == 1:
@@ -188,6 +207,6 @@ def broken_images(dataset: Dataset, used: list[int], max_pixels: int) -> list[in
             )
         except DataError:
             return True
-        return False
+        return not tensorflow_decodes(sample.image_path)
 
     return [index for index in dict.fromkeys(used) if broken(index)] or used[:1]

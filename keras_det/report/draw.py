@@ -1,6 +1,7 @@
 """Draws boxes with class names and scores on an image, readable at any image size."""
 
 import colorsys
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -235,6 +236,14 @@ def _covered_pixels(box: np.ndarray, height: int, width: int) -> Corners:
     return left, top, right, bottom
 
 
+@functools.lru_cache(maxsize=256)
+def _font(size: int) -> "ImageFont.FreeTypeFont":
+    """Pillow's font; loading it takes longer than measuring a label."""
+    from PIL import ImageFont
+
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
+
+
 def _fitting(
     text: str, font_size: int, width: int, height: int
 ) -> tuple[str, "ImageFont.FreeTypeFont", tuple[int, int]]:
@@ -242,12 +251,10 @@ def _fitting(
 
     A label that does not fit is drawn smaller first, then shortened.
     """
-    from PIL import ImageFont
-
     if len(text) > LONGEST_LABEL:
         text = f"{text[: LONGEST_LABEL - 1]}…"
     while True:
-        font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(font_size))
+        font = _font(font_size)
         ascent, descent = font.getmetrics()
         size = (int(np.ceil(font.getlength(text))) + 4, ascent + descent)
         if size[0] <= width and size[1] <= height / 3:

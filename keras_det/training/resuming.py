@@ -52,7 +52,13 @@ def recipe_before(out: pathlib.Path) -> dict[str, Any]:
             f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
             "a new run without --resume."
         )
-    return read_recipe(out)
+    recipe = read_recipe(out)
+    if not {"epochs", "chosen"} & recipe.keys():
+        raise DataError(
+            f"The {RECIPE} of a run to resume must hold `epochs` or `chosen`. Received: "
+            f"{out / RECIPE}, without them. {CURE}"
+        )
+    return recipe
 
 
 def states_of(

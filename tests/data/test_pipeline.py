@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import pathlib
 import types
 import warnings
@@ -8,7 +9,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_det.data import Augment, Dataset, Pipeline, Sample, Transform, load, read_image
+from keras_det.data import (
+    Augment,
+    Dataset,
+    Mosaic,
+    Pipeline,
+    Sample,
+    Transform,
+    load,
+    read_image,
+)
 from keras_det.data.pipeline import PADDING_LABEL
 from keras_det.data.resize import resize_image
 from keras_det.errors import DataError
@@ -278,6 +288,21 @@ def test_only_broken_images_are_accused(tmp_path, batch_size, calls, broken):
             with pytest.raises(DataError, match="Received: 2 of 8 so far"):
                 list(pipeline)
     assert set(pipeline.failed) == names
+
+
+# Pillow reads a PNG whose checksum of the pixels is wrong, TensorFlow does not.
+def test_of_the_images_of_a_mosaic_only_the_broken_one_is_accused(tmp_path):
+    dataset = make_dataset(tmp_path, 40, sizes=((12, 16),))
+    path = pathlib.Path(dataset.image_paths[5])
+    content = io.BytesIO()
+    Image.fromarray(np.full((12, 16, 3), 90, np.uint8)).save(content, "PNG")
+    data = bytearray(content.getvalue())
+    data[data.index(b"IEND") - 5] ^= 1  # the last byte of the checksum of IDAT
+    path.write_bytes(data)
+    pipeline = Pipeline(dataset, (12, 16), 8, [Mosaic(1.0)], seed=0)
+    with pytest.warns(UserWarning, match="TensorFlow cannot decode .*5.jpg"):
+        take(pipeline, 10)
+    assert pipeline.failed == [str(path)]
 
 
 def test_a_data_set_of_one_broken_image_is_an_error(tmp_path):

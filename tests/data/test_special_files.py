@@ -106,6 +106,23 @@ def test_predict_leaves_out_named_pipes_of_a_folder_and_refuses_a_given_one(tmp_
         find_images([str(tmp_path / "b.jpg")])
 
 
+def test_predict_names_folders_that_it_cannot_read(tmp_path, monkeypatch):
+    for name in ("a", "b", "c.jpg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").touch()
+    scandir = os.scandir
+
+    def refused(path):
+        if path == os.path.join(str(tmp_path), "b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.warns(UserWarning, match=r"A folder cannot be read and is left out: .*b \(Permi"):
+        found = find_images([str(tmp_path)])
+    assert found == [tmp_path / "a" / "x.jpg", tmp_path / "c.jpg" / "x.jpg"]
+
+
 def test_only_regular_files_and_links_to_them_are_opened(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_bytes(b"one\r\ntwo")
     (tmp_path / "link").symlink_to(tmp_path / "a.txt")

@@ -125,6 +125,12 @@ def test_states_that_the_run_never_had_are_left_out(tmp_path):
     assert len(lines) == 1 and "epoch_9999.keras is not used: the run has 50 epochs." in lines[0]
 
 
+def test_a_recipe_without_its_settings_is_refused(tmp_path):
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(DataError, match="must hold `epochs` or `chosen`. Received: .*recipe.json"):
+        states_of(tmp_path, SETTINGS, print)
+
+
 def test_a_recipe_that_was_changed_by_hand_is_noted(tmp_path):
     def notes():
         lines = []
