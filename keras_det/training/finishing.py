@@ -50,14 +50,18 @@ def finish(
     best = _other_best(model, out / "best.keras")
     found = _measured(model, validation_set, batch_size, calibrated)
     save_whole(model, out / "last.keras")
-    if best is not None:
-        _measured(best, validation_set, batch_size, calibrated)
+    other = None if best is None else _measured(best, validation_set, batch_size, calibrated)
     if (out / "best.keras").exists():
         save_whole(model if best is None else best, out / "best.keras")
     about = provenance("last.keras", validation_set, found.facts.images)
     metrics = {**found.as_metrics(), "measured": about}
     write_json(out / "metrics.json", metrics)
     say(found.text("validation set"))
+    if other is not None:
+        say(
+            "These figures are of last.keras. best.keras, which evaluate, predict and export take, "
+            f"has AP {other.metrics['AP']:.3f} on the same images."
+        )
     _draw(model, validation_set, out / "pictures")
     return metrics
 
