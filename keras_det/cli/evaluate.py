@@ -1,6 +1,8 @@
 """`keras-det evaluate MODEL DATA`: the twelve COCO numbers."""
 
+import os
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +14,7 @@ from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
+from keras_det.run_folder import RECIPE
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -40,7 +43,10 @@ EXAMPLES = (
 )
 @decoder_options
 @click.option(
-    "--out", type=click.Path(), show_default="metrics.json beside MODEL", help="File to write."
+    "--out",
+    type=click.Path(),
+    show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder",
+    help="File to write.",
 )
 @click.pass_context
 def evaluate(
@@ -62,15 +68,29 @@ def evaluate(
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
-    target = pathlib.Path(out) if out else home_of(model) / "metrics.json"
     detector = load_keras_model(model)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
     metrics = measure(detector, dataset, batch_size, settings, find_model(model).name)
+    target = pathlib.Path(out) if out else file_for(home_of(model), dataset, bool(sentence))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
     say_where("Metrics", target)
+
+
+def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathlib.Path:
+    """The file of metrics where none is named. The `metrics.json` of a run is its training's.
+
+    Args:
+        folder: of the model.
+        dataset: what was measured.
+        held_out: whether it is the part that the training had held out.
+    """
+    if not os.path.lexists(folder / RECIPE):
+        return folder / "metrics.json"
+    name = dataset.split or ("held_out" if held_out else "all")
+    return folder / f"metrics_{re.sub('[^A-Za-z0-9._-]', '_', name)}.json"
 
 
 def measure(

@@ -214,7 +214,7 @@ class Shown:
                 "takes."
             )
         same = len(set(self.thresholds)) == 1
-        words = f"{self.thresholds[0]:.2g}" if same else OWN
+        words = f"the threshold {self.thresholds[0]:.2g}" if same else OWN
         # Few images may hold no object.
         doubt = facts.images >= FEWEST_IMAGES and (not measured or facts.constant)
         text = facts.sentence(words) if doubt else facts.count(words)

@@ -12,7 +12,7 @@ from keras_det.words import counted
 LEAST_SCORE = 0.02
 # The best boxes of two images are "the same" above this IoU, and the best scores below this spread.
 SAME_BOX, SAME_SCORE = 0.9, 0.1
-OWN = "the best one of each class"  # words for thresholds that differ
+OWN = "the best threshold of its class"  # words for thresholds that differ
 FEWEST_IMAGES = 4  # fewer do not show what is constant, except with very low scores
 # Objects that are always in the same place do give a constant box, with a score from here on.
 SURE, SURE_OF_FEW = 0.5, 0.1
@@ -57,7 +57,7 @@ class ScoreFacts:
         """What to tell a user: `count`, or that the model has learned too little.
 
         Args:
-            threshold: words for the threshold that `passing` counts by, such as "0.3".
+            threshold: words for what `passing` counts by, such as "the threshold 0.3".
         """
         images = counted(self.images, "image")
         if self.highest < LEAST_SCORE:
@@ -76,10 +76,7 @@ class ScoreFacts:
         """The highest score, and how many detections score above the threshold."""
         what = counted(self.passing, "detection")
         images = counted(self.images, "image")
-        return (
-            f"Highest score {_short(self.highest)}; {what} in {images} above the "
-            f"threshold, {threshold}."
-        )
+        return f"Highest score {_short(self.highest)}; {what} in {images} above {threshold}."
 
 
 def _short(score: float) -> str:

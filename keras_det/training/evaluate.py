@@ -56,7 +56,7 @@ class Measured:
         Args:
             images: which images were measured, such as "validation set".
         """
-        words = OWN if self.facts.learned else f"{DEFAULT_THRESHOLD:g}"
+        words = OWN if self.facts.learned else f"the threshold {DEFAULT_THRESHOLD:g}"
         return "\n".join(
             [
                 format_metrics(self.metrics),

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import types
 
 import numpy as np
 import pytest
@@ -110,11 +111,11 @@ def test_predict_says_when_there_is_nothing(
 @pytest.mark.parametrize(
     "given, own, count, said",
     [
-        ([], None, 1, "Highest score 0.75; 1 detection in 1 image above the threshold, 0.3."),
-        ([], [0.8, 0.8], 0, "Highest score 0.75; 0 detections in 1 image above the threshold, 0.8. "
+        ([], None, 1, "Highest score 0.75; 1 detection in 1 image above the threshold 0.3."),
+        ([], [0.8, 0.8], 0, "Highest score 0.75; 0 detections in 1 image above the threshold 0.8. "
          "The best box of each image is drawn faintly; --score-threshold 0.6 shows more."),
         ([0.7], [0.8, 0.8], 1,
-         "Highest score 0.75; 1 detection in 1 image above the threshold, 0.7."),
+         "Highest score 0.75; 1 detection in 1 image above the threshold 0.7."),
     ],
 )  # fmt: skip
 def test_predict_takes_the_thresholds_of_the_model(
@@ -159,6 +160,22 @@ def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
             "settings": {"method": "hard"},
         },
     }
+
+
+@pytest.mark.parametrize(
+    "split, held_out, name",
+    [
+        ("test", False, "metrics_test"),
+        (None, True, "metrics_held_out"),
+        (None, False, "metrics_all"),
+        ("a/b ü", False, "metrics_a_b__"),
+    ],
+)
+def test_metrics_of_a_run_are_not_replaced(tmp_path, split, held_out, name):
+    dataset = types.SimpleNamespace(split=split)
+    assert evaluate.file_for(tmp_path, dataset, held_out).name == "metrics.json"
+    (tmp_path / "recipe.json").touch()
+    assert evaluate.file_for(tmp_path, dataset, held_out).name == f"{name}.json"
 
 
 def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp_path):

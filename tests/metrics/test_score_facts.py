@@ -25,8 +25,8 @@ def test_facts_are_those_by_hand():
     assert facts.passing == 2, "0.8 > 0.7, 0.6 > 0.5, and 0.5 is not above 0.5"
     assert facts.same_box == pytest.approx(1 / 3) and facts.spread == pytest.approx(0.25)
     assert facts.learned
-    assert facts.sentence("0.5") == (
-        "Highest score 0.80; 2 detections in 2 images above the threshold, 0.5."
+    assert facts.sentence("the threshold 0.5") == (
+        "Highest score 0.80; 2 detections in 2 images above the threshold 0.5."
     )
 
 
@@ -54,7 +54,7 @@ def test_boxes_are_compared_in_shares_of_the_image():
 def test_a_model_that_has_learned_too_little_says_so(highest, same_box, spread, images, learned):
     facts = ScoreFacts(images, highest, 5, same_box, spread)
     assert facts.learned == learned
-    sentence = facts.sentence("0.3")
+    sentence = facts.sentence("the threshold 0.3")
     assert sentence.startswith("The model has learned too little") == (not learned)
     assert ("--epochs" in sentence) == (not learned)
 
