@@ -38,6 +38,7 @@ def find_model(path: str) -> pathlib.Path:
             return given
         for name in RUN_MODELS:
             if os.path.lexists(given / name):  # true for a broken link: the other is not taken
+                _note_training(given)
                 return given / name
         raise DataError(
             f"A run folder must hold {' or '.join(RUN_MODELS)}. Received: {given}, which holds "
@@ -50,6 +51,19 @@ def find_model(path: str) -> pathlib.Path:
             f"or a preset. Received: {given}. Save a model with model.save('model.keras')."
         )
     return given
+
+
+def _note_training(folder: pathlib.Path) -> None:
+    """A line on standard error if a training has not ended: its models are still written."""
+    if not os.path.lexists(folder / RUN_LOCK):
+        return
+    start_keras()
+    from keras_det.training.run_lock import in_use_by
+
+    owner = in_use_by(folder)
+    if owner:
+        text = f"Note: {owner} still trains in {folder}. Its models can change until it has ended."
+        echo(text, err=True)
 
 
 def load_keras_model(path: str) -> "Detector":

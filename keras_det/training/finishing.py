@@ -47,6 +47,7 @@ def finish(
     if validation_set is None:
         write_json(out / "metrics.json", {})
         return {}
+    say("Measuring on the validation set.")
     best = _other_best(model, out / "best.keras")
     found = _measured(model, validation_set, batch_size, calibrated)
     save_whole(model, out / "last.keras")

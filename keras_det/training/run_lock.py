@@ -57,6 +57,12 @@ def owner_of(path: pathlib.Path) -> dict[str, Any]:
     return owner if isinstance(owner, dict) and isinstance(owner.get("process"), int) else {}
 
 
+def in_use_by(out: pathlib.Path) -> str | None:
+    """The process that seems to train in a run folder, in words; None if there is none."""
+    owner = owner_of(out / RUN_LOCK)
+    return _in_words(owner) if owner and _may_live(owner) else None
+
+
 def _locked(path: pathlib.Path) -> int:
     """Opens the file and locks it; DataError if another process has it."""
     while True:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import socket
 import types
 
 import numpy as np
@@ -14,6 +15,7 @@ from keras_det.cli.train import find_weights
 from keras_det.errors import DataError
 from keras_det.metrics.score_facts import ScoreFacts
 from keras_det.metrics.thresholds import ClassThreshold
+from keras_det.names import RUN_LOCK
 from keras_det.training.evaluate import Measured
 
 
@@ -200,6 +202,17 @@ def test_model_is_the_best_of_a_run(tmp_path):
     (tmp_path / "saved_model.pb").touch()
     assert files.find_model(tmp_path) == tmp_path
     assert files.home_of(tmp_path) == tmp_path.parent
+
+
+def test_a_run_that_still_trains_is_noted(tmp_path, capsys):
+    (tmp_path / "best.keras").touch()
+    lock = tmp_path / RUN_LOCK
+    owner = {"process": os.getpid(), "computer": socket.gethostname()}
+    for content, noted in ((owner, True), ({**owner, "process": 2**22 + 1}, False), ("", False)):
+        lock.write_text(json.dumps(content))
+        assert files.find_model(tmp_path) == tmp_path / "best.keras"
+        said = capsys.readouterr().err
+        assert (f"Note: Process {os.getpid()} on" in said) == noted == ("still trains in" in said)
 
 
 def test_a_damaged_best_model_is_not_replaced_by_the_last(tmp_path):
