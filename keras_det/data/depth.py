@@ -41,6 +41,11 @@ def to_rgb(image: "Image.Image", name: str) -> np.ndarray:
         grey = _checked(np.asarray(image), 255, name, "32-bit integers")
     elif image.mode == "F":
         grey = np.rint(_checked(np.asarray(image), 1, name, "floating-point numbers") * 255)
+    elif image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        from PIL import ImageChops
+
+        # Pillow turns the inks around, as Adobe's programs write them, also without their mark.
+        return np.array(ImageChops.invert(image).convert("RGB"))
     else:
         return np.array(image.convert("RGB"))
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)

@@ -50,6 +50,20 @@ def test_cmyk():
     np.testing.assert_allclose(read_image(contents)[8, 8], [0, 255, 255], atol=3)
 
 
+# Adobe's programs write the inks inverted, and mark the file (APP14). Others do not.
+def test_cmyk_without_the_mark_of_adobe():
+    import tensorflow as tf
+
+    marked = encode(Image.new("CMYK", (16, 16), (0, 255, 255, 100)), "JPEG", quality=95)
+    start = marked.index(b"\xff\xee")
+    length = int.from_bytes(marked[start + 2 : start + 4], "big")
+    plain = marked[:start] + marked[start + 2 + length :]
+    for contents, expected in ((marked, [155, 0, 0]), (plain, [0, 100, 100])):
+        pixels = read_image(contents)
+        np.testing.assert_allclose(pixels[8, 8], expected, atol=3)
+        np.testing.assert_allclose(pixels, tf.io.decode_jpeg(contents, channels=3), atol=3)
+
+
 def deep(values, kind):
     """A file with these values, of their own type: 16 bits, 32 bits or decimal numbers."""
     return encode(Image.fromarray(values), kind)
