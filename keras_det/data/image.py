@@ -21,6 +21,7 @@ from keras_det.data.orientation import (
     upright_size,
 )
 from keras_det.data.pixel_limit import JPEG_PIXELS_PER_BYTE, pixel_limit
+from keras_det.data.png_chunks import check_chunks
 from keras_det.data.quick_header import quick_header
 from keras_det.errors import DataError
 from keras_det.files import open_bytes, read_bytes
@@ -275,6 +276,7 @@ def _decode_whole(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarr
 
 def _decode(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, int, bool]:
     """Returns the stored pixels, the orientation, and whether the image has only 12 of 16 bits."""
+    check_chunks(contents)
     file = io.BytesIO(contents)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "palette with transparency": harmless

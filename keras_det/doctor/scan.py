@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_det.data.image import check_pixels, pillow_formats, read_image, read_size
 from keras_det.data.pixel_limit import pixel_limit
+from keras_det.data.png_chunks import check_chunks
 from keras_det.errors import DataError
 from keras_det.files import open_bytes
 
@@ -137,6 +138,7 @@ def look_at_pixels(path: str) -> Look:
         return Look("empty")
     look = Look(digest=hashlib.blake2b(contents, digest_size=16).digest())
     try:
+        check_chunks(contents)
         with Image.open(io.BytesIO(contents), formats=pillow_formats()) as image:
             look = _header(image)._replace(digest=look.digest)
             check_pixels(image, len(contents), path, pixel_limit())
