@@ -1,5 +1,6 @@
 """`keras-det predict MODEL IMAGES…`: annotated pictures and detections.json."""
 
+import contextlib
 import io
 import os
 import pathlib
@@ -130,7 +131,8 @@ def detect_all(
     finally:  # after Ctrl-C, what was found so far
         if shown.found:
             write_json(folder / "detections.json", shown.rows)
-    for problem in failed:
+    none = len(failed) == len(paths)
+    for problem in failed[none:]:  # the error repeats the first
         echo(f"Note: left out: {problem}", err=True)
     if unwritten:
         echo(
@@ -138,7 +140,9 @@ def detect_all(
             f"All detections are in detections.json. First: {unwritten[0]}.",
             err=True,
         )
-    if len(failed) == len(paths):
+    if none:
+        with contextlib.suppress(OSError):  # where somebody else has written to it
+            folder.rmdir()
         raise DataError(f"At least one image must be readable. {failed[0]}")
     return failed
 

@@ -189,6 +189,7 @@ def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp
     result = run("predict", "m.keras", coco / "train" / "broken.jpg", "--out", tmp_path / "none")
     assert result.exit_code == 2
     assert "At least one image must be readable" in result.stderr
+    assert result.stderr.count("broken.jpg") == 1 and not (tmp_path / "none").exists()
 
 
 def test_model_is_the_best_of_a_run(tmp_path):
