@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from keras_det.data.assemble import listed
+from keras_det.data.cut_off import cut_off
 from keras_det.data.dataset import Dataset
 from keras_det.data.image_names import stem
 from keras_det.data.splitting import names_in_folder
@@ -260,6 +261,12 @@ def _place_images(plan: Plan, folder: pathlib.Path) -> None:
         _place(path, target, plan.images == "link")
         if plan.progress is not None:
             plan.progress(1)
+    if lost := cut_off(plan.names):
+        plan.notes.append(
+            f"The end of {counted(len(lost), 'image')} is missing, so that they do not decode "
+            f"(first: {lost[0]}). They were written as they are. `keras-det doctor` finds every "
+            "damaged image."
+        )
 
 
 def _place(path: str, target: pathlib.Path, link: bool) -> None:

@@ -1,6 +1,7 @@
 """Names and files of images, and what writers refuse."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from keras_det.data import Dataset, write_coco, write_csv, write_voc, write_yolo
 from keras_det.data.convert.plan import portable, unique_names
 from keras_det.data.convert.upright import turned_boxes
 from keras_det.data.convert.voc import written_corners
+from keras_det.data.cut_off import cut_off
 from keras_det.data.orientation import turned
 from keras_det.data.reading import load_splits
 from keras_det.errors import DataError
@@ -213,3 +215,14 @@ def test_yolo_of_a_broken_image(tmp_path):
     # The box (1, 1, 4, 5) in 8 x 6 pixels: centre 2.5 / 8 and 3 / 6, sides 3 / 8 and 4 / 6.
     lines = (tmp_path / "out" / "labels" / "broken.txt").read_text()
     assert lines == "0 0.3125 0.5 0.375 0.66666667\n"
+
+
+def test_images_without_their_end_are_noted(tmp_path):
+    paths = [write_image(tmp_path / name) for name in ("a.png", "b.jpg", "c.jpg", "d.png")]
+    for path, left in zip(paths[1:], (-2, -40, -20), strict=True):
+        pathlib.Path(path).write_bytes(pathlib.Path(path).read_bytes()[:left])
+    # "b.jpg" lacks the end marker only, and decodes.
+    with pytest.warns(UserWarning, match=r"The end of 2 images is missing.*first: .*c\.jpg"):
+        write_voc(of_paths(*paths), tmp_path / "out")
+    (tmp_path / "e.jpg").touch()
+    assert cut_off([*paths, str(tmp_path / "e.jpg")]) == [*paths[2:], str(tmp_path / "e.jpg")]
