@@ -69,8 +69,8 @@ def reading_and_classes(command: Callable[..., Any]) -> Callable[..., Any]:
         "keras-det data convert coco/ pets/ --classes cat,dog --images copy",
     ),
 )
-@click.argument("data", type=click.Path())
-@click.argument("out", type=click.Path())
+@click.argument("data", type=click.Path(readable=False))
+@click.argument("out", type=click.Path(readable=False))
 @TO
 @click.option("--split", show_default="every split", help="Split to convert; all: every image.")
 @SPLIT_BY
@@ -106,8 +106,8 @@ def convert(
         "keras-det data split voc/ voc-parts/ --to voc --seed 1",
     ),
 )
-@click.argument("data", type=click.Path())
-@click.argument("out", type=click.Path())
+@click.argument("data", type=click.Path(readable=False))
+@click.argument("out", type=click.Path(readable=False))
 @click.option(
     "--by",
     "fraction",
@@ -170,8 +170,8 @@ def split(
         "keras-det data merge coco/ voc/ labels.csv all/ --to yolo",
     ),
 )
-@click.argument("data", type=click.Path(), nargs=-1, required=True)
-@click.argument("out", type=click.Path())
+@click.argument("data", type=click.Path(readable=False), nargs=-1, required=True)
+@click.argument("out", type=click.Path(readable=False))
 @TO
 @IMAGES
 @click.pass_context

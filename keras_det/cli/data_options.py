@@ -56,7 +56,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--image-dir",
-            type=click.Path(),
+            type=click.Path(readable=False),
             show_default="the usual places",
             help="Folder of the images.",
         ),
@@ -105,7 +105,7 @@ def classes_option(verb: str) -> Callable[..., Any]:
     """
     return click.option(
         "--classes",
-        type=click.Path(),  # completes files
+        type=click.Path(readable=False),  # completes files
         metavar="A,B,C",
         show_default="all",
         help=f"Classes to {verb}, in the order of their labels; or a file with one name per line.",

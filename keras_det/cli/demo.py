@@ -56,7 +56,9 @@ EXAMPLES = (
     default=NUM_VAL,
     help="Synthetic images for validation.",
 )
-@click.option("--out", type=click.Path(), show_default="runs/demo", help="New or empty folder.")
+@click.option(
+    "--out", type=click.Path(readable=False), show_default="runs/demo", help="New or empty folder."
+)
 def demo(
     model: str,
     epochs: int,

@@ -28,8 +28,8 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path())
-@click.argument("data", type=click.Path())
+@click.argument("model", type=click.Path(readable=False))
+@click.argument("data", type=click.Path(readable=False))
 @click.option("--split", show_default="val", help="Split of DATA to evaluate on; all: every image.")
 @SPLIT_BY
 @reading_options
@@ -44,7 +44,7 @@ EXAMPLES = (
 @decoder_options
 @click.option(
     "--out",
-    type=click.Path(),
+    type=click.Path(readable=False),
     show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder",
     help="File to write.",
 )

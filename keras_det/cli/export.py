@@ -44,8 +44,8 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path())
-@click.argument("data", type=click.Path(), required=False)
+@click.argument("model", type=click.Path(readable=False))
+@click.argument("data", type=click.Path(readable=False), required=False)
 @click.option("--split", show_default="val", help="Split of DATA to check on; all: every image.")
 @SPLIT_BY
 @reading_options
@@ -66,7 +66,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 )
 @click.option(
     "--calibrate",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="Calibration data for int8: the data set the model was trained on.",
 )
 @click.option(
@@ -112,7 +112,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 )
 @click.option(
     "--out",
-    type=click.Path(),
+    type=click.Path(readable=False),
     show_default="in exports/ beside MODEL",
     help="File or folder to write.",
 )

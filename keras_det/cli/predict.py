@@ -34,9 +34,11 @@ LOWEST = 0.001  # score of a detection that may be drawn faintly
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path())
-@click.argument("images", nargs=-1, required=True, type=click.Path())
-@click.option("--out", type=click.Path(), default="predictions", help="New or empty folder.")
+@click.argument("model", type=click.Path(readable=False))
+@click.argument("images", nargs=-1, required=True, type=click.Path(readable=False))
+@click.option(
+    "--out", type=click.Path(readable=False), default="predictions", help="New or empty folder."
+)
 @click.option(
     "--score-threshold",
     type=Real(0, 1),

@@ -70,7 +70,7 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("data", type=click.Path(), required=False)
+@click.argument("data", type=click.Path(readable=False), required=False)
 @model_option("efficientdet_lite0")
 @options(*MODEL)
 @options(*RECIPE)

@@ -120,7 +120,7 @@ MODEL: tuple[Option, ...] = (
     ),
     click.option(
         "--backbone-weights",
-        type=click.Path(),
+        type=click.Path(readable=False),
         help="Weights of a classifier for the backbone, such as those of torchvision, timm or "
         "Keras.",
     ),
@@ -246,7 +246,11 @@ HELD_OUT: tuple[Option, ...] = (
     click.option("--train-split", show_default="train", help="Split of DATA to train on."),
     click.option("--val-split", show_default="val", help="Split of DATA to evaluate on."),
     SPLIT_BY,
-    click.option("--val-data", type=click.Path(), help="Data set to evaluate on, instead of DATA."),
+    click.option(
+        "--val-data",
+        type=click.Path(readable=False),
+        help="Data set to evaluate on, instead of DATA.",
+    ),
     click.option("--no-val", is_flag=True, help="Hold out no images, and do not evaluate."),
     click.option(
         "--evaluate-every",
@@ -320,7 +324,10 @@ RUNNING: tuple[Option, ...] = (
         help="Write losses, AP and pictures for TensorBoard into tensorboard/ in the run folder.",
     ),
     click.option(
-        "--out", type=click.Path(), show_default="runs/MODEL", help="New or empty folder."
+        "--out",
+        type=click.Path(readable=False),
+        show_default="runs/MODEL",
+        help="New or empty folder.",
     ),
     click.option(
         "--resume",
@@ -330,7 +337,7 @@ RUNNING: tuple[Option, ...] = (
     ),
     click.option(
         "--replay",
-        type=click.Path(),
+        type=click.Path(readable=False),
         help="Do not train. Compute the batches of a diverged_*.npz again, and show their losses, "
         "images and gradients. Give no DATA.",
     ),
