@@ -109,7 +109,8 @@ def _names(data: Collection, table: np.ndarray) -> Iterator[Finding]:
             "class-numbers",
             "note",
             "has a number instead of a name|have numbers instead of names",
-            "Write real names into the annotations: results show them.",
+            "Results show the names. Write real ones into the annotations; for YOLO, into "
+            "classes.txt or data.yaml.",
             numbers,
         )
     pairs = _alike(names)
