@@ -207,5 +207,7 @@ def _check_row(row: dict[str, Any], number: int) -> None:
         except ValueError:
             what = f"{name!r:.40} of row {number + 1} is {text!r:.40}, not a number"
             raise ValueError(what) from None
+        if name.startswith("val_AP") and not -1 <= value <= 1 and not math.isnan(value):
+            raise ValueError(f"{name!r:.40} of row {number + 1} is {text}, outside 0 to 1")
         if name == "epoch" and not (text.isascii() and text.isdigit() and 1 <= value < LARGEST):
             raise ValueError(f"the epoch of row {number + 1} is {text!r:.40}, not a whole number")

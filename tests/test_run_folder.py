@@ -95,6 +95,7 @@ def test_a_history_as_training_writes_it(tmp_path):
         (b"epoch,loss\n1\n", "row 1 has more or fewer cells than the first line"),
         (b"epoch,loss\n1,2\n2,3,4\n", "row 2 has more or fewer cells"),
         (b"epoch,loss\n1,two\n", "'loss' of row 1 is 'two'"),
+        (b"epoch,loss,val_AP\n1,2,7.5\n", "'val_AP' of row 1 is 7.5, outside 0 to 1"),
         (b"epoch,loss\n1.5,2\n", "the epoch of row 1 is '1.5'"),
         (b"epoch,loss\n2,2\n1,2\n", "its epochs do not rise from row to row"),
         (b"epoch,loss\n1,2\n1,2\n", "its epochs do not rise from row to row"),
