@@ -20,11 +20,11 @@ class BatchNorm(keras.layers.BatchNormalization):
     Under the TensorFlow backend Keras normalises in about eight elementwise passes. TensorFlow's
     fused kernel needs two: forward and backward of a `(8, 64, 64, 96)` map on two cores take 4.3 ms
     instead of 10.9. This is the only place of the model's code that does not use `keras.ops`. The
-    fused path adds the unbiased variance (divided by n - 1) to the moving variance, like the
-    original EfficientDet, which trains with that kernel. Other backends add the biased variance.
+    kernel adds the unbiased variance (divided by n - 1) to the moving variance; the original
+    EfficientDet was trained with it. Other backends do the same here, unlike Keras' own layer.
 
     Where several devices share a training step (`tf.distribute`), the statistics are those of the
-    whole batch, and the moving variance is that of the fused kernel.
+    whole batch.
 
     Args:
         momentum: float in 0..1. Share of the moving statistics that is kept at each step.
@@ -51,17 +51,18 @@ class BatchNorm(keras.layers.BatchNormalization):
         learns = bool(training) and self.trainable
         shared = learns and num_replicas() > 1
         usual = (
-            keras.backend.backend() == "tensorflow"
-            and not self.synchronized
+            not self.synchronized
             and mask is None
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and self.center
             and self.scale
         )
-        if usual and shared:
-            return self._shared_call(inputs)
-        if usual and self.compute_dtype != "float64":  # the kernel has no such version
+        # The kernel has no version for float64.
+        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64"
+        if usual and learns and (shared or not fused):
+            return self._learning_call(inputs)
+        if usual and fused:
             return self._fused_call(inputs, learns)
         if not shared or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
@@ -71,14 +72,18 @@ class BatchNorm(keras.layers.BatchNormalization):
         finally:
             self.synchronized = False
 
-    def _shared_call(self, inputs: Tensor) -> Tensor:
+    def _learning_call(self, inputs: Tensor) -> Tensor:
         """What the fused kernel computes in training, for the batches of all devices together."""
-        x = ops.cast(inputs, "float32")
-        mean, variance, count = moments_over_replicas(x)
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        x = ops.cast(inputs, dtype)
+        if num_replicas() > 1:
+            mean, variance, count = moments_over_replicas(x)
+        else:
+            mean, variance = ops.moments(x, axes=(0, 1, 2))
+            count = ops.cast(ops.size(x), dtype) / x.shape[-1]
         self._move(mean, variance * (count / ops.maximum(count - 1.0, 1.0)))
-        factor = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
-        outputs = (x - mean) * factor + ops.cast(self.beta, "float32")
-        return ops.cast(outputs, inputs.dtype)
+        factor = ops.cast(self.gamma, dtype) * ops.rsqrt(variance + self.epsilon)
+        return ops.cast((x - mean) * factor + ops.cast(self.beta, dtype), inputs.dtype)
 
     def _move(self, mean: Tensor, variance: Tensor) -> None:
         """Moves the moving statistics towards those of a batch."""
