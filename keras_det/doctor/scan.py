@@ -138,13 +138,13 @@ def look_at_pixels(path: str) -> Look:
         return Look("empty")
     look = Look(digest=hashlib.blake2b(contents, digest_size=16).digest())
     try:
-        check_chunks(contents)
         with Image.open(io.BytesIO(contents), formats=pillow_formats()) as image:
             look = _header(image)._replace(digest=look.digest)
             check_pixels(image, len(contents), path, pixel_limit())
             if image.mode in ("RGB", "L"):
                 image.draft(image.mode, (DRAFT_SIDE, DRAFT_SIDE))
             image.load()
+            check_chunks(contents)  # last: what Pillow says of a file that is cut off is clearer
     except Exception as error:  # Pillow raises many kinds for damaged files
         look = look._replace(problem="damaged", message=_reason(error))
         return _as_training_reads(look, contents)

@@ -52,13 +52,7 @@ def recipe_before(out: pathlib.Path) -> dict[str, Any]:
             f"A run to resume must have a recipe.json. Received: {out}. Check the folder, or start "
             "a new run without --resume."
         )
-    recipe = read_recipe(out)
-    if not {"epochs", "chosen"} & recipe.keys():
-        raise DataError(
-            f"The {RECIPE} of a run to resume must hold `epochs` or `chosen`. Received: "
-            f"{out / RECIPE}, without them. {CURE}"
-        )
-    return recipe
+    return read_recipe(out)
 
 
 def states_of(
@@ -89,6 +83,11 @@ def states_of(
                 "run in another folder."
             )
     _check_classes(before.get("class_names"), settings["class_names"], out)
+    if not {"epochs", "chosen"} & before.keys():
+        raise DataError(
+            f"The {RECIPE} of a run to resume must hold `epochs` or `chosen`. Received: "
+            f"{out / RECIPE}, without them. {CURE}"
+        )
     states, planned = states_in(out / CHECKPOINTS), before.get("epochs")
     while states and isinstance(planned, int) and states[0][1:] > (planned, 0):
         say(f"Note: {states[0].path} is not used: the run has {counted(planned, 'epoch')}.")
