@@ -155,7 +155,7 @@ def read_recipe(folder: str | os.PathLike, cure: str = CURE) -> dict[str, Any]:
 
 def write_recipe(folder: str | os.PathLike, recipe: dict[str, Any]) -> None:
     """Writes the recipe.json of a run folder, with a checksum of its values."""
-    content = {name: value for name, value in plain(recipe).items() if name != CHECKSUM}
+    content = plain(recipe)
     content[CHECKSUM] = _checksum(content)
     write_json(pathlib.Path(folder) / RECIPE, content, durable=True)
 

@@ -61,6 +61,8 @@ def _as_json(found: re.Match) -> str:
     return found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}"
 
 
+# A path as an argument or option. Whether it can be read is said where it is read.
+PATH = click.Path(readable=False)
 INTERRUPTED = 130  # exit code, as of a shell: 128 + SIGINT
 
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, echo, given_options, user_input
+from keras_det.cli.command import (
+    PATH,
+    Command,
+    echo,
+    given_options,
+    user_input,
+)
 from keras_det.cli.data_options import (
     READING,
     SPLIT_BY,
@@ -69,8 +75,8 @@ def reading_and_classes(command: Callable[..., Any]) -> Callable[..., Any]:
         "keras-det data convert coco/ pets/ --classes cat,dog --images copy",
     ),
 )
-@click.argument("data", type=click.Path(readable=False))
-@click.argument("out", type=click.Path(readable=False))
+@click.argument("data", type=PATH)
+@click.argument("out", type=PATH)
 @TO
 @click.option("--split", show_default="every split", help="Split to convert; all: every image.")
 @SPLIT_BY
@@ -106,8 +112,8 @@ def convert(
         "keras-det data split voc/ voc-parts/ --to voc --seed 1",
     ),
 )
-@click.argument("data", type=click.Path(readable=False))
-@click.argument("out", type=click.Path(readable=False))
+@click.argument("data", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--by",
     "fraction",
@@ -170,8 +176,8 @@ def split(
         "keras-det data merge coco/ voc/ labels.csv all/ --to yolo",
     ),
 )
-@click.argument("data", type=click.Path(readable=False), nargs=-1, required=True)
-@click.argument("out", type=click.Path(readable=False))
+@click.argument("data", type=PATH, nargs=-1, required=True)
+@click.argument("out", type=PATH)
 @TO
 @IMAGES
 @click.pass_context

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_det.cli.command import PATH
 from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError, suggest
 from keras_det.files import opening, read_bytes
@@ -56,7 +57,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--image-dir",
-            type=click.Path(readable=False),
+            type=PATH,
             show_default="the usual places",
             help="Folder of the images.",
         ),
@@ -105,7 +106,7 @@ def classes_option(verb: str) -> Callable[..., Any]:
     """
     return click.option(
         "--classes",
-        type=click.Path(readable=False),  # completes files
+        type=PATH,  # completes files
         metavar="A,B,C",
         show_default="all",
         help=f"Classes to {verb}, in the order of their labels; or a file with one name per line.",

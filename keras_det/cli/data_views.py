@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_det.cli.command import (
     IMAGE_SIZE,
+    PATH,
     Command,
     echo,
     echo_json,
@@ -40,7 +41,7 @@ COLUMNS = 4
         "keras-det data preview voc/ --split val --no-augment --image-size 320x416",
     ),
 )
-@click.argument("data", type=click.Path(readable=False))
+@click.argument("data", type=PATH)
 @click.option(
     "--split", show_default="the training images", help="Split to show; all: every image."
 )
@@ -67,9 +68,7 @@ COLUMNS = 4
 @click.option("--batches", type=Whole(1, 100), default=1, help="Batches to show.")
 @click.option("--batch-size", type=Whole(1, 100), default=8, help="Images per batch.")
 @click.option("--seed", type=Whole(0, MAX_SEED), default=0, help="As in keras-det train.")
-@click.option(
-    "--out", type=click.Path(readable=False), default="preview.png", help="Image file to write."
-)
+@click.option("--out", type=PATH, default="preview.png", help="Image file to write.")
 @reading_and_classes
 @max_pixels_option()
 @click.pass_context
@@ -173,12 +172,10 @@ def draw_batches(dataset: "Dataset", model_or_size: Any, options: dict[str, Any]
         "keras-det data stats voc/ --json > stats.json",
     ),
 )
-@click.argument("data", type=click.Path(readable=False))
+@click.argument("data", type=PATH)
 @click.option("--split", show_default="every split", help="Split to count; all: every image.")
 @SPLIT_BY
-@click.option(
-    "--picture", type=click.Path(readable=False), help="Image file to draw the numbers into."
-)
+@click.option("--picture", type=PATH, help="Image file to draw the numbers into.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @reading_and_classes
 def stats(data: str, split: str | None, picture: str | None, as_json: bool, **options: Any) -> None:

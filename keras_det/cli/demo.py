@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE, Command, echo, say
+from keras_det.cli.command import (
+    IMAGE_SIZE,
+    PATH,
+    Command,
+    echo,
+    say,
+)
 from keras_det.cli.export import export_name, write_export
 from keras_det.cli.files import free_folder, new_folder, say_where
 from keras_det.cli.model_names import check_model_name, model_option
@@ -56,9 +62,7 @@ EXAMPLES = (
     default=NUM_VAL,
     help="Synthetic images for validation.",
 )
-@click.option(
-    "--out", type=click.Path(readable=False), show_default="runs/demo", help="New or empty folder."
-)
+@click.option("--out", type=PATH, show_default="runs/demo", help="New or empty folder.")
 def demo(
     model: str,
     epochs: int,

@@ -11,6 +11,7 @@ import click
 
 from keras_det.cli.command import (
     IMAGE_SIZE,
+    PATH,
     Command,
     echo,
     echo_json,
@@ -46,15 +47,13 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("data", type=click.Path(readable=False), required=False)
+@click.argument("data", type=PATH, required=False)
 @click.option(
     "--model",
     type=ModelName(or_file=True),
     help="Model to try on DATA: a name, a .keras file or a run folder.",
 )
-@click.option(
-    "--run", type=click.Path(readable=False), help="Run folder whose history is examined."
-)
+@click.option("--run", type=PATH, help="Run folder whose history is examined.")
 @click.option(
     "--image-size",
     type=IMAGE_SIZE,
@@ -71,12 +70,10 @@ EXAMPLES = (
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(readable=False),
+    type=PATH,
     help="Write the report as JSON to a file; - prints it.",
 )
-@click.option(
-    "--html", "html_file", type=click.Path(readable=False), help="Write the report as a web page."
-)
+@click.option("--html", "html_file", type=PATH, help="Write the report as a web page.")
 @click.option("--quick", is_flag=True, help="Read annotations and headers only, no pixels.")
 @click.option("--all", "everything", is_flag=True, help="Print every class, finding and example.")
 @click.pass_context

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, echo, max_pixels_option
+from keras_det.cli.command import (
+    PATH,
+    Command,
+    echo,
+    max_pixels_option,
+)
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
@@ -28,8 +33,8 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path(readable=False))
-@click.argument("data", type=click.Path(readable=False))
+@click.argument("model", type=PATH)
+@click.argument("data", type=PATH)
 @click.option("--split", show_default="val", help="Split of DATA to evaluate on; all: every image.")
 @SPLIT_BY
 @reading_options
@@ -44,7 +49,7 @@ EXAMPLES = (
 @decoder_options
 @click.option(
     "--out",
-    type=click.Path(readable=False),
+    type=PATH,
     show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder",
     help="File to write.",
 )

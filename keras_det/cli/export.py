@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.command import (
+    PATH,
     PIXELS_KEY,
     Command,
     echo,
@@ -44,8 +45,8 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path(readable=False))
-@click.argument("data", type=click.Path(readable=False), required=False)
+@click.argument("model", type=PATH)
+@click.argument("data", type=PATH, required=False)
 @click.option("--split", show_default="val", help="Split of DATA to check on; all: every image.")
 @SPLIT_BY
 @reading_options
@@ -66,7 +67,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 )
 @click.option(
     "--calibrate",
-    type=click.Path(readable=False),
+    type=PATH,
     help="Calibration data for int8: the data set the model was trained on.",
 )
 @click.option(
@@ -112,7 +113,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 )
 @click.option(
     "--out",
-    type=click.Path(readable=False),
+    type=PATH,
     show_default="in exports/ beside MODEL",
     help="File or folder to write.",
 )

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import Command, echo, max_pixels_option, user_input
+from keras_det.cli.command import (
+    PATH,
+    Command,
+    echo,
+    max_pixels_option,
+    user_input,
+)
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.cli.numbers import Real
@@ -34,11 +40,9 @@ LOWEST = 0.001  # score of a detection that may be drawn faintly
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path(readable=False))
-@click.argument("images", nargs=-1, required=True, type=click.Path(readable=False))
-@click.option(
-    "--out", type=click.Path(readable=False), default="predictions", help="New or empty folder."
-)
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, default="predictions", help="New or empty folder.")
 @click.option(
     "--score-threshold",
     type=Real(0, 1),

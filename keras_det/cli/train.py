@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from keras_det.cli.command import (
+    PATH,
     Command,
     echo,
     max_pixels_option,
@@ -70,7 +71,7 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("data", type=click.Path(readable=False), required=False)
+@click.argument("data", type=PATH, required=False)
 @model_option("efficientdet_lite0")
 @options(*MODEL)
 @options(*RECIPE)

@@ -5,7 +5,10 @@ from typing import Any, TypeAlias
 
 import click
 
-from keras_det.cli.command import IMAGE_SIZE
+from keras_det.cli.command import (
+    IMAGE_SIZE,
+    PATH,
+)
 from keras_det.cli.data_options import SPLIT_BY
 from keras_det.cli.model_names import WordOrPath
 from keras_det.cli.numbers import MAX_BATCH, MAX_DEVICES, Real, Whole
@@ -120,7 +123,7 @@ MODEL: tuple[Option, ...] = (
     ),
     click.option(
         "--backbone-weights",
-        type=click.Path(readable=False),
+        type=PATH,
         help="Weights of a classifier for the backbone, such as those of torchvision, timm or "
         "Keras.",
     ),
@@ -248,7 +251,7 @@ HELD_OUT: tuple[Option, ...] = (
     SPLIT_BY,
     click.option(
         "--val-data",
-        type=click.Path(readable=False),
+        type=PATH,
         help="Data set to evaluate on, instead of DATA.",
     ),
     click.option("--no-val", is_flag=True, help="Hold out no images, and do not evaluate."),
@@ -325,7 +328,7 @@ RUNNING: tuple[Option, ...] = (
     ),
     click.option(
         "--out",
-        type=click.Path(readable=False),
+        type=PATH,
         show_default="runs/MODEL",
         help="New or empty folder.",
     ),
@@ -337,7 +340,7 @@ RUNNING: tuple[Option, ...] = (
     ),
     click.option(
         "--replay",
-        type=click.Path(readable=False),
+        type=PATH,
         help="Do not train. Compute the batches of a diverged_*.npz again, and show their losses, "
         "images and gradients. Give no DATA.",
     ),

@@ -156,12 +156,19 @@ def fill_of(fill: Any, model_or_size: Any) -> Any:
 
 def why_unread(sample: Sample, max_pixels: int) -> str:
     """Returns a sentence on why an image cannot be read."""
-    path = sample.image_path
+    return _unread_by_pillow(sample, max_pixels) or (
+        f"TensorFlow cannot decode {sample.image_path}, but Pillow can: save it again as JPEG or "
+        "PNG."
+    )
+
+
+def _unread_by_pillow(sample: Sample, max_pixels: int) -> str:
+    """Why Pillow cannot read an image; "" if it can."""
     try:
-        read_annotated(path, sample.original_size, sample.stored_pixels, max_pixels)
+        read_annotated(sample.image_path, sample.original_size, sample.stored_pixels, max_pixels)
     except DataError as error:
         return str(error)
-    return f"TensorFlow cannot decode {path}, but Pillow can: save it again as JPEG or PNG."
+    return ""
 
 
 def plain_after_of(plain_after: Any, augment: Augment) -> int | None:
@@ -201,12 +208,7 @@ def broken_images(dataset: Dataset, used: list[int], max_pixels: int) -> list[in
 
     def broken(index: int) -> bool:
         sample = dataset[index]
-        try:
-            read_annotated(
-                sample.image_path, sample.original_size, sample.stored_pixels, max_pixels
-            )
-        except DataError:
-            return True
-        return not tensorflow_decodes(sample.image_path)
+        unread = _unread_by_pillow(sample, max_pixels)
+        return bool(unread) or not tensorflow_decodes(sample.image_path)
 
     return [index for index in dict.fromkeys(used) if broken(index)] or used[:1]

@@ -282,9 +282,9 @@ def _names_in(labels: pathlib.Path, outputs: Mapping[str, Any]) -> list[str]:
     with opening(labels, f"{rule} be UTF-8 text", AGAIN):
         names = checked_names(read_bytes(labels).decode().splitlines(), labels)
     counts = {outputs[name].shape[-1] for name in COUNTING if name in outputs}
-    if counts - {len(names), None}:
+    if wrong := counts - {len(names), None}:
         raise DataError(
-            f"{rule} have one line for each of the {counts.pop()} classes of the model. Received: "
+            f"{rule} have one line for each of the {wrong.pop()} classes of the model. Received: "
             f"{counted(len(names), 'line')} in {labels}. {AGAIN}"
         )
     return names

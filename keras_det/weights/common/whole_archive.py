@@ -12,8 +12,7 @@ WHOLE = "A saved model must be complete and undamaged"
 AGAIN = "Copy or save it again."
 # How files of other kinds begin: those of torch before 1.6, and HDF5.
 TORCH_STREAM, HDF5 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P", b"\x89HDF\r\n\x1a\n"
-TORCH_CURE = "Rename it to .pth; then --weights or --backbone-weights takes it."
-HDF5_CURE = "Rename it to .h5; then --weights takes it."
+TORCH = "a PyTorch file. Rename it to .pth; then --weights or --backbone-weights takes it."
 
 
 def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -> None:
@@ -38,7 +37,7 @@ def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -
         with zipfile.ZipFile(file) as archive:
             members = archive.namelist()
             if any(name.endswith("/data.pkl") for name in members):
-                raise DataError(f"{rule}. Received: {path}, a PyTorch file. {TORCH_CURE}")
+                raise DataError(f"{rule}. Received: {path}, {TORCH}")
             missing = [name for name in (METADATA, CONFIG, WEIGHTS) if name not in members]
             if missing:
                 raise DataError(f"{rule}. Received: {path}, without {missing[0]}. {cure}")
@@ -52,6 +51,8 @@ def check_whole(path: str | os.PathLike, rule: str = WHOLE, cure: str = AGAIN) -
 def _check_beginning(path: str | os.PathLike, start: bytes, rule: str) -> None:
     """DataError for a file of another kind under this name."""
     if start.startswith(TORCH_STREAM):
-        raise DataError(f"{rule}. Received: {path}, a PyTorch file. {TORCH_CURE}")
+        raise DataError(f"{rule}. Received: {path}, {TORCH}")
     if start.startswith(HDF5):
-        raise DataError(f"{rule}. Received: {path}, an HDF5 file. {HDF5_CURE}")
+        raise DataError(
+            f"{rule}. Received: {path}, an HDF5 file. Rename it to .h5; then --weights takes it."
+        )
