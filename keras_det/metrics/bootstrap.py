@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.metrics.coco import evaluated
+from keras_det.metrics.columns import columns
+from keras_det.metrics.matching import countable, match
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 INTERVAL = (2.5, 97.5)
@@ -105,29 +106,14 @@ def _tables(
     class_names: Sequence[str],
 ) -> list[_Table]:
     """Matches every image once, one table per class; draws only weight the images."""
-    found = evaluated(ground_truth, detections, class_names, sizes=("all",))
-    images = len(ground_truth)
-    rows = [found.evalImgs[k * images : (k + 1) * images] for k in range(len(class_names))]
-    return [_table(row, images) for row in rows]
-
-
-def _table(row: Sequence[dict[str, Any] | None], images: int) -> _Table:
-    """The table of one class from pycocotools' match of every image (None: nothing there)."""
-    objects, parts = np.zeros(images), []
-    for i, each in enumerate(row):
-        if each is None:
-            continue
-        objects[i] = np.count_nonzero(np.asarray(each["gtIgnore"]) == 0)
-        scores = np.asarray(each["dtScores"], float)
-        parts.append((np.full(len(scores), i), scores, each["dtMatches"], each["dtIgnore"]))
-    if not parts:
-        nothing = np.zeros((10, 0), bool)
-        return _Table(np.zeros(0, int), nothing, nothing, objects)
-    image, scores = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    matches, ignored = (np.concatenate([part[k] for part in parts], axis=1) for k in (2, 3))
-    order = np.argsort(-scores, kind="mergesort")  # pycocotools' order among equal scores
-    matches, counted = matches[:, order] != 0, ~ignored[:, order].astype(bool)
-    return _Table(image[order], matches & counted, counted, objects)
+    found = match(*columns(ground_truth, detections, class_names))
+    objects = np.zeros((len(class_names), len(ground_truth)))
+    things = found.objects
+    np.add.at(objects, (things.labels, things.image), countable(things))
+    return [
+        _Table(found.image[part], found.right[:, part], ~found.ignored[:, part], objects[k])
+        for k, part in enumerate(found.class_slices(len(class_names)))
+    ]
 
 
 def _precision(tables: Sequence[_Table], draws: np.ndarray) -> np.ndarray:

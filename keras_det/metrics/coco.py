@@ -1,16 +1,12 @@
-"""COCO's twelve metrics and the average precision of each class, computed by pycocotools."""
+"""COCO's twelve metrics and the average precision of each class."""
 
-import contextlib
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_det.words import counted
-
-if TYPE_CHECKING:
-    from pycocotools.cocoeval import COCOeval
+from keras_det.metrics.columns import columns
+from keras_det.metrics.engines import Evaluation, evaluate
 
 # In the order of pycocotools' `stats`: name, kind, IoU, object size, detections per image.
 NUMBERS = (
@@ -59,16 +55,12 @@ def coco_metrics(
     return metrics_of(evaluated(ground_truth, detections, class_names), class_names)
 
 
-def metrics_of(evaluation: "COCOeval", class_names: Sequence[str]) -> dict[str, Any]:
-    """`coco_metrics` of what `evaluated` has matched, for all four object sizes."""
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        evaluation.accumulate()
-        evaluation.summarize()
+def metrics_of(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
+    """`coco_metrics` of what `evaluated` has found."""
     metrics: dict[str, Any] = {
-        name: _or_nan(value) for (name, *_), value in zip(NUMBERS, evaluation.stats, strict=True)
+        name: _or_nan(value) for (name, *_), value in zip(NUMBERS, evaluation.numbers, strict=True)
     }
-    # precision: IoU, recall, class, size, detections per image.
-    per_class = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = evaluation.precision[:, :, :, 0, -1]
     metrics["AP_per_class"] = {
         str(name): _or_nan(per_class[:, :, k].mean()) for k, name in enumerate(class_names)
     }
@@ -79,131 +71,21 @@ def evaluated(
     ground_truth: Sequence[Mapping[str, Any]],
     detections: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
-    sizes: Sequence[str] | None = None,
-) -> "COCOeval":
-    """Matches the detections of every image with pycocotools.
+) -> Evaluation:
+    """COCO's numbers and precision arrays, by hotcoco where it is installed, else by pycocotools.
 
     Args:
         ground_truth, detections, class_names: as for `coco_metrics`.
-        sizes: object sizes to match for: "all", "small", "medium", "large". Default: all four.
-
-    Returns:
-        pycocotools' `COCOeval` after `evaluate()`, before `accumulate()`.
 
     Raises:
         ValueError: as for `coco_metrics`.
     """
-    from pycocotools.cocoeval import COCOeval
-
-    if len(ground_truth) != len(detections):
-        raise ValueError(
-            "`detections` must hold one dict per image of `ground_truth`, in the same order. "
-            f"Received: {counted(len(ground_truth), 'image')}, {counted(len(detections), 'dict')} "
-            "of detections. Give images without detections a dict of empty arrays."
-        )
-    annotated = [_annotations(row, i, len(class_names)) for i, row in enumerate(ground_truth)]
-    detected = [_detections(row, i, len(class_names)) for i, row in enumerate(detections)]
-
-    class Evaluation(COCOeval):
-        """Uses the objects directly; pycocotools' `COCO` class would copy and index them first."""
-
-        def _prepare(self) -> None:
-            self._gts, self._dts = _numbered_groups(annotated), _numbered_groups(detected)
-            self.evalImgs: list[dict[str, Any] | None] = []
-            self.eval: dict[str, Any] = {}
-
-    evaluation = Evaluation(iouType="bbox")
-    params = evaluation.params
-    params.imgIds, params.catIds = list(range(len(ground_truth))), list(range(len(class_names)))
-    if sizes is not None:
-        ranges = dict(zip(params.areaRngLbl, params.areaRng, strict=True))
-        params.areaRngLbl, params.areaRng = list(sizes), [ranges[name] for name in sizes]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        evaluation.evaluate()
-    return evaluation
+    return evaluate(*columns(ground_truth, detections, class_names), len(class_names))
 
 
 def _or_nan(value: float) -> float:
-    """Replaces -1, pycocotools' value where there are no objects, by NaN."""
+    """Replaces -1, the value where there are no objects, by NaN."""
     return float(value) if value > -1 else float("nan")
-
-
-def _numbered_groups(images: Iterable[Sequence[dict[str, Any]]]) -> "_Groups":
-    """Groups objects by (image, class). Ids start at 1: pycocotools takes id 0 for no match."""
-    groups = _Groups()
-    for number, entry in enumerate((entry for image in images for entry in image), start=1):
-        entry["id"] = number
-        groups.setdefault((entry["image_id"], entry["category_id"]), []).append(entry)
-    return groups
-
-
-class _Groups(dict[tuple[int, int], list[dict[str, Any]]]):
-    """Lists by key. A missing key gives an empty list without being stored."""
-
-    def __missing__(self, key: tuple[int, int]) -> list[dict[str, Any]]:
-        return []
-
-
-def _annotations(row: Mapping[str, Any], image: int, num_classes: int) -> list[dict[str, Any]]:
-    """The objects of one image as pycocotools' annotations."""
-    boxes, labels = _boxes_and_labels(row, image, num_classes, "ground_truth")
-    crowd = row.get("crowd")
-    area = row.get("area")
-    crowd = np.zeros(len(boxes), bool) if crowd is None else np.asarray(crowd, bool)
-    area = boxes[:, 2] * boxes[:, 3] if area is None else np.asarray(area, "float64")
-    rows = zip(boxes.tolist(), labels.tolist(), crowd.tolist(), area.tolist(), strict=True)
-    return [
-        {
-            "image_id": image,
-            "category_id": label,
-            "bbox": box,
-            "area": square,
-            "iscrowd": int(is_crowd),
-            "ignore": int(is_crowd),
-        }
-        for box, label, is_crowd, square in rows
-        if label >= 0
-    ]
-
-
-def _detections(row: Mapping[str, Any], image: int, num_classes: int) -> list[dict[str, Any]]:
-    """The detections of one image as pycocotools' results."""
-    boxes, labels = _boxes_and_labels(row, image, num_classes, "detections")
-    scores = np.asarray(row["scores"], "float64").reshape(-1)
-    rows = zip(boxes.tolist(), labels.tolist(), scores.tolist(), strict=True)
-    return [
-        {
-            "image_id": image,
-            "category_id": label,
-            "bbox": box,
-            "area": box[2] * box[3],
-            "score": score,
-        }
-        for box, label, score in rows
-        if label >= 0
-    ]
-
-
-def _boxes_and_labels(
-    row: Mapping[str, Any], image: int, num_classes: int, argument: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes as COCO's (x, y, width, height) and labels, checked."""
-    boxes = np.asarray(row["boxes"], "float64").reshape(-1, 4)
-    labels = np.asarray(row["labels"], "int64").reshape(-1)
-    if len(boxes) != len(labels):
-        raise ValueError(
-            f"`{argument}[{image}]` must have one label per box. Received: "
-            f"{counted(len(boxes), 'box', 'boxes')}, {counted(len(labels), 'label')}. Give the "
-            "labels in the order of the boxes."
-        )
-    wrong = labels[(labels < -1) | (labels >= num_classes)]
-    if len(wrong):
-        raise ValueError(
-            f"`{argument}[{image}]['labels']` must lie in 0..{num_classes - 1}, or be -1 for an "
-            f"empty slot. Received: {int(wrong[0])}. Label k means class_names[k]: give the "
-            "`class_names` of the data set and of the model that made the detections."
-        )
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=-1), labels
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:

@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_det.metrics.coco import evaluated
+from keras_det.metrics.columns import columns
+from keras_det.metrics.matching import IOUS, Matches, match
 from keras_det.words import counted
-
-if TYPE_CHECKING:
-    from pycocotools.cocoeval import COCOeval
 
 
 class ClassThreshold(NamedTuple):
@@ -79,34 +77,24 @@ def best_thresholds(
     Raises:
         ValueError: as for `coco_metrics`.
     """
-    matched = evaluated(ground_truth, detections, class_names, sizes=["all"])
-    return thresholds_of(matched, class_names)
+    found = match(*columns(ground_truth, detections, class_names), IOUS[:1])
+    return thresholds_of(found, class_names)
 
 
-def thresholds_of(evaluation: "COCOeval", class_names: Sequence[str]) -> dict[str, ClassThreshold]:
-    """`best_thresholds` from the matches of `evaluated`, whose first object size is "all"."""
-    images, sizes, found = len(evaluation.params.imgIds), len(evaluation.params.areaRngLbl), {}
-    starts = [k * sizes * images for k in range(len(class_names))]
-    rows = [_rows_of(evaluation.evalImgs[start : start + images]) for start in starts]
-    for name, (scores, right, objects) in zip(class_names, rows, strict=True):
-        found[str(name)] = best_f1(scores, right, objects)
-    scores = np.concatenate([np.zeros(0), *(row[0] for row in rows)])
-    right = np.concatenate([np.zeros(0, bool), *(row[1] for row in rows)])
-    found[""] = best_f1(scores, right, sum(row[2] for row in rows))
-    return found
-
-
-def _rows_of(images: Sequence[dict[str, Any] | None]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Scores, whether right, and number of objects of one class over all images."""
-    scores, right, objects = [np.zeros(0)], [np.zeros(0, bool)], 0
-    for row in images:
-        if row is None:
-            continue
-        counted = ~np.asarray(row["dtIgnore"], bool)[0]
-        scores.append(np.asarray(row["dtScores"], "float64")[counted])
-        right.append((np.asarray(row["dtMatches"])[0] > 0)[counted])
-        objects += int((~np.asarray(row["gtIgnore"], bool)).sum())
-    return np.concatenate(scores), np.concatenate(right), objects
+def thresholds_of(matches: Matches, class_names: Sequence[str]) -> dict[str, ClassThreshold]:
+    """`best_thresholds` from matches whose first overlap is 0.5."""
+    scores, right, counts = matches.scores, matches.right[0], ~matches.ignored[0]
+    objects = matches.object_counts(len(class_names))
+    parts: list[tuple[str, slice, int]] = [
+        (str(name), part, int(count))
+        for name, part, count in zip(
+            class_names, matches.class_slices(len(class_names)), objects, strict=True
+        )
+    ]
+    return {
+        name: best_f1(scores[part][counts[part]], right[part][counts[part]], count)
+        for name, part, count in [*parts, ("", slice(None), int(objects.sum()))]
+    }
 
 
 def format_thresholds(thresholds: Mapping[str, Mapping[str, Any]], rows: int = 20) -> str:

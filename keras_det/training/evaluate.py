@@ -10,7 +10,10 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
-from keras_det.metrics.coco import evaluated, format_metrics, metrics_of
+from keras_det.metrics.coco import format_metrics, metrics_of
+from keras_det.metrics.columns import columns
+from keras_det.metrics.engines import evaluate as evaluate_arrays
+from keras_det.metrics.matching import IOUS, match
 from keras_det.metrics.score_facts import OWN, ScoreFacts, score_facts
 from keras_det.metrics.thresholds import ClassThreshold, format_thresholds, thresholds_of
 from keras_det.models.detector import Detector
@@ -182,13 +185,15 @@ def measure(
     """
     model.check_dataset(dataset)
     indices, detections, means = _passed(model, dataset, batch_size, on_batch, losses, settings)
-    matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
-    thresholds = thresholds_of(matched, model.class_names)
+    names = model.class_names
+    arrays = columns(dataset.ground_truth(indices), detections, names)
+    thresholds = thresholds_of(match(*arrays, IOUS[:1]), names)
     sizes = [dataset[index].original_size for index in indices]
     facts = score_facts(detections, sizes, per_class(thresholds, DEFAULT_THRESHOLD))
     if not facts.learned:
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
-    return Measured(metrics_of(matched, model.class_names), thresholds, facts, means)
+    metrics = metrics_of(evaluate_arrays(*arrays, len(names)), names)
+    return Measured(metrics, thresholds, facts, means)
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
