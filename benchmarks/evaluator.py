@@ -4,10 +4,10 @@
     python benchmarks/evaluator.py [FOLDER …] [--images 5000] [--rounds 3]
 
 Measures each FOLDER (a data set) and random images with crowd regions. The detections are noisy
-copies of the objects, 100 per image. Each library gets the same arrays; the time runs until it has
-the twelve numbers, and includes what it needs to index them. pycocotools is run once, because it is
-slow; of the others the median of the rounds counts. Peak memory is that of a process of its own,
-less what it takes to make the arrays.
+copies of the objects, 100 per image. Each library gets the same arrays. The time is processor time,
+of all threads, until the twelve numbers are there; it includes what the library needs to index the
+arrays. pycocotools is run once, because it is slow; of the others the median of the rounds counts.
+Peak memory is what an evaluation adds in a process of its own.
 """
 
 import argparse
@@ -140,9 +140,9 @@ def measure(title, truth, names, rounds):
         for name, call in CONTESTANTS.items():
             if name == "pycocotools" and number:
                 continue
-            start = time.perf_counter()
+            start = time.process_time()
             answers[name] = call(*arrays, len(names))
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     print(f"\n{title}: {len(truth):,} images, {len(arrays[1].labels):,} detections")
     reference, slow = answers["pycocotools"], seconds["pycocotools"][0]
     for name, times in seconds.items():
@@ -155,9 +155,9 @@ def measure(title, truth, names, rounds):
             f"  {name:<17} {typical:8.3f} s  {slow / typical:6.1f} x pycocotools  "
             f"largest difference {apart:.0e}  +{peak_memory(name, arrays, len(names)):.0f} MB"
         )
-    start = time.perf_counter()
+    start = time.process_time()
     match(*arrays, IOUS[:1])
-    print(f"  matching at IoU 0.5 for the thresholds: {time.perf_counter() - start:.3f} s")
+    print(f"  matching at IoU 0.5 for the thresholds: {time.process_time() - start:.3f} s")
 
 
 def main():

@@ -16,6 +16,7 @@ EXTRA_OF = {
     "hotcoco": "fast-eval",
     "huggingface_hub": "hub",
     "jax": "jax",
+    "jsonschema": "test",
     "keras_hub": "keras-hub",
     "kubernetes_validate": "test",
     "keras_tuner": "notebooks",

@@ -50,7 +50,8 @@ def test_wheel_holds_every_package(source, tmp_path):
     assert package == str(installed / "keras_det" / "__init__.py")
     assert export == str(installed / "keras_det" / "export" / "__init__.py")
     assert len(set(versions)) == 1
-    assert (installed / "keras_det" / "py.typed").exists()
+    for file in ("py.typed", "metrics/analysis.schema.json"):
+        assert (installed / "keras_det" / file).exists()
     for module in [*(ROOT / "keras_det").rglob("*.py"), *(ROOT / "export").rglob("*.py")]:
         place = module.relative_to(ROOT)
         place = place if place.parts[0] == "keras_det" else "keras_det" / place

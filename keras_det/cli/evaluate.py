@@ -23,12 +23,14 @@ from keras_det.run_folder import RECIPE
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
+    from keras_det.metrics import Analysis
     from keras_det.models import Detector
 
 EXAMPLES = (
     "keras-det evaluate run/ my_images/",
     "keras-det evaluate model.keras coco/ --split val2017 --out metrics.json",
     "keras-det evaluate run/ my_images/ --method hard --pre-nms-top-k 5000",
+    "keras-det evaluate run/ my_images/ --analysis analysis.json",
 )
 
 
@@ -53,6 +55,11 @@ EXAMPLES = (
     show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder",
     help="File to write.",
 )
+@click.option(
+    "--analysis",
+    type=PATH,
+    help="File to write where MODEL fails, as JSON: errors, curves, confusion matrix.",
+)
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -61,6 +68,7 @@ def evaluate(
     split: str | None,
     batch_size: int,
     out: str | None,
+    analysis: str | None,
     **options: Any,
 ) -> None:
     """Measures the average precision of MODEL on DATA.
@@ -69,7 +77,8 @@ def evaluate(
     annotation file. If the run of MODEL has held out images of DATA, MODEL is evaluated on these.
     Prints the twelve numbers of COCO, the AP and the best score threshold of each class, all from 0
     to 1, and writes them as JSON, with what was measured: the names of the model's file, the data
-    and the split, the number of images, and the decoder's settings where they are given.
+    and the split, the number of images, and the decoder's settings where they are given. It also
+    prints the kinds of errors, the AP at IoU 0.5 that each costs, and what to do about the worst.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
@@ -77,11 +86,16 @@ def evaluate(
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
-    metrics = measure(detector, dataset, batch_size, settings, find_model(model).name)
+    metrics, found = measure(detector, dataset, batch_size, settings, find_model(model).name)
     target = pathlib.Path(out) if out else file_for(home_of(model), dataset, bool(sentence))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
     say_where("Metrics", target)
+    if analysis is not None and found is not None:
+        file = pathlib.Path(analysis)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, found.as_dict())
+        say_where("Analysis", file)
 
 
 def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathlib.Path:
@@ -100,8 +114,10 @@ def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathli
 
 def measure(
     detector: "Detector", dataset: "Dataset", batch_size: int, settings: dict[str, Any], name: str
-) -> dict[str, Any]:
-    """Evaluates with a progress bar, prints the numbers and returns them, with what was measured.
+) -> tuple[dict[str, Any], "Analysis | None"]:
+    """Evaluates with a progress bar and prints the numbers.
+
+    Returns the numbers, with what was measured, and the analysis.
 
     Args:
         detector: the model.
@@ -119,7 +135,9 @@ def measure(
             dataset,
             batch_size=batch_size,
             on_batch=lambda done, _: bar.update(done - bar.pos),
+            analysed=True,
             **settings,
         )
     echo(found.text("these images"))
-    return {**found.as_metrics(), "measured": provenance(name, dataset, bar.pos, **settings)}
+    what = provenance(name, dataset, bar.pos, **settings)
+    return {**found.as_metrics(), "measured": what}, found.analysis

@@ -86,10 +86,9 @@ def match(objects: Objects, found: Found, ious: Sequence[float] | np.ndarray = I
     # COCO takes an overlap of 1 to be reached within rounding.
     limits = np.minimum(np.asarray(ious, "float64"), 1 - 1e-10)
     order = np.lexsort((-found.scores, found.image, found.labels))
-    key = found.labels[order] * max(1, found.images) + found.image[order]
-    rank = _rank(key)
-    order, key, rank = (values[rank < MOST_DETECTIONS] for values in (order, key, rank))
-    detection, thing, overlap = _pairs(objects, found, order, key, float(limits.min()))
+    rank = _rank(found.labels[order] * max(1, found.images) + found.image[order])
+    order, rank = order[rank < MOST_DETECTIONS], rank[rank < MOST_DETECTIONS]
+    detection, thing, overlap = pairs(objects, found, order, float(limits.min()))
     # The best of a detection is its last pair: crowds first, then by overlap, later objects last.
     counts = countable(objects)
     sort = np.lexsort((thing, overlap, counts[thing], detection, rank[detection]))
@@ -138,15 +137,25 @@ def _runs(values: np.ndarray) -> Iterator[slice]:
     yield from map(slice, edges[:-1], edges[1:])
 
 
-def _pairs(
-    objects: Objects, found: Found, order: np.ndarray, key: np.ndarray, least: float
+def pairs(
+    objects: Objects, found: Found, rows: np.ndarray, least: float, by_class: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detections (positions in `order`), objects and overlaps of all pairs that reach `least`.
+    """All pairs of a detection and an object of one image whose overlap reaches `least`.
 
-    A pair has one image and one class. Overlaps of at most `BLOCK` pairs, or of one detection, are
-    held at once.
+    Overlaps of at most `BLOCK` pairs, or of one detection, are held at once.
+
+    Args:
+        objects, found: as `keras_det.metrics.columns.columns` returns them.
+        rows: int `(n,)`, indices of detections.
+        least: float > 0.
+        by_class: bool. False also pairs detections with objects of other classes.
+
+    Returns:
+        `(detection, thing, overlap)`, each `(pairs,)`: indices into `rows` and `objects`, overlaps.
     """
-    object_key = objects.labels * max(1, found.images) + objects.image
+    labels = (found.labels[rows], objects.labels) if by_class else (0, np.zeros_like(objects.image))
+    key = labels[0] * max(1, found.images) + found.image[rows]
+    object_key = labels[1] * max(1, found.images) + objects.image
     things = np.argsort(object_key, kind="stable")
     object_key = object_key[things]
     first = np.searchsorted(object_key, key, side="left")
@@ -156,7 +165,7 @@ def _pairs(
         detection = np.repeat(np.arange(block.start, block.stop), counts[block])
         offset = np.repeat(np.cumsum(counts[block]) - counts[block], counts[block])
         thing = things[np.arange(len(detection)) - offset + first[detection]]
-        boxes = found.boxes[order[detection]]
+        boxes = found.boxes[rows[detection]]
         overlap = overlaps(boxes, objects.boxes[thing], objects.crowd[thing])
         kept = overlap >= least
         parts.append((detection[kept], thing[kept], overlap[kept]))

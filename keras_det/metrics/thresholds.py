@@ -1,8 +1,8 @@
-"""The score above which a detection is worth showing: the best F1 of each class."""
+"""The score above which a detection is worth showing, for each class."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class ClassThreshold(NamedTuple):
     objects: int
 
 
+Choice: TypeAlias = Callable[[np.ndarray, np.ndarray, int], ClassThreshold]
+
+
 def best_f1(scores: np.ndarray, right: np.ndarray, objects: int) -> ClassThreshold:
     """The threshold with the highest F1 = 2 * right / (kept + objects).
 
@@ -40,25 +43,82 @@ def best_f1(scores: np.ndarray, right: np.ndarray, objects: int) -> ClassThresho
         right: `(n,)` bool, whether each is matched with an object.
         objects: number of objects, matched or not.
     """
-    scores = np.asarray(scores, "float64")
-    order = np.argsort(-scores, kind="stable")
-    scores, right = scores[order], np.asarray(right, bool)[order]
-    kept = np.arange(1, len(scores) + 1)
-    found = np.cumsum(right)
-    f1 = 2 * found / (kept + max(objects, 1))
-    # A threshold cannot keep one of two equal scores.
-    f1[:-1][scores[:-1] == scores[1:]] = -1.0
+    cuts = _Cuts(scores, right, objects)
+    f1 = np.where(cuts.possible, cuts.f1, -1.0)
     if not objects or not len(f1) or f1.max() <= 0:
-        return ClassThreshold(math.nan, math.nan, 0.0 if objects else math.nan, 0.0, objects)
-    best = len(f1) - 1 - int(np.argmax(f1[::-1]))
-    lower = scores[best + 1] if best + 1 < len(scores) else 0.0
-    return ClassThreshold(
-        float((scores[best] + lower) / 2),
-        float(found[best] / kept[best]),
-        float(found[best] / objects),
-        float(f1[best]),
-        objects,
-    )
+        return _nothing(objects)
+    return cuts.at(len(f1) - 1 - int(np.argmax(f1[::-1])))
+
+
+def lowest_for_precision(
+    scores: np.ndarray, right: np.ndarray, objects: int, wanted: float
+) -> ClassThreshold:
+    """The lowest threshold whose kept detections are right in the wanted share: it finds the most.
+
+    Args:
+        scores, right, objects: as for `best_f1`.
+        wanted: precision above 0 and at most 1.
+
+    Returns:
+        The threshold is NaN where no threshold reaches the precision.
+
+    Raises:
+        ValueError: `wanted` is out of its range.
+    """
+    _check_wanted(wanted)
+    cuts = _Cuts(scores, right, objects)
+    reached = np.flatnonzero(cuts.possible & (cuts.found >= wanted * cuts.kept))
+    return cuts.at(int(reached[-1])) if objects and len(reached) else _nothing(objects)
+
+
+def highest_for_recall(
+    scores: np.ndarray, right: np.ndarray, objects: int, wanted: float
+) -> ClassThreshold:
+    """The highest threshold that finds the wanted share of the objects: it errs least.
+
+    Args, Returns and Raises as for `lowest_for_precision`, with the recall as `wanted`.
+    """
+    _check_wanted(wanted)
+    cuts = _Cuts(scores, right, objects)
+    reached = np.flatnonzero(cuts.possible & (cuts.found >= wanted * objects))
+    return cuts.at(int(reached[0])) if objects and len(reached) else _nothing(objects)
+
+
+class _Cuts:
+    """What each threshold keeps: the first, the first two, … of the detections by their scores."""
+
+    def __init__(self, scores: np.ndarray, right: np.ndarray, objects: int) -> None:
+        scores = np.asarray(scores, "float64")
+        order = np.argsort(-scores, kind="stable")
+        self.scores, self.objects = scores[order], objects
+        self.kept = np.arange(1, len(scores) + 1)
+        self.found = np.cumsum(np.asarray(right, bool)[order])
+        self.f1 = 2 * self.found / (self.kept + max(objects, 1))
+        # A threshold cannot keep one of two equal scores.
+        self.possible = np.append(self.scores[:-1] != self.scores[1:], True)[: len(scores)]
+
+    def at(self, place: int) -> ClassThreshold:
+        """The threshold that keeps the detections up to this one."""
+        lower = self.scores[place + 1] if place + 1 < len(self.scores) else 0.0
+        return ClassThreshold(
+            float((self.scores[place] + lower) / 2),
+            float(self.found[place] / self.kept[place]),
+            float(self.found[place] / self.objects),
+            float(self.f1[place]),
+            self.objects,
+        )
+
+
+def _nothing(objects: int) -> ClassThreshold:
+    return ClassThreshold(math.nan, math.nan, 0.0 if objects else math.nan, 0.0, objects)
+
+
+def _check_wanted(wanted: float) -> None:
+    if not 0 < wanted <= 1:
+        raise ValueError(
+            f"`wanted` must lie above 0 and be at most 1. Received: {wanted!r}. Give a share, such "
+            "as 0.9 for 90%."
+        )
 
 
 def best_thresholds(
@@ -81,8 +141,16 @@ def best_thresholds(
     return thresholds_of(found, class_names)
 
 
-def thresholds_of(matches: Matches, class_names: Sequence[str]) -> dict[str, ClassThreshold]:
-    """`best_thresholds` from matches whose first overlap is 0.5."""
+def thresholds_of(
+    matches: Matches, class_names: Sequence[str], choose: Choice = best_f1
+) -> dict[str, ClassThreshold]:
+    """`best_thresholds` from matches whose first overlap is 0.5.
+
+    Args:
+        matches: of `keras_det.metrics.matching.match`.
+        class_names: in the order of the labels.
+        choose: what to choose from scores, matches and the number of objects; see `best_f1`.
+    """
     scores, right, counts = matches.scores, matches.right[0], ~matches.ignored[0]
     objects = matches.object_counts(len(class_names))
     parts: list[tuple[str, slice, int]] = [
@@ -92,7 +160,7 @@ def thresholds_of(matches: Matches, class_names: Sequence[str]) -> dict[str, Cla
         )
     ]
     return {
-        name: best_f1(scores[part][counts[part]], right[part][counts[part]], count)
+        name: choose(scores[part][counts[part]], right[part][counts[part]], count)
         for name, part, count in [*parts, ("", slice(None), int(objects.sum()))]
     }
 

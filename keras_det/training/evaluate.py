@@ -10,9 +10,11 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
+from keras_det.metrics.analysis import Analysis, analyse_columns
 from keras_det.metrics.coco import format_metrics, metrics_of
 from keras_det.metrics.columns import columns
 from keras_det.metrics.engines import evaluate as evaluate_arrays
+from keras_det.metrics.error_kinds import format_errors
 from keras_det.metrics.matching import IOUS, match
 from keras_det.metrics.score_facts import OWN, ScoreFacts, score_facts
 from keras_det.metrics.thresholds import ClassThreshold, format_thresholds, thresholds_of
@@ -27,13 +29,15 @@ LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 class Measured:
     """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores.
 
-    `losses` are means over the images, if they were asked for: "loss" and its parts.
+    `losses` are means over the images: "loss" and its parts. `analysis` says where the detector
+    fails. Both are there only if they were asked for.
     """
 
     metrics: dict[str, Any]
     thresholds: dict[str, ClassThreshold]
     facts: ScoreFacts
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
+    analysis: Analysis | None = None
 
     def score_thresholds(self) -> list[float] | None:
         """One threshold per class: its own, or the common one for a rare or hardly found class.
@@ -60,11 +64,13 @@ class Measured:
             images: which images were measured, such as "validation set".
         """
         words = OWN if self.facts.learned else f"the threshold {DEFAULT_THRESHOLD:g}"
+        errors = self.analysis.errors if self.analysis is not None else None
         return "\n".join(
             [
                 format_metrics(self.metrics),
                 f"\nThe best score threshold of each class (IoU 0.5, {images})",
                 format_thresholds(self.rows),
+                *([f"\n{format_errors(errors)}"] if errors is not None else []),
                 f"\n{self.facts.sentence(words)}",
             ]
         )
@@ -168,6 +174,7 @@ def measure(
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
     losses: bool = False,
+    analysed: bool = False,
     **settings: Unpack[DecoderSettings],
 ) -> Measured:
     """Runs a detector over a data set and measures everything that is reported about it.
@@ -178,6 +185,7 @@ def measure(
         batch_size: images per call.
         on_batch: function called with the number of images done and the total number.
         losses: bool. True also computes the mean losses.
+        analysed: bool. True also finds out where the detector fails.
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Raises:
@@ -192,8 +200,9 @@ def measure(
     facts = score_facts(detections, sizes, per_class(thresholds, DEFAULT_THRESHOLD))
     if not facts.learned:
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
-    metrics = metrics_of(evaluate_arrays(*arrays, len(names)), names)
-    return Measured(metrics, thresholds, facts, means)
+    evaluation = evaluate_arrays(*arrays, len(names))
+    analysis = analyse_columns(*arrays, names, evaluation) if analysed else None
+    return Measured(metrics_of(evaluation, names), thresholds, facts, means, analysis)
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")

@@ -13,6 +13,7 @@ from keras_det.cli import evaluate, files, main, predict
 from keras_det.cli.command import log_level
 from keras_det.cli.train import find_weights
 from keras_det.errors import DataError
+from keras_det.metrics import analyse
 from keras_det.metrics.score_facts import ScoreFacts
 from keras_det.metrics.thresholds import ClassThreshold
 from keras_det.names import RUN_LOCK
@@ -138,16 +139,26 @@ def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
         for done in (1, 2):
             on_batch(done, 3)
         row = ClassThreshold(0.5, 0.75, 0.6, 0.67, 5)
-        return Measured({"AP": 0.25}, {"square": row, "": row}, ScoreFacts(2, 0.9, 4, 0.0, 1.0))
+        facts = ScoreFacts(2, 0.9, 4, 0.0, 1.0)
+        assert settings.pop("analysed") and settings == {"method": "hard"}
+        return Measured({"AP": 0.25}, {"square": row, "": row}, facts, analysis=analysis)
 
+    one = {"boxes": np.array([[0, 0, 9, 9]]), "labels": [0]}
+    twice = {"boxes": one["boxes"].repeat(2, axis=0), "labels": [0, 0], "scores": [0.9, 0.8]}
+    analysis = analyse([twice], [one], ["square"])
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
     monkeypatch.setattr(home, "measure", measure)
     monkeypatch.setattr(evaluate, "load_keras_model", lambda path: Finder())
     monkeypatch.setattr(Finder, "class_names", ["square"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.keras").touch()
-    result = run("evaluate", tmp_path / "run", coco, "--split", "train", "--method", "hard")
+    file = tmp_path / "new" / "analysis.json"
+    words = ("--split", "train", "--method", "hard", "--analysis", file)
+    result = run("evaluate", tmp_path / "run", coco, *words)
     assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "duplicate             1       0.000" in lines and f"Analysis: {file}" in lines
+    assert json.loads(file.read_text()) == analysis.as_dict()
     assert "square        5       0.50" in result.stdout
     assert "Highest score 0.90; 4 detections in 2 images" in result.stdout
     square = {"threshold": 0.5, "precision": 0.75, "recall": 0.6, "f1": 0.67, "objects": 5}

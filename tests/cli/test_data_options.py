@@ -46,7 +46,7 @@ def measured(monkeypatch):
 
     def record(detector, dataset, *_):
         found.append(dataset)
-        return {}
+        return {}, None
 
     model = types.SimpleNamespace(class_names=["dog", "cat"])
     monkeypatch.setattr(evaluate_command, "load_keras_model", lambda path: model)

@@ -103,6 +103,7 @@ TABLE = {
         "--max-detections": "--max-detections 10",
         "--class-agnostic": "--class-agnostic",
         "--out": "--out {folder}/other.json",
+        "--analysis": "--analysis {folder}/analysis.json",
     },
     "predict": {
         "--score-threshold": "--score-threshold 0.5",
@@ -240,6 +241,7 @@ def calls(monkeypatch):
     """Puts recorders in the place of what takes long; returns the list of their calls."""
     from keras_det import doctor, export, models
     from keras_det.cli import demo
+    from keras_det.metrics import analyse
     from keras_det.metrics.score_facts import ScoreFacts
     from keras_det.metrics.thresholds import ClassThreshold
     from keras_det.runtime import engines
@@ -267,7 +269,10 @@ def calls(monkeypatch):
     monkeypatch.setattr(demo, "export_both", lambda *_: [])
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
     row = ClassThreshold(0.5, 0.75, 0.6, 0.67, 5)
-    found = home.Measured(numbers, {"square": row, "": row}, ScoreFacts(2, 0.9, 4, 0.0, 1.0))
+    one = {"boxes": np.array([[0, 0, 9, 9]]), "labels": [0], "scores": [0.9]}
+    facts = ScoreFacts(2, 0.9, 4, 0.0, 1.0)
+    analysis = analyse([one], [one], ["square"])
+    found = home.Measured(numbers, {"square": row, "": row}, facts, analysis=analysis)
     monkeypatch.setattr(home, "measure", record("measure", found))
     loading = importlib.import_module("keras_det.data.load")  # the package has a function
     read, recognise = loading._read, loading.recognise

@@ -80,3 +80,17 @@ def coco_objects():
         {name: values[image == i] for name, values in arrays.items()} for i in range(file["images"])
     ]
     return rows, file["class_names"].tolist()
+
+
+def bccd_found():
+    """Objects, detections of a trained detector and class names of 40 images of BCCD."""
+    file = golden("metrics/bccd_found.npz")
+    parts = {"": ("boxes", "labels"), "found_": ("boxes", "labels", "scores")}
+    truth, detections = (
+        [
+            {name: file[before + name][file[f"{before}image"] == i] for name in names}
+            for i in range(file["images"])
+        ]
+        for before, names in parts.items()
+    )
+    return truth, detections, file["class_names"].tolist()
