@@ -35,6 +35,7 @@ FIELDS = {
     "ValueRange": "min max",
     "ProcessUnit": "options_type options",
     "NormalizationOptions": "mean std",
+    "ScoreThresholdingOptions": "global_score_threshold",
     "Stats": "max min",
     "AssociatedFile": "name description type locale version",
     "TensorGroup": "name tensor_names",
@@ -42,12 +43,19 @@ FIELDS = {
 # Enumerations. Those of unions start at 1.
 FEATURE, IMAGE, BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
 NORMALIZATION, RGB, BOUNDARIES, RATIO, VALUE_LABELS = (np.uint8(n) for n in (1, 1, 1, 0, 3))
+SCORE_THRESHOLDING = np.uint8(3)
 
 # Values by the number of their field.
 Table: TypeAlias = dict[int, Any]
 
 
-def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> bytes:
+def with_metadata(
+    content: bytes,
+    *,
+    name: str,
+    class_names: Sequence[str],
+    score_thresholds: Sequence[float] | None = None,
+) -> bytes:
     """Returns the same TFLite file with MediaPipe's metadata and the class names.
 
     Operators and weights do not change. The class names are in a zip archive after the end of the
@@ -58,10 +66,13 @@ def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> b
             `keras_det.runtime.detections.OPERATOR_OUTPUTS`, in this order.
         name: of the model.
         class_names: index k means `class_names[k]`.
+        score_thresholds: of the model, one per class. MediaPipe knows one for all classes: the
+            lowest of them is written. None writes none.
     """
     model = read(content)
     buffer, entry = schema().BufferT(), schema().MetadataT()
-    buffer.data = np.frombuffer(detector_metadata(name), np.uint8)
+    lowest = None if score_thresholds is None else min(score_thresholds)
+    buffer.data = np.frombuffer(detector_metadata(name, lowest), np.uint8)
     model.buffers.append(buffer)
     entry.name, entry.buffer = BUFFER_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
@@ -72,14 +83,16 @@ def with_metadata(content: bytes, *, name: str, class_names: Sequence[str]) -> b
     return file.getvalue()
 
 
-def detector_metadata(name: str) -> bytes:
-    """Returns the flatbuffer ModelMetadata of a detector. Only the model's name varies.
+def detector_metadata(name: str, score_threshold: float | None = None) -> bytes:
+    """Returns the flatbuffer ModelMetadata of a detector. Only name and threshold vary.
 
     The mean is 0 and the standard deviation 1, because the file normalises the pixels. MediaPipe
     does not change the pixels of a uint8 input.
 
     Args:
         name: of the model.
+        score_threshold: MediaPipe leaves out detections with a lower score, unless its options hold
+            another threshold. None: all are kept.
     """
     import flatbuffers
 
@@ -97,7 +110,7 @@ def detector_metadata(name: str) -> bytes:
         ],
         stats=_table("Stats", max=_floats(255), min=_floats(0)),
     )
-    outputs = _outputs()
+    outputs = _outputs(score_threshold)
     group = [output[0] for output in outputs[:3]]
     graph = _table(
         "SubGraphMetadata",
@@ -117,7 +130,7 @@ def detector_metadata(name: str) -> bytes:
     return bytes(builder.Output())
 
 
-def _outputs() -> list[Table]:
+def _outputs(score_threshold: float | None) -> list[Table]:
     """Returns TensorMetadata of the operator's outputs, with the names that MediaPipe expects."""
     two = _table("ValueRange", min=np.int32(2), max=np.int32(2))
     sides = _table(
@@ -139,8 +152,21 @@ def _outputs() -> list[Table]:
         of_boxes = name != "number of detections"
         files = {"associated_files": [labels]} if name == "category" else {}
         content = _content(kind, properties, **({"range": two} if of_boxes else {}))
+        units: dict[str, Any] = {}
+        if name == "score" and score_threshold is not None:
+            lowest = np.float32(score_threshold)
+            options = _table("ScoreThresholdingOptions", global_score_threshold=lowest)
+            unit = _table("ProcessUnit", options_type=SCORE_THRESHOLDING, options=options)
+            units = {"process_units": [unit]}
         made.append(
-            _table("TensorMetadata", name=name, description=description, content=content, **files)
+            _table(
+                "TensorMetadata",
+                name=name,
+                description=description,
+                content=content,
+                **units,
+                **files,
+            )
         )
     return made
 
@@ -179,6 +205,9 @@ def _write(builder: Any, value: str | np.ndarray | list | Table) -> int:
     places = {slot: _write(builder, value[slot]) for slot in value if slot not in numbers}
     builder.StartObject(max(value, default=-1) + 1)
     for slot, item in numbers.items():
+        if isinstance(item, np.float32):
+            builder.PrependFloat32Slot(slot, float(item), 0.0)
+            continue
         wide = isinstance(item, np.int32)
         add = builder.PrependInt32Slot if wide else builder.PrependUint8Slot
         add(slot, int(item), 0)

@@ -246,7 +246,12 @@ def _whole(model: Detector, opened: bytes, decoder: Any, options: Options) -> _F
         in_convention = isinstance(decoder, OperatorDecoder | InConvention)
         content = hide_outputs(opened, model.output, OPERATOR_OUTPUTS if in_convention else ())
     if options.metadata is not None:
-        content = with_metadata(content, name=model.name, class_names=model.class_names)
+        content = with_metadata(
+            content,
+            name=model.name,
+            class_names=model.class_names,
+            score_thresholds=model.score_thresholds,
+        )
     running = whole_file(model, content, opened, decoder)
     return _File(content, running, {"operators": operators})
 

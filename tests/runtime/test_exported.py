@@ -20,6 +20,7 @@ from keras_det.data import drawn_images
 from keras_det.errors import DataError
 from keras_det.runtime import ExportedDetector
 from keras_det.runtime.exported import FileDetector, FolderDetector
+from tests.export.tflite_file.reading import metadata_of, thresholds_in
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,8 @@ def test_finds_what_the_detector_finds(exported, stretched):
     assert detector.score_thresholds == stretched.score_thresholds == [0.375, 0.1, 0.25]
     certificate = json.loads(path.with_name(f"{path.name}.certificate.json").read_text())
     assert certificate["score_thresholds"] == [0.375, 0.1, 0.25]
+    if path.name == "metadata.tflite":  # the only file whose format has a place for one
+        assert thresholds_in(metadata_of(path.read_bytes())) == {b"score": np.float32(0.1)}
     (image,) = drawn_images(1, (150, 80), seed=9)
     expected = stretched.detect(image, score_threshold=0.05, **settings)
     assert_same(detector.detect(image, score_threshold=0.05), expected)

@@ -24,6 +24,7 @@ from keras_det.export.tflite_file.outputs import hide_outputs
 from keras_det.export.to_tflite.conversion import convert
 from keras_det.export.to_tflite.decoders import OPERATOR, OperatorDecoder, make_decoder
 from keras_det.runtime.detections import OPERATOR_OUTPUTS, as_detections
+from tests.export.tflite_file.reading import metadata_of, thresholds_in
 from tests.export.tiny import tiny
 
 pytestmark = pytest.mark.slow
@@ -233,19 +234,18 @@ def test_labels_are_an_uncompressed_archive_behind_the_file(exported):
         assert archive.read(entry).decode() == "cat\ndog\ncow\n"
 
 
-def metadata_of(content):
-    """The bytes of the metadata inside a TFLite file."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.Model.GetRootAsModel(content, 0)
-    entries = [model.Metadata(i) for i in range(model.MetadataLength())]
-    (entry,) = (each for each in entries if each.Name() == b"TFLITE_METADATA")
-    return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-
-
 def test_metadata_starts_as_mediapipe_expects(exported):
     found = metadata_of(exported[0].read_bytes())
     assert found == detector_metadata("tiny") and found[4:8] == b"M001"
+
+
+def test_metadata_holds_the_lowest_threshold_of_the_classes(exported, model):
+    assert thresholds_in(metadata_of(exported[0].read_bytes())) == {}
+    more = {"name": "tiny", "class_names": model.class_names}
+    content = exported[0].read_bytes()
+    marked = with_metadata(convert(model), **more, score_thresholds=[0.5, 0.25, 0.75])
+    assert thresholds_in(metadata_of(marked)) == {b"score": 0.25}
+    assert metadata_of(content) == detector_metadata("tiny")
 
 
 def test_metadata_in_the_words_of_mediapipes_schema(exported):
