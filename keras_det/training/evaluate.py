@@ -118,7 +118,7 @@ def _passed(
     for images, targets in Pipeline(dataset, model, batch_size, training=False):
         count = len(images)
         more = _targets(targets, count, batch_size) if losses else {}
-        found: Any = function(_filled_up(images, batch_size), **more)
+        found: Any = function(filled_up(images, batch_size), **more)
         parts: dict[str, Any] = {}
         if losses:
             found, parts = found
@@ -140,11 +140,11 @@ def _targets(
     targets: Mapping[str, np.ndarray], count: int, batch_size: int
 ) -> dict[str, np.ndarray]:
     """The targets of a batch; the images that fill it up have the weight 0."""
-    filled = {name: _filled_up(targets[name], batch_size) for name in ("boxes", "labels")}
+    filled = {name: filled_up(targets[name], batch_size) for name in ("boxes", "labels")}
     return {**filled, "sample_weight": (np.arange(batch_size) < count).astype("float32")}
 
 
-def _filled_up(rows: np.ndarray, batch_size: int) -> np.ndarray:
+def filled_up(rows: np.ndarray, batch_size: int) -> np.ndarray:
     """A batch with zeros in the place of missing rows."""
     return np.pad(rows, [(0, batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1))
 
