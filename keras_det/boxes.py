@@ -120,7 +120,9 @@ def decode_deltas(anchors: Tensor, deltas: Tensor) -> Tensor:
     Returns:
         `(…, 4)` boxes, xyxy pixels, not clipped to the image.
     """
-    x_a, y_a, w_a, h_a = _centres_and_sides(anchors)
+    deltas = ops.convert_to_tensor(deltas)
+    parts = _centres_and_sides(anchors)
+    x_a, y_a, w_a, h_a = (ops.convert_to_tensor(part, deltas.dtype) for part in parts)
     x = deltas[..., 0] * w_a + x_a
     y = deltas[..., 1] * h_a + y_a
     half_w = ops.exp(ops.minimum(deltas[..., 2], MAX_LOG_SCALE)) * w_a / 2

@@ -60,7 +60,9 @@ class _FocalLoss(keras.losses.Loss):
             return self.alpha, 1.0 - self.alpha
         weights = np.asarray(self.class_weights or (1.0,) * num_classes)
         alpha = np.asarray(self.alpha)
-        return (weights * alpha).astype("float32"), (weights * (1.0 - alpha)).astype("float32")
+        # PyTorch does not multiply a NumPy array by a tensor.
+        positive = ops.convert_to_tensor(weights * alpha, "float32")
+        return positive, ops.convert_to_tensor(weights * (1.0 - alpha), "float32")
 
     def get_config(self) -> Config:
         return {

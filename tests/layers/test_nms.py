@@ -157,6 +157,7 @@ def test_layer_passes_the_common_check(method):
     check_layer(NonMaxSuppression, settings, candidates, output_dtype="float32", half_tolerance=0)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function")
 def test_layer_compiles_under_xla():
     tf = pytest.importorskip("tensorflow")
     candidates = random_candidates(seed=5, batch=2, count=20)
