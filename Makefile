@@ -12,18 +12,24 @@ PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
-EXTRAS_ALL := test,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS_ALL := test,browser,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+
+# What runs on every backend: the core without the input pipeline, the exports and the command line.
+BACKEND ?= jax
+BACKEND_INSTALLS = $(if $(filter jax,$(BACKEND)),".[test$(comma)jax]",".[test]" $(BACKEND))
+CORE := tests/test_boxes.py tests/losses tests/targets tests/layers tests/optimizers tests/decode
 
 # How long `make fuzz` tries damaged data sets, and with which seed.
 MINUTES ?= 5
 SEED ?= 0
 
-.PHONY: help demo test test-all coverage fuzz lint format clean
+.PHONY: help demo test test-all test-backend coverage fuzz lint format clean
 
 help:
 	@echo "make demo      draw a data set, train, evaluate and export a small detector"
 	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
 	@echo "make test-all  the same with every optional dependency installed"
+	@echo "make test-backend  the tests of the core on JAX           (BACKEND=torch for PyTorch)"
 	@echo "make coverage  the same, and which lines of keras_det and export it runs"
 	@echo "make fuzz      read damaged data sets for 5 minutes   (MINUTES=60 SEED=1 for others)"
 	@echo "make lint      ruff check and format --check, mypy; notebooks hold no outputs"
@@ -38,6 +44,15 @@ test: $(VENV)/.installed-test
 
 test-all: $(VENV)/.installed-all
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+# In an environment of its own: where JAX or PyTorch is installed, the other tests use it too.
+test-backend: $(VENV)-$(BACKEND)/.installed
+	KERAS_BACKEND=$(BACKEND) $(VENV)-$(BACKEND)/bin/python -m pytest $(PARALLEL) $(CORE) $(PYTEST_ARGS)
+
+$(VENV)-$(BACKEND)/.installed: setup.cfg setup.py pyproject.toml
+	python=$${PYTHON:-$$(.ci/find_python)} && "$$python" -m venv --clear $(VENV)-$(BACKEND)
+	$(VENV)-$(BACKEND)/bin/python -m pip install --quiet --editable $(BACKEND_INSTALLS)
+	touch $@
 
 coverage: $(VENV)/.installed-all
 	$(BIN)/coverage erase
@@ -60,7 +75,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/python .ci/notebooks.py --write
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*
 
 # The interpreter is a link: if its Python was uninstalled, make sees no file and starts again.
 $(BIN)/python:

@@ -26,6 +26,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pydot": "notebooks",
+    "selenium": "browser",
     "safetensors": "safetensors",
     "tensorboard": "tensorboard",
     "tensorflow_datasets": "tfds",

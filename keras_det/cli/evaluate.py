@@ -19,18 +19,18 @@ from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
-from keras_det.run_folder import RECIPE
+from keras_det.run_folder import HISTORY, RECIPE, read_history, read_recipe
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
-    from keras_det.metrics import Analysis
     from keras_det.models import Detector
+    from keras_det.training.evaluate import Measured
 
 EXAMPLES = (
     "keras-det evaluate run/ my_images/",
     "keras-det evaluate model.keras coco/ --split val2017 --out metrics.json",
     "keras-det evaluate run/ my_images/ --method hard --pre-nms-top-k 5000",
-    "keras-det evaluate run/ my_images/ --analysis analysis.json",
+    "keras-det evaluate run/ my_images/ --report report/",
 )
 
 
@@ -60,6 +60,11 @@ EXAMPLES = (
     type=PATH,
     help="File to write where MODEL fails, as JSON: errors, curves, confusion matrix.",
 )
+@click.option(
+    "--report",
+    type=PATH,
+    help="Folder for a report: a page with plots and all images, CSV, JSON.",
+)
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -69,6 +74,7 @@ def evaluate(
     batch_size: int,
     out: str | None,
     analysis: str | None,
+    report: str | None,
     **options: Any,
 ) -> None:
     """Measures the average precision of MODEL on DATA.
@@ -86,16 +92,19 @@ def evaluate(
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
-    metrics, found = measure(detector, dataset, batch_size, settings, find_model(model).name)
+    file = find_model(model)
+    metrics, found = measure(detector, dataset, batch_size, settings, file.name)
     target = pathlib.Path(out) if out else file_for(home_of(model), dataset, bool(sentence))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
     say_where("Metrics", target)
-    if analysis is not None and found is not None:
-        file = pathlib.Path(analysis)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, found.as_dict())
-        say_where("Analysis", file)
+    if analysis is not None and found.analysis is not None:
+        numbers = pathlib.Path(analysis)
+        numbers.parent.mkdir(parents=True, exist_ok=True)
+        write_json(numbers, found.analysis.as_dict())
+        say_where("Analysis", numbers)
+    if report is not None:
+        say_where("Report", draw_report(report, found, dataset, detector, file))
 
 
 def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathlib.Path:
@@ -114,10 +123,10 @@ def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathli
 
 def measure(
     detector: "Detector", dataset: "Dataset", batch_size: int, settings: dict[str, Any], name: str
-) -> tuple[dict[str, Any], "Analysis | None"]:
+) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
-    Returns the numbers, with what was measured, and the analysis.
+    Returns the numbers, with what was measured, and everything that was found out.
 
     Args:
         detector: the model.
@@ -140,4 +149,35 @@ def measure(
         )
     echo(found.text("these images"))
     what = provenance(name, dataset, bar.pos, **settings)
-    return {**found.as_metrics(), "measured": what}, found.analysis
+    return {**found.as_metrics(), "measured": what}, found
+
+
+def draw_report(
+    folder: str, found: "Measured", dataset: "Dataset", detector: "Detector", model: pathlib.Path
+) -> pathlib.Path:
+    """Writes the report with a progress bar; returns the path of the page.
+
+    Args:
+        folder: of the report.
+        found: as `measure` returns it.
+        dataset: what was measured.
+        detector: the model.
+        model: its file. If it lies in a run folder, the report has the curves of the training.
+    """
+    from keras_det.training.report import write_report
+
+    home = model.parent
+    history = read_history(home / HISTORY) if (home / HISTORY).is_file() else []
+    recipe = read_recipe(home) if (home / RECIPE).is_file() else None
+    with click.progressbar(length=len(dataset), label="Drawing") as bar:
+        return write_report(
+            folder,
+            found,
+            dataset,
+            detector.class_names,
+            model.name,
+            detector.score_thresholds,
+            history,
+            recipe,
+            on_image=lambda done, _: bar.update(done - bar.pos),
+        )

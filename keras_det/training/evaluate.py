@@ -12,7 +12,7 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
 from keras_det.metrics.analysis import Analysis, analyse_columns
 from keras_det.metrics.coco import format_metrics, metrics_of
-from keras_det.metrics.columns import columns
+from keras_det.metrics.columns import Found, Objects, columns
 from keras_det.metrics.engines import evaluate as evaluate_arrays
 from keras_det.metrics.error_kinds import format_errors
 from keras_det.metrics.matching import IOUS, match
@@ -26,11 +26,25 @@ LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 
 
 @dataclasses.dataclass(frozen=True)
+class Seen:
+    """The images that were measured, their objects, and what was found in them.
+
+    Attributes:
+        indices: of the images in the data set; some of it may not decode.
+        objects, found: of these images, in this order.
+    """
+
+    indices: list[int]
+    objects: Objects
+    found: Found
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
     """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores.
 
     `losses` are means over the images: "loss" and its parts. `analysis` says where the detector
-    fails. Both are there only if they were asked for.
+    fails, `seen` in which images. They are there only if they were asked for.
     """
 
     metrics: dict[str, Any]
@@ -38,6 +52,7 @@ class Measured:
     facts: ScoreFacts
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
     analysis: Analysis | None = None
+    seen: Seen | None = None
 
     def score_thresholds(self) -> list[float] | None:
         """One threshold per class: its own, or the common one for a rare or hardly found class.
@@ -202,7 +217,8 @@ def measure(
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
     evaluation = evaluate_arrays(*arrays, len(names))
     analysis = analyse_columns(*arrays, names, evaluation) if analysed else None
-    return Measured(metrics_of(evaluation, names), thresholds, facts, means, analysis)
+    seen = Seen(indices, *arrays) if analysed else None
+    return Measured(metrics_of(evaluation, names), thresholds, facts, means, analysis, seen)
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")

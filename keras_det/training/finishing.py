@@ -10,12 +10,15 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.files import room_for, write_json
 from keras_det.models import Detector, load_model
+from keras_det.run_folder import HISTORY, RECIPE, read_history, read_recipe
 from keras_det.training.calibration import calibrate
 from keras_det.training.evaluate import Measured, measure, provenance
 from keras_det.training.pictures import truth_and_found
+from keras_det.training.report import write_report
 from keras_det.training.states import save_averaged, save_whole
 
 MAX_PICTURES = 8
+REPORT = "report"  # folder of a run
 
 
 def finish(
@@ -64,14 +67,26 @@ def finish(
             f"has AP {other.metrics['AP']:.3f} on the same images."
         )
     _draw(model, validation_set, out / "pictures")
+    name = "last.keras" if other is None else "best.keras"
+    page = write_report(
+        out / REPORT,
+        found if other is None else other,
+        validation_set,
+        model.class_names,
+        name,
+        (model if best is None else best).score_thresholds,
+        read_history(out / HISTORY) if (out / HISTORY).exists() else [],
+        read_recipe(out) if (out / RECIPE).exists() else None,
+    )
+    say(f"Report with all images and errors, for a browser: {page}")
     return metrics
 
 
 def _measured(model: Detector, dataset: Dataset, batch_size: int, calibrated: bool) -> Measured:
     """Measures a model and sets its thresholds; shifts its class biases first if asked to."""
     if calibrated:
-        return calibrate(model, dataset, batch_size)
-    found = measure(model, dataset, batch_size)
+        return calibrate(model, dataset, batch_size, analysed=True)
+    found = measure(model, dataset, batch_size, analysed=True)
     model.score_thresholds = found.score_thresholds()
     return found
 

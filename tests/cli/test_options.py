@@ -104,6 +104,7 @@ TABLE = {
         "--class-agnostic": "--class-agnostic",
         "--out": "--out {folder}/other.json",
         "--analysis": "--analysis {folder}/analysis.json",
+        "--report": "--report {folder}/report",
     },
     "predict": {
         "--score-threshold": "--score-threshold 0.5",
@@ -214,6 +215,7 @@ class Recorded:
     """A detector that finds one square and remembers what it was asked."""
 
     class_names = ["square"]
+    score_thresholds = None
 
     def __init__(self, calls):
         self.calls = calls
@@ -245,7 +247,7 @@ def calls(monkeypatch):
     from keras_det.metrics.score_facts import ScoreFacts
     from keras_det.metrics.thresholds import ClassThreshold
     from keras_det.runtime import engines
-    from keras_det.training import replay, run
+    from keras_det.training import replay, report, run
 
     calls = []
     numbers = {"AP": 0.5, "AP50": 0.5}
@@ -274,6 +276,7 @@ def calls(monkeypatch):
     analysis = analyse([one], [one], ["square"])
     found = home.Measured(numbers, {"square": row, "": row}, facts, analysis=analysis)
     monkeypatch.setattr(home, "measure", record("measure", found))
+    monkeypatch.setattr(report, "write_report", record("report", pathlib.Path("index.html")))
     loading = importlib.import_module("keras_det.data.load")  # the package has a function
     read, recognise = loading._read, loading.recognise
 

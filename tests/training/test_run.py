@@ -81,7 +81,7 @@ def test_the_run_folder_is_filled(run, drawn):
     names = {path.name for path in out.iterdir()}
     assert names == {
         "best.keras", "last.keras", "checkpoints", "history.csv", "recipe.json", "class_names.txt",
-        "metrics.json", "pictures",
+        "metrics.json", "pictures", "report",
         *(["curves.png"] if importlib.util.find_spec("matplotlib") else []),
     }  # fmt: skip
     assert (out / "class_names.txt").read_text().split() == list(drawn[0].class_names)
@@ -93,6 +93,8 @@ def test_the_run_folder_is_filled(run, drawn):
         parts = [float(row[f"val_{name}_loss"]) for name in ("class", "box")]
         assert float(row["val_loss"]) == pytest.approx(sum(parts), rel=1e-4)
     assert len(list((out / "pictures").iterdir())) == 3
+    assert "Training" in (out / "report" / "index.html").read_text()
+    assert f"Report with all images and errors, for a browser: {out}/report/index.html" in lines
     assert 0 <= metrics["AP"] <= 1 and json.loads((out / "metrics.json").read_text())["AP"] >= 0
     about = {"model": "last.keras", "data": drawn[1].name, "split": "val"}
     assert metrics["measured"] == {**about, "images": 3, "settings": {}}
