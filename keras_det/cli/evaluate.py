@@ -15,7 +15,8 @@ from keras_det.cli.command import (
 )
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
-from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
+from keras_det.cli.evaluate_file import evaluate_file
+from keras_det.cli.files import find_model, home_of, is_exported, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
@@ -29,6 +30,7 @@ EXAMPLES = (
     "keras-det evaluate run/ my_images/",
     "keras-det evaluate model.keras coco/ --split val2017 --out metrics.json",
     "keras-det evaluate run/ my_images/ --method hard --pre-nms-top-k 5000",
+    "keras-det evaluate run/exports/model_float32.tflite my_images/",
 )
 
 
@@ -50,7 +52,8 @@ EXAMPLES = (
 @click.option(
     "--out",
     type=PATH,
-    show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder",
+    show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder, FILE.metrics.json "
+    "of an exported FILE",
     help="File to write.",
 )
 @click.pass_context
@@ -65,14 +68,21 @@ def evaluate(
 ) -> None:
     """Measures the average precision of MODEL on DATA.
 
-    MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or an
-    annotation file. If the run of MODEL has held out images of DATA, MODEL is evaluated on these.
+    MODEL is a .keras file, a run folder, a preset folder or an exported file. DATA is the folder of
+    a data set or an annotation file. If the run of MODEL has held out images of DATA, MODEL is
+    evaluated on these.
+
     Prints the twelve numbers of COCO, the AP and the best score threshold of each class, all from 0
     to 1, and writes them as JSON, with what was measured: the names of the model's file, the data
     and the split, the number of images, and the decoder's settings where they are given.
+
+    Of an exported file, the latency, the size and the peak memory are measured too. They are
+    written into the same JSON file, beside the exported file.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
+    if is_exported(find_model(model)):
+        return evaluate_file(ctx, model, data, split, reading, settings, out)
     detector = load_keras_model(model)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:

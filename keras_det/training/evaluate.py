@@ -1,7 +1,7 @@
 """What a detector achieves on a data set: average precision, thresholds, facts about its scores."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 import keras
@@ -182,13 +182,33 @@ def measure(
     """
     model.check_dataset(dataset)
     indices, detections, means = _passed(model, dataset, batch_size, on_batch, losses, settings)
-    matched = evaluated(dataset.ground_truth(indices), detections, model.class_names)
-    thresholds = thresholds_of(matched, model.class_names)
+    return measured_from(dataset, indices, detections, model.class_names, means)
+
+
+def measured_from(
+    dataset: Dataset,
+    indices: Sequence[int],
+    detections: Sequence[dict[str, Any]],
+    class_names: Sequence[str],
+    losses: Mapping[str, float] | None = None,
+) -> Measured:
+    """Measures detections, whatever has made them.
+
+    Args:
+        dataset: `keras_det.data.Dataset`.
+        indices: of the images that the detections are of.
+        detections: of each image: `boxes` xyxy in pixels of the original image, `scores`, `labels`.
+        class_names: of the labels.
+        losses: as of `Measured`; None for none.
+    """
+    names = list(class_names)
+    matched = evaluated(dataset.ground_truth(indices), detections, names)
+    thresholds = thresholds_of(matched, names)
     sizes = [dataset[index].original_size for index in indices]
     facts = score_facts(detections, sizes, per_class(thresholds, DEFAULT_THRESHOLD))
     if not facts.learned:
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
-    return Measured(metrics_of(matched, model.class_names), thresholds, facts, means)
+    return Measured(metrics_of(matched, names), thresholds, facts, dict(losses or {}))
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
