@@ -108,9 +108,11 @@ def models(
 
     FILE is a .keras file, a run folder, a preset folder or an exported file. Each is loaded by a
     process of its own and called on single images, in turns with the others. The AP is what
-    `keras-det evaluate` has written beside the file.
+    `keras-det evaluate` has written beside the file. What an export has beside it, such as its
+    certificate, is left out.
     """
     check_json(json_file)
+    files = without_companions(files)
     for file in files:
         find_model(file)
     paths = image_paths(images)
@@ -195,6 +197,14 @@ def describe(found: Measured) -> str:
     table = latency_table(rows, sizes)
     last = memory_line(found.size, found.memory, found.opened["memory_before"])
     return f"{title}; {images}{drawn}\n\n{table}\n\n{last}"
+
+
+def without_companions(files: Sequence[str]) -> tuple[str, ...]:
+    """The files without those that lie beside another one of them: `exports/*` has both.
+
+    They have its whole name, and more: `a.tflite.certificate.json`, `a.tflite.tail.tflite`.
+    """
+    return tuple(x for x in files if not any(x.startswith(f"{other}.") for other in files))
 
 
 def names_of(files: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ SPLIT = click.option("--train-split", show_default="train", help="Split of DATA 
     cls=Command,
     examples=(
         "keras-det bench data my_images/",
-        "keras-det bench data coco/ --model efficientdet_d0 --augment strong --workers 8",
+        "keras-det bench data coco/ --model efficientdet_d0 --augment strong",
     ),
 )
 @click.argument("data", type=PATH)
@@ -112,7 +112,7 @@ def data(
     cls=Command,
     examples=(
         "keras-det bench train my_images/",
-        "keras-det bench train coco/ --model efficientdet_d0 --batch-size 4 --steps 50",
+        "keras-det bench train coco/ --model efficientdet_d0 --batch-size 4",
     ),
 )
 @click.argument("data", type=PATH)

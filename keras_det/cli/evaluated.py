@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from keras_det.cli.files import find_model, home_of
 from keras_det.errors import DataError
 from keras_det.files import read_object, tree_digest
+from keras_det.words import counted
 
 SUFFIX = ".metrics.json"
 
@@ -75,7 +76,6 @@ def _has_changed(path: pathlib.Path, file: pathlib.Path, content: dict[str, Any]
 
 
 def _where(about: dict[str, Any]) -> str:
-    split = about.get("split")
-    images = about.get("images")
+    split, images = about.get("split"), about.get("images")
     words = [str(about.get("data")), *([str(split)] if split else [])]
-    return ", ".join([*words, *([f"{images} images"] if images else [])])
+    return ", ".join([*words, *([counted(images, "image")] if isinstance(images, int) else [])])

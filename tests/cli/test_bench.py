@@ -139,10 +139,10 @@ def test_several_files_with_what_is_known_of_their_ap(run, lite, coco, tmp_path)
     assert lines[2].split()[0] == "file" and max(widths(result.stdout.split("Figures")[0])) <= 80
     assert lines[3].split()[0] == "one.tflite" and lines[3].split()[-1] == f"{written['AP']:.3f}"
     assert lines[4].split()[0] == "two.tflite" and lines[4].split()[-1] == "-"
-    assert "AP: shapes, val, 1 images." in lines
+    assert "AP: shapes, val, 1 image." in lines
     table = json.loads((tmp_path / "table.json").read_text())
     assert [each["AP"] for each in table["files"]] == [written["AP"], None]
-    assert table["files"][0]["AP_measured_on"] == "shapes, val, 1 images"
+    assert table["files"][0]["AP_measured_on"] == "shapes, val, 1 image"
 
 
 def test_options_of_a_keras_model_are_refused_for_a_file(refused, lite, coco):
@@ -284,6 +284,11 @@ def test_images_are_spread_over_those_that_are_given(tmp_path, coco):
     assert bench_files.image_paths(()) == []
     annotations = coco / "annotations" / "instances_val.json"
     assert bench_files.image_paths((str(annotations),)) == [str(coco / "val" / "a.png")]
+
+
+def test_what_lies_beside_an_export_is_left_out():
+    given = ["x/a.tflite", "x/a.tflite.tail.tflite", "x/b", "x/b.certificate.json", "x/ab.onnx"]
+    assert bench_files.without_companions(given) == ("x/a.tflite", "x/b", "x/ab.onnx")
 
 
 def test_names_are_short_where_they_differ():
