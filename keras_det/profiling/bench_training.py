@@ -112,7 +112,9 @@ def measure_training(
         together.append(float(np.mean(each)))  # batches may arrive in groups
     shares = [use["busy"] for use in uses if use["busy"] is not None]
     times = TrainingTimes(
-        *(min(rounds) for rounds in (inputs, alone, together)),
+        min(inputs),
+        min(alone),
+        min(together),
         pipeline.batch_size,
         float(np.mean(shares)) if shares else None,
         (1 + BACKWARD) * pipeline.batch_size * multiply_adds(model),
