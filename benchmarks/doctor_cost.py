@@ -35,7 +35,7 @@ def estimate(dataset, model, batch):
 def epoch(dataset, model, batch):
     """Seconds of a real epoch and its peak memory in bytes."""
     from keras_det.data import Pipeline
-    from keras_det.doctor.cost import process_memory
+    from keras_det.profiling.machine import peak_memory
     from keras_det.training.recipes import adamw
 
     pipeline = Pipeline(dataset, model, batch, augment="ssj")
@@ -43,7 +43,7 @@ def epoch(dataset, model, batch):
     started = time.monotonic()
     model.fit(pipeline, epochs=1, verbose=0)
     seconds = time.monotonic() - started
-    return {"seconds": seconds, "memory": process_memory(), "took": seconds}
+    return {"seconds": seconds, "memory": peak_memory(), "took": seconds}
 
 
 def run(case, options):

@@ -37,6 +37,7 @@ SMALLER = {
 SMALLER_COMMANDS = {
     "demo": "--epochs 1 --image-size 64 --train-images 4 --val-images 2",
     "train": "--epochs 1 --image-size 64 --batch-size 2 --weights random",
+    "bench": "--seconds 0.1 --image-size 64 --batch-size 2",
 }
 # Documents whose blocks run where one of these packages is installed, and packages that single
 # blocks import.

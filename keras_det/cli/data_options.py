@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from keras_det.cli.command import PATH
 from keras_det.cli.numbers import Real, Whole
@@ -40,9 +41,9 @@ class FormatName(click.ParamType):
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
+    ) -> list[CompletionItem]:
         found = [name for name in self.names() if name.startswith(incomplete)]
-        return [click.shell_completion.CompletionItem(name) for name in found]
+        return [CompletionItem(name) for name in found]
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,11 +15,13 @@ from keras_det.cli.command import (
 )
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
-from keras_det.cli.files import find_model, home_of, load_keras_model, say_where
+from keras_det.cli.evaluate_file import evaluate_file
+from keras_det.cli.files import find_model, home_of, is_exported, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
+from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
 from keras_det.files import write_json
-from keras_det.run_folder import HISTORY, RECIPE, read_history, read_recipe
+from keras_det.run_folder import RECIPE
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -31,6 +33,7 @@ EXAMPLES = (
     "keras-det evaluate model.keras coco/ --split val2017 --out metrics.json",
     "keras-det evaluate run/ my_images/ --method hard --pre-nms-top-k 5000",
     "keras-det evaluate run/ my_images/ --report report/",
+    "keras-det evaluate run/exports/model_float32.tflite my_images/",
 )
 
 
@@ -52,7 +55,8 @@ EXAMPLES = (
 @click.option(
     "--out",
     type=PATH,
-    show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder",
+    show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder, FILE.metrics.json "
+    "of an exported FILE",
     help="File to write.",
 )
 @click.option(
@@ -79,15 +83,24 @@ def evaluate(
 ) -> None:
     """Measures the average precision of MODEL on DATA.
 
-    MODEL is a .keras file, a run folder or a preset folder. DATA is the folder of a data set or an
-    annotation file. If the run of MODEL has held out images of DATA, MODEL is evaluated on these.
+    MODEL is a .keras file, a run folder, a preset folder or an exported file. DATA is the folder of
+    a data set or an annotation file. If the run of MODEL has held out images of DATA, MODEL is
+    evaluated on these.
+
     Prints the twelve numbers of COCO, the AP and the best score threshold of each class, all from 0
     to 1, and writes them as JSON, with what was measured: the names of the model's file, the data
     and the split, the number of images, and the decoder's settings where they are given. It also
     prints the kinds of errors, the AP at IoU 0.5 that each costs, and what to do about the worst.
+
+    Of an exported file, the latency, the size and the peak memory are measured too. They are
+    written into the same JSON file, beside the exported file.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
+    if is_exported(find_model(model)):
+        return evaluate_file(
+            ctx, model, data, split, reading, settings, out, analysis=analysis, report=report
+        )
     detector = load_keras_model(model)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
@@ -98,13 +111,7 @@ def evaluate(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
     say_where("Metrics", target)
-    if analysis is not None and found.analysis is not None:
-        numbers = pathlib.Path(analysis)
-        numbers.parent.mkdir(parents=True, exist_ok=True)
-        write_json(numbers, found.analysis.as_dict())
-        say_where("Analysis", numbers)
-    if report is not None:
-        say_where("Report", draw_report(report, found, dataset, detector, file))
+    write_findings(found, dataset, detector, file, analysis, report)
 
 
 def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathlib.Path:
@@ -150,34 +157,3 @@ def measure(
     echo(found.text("these images"))
     what = provenance(name, dataset, bar.pos, **settings)
     return {**found.as_metrics(), "measured": what}, found
-
-
-def draw_report(
-    folder: str, found: "Measured", dataset: "Dataset", detector: "Detector", model: pathlib.Path
-) -> pathlib.Path:
-    """Writes the report with a progress bar; returns the path of the page.
-
-    Args:
-        folder: of the report.
-        found: as `measure` returns it.
-        dataset: what was measured.
-        detector: the model.
-        model: its file. If it lies in a run folder, the report has the curves of the training.
-    """
-    from keras_det.training.report import write_report
-
-    home = model.parent
-    history = read_history(home / HISTORY) if (home / HISTORY).is_file() else []
-    recipe = read_recipe(home) if (home / RECIPE).is_file() else None
-    with click.progressbar(length=len(dataset), label="Drawing") as bar:
-        return write_report(
-            folder,
-            found,
-            dataset,
-            detector.class_names,
-            model.name,
-            detector.score_thresholds,
-            history,
-            recipe,
-            on_image=lambda done, _: bar.update(done - bar.pos),
-        )

@@ -11,6 +11,7 @@ from keras_det.files import holds_something
 from keras_det.names import ENGINES as ENGINES
 from keras_det.names import PRESET_WEIGHTS as PRESET
 from keras_det.names import RUN_LOCK
+from keras_det.run_folder import RECIPE
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
@@ -113,6 +114,21 @@ def home_of(model: str) -> pathlib.Path:
     given = pathlib.Path(model)
     is_run = given.is_dir() and not any((given / x).exists() for x in ("saved_model.pb", PRESET))
     return given if is_run else given.absolute().parent
+
+
+def is_exported(found: pathlib.Path) -> bool:
+    """Whether what `find_model` returned is an exported file or a SavedModel."""
+    return found.suffix in (".tflite", ".onnx") or (found / "saved_model.pb").exists()
+
+
+def run_of(model: str) -> pathlib.Path:
+    """The folder whose recipe.json tells about the data of a model: of an export in `exports/` of a
+    run folder, that run folder; else `home_of`.
+    """
+    home = home_of(model).absolute()
+    if home.name == "exports" and os.path.lexists(home.parent / RECIPE):
+        return home.parent
+    return home
 
 
 def new_folder(path: str | os.PathLike) -> pathlib.Path:

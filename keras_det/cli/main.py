@@ -3,6 +3,7 @@
 import click
 
 from keras_det import __version__
+from keras_det.cli.bench import bench
 from keras_det.cli.completion import completion
 from keras_det.cli.data import data
 from keras_det.cli.demo import demo
@@ -34,6 +35,7 @@ for command in (
     evaluate,
     predict,
     export,
+    bench,
     info,
     completion,
 ):

@@ -8,7 +8,7 @@ import click
 
 from keras_det.cli.command import given_options, user_input
 from keras_det.cli.data_options import READING, check_classes, class_list
-from keras_det.cli.files import home_of
+from keras_det.cli.files import run_of
 from keras_det.errors import DataError
 from keras_det.run_folder import RECIPE, read_recipe
 from keras_det.words import counted
@@ -156,7 +156,7 @@ def data_to_measure(
     """
     from keras_det.data.load import has_val, load, load_to_measure, open_data
 
-    note, split_by = note_of_run(home_of(model)), options["split_by"]
+    note, split_by = note_of_run(run_of(model)), options["split_by"]
     is_own = note.get("path") == str(pathlib.Path(data).absolute())
     reading = {name: options[name] for name in READING}
     if is_own:

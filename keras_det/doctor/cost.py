@@ -1,7 +1,6 @@
 """Time and memory of a training, measured on its first steps."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from keras_det.data.pipeline import Pipeline
 from keras_det.doctor.finding import Finding
 from keras_det.errors import DataError
 from keras_det.models import Detector
+from keras_det.profiling.machine import peak_memory
 from keras_det.training.progress import clock as as_clock
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.recipes import adamw
@@ -133,7 +133,7 @@ def measure_cost(
         timer.step_seconds,
         pipeline.steps_per_epoch,
         steps,
-        process_memory() if device is None else device,
+        peak_memory() if device is None else device,
         "CPU" if device is None else "GPU",
     )
 
@@ -144,16 +144,6 @@ def steps_of(dataset: Dataset, batch_size: int, epochs: int | None) -> int:
     images, objects = len(dataset), len(dataset.labels)
     recipe = choose_recipe(name, images, objects, "backbone", batch_size=batch_size, epochs=epochs)
     return recipe.steps
-
-
-def process_memory() -> int | None:
-    """The largest memory that this process has had, in bytes; None where it is not known."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def device_memory() -> int | None:

@@ -18,7 +18,7 @@ from keras_det.keras_private import all_layers
 from keras_det.metrics.coco import coco_metrics
 from keras_det.models import CornerNet, Detector, EfficientDet, build_model
 from keras_det.optimizers import AdamW, WarmupThenDrops
-from keras_det.profiling.multiply_adds import multiply_adds
+from keras_det.profiling.operations import multiply_adds
 from keras_det.training.progress import clock as as_clock
 from keras_det.training.quick_check import objects_per_image
 from keras_det.words import counted

@@ -3,12 +3,12 @@
 import json
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_det.data.resize import resize_image
+from keras_det.data.resize import Transform, resize_image
 from keras_det.errors import DataError, suggest_path
 from keras_det.files import opening, other_kind, read_bytes, read_object
 from keras_det.runtime.detections import in_original_pixels, trim
@@ -118,11 +118,32 @@ class FileDetector(ExportedDetector):
         self.fill_color = tuple(preprocessing["fill_color"])
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
-        shown = as_shown(image, self.runner.channels)
-        pixels, transform = resize_image(shown, self.resize_policy, self.fill_color)
+        pixels, transform = self.prepare(image)
         with opening(self.path, RUNS, AGAIN):
-            found = trim(self.runner.run(pixels[None]))
-        found = in_original_pixels(found, transform, image.shape)
+            outputs = self.runner.run(pixels[None])
+        return self.finish(outputs, transform, image.shape, score_threshold)
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Transform]:
+        """Returns the network's input, uint8 `(height, width, 3)`, and how the image got there."""
+        shown = as_shown(image, self.runner.channels)
+        return resize_image(shown, self.resize_policy, self.fill_color)
+
+    def finish(
+        self,
+        outputs: dict[str, np.ndarray],
+        transform: Transform,
+        shape: Sequence[int],
+        score_threshold: float | None = None,
+    ) -> Detections:
+        """Returns the detections of an image from the outputs of `runner` for it.
+
+        Args:
+            outputs: detections of a batch of one, in pixels of the network's input.
+            transform: of `prepare`.
+            shape: (height, width, …) of the image.
+            score_threshold: only detections with a higher score are kept. Default: all.
+        """
+        found = in_original_pixels(trim(outputs), transform, shape)
         return named(found, self.class_names, score_threshold, self.path)
 
 

@@ -59,15 +59,25 @@ class LiteModel:
             Raw outputs, or detections in pixels of the input. Detections in MediaPipe's convention
             are converted.
         """
-        found = self.values(pixels)
-        return as_detections(found, self.image_size) if "locations" in found else found
+        return self.converted(self.values(pixels))
 
     def values(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the outputs as the files name them, without conversion."""
-        found = {INPUT: pixels[..., : self.channels].astype(self.dtype)}
-        for runner in self.runners:
+        return self.tail(self.body(pixels))
+
+    def body(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the outputs of the first file."""
+        return dict(self.runners[0](**{INPUT: pixels[..., : self.channels].astype(self.dtype)}))
+
+    def tail(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the outputs of the second file for those of the first, if there are two."""
+        for runner in self.runners[1:]:
             found = dict(runner(**found))
         return found
+
+    def converted(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns outputs with detections in pixels of the input, whatever their convention."""
+        return as_detections(found, self.image_size) if "locations" in found else found
 
 
 def _opened(interpreter: type, file: str | os.PathLike | bytes, threads: int | None) -> Any:

@@ -43,6 +43,12 @@ class OnnxModel:
         _, height, width, _ = shapes[INPUT]
         return height, width
 
+    @property
+    def any_batch(self) -> bool:
+        """Whether the file takes any number of images at once."""
+        shapes = {given.name: given.shape for given in self.session.get_inputs()}
+        return not isinstance(shapes[INPUT][0], int)
+
     def outputs(self) -> dict[str, list[str]]:
         """Returns the names of the outputs. An ONNX file has one signature, without a name."""
         return {"main": sorted(self.names)}

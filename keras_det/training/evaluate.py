@@ -1,7 +1,7 @@
 """What a detector achieves on a data set: average precision, thresholds, facts about its scores."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 import keras
@@ -209,6 +209,28 @@ def measure(
     model.check_dataset(dataset)
     indices, detections, means = _passed(model, dataset, batch_size, on_batch, losses, settings)
     names = model.class_names
+    return measured_from(dataset, indices, detections, names, means, analysed)
+
+
+def measured_from(
+    dataset: Dataset,
+    indices: Sequence[int],
+    detections: Sequence[dict[str, Any]],
+    class_names: Sequence[str],
+    losses: Mapping[str, float] | None = None,
+    analysed: bool = False,
+) -> Measured:
+    """Measures detections, whatever has made them.
+
+    Args:
+        dataset: `keras_det.data.Dataset`.
+        indices: of the images that the detections are of.
+        detections: of each image: `boxes` xyxy in pixels of the original image, `scores`, `labels`.
+        class_names: of the labels.
+        losses: as of `Measured`; None for none.
+        analysed: bool. True also finds out where the detections fail.
+    """
+    names = list(class_names)
     arrays = columns(dataset.ground_truth(indices), detections, names)
     thresholds = thresholds_of(match(*arrays, IOUS[:1]), names)
     sizes = [dataset[index].original_size for index in indices]
@@ -217,8 +239,9 @@ def measure(
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
     evaluation = evaluate_arrays(*arrays, len(names))
     analysis = analyse_columns(*arrays, names, evaluation) if analysed else None
-    seen = Seen(indices, *arrays) if analysed else None
-    return Measured(metrics_of(evaluation, names), thresholds, facts, means, analysis, seen)
+    seen = Seen(list(indices), *arrays) if analysed else None
+    metrics = metrics_of(evaluation, names)
+    return Measured(metrics, thresholds, facts, dict(losses or {}), analysis, seen)
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")

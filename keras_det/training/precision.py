@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_det.data.dataset import Dataset
 from keras_det.models import Detector, build_model
+from keras_det.profiling.machine import has_gpu
 from keras_det.training.recipe import Recipe
 from keras_det.types import Logs
 
@@ -50,15 +51,7 @@ def seconds_per_step(model: Detector, batch_size: int) -> float:
 
 def candidates() -> tuple[str, ...]:
     """Precisions that are worth measuring here: float16 needs a GPU."""
-    return ("float32", "mixed_bfloat16", *(["mixed_float16"] if _has_gpu() else []))
-
-
-def _has_gpu() -> bool:
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return bool(torch.cuda.is_available())
-    return bool(keras.distribution.list_devices("gpu"))
+    return ("float32", "mixed_bfloat16", *(["mixed_float16"] if has_gpu() else []))
 
 
 def fastest_precision(

@@ -7,7 +7,7 @@ import pytest
 from keras_det.backbones import feature_pyramid
 from keras_det.layers.weighted_fusion import WeightedFusion
 from keras_det.models import EfficientDet, RetinaNet, load_model
-from keras_det.profiling.multiply_adds import float_operations, multiply_adds
+from keras_det.profiling.operations import float_operations, multiply_adds
 
 # Billions, measured on the original implementation with 90 classes at the published size: half of
 # what TensorFlow's profiler counts. Also held, measured once: d3 24.995, d4 55.369, d5 135.776,

@@ -22,7 +22,7 @@ from tests.export.tiny import TinyDetector
 )
 def test_the_fastest_is_taken_if_it_gains(monkeypatch, seconds, gpu, chosen, line):
     lines = []
-    monkeypatch.setattr(precision, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(precision, "has_gpu", lambda: gpu)
     measured = dict(zip(precision.candidates(), seconds, strict=True))
     monkeypatch.setattr(precision, "seconds_per_step", lambda model, batch: measured[model])
     assert precision.fastest_precision(lambda dtype: dtype, 8, lines.append) == chosen

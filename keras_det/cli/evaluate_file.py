@@ -1,0 +1,116 @@
+"""`keras-det evaluate` of an exported file: AP, latency, size and memory in one JSON file."""
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keras_det.cli.bench_files import MOST_IMAGES, describe
+from keras_det.cli.bench_output import progress
+from keras_det.cli.bench_process import measure_files
+from keras_det.cli.command import PIXELS_KEY, echo, refuse_useless, user_input
+from keras_det.cli.evaluated import metrics_beside
+from keras_det.cli.files import find_model, load_any_model, say_where
+from keras_det.cli.report import write_findings
+from keras_det.cli.run_data import data_to_measure
+from keras_det.cli.start import start_keras
+from keras_det.errors import DataError
+from keras_det.files import tree_digest, write_json
+
+if TYPE_CHECKING:
+    from keras_det.data import Dataset
+    from keras_det.runtime.exported import ExportedDetector
+    from keras_det.training.evaluate import Measured
+
+OF_KERAS_MODEL = (
+    "method",
+    "iou_threshold",
+    "sigma",
+    "pre_nms_top_k",
+    "max_detections",
+    "class_agnostic",
+    "batch_size",
+)
+
+
+def evaluate_file(
+    ctx: click.Context,
+    model: str,
+    data: str,
+    split: str | None,
+    reading: dict[str, Any],
+    settings: dict[str, Any],
+    out: str | None,
+    analysis: str | None,
+    report: str | None,
+) -> None:
+    """Evaluates an exported file, and writes everything that is known about it.
+
+    Args:
+        ctx: of the command.
+        model, data, split, out, analysis, report: as of the command.
+        reading: how DATA is read.
+        settings: of the decoder; a file takes no other than `score_threshold`.
+    """
+    refuse_useless(ctx, OF_KERAS_MODEL, "for an exported file", "give the .keras file")
+    detector: Any = load_any_model(model)
+    with user_input():
+        detector.check_threshold(settings.get("score_threshold"))
+    dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
+    if sentence:
+        echo(sentence)
+    metrics, measured = measure(detector, dataset, settings, find_model(model).name)
+    paths = [str(path) for path in dataset.image_paths]
+    count = min(MOST_IMAGES, len(paths))
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
+    with progress() as say:
+        limit = ctx.meta.get(PIXELS_KEY)
+        (found,) = measure_files([model], chosen, None, say, limit, True)
+    echo(f"\n{describe(found)}\n")
+    figures = found.as_json()
+    # The name alone: the files may be moved together.
+    figures |= {"file": find_model(model).name, "sha256": tree_digest(find_model(model))}
+    del figures["batch"]
+    target = pathlib.Path(out) if out else metrics_beside(find_model(model))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_json(target, {**metrics, "artefact": figures})
+    say_where("Metrics", target)
+    write_findings(measured, dataset, detector, find_model(model), analysis, report)
+
+
+def measure(
+    detector: "ExportedDetector", dataset: "Dataset", settings: dict[str, Any], name: str
+) -> tuple[dict[str, Any], "Measured"]:
+    """Evaluates with a progress bar and prints the numbers.
+
+    Returns the numbers, with what was measured, and everything that was found out. Images that
+    cannot be read are left out, with a note; too many are an error, as for a model.
+
+    Args:
+        detector: the exported file.
+        dataset: to measure on.
+        settings: `score_threshold`, if it was given.
+        name: of the file.
+    """
+    start_keras()
+    from keras_det.data.failures import Failures
+    from keras_det.training.evaluate import measured_from, provenance
+
+    reasons: dict[int, str] = {}
+    failures = Failures(dataset.image_paths, lambda index: reasons[index])
+    indices, detections = list[int](), list[dict[str, Any]]()
+    with click.progressbar(range(len(dataset)), label="Evaluating") as bar:
+        for index in bar:
+            try:
+                image = dataset[index].read()
+            except DataError as error:
+                reasons[index] = str(error)
+                failures.add(0, [index])
+                continue
+            found = detector.detect(image, **settings)
+            indices.append(index)
+            detections.append({key: found[key] for key in ("boxes", "scores", "labels")})
+    measured = measured_from(dataset, indices, detections, detector.class_names, analysed=True)
+    echo(measured.text("these images"))
+    about = provenance(name, dataset, len(indices), **settings)
+    return {**measured.as_metrics(), "measured": about}, measured
