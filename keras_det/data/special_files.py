@@ -6,6 +6,7 @@ many.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,6 +56,7 @@ class SpecialFiles:
 
 def _is_special(path: str) -> bool:
     try:
-        return bool(other_kind(os.stat(path).st_mode))
+        mode = os.stat(path).st_mode
     except OSError:
         return False  # whoever reads it says why
+    return not stat.S_ISREG(mode) and bool(other_kind(mode))
