@@ -53,6 +53,10 @@ def _is_rate(value: Any) -> bool:
     return _is_number(value) and value <= 100
 
 
+def _is_positive_rate(value: Any) -> bool:
+    return _is_rate(value) and value > 0
+
+
 def _is_share(value: Any) -> bool:
     return _is_number(value) and value < 1
 
@@ -92,6 +96,8 @@ def _one_of(choices: tuple[str, ...]) -> Kind:
 
 TEXT, COUNT = Kind("text", _is_text), Kind(f"a whole number from 1 to {MAX_COUNT:,}", _is_count)
 RATE = Kind("a number from 0 to 100", _is_rate)
+POSITIVE_RATE = Kind("a number above 0 and at most 100", _is_positive_rate)
+STEPS = Kind("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1)
 SHARE = Kind("a number of at least 0 and below 1", _is_share)
 WHOLE, NUMBER = Kind("a whole number", _is_whole), Kind("a number of at least 0", _is_number)
 SIZE, OBJECT = Kind("[height, width] in pixels", _is_size), Kind("a JSON object", _is_object)
@@ -119,11 +125,16 @@ KINDS_OF_CHOSEN = {
     **dict.fromkeys(("matcher", "class_loss", "box_loss"), TEXT),
     **dict.fromkeys(("batch_size", "epochs", "passes", "evaluate_every", "patience"), COUNT),
     "accumulate": COUNT,
-    **dict.fromkeys(("steps", "warmup_steps", "heads_first", "plain_epochs"), WHOLE),
-    **dict.fromkeys(("learning_rate", "backbone_rate"), RATE),
+    **dict.fromkeys(("warmup_steps", "heads_first", "plain_epochs"), WHOLE),
+    **{"steps": STEPS, "learning_rate": POSITIVE_RATE, "backbone_rate": RATE},
     "average": SHARE,
     **{"calibrate": Kind("true or false", lambda value: isinstance(value, bool))},
     **{"image_size": SIZE},
+}
+# Values of `chosen` that are never null.
+NEVER_NULL = {
+    *("name", "freeze", "anchors", "batch_size", "epochs", "passes", "evaluate_every", "calibrate"),
+    *("accumulate", "steps", "heads_first", "plain_epochs", "backbone_rate"),
 }
 PARTS = (("", KINDS), ("data", KINDS_OF_DATA), ("chosen", KINDS_OF_CHOSEN))
 
@@ -144,7 +155,8 @@ def read_recipe(folder: str | os.PathLike, cure: str = CURE) -> dict[str, Any]:
         content = recipe.get(part) or {} if part else recipe
         for name, kind in kinds.items():
             value = content.get(name)
-            if value is not None and not kind.holds(value):
+            null = value is None and not (part == "chosen" and name in NEVER_NULL & content.keys())
+            if not null and not kind.holds(value):
                 where = f"`{name}` in `{part}`" if part else f"`{name}`"
                 raise DataError(
                     f"{where} of {RECIPE} must be {kind.words}. Received: {value!r:.60} in {path}. "

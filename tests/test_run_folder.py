@@ -64,6 +64,14 @@ def test_every_field_of_a_recipe_has_a_kind():
         ({"chosen": {"name": "zz"}}, "`name` in `chosen` .* one of auto, adamw, .*Received: 'zz'"),
         ({"chosen": {"augment": "zz"}}, "`augment` in `chosen` .* one of none, light, "),
         ({"resize_mode": "zz"}, "`resize_mode` of recipe.json must be one of letterbox, "),
+        *(
+            ({"chosen": {"steps": value}}, "`steps` in `chosen` .* a whole number of at least 1")
+            for value in (0, None, -5, float("nan"), float("inf"), "x", 1.5, True, [1])
+        ),
+        ({"chosen": {"learning_rate": 0}}, "`learning_rate` in `chosen` .* number above 0"),
+        ({"chosen": {"epochs": None}}, "`epochs` in `chosen` .*Received: None"),
+        ({"chosen": {"heads_first": None}}, "`heads_first` in `chosen` .*Received: None"),
+        ({"chosen": {"average": float("nan")}}, "`average` in `chosen` .*Received: nan"),
         ({"chosen": {"calibrate": 1}}, "`calibrate` in `chosen` .*true or false. Received: 1"),
     ],
 )

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterable
 
-from keras_det.data.image import JPEG_END, read_image
+from keras_det.data.filled import JPEG_END
+from keras_det.data.image import read_image
 from keras_det.data.orientation import JPEG_START, PNG_START
 from keras_det.errors import DataError
 from keras_det.files import open_bytes

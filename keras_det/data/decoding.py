@@ -6,8 +6,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from keras_det.data.augmenting.plans import JPEG_RATIOS, Window, crop_window
+from keras_det.data.filled import FILLED, JPEG_END, JPEG_ENDS
 from keras_det.data.header_graph import checked, header_size, is_png, most_pixels, refuse_huge
-from keras_det.data.image import JPEG_END, JPEG_ENDS, read_annotated
+from keras_det.data.image import read_annotated
 from keras_det.data.orientation import JPEG_START
 from keras_det.data.orientation_graph import (
     JFIF,
@@ -46,21 +47,58 @@ def lacks_end(contents: TFTensor) -> TFTensor:
 
 
 def decode_whole_jpeg(contents: TFTensor) -> TFTensor:
-    """Decodes a JPEG. It may lack its end marker if all of its pixels are there.
+    """Decodes a JPEG. It may lack its end marker if all of its pixels are there."""
+    import tensorflow as tf
+
+    def decoded() -> TFTensor:
+        return refuse_filled(contents, tf.io.decode_jpeg(contents, **JPEG))
+
+    return tf.cond(lacks_end(contents), lambda: _mended(contents), decoded)
+
+
+def refuse_filled(contents: TFTensor, window: TFTensor) -> TFTensor:
+    """Returns a window of a JPEG with its end marker; an error if missing pixels were filled.
+
+    A window that ends in their colour has the file decoded once more.
+
+    Args:
+        contents: the encoded JPEG, a string scalar.
+        window: uint8 `(height, width, 3)`, decoded from it.
+    """
+    import tensorflow as tf
+
+    colours = tf.constant(FILLED, tf.uint8)
+    suspect = tf.reduce_any(tf.reduce_all(tf.equal(colours, window[-1, -1]), axis=-1))
+
+    def whole(contents: TFTensor) -> TFTensor:
+        kept = tf.strings.substr(contents, 0, tf.strings.length(contents) - len(JPEG_END))
+        return tf.shape(_mended(kept))[0]
+
+    # One node of the graph: many that are not run take time too.
+    function = tf.function(
+        whole,
+        input_signature=[tf.TensorSpec((), tf.string)],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+    height = tf.cond(suspect, lambda: function(contents), lambda: tf.constant(0))
+    with tf.control_dependencies([height]):
+        return tf.identity(window)
+
+
+def _mended(contents: TFTensor) -> TFTensor:
+    """Decodes a JPEG without its end marker; an error if pixels are missing.
 
     Decoders fill missing pixels in silence once there is an end marker. So two ends are tried: if
     the pixels differ, they depend on what is missing.
     """
     import tensorflow as tf
 
-    def mended() -> TFTensor:
-        last = tf.strings.length(contents) - 1
-        half = tf.equal(tf.strings.substr(contents, last, 1), JPEG_END[:1])
-        kept = tf.strings.substr(contents, 0, tf.where(half, last, last + 1))
-        marked, filled = (tf.io.decode_jpeg(kept + end, **JPEG) for end in JPEG_ENDS)
-        return checked(marked, tf.reduce_all(tf.equal(marked, filled)), "truncated JPEG")
-
-    return tf.cond(lacks_end(contents), mended, lambda: tf.io.decode_jpeg(contents, **JPEG))
+    last = tf.strings.length(contents) - 1
+    half = tf.equal(tf.strings.substr(contents, last, 1), JPEG_END[:1])
+    kept = tf.strings.substr(contents, 0, tf.where(half, last, last + 1))
+    marked, filled = (tf.io.decode_jpeg(kept + end, **JPEG) for end in JPEG_ENDS)
+    return checked(marked, tf.reduce_all(tf.equal(marked, filled)), "truncated JPEG")
 
 
 def decode_with_pillow(contents: TFTensor, annotated: Annotated) -> TFTensor:
@@ -146,7 +184,7 @@ def decode_planned(
     plan = make_plan(shape, tf.where(direct, JPEG_RATIOS[-1], 1))
     window = tf.cond(
         direct,
-        lambda: decode_jpeg_window(contents, plan, whole),
+        lambda: refuse_filled(contents, decode_jpeg_window(contents, plan, whole)),
         lambda: crop_window(pixels, plan),
     )
     return tf.ensure_shape(window, (None, None, 3)), plan

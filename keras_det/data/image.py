@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from keras_det.data.depth import is_deep, is_too_dark, to_rgb
+from keras_det.data.filled import JPEG_END, JPEG_ENDS, check_filled
 from keras_det.data.foreign_files import what_is, what_is_at
 from keras_det.data.orientation import (
     JPEG_START,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif")
-# What may follow a JPEG that lacks its end marker. The marker alone, and ones before it: pixels
-# that depend on it are missing in the file.
-JPEG_END = b"\xff\xd9"
-JPEG_ENDS = (JPEG_END, b"\xfe" * 64 + JPEG_END)
 # What is opened. Pillow has readers of other formats; that of EPS runs another program.
 PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "AVIF")
 # Pillow's limit is a variable of its module; it is changed only under this lock.
@@ -284,6 +281,8 @@ def _decode(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, in
             check_pixels(image, len(contents), name, max_pixels)
             orientation, deep = _orientation(image, io.BytesIO(contents)), is_deep(image)
             kind = image.format
+            image.load()
+            check_filled(image, contents)
             pixels = to_rgb(image, name)
     if kind == "TIFF":  # Pillow turns these itself
         pixels = turned_back(pixels, orientation)

@@ -30,9 +30,10 @@ from keras_det.data.pipeline_source import Files
 from keras_det.data.pixel_limit import pixel_limit
 from keras_det.data.resize import check_policy
 from keras_det.data.sampling import Sampler
+from keras_det.data.slot_stream import readable_slots, report_gaps
 from keras_det.data.slots import SharedSlots, Slots, Start, start_of
+from keras_det.data.special_files import SpecialFiles
 from keras_det.data.vanishing import warn_of_vanishing
-from keras_det.errors import DataError
 from keras_det.names import PADDING_LABEL as PADDING_LABEL
 from keras_det.types import AugmentName, SamplingName, TFTensor
 
@@ -133,6 +134,7 @@ class Pipeline:
         self.workers = 1  # workers that share each batch
         self.warned = False
         self._failures = Failures(dataset.image_paths, self._why_unread)
+        self._special = SpecialFiles(dataset.image_paths)
         self._check()
         self.rows = target_rows(dataset, self.max_boxes)
 
@@ -299,44 +301,33 @@ class Pipeline:
     def _epoch(self, epoch: TFTensor, engine: Engine, training: bool) -> "tf.data.Dataset":
         """The samples of one epoch. Slots number them; the last slot of each pass is a marker.
 
-        A broken image raises an error inside `map`, and `ignore_errors` drops its sample. The scan
-        notices the gap in the slot numbers and reports it. The marker makes a gap at the end of a
-        pass visible too.
+        A broken image raises an error inside `map`, and `ignore_errors` drops its sample. The gap
+        in the slot numbers is noticed and reported. The marker makes a gap at the end of a pass
+        visible too.
         """
         import tensorflow as tf
 
         per_pass = self.slots.per_pass(training)
         start, read, left_out = (self.first if training else Start()).of(epoch)
         slots = tf.data.Dataset.range(start, np.iinfo(np.int64).max if training else per_pass)
-        samples = slots.map(
-            lambda slot: self._slot(epoch, slot, engine, training),
-            num_parallel_calls=self.num_parallel_calls,
-            deterministic=True,
-        ).ignore_errors()
 
-        stopped: list[DataError] = []
+        def images_at(epoch: int, slot: int) -> list[int]:
+            return self._images_at(epoch, slot, engine, training)
 
-        def report(epoch: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.int64:
-            # After an error, batches in preparation ask again, with slots that did not fail.
-            if stopped:
-                raise stopped[0]
-            try:
-                self._report(int(epoch), int(first), int(stop), engine, training)
-            except DataError as error:
-                stopped.append(error)
-                raise
-            return np.int64(0)
-
-        def account(expected: TFTensor, numbered: tuple) -> tuple[TFTensor, tuple]:
-            slot = numbered[0]
-            missed = tf.cond(
-                slot > expected,
-                lambda: tf.numpy_function(report, [epoch, expected, slot], tf.int64),
-                lambda: tf.constant(0, tf.int64),
+        samples = (
+            readable_slots(slots, epoch, self._special, images_at)
+            .map(
+                lambda slot: self._slot(epoch, slot, engine, training),
+                num_parallel_calls=self.num_parallel_calls,
+                deterministic=True,
             )
-            return slot + 1 + 0 * tf.reshape(missed, ()), numbered
+            .ignore_errors()
+        )
 
-        samples = samples.scan(start, account)
+        def report(epoch: int, first: int, stop: int) -> None:
+            self._report(epoch, first, stop, engine, training)
+
+        samples = report_gaps(samples, start, epoch, report)
         samples = samples.filter(lambda slot, sample: slot % per_pass != per_pass - 1)
         samples = samples.map(lambda slot, sample: sample)
         if not training:
@@ -391,10 +382,16 @@ class Pipeline:
 
     def _report(self, epoch: int, first: int, stop: int, engine: Engine, training: bool) -> None:
         """Notes the images of missing slots, which could not be read."""
-        per_pass, lost = self.slots.per_pass(training), list[int]()
+        lost = list[int]()
         for slot in range(first, stop):
-            if slot % per_pass != per_pass - 1:
-                index = int(self.slots.index(np.int64(epoch), slot, training))
-                used = engine.images_of(index, self.slots.seed_of(np.int64(epoch), np.int64(slot)))
-                lost += broken_images(self.dataset, used, self.max_pixels)
+            used = self._images_at(epoch, slot, engine, training)
+            lost += broken_images(self.dataset, used, self.max_pixels)
         self._failures.add(epoch, lost)
+
+    def _images_at(self, epoch: int, slot: int, engine: Engine, training: bool) -> list[int]:
+        """Indices of the images that may take part in a slot; none for a marker."""
+        per_pass = self.slots.per_pass(training)
+        if slot % per_pass == per_pass - 1:
+            return []
+        index = int(self.slots.index(np.int64(epoch), slot, training))
+        return engine.images_of(index, self.slots.seed_of(np.int64(epoch), np.int64(slot)))

@@ -203,7 +203,7 @@ def tensorflow_decodes(path: str) -> bool:
 
 def broken_images(dataset: Dataset, used: list[int], max_pixels: int) -> list[int]:
     """Those of the images of one input that cannot be read; the first where all can."""
-    if len(used) == 1:
+    if len(used) < 2:
         return used
 
     def broken(index: int) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from keras_det.data.filled import check_filled
 from keras_det.data.image import check_pixels, pillow_formats, read_image, read_size
 from keras_det.data.pixel_limit import pixel_limit
 from keras_det.data.png_chunks import check_chunks
@@ -144,7 +145,8 @@ def look_at_pixels(path: str) -> Look:
             if image.mode in ("RGB", "L"):
                 image.draft(image.mode, (DRAFT_SIDE, DRAFT_SIDE))
             image.load()
-            check_chunks(contents)  # last: what Pillow says of a file that is cut off is clearer
+            check_chunks(contents)  # after: what Pillow says of a file that is cut off is clearer
+            check_filled(image, contents)
     except Exception as error:  # Pillow raises many kinds for damaged files
         look = look._replace(problem="damaged", message=_reason(error))
         return _as_training_reads(look, contents)

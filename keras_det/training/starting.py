@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_det.errors import DataError
-from keras_det.files import file_digest
+from keras_det.files import file_digest, opening
 from keras_det.models import Detector, build_model, model_class
 from keras_det.models.fine_tuning import saved_anchors
 from keras_det.models.public_weights import Start, start_from_best
-from keras_det.run_folder import read_recipe
+from keras_det.run_folder import CURE, RECIPE, read_recipe
 from keras_det.training.arguments import given_anchors
 from keras_det.training.recipe import Recipe, Trained
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 
+# Arguments that training changes in a model or that only fill it, and types that are compared.
+CHANGING = ("backbone_weights", "dtype", "freeze")
+SIMPLE = (str, int, float)
 AUTO, IMAGENET = "auto", "imagenet"
 TAKEN = "weights_taken"  # key in recipe.json
 
@@ -121,6 +124,7 @@ def model_to_train(
         The detector, and what `take_weights` returns.
     """
     if state is not None:
+        check_arguments(settings["model_arguments"], state, out)
         return state, taken_before(out)
     if isinstance(model, str):
         arguments = {name: settings[name] for name in ("resize_mode", "class_names")}
@@ -133,8 +137,37 @@ def model_to_train(
             if own:
                 say(f"Anchors: those of {weights}, because its boxes were trained with them.")
         arguments |= options
-        model = build_model(model, **{k: v for k, v in arguments.items() if v is not None})
+        model = _built(model, {k: v for k, v in arguments.items() if v is not None}, out)
     return model, take_weights(model, weights, settings["model_arguments"], say)
+
+
+def _built(name: str, arguments: dict[str, Any], out: pathlib.Path) -> Detector:
+    """A new model; in a run to resume, its arguments are those of recipe.json."""
+    if not os.path.lexists(out / RECIPE):
+        return build_model(name, **arguments)
+    with opening(out / RECIPE, f"The values of {RECIPE} must be arguments of the model", CURE):
+        return build_model(name, **arguments)
+
+
+def check_arguments(arguments: Mapping[str, Any], model: Detector, out: pathlib.Path) -> None:
+    """Raises a DataError if recipe.json names other arguments than the saved model has.
+
+    Args:
+        arguments: of the model, from the recipe.json of a run to resume.
+        model: of the saved state.
+        out: the run folder.
+    """
+    config, known = model.get_config(), inspect.signature(type(model)).parameters
+    for name, value in arguments.items():
+        if name in CHANGING or value is None:
+            continue
+        own = config.get(name)
+        if name not in known or isinstance(own, SIMPLE) and own != value:
+            has = f"the saved model has {own!r:.60}" if name in known else "no model has it"
+            raise DataError(
+                f"`model_arguments` of {RECIPE} must be those of the saved model. Received: "
+                f"{name}={value!r:.60} in {out / RECIPE}, but {has}. {CURE}"
+            )
 
 
 def trained_by(model: Detector, taken: Mapping[str, Any] | None) -> Trained:

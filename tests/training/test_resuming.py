@@ -58,6 +58,12 @@ def test_what_may_change_is_taken_and_noted(tmp_path):
     assert kept_of(tmp_path, chosen_before(tmp_path, {"epochs": 50}), 7) == {}
 
 
+def test_steps_that_are_no_epochs_are_refused(tmp_path):
+    note(tmp_path, chosen={**dataclasses.asdict(RECIPE), "steps": 49})
+    with pytest.raises(DataError, match="recipe of this version.*49 steps cannot be divided into"):
+        chosen_before(tmp_path, {})
+
+
 def test_changes_are_counted_from_the_last_one_of_the_schedule(tmp_path):
     earlier = [{"after_epoch": 5, "epochs": [40, 50]}, {"after_epoch": 9, "patience": [None, 3]}]
     note(tmp_path, changes=earlier)

@@ -12,7 +12,13 @@ from keras_det.models.public_weights import Start
 from keras_det.training import run, starting, train
 from keras_det.training.arguments import check_choices, check_heads_first
 from keras_det.training.recipe import choose_recipe
-from keras_det.training.starting import check_frozen, model_to_train, take_weights, trained_by
+from keras_det.training.starting import (
+    check_arguments,
+    check_frozen,
+    model_to_train,
+    take_weights,
+    trained_by,
+)
 from keras_det.training.states import State
 from keras_det.weights import LoadReport
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
@@ -120,7 +126,7 @@ def test_frozen_layers_without_auto():
     ],
 )
 def test_a_model_by_name_gets_the_anchors_of_its_weights(
-    monkeypatch, name, options, anchors, expected
+    tmp_path, monkeypatch, name, options, anchors, expected
 ):
     found, lines = {}, []
     monkeypatch.setattr(starting, "saved_anchors", lambda weights: {"anchor_scale": 1.5})
@@ -129,7 +135,7 @@ def test_a_model_by_name_gets_the_anchors_of_its_weights(
     settings = {"resize_mode": None, "class_names": ["cat"], "model_arguments": options}
     recipe = choose_recipe("adamw", 8, 8)
     model_to_train(
-        name, None, "old.keras", settings, recipe, {"anchors": anchors}, None, lines.append
+        name, None, "old.keras", settings, recipe, {"anchors": anchors}, tmp_path, lines.append
     )
     assert found == {"class_names": ["cat"], **expected}
     taken = "anchor_scale" in expected
@@ -217,3 +223,48 @@ def test_what_a_detector_brings_along():
     model = Model()
     model.load_report = None
     assert trained_by(model, None) == "nothing"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"neck": "fpn"}, "neck='fpn' .*the saved model has 'bifpn'"),
+        ({"max_level": 6.5}, "max_level=6.5 .*the saved model has 7"),
+        ({"anchor_scale": float("nan")}, "anchor_scale=nan .*the saved model has 3"),
+        ({"min_level": [3]}, r"min_level=\[3\] .*the saved model has 3"),
+        ({"nonsense": 1}, "nonsense=1 .*no model has it"),
+    ],
+)
+def test_arguments_that_were_changed_in_a_recipe_are_refused(tmp_path, arguments, message):
+    model = build_model("efficientdet_lite0", num_classes=1, image_size=64, neck="bifpn")
+    check_arguments({"neck": "bifpn", "max_level": 7, "freeze": "backbone"}, model, tmp_path)
+    with pytest.raises(DataError, match=f"`model_arguments` of recipe.json .*{message}"):
+        check_arguments(arguments, model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"nonsense": 1}, "has no argument nonsense. Received: nonsense=1"),
+        ({"max_level": "x"}, "must be whole numbers .*max_level='x'"),
+        ({"neck": [5]}, r"`neck` must be one of .*Received: \[5\]"),
+    ],
+)
+def test_a_model_that_a_recipe_cannot_make_is_a_sentence(tmp_path, arguments, message):
+    (tmp_path / "recipe.json").write_text("{}")
+    settings = {"resize_mode": None, "class_names": ["cat"], "model_arguments": arguments}
+    more = (choose_recipe("adamw", 10, 10), {"anchors": None}, tmp_path, print)
+    with pytest.raises(DataError, match=message):
+        model_to_train("efficientdet_lite0", None, None, settings, *more)
+
+
+def test_what_a_library_says_of_a_recipe_is_a_sentence(tmp_path, monkeypatch):
+    def refuse(name, **arguments):
+        raise TypeError("unhashable type: 'list'")
+
+    monkeypatch.setattr(starting, "build_model", refuse)
+    (tmp_path / "recipe.json").write_text("{}")
+    settings = {"resize_mode": None, "class_names": ["cat"], "model_arguments": {"neck": [[]]}}
+    more = (choose_recipe("adamw", 10, 10), {"anchors": None}, tmp_path, print)
+    with pytest.raises(DataError, match=r"must be arguments of the model\. Received.*unhashable"):
+        model_to_train("efficientdet_lite0", None, None, settings, *more)

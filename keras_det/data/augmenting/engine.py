@@ -98,6 +98,7 @@ class Engine:
         self.augment, self.size, self.mode, self.fill = augment, size, mode, fill
         self.source = source
         self._shared: dict[str, Callable] = {}
+        self._numbers: Callable[..., list[TFTensor]] | None = None
         with tf.init_scope(), tf.device("CPU"):  # one tensor for all graphs
             self._blank = tf_blank(size, fill)
 
@@ -110,20 +111,28 @@ class Engine:
         """
         return padded(self._after(index, seed, len(self.augment.steps)), self._blank)
 
-    def images_of(self, index: int, seed: TFTensor, count: int | None = None) -> list[int]:
+    def images_of(self, index: int, seed: TFTensor) -> list[int]:
         """Numbers of all images that may take part in an input, the own one first; eagerly."""
-        count = len(self.augment.steps) if count is None else count
-        found = [int(index)]
+        import tensorflow as tf
+
+        if self._numbers is None:  # many small operations: one function is much faster
+            signature = [tf.TensorSpec((), tf.int64), tf.TensorSpec((2,), tf.int64)]
+            self._numbers = tf.function(self._images_of, signature, autograph=False)
+        return [int(number) for number in self._numbers(tf.cast(index, tf.int64), seed)]
+
+    def _images_of(
+        self, index: TFTensor, seed: TFTensor, count: int | None = None
+    ) -> list[TFTensor]:
+        found = [index]
         for place, step in enumerate(self.augment.steps[:count]):
             own = fold(seed, place)
             if isinstance(step, Mosaic):
-                found += [int(self.source.partner(fold(own, k), k)) for k in (1, 2, 3)]
+                found += [self.source.partner(fold(own, k), k) for k in (1, 2, 3)]
             elif isinstance(step, MixUp):
-                other = int(self.source.partner(fold(own, 1), 1))
-                found += self.images_of(other, fold(own, 1), place)
+                other = self.source.partner(fold(own, 1), 1)
+                found += self._images_of(other, fold(own, 1), place)
             elif isinstance(step, CopyPaste):
-                for k in range(step.count):
-                    found.append(int(self.source.donor(fold(own, k))[0]))
+                found += [self.source.donor(fold(own, k))[0] for k in range(step.count)]
         return found
 
     def _after(self, index: TFTensor, seed: TFTensor, count: int) -> Picture:
