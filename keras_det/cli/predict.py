@@ -74,7 +74,8 @@ def predict(
     in COCO's format for results. Without --score-threshold, each class has the threshold that was
     best on the validation set of its training, in exports too. Where nothing scores above it, the
     picture shows the best box faintly. In detections.json, bbox is [x, y, width, height] in pixels
-    of the image, category_id is the index of the class, and image_id counts the images from 0.
+    of the image, category_id is the index of the class, and image_id counts the images from 0. The
+    exit code is 1 if a picture could not be written.
 
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
     takes seconds; the result is kept in a folder beside MODEL.
@@ -91,10 +92,12 @@ def predict(
     echo(sentence)
     folder.mkdir(parents=True, exist_ok=True)
     shown = Shown(detector, thresholds)
-    failed = detect_all(shown, paths, names, folder, settings)
+    failed, unwritten = detect_all(shown, paths, names, folder, settings)
     echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
     found = len(shown.rows)
     say_where(f"Detections: {found}, images: {len(paths) - len(failed)}, results", folder)
+    if unwritten:
+        click.get_current_context().exit(1)
 
 
 def detect_all(
@@ -103,7 +106,7 @@ def detect_all(
     names: list[str],
     folder: pathlib.Path,
     settings: dict[str, Any],
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Detects in all images; writes the pictures, and the results of all that could be read.
 
     Args:
@@ -114,8 +117,8 @@ def detect_all(
         settings: of the decoder.
 
     Returns:
-        Why images could not be read, one sentence each. These sentences are also printed, and so
-        are the pictures that could not be written.
+        Why images could not be read, one sentence each, and which pictures could not be written,
+        and why. Both are also printed.
 
     Raises:
         DataError: no image is readable.
@@ -150,7 +153,7 @@ def detect_all(
         with contextlib.suppress(OSError):  # where somebody else has written to it
             folder.rmdir()
         raise DataError(f"At least one image must be readable. {failed[0]}")
-    return failed
+    return failed, unwritten
 
 
 def unreadable(path: pathlib.Path, error: Exception) -> str:

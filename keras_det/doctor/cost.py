@@ -1,6 +1,5 @@
 """Time and memory of a training, measured on its first steps."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from keras_det.doctor.finding import Finding
 from keras_det.errors import DataError
 from keras_det.models import Detector
 from keras_det.profiling.machine import peak_memory
+from keras_det.training.memory import main_memory
 from keras_det.training.progress import clock as as_clock
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.recipes import adamw
@@ -182,14 +182,6 @@ def reset_device_memory() -> None:
             torch.cuda.reset_peak_memory_stats()
 
 
-def main_memory() -> int | None:
-    """Main memory of this machine in bytes; None where it is not known."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
 def check_cost(
     dataset: Dataset,
     model: Detector,
@@ -222,7 +214,7 @@ def check_cost(
     return [finding_of(cost, model, batch_size, main_memory())]
 
 
-def finding_of(cost: Cost, model: Detector, batch_size: int, available: int | None) -> Finding:
+def finding_of(cost: Cost, model: Detector, batch_size: int, available: float | None) -> Finding:
     """Says what a training costs.
 
     Args:

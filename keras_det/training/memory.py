@@ -88,7 +88,7 @@ def available_memory(root: str | os.PathLike = "/") -> float:
 
         if tf.config.list_physical_devices("GPU"):
             return 0.9 * _gpu_memory()
-    found = [*_available(pathlib.Path(root)), *_left_by_cgroups(pathlib.Path(root))]
+    found = [*_meminfo(pathlib.Path(root), "MemAvailable"), *_left_by_cgroups(pathlib.Path(root))]
     if not found:
         raise DataError(
             "batch_size='auto' needs a system that reports how much memory is available. Received: "
@@ -109,35 +109,65 @@ def _gpu_memory() -> float:
         ) from error
 
 
-def _available(root: pathlib.Path) -> list[float]:
+def main_memory(root: str | os.PathLike = "/") -> float | None:
+    """Bytes of main memory that this process may use at most; None where that is not known.
+
+    That is the memory of the machine, or the limit of the container (cgroup) if that is less.
+
+    Args:
+        root: where `/proc` and `/sys` are.
+    """
+    found = _meminfo(pathlib.Path(root), "MemTotal")
+    found += [most for most, _ in _cgroups(pathlib.Path(root))]
+    if not found:
+        try:
+            return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        except (AttributeError, OSError, ValueError):
+            return None
+    return min(found)
+
+
+def _meminfo(root: pathlib.Path, name: str) -> list[float]:
+    """Bytes of an entry of Linux' table, one number or none."""
     try:
         text = (root / "proc/meminfo").read_text()
     except OSError:
         return []
-    return [1024 * float(each) for each in re.findall(r"^MemAvailable:\s+(\d+) kB", text, re.M)]
+    return [1024 * float(each) for each in re.findall(rf"^{name}:\s+(\d+) kB", text, re.M)]
 
 
 def _left_by_cgroups(root: pathlib.Path) -> list[float]:
-    """What the cgroup limits (versions 2 and 1) leave this process; cached files count as free."""
+    """What the cgroup limits leave this process; cached files count as free."""
+    left = []
+    for most, folder in _cgroups(root):
+        used = "memory.current" if (folder / "memory.current").exists() else "memory.usage_in_bytes"
+        try:
+            now, text = float((folder / used).read_text()), (folder / "memory.stat").read_text()
+        except (OSError, ValueError):
+            continue
+        freed = re.findall(r"^(?:total_)?inactive_file (\d+)$", text, re.M)
+        left.append(most - now + max(map(float, freed), default=0.0))
+    return left
+
+
+def _cgroups(root: pathlib.Path) -> list[tuple[float, pathlib.Path]]:
+    """The cgroup limits (versions 2 and 1) of this process in bytes, and their folders."""
     try:
         own = (root / "proc/self/cgroup").read_text()
     except OSError:
         own = ""
     places = re.findall(r"^\d+:(?:[\w,=]*memory[\w,=]*)?:/*(.*)$", own, re.M)
-    left = []
-    for version, limit, used in (
-        ("sys/fs/cgroup", "memory.max", "memory.current"),
-        ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    found = []
+    for version, limit in (
+        ("sys/fs/cgroup", "memory.max"),
+        ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
     ):
-        for folder in {root / version, *(root / version / place for place in places)}:
+        for folder in sorted({root / version, *(root / version / place for place in places)}):
             try:
-                most, now = (float((folder / name).read_text()) for name in (limit, used))
-                text = (folder / "memory.stat").read_text()
+                found.append((float((folder / limit).read_text()), folder))
             except (OSError, ValueError):  # none, or "max"
                 continue
-            freed = re.findall(r"^(?:total_)?inactive_file (\d+)$", text, re.M)
-            left.append(most - now + max(map(float, freed), default=0.0))
-    return left
+    return found
 
 
 def fitting_batch(memory: StepMemory, available: float, images: int) -> tuple[int, str]:

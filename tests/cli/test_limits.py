@@ -109,7 +109,7 @@ def test_predict_goes_on_past_images_that_it_cannot_read_or_write(
 
     monkeypatch.setattr(predict, "write_whole", refusing)
     result = run("predict", "m.keras", folder, "--out", tmp_path / "found")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "e.jpg" in result.stderr and "f.png (it needs more memory" in result.stderr
     assert "1 of 7 pictures could not be written" in result.stderr
     assert "b.png (No space left on device)" in result.stderr

@@ -13,7 +13,13 @@ from keras_det.errors import DataError
 from keras_det.models import build_model
 from keras_det.profiling import activation_elements
 from keras_det.training import memory, train
-from keras_det.training.memory import StepMemory, available_memory, fitting_batch, step_memory
+from keras_det.training.memory import (
+    StepMemory,
+    available_memory,
+    fitting_batch,
+    main_memory,
+    step_memory,
+)
 from tests.export.tiny import TinyDetector, tiny
 from tests.helpers import ROOT
 
@@ -55,6 +61,7 @@ def test_the_memory_is_what_linux_or_the_container_leaves(tmp_path):
         available_memory(tmp_path)
     linux(tmp_path, proc__meminfo=MEMINFO)
     assert available_memory(tmp_path) == 8_192_000_000
+    assert main_memory(tmp_path) == 16_384_000_000
     folder = tmp_path / "sys/fs/cgroup"
     folder.mkdir(parents=True)
     (folder / "memory.max").write_text("max\n")
@@ -68,7 +75,7 @@ def test_the_memory_is_what_linux_or_the_container_leaves(tmp_path):
     inner.mkdir()
     for name, text in {"max": "1000000000", "current": "400000000", "stat": ""}.items():
         (inner / f"memory.{name}").write_text(text)
-    assert available_memory(tmp_path) == 600_000_000
+    assert available_memory(tmp_path) == 600_000_000 and main_memory(tmp_path) == 1_000_000_000
 
 
 def test_the_limits_of_older_systems_count_too(tmp_path):
@@ -78,7 +85,7 @@ def test_the_limits_of_older_systems_count_too(tmp_path):
     for name, text in {"limit_in": "2000000000", "usage_in": "700000000"}.items():
         (folder / f"memory.{name}_bytes").write_text(text)
     (folder / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 200000000\n")
-    assert available_memory(tmp_path) == 1_500_000_000
+    assert available_memory(tmp_path) == 1_500_000_000 and main_memory(tmp_path) == 2_000_000_000
 
 
 # A 3x3 convolution of 8x8x3 pixels to 4 channels, its normalisation, a ReLU and the input layer.
