@@ -14,7 +14,7 @@ EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
 EXTRAS_ALL := test,browser,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
-# What runs on every backend: the core without the input pipeline, the exports and the command line.
+# Tests that run on every backend: the core, without input pipeline, exports and command line.
 BACKEND ?= jax
 BACKEND_INSTALLS = $(if $(filter jax,$(BACKEND)),".[test$(comma)jax]",".[test]" $(BACKEND))
 CORE := tests/test_boxes.py tests/losses tests/targets tests/layers tests/optimizers tests/decode
@@ -45,7 +45,7 @@ test: $(VENV)/.installed-test
 test-all: $(VENV)/.installed-all
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-# In an environment of its own: where JAX or PyTorch is installed, the other tests use it too.
+# In a separate environment: if JAX or PyTorch is installed, the other tests use it too.
 test-backend: $(VENV)-$(BACKEND)/.installed
 	KERAS_BACKEND=$(BACKEND) $(VENV)-$(BACKEND)/bin/python -m pytest $(PARALLEL) $(CORE) $(PYTEST_ARGS)
 

@@ -4,10 +4,10 @@
     python benchmarks/evaluator.py [FOLDER …] [--images 5000] [--rounds 3]
 
 Measures each FOLDER (a data set) and random images with crowd regions. The detections are noisy
-copies of the objects, 100 per image. Each library gets the same arrays. The time is processor time,
-of all threads, until the twelve numbers are there; it includes what the library needs to index the
-arrays. pycocotools is run once, because it is slow; of the others the median of the rounds counts.
-Peak memory is what an evaluation adds in a process of its own.
+copies of the objects, 100 per image. Each library gets the same arrays. The time is the processor
+time of all threads until the twelve numbers are computed, with indexing of the arrays. pycocotools
+is run once, because it is slow; for the others, the median of the rounds counts. The memory is what
+an evaluation adds to the peak of a separate process.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def random_truth(images, classes=80, seed=0):
 
 
 def noisy(truth, classes, seed=1):
-    """100 detections per image, most of them near an object; scores of every second are rounded."""
+    """100 detections per image, most near an object; every second image has rounded scores."""
     rng, rows = np.random.default_rng(seed), []
     for i, row in enumerate(truth):
         corner = rng.uniform(0, 500, (DETECTIONS, 2))
@@ -121,7 +121,7 @@ def first_rows(columns):
 
 
 def peak_memory(name, arrays, classes):
-    """What `memory_of` finds in a process of its own. The libraries have threads: no fork."""
+    """What `memory_of` finds in a separate process. The libraries have threads: no fork."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=memory_of, args=(sender, name, arrays, classes))

@@ -1,6 +1,6 @@
-"""Prints what TIDE's own package finds, the reference of tests/metrics/test_error_kinds.py.
+"""Prints what TIDE's own package finds, the reference for tests/metrics/test_error_kinds.py.
 
-In an environment of its own, because the package needs OpenCV and pandas:
+Use a separate environment, because the package needs OpenCV and pandas:
 
     pip install tidecv==1.0.1
     cd tests/golden/metrics

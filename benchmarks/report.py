@@ -2,10 +2,10 @@
 
     python benchmarks/report.py --images 5000
 
-The images are drawn: 640x480, with 12 objects and 20 detections each. "Pictures alone" reads every
-image, makes a small copy of it and compresses that, which no report can do without. Where Chromium
-and its driver are installed, with the package selenium, the page is opened and the time until its
-first pictures are there is printed.
+The images are synthetic: 640x480, with 12 objects and 20 detections each. "Pictures alone" reads
+every image, makes a small copy and compresses it; every report must do this. If Chromium, its
+driver and the package selenium are installed, the page is opened, and the time until its first
+pictures appear is printed.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def pictures_alone(dataset):
 
 
 def opened(page):
-    """Seconds until the first pictures of the page are there; None without a browser."""
+    """Seconds until the first pictures of the page appear; None without a browser."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     try:

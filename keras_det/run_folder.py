@@ -131,7 +131,7 @@ KINDS_OF_CHOSEN = {
     **{"calibrate": Kind("true or false", lambda value: isinstance(value, bool))},
     **{"image_size": SIZE},
 }
-# Values of `chosen` that are never null.
+# Values of `chosen` that must not be null.
 NEVER_NULL = {
     *("name", "freeze", "anchors", "batch_size", "epochs", "passes", "evaluate_every", "calibrate"),
     *("accumulate", "steps", "heads_first", "plain_epochs", "backbone_rate"),

@@ -66,8 +66,8 @@ def with_metadata(
             `keras_det.runtime.detections.OPERATOR_OUTPUTS`, in this order.
         name: of the model.
         class_names: index k means `class_names[k]`.
-        score_thresholds: of the model, one per class. MediaPipe knows one for all classes: the
-            lowest of them is written. None writes none.
+        score_thresholds: of the model, one per class. MediaPipe takes one for all classes: the
+            lowest is written. None: no threshold is written.
     """
     model = read(content)
     buffer, entry = schema().BufferT(), schema().MetadataT()

@@ -21,7 +21,7 @@ CALLS = click.option(
     "--calls",
     type=Whole(1, 100_000),
     show_default="50, or as many as 20 seconds allow",
-    help="Timed calls of a file.",
+    help="Timed calls per file.",
 )
 
 
@@ -39,7 +39,7 @@ CALLS = click.option(
     "--batch-size",
     type=Whole(1, MAX_BATCH),
     default=8,
-    help="Images of a batch, besides single images; 1: single images only.",
+    help="Images per batch, timed besides single images; 1: single images only.",
 )
 @CALLS
 @max_pixels_option()
@@ -56,12 +56,13 @@ def predict(
     """Measures how long MODEL takes to find objects in an image.
 
     MODEL is a .keras file, a run folder, a preset folder or an exported file. IMAGES are files,
-    folders, or the annotation file of a data set; up to 16 of them are used. Without IMAGES, images
-    of 640x480 pixels are drawn. A process of its own loads the model, and its memory is measured.
+    folders, or the annotation file of a data set; up to 16 images are used. Without IMAGES,
+    synthetic images of 640x480 pixels are used. A separate process loads the model, and the memory
+    of this process is measured.
 
-    preprocessing: resizing. network: of an exported file, with the decoder in it. post-processing:
-    decoding and non-maximum suppression. -: cannot be separated. The last lines say what limits
-    the speed.
+    Preprocessing is resizing. The network of an exported file includes its decoder. Post-processing
+    is decoding and non-maximum suppression. "-" marks a part that cannot be timed separately. The
+    last lines say what limits the speed.
     """
     check_json(json_file)
     find_model(model)
@@ -90,8 +91,8 @@ def predict(
     "--images",
     type=PATH,
     multiple=True,
-    show_default="drawn images",
-    help="Images to detect in: a file, a folder, or an annotation file. May be repeated.",
+    show_default="synthetic images",
+    help="Images to run on: a file, a folder, or an annotation file. May be repeated.",
 )
 @CALLS
 @max_pixels_option()
@@ -107,9 +108,9 @@ def models(
     """Compares model files in one table.
 
     FILE is a .keras file, a run folder, a preset folder or an exported file. Each is loaded by a
-    process of its own and called on single images, in turns with the others. The AP is what
-    `keras-det evaluate` has written beside the file. What an export has beside it, such as its
-    certificate, is left out.
+    separate process and called on single images, in turn with the others. The AP comes from the
+    metrics that `keras-det evaluate` wrote beside the file. Files that belong to an export, such as
+    its certificate, are left out.
     """
     check_json(json_file)
     files = without_companions(files)
@@ -126,10 +127,10 @@ def models(
         row_of(name, each, ap.value)
         for name, each, ap in zip(names_of(files), found, known, strict=True)
     ]
-    shown = f"{counted(found[0].opened['images'], 'image')}{'' if paths else ', drawn'}"
+    shown = counted(found[0].opened["images"], "image" if paths else "synthetic image")
     echo(f"{shown}, one at a time\n\n{file_table(rows)}\n")
     measured_on = sorted({ap.where for ap in known if ap.where})
-    notes = [f"AP: {' / '.join(measured_on)}."] if measured_on else []
+    notes = [f"AP measured on: {' / '.join(measured_on)}."] if measured_on else []
     if len(measured_on) > 1:
         notes.append("The APs were measured on different images and cannot be compared.")
     notes += [ap.note for ap in known if ap.note]
@@ -142,7 +143,7 @@ def models(
 
 
 def image_paths(given: tuple[str, ...]) -> list[str]:
-    """Up to 16 images, spread over those that the arguments mean."""
+    """Up to 16 images, spread evenly over those that the arguments name."""
     from keras_det.cli.predict import find_images
     from keras_det.data.image import IMAGE_SUFFIXES
 
@@ -191,24 +192,24 @@ def describe(found: Measured) -> str:
         name = f"batch of {found.batch_size}"
         rows[name] = Latency.of(found.batches) if found.batches else None
         sizes[name] = found.batch_size
-    images = counted(found.opened["images"], "image")
-    drawn = "" if found.opened["read"] else ", drawn"
+    kind = "image" if found.opened["read"] else "synthetic image"
+    images = counted(found.opened["images"], kind)
     title = f"{pathlib.Path(found.path).name}: {found.opened['engine']}, {height}x{width}"
     table = latency_table(rows, sizes)
     last = memory_line(found.size, found.memory, found.opened["memory_before"])
-    return f"{title}; {images}{drawn}\n\n{table}\n\n{last}"
+    return f"{title}; {images}\n\n{table}\n\n{last}"
 
 
 def without_companions(files: Sequence[str]) -> tuple[str, ...]:
-    """The files without those that lie beside another one of them: `exports/*` has both.
+    """The files without those that accompany another one of them: `exports/*` has both.
 
-    They have its whole name, and more: `a.tflite.certificate.json`, `a.tflite.tail.tflite`.
+    Their names start with its whole name: `a.tflite.certificate.json`, `a.tflite.tail.tflite`.
     """
     return tuple(x for x in files if not any(x.startswith(f"{other}.") for other in files))
 
 
 def names_of(files: Sequence[str]) -> list[str]:
-    """The files' names alone where they differ, else the paths as they were given."""
+    """The names of the files if all differ, else the paths as they were given."""
     names = [pathlib.Path(os.path.normpath(file)).name for file in files]
     return names if len(set(names)) == len(names) else list(files)
 

@@ -1,4 +1,4 @@
-"""What the commands of `keras-det bench` share: progress, sentences of 80 columns, JSON."""
+"""What the commands of `keras-det bench` share: progress, lines of 80 columns, JSON."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from keras_det.errors import DataError
 from keras_det.files import plain, write_json
 
 WIDTH = 80
-JSON = click.option("--json", "json_file", type=PATH, help="Write the figures as JSON to a file.")
+JSON = click.option("--json", "json_file", type=PATH, help="File to write the figures to, as JSON.")
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def echo_sentences(sentences: Iterable[str]) -> None:
-    """Prints sentences, each from a line of its own, in at most 80 columns."""
+    """Prints sentences, each on a new line, in at most 80 columns."""
     for sentence in sentences:
         if sentence:
             echo(textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False))
@@ -57,8 +57,8 @@ def check_json(file: str | None) -> None:
     path = pathlib.Path(file).absolute()
     if path.is_dir() or not path.parent.is_dir():
         raise DataError(
-            f"--json must name a file in a folder that exists. Received: {file}. Make the folder "
-            "first, or choose another file."
+            f"--json must name a file in a folder that exists. Received: {file}. Create the "
+            "folder first, or choose another file."
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise DataError(

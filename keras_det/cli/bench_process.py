@@ -1,4 +1,4 @@
-"""Times model files, each in a process of its own, in turns."""
+"""Times model files in turn, each in a separate process."""
 
 import contextlib
 import dataclasses
@@ -69,7 +69,7 @@ class Measured:
 
     @property
     def read(self) -> float | None:
-        """Median seconds of reading an image; None where images were drawn."""
+        """Median seconds of reading an image; None for synthetic images."""
         return Latency.of(self.opened["read"]).median if self.opened["read"] else None
 
     def as_json(self) -> dict[str, Any]:
@@ -133,8 +133,8 @@ class Worker:
         """Returns the answer of the process.
 
         Raises:
-            DataError: it found something wrong with what the user gave, or it was ended.
-            RuntimeError: it found anything else; the message is its traceback.
+            DataError: it found something wrong with what the user gave, or it ended early.
+            RuntimeError: any other error; the message is its traceback.
         """
         requests: Any = self.process.stdin
         answers: Any = self.process.stdout
@@ -144,8 +144,8 @@ class Worker:
         if not line:
             raise DataError(
                 f"The process that runs a model must not end early. Received: {self.path}, whose "
-                f"process ended with {self.process.wait()}. If memory ran out, measure fewer "
-                "files at a time."
+                f"process ended with code {self.process.wait()}. If memory ran out, measure "
+                "fewer files at a time."
             )
         answer = json.loads(line)
         if isinstance(answer, dict) and "data_error" in answer:
@@ -155,7 +155,7 @@ class Worker:
         return answer
 
     def end(self) -> list[str]:
-        """Ends the process. Returns what libraries have said, without what nobody must know."""
+        """Ends the process. Returns what the libraries printed, without lines that only inform."""
         self.process.kill()
         self.process.communicate()
         self.log.seek(0)
@@ -186,13 +186,13 @@ def measure_files(
     parts: bool = False,
     batch_size: int = 1,
 ) -> list[Measured]:
-    """Times model files in turns, so that what else the machine does falls on all alike.
+    """Times model files in turn, so that other work on the machine slows all of them alike.
 
     Args:
         paths: of the models.
-        images: paths of images; none: images are drawn.
+        images: paths of images. None given: synthetic images.
         calls: of each file. None: 50, or as many as 20 seconds allow, at least 10.
-        say: function that gets what is done now, a few words.
+        say: function called with a few words about what is measured now.
         max_pixels: limit of the images, or None.
         parts: whether the parts of the calls, and the machine's peak, are measured too.
         batch_size: images of the batches that are measured too; 1: none.
@@ -218,7 +218,7 @@ def measure_files(
                 say(f"{_name(worker)}, batches of {batch_size}")
                 _add_batches(worker, each, batch_size)
             if parts and each.opened["multiply_adds"]:
-                say("the matrix product of this machine")
+                say("the peak of this machine")
                 each.peak = Peak(**worker.ask("peak", dtype="float32"))
     return found
 

@@ -62,7 +62,7 @@ SPLIT = click.option("--train-split", show_default="train", help="Split of DATA 
     "--seconds",
     type=Real(0, 3600, open="least"),
     default=3.0,
-    help="Least time of each of about ten measurements.",
+    help="Minimum time of each of about ten measurements.",
 )
 @SPLIT
 @reading_options
@@ -83,8 +83,8 @@ def data(
     """Measures the input pipeline of a training.
 
     DATA is the folder of a data set or an annotation file. Its training images are read, decoded,
-    augmented and resized as for MODEL, without a network. What each stage takes is found by
-    measuring with and without it. The last lines say what limits the pipeline.
+    augmented and resized as for MODEL, but no network runs. Each stage is timed as the difference
+    between measurements with and without it. The last lines say what limits the pipeline.
     """
     check_json(json_file)
     check_model_name(model)
@@ -132,7 +132,7 @@ def data(
     "--steps",
     type=Whole(4),
     show_default="20, or as many as 40 seconds allow",
-    help="Steps that are timed, alone and together each.",
+    help="Timed steps: this many alone, and this many with the input.",
 )
 @SPLIT
 @reading_options
@@ -151,12 +151,12 @@ def train(
     json_file: str | None,
     **reading: Any,
 ) -> None:
-    """Measures a training: the input alone, the step alone, and both together.
+    """Measures training: the input, the step, and both together.
 
-    DATA is the folder of a data set or an annotation file. MODEL gets random weights, which take
-    as long as trained ones. The last lines say whether the input, the host or the device limits
-    the speed, and how much of the arithmetic of this machine the step uses. Its backward pass is
-    counted as twice the forward pass.
+    DATA is the folder of a data set or an annotation file. MODEL gets random weights: a step
+    takes as long as with trained ones. The last lines say whether the input, the host or the
+    device limits the speed, and how much of the machine's peak the step uses. The backward pass
+    counts as two forward passes.
     """
     check_json(json_file)
     check_model_name(model)

@@ -1,4 +1,4 @@
-"""A process that loads one model and times it: its memory is that of the model alone.
+"""A process that loads one model and times it, so that its memory is that of one model.
 
 It reads requests from its standard input and writes answers to the descriptor that was its
 standard output, one line of JSON each. `Worker` in `bench_process` starts it.
@@ -25,7 +25,7 @@ DRAWN, DRAWN_SIZE = 8, (480, 640)  # images where none are given, and their heig
 def main() -> None:
     """Answers requests until the standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not get between the answers
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
     try:
         serve(sys.stdin, answers)
     except (KeyboardInterrupt, BrokenPipeError):
@@ -58,7 +58,7 @@ class Bench:
     timed: "Timed"
 
     def open(self, model: str, images: list[str], max_pixels: int | None) -> dict[str, Any]:
-        """Loads a model and reads the images; without paths, images are drawn."""
+        """Loads a model and reads the images; without paths, synthetic images are used."""
         from keras_det.cli.bench_detectors import parts_of
         from keras_det.cli.files import load_any_model
         from keras_det.profiling.bench_detection import Timed

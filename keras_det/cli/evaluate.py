@@ -56,18 +56,18 @@ EXAMPLES = (
     "--out",
     type=PATH,
     show_default="metrics.json beside MODEL, metrics_SPLIT.json in a run folder, FILE.metrics.json "
-    "of an exported FILE",
+    "for an exported FILE",
     help="File to write.",
 )
 @click.option(
     "--analysis",
     type=PATH,
-    help="File to write where MODEL fails, as JSON: errors, curves, confusion matrix.",
+    help="JSON file for the error analysis: errors, curves, confusion matrix.",
 )
 @click.option(
     "--report",
     type=PATH,
-    help="Folder for a report: a page with plots and all images, CSV, JSON.",
+    help="Folder for a report: an HTML page with plots and all images, CSV and JSON files.",
 )
 @click.pass_context
 def evaluate(
@@ -90,10 +90,11 @@ def evaluate(
     Prints the twelve numbers of COCO, the AP and the best score threshold of each class, all from 0
     to 1, and writes them as JSON, with what was measured: the names of the model's file, the data
     and the split, the number of images, and the decoder's settings where they are given. It also
-    prints the kinds of errors, the AP at IoU 0.5 that each costs, and what to do about the worst.
+    prints the kinds of errors, the AP at IoU 0.5 that each costs, and what to do about the most
+    costly one.
 
-    Of an exported file, the latency, the size and the peak memory are measured too. They are
-    written into the same JSON file, beside the exported file.
+    For an exported file, the latency, the size and the peak memory are measured too. They are
+    written to the same JSON file, beside the exported file.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     settings = decoder_settings(options)
@@ -133,7 +134,7 @@ def measure(
 ) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
-    Returns the numbers, with what was measured, and everything that was found out.
+    Returns the numbers, with what was measured, and the whole measurement.
 
     Args:
         detector: the model.

@@ -44,7 +44,7 @@ def evaluate_file(
     analysis: str | None,
     report: str | None,
 ) -> None:
-    """Evaluates an exported file, and writes everything that is known about it.
+    """Evaluates an exported file, and writes all its figures.
 
     Args:
         ctx: of the command.
@@ -83,8 +83,8 @@ def measure(
 ) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
-    Returns the numbers, with what was measured, and everything that was found out. Images that
-    cannot be read are left out, with a note; too many are an error, as for a model.
+    Returns the numbers, with what was measured, and the whole measurement. Images that cannot be
+    read are left out, with a note; too many of them are an error, as for a model.
 
     Args:
         detector: the exported file.

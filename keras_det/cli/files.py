@@ -122,8 +122,9 @@ def is_exported(found: pathlib.Path) -> bool:
 
 
 def run_of(model: str) -> pathlib.Path:
-    """The folder whose recipe.json tells about the data of a model: of an export in `exports/` of a
-    run folder, that run folder; else `home_of`.
+    """The folder whose recipe.json describes the data of a model.
+
+    For an export in `exports/` of a run folder, it is that run folder; else it is `home_of`.
     """
     home = home_of(model).absolute()
     if home.name == "exports" and os.path.lexists(home.parent / RECIPE):

@@ -22,7 +22,7 @@ def write_findings(
     analysis: str | None,
     report: str | None,
 ) -> None:
-    """Writes the analysis and the report, as far as they are wanted, and says where they are.
+    """Writes the analysis and the report if they were asked for, and says where they are.
 
     Args:
         found: what was measured, with its analysis.

@@ -59,7 +59,7 @@ def decode_whole_jpeg(contents: TFTensor) -> TFTensor:
 def refuse_filled(contents: TFTensor, window: TFTensor) -> TFTensor:
     """Returns a window of a JPEG with its end marker; an error if missing pixels were filled.
 
-    A window that ends in their colour has the file decoded once more.
+    If the window ends in their colour, the file is decoded once more.
 
     Args:
         contents: the encoded JPEG, a string scalar.
@@ -74,7 +74,7 @@ def refuse_filled(contents: TFTensor, window: TFTensor) -> TFTensor:
         kept = tf.strings.substr(contents, 0, tf.strings.length(contents) - len(JPEG_END))
         return tf.shape(_mended(kept))[0]
 
-    # One node of the graph: many that are not run take time too.
+    # One node of the graph: nodes that do not run take time too.
     function = tf.function(
         whole,
         input_signature=[tf.TensorSpec((), tf.string)],

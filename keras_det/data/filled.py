@@ -1,6 +1,6 @@
-"""Notices images whose last pixels are missing in the file, and were filled by the decoder.
+"""Detects images whose last pixels are missing in the file and were filled by the decoder.
 
-libjpeg and Pillow's reader of PNG fill them in silence where the file has its end marker.
+libjpeg and Pillow's PNG reader fill them silently if the file has its end marker.
 """
 
 import io
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import PIL.Image
 
 TRUNCATED = "the image file is truncated: its last pixels are missing"
-# What may follow a JPEG that lacks its end marker. The marker alone, and ones before it: pixels
-# that depend on it are missing in the file.
+# Two endings for a JPEG without its end marker: the marker alone, and the marker after other bytes.
+# Pixels that depend on which one is added are missing in the file.
 JPEG_END = b"\xff\xd9"
 JPEG_ENDS = (JPEG_END, b"\xfe" * 64 + JPEG_END)
-# The colours of blocks that libjpeg does not find, from three channels and from CMYK.
+# The colours that libjpeg gives to missing blocks, with three channels and with CMYK.
 FILLED = ((128, 128, 128), (64, 64, 64))
 # PNG: channels of each colour type, and (first column, row, step of columns, rows) of Adam7.
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -34,8 +34,8 @@ BLOCK = 1 << 20  # bytes that are unpacked at a time
 def check_filled(image: "PIL.Image.Image", contents: bytes) -> None:
     """Raises a ValueError if the last pixels of a PNG or JPEG are missing in its file.
 
-    The files of images that end in the colour of missing pixels are read once more; other images
-    are complete. A progressive JPEG may lack its later scans: it is only less sharp.
+    An image that ends in the colour of missing pixels is decoded once more; any other is complete.
+    A progressive JPEG that lacks its later scans is accepted: it is only less sharp.
 
     Args:
         image: the opened image, its pixels loaded.

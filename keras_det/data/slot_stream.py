@@ -19,13 +19,13 @@ def readable_slots(
     special: SpecialFiles,
     images_at: Callable[[int, int], list[int]],
 ) -> "tf.data.Dataset":
-    """Leaves out the slots of an epoch whose images TensorFlow would never finish to read.
+    """Leaves out the slots of an epoch whose images TensorFlow would never finish reading.
 
     Args:
         slots: data set of int64 scalars.
         epoch: int64 scalar.
-        special: looks at the files: at all before the first slot, then at as many as a block has
-            slots. In a pass these are its own images.
+        special: checks the files: all of them before the first slot, then before each block as many
+            as it has slots. Without shuffling, these are the block's own images.
         images_at: `images_at(epoch, slot)` gives the indices of the images of a slot.
     """
     import tensorflow as tf
@@ -67,7 +67,7 @@ def report_gaps(
     stopped: list[DataError] = []
 
     def reporting(epoch: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.int64:
-        # After an error, batches in preparation ask again, with slots that did not fail.
+        # After an error, batches in preparation call this again, with slots that did not fail.
         if stopped:
             raise stopped[0]
         try:

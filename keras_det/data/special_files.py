@@ -1,8 +1,8 @@
 """Image files that became a named pipe or a device after the data set was read.
 
-TensorFlow's reader waits for such a file for ever, or reads it without end. Asking the system about
-one image from inside a graph costs more than a hundredth of decoding it. So one call asks about
-many.
+TensorFlow's reader waits for such a file for ever, or reads it without end. To ask the system about
+one image from inside a graph takes more than 1% of the time of decoding it. So one call asks about
+many images.
 """
 
 import os
@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from keras_det.files import other_kind
 
-# Slots of a block, and images that are looked at before it.
+# Slots of a block, and images that are checked before it.
 BLOCK = 256
-# A network drive takes long to answer, but answers many questions at a time.
+# A network drive answers slowly, but answers many questions at a time.
 THREADS = 16
 
 
 class SpecialFiles:
-    """Looks at the image files of a data set again and again.
+    """Checks the image files of a data set again and again.
 
     Args:
         paths: of the images.
@@ -30,14 +30,14 @@ class SpecialFiles:
         self._found: set[int] = set()
 
     def look(self, first: int, count: int | None = None) -> set[int]:
-        """Looks at images, in their order in the data set; after the last one comes the first.
+        """Checks images, in their order in the data set; after the last one comes the first.
 
         Args:
-            first: index of the first one; it may be too large by any number of rounds.
+            first: index of the first one, modulo the number of images.
             count: how many. None: all.
 
         Returns:
-            Indices of those that were a pipe, a socket or a device when last looked at.
+            Indices of those that were a pipe, a socket or a device when last checked.
         """
         images = len(self._paths)
         indices = [(first + k) % images for k in range(min(count or images, images))]
@@ -58,5 +58,5 @@ def _is_special(path: str) -> bool:
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return False  # whoever reads it says why
+        return False  # the reader reports why
     return not stat.S_ISREG(mode) and bool(other_kind(mode))

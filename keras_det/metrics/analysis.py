@@ -27,7 +27,7 @@ from keras_det.metrics.thresholds import (
 )
 from keras_det.names import DEFAULT_THRESHOLD
 
-FORMAT = 1  # of the JSON; a change that readers would notice raises it
+FORMAT = 1  # version of the JSON; raised with each change that readers would notice
 SCHEMA = pathlib.Path(__file__).with_name("analysis.schema.json")
 WANTED = 0.9  # precision and recall that thresholds are given for
 
@@ -49,7 +49,7 @@ class Analysis:
         best_f1: the threshold of each class with the best F1 at an IoU of 0.5; under "" that of all
             classes together.
         for_precision, for_recall: the same for a wanted precision or recall.
-        wanted_precision, wanted_recall: which.
+        wanted_precision, wanted_recall: these wanted values.
     """
 
     class_names: tuple[str, ...]
@@ -125,7 +125,7 @@ def analyse(
         thresholds: scores above which detections enter the confusion matrix, one per class.
             Default: those with the best F1; that of all classes together for a class that is never
             found.
-        precision, recall: above 0 and at most 1, what thresholds are wanted for.
+        precision, recall: above 0 and at most 1; thresholds are given that reach them.
         bins: int >= 1, of the reliability curve.
 
     Raises:
@@ -147,7 +147,7 @@ def analyse_columns(
     recall: float = WANTED,
     bins: int = BINS,
 ) -> Analysis:
-    """`analyse` of columns that COCO's evaluation has seen already.
+    """`analyse` for columns that COCO's evaluation has already processed.
 
     Args:
         objects, found: as `keras_det.metrics.columns.columns` returns them.
@@ -194,8 +194,8 @@ def _shown(
         if len(thresholds) != len(class_names):
             raise ValueError(
                 "`thresholds` must hold one score per class. Received: "
-                f"{len(thresholds)} for {len(class_names)} classes. Leave it out for those with "
-                "the best F1."
+                f"{len(thresholds)} for {len(class_names)} classes. Leave it out to use those "
+                "with the best F1."
             )
         return [float(each) for each in thresholds]
     together = best[""].threshold

@@ -1,4 +1,4 @@
-"""Which classes a detector takes for which: the confusion matrix with background."""
+"""Which classes a detector confuses: the confusion matrix with background."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ def confusion_matrix(matches: Matches, thresholds: Sequence[float], num_classes:
     Only detections that score above the threshold of their class count. The rule, at an IoU of 0.5:
 
     1. Each detection takes an object of its own class, as in COCO.
-    2. In the order of the scores, each detection that is left takes the object that it overlaps
-       most among those that are left, whatever its class.
-    3. What is left belongs to the background: such an object is missed, and such a detection is
-       found where nothing is.
+    2. In the order of the scores, each remaining detection takes the remaining object that it
+       overlaps most, whatever its class.
+    3. The rest belongs to the background: a remaining object is missed, and a remaining detection
+       has no object.
 
     So the diagonal holds the detections that are right, and duplicates stand in the last row.
     Crowd regions, and detections that match one, are left out.

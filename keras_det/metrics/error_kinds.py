@@ -14,12 +14,12 @@ FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
 KINDS = ("localisation", "classification", "duplicate", "background", "both", "missed")
 LOCALISATION, CLASSIFICATION, DUPLICATE, FAR, BOTH, MISSED = range(6)
 ADVICE = {
-    "localisation": "Boxes are off: check that labels fit tightly; try a larger image size.",
-    "classification": "Classes are mixed up: the confusion matrix says which. Check their labels.",
+    "localisation": "Boxes are imprecise: check that labels fit tightly; try a larger image size.",
+    "classification": "Classes are confused: the confusion matrix shows which. Check their labels.",
     "duplicate": "Objects are found twice: try --method hard, or a lower --sigma.",
-    "background": "It finds what is not labelled: look for missing labels; add such images.",
-    "both": "Class and place are wrong: check the labels with keras-det doctor.",
-    "missed": "Objects are not found: try a larger image size; check with keras-det doctor.",
+    "background": "Detections without an object: look for missing labels; add such scenes.",
+    "both": "Class and position are wrong: check the labels with keras-det doctor.",
+    "missed": "Objects are missed: try a larger image size; run keras-det doctor.",
 }
 
 
@@ -227,7 +227,7 @@ def _best_of_targets(target: np.ndarray, scores: np.ndarray, found: np.ndarray) 
 
 
 def format_errors(found: ErrorKinds) -> str:
-    """A table of the kinds of errors, the most costly first, and what to do about that one.
+    """A table of the kinds of errors, the most costly first, and what to do about the first.
 
     At most 80 columns wide, without a line break at the end.
     """

@@ -1,4 +1,4 @@
-"""Whether a score of 0.8 means that 80% are right: the reliability curve and its error."""
+"""Whether 80% of the detections with a score of 0.8 are right: the reliability curve."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ class Reliability:
         edges: float64 `(bins + 1,)`, 0 … 1; a bin holds its lower edge.
         count: int64 `(bins,)`, detections.
         score: float64 `(bins,)`, their mean score; NaN for none.
-        precision: float64 `(bins,)`, the share of them that is right, 0..1; NaN for none.
+        precision: float64 `(bins,)`, the share of them that are right, 0..1; NaN for none.
         error: the expected calibration error, 0..1; NaN without detections.
     """
 

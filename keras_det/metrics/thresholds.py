@@ -53,14 +53,14 @@ def best_f1(scores: np.ndarray, right: np.ndarray, objects: int) -> ClassThresho
 def lowest_for_precision(
     scores: np.ndarray, right: np.ndarray, objects: int, wanted: float
 ) -> ClassThreshold:
-    """The lowest threshold whose kept detections are right in the wanted share: it finds the most.
+    """The lowest threshold that reaches a wanted precision: it finds the most objects.
 
     Args:
         scores, right, objects: as for `best_f1`.
         wanted: precision above 0 and at most 1.
 
     Returns:
-        The threshold is NaN where no threshold reaches the precision.
+        The threshold, or NaN if none reaches the precision.
 
     Raises:
         ValueError: `wanted` is out of its range.
@@ -74,7 +74,7 @@ def lowest_for_precision(
 def highest_for_recall(
     scores: np.ndarray, right: np.ndarray, objects: int, wanted: float
 ) -> ClassThreshold:
-    """The highest threshold that finds the wanted share of the objects: it errs least.
+    """The highest threshold that reaches a wanted recall: it keeps the fewest wrong detections.
 
     Args, Returns and Raises as for `lowest_for_precision`, with the recall as `wanted`.
     """

@@ -21,8 +21,8 @@ class Parts:
         prepare: from an image to the network's input.
         network: from what `prepare` returns to raw outputs or detections of the input.
         finish: from an image, the network's input and its outputs to the detections.
-        timed: the parts that `whole` consists of, and that can be timed: of "prepare", "network"
-            and "finish". Others only make the input of the timed ones.
+        timed: the parts of `whole` that can be timed, among "prepare", "network" and "finish".
+            The others only make the input of the timed ones.
         batch: from images of one size to their detections, together; None if they go one by one.
         multiply_adds: of the network for one image; None if they are not known.
         engine: library that runs the network.
@@ -41,7 +41,7 @@ class Parts:
 
 
 class Timed:
-    """Times calls of a detector on the same images, in turns.
+    """Times calls of a detector, with the same images in turn.
 
     Args:
         parts: the detector.

@@ -20,7 +20,7 @@ from keras_det.types import TFTensor
 if TYPE_CHECKING:
     import tensorflow as tf
 
-ROUNDS = 2  # each stream is measured so often, in turns
+ROUNDS = 2  # each stream is measured this often, in turn
 UNTIMED_BATCHES = 3  # two are ready before they are asked for
 # What each stream adds to the one before it.
 RESIZING, AUGMENTATION, BATCHING = "resizing", "augmentation", "batching"
@@ -52,22 +52,22 @@ def measure_input(
 ) -> InputBench:
     """Measures a training pipeline with more and more of its stages.
 
-    The files are read once for the first time. Then five streams are measured in turns: one that
+    The files are first read once. Then five streams are measured in turn: one that
     only reads the files, one that also decodes them, and so on up to the whole pipeline. The faster
-    round of each counts. What a stage takes is the difference between two streams; where the noise
-    is larger than that, it is 0. An augmentation that crops decodes less of an image, which is part
-    of the difference too.
+    round of each counts. The time of a stage is the difference between two streams, or 0 if noise
+    makes it negative. An augmentation that crops decodes less of an image; this is part of the
+    difference too.
 
     Args:
         pipeline: for training. Its images are read, and its `failed` images are left out.
-        seconds: at least, of each measurement; there are two of each stream.
-        say: function that gets what is measured now, a few words.
+        seconds: minimum time of each measurement; there are two of each stream.
+        say: function called with a few words about what is measured now.
         clock: function that returns seconds.
 
     Raises:
         DataError: too many images cannot be read.
     """
-    pipeline.warned = True  # that objects vanish is nothing to say here
+    pipeline.warned = True  # vanishing objects are not reported here
     say("reading the files")
     first, first_bytes = _first_reading(pipeline, clock)
     running = {name: _Running(stream, pipeline) for name, stream in streams(pipeline).items()}

@@ -27,7 +27,7 @@ UNKNOWN = "-"
 def input_table(bench: "InputBench") -> str:
     """The stages of an input pipeline."""
     whole = bench.times.whole
-    lines = [f"{'stage':<22}{'ms an image':>14}{'share':>8}{'images/s up to it':>20}"]
+    lines = [f"{'stage':<22}{'ms per image':>14}{'share':>8}{'images/s so far':>20}"]
     for name, seconds in bench.times.stages.items():
         rate = three(bench.rates[name])
         lines.append(f"{name:<22}{three(1e3 * seconds):>14}{seconds / whole:>8.0%}{rate:>20}")
@@ -43,7 +43,7 @@ def input_table(bench: "InputBench") -> str:
 def training_table(bench: "TrainingBench") -> str:
     """Input, step and both together."""
     times = bench.times
-    lines = [f"{'':<22}{'a batch':>14}{'images/s':>14}"]
+    lines = [f"{'':<22}{'per batch':>14}{'images/s':>14}"]
     for name, seconds in (
         ("input alone", times.input),
         ("step alone", times.step),
@@ -51,7 +51,7 @@ def training_table(bench: "TrainingBench") -> str:
     ):
         rate = three(times.batch_size / seconds)
         lines.append(f"{name:<22}{duration(seconds):>14}{rate:>14}")
-    lines += ["", f"The first step, which is compiled, took {duration(bench.first_step)}."]
+    lines += ["", f"The first step, with compilation, took {duration(bench.first_step)}."]
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from keras_det.types import Logs
 
 ROUNDS = 2
 STEPS = 20  # of the step alone, and of both together
-# Without a given number, fewer steps are timed where they take so many seconds in a round.
+# Unless the number is given, a round of steps stops after this many seconds.
 LONGEST = 20.0
 LEAST_STEPS = 2  # in a round
 READY = 2  # batches that the pipeline prepares before they are asked for
@@ -80,19 +80,19 @@ def measure_training(
         pipeline: for training.
         steps: steps that are timed, alone and together each, at least 2. None: 20, or as many as
             40 seconds allow.
-        say: function that gets what is measured now, a few words.
+        say: function called with a few words about what is measured now.
         clock: function that returns seconds.
 
     Raises:
         DataError: too many images cannot be read.
     """
     pipeline.warned = True
-    say("the matrix product of this machine")
+    say("the peak of this machine")
     dtype = keras.backend.standardize_dtype(model.backbone.compute_dtype)
     peak = matmul_peak(keras_product, dtype)
     stream = pipeline.as_tf_dataset(training=True)
     fixed = stream.take(1).cache().repeat()
-    say("the first step, which is compiled")
+    say("the first step, with compilation")
     first = _fit(model, fixed, clock, 1, None)[0]
     running = iter(stream)
     per_round = max(LEAST_STEPS, (STEPS if steps is None else steps) // ROUNDS)

@@ -132,14 +132,14 @@ class Use:
 class Cores:
     """How busy the cores are that this process may use, from now on.
 
-    On Linux, the time in which a core did nothing is read from `/proc/stat`. What other programs
-    use then counts as busy: it does not look as if this process was waiting. Where a container
-    has a limit (cgroup `cpu.max`), and elsewhere, the share of this process is all that is known.
+    On Linux, the idle time of each core is read from `/proc/stat`. Time that other programs use
+    counts as busy, so that it is not mistaken for idle time. In a container with a limit (cgroup
+    `cpu.max`), and on other systems, only the share of this process is known.
 
     Args:
         root: where `/proc` and `/sys` are.
         cores: numbers of the cores.
-        clock, used: functions that return seconds: of time, and of processor time of this process.
+        clock, used: functions that return seconds: the time, and this process's processor time.
     """
 
     def __init__(

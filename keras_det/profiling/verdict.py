@@ -1,8 +1,8 @@
-"""Which of input, host and device limits the speed, and how far that is from the machine's limit.
+"""Which of input, host and device limits the speed, and how close that is to the machine's limit.
 
-Input is what prepares images: files, decoding, resizing, augmentation. Host is the processor that
-drives the device, or that computes around it. Device is what computes the network: a GPU, or the
-cores of the processor.
+Input is what prepares images: files, decoding, resizing, augmentation. Host is the processor, as
+far as it drives the device or does other work than the network. Device is what computes the
+network: a GPU, or the cores of the processor.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from keras_det.profiling.machine import Peak
 
 # Below this share of busy time, the device waits for the host most of the time.
 IDLE = 0.5
-# Input and step hinder each other if together they take so much longer than the slower one.
+# Input and step slow each other down if together they take this many times as long as the slower.
 HINDERED = 1.15
-# Other programs that use so much of the cores change the figures.
+# From this share of the cores on, other programs change the figures.
 DISTURBED = 0.15
 
 # The stages of the input that every pipeline needs.
@@ -33,7 +33,7 @@ class Verdict:
     Attributes:
         limit: "input", "host" or "device".
         line: which of them limits and by what, at most 80 columns.
-        reach: how far that is from the machine's own limit; empty if it is not known.
+        reach: how close that is to the machine's own limit; empty if it is not known.
     """
 
     limit: Limit
@@ -90,11 +90,11 @@ def training_verdict(times: TrainingTimes) -> Verdict:
     if times.input > times.step:
         faster = times.together / times.step
         line = (
-            f"Limited by the input: it takes {duration(times.input)} a batch, "
+            f"Limited by the input: a batch takes {duration(times.input)}, "
             f"a step {duration(times.step)}."
         )
         reach = (
-            f"With batches ready, training would be {faster:.1f} times as fast: "
+            f"If the input kept up, training would be {faster:.1f} times as fast: "
             f"{three(times.batch_size / times.step)} images/s."
         )
         return Verdict("input", line, reach)
@@ -106,19 +106,19 @@ def training_verdict(times: TrainingTimes) -> Verdict:
         return Verdict("host", line, reach)
     line = (
         f"Limited by the device: a step takes {duration(times.step)}, the input "
-        f"{duration(times.input)} a batch."
+        f"{duration(times.input)} per batch."
     )
     return Verdict("device", line, reach)
 
 
 def hindered(times: TrainingTimes) -> str:
-    """A sentence if input and step hinder each other, as where they share the cores; else empty."""
+    """A sentence if input and step slow each other down, as on shared cores; else empty."""
     slower = max(times.input, times.step)
     if times.together < HINDERED * slower:
         return ""
     return (
-        f"Together they take {times.together / slower:.1f} times as long as the slower one: they "
-        "share the cores."
+        f"Input and step together take {times.together / slower:.1f} times as long as the slower "
+        "one alone: they share the cores."
     )
 
 
@@ -130,7 +130,7 @@ def disturbed(others: float) -> str:
     """
     if others < DISTURBED:
         return ""
-    return f"Other programs used {others:.0%} of the processor: an idle machine is faster."
+    return f"Other programs used {others:.0%} of the processor. An idle machine would be faster."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,14 +176,16 @@ def detection_verdict(times: DetectionTimes) -> Verdict:
         "host": "post-processing takes",
         "device": "the network takes",
     }[limit]
-    line = f"Limited by the {limit}: {what} {duration(parts[limit])} of {duration(total)} an image."
+    line = (
+        f"Limited by the {limit}: {what} {duration(parts[limit])} of {duration(total)} per image."
+    )
     if limit == "device" and times.network is not None:
         reach = of_peak(times.multiply_adds, times.network, times.peak)
         if reach:
             return Verdict(limit, line, reach)
     alone = max(parts["device"], 1e-9)
     reach = (
-        f"The network alone would reach {three(1 / alone)} images/s; with all parts it is "
+        f"The network alone would reach {three(1 / alone)} images/s; all parts reach "
         f"{alone / total:.0%} of that."
     )
     return Verdict(limit, line, reach)
@@ -222,11 +224,11 @@ def input_verdict(times: InputTimes) -> Verdict:
         line = (
             f"Limited by the input: the files are read at {three(1 / max(slowest, 1e-9))} images/s."
         )
-        reach = f"From memory, the pipeline reaches {three(1 / times.whole)} images/s."
+        reach = f"With the files in memory, the pipeline reaches {three(1 / times.whole)} images/s."
         return Verdict("input", line, reach)
     line = (
         f"Limited by the host: {largest} takes {times.stages[largest] / times.whole:.0%} of "
-        f"{duration(times.whole)} an image."
+        f"{duration(times.whole)} per image."
     )
     least = sum(times.stages.get(name, 0.0) for name in (READING, DECODING))
     reach = (
@@ -244,7 +246,7 @@ def of_peak(multiply_adds: float | None, seconds: float, peak: Peak | None) -> s
         return ""
     share = multiply_adds / max(seconds, 1e-9) / peak.per_second
     return (
-        f"That is {percent(share)} of this machine's peak ({three(peak.per_second / 1e9)} billion "
+        f"This uses {percent(share)} of the machine's peak ({three(peak.per_second / 1e9)} billion "
         f"multiply-adds/s in {peak.dtype})."
     )
 

@@ -9,11 +9,11 @@ from keras_det.metrics.score_facts import ScoreFacts
 from keras_det.words import counted
 
 MOST = 5  # sentences
-LEAST_COST = 0.01  # of AP50, from where on a kind of error is worth a sentence
+LEAST_COST = 0.01  # of AP50; a kind of error that costs less is not mentioned
 BEHIND = 0.7  # a class below this share of the mean AP is behind
 NEVER = 0.005  # AP of a class that is hardly ever found
 FEW_OBJECTS, FEW_IMAGES = 50, 50
-RISE = 1.05  # of the validation loss above its lowest, from where on a model overfits
+RISE = 1.05  # a validation loss of this many times its lowest value means overfitting
 
 
 def advice(
@@ -34,7 +34,7 @@ def advice(
         _small(analysis),
         _overfits(history),
         _few(analysis),
-        "Look at the images with the most errors: wrong and missing labels are often among them.",
+        "Look at the images with the most errors: they often have wrong or missing labels.",
     ]
     return [each for each in found if each][:MOST]
 
@@ -60,13 +60,13 @@ def _behind(analysis: Analysis) -> str:
     objects = analysis.best_f1[name].objects
     if known[name] < NEVER:
         return (
-            f"“{name}” is hardly ever found ({counted(objects, 'object')}): train longer, and look "
-            "at its labels and at the size of its objects in the images."
+            f"“{name}” is hardly ever found ({counted(objects, 'object')}): train longer, and "
+            "check its labels and the size of its objects in the images."
         )
     cure = (
-        "Label more objects of it."
+        "Label more objects of this class."
         if objects < FEW_OBJECTS
-        else "Filter the images by this class: the errors show whether boxes, labels or size fail."
+        else "Filter the images by this class: look for wrong boxes, wrong labels and tiny objects."
     )
     of_class = f"“{name}” has AP {known[name]:.3f} with {counted(objects, 'object')}"
     return f"{of_class}; the mean of the classes is {mean:.3f}. {cure}"
@@ -77,8 +77,8 @@ def _small(analysis: Analysis) -> str:
     if not small < BEHIND * large:
         return ""
     return (
-        f"Small objects (below 32x32 pixels) have AP {small:.3f}, large ones {large:.3f}. A larger "
-        "--image-size finds more of them."
+        f"Small objects (below 32x32 pixels) have AP {small:.3f}, large ones {large:.3f}. Try a "
+        "larger --image-size."
     )
 
 
@@ -90,8 +90,8 @@ def _overfits(history: Sequence[Mapping[str, str]]) -> str:
         return ""
     epoch = rows[losses.index(min(losses))]["epoch"]
     return (
-        f"The loss on the validation set was lowest after epoch {epoch} and rose since then: the "
-        "model overfits. More images help most; --augment strong or fewer steps help some."
+        f"The loss on the validation set was lowest after epoch {epoch} and has risen since: the "
+        "model overfits. More images help most; --augment strong or fewer steps help a little."
     )
 
 
@@ -99,6 +99,6 @@ def _few(analysis: Analysis) -> str:
     if analysis.images >= FEW_IMAGES:
         return ""
     return (
-        f"Only {counted(analysis.images, 'image')} were measured: the figures would be somewhat "
-        "different on others."
+        f"The figures come from only {counted(analysis.images, 'image')}: on other images, they "
+        "would differ somewhat."
     )

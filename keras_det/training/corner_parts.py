@@ -1,4 +1,4 @@
-"""Which part of a CornerNet costs how much AP: the truth in place of one part after the other."""
+"""How much AP each part of a CornerNet costs: the ground truth takes the place of each in turn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -37,11 +37,11 @@ def replace_parts(
     steps: Sequence[Sequence[str]] = STEPS,
     **settings: Unpack[CornerSettings],
 ) -> dict[str, dict[str, Any]]:
-    """Measures a CornerNet with the truth in place of some of its outputs.
+    """Measures a CornerNet with the ground truth in place of some of its outputs.
 
     The error analysis in the ablation study of the paper (https://arxiv.org/abs/1808.01244), which
-    replaces the heat maps, then also the offsets. The part whose truth raises AP most is the one to
-    improve. See `true_parts` for what the truth is.
+    replaces the heat maps, then also the offsets. The part whose replacement raises AP most is the
+    one to improve. `true_parts` says what the ground truth of each part is.
 
     Args:
         model: the detector.

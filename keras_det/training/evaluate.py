@@ -30,7 +30,7 @@ class Seen:
     """The images that were measured, their objects, and what was found in them.
 
     Attributes:
-        indices: of the images in the data set; some of it may not decode.
+        indices: of the images in the data set, without those that cannot be decoded.
         objects, found: of these images, in this order.
     """
 
@@ -220,7 +220,7 @@ def measured_from(
     losses: Mapping[str, float] | None = None,
     analysed: bool = False,
 ) -> Measured:
-    """Measures detections, whatever has made them.
+    """Measures detections, whatever made them.
 
     Args:
         dataset: `keras_det.data.Dataset`.

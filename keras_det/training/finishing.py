@@ -78,7 +78,7 @@ def finish(
         read_history(out / HISTORY) if (out / HISTORY).exists() else [],
         read_recipe(out) if (out / RECIPE).exists() else None,
     )
-    say(f"Report with all images and errors, for a browser: {page}")
+    say(f"Report with all images and errors (open it in a browser): {page}")
     return metrics
 
 

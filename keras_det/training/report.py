@@ -34,7 +34,7 @@ from keras_det.training.report_rows import Rows, report_rows
 from keras_det.words import counted
 
 PAGE, ANALYSIS, CLASSES, IMAGES = "index.html", "analysis.json", "classes.csv", "images.csv"
-MOST_PICTURES = 5000  # on the page; of more images, those with the most errors
+MOST_PICTURES = 5000  # on the page: of more images, those with the most errors
 PACKAGES = ("keras_det", "keras", "tensorflow", "jax", "torch", "numpy", "hotcoco", "pycocotools")
 
 
@@ -49,10 +49,10 @@ def write_report(
     recipe: Mapping[str, Any] | None = None,
     on_image: Callable[[int, int], None] | None = None,
 ) -> pathlib.Path:
-    """Writes the report of an evaluation into a folder; a former report in it is replaced.
+    """Writes the report of an evaluation to a folder, and replaces an older report there.
 
     `index.html` is one page that needs no other file and no network: figures, what to do next,
-    plots, and the images with their objects and detections, those with the most errors first.
+    plots, and the images with their objects and detections, the most errors first.
     `analysis.json` holds the figures (keras_det/metrics/analysis.schema.json describes it),
     `classes.csv` those of each class, `images.csv` the errors in each image.
 
@@ -62,8 +62,8 @@ def write_report(
         dataset: what was measured.
         class_names: of the model.
         model: name of the model's file.
-        thresholds: scores from which the page shows detections, one per class. Default: those with
-            the best F1.
+        thresholds: scores above which the page shows detections, one per class. Default: those
+            with the best F1.
         history: rows of `history.csv` of the training.
         recipe: content of `recipe.json` of the training.
         on_image: function called with the number of images drawn and the total number.
@@ -76,8 +76,8 @@ def write_report(
     """
     if found.analysis is None or found.seen is None:
         raise ValueError(
-            "A report needs measurements with an analysis. Received: measurements without. Call "
-            "measure(…, analysed=True)."
+            "A report needs measurements with an analysis. Received: measurements without one. "
+            "Call measure(…, analysed=True)."
         )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

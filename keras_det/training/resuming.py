@@ -137,7 +137,9 @@ def chosen_before(out: pathlib.Path, given: dict[str, Any]) -> Recipe | None:
     with opening(out / RECIPE, "`chosen` of recipe.json must be a recipe of this version", CURE):
         chosen = Recipe(**content)
         if chosen.steps % chosen.epochs:
-            raise ValueError(f"{chosen.steps} steps cannot be divided into {chosen.epochs} epochs")
+            raise ValueError(
+                f"{chosen.steps} steps cannot be divided into {chosen.epochs} equal epochs"
+            )
     return _changed(chosen, given)
 
 

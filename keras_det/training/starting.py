@@ -16,7 +16,8 @@ from keras_det.training.arguments import given_anchors
 from keras_det.training.recipe import Recipe, Trained
 from keras_det.weights.backbones.any_file import ONLY_BACKBONE
 
-# Arguments that training changes in a model or that only fill it, and types that are compared.
+# Arguments that are not compared: training changes them, or they only fill the model with weights.
+# And the types that are compared.
 CHANGING = ("backbone_weights", "dtype", "freeze")
 SIMPLE = (str, int, float)
 AUTO, IMAGENET = "auto", "imagenet"
@@ -150,7 +151,7 @@ def _built(name: str, arguments: dict[str, Any], out: pathlib.Path) -> Detector:
 
 
 def check_arguments(arguments: Mapping[str, Any], model: Detector, out: pathlib.Path) -> None:
-    """Raises a DataError if recipe.json names other arguments than the saved model has.
+    """Raises a DataError if the arguments in recipe.json differ from those of the saved model.
 
     Args:
         arguments: of the model, from the recipe.json of a run to resume.
@@ -163,7 +164,7 @@ def check_arguments(arguments: Mapping[str, Any], model: Detector, out: pathlib.
             continue
         own = config.get(name)
         if name not in known or isinstance(own, SIMPLE) and own != value:
-            has = f"the saved model has {own!r:.60}" if name in known else "no model has it"
+            has = f"the saved model has {own!r:.60}" if name in known else "the model lacks it"
             raise DataError(
                 f"`model_arguments` of {RECIPE} must be those of the saved model. Received: "
                 f"{name}={value!r:.60} in {out / RECIPE}, but {has}. {CURE}"

@@ -135,11 +135,11 @@ def test_several_files_with_what_is_known_of_their_ap(run, lite, coco, tmp_path)
     result = run("bench", one, two, "--calls", 2, "--json", tmp_path / "table.json")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "8 images, drawn, one at a time"
+    assert lines[0] == "8 synthetic images, one at a time"
     assert lines[2].split()[0] == "file" and max(widths(result.stdout.split("Figures")[0])) <= 80
     assert lines[3].split()[0] == "one.tflite" and lines[3].split()[-1] == f"{written['AP']:.3f}"
     assert lines[4].split()[0] == "two.tflite" and lines[4].split()[-1] == "-"
-    assert "AP: shapes, val, 1 image." in lines
+    assert "AP measured on: shapes, val, 1 image." in lines
     table = json.loads((tmp_path / "table.json").read_text())
     assert [each["AP"] for each in table["files"]] == [written["AP"], None]
     assert table["files"][0]["AP_measured_on"] == "shapes, val, 1 image"

@@ -69,7 +69,7 @@ def test_parts_of_a_training(shapes, monkeypatch):
     monkeypatch.setattr(bench_training, "matmul_peak", lambda *given: peak)
     found = bench_training.measure_training(model, pipeline, 4, said.append, seconds())
     assert found.steps == 4 and found.device in ("CPU", "GPU")
-    assert said[:2] == ["the matrix product of this machine", "the first step, which is compiled"]
+    assert said[:2] == ["the peak of this machine", "the first step, with compilation"]
     parts = ("the input alone", "the step alone", "both together")
     assert said[2:] == [f"{what}, round {number} of 2" for number in (1, 2) for what in parts]
     # A step ends at each look at the clock; two batches of the input end between two looks.

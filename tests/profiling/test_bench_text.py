@@ -46,7 +46,7 @@ def test_table_of_the_input():
     times = InputTimes(stages, 4e-3, 2e-4, 0.9, 2)
     rates = {"reading": 10_000.0, "decoding": 322.6, "batching": 250.0}
     assert input_table(InputBench(times, rates, 55.5e6, 0.0)).splitlines() == [
-        "stage                    ms an image   share   images/s up to it",
+        "stage                   ms per image   share     images/s so far",
         "reading                          0.1      2%              10,000",
         "decoding                           3     75%                 323",
         "batching                         0.9     22%                 250",
@@ -58,12 +58,12 @@ def test_table_of_the_input():
 def test_table_of_a_training():
     bench = TrainingBench(TrainingTimes(0.05, 0.8, 1.0, 8), 21.0, 20, "CPU", 0.0)
     assert training_table(bench).splitlines() == [
-        "                             a batch      images/s",
+        "                           per batch      images/s",
         "input alone                    50 ms           160",
         "step alone                    800 ms            10",
         "together                         1 s             8",
         "",
-        "The first step, which is compiled, took 21 s.",
+        "The first step, with compilation, took 21 s.",
     ]
 
 

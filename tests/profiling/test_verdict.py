@@ -31,18 +31,20 @@ def training(**changes):
 def test_training_limited_by_the_device():
     found = training_verdict(training())
     assert found.limit == "device"
-    assert found.line == "Limited by the device: a step takes 820 ms, the input 50 ms a batch."
+    assert found.line == "Limited by the device: a step takes 820 ms, the input 50 ms per batch."
     assert found.reach == (
-        "That is 14% of this machine's peak (430 billion multiply-adds/s in float32)."
+        "This uses 14% of the machine's peak (430 billion multiply-adds/s in float32)."
     )
 
 
 def test_training_limited_by_the_input():
     found = training_verdict(training(input=2.05, together=2.05))
     assert found.limit == "input"
-    assert found.line == "Limited by the input: it takes 2.05 s a batch, a step 820 ms."
+    assert found.line == "Limited by the input: a batch takes 2.05 s, a step 820 ms."
     # 2.05 / 0.82 = 2.5; 8 / 0.82 = 9.756
-    assert found.reach == "With batches ready, training would be 2.5 times as fast: 9.76 images/s."
+    assert (
+        found.reach == "If the input kept up, training would be 2.5 times as fast: 9.76 images/s."
+    )
 
 
 def test_training_limited_by_the_host():
@@ -51,7 +53,7 @@ def test_training_limited_by_the_host():
     assert (
         found.line == "Limited by the host: a step takes 820 ms; the device is idle for 69% of it."
     )
-    assert found.reach.startswith("That is 14% of this machine's peak")
+    assert found.reach.startswith("This uses 14% of the machine's peak")
 
 
 def test_what_is_not_known_decides_nothing():
@@ -68,13 +70,17 @@ def test_the_slower_of_input_and_step_limits(step, limit):
 def test_input_and_step_that_share_the_cores():
     assert hindered(training(together=0.94)) == ""  # 1.146 times
     assert hindered(training(together=1.23)) == (
-        "Together they take 1.5 times as long as the slower one: they share the cores."
+        "Input and step together take 1.5 times as long as the slower one alone: "
+        "they share the cores."
     )
 
 
 def test_other_programs_are_named_if_they_matter():
     assert disturbed(0.14) == ""
-    assert disturbed(0.5) == "Other programs used 50% of the processor: an idle machine is faster."
+    assert (
+        disturbed(0.5)
+        == "Other programs used 50% of the processor. An idle machine would be faster."
+    )
 
 
 # 45 ms in all: 38 the network, 2 resizing, 2 the rest, 3 reading.
@@ -84,37 +90,36 @@ DETECTION = {"whole": 0.042, "read": 0.003, "prepare": 0.002, "network": 0.038, 
 def test_detection_limited_by_the_device():
     found = detection_verdict(DetectionTimes(**DETECTION, multiply_adds=0.817e9, peak=PEAK))
     assert found.limit == "device"
-    assert found.line == "Limited by the device: the network takes 38 ms of 45 ms an image."
+    assert found.line == "Limited by the device: the network takes 38 ms of 45 ms per image."
     # 0.817 / 0.038 = 21.5 of 430
-    assert found.reach.startswith("That is 5.0% of this machine's peak (430 billion")
+    assert found.reach.startswith("This uses 5.0% of the machine's peak (430 billion")
 
 
 def test_detection_of_a_file_whose_arithmetic_is_not_known():
     found = detection_verdict(DetectionTimes(**DETECTION))
     # 1 / 0.038 = 26.3; 38 / 45 = 0.844
     assert (
-        found.reach
-        == "The network alone would reach 26.3 images/s; with all parts it is 84% of that."
+        found.reach == "The network alone would reach 26.3 images/s; all parts reach 84% of that."
     )
 
 
 def test_detection_limited_by_the_input():
     found = detection_verdict(DetectionTimes(**{**DETECTION, "read": 0.040}))
     assert found.limit == "input"
-    assert found.line == "Limited by the input: reading and resizing take 42 ms of 82 ms an image."
+    assert found.line == "Limited by the input: reading and resizing take 42 ms of 82 ms per image."
     found = detection_verdict(DetectionTimes(0.05, prepare=0.03, network=0.015))
-    assert found.line == "Limited by the input: resizing takes 30 ms of 50 ms an image."
+    assert found.line == "Limited by the input: resizing takes 30 ms of 50 ms per image."
 
 
 def test_detection_limited_by_the_host():
     found = detection_verdict(DetectionTimes(0.1, prepare=0.002, network=0.038, finish=0.06))
     assert found.limit == "host"
-    assert found.line == "Limited by the host: post-processing takes 60 ms of 100 ms an image."
+    assert found.line == "Limited by the host: post-processing takes 60 ms of 100 ms per image."
 
 
 def test_a_network_that_cannot_be_separated_counts_as_device():
     found = detection_verdict(DetectionTimes(0.05, read=0.01))
-    assert found.line == "Limited by the device: the network takes 50 ms of 60 ms an image."
+    assert found.line == "Limited by the device: the network takes 50 ms of 60 ms per image."
 
 
 def inputs(**changes):
@@ -126,7 +131,7 @@ def inputs(**changes):
 def test_pipeline_limited_by_the_processor():
     found = input_verdict(inputs())
     assert found.limit == "host"
-    assert found.line == "Limited by the host: decoding takes 60% of 5 ms an image."
+    assert found.line == "Limited by the host: decoding takes 60% of 5 ms per image."
     # 1 / 3.1 ms = 322.6; 3.1 / 5 = 0.62
     assert (
         found.reach
@@ -143,7 +148,7 @@ def test_pipeline_limited_by_the_files():
     found = input_verdict(inputs(first=0.02))
     assert found.limit == "input"
     assert found.line == "Limited by the input: the files are read at 50 images/s."
-    assert found.reach == "From memory, the pipeline reaches 200 images/s."
+    assert found.reach == "With the files in memory, the pipeline reaches 200 images/s."
     slow = {"reading": 4e-3, "decoding": 1e-3}
     assert input_verdict(inputs(stages=slow)).limit == "input"
 

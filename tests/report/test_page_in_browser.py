@@ -76,7 +76,7 @@ def shown(page):
 def test_the_image_with_the_most_errors_comes_first(page):
     assert shown(page) == ["bad.jpg", "low.jpg", "good.jpg"]
     errors = [each.text for each in page.find_elements(By.CSS_SELECTOR, "#gallery .errors")]
-    assert errors == ["1 wrong class, 1 missed", "1 missed", "1 right"]
+    assert errors == ["1 wrong class, 1 missed", "1 missed", "1 correct"]
     choose(page, "order", "file")
     assert shown(page) == ["good.jpg", "bad.jpg", "low.jpg"]
     assert page.find_element(By.ID, "count").text == "3 of 3 images"

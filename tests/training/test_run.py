@@ -94,7 +94,10 @@ def test_the_run_folder_is_filled(run, drawn):
         assert float(row["val_loss"]) == pytest.approx(sum(parts), rel=1e-4)
     assert len(list((out / "pictures").iterdir())) == 3
     assert "Training" in (out / "report" / "index.html").read_text()
-    assert f"Report with all images and errors, for a browser: {out}/report/index.html" in lines
+    assert (
+        f"Report with all images and errors (open it in a browser): {out}/report/index.html"
+        in lines
+    )
     assert 0 <= metrics["AP"] <= 1 and json.loads((out / "metrics.json").read_text())["AP"] >= 0
     about = {"model": "last.keras", "data": drawn[1].name, "split": "val"}
     assert metrics["measured"] == {**about, "images": 3, "settings": {}}

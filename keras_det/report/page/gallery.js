@@ -1,5 +1,5 @@
 "use strict";
-// The gallery: images with truth and detections, worst first, filtered by class, kind and score.
+// The gallery: images with objects and detections, worst first, filtered by class, kind and score.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const NS = "http://www.w3.org/2000/svg";
@@ -61,7 +61,7 @@
     const parts = [];
     for (const name of [...data.kinds, MISSED])
       if (total[name]) parts.push(`${total[name]} ${data.words[name] || name}`);
-    return parts.join(", ") || "nothing found, nothing missed";
+    return parts.join(", ") || "no detections, nothing missed";
   }
 
   function box(parent, row, colour, dashed, unit) {
@@ -144,7 +144,7 @@
   function details(image) {
     const table = element("table");
     const head = element("tr");
-    for (const name of ["detection", "score", "kind"])
+    for (const name of ["class", "score", "result"])
       head.append(element("th", name === "score" ? {} : { class: "left" }, name));
     table.append(head);
     for (const row of kept(image).sort((a, b) => b[5] - a[5])) {

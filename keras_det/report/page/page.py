@@ -22,13 +22,13 @@ NUMBERS = (
 SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 # Kinds of a detection, as `keras_det.metrics` names them, and the words for them.
 KINDS = (
-    ("right", "right"),
+    ("right", "correct"),
     ("classification", "wrong class"),
-    ("localisation", "badly placed"),
-    ("both", "wrong class and badly placed"),
+    ("localisation", "poor localisation"),
+    ("both", "wrong class and poor localisation"),
     ("duplicate", "duplicate"),
-    ("background", "nothing there"),
-    ("ignored", "does not count"),
+    ("background", "on background"),
+    ("ignored", "ignored"),
 )
 
 
@@ -50,7 +50,7 @@ class Headline:
         about: facts in short, such as the data and the number of images.
         metrics: of `keras_det.metrics.coco.metrics_of`.
         advice: what to do next, at most five sentences.
-        warning: a sentence that stands above everything, or "".
+        warning: a sentence above everything else, or "".
     """
 
     title: str
@@ -155,16 +155,17 @@ def _gallery(class_names: Sequence[str]) -> str:
         for name, words in [*KINDS[1:], ("missed", "missed"), KINDS[0]]
     )
     scores = "".join(f'<option value="{score:g}">{score:g}</option>' for score in SCORES)
-    return f"""<p>White dashes: objects that were missed. Green dashes: objects that were found.
-Whole lines: detections, in the colour of their class.</p>
+    return f"""<p>Dashed white boxes: missed objects. Dashed green boxes: objects that were found.
+Solid boxes: detections, in the colour of their class.</p>
 <div class="filters">
 <label>class <select id="class"><option value="">all</option>{classes}</select></label>
-<label>with <select id="kind"><option value="">anything</option>{kinds}
-<option value="none wrong">nothing wrong</option></select></label>
-<label>score from <select id="score"><option value="own">the model's thresholds</option>{scores}
+<label>images with <select id="kind"><option value="">anything</option>{kinds}
+<option value="none wrong">no errors</option></select></label>
+<label>minimum score <select id="score"><option value="own">the model's thresholds</option>{scores}
 </select></label>
 <label>order <select id="order"><option value="worst">most errors first</option>
-<option value="sure">surest errors first</option><option value="file">as in the data</option>
+<option value="sure">errors with high scores first</option>
+<option value="file">as in the data set</option>
 </select></label>
 <label class="tick"><input type="checkbox" id="truth" checked> objects</label>
 <label class="tick"><input type="checkbox" id="found" checked> detections</label>

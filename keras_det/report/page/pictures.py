@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-# Bytes of all pictures together, before base64 adds a third; with 5,000 images a page is then
-# under 40 MB.
+# Bytes of all pictures together, before base64 adds a third. A page of 5,000 images is then under
+# 40 MB.
 BUDGET = 24_000_000
 SIDES = (640, 480, 400, 320, 256, 224, 192, 160)  # longer side of a picture, in pixels
 QUALITIES = {640: 82, 480: 80, 400: 78, 320: 75, 256: 70, 224: 66, 192: 62, 160: 58}
-TYPICAL = 0.16  # bytes per pixel of such a JPEG, to choose the size that comes first
+TYPICAL = 0.16  # bytes per pixel of such a JPEG, to choose the first size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _rounded(row: Sequence[float]) -> list[float]:
 
 
 def side_for(images: int, budget: int = BUDGET) -> int:
-    """The largest side in `SIDES` at which so many pictures probably stay within the budget.
+    """The largest side in `SIDES` at which this many pictures probably fit the budget.
 
     Args:
         images: number of pictures.

@@ -199,7 +199,7 @@ def plot_bars(rows: Sequence[tuple[str, float, str]], title: str, colour: str) -
     """Horizontal bars, as an HTML figure.
 
     Args:
-        rows: name, length (0 or more) and the text behind the bar.
+        rows: name, length (0 or more) and the text after the bar.
         title: what a screen reader says.
         colour: in CSS.
     """

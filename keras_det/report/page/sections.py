@@ -19,14 +19,14 @@ from keras_det.report.page.plots import (
 from keras_det.words import counted
 
 MOST_CURVES = 8  # classes in one plot; more colours cannot be told apart
-FEW, MOST = 25, 10  # tables of more classes than the first show the worst and best of the second
+FEW, MOST = 25, 10  # tables of more than FEW classes show the MOST worst and the MOST best
 MOST_PAIRS = 20  # of confused classes, where there are too many for a matrix
 ERRORS = {
-    "localisation": ("badly placed", "the right class, but an IoU of 0.1 to 0.5 with the object"),
-    "classification": ("wrong class", "on an object, IoU 0.5 or more, but of another class"),
-    "both": ("both", "wrong class and badly placed"),
-    "duplicate": ("duplicate", "an object that a better detection has found already"),
-    "background": ("nothing there", "less than 0.1 IoU with any object"),
+    "localisation": ("localisation", "the right class, but an IoU of 0.1 to 0.5 with the object"),
+    "classification": ("classification", "IoU 0.5 or more with an object of another class"),
+    "both": ("both", "wrong class, and an IoU of 0.1 to 0.5 with the object"),
+    "duplicate": ("duplicate", "a detection with a higher score found the object"),
+    "background": ("background", "an IoU below 0.1 with every object"),
     "missed": ("missed", "an object that no detection finds"),
 }
 LOSSES = ("loss", "class_loss", "box_loss", "val_loss", "val_class_loss", "val_box_loss")
@@ -100,8 +100,8 @@ def errors_section(analysis: Mapping[str, Any]) -> Section:
         for name in order
     ]
     body = (
-        "<p>By how much AP50 would rise if the errors of one kind were gone (TIDE). The rises do "
-        "not add up. Detections of any score are counted, also those below the thresholds.</p>"
+        "<p>How much AP50 would rise without the errors of one kind (TIDE). The values do not add "
+        "up to the total. Detections of any score count, even those below the thresholds.</p>"
         f'<div class="panels">{plot_bars(bars, "AP50 lost by kind of error", "var(--bad)")}'
         f"{_table('', rows)}</div>"
     )
@@ -109,7 +109,7 @@ def errors_section(analysis: Mapping[str, Any]) -> Section:
 
 
 def curves_section(analysis: Mapping[str, Any]) -> Section:
-    """Precision against recall of each class, and how far scores can be believed.
+    """Precision against recall of each class, and how well the scores are calibrated.
 
     Args:
         analysis: as for `classes_section`.
@@ -133,23 +133,23 @@ def curves_section(analysis: Mapping[str, Any]) -> Section:
     bins = Line(
         "detections", "var(--accent)", _numbers(found["score"]), _numbers(found["precision"])
     )
-    even = Line("score = share", "var(--soft)", (0, 1), (0, 1), dashed=True)
+    even = Line("perfect calibration", "var(--soft)", (0, 1), (0, 1), dashed=True)
     drawn = plot_lines(
         [bins, even],
-        "Share of right detections against score",
+        "Share of correct detections against score",
         "score",
-        "share that is right",
+        "share that is correct",
         (0, 1),
         (0, 1),
     )
     says = number(found["error"])
     plots.append(
-        f'<div><h3>Scores and the share that is right</h3>{drawn}<p class="soft">Expected '
-        f"calibration error {says}. Below the dashes, scores are too high.</p></div>"
+        f'<div><h3>Calibration of the scores</h3>{drawn}<p class="soft">Expected calibration '
+        f"error {says}. Below the dashed line, scores are too high.</p></div>"
     )
     more = ""
     if len(names) > MOST_CURVES:
-        more = f'<p class="soft">The {MOST_CURVES} classes with the most objects.</p>'
+        more = f'<p class="soft">Shown: the {MOST_CURVES} classes with the most objects.</p>'
     return Section("curves", "Curves", f'<div class="panels">{"".join(plots)}</div>{more}')
 
 
@@ -166,9 +166,9 @@ def confusion_section(analysis: Mapping[str, Any]) -> Section:
     counts = np.asarray(analysis["confusion"]["matrix"])
     names = [*analysis["class_names"], "background"]
     rule = (
-        "<p>Rows are the objects, columns what they were found as, at an IoU of 0.5 and the "
-        "threshold of each class. Column “background”: missed. Row “background”: found where no "
-        "object is, or found twice.</p>"
+        "<p>Rows are the classes of the objects, columns the classes of the detections, at an IoU "
+        "of 0.5 and above the threshold of each class. Column “background”: missed objects. Row "
+        "“background”: detections without an object, and duplicates.</p>"
     )
     if len(names) <= MOST_CELLS:
         drawn = plot_matrix(counts, names, "Confusion matrix")
@@ -255,4 +255,4 @@ def pictures_note(shown: int, images: int) -> str:
     """A sentence where not every image is on the page, else ""."""
     if shown == images:
         return ""
-    return f"This page shows {counted(shown, 'image')} of {images:,}, those with the most errors."
+    return f"This page shows {counted(shown, 'image')} of {images:,}: those with the most errors."
