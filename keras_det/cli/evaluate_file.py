@@ -9,12 +9,12 @@ from keras_det.cli.bench_files import MOST_IMAGES, describe
 from keras_det.cli.bench_output import progress
 from keras_det.cli.bench_process import measure_files
 from keras_det.cli.command import PIXELS_KEY, echo, refuse_useless, user_input
+from keras_det.cli.detections import of_file
 from keras_det.cli.evaluated import metrics_beside
 from keras_det.cli.files import find_model, load_any_model, say_where
 from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
 from keras_det.cli.start import start_keras
-from keras_det.errors import DataError
 from keras_det.files import tree_digest, write_json
 
 if TYPE_CHECKING:
@@ -93,23 +93,9 @@ def measure(
         name: of the file.
     """
     start_keras()
-    from keras_det.data.failures import Failures
     from keras_det.training.evaluate import measured_from, provenance
 
-    reasons: dict[int, str] = {}
-    failures = Failures(dataset.image_paths, lambda index: reasons[index])
-    indices, detections = list[int](), list[dict[str, Any]]()
-    with click.progressbar(range(len(dataset)), label="Evaluating") as bar:
-        for index in bar:
-            try:
-                image = dataset[index].read()
-            except DataError as error:
-                reasons[index] = str(error)
-                failures.add(0, [index])
-                continue
-            found = detector.detect(image, **settings)
-            indices.append(index)
-            detections.append({key: found[key] for key in ("boxes", "scores", "labels")})
+    indices, detections = of_file(detector, dataset, settings)
     measured = measured_from(dataset, indices, detections, detector.class_names, analysed=True)
     echo(measured.text("these images"))
     about = provenance(name, dataset, len(indices), **settings)

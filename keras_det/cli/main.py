@@ -4,6 +4,7 @@ import click
 
 from keras_det import __version__
 from keras_det.cli.bench import bench
+from keras_det.cli.compare import compare
 from keras_det.cli.completion import completion
 from keras_det.cli.data import data
 from keras_det.cli.demo import demo
@@ -33,6 +34,7 @@ for command in (
     weights,
     train,
     evaluate,
+    compare,
     predict,
     export,
     bench,

@@ -66,21 +66,52 @@ def paired_bootstrap(
     Raises:
         ValueError: numbers of images differ, or a label is out of range.
     """
+    return paired_bootstrap_by_class(
+        ground_truth, first, second, class_names, resamples, seed, classes=False
+    )[""]
+
+
+def paired_bootstrap_by_class(
+    ground_truth: Sequence[Mapping[str, Any]],
+    first: Sequence[Mapping[str, Any]],
+    second: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
+    classes: bool = True,
+) -> dict[str, PairedPrecision]:
+    """`paired_bootstrap` for each class, and under "" for the mean of the classes.
+
+    All of them use the same draws.
+
+    Args:
+        ground_truth, first, second, class_names, resamples, seed: as for `paired_bootstrap`.
+        classes: bool. False leaves out the single classes.
+    """
     tables = [_tables(ground_truth, each, class_names) for each in (first, second)]
     count = len(ground_truth)
-    ap_first, ap_second = (float(_precision(each, np.ones((1, count)))[0]) for each in tables)
+    whole = [_with_mean(_per_class(each, np.ones((1, count))))[:, 0] for each in tables]
     draws = np.random.default_rng(seed).multinomial(count, [1 / count] * count, resamples)
+    rows = slice(None) if classes else slice(-1, None)
     drops = np.concatenate(
         [
-            _precision(tables[0], part) - _precision(tables[1], part)
+            (_with_mean(_per_class(tables[0], part)) - _with_mean(_per_class(tables[1], part)))[
+                rows
+            ]
             for part in np.array_split(draws, max(1, resamples // 100))
-        ]
+        ],
+        axis=1,
     )
+    names = [*map(str, class_names), ""][rows]
+    both = zip(names, *(each[rows].tolist() for each in whole), drops, strict=True)
+    return {name: _summary(one, other, row, count) for name, one, other, row in both}
+
+
+def _summary(first: float, second: float, drops: np.ndarray, images: int) -> PairedPrecision:
     drops = drops[np.isfinite(drops)]  # NaN where a draw holds no object
     low, high = np.percentile(drops, INTERVAL) if len(drops) else (np.nan, np.nan)
     mean = float(drops.mean()) if len(drops) else float("nan")
-    interval = float(low), float(high)
-    return PairedPrecision(ap_first, ap_second, mean, interval, count, len(drops))
+    return PairedPrecision(first, second, mean, (float(low), float(high)), images, len(drops))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,17 +147,21 @@ def _tables(
     ]
 
 
-def _precision(tables: Sequence[_Table], draws: np.ndarray) -> np.ndarray:
-    """AP `(draws,)` of each draw; `draws` `(draws, num_images)` counts how often it has each image.
+def _per_class(tables: Sequence[_Table], draws: np.ndarray) -> np.ndarray:
+    """AP `(classes, draws)`; `draws` `(draws, num_images)` counts how often each has each image.
 
     An image drawn twice gives two equal detections in a row. Both are counted at once here, which
     gives the same interpolated precision, because precision rises along a run of hits.
     """
-    per_class = np.stack([_class_precision(table, draws) for table in tables])
+    return np.stack([_class_precision(table, draws) for table in tables])
+
+
+def _with_mean(per_class: np.ndarray) -> np.ndarray:
+    """The same with a last row: the mean of the classes that have objects in the draw."""
     defined = ~np.isnan(per_class)
     total = np.where(defined, per_class, 0.0).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        return total / defined.sum(axis=0)
+        return np.vstack([per_class, total / defined.sum(axis=0)])
 
 
 def _class_precision(table: _Table, draws: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pytest
 
+from keras_det.cli import compare as compare_command
 from keras_det.cli import decoding, main, predict
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
@@ -106,6 +107,15 @@ TABLE = {
         "--analysis": "--analysis {folder}/analysis.json",
         "--report": "--report {folder}/report",
     },
+    "compare": {
+        "--split": "--split test",
+        "--split-by": "--split-by 0.7",
+        **READING,
+        "--batch-size": "--batch-size 2",
+        "--max-pixels": "--max-pixels 1000",
+        "--resamples": "--resamples 200",
+        "--out": "--out {folder}/other",
+    },
     "predict": {
         "--score-threshold": "--score-threshold 0.5",
         "--method": "--method linear",
@@ -158,6 +168,7 @@ BASE = {
     "demo": "--train-images 2 --val-images 2 --image-size 64 --out {folder}/demo",
     "train": "{folder}/shapes --out {folder}/new",
     "evaluate": "m.keras {folder}/shapes --out {folder}/metrics.json",
+    "compare": "m.keras n.keras {folder}/shapes",
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
     "doctor": "{folder}/shapes",
@@ -165,7 +176,7 @@ BASE = {
 # Data without a split for validation, for the option that makes one.
 BASE_OF_SPLIT_BY = {
     command: BASE[command].replace("shapes", "flat")
-    for command in ("train", "evaluate", "export", "doctor")
+    for command in ("train", "evaluate", "compare", "export", "doctor")
 }
 # What an option needs beside it, in the run that it is compared with.
 NEEDED = {
@@ -185,7 +196,7 @@ NEEDED = {
     "--grey": {"export": "--to tflite"},
     "--image-size": {"doctor": "--model efficientdet_d0"},
     "--overfit": {"doctor": "--model efficientdet_d0"},
-    "--split-by": {"evaluate": "--split-by 0.8", "export": "--split-by 0.8"},
+    "--split-by": dict.fromkeys(("evaluate", "compare", "export"), "--split-by 0.8"),
 }
 
 
@@ -247,7 +258,7 @@ def calls(monkeypatch):
     from keras_det.metrics.score_facts import ScoreFacts
     from keras_det.metrics.thresholds import ClassThreshold
     from keras_det.runtime import engines
-    from keras_det.training import replay, report, run
+    from keras_det.training import comparing, replay, report, run
 
     calls = []
     numbers = {"AP": 0.5, "AP50": 0.5}
@@ -274,6 +285,7 @@ def calls(monkeypatch):
     one = {"boxes": np.array([[0, 0, 9, 9]]), "labels": [0], "scores": [0.9]}
     facts = ScoreFacts(2, 0.9, 4, 0.0, 1.0)
     analysis = analyse([one], [one], ["square"])
+    compared = comparing.compare([one], [one], [one], ["square"], resamples=1)
     found = home.Measured(numbers, {"square": row, "": row}, facts, analysis=analysis)
     monkeypatch.setattr(home, "measure", record("measure", found))
     monkeypatch.setattr(report, "write_report", record("report", pathlib.Path("index.html")))
@@ -296,6 +308,10 @@ def calls(monkeypatch):
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(predict, "load_any_model", lambda path: detector)
     monkeypatch.setattr(predict, "find_model", pathlib.Path)
+    monkeypatch.setattr(compare_command, "load_any_model", lambda path: detector)
+    monkeypatch.setattr(compare_command, "find_model", pathlib.Path)
+    monkeypatch.setattr(home, "detect_dataset", record("detect_dataset", ([0], [one])))
+    monkeypatch.setattr(comparing, "compare", lambda *given: calls.append(given[-1]) or compared)
 
     def with_engine(detector, engine, path, num_images, convert):
         calls.append((engine, pixel_limit()))

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from keras_det.metrics.bootstrap import _precision, _tables, paired_bootstrap
+from keras_det.metrics.bootstrap import (
+    _per_class,
+    _tables,
+    _with_mean,
+    paired_bootstrap,
+    paired_bootstrap_by_class,
+)
 from keras_det.metrics.coco import coco_metrics
 
 NAMES = ("a", "b", "c")
@@ -42,7 +48,7 @@ def test_a_draw_equals_pycocotools_on_the_images_drawn(seed):
     rng = np.random.default_rng(seed)
     draws = [np.arange(12), rng.integers(0, 12, 12), np.repeat([1, 5, 7], 4)]
     counts = np.stack([np.bincount(draw, minlength=12) for draw in draws])
-    found = _precision(tables, counts)
+    found = _with_mean(_per_class(tables, counts))[-1]
     for value, draw in zip(found, draws, strict=True):
         # Images drawn twice stand beside each other, as ties stand in the weighted count.
         drawn = sorted(draw)
@@ -88,3 +94,23 @@ def test_nothing_to_find():
     rows = [{"boxes": np.zeros((0, 4)), "labels": [], "scores": []}] * 2
     found = paired_bootstrap(rows, rows, rows, NAMES, resamples=5)
     assert np.isnan(found.first) and np.isnan(found.mean_drop) and found.resamples == 0
+
+
+# The classes share the draws, so their mean is that of all.
+def test_each_class_is_compared():
+    truth, first, second = scenes(40)
+    found = paired_bootstrap_by_class(truth, first, second, NAMES, resamples=300)
+    metrics = [coco_metrics(truth, each, NAMES)["AP_per_class"] for each in (first, second)]
+    assert list(found) == [*NAMES, ""]
+    for name in NAMES:
+        pair = [found[name].first, found[name].second]
+        np.testing.assert_allclose(pair, [each[name] for each in metrics], atol=1e-9)
+        assert found[name].interval[0] <= found[name].mean_drop <= found[name].interval[1]
+    assert found[""] == paired_bootstrap(truth, first, second, NAMES, resamples=300)
+    assert found["c"].resamples < 300  # some draws hold no object of the rare class
+
+
+def test_a_class_without_objects_has_no_numbers():
+    truth, first, second = scenes(10)
+    found = paired_bootstrap_by_class(truth, first, second, (*NAMES, "d"), resamples=10)["d"]
+    assert np.isnan(found.first) and np.isnan(found.interval).all() and found.resamples == 0
