@@ -176,9 +176,7 @@ def detection_verdict(times: DetectionTimes) -> Verdict:
         "host": "post-processing takes",
         "device": "the network takes",
     }[limit]
-    line = (
-        f"Limited by the {limit}: {what} {duration(parts[limit])} of {duration(total)} per image."
-    )
+    line = f"Limited by the {limit}: {what} {duration(parts[limit])} of {duration(total)} an image."
     if limit == "device" and times.network is not None:
         reach = of_peak(times.multiply_adds, times.network, times.peak)
         if reach:

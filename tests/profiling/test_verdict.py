@@ -90,7 +90,7 @@ DETECTION = {"whole": 0.042, "read": 0.003, "prepare": 0.002, "network": 0.038, 
 def test_detection_limited_by_the_device():
     found = detection_verdict(DetectionTimes(**DETECTION, multiply_adds=0.817e9, peak=PEAK))
     assert found.limit == "device"
-    assert found.line == "Limited by the device: the network takes 38 ms of 45 ms per image."
+    assert found.line == "Limited by the device: the network takes 38 ms of 45 ms an image."
     # 0.817 / 0.038 = 21.5 of 430
     assert found.reach.startswith("This uses 5.0% of the machine's peak (430 billion")
 
@@ -106,20 +106,20 @@ def test_detection_of_a_file_whose_arithmetic_is_not_known():
 def test_detection_limited_by_the_input():
     found = detection_verdict(DetectionTimes(**{**DETECTION, "read": 0.040}))
     assert found.limit == "input"
-    assert found.line == "Limited by the input: reading and resizing take 42 ms of 82 ms per image."
+    assert found.line == "Limited by the input: reading and resizing take 42 ms of 82 ms an image."
     found = detection_verdict(DetectionTimes(0.05, prepare=0.03, network=0.015))
-    assert found.line == "Limited by the input: resizing takes 30 ms of 50 ms per image."
+    assert found.line == "Limited by the input: resizing takes 30 ms of 50 ms an image."
 
 
 def test_detection_limited_by_the_host():
     found = detection_verdict(DetectionTimes(0.1, prepare=0.002, network=0.038, finish=0.06))
     assert found.limit == "host"
-    assert found.line == "Limited by the host: post-processing takes 60 ms of 100 ms per image."
+    assert found.line == "Limited by the host: post-processing takes 60 ms of 100 ms an image."
 
 
 def test_a_network_that_cannot_be_separated_counts_as_device():
     found = detection_verdict(DetectionTimes(0.05, read=0.01))
-    assert found.line == "Limited by the device: the network takes 50 ms of 60 ms per image."
+    assert found.line == "Limited by the device: the network takes 50 ms of 60 ms an image."
 
 
 def inputs(**changes):
