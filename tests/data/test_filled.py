@@ -47,6 +47,14 @@ def cut_jpeg(share, mode="RGB", **options):
     return contents[: start + int((stop - start) * share)] + b"\xff\xd9"
 
 
+def cut_phone_jpeg():
+    """A JPEG with a second picture, cut off in the first one."""
+    second = Image.new("RGB", (70, 50))
+    contents = encoded(kind="MPO", save_all=True, append_images=[second])
+    start, stop = contents.find(b"\xff\xda"), contents.find(b"\xff\xd9")
+    return contents[: start + (stop - start) // 2] + b"\xff\xd9"
+
+
 DAMAGED = {
     "png": short_png("RGB", 0.5),
     "palette.png": short_png("P", 0.9),
@@ -57,6 +65,7 @@ DAMAGED = {
     "grey.jpg": cut_jpeg(0.7, "L"),
     "cmyk.jpg": cut_jpeg(0.7, "CMYK"),
     "restarts.jpg": cut_jpeg(0.7, restart_marker_rows=1),
+    "two pictures.jpg": cut_phone_jpeg(),
     "progressive.jpg": cut_jpeg(0.2, progressive=True),
 }
 
