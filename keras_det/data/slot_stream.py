@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_det.data.special_files import BLOCK, SpecialFiles
+from keras_det.data.special_files import BLOCK, MOST_AT_ONCE, SpecialFiles
 from keras_det.errors import DataError
 from keras_det.types import TFTensor
 
@@ -24,14 +24,15 @@ def readable_slots(
     Args:
         slots: data set of int64 scalars.
         epoch: int64 scalar.
-        special: checks the files: all of them before the first slot, then before each block as many
-            as it has slots. Without shuffling, these are the block's own images.
+        special: checks the files: all of them before the first slot, but at most `MOST_AT_ONCE`;
+            then before each block as many as it has slots. Without shuffling, these are the
+            block's own images.
         images_at: `images_at(epoch, slot)` gives the indices of the images of a slot.
     """
     import tensorflow as tf
 
     def readable(epoch: np.ndarray, block: np.ndarray, number: np.ndarray) -> np.ndarray:
-        found = special.look(int(block[0]), BLOCK if number else None)
+        found = special.look(int(block[0]), BLOCK if number else MOST_AT_ONCE)
         if not found:
             return block
         kept = [slot for slot in block if found.isdisjoint(images_at(int(epoch), int(slot)))]
