@@ -22,7 +22,7 @@ from keras_det.names import (
     RESIZE_MODES,
 )
 
-RECIPE, HISTORY = "recipe.json", "history.csv"
+RECIPE, HISTORY, REPORT = "recipe.json", "history.csv", "report"
 CHECKSUM = "checksum"  # key in recipe.json: SHA-256 of its other values
 CURE = "Restore it from a copy of the run, or start a new run without --resume."
 LARGEST = 2**53  # whole numbers beyond it are not exact in JSON

@@ -24,7 +24,7 @@ from keras_det.files import write_whole
 from keras_det.layers.replicas import is_chief, strategy_of, sum_over_workers
 from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
-from keras_det.training.evaluate import evaluate
+from keras_det.training.evaluate import Measured, evaluate, measure
 from keras_det.training.states import not_finite, save_averaged
 from keras_det.training.within_epoch import generators
 from keras_det.types import Logs
@@ -57,6 +57,8 @@ class EvaluateAP(keras.callbacks.Callback):
         before: for a resumed run, the last row of its `history.csv`.
         losses: bool. True also logs `val_loss` and its parts, such as `val_box_loss`: means over
             the images, without a penalty on the weights. AP and losses come from one pass.
+        analysed: bool. True keeps where the detector fails in the attribute `found`, as
+            `keras_det.training.evaluate.measure` returns it.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
@@ -73,6 +75,7 @@ class EvaluateAP(keras.callbacks.Callback):
         every: int = 1,
         before: Mapping[str, str] | None = None,
         losses: bool = False,
+        analysed: bool = False,
         **settings: Unpack[DecoderSettings],
     ) -> None:
         super().__init__()
@@ -86,8 +89,9 @@ class EvaluateAP(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.every = every
         self.settings = settings
-        self.losses = losses
+        self.losses, self.analysed = losses, analysed
         self.metrics: dict | None = None
+        self.found: Measured | None = None
         known = before or {}
         self.logged = {name: float(known.get(name) or 0.0) for name in MEASURED}
         if losses:  # the last row of the history holds them, if there is one
@@ -118,7 +122,12 @@ class EvaluateAP(keras.callbacks.Callback):
         if is_chief(self.model):
             asked: Any = {**self.settings, **({"losses": True} if self.losses else {})}
             with averaged_weights(self.model):
-                self.metrics = evaluate(self.model, self.dataset, self.batch_size, **asked)
+                if self.analysed:
+                    asked["analysed"] = True
+                    self.found = measure(self.model, self.dataset, self.batch_size, **asked)
+                    self.metrics = self.found.as_metrics()
+                else:
+                    self.metrics = evaluate(self.model, self.dataset, self.batch_size, **asked)
             found = [float(self.metrics[name.removeprefix("val_")]) for name in self.logged]
         return [float(value) for value in sum_over_workers(strategy_of(self.model), found)]
 

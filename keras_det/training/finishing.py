@@ -10,7 +10,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.files import room_for, write_json
 from keras_det.models import Detector, load_model
-from keras_det.run_folder import HISTORY, RECIPE, read_history, read_recipe
+from keras_det.run_folder import HISTORY, RECIPE, REPORT, read_history, read_recipe
 from keras_det.training.calibration import calibrate
 from keras_det.training.evaluate import Measured, measure, provenance
 from keras_det.training.pictures import truth_and_found
@@ -18,7 +18,6 @@ from keras_det.training.report import write_report
 from keras_det.training.states import save_averaged, save_whole
 
 MAX_PICTURES = 8
-REPORT = "report"  # folder of a run
 
 
 def finish(

@@ -15,7 +15,7 @@ from keras_det.layers.replicas import is_chief, strategy_of, worker_of
 from keras_det.models import Detector
 from keras_det.models.shared_stream import scope_of, training_stream
 from keras_det.models.streams import own_errors
-from keras_det.run_folder import HISTORY, read_history
+from keras_det.run_folder import HISTORY, REPORT, read_history
 from keras_det.training.callbacks import (
     Diverged,
     EpochSeeds,
@@ -30,7 +30,7 @@ from keras_det.training.phases import begin_phase, phases, plan_anew
 from keras_det.training.progress import Measure, Progress, clock
 from keras_det.training.recipe import Recipe
 from keras_det.training.saving import SaveState, Saving
-from keras_det.training.seeing import Curves, TensorBoard
+from keras_det.training.seeing import Curves, ReportPage, TensorBoard
 from keras_det.training.states import CHECKPOINTS, State, save_state
 from keras_det.training.stopping import StopRequest, advice, best_so_far, lowest_loss
 from keras_det.training.within_epoch import RestOfEpoch
@@ -163,12 +163,18 @@ def _callbacks(
     chosen, pipeline, out = training.chosen, training.pipeline, training.out
     diverged = StopDiverged(advice(chosen, training.how_to_resume), lowest_loss(rows))
     callbacks: list[keras.callbacks.Callback] = [diverged, EpochSeeds(pipeline.seed)]
+    seeing: list[keras.callbacks.Callback] = [Curves(out)]
     if training.validation_set is not None:
         before = rows[-1] if rows else None
         # The images that fill up the last batch have the weight 0.
         every, with_losses = chosen.evaluate_every, training.model.takes_weights()
+        measured = EvaluateAP(
+            *(training.validation_set, pipeline.batch_size, every, before, with_losses),
+            analysed=True,
+        )
+        seeing.append(ReportPage(out / REPORT, measured, out / HISTORY))
         callbacks += [
-            EvaluateAP(training.validation_set, pipeline.batch_size, every, before, with_losses),
+            measured,
             SaveBest(out / "best.keras", best=best_so_far(out)),
             stop,
         ]
@@ -186,7 +192,7 @@ def _callbacks(
         # After `History`: a run interrupted between them trains that epoch again, and its row is
         # replaced.
         save,
-        Curves(out),
+        *seeing,
     ]
 
 

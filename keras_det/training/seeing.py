@@ -5,7 +5,7 @@ import io
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,9 +16,11 @@ from keras_det.errors import DataError, install_hint
 from keras_det.files import write_whole
 from keras_det.run_folder import HISTORY, read_history
 from keras_det.training.averaging import averaged_weights
-from keras_det.training.evaluate import detect_dataset
+from keras_det.training.callbacks import EvaluateAP
+from keras_det.training.evaluate import Measured, detect_dataset
 from keras_det.training.pictures import truth_and_found
 from keras_det.training.progress import PARTS
+from keras_det.training.report import write_report
 from keras_det.types import Logs
 
 LOSSES = ("loss", *PARTS)
@@ -29,6 +31,7 @@ PANELS = (
     ("average precision on the validation set", ("val_AP", "val_AP50", "val_AP75")),
     ("learning rate", ("learning_rate",)),
 )
+REPORT_SHARE = 0.03  # of the time of a training, for its report
 PAUSE = 20.0  # seconds between two pictures, so that short epochs are not slowed down
 
 
@@ -96,6 +99,45 @@ class Curves(keras.callbacks.Callback):
         if rows:
             write_whole(self.folder / "curves.png", draw_curves(rows))
             self.drawn = time.monotonic()
+
+
+class ReportPage(keras.callbacks.Callback):
+    """Writes the report of the newest measurement, and takes at most 3% of the time for it.
+
+    Put it after `EvaluateAP` and `History`.
+
+    Args:
+        folder: of the report.
+        measured: the callback that measures AP, with `analysed=True`.
+        history: path of `history.csv`.
+        clock: function that returns seconds.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        measured: EvaluateAP,
+        history: str | os.PathLike,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.folder, self.history = pathlib.Path(folder), pathlib.Path(history)
+        self.measured, self.clock = measured, clock
+        self.written: Measured | None = None
+        self.last, self.cost = clock(), 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        found, start = self.measured.found, self.clock()
+        if found is None or found is self.written:
+            return
+        if start - self.last < max(PAUSE, self.cost / REPORT_SHARE):
+            return
+        names = self.measured.model.class_names
+        rows = read_history(self.history)
+        title = f"After epoch {epoch + 1}"
+        write_report(self.folder, found, self.measured.dataset, names, title, history=rows)
+        self.written, self.last = found, self.clock()
+        self.cost = self.last - start
 
 
 def need_tensorboard() -> None:

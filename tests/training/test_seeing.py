@@ -60,6 +60,37 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     assert not (tmp_path / "curves.png").exists()
 
 
+class Measured:
+    """`EvaluateAP` of which only what it has found matters."""
+
+    model, dataset, found = TinyDetector(["cat"], (64, 64), max_level=5), "data", None
+
+
+# Writing takes 2 seconds, so the next report comes 2 / 0.03 = 67 seconds later.
+def test_the_report_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now, written = [100.0], []
+
+    def write(folder, found, dataset, names, title, history):
+        now[0] += 2.0
+        written.append((now[0], found, title, len(history)))
+
+    monkeypatch.setattr(seeing, "write_report", write)
+    rows = History(tmp_path / "history.csv")
+    page = seeing.ReportPage(tmp_path, Measured, rows.path, lambda: now[0])
+    for epoch, (seconds, found) in enumerate(
+        [(5, "a"), (30, "b"), (30, "c"), (30, "d"), (30, "e"), (90, "e"), (90, None), (90, "f")]
+    ):
+        now[0] += seconds
+        monkeypatch.setattr(Measured, "found", found)
+        rows.on_epoch_end(epoch, {"loss": 1.0})
+        page.on_epoch_end(epoch)
+    assert written == [
+        (137.0, "b", "After epoch 2", 2),
+        (229.0, "e", "After epoch 5", 5),
+        (501.0, "f", "After epoch 8", 8),
+    ]
+
+
 def events(folder):
     """Tags with their steps and values; of pictures, (width, height)."""
     found = {}
