@@ -27,6 +27,7 @@ from keras_det.report.page.sections import (
     pictures_note,
     text_section,
 )
+from keras_det.report.plot_files import plot_files
 from keras_det.report.statistics_text import statistics_text
 from keras_det.training.advice import advice
 from keras_det.training.evaluate import Measured, Seen
@@ -34,6 +35,7 @@ from keras_det.training.report_rows import Rows, report_rows
 from keras_det.words import counted
 
 PAGE, ANALYSIS, CLASSES, IMAGES = "index.html", "analysis.json", "classes.csv", "images.csv"
+PLOTS = "plots"
 MOST_PICTURES = 5000  # on the page: of more images, those with the most errors
 PACKAGES = ("keras_det", "keras", "tensorflow", "jax", "torch", "numpy", "hotcoco", "pycocotools")
 
@@ -54,7 +56,8 @@ def write_report(
     `index.html` is one page that needs no other file and no network: figures, what to do next,
     plots, and the images with their objects and detections, the most errors first.
     `analysis.json` holds the figures (keras_det/metrics/analysis.schema.json describes it),
-    `classes.csv` those of each class, `images.csv` the errors in each image.
+    `classes.csv` those of each class, `images.csv` the errors in each image. With matplotlib (extra
+    `plots`), `plots/` holds the plots as PNG files.
 
     Args:
         folder: made if it is not there.
@@ -101,6 +104,9 @@ def write_report(
     write_json(folder / ANALYSIS, analysis.as_dict())
     write_whole(folder / CLASSES, _classes(analysis))
     write_whole(folder / IMAGES, _images(dataset, seen, rows))
+    for name, content in plot_files(analysis.as_dict()).items():
+        (folder / PLOTS).mkdir(exist_ok=True)
+        write_whole(folder / PLOTS / name, content)
     write_whole(folder / PAGE, page)
     return folder / PAGE
 
