@@ -15,11 +15,13 @@ from keras_det.cli.command import (
 )
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
+from keras_det.cli.detections import of_file
 from keras_det.cli.evaluate_file import evaluate_file
 from keras_det.cli.files import find_model, home_of, is_exported, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
+from keras_det.cli.tiling import in_tiles, taken_from, tile_options
 from keras_det.files import write_json
 from keras_det.run_folder import RECIPE
 
@@ -52,6 +54,7 @@ EXAMPLES = (
     help="Lowest score of a detection.",
 )
 @decoder_options
+@tile_options
 @click.option(
     "--out",
     type=PATH,
@@ -97,17 +100,21 @@ def evaluate(
     written to the same JSON file, beside the exported file.
     """
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
+    tiles = taken_from(options)
     settings = decoder_settings(options)
     if is_exported(find_model(model)):
         return evaluate_file(
-            ctx, model, data, split, reading, settings, out, analysis=analysis, report=report
+            *(ctx, model, data, split, reading, settings, out),
+            tiles=tiles,
+            analysis=analysis,
+            report=report,
         )
     detector = load_keras_model(model)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
     file = find_model(model)
-    metrics, found = measure(detector, dataset, batch_size, settings, file.name)
+    metrics, found = measure(detector, dataset, batch_size, settings, file.name, tiles)
     target = pathlib.Path(out) if out else file_for(home_of(model), dataset, bool(sentence))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)
@@ -130,31 +137,45 @@ def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathli
 
 
 def measure(
-    detector: "Detector", dataset: "Dataset", batch_size: int, settings: dict[str, Any], name: str
+    detector: "Detector",
+    dataset: "Dataset",
+    batch_size: int,
+    settings: dict[str, Any],
+    name: str,
+    tiles: dict[str, Any],
 ) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
-    Returns the numbers, with what was measured, and the whole measurement.
+    Returns the numbers, with what was measured, and everything that was found out.
 
     Args:
         detector: the model.
         dataset: to measure on.
-        batch_size: images per step.
+        batch_size: images or tiles per step.
         settings: of the decoder.
         name: of the model's file.
+        tiles: {} to detect in the whole images, or the arguments of `TiledDetector`.
     """
     from keras_det.training.evaluate import measure as measured
-    from keras_det.training.evaluate import provenance
+    from keras_det.training.evaluate import measured_from, provenance
 
-    with click.progressbar(length=len(dataset), label="Evaluating") as bar:
-        found = measured(
-            detector,
-            dataset,
-            batch_size=batch_size,
-            on_batch=lambda done, _: bar.update(done - bar.pos),
-            analysed=True,
-            **settings,
-        )
+    if tiles:
+        detector.check_dataset(dataset)
+        own = {"batch_size": batch_size, **settings}
+        indices, detections = of_file(in_tiles(detector, tiles), dataset, own)
+        found = measured_from(dataset, indices, detections, detector.class_names, analysed=True)
+        count = len(indices)
+    else:
+        with click.progressbar(length=len(dataset), label="Evaluating") as bar:
+            found = measured(
+                detector,
+                dataset,
+                batch_size=batch_size,
+                on_batch=lambda done, _: bar.update(done - bar.pos),
+                analysed=True,
+                **settings,
+            )
+            count = bar.pos
     echo(found.text("these images"))
-    what = provenance(name, dataset, bar.pos, **settings)
+    what = provenance(name, dataset, count, **settings, **tiles)
     return {**found.as_metrics(), "measured": what}, found

@@ -15,6 +15,7 @@ from keras_det.cli.files import find_model, load_any_model, say_where
 from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
 from keras_det.cli.start import start_keras
+from keras_det.cli.tiling import in_tiles
 from keras_det.files import tree_digest, write_json
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def evaluate_file(
     reading: dict[str, Any],
     settings: dict[str, Any],
     out: str | None,
+    tiles: dict[str, Any],
     analysis: str | None,
     report: str | None,
 ) -> None:
@@ -51,6 +53,7 @@ def evaluate_file(
         model, data, split, out, analysis, report: as of the command.
         reading: how DATA is read.
         settings: of the decoder; a file takes no other than `score_threshold`.
+        tiles: {} to detect in the whole images, or the arguments of `TiledDetector`.
     """
     refuse_useless(ctx, OF_KERAS_MODEL, "for an exported file", "give the .keras file")
     detector: Any = load_any_model(model)
@@ -59,7 +62,7 @@ def evaluate_file(
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
-    metrics, measured = measure(detector, dataset, settings, find_model(model).name)
+    metrics, measured = measure(detector, dataset, settings, find_model(model).name, tiles)
     paths = [str(path) for path in dataset.image_paths]
     count = min(MOST_IMAGES, len(paths))
     chosen = [paths[i * len(paths) // count] for i in range(count)]
@@ -79,7 +82,11 @@ def evaluate_file(
 
 
 def measure(
-    detector: "ExportedDetector", dataset: "Dataset", settings: dict[str, Any], name: str
+    detector: "ExportedDetector",
+    dataset: "Dataset",
+    settings: dict[str, Any],
+    name: str,
+    tiles: dict[str, Any],
 ) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
@@ -91,12 +98,13 @@ def measure(
         dataset: to measure on.
         settings: `score_threshold`, if it was given.
         name: of the file.
+        tiles: as for `evaluate_file`.
     """
     start_keras()
     from keras_det.training.evaluate import measured_from, provenance
 
-    indices, detections = of_file(detector, dataset, settings)
+    indices, detections = of_file(in_tiles(detector, tiles), dataset, settings)
     measured = measured_from(dataset, indices, detections, detector.class_names, analysed=True)
     echo(measured.text("these images"))
-    about = provenance(name, dataset, len(indices), **settings)
+    about = provenance(name, dataset, len(indices), **settings, **tiles)
     return {**measured.as_metrics(), "measured": about}, measured

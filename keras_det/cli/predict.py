@@ -20,6 +20,7 @@ from keras_det.cli.command import (
 from keras_det.cli.decoding import decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.cli.numbers import Real
+from keras_det.cli.tiling import in_tiles, taken_from, tile_options
 from keras_det.errors import DataError
 from keras_det.files import other_kind, reason_of, write_json, write_whole
 from keras_det.names import DEFAULT_THRESHOLD
@@ -50,6 +51,7 @@ LOWEST = 0.001  # score of a detection that may be drawn faintly
     help="Lowest score of a detection.",
 )
 @decoder_options
+@tile_options
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -80,6 +82,7 @@ def predict(
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
     takes seconds; the result is kept in a folder beside MODEL.
     """
+    tiles = taken_from(decoder)
     folder, settings = new_folder(out), decoder_settings(decoder)
     paths = find_images(images)
     names = picture_names(paths)
@@ -89,9 +92,9 @@ def predict(
     if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
-    echo(sentence)
+    echo(f"{sentence} Tiles of {tiles['tile']} pixels." if tiles else sentence)
     folder.mkdir(parents=True, exist_ok=True)
-    shown = Shown(detector, thresholds)
+    shown = Shown(in_tiles(detector, tiles), thresholds)
     failed, unwritten = detect_all(shown, paths, names, folder, settings)
     echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
     found = len(shown.rows)

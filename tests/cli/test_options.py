@@ -104,6 +104,8 @@ TABLE = {
         "--max-detections": "--max-detections 10",
         "--class-agnostic": "--class-agnostic",
         "--out": "--out {folder}/other.json",
+        "--tile": "--tile 32",
+        "--tile-overlap": "--tile 32 --tile-overlap 0.5",
         "--analysis": "--analysis {folder}/analysis.json",
         "--report": "--report {folder}/report",
     },
@@ -124,6 +126,8 @@ TABLE = {
         "--pre-nms-top-k": "--pre-nms-top-k 5000",
         "--max-detections": "--max-detections 10",
         "--class-agnostic": "--class-agnostic",
+        "--tile": "--tile 32",
+        "--tile-overlap": "--tile 32 --tile-overlap 0.5",
         "--engine": "--engine litert",
         "--max-pixels": "--max-pixels 1000",
         "--out": "--out {folder}/other",
@@ -196,6 +200,7 @@ NEEDED = {
     "--grey": {"export": "--to tflite"},
     "--image-size": {"doctor": "--model efficientdet_d0"},
     "--overfit": {"doctor": "--model efficientdet_d0"},
+    "--tile-overlap": dict.fromkeys(("evaluate", "predict"), "--tile 32"),
     "--split-by": dict.fromkeys(("evaluate", "compare", "export"), "--split-by 0.8"),
 }
 
@@ -231,6 +236,9 @@ class Recorded:
     def __init__(self, calls):
         self.calls = calls
 
+    def check_dataset(self, dataset):
+        assert dataset.class_names == tuple(self.class_names)
+
     def detect(self, image, **settings):
         self.calls.append(settings)
         return {
@@ -257,7 +265,7 @@ def calls(monkeypatch):
     from keras_det.metrics import analyse
     from keras_det.metrics.score_facts import ScoreFacts
     from keras_det.metrics.thresholds import ClassThreshold
-    from keras_det.runtime import engines
+    from keras_det.runtime import engines, tiled
     from keras_det.training import comparing, replay, report, run
 
     calls = []
@@ -311,6 +319,9 @@ def calls(monkeypatch):
     monkeypatch.setattr(compare_command, "load_any_model", lambda path: detector)
     monkeypatch.setattr(compare_command, "find_model", pathlib.Path)
     monkeypatch.setattr(home, "detect_dataset", record("detect_dataset", ([0], [one])))
+    monkeypatch.setattr(
+        *(tiled, "TiledDetector", lambda detector, **given: calls.append(given) or detector)
+    )
     monkeypatch.setattr(comparing, "compare", lambda *given: calls.append(given[-1]) or compared)
 
     def with_engine(detector, engine, path, num_images, convert):
