@@ -6,3 +6,4 @@ onnxruntime, a SavedModel TensorFlow. For TFLite and ONNX neither Keras nor Tens
 
 from keras_det.runtime.exported import ExportedDetector as ExportedDetector
 from keras_det.runtime.exported import load_exported as load_exported
+from keras_det.runtime.tiled import TiledDetector as TiledDetector
