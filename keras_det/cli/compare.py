@@ -41,7 +41,7 @@ PICTURES = 12  # images that are drawn: half where A is better, half where B is
 @reading_options
 @max_pixels_option()
 @click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images per step.")
-@click.option("--resamples", type=Whole(100, 100_000), default=1000, help="Draws of the bootstrap.")
+@click.option("--resamples", type=Whole(100, 100_000), default=1000, help="Bootstrap resamples.")
 @click.option("--out", type=PATH, help="Folder for the figures as JSON and CSV, and for pictures.")
 @click.pass_context
 def compare(
@@ -58,11 +58,11 @@ def compare(
     """Says whether model B is better than model A on DATA.
 
     A and B are .keras files, run folders, preset folders or exported files with the same classes.
-    DATA is the folder of a data set or an annotation file. If a run has held out images of DATA,
-    these are compared; if both runs have, those that neither has trained on.
+    DATA is the folder of a data set or an annotation file. If a run held out images of DATA, A and
+    B are compared on these; if both runs did, on the images that both held out.
 
     Prints the AP of both for each class, the difference, and its 95% interval (paired bootstrap
-    over the images). * marks a difference whose interval is clear of 0. With --out, compare.json
+    over the images). * marks an interval that does not contain 0. With --out, compare.json
     holds the figures, images.csv the errors in each image, and pictures/ the images in which the
     two differ most: A on the left, B on the right.
     """
@@ -90,7 +90,7 @@ def compare(
 
 
 def check_same_classes(detectors: list[Any], paths: tuple[str, str]) -> None:
-    """DataError where two models do not have the same classes in the same order."""
+    """Raises a DataError if two models do not have the same classes in the same order."""
     first, second = (list(each.class_names) for each in detectors)
     if first == second:
         return
@@ -107,12 +107,12 @@ def check_same_classes(detectors: list[Any], paths: tuple[str, str]) -> None:
 
 
 def held_out_by(model: str) -> Any:
-    """What recipe.json of a model's run notes about the images that were held out; None if none."""
+    """What recipe.json of a model's run says about the held-out images; None if nothing."""
     return note_of_run(run_of(model)).get("held_out")
 
 
 def common_images(first: "Dataset", second: "Dataset", paths: tuple[str, str]) -> "Dataset":
-    """The images that are in both data sets: each run may have held out others.
+    """The images that are in both data sets: the runs may have held out different ones.
 
     Args:
         first, second: what A, and what B, is measured on.
@@ -125,12 +125,12 @@ def common_images(first: "Dataset", second: "Dataset", paths: tuple[str, str]) -
     if not kept:
         raise DataError(
             "Two models are compared on images that neither was trained on. Received: "
-            f"{paths[0]} and {paths[1]}, whose runs have held out different images of DATA. Give "
+            f"{paths[0]} and {paths[1]}, whose runs held out no image of DATA in common. Give "
             "other data, or --split all to compare on every image."
         )
     echo(
-        f"The runs have held out different images: {len(first):,} and {len(second):,}. The "
-        f"{len(kept):,} that are in both are compared."
+        f"The runs held out different images: {len(first):,} and {len(second):,}. A and B are "
+        f"compared on the {len(kept):,} that are in both."
     )
     return first.select(kept)
 

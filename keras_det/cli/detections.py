@@ -45,7 +45,7 @@ def detections_of(
 def of_file(
     detector: Any, dataset: "Dataset", settings: dict[str, Any], label: str = "Evaluating"
 ) -> Detections:
-    """`detections_of` an exported file.
+    """`detections_of` an exported file or a detector in tiles, image by image.
 
     Images that cannot be read are left out, with a note; too many are an error, as for a model.
     """

@@ -46,7 +46,7 @@ EXAMPLES = (
 @SPLIT_BY
 @reading_options
 @max_pixels_option()
-@click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images per step.")
+@click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images or tiles per step.")
 @click.option(
     "--score-threshold",
     type=Real(0, 1),
@@ -146,7 +146,7 @@ def measure(
 ) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
-    Returns the numbers, with what was measured, and everything that was found out.
+    Returns the numbers, with a note of what was measured, and the whole measurement.
 
     Args:
         detector: the model.
@@ -154,7 +154,7 @@ def measure(
         batch_size: images or tiles per step.
         settings: of the decoder.
         name: of the model's file.
-        tiles: {} to detect in the whole images, or the arguments of `TiledDetector`.
+        tiles: {} for no tiles, else the arguments of `TiledDetector`.
     """
     from keras_det.training.evaluate import measure as measured
     from keras_det.training.evaluate import measured_from, provenance

@@ -53,7 +53,7 @@ def evaluate_file(
         model, data, split, out, analysis, report: as of the command.
         reading: how DATA is read.
         settings: of the decoder; a file takes no other than `score_threshold`.
-        tiles: {} to detect in the whole images, or the arguments of `TiledDetector`.
+        tiles: {} for no tiles, else the arguments of `TiledDetector`.
     """
     refuse_useless(ctx, OF_KERAS_MODEL, "for an exported file", "give the .keras file")
     detector: Any = load_any_model(model)
@@ -90,8 +90,9 @@ def measure(
 ) -> tuple[dict[str, Any], "Measured"]:
     """Evaluates with a progress bar and prints the numbers.
 
-    Returns the numbers, with what was measured, and the whole measurement. Images that cannot be
-    read are left out, with a note; too many of them are an error, as for a model.
+    Returns the numbers, with a note of what was measured, and the whole measurement.
+    Images that cannot be read are left out, with a note; too many of them are an error, as for a
+    model.
 
     Args:
         detector: the exported file.

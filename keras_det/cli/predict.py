@@ -92,7 +92,7 @@ def predict(
     if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
-    echo(f"{sentence} Tiles of {tiles['tile']} pixels." if tiles else sentence)
+    echo(f"{sentence} Tiles: {tiles['tile']} pixels a side." if tiles else sentence)
     folder.mkdir(parents=True, exist_ok=True)
     shown = Shown(in_tiles(detector, tiles), thresholds)
     failed, unwritten = detect_all(shown, paths, names, folder, settings)

@@ -14,13 +14,13 @@ OPTIONS = (
         "--tile",
         type=Whole(32, 16_384),
         show_default="no tiles",
-        help="Detect in tiles with this side, in pixels of the image, and in the whole image.",
+        help="Side of square tiles, in pixels of the image; also detects in the whole image.",
     ),
     click.option(
         "--tile-overlap",
         type=Real(0, 0.8),
         show_default=f"{OVERLAP:g}",
-        help="Share of a tile that the next one covers too.",
+        help="Share of a tile that its neighbour also covers.",
     ),
 )
 
@@ -33,16 +33,16 @@ def tile_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def taken_from(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the two options out of those of a command; {} without tiles.
+    """Takes the tile options out of the options of a command; returns {} without `--tile`.
 
     Raises:
-        DataError: an overlap without tiles.
+        DataError: `--tile-overlap` without `--tile`.
     """
     tile, overlap = options.pop("tile"), options.pop("tile_overlap")
     if tile is None and overlap is not None:
         raise DataError(
             f"--tile-overlap has no effect without --tile. Received: --tile-overlap {overlap:g}. "
-            "Leave it out, or give the side of the tiles."
+            "Leave it out, or give the side of the tiles with --tile."
         )
     return (
         {} if tile is None else {"tile": tile, "overlap": OVERLAP if overlap is None else overlap}

@@ -46,7 +46,7 @@ def check_filled(image: "PIL.Image.Image", contents: bytes) -> None:
     if image.format == "PNG":
         dark = values == {0} and not _last_row(image).any()
         filled = (contents[28] or dark) and not _has_all_rows(contents)
-    elif image.format in ("JPEG", "MPO"):  # MPO: a JPEG with a second picture, as phones write
+    elif image.format in ("JPEG", "MPO"):  # MPO: a JPEG with a second picture, as some phones write
         filled = values <= {127, 128} and not _has_all_blocks(contents)
     else:
         return

@@ -24,9 +24,8 @@ def readable_slots(
     Args:
         slots: data set of int64 scalars.
         epoch: int64 scalar.
-        special: checks the files: all of them before the first slot, but at most `MOST_AT_ONCE`;
-            then before each block as many as it has slots. Without shuffling, these are the
-            block's own images.
+        special: checks the files: at most `MOST_AT_ONCE` of them before the first slot, then before
+            each block as many as it has slots. Without shuffling, these are the block's own images.
         images_at: `images_at(epoch, slot)` gives the indices of the images of a slot.
     """
     import tensorflow as tf

@@ -14,7 +14,7 @@ from keras_det.files import other_kind
 
 # Slots of a block, and images that are checked before it.
 BLOCK = 256
-# Images that are checked before an epoch: a million would delay it by seconds.
+# Most images that are checked before an epoch: checking a million would delay it by seconds.
 MOST_AT_ONCE = 50_000
 # A network drive answers slowly, but answers many questions at a time.
 THREADS = 16

@@ -18,7 +18,7 @@ MOST_CURVES, MOST_CELLS = 8, 24  # classes in a plot of curves, rows of a matrix
 
 
 def plot_files(analysis: Mapping[str, Any]) -> dict[str, bytes]:
-    """PNG files by their names; none without matplotlib (extra `plots`).
+    """The plots as PNG files, by file name; empty without matplotlib (extra `plots`).
 
     Args:
         analysis: of `keras_det.metrics.analysis.Analysis.as_dict`.
@@ -50,12 +50,12 @@ def _drawn(draw: Any, analysis: Mapping[str, Any]) -> bytes:
 
 
 def _plain(name: str) -> str:
-    """A name that matplotlib does not read as mathematics."""
+    """A name with `$` escaped, which matplotlib would read as the start of a formula."""
     return str(name).replace("$", r"\$")
 
 
 def _precision_recall(axis: "Axes", analysis: Mapping[str, Any]) -> None:
-    """Of the classes with the most objects."""
+    """Draws the curves of the classes with the most objects."""
     names, best = analysis["class_names"], analysis["thresholds"]["best_f1"]["classes"]
     curves = analysis["precision_recall"]
     labels = sorted(range(len(names)), key=lambda k: -best[names[k]]["objects"])[:MOST_CURVES]
@@ -74,15 +74,15 @@ def _errors(axis: "Axes", analysis: Mapping[str, Any]) -> None:
     kinds = analysis["errors"]["kinds"]
     order = sorted(kinds, key=lambda name: kinds[name]["cost"] or 0.0)
     axis.barh(order, [kinds[name]["cost"] or 0.0 for name in order], color="#c62f2f")
-    axis.set(xlabel="AP50 lost", title="Kinds of errors (TIDE)")
+    axis.set(xlabel="AP50 lost", title="AP50 lost to each kind of error (TIDE)")
 
 
 def _calibration(axis: "Axes", analysis: Mapping[str, Any]) -> None:
     found = analysis["calibration"]
     axis.plot([0, 1], [0, 1], color="grey", linestyle="--")
     axis.plot(_numbers(found["score"]), _numbers(found["precision"]), marker="o")
-    title = "Share of correct detections"
-    axis.set(xlabel="score", ylabel="correct", xlim=(0, 1), ylim=(0, 1.02), title=title)
+    title, share = "Calibration of the scores", "share of correct detections"
+    axis.set(xlabel="score", ylabel=share, xlim=(0, 1), ylim=(0, 1.02), title=title)
     axis.grid(alpha=0.3)
 
 
@@ -97,7 +97,7 @@ def _confusion(axis: "Axes", analysis: Mapping[str, Any]) -> None:
         colour = "white" if shares[row, column] > 0.5 else "black"
         number = f"{counts[row, column]:,}"
         axis.text(column, row, number, ha="center", va="center", color=colour, fontsize=8)
-    axis.set(xlabel="detected as", ylabel="object")
+    axis.set(xlabel="detected as", ylabel="true class")
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Detection in overlapping tiles: small objects in large images keep their pixels."""
+"""Detection in overlapping tiles, for small objects in large images."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,8 @@ from keras_det.runtime.running import for_each, named
 from keras_det.types import Detections, Image, Images, Size
 
 SMALLEST = 32  # pixels, of a tile's side
-# A box that ends so near to an inner edge of its tile belongs to an object that the edge cuts.
+# A box is taken as cut if it ends this near to an edge of its tile that lies inside the image:
+# within this share of the tile's side, or within so many pixels.
 EDGE_SHARE, LEAST_EDGE = 0.01, 2.0
 SAME, INSIDE = 0.5, 0.5  # IoU of two boxes of one object; share of a cut box inside another box
 # (top, left, bottom, right) in pixels.
@@ -20,18 +21,18 @@ Window = tuple[int, int, int, int]
 class TiledDetector:
     """Detects in overlapping tiles of each image, and in the whole image.
 
-    The network sees a large image in full detail, tile by tile. An object that the edge of a tile
-    cuts is found whole in the next tile if it is smaller than the overlap, or in the whole image.
-    Boxes of one object from different tiles are merged: the box with the highest score stays, and
-    boxes that were cut give way to whole ones.
+    The network sees a large image in more detail, tile by tile. An object that is cut by the edge
+    of a tile lies whole in the next tile if it is smaller than the overlap. Larger objects are
+    found in the whole image. Boxes of one object from different tiles are merged: a box of the
+    whole object is preferred to a cut one, and then the box with the highest score.
 
-    Other attributes are those of the detector.
+    All other attributes are those of the detector.
 
     Args:
         detector: a Keras detector, or what `load_exported` returns.
         tile: side of the tiles in pixels of the image, or (height, width). Default: the size of the
             network's input, so that nothing is scaled down.
-        overlap: share of a tile that it has in common with the next one, from 0 to below 0.9.
+        overlap: smallest share of a tile that its neighbour also covers, from 0 to below 0.9.
         whole: bool. True also detects in the whole image, for objects larger than the overlap.
 
     Raises:
@@ -49,7 +50,7 @@ class TiledDetector:
         sides = (size, size) if isinstance(size, int | np.integer) else tuple(size)
         if len(sides) != 2 or not all(side == int(side) >= SMALLEST for side in sides):
             raise ValueError(
-                f"`tile` must be a whole number of at least {SMALLEST} pixels, or a pair of them. "
+                f"`tile` must be a whole number of at least {SMALLEST} pixels, or a pair of these. "
                 f"Received: {tile!r}. Leave it out for the size of the network's input."
             )
         if not 0 <= overlap < 0.9:
@@ -73,7 +74,7 @@ class TiledDetector:
         Args:
             images: one image or several, as for the detector.
             batch_size: tiles that go through the network of a Keras detector together.
-            **settings: of the detector's `detect`. `max_detections` counts for each tile.
+            **settings: of the detector's `detect`. `max_detections` applies to each tile.
         """
         return for_each(images, lambda image: self._detect(image, batch_size, settings))
 
@@ -122,9 +123,10 @@ def merged(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes, scores and labels in the image, from the detections of its windows.
 
-    In the order of the scores, first whole boxes and then cut ones, a box is left out if a box of
-    its class from another window has an IoU of at least 0.5 with it; a cut one also if half of it
-    lies inside such a box. What a window's own suppression has kept stays.
+    Whole boxes come first, then cut ones, each by score. A box is left out if its IoU with a kept
+    box of the same class from another window is at least 0.5. A cut box is also left out if at
+    least half of it lies inside such a box. Boxes of one window do not suppress each other: the
+    detector has already done that.
 
     Args:
         found: detections of each window, in its pixels.
@@ -156,7 +158,7 @@ def _offset(window: Window) -> np.ndarray:
 
 
 def _is_cut(boxes: np.ndarray, window: Window, size: Size) -> np.ndarray:
-    """bool `(n,)`: boxes, in pixels of the window, that end at an edge inside the image."""
+    """bool `(n,)`: which boxes, in pixels of the window, end at an edge inside the image."""
     top, left, bottom, right = window
     height, width = bottom - top, right - left
     x, y = (max(LEAST_EDGE, EDGE_SHARE * side) for side in (width, height))
@@ -169,7 +171,7 @@ def _is_cut(boxes: np.ndarray, window: Window, size: Size) -> np.ndarray:
 
 
 def _is_known(box: np.ndarray, others: np.ndarray, cut: bool) -> bool:
-    """Whether one of the other boxes is of the same object."""
+    """Whether one of the other boxes belongs to the same object."""
     low, high = np.maximum(others[:, :2], box[:2]), np.minimum(others[:, 2:], box[2:])
     common = np.clip(high - low, 0, None).prod(axis=1)
     own = float(np.prod(box[2:] - box[:2]))

@@ -57,8 +57,8 @@ class EvaluateAP(keras.callbacks.Callback):
         before: for a resumed run, the last row of its `history.csv`.
         losses: bool. True also logs `val_loss` and its parts, such as `val_box_loss`: means over
             the images, without a penalty on the weights. AP and losses come from one pass.
-        analysed: bool. True keeps where the detector fails in the attribute `found`, as
-            `keras_det.training.evaluate.measure` returns it.
+        analysed: bool. True also analyses the errors, and keeps what
+            `keras_det.training.evaluate.measure` returns in the attribute `found`.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:

@@ -26,8 +26,8 @@ class Comparison:
     Attributes:
         class_names: in the order of the labels.
         objects: number of objects of each class, without crowd regions.
-        by_class: AP of both and the interval of the difference for each class, and under "" for all
-            together; A is `first`.
+        by_class: AP of both, and the interval of the difference, for each class; under "" for all
+            classes together. A is `first`.
         errors: int64 `(2, images)`, wrong detections and missed objects in each image.
     """
 
@@ -84,13 +84,13 @@ class Comparison:
         if low > 0 or high < 0:
             return (
                 f"{'B' if low > 0 else 'A'} is better: the interval of B - A, {low:+.3f} to "
-                f"{high:+.3f}, is clear of 0."
+                f"{high:+.3f}, does not contain 0."
             )
         if not np.isfinite([low, high]).all():
-            return "Nothing can be said: the images hold no objects."
+            return "The models cannot be compared: the images contain no objects."
         return (
             f"Neither is clearly better: the interval of B - A, {low:+.3f} to {high:+.3f}, "
-            "contains 0. More images would tell."
+            "contains 0. More images would make it narrower."
         )
 
 
@@ -116,7 +116,7 @@ def _line(name: str, objects: int, pair: PairedPrecision) -> str:
 
 
 def _signed(value: float) -> str:
-    """A difference with its sign; none that is shown as -0.000."""
+    """A difference with its sign, but +0.000 in place of -0.000."""
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
@@ -131,9 +131,9 @@ def compare(
 ) -> Comparison:
     """Compares two detectors on the same images.
 
-    The difference of AP has a 95% interval by the paired bootstrap over images, for each class and
-    for all together. In each image, wrong detections and missed objects are counted at an IoU of
-    0.5, above the detectors' score thresholds.
+    The difference in AP gets a 95% interval from the paired bootstrap over images, for each class
+    and for all together. In each image, wrong detections and missed objects are counted at an IoU
+    of 0.5, above the detectors' score thresholds.
 
     Args:
         ground_truth: as for `keras_det.metrics.coco_metrics`.

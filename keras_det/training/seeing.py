@@ -1,4 +1,4 @@
-"""Callbacks that show a training: curves as a picture, and TensorBoard."""
+"""Callbacks that show how training goes: curves as a picture, the report, and TensorBoard."""
 
 import importlib.util
 import io
@@ -31,8 +31,8 @@ PANELS = (
     ("average precision on the validation set", ("val_AP", "val_AP50", "val_AP75")),
     ("learning rate", ("learning_rate",)),
 )
-REPORT_SHARE = 0.03  # of the time of a training, for its report
-PAUSE = 20.0  # seconds between two pictures, so that short epochs are not slowed down
+REPORT_SHARE = 0.03  # largest share of the training time that is spent on the report
+PAUSE = 20.0  # seconds between two pictures or reports, so that short epochs are not slowed down
 
 
 def draw_curves(rows: Sequence[Mapping[str, str]]) -> bytes:
@@ -102,7 +102,7 @@ class Curves(keras.callbacks.Callback):
 
 
 class ReportPage(keras.callbacks.Callback):
-    """Writes the report of the newest measurement, and takes at most 3% of the time for it.
+    """Writes the report of the latest measurement, in at most 3% of the training time.
 
     Put it after `EvaluateAP` and `History`.
 
@@ -110,7 +110,7 @@ class ReportPage(keras.callbacks.Callback):
         folder: of the report.
         measured: the callback that measures AP, with `analysed=True`.
         history: path of `history.csv`.
-        clock: function that returns seconds.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ class Part:
 def test_runs_that_held_out_different_images_share_some(capsys):
     found = command.common_images(Part("a", "b", "c"), Part("c", "d", "b"), ("A", "B"))
     assert found.image_paths == ("b", "c")
-    assert "different images: 3 and 3. The 2 that are in both" in capsys.readouterr().out
+    assert "different images: 3 and 3. A and B are compared on the 2" in capsys.readouterr().out
     same = Part("a", "b")
     assert command.common_images(same, Part("b", "a"), ("A", "B")) is same
     with pytest.raises(command.DataError, match="neither was trained on. Received: A and B"):

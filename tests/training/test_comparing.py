@@ -77,4 +77,4 @@ def test_a_class_without_objects_is_a_dash():
     assert result.text().splitlines()[3].split() == ["owl", "0", "-", "-", "-"]
     assert result.as_dict()["classes"]["owl"]["AP_A"] is None
     nothing = [{"boxes": np.zeros((0, 4)), "labels": []}] * 60
-    assert compare(nothing, A, B, NAMES, resamples=10).verdict().startswith("Nothing can be said")
+    assert compare(nothing, A, B, NAMES, resamples=10).verdict().startswith("The models cannot")
