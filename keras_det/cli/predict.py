@@ -353,28 +353,14 @@ def encoded(picture: "np.ndarray", name: str) -> bytes:
 
 
 def coco_results(
-    found: dict[str, Any], kept: "np.ndarray", image_id: int, path: pathlib.Path
+    found: Any, kept: "np.ndarray", image_id: int, path: pathlib.Path
 ) -> list[dict[str, Any]]:
     """Detections of one image that are kept, as rows of COCO's format for results, with names."""
+    from keras_det.runtime.results import to_coco
+
     rows = []
-    for (x1, y1, x2, y2), score, label, name, keep in zip(
-        found["boxes"].tolist(),
-        found["scores"].tolist(),
-        found["labels"].tolist(),
-        found["class_names"],
-        kept.tolist(),
-        strict=True,
-    ):
-        if not keep:
-            continue
-        rows.append(
-            {
-                "image_id": image_id,
-                "file_name": str(path),
-                "category_id": label,
-                "category_name": name,
-                "bbox": [round(side, 2) for side in (x1, y1, x2 - x1, y2 - y1)],
-                "score": round(score, 5),
-            }
-        )
+    names = found["class_names"]
+    for row, name, keep in zip(to_coco(found, image_id), names, kept.tolist(), strict=True):
+        if keep:
+            rows.append({**row, "file_name": str(path), "category_name": name})
     return rows
