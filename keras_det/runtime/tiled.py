@@ -10,6 +10,7 @@ from keras_det.runtime.running import for_each, named
 from keras_det.types import Detections, Image, Images, Size
 
 SMALLEST = 32  # pixels, of a tile's side
+MOST_OVERLAP = 0.8  # share of a tile
 # A box is taken as cut if it ends this near to an edge of its tile that lies inside the image:
 # within this share of the tile's side, or within so many pixels.
 EDGE_SHARE, LEAST_EDGE = 0.01, 2.0
@@ -32,7 +33,7 @@ class TiledDetector:
         detector: a Keras detector, or what `load_exported` returns.
         tile: side of the tiles in pixels of the image, or (height, width). Default: the size of the
             network's input, so that nothing is scaled down.
-        overlap: smallest share of a tile that its neighbour also covers, from 0 to below 0.9.
+        overlap: smallest share of a tile that its neighbour also covers, from 0 to 0.8.
         whole: bool. True also detects in the whole image, for objects larger than the overlap.
 
     Raises:
@@ -53,10 +54,9 @@ class TiledDetector:
                 f"`tile` must be a whole number of at least {SMALLEST} pixels, or a pair of these. "
                 f"Received: {tile!r}. Leave it out for the size of the network's input."
             )
-        if not 0 <= overlap < 0.9:
+        if not 0 <= overlap <= MOST_OVERLAP:
             raise ValueError(
-                f"`overlap` must be at least 0 and below 0.9. Received: {overlap!r}. The default "
-                "is 0.25."
+                f"`overlap` must lie in 0..0.8. Received: {overlap!r}. The default is 0.25."
             )
         self.detector, self.overlap, self.whole = detector, float(overlap), whole
         self.tile: Size = (int(sides[0]), int(sides[1]))
