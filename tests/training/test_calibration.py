@@ -39,7 +39,7 @@ def calibrated(monkeypatch, *results):
     """The model, the shifts of its biases, and what `calibrate` returns."""
     model, left = two_classes(), iter(results)
     before = biases(model)
-    monkeypatch.setattr(calibration, "measure", lambda *_: next(left))
+    monkeypatch.setattr(calibration, "measure", lambda *_, **__: next(left))
     found = calibrate(model, None)
     return model, biases(model) - before, found
 

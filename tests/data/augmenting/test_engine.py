@@ -54,6 +54,7 @@ def test_shared_parts_are_called_and_not_copied(tmp_path):
     nodes = [*graph.node, *(node for each in functions for node in each.node_def)]
     calls = collections.Counter(node.attr["f"].func.name for node in nodes if "f" in node.attr)
     kept = [each.signature.name for each in functions if each.attr["_noinline"].b]
+    kept = [name for name in kept if "make" in name]  # the others check a decoded image
     assert sorted(calls[name] for name in kept) == [2, 4]
 
 
