@@ -14,10 +14,10 @@ EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
 EXTRAS_ALL := test,browser,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds,video$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
-# Tests that run on every backend: the core, without input pipeline, exports and command line.
+# Tests that run on every backend.
 BACKEND ?= jax
 BACKEND_INSTALLS = $(if $(filter jax,$(BACKEND)),".[test$(comma)jax]",".[test]" $(BACKEND))
-CORE := tests/test_boxes.py tests/losses tests/targets tests/layers tests/optimizers tests/decode
+CORE := tests/test_boxes.py tests/losses tests/targets
 
 # How long `make fuzz` tries damaged data sets, and with which seed.
 MINUTES ?= 5
@@ -29,7 +29,7 @@ help:
 	@echo "make demo      draw a data set, train, evaluate and export a small detector"
 	@echo "make test      run every test           (PYTEST_ARGS='tests/metrics -x' for some)"
 	@echo "make test-all  the same with every optional dependency installed"
-	@echo "make test-backend  the tests of the core on JAX           (BACKEND=torch for PyTorch)"
+	@echo "make test-backend  the tests of boxes, losses, targets on JAX  (BACKEND=torch for PyTorch)"
 	@echo "make coverage  the same, and which lines of keras_det and export it runs"
 	@echo "make fuzz      read damaged data sets for 5 minutes   (MINUTES=60 SEED=1 for others)"
 	@echo "make lint      ruff check and format --check, mypy; notebooks hold no outputs"
