@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 import keras_det.data
-from keras_det.metrics.analysis import analyse_columns
 from keras_det.metrics.columns import columns
 from keras_det.metrics.engines import evaluate
+from keras_det.metrics.matching import IOUS, match
 from keras_det.metrics.score_facts import score_facts
 from keras_det.report.page.pictures import Budget
 from keras_det.training.evaluate import Measured, Seen
@@ -113,8 +113,7 @@ def main():
             {"AP": float("nan"), "AP50": float("nan")},
             {},
             score_facts(found, [(HEIGHT, WIDTH)] * len(found), 0.3),
-            analysis=analyse_columns(*arrays, NAMES, evaluation),
-            seen=Seen(list(range(len(truth))), *arrays),
+            seen=Seen(list(range(len(truth))), match(*arrays, IOUS[:1]), evaluation, NAMES),
         )
         start = time.perf_counter()
         pictures_alone(dataset)

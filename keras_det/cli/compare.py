@@ -13,6 +13,7 @@ from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.detections import detections_of
 from keras_det.cli.files import find_model, load_any_model, new_folder, run_of, say_where
 from keras_det.cli.numbers import MAX_BATCH, Whole
+from keras_det.cli.predict import encoded, thresholds_of
 from keras_det.cli.run_data import data_to_measure, note_of_run
 from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole
@@ -79,7 +80,7 @@ def compare(
         echo(f"{letter}: {find_model(path)}")
     echo(f"Images: {len(dataset):,}\n")
     found = [
-        detections_of(each, dataset, batch_size, {}, f"Detecting with {letter}")
+        detections_of(each, dataset, batch_size, {}, f"Detecting with {letter}", {})
         for letter, each in zip("AB", detectors, strict=True)
     ]
     compared, indices, rows = measured(dataset, found, detectors, resamples)
@@ -179,27 +180,17 @@ def write_results(
         name = f"{rank:02}_{winner}_better_{pathlib.Path(path).stem[:100]}.jpg"
         pair = [each[place] for each in rows]
         picture = both_drawn(dataset[indices[place]].read(), pair, detectors)
-        write_whole(folder / "pictures" / name, as_jpeg(picture))
+        write_whole(folder / "pictures" / name, encoded(picture, name))
 
 
 def both_drawn(
     image: "np.ndarray", pair: list[dict[str, Any]], detectors: list[Any]
 ) -> "np.ndarray":
     """What A has found in an image on the left, and what B has found on the right."""
-    from keras_det.names import DEFAULT_THRESHOLD
     from keras_det.report.draw import draw_detections, side_by_side
 
     drawn = []
     for found, detector in zip(pair, detectors, strict=True):
-        own = getattr(detector, "score_thresholds", None) or DEFAULT_THRESHOLD
+        own = thresholds_of(detector, None)
         drawn.append(draw_detections(image, found, detector.class_names, own, show_best=True))
     return side_by_side(*drawn)
-
-
-def as_jpeg(picture: "np.ndarray") -> bytes:
-    """A picture as the content of a JPEG file."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=92)
-    return file.getvalue()

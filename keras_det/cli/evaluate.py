@@ -15,20 +15,18 @@ from keras_det.cli.command import (
 )
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.decoding import decoder_options, decoder_settings
-from keras_det.cli.detections import of_file
+from keras_det.cli.detections import measure
 from keras_det.cli.evaluate_file import evaluate_file
 from keras_det.cli.files import find_model, home_of, is_exported, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
-from keras_det.cli.tiling import in_tiles, taken_from, tile_options
+from keras_det.cli.tiling import taken_from, tile_options
 from keras_det.files import write_json
 from keras_det.run_folder import RECIPE
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
-    from keras_det.models import Detector
-    from keras_det.training.evaluate import Measured
 
 EXAMPLES = (
     "keras-det evaluate run/ my_images/",
@@ -134,48 +132,3 @@ def file_for(folder: pathlib.Path, dataset: "Dataset", held_out: bool) -> pathli
         return folder / "metrics.json"
     name = dataset.split or ("held_out" if held_out else "all")
     return folder / f"metrics_{re.sub('[^A-Za-z0-9._-]', '_', name)}.json"
-
-
-def measure(
-    detector: "Detector",
-    dataset: "Dataset",
-    batch_size: int,
-    settings: dict[str, Any],
-    name: str,
-    tiles: dict[str, Any],
-) -> tuple[dict[str, Any], "Measured"]:
-    """Evaluates with a progress bar and prints the numbers.
-
-    Returns the numbers, with a note of what was measured, and the whole measurement.
-
-    Args:
-        detector: the model.
-        dataset: to measure on.
-        batch_size: images or tiles per step.
-        settings: of the decoder.
-        name: of the model's file.
-        tiles: {} for no tiles, else the arguments of `TiledDetector`.
-    """
-    from keras_det.training.evaluate import measure as measured
-    from keras_det.training.evaluate import measured_from, provenance
-
-    if tiles:
-        detector.check_dataset(dataset)
-        own = {"batch_size": batch_size, **settings}
-        indices, detections = of_file(in_tiles(detector, tiles), dataset, own)
-        found = measured_from(dataset, indices, detections, detector.class_names, analysed=True)
-        count = len(indices)
-    else:
-        with click.progressbar(length=len(dataset), label="Evaluating") as bar:
-            found = measured(
-                detector,
-                dataset,
-                batch_size=batch_size,
-                on_batch=lambda done, _: bar.update(done - bar.pos),
-                analysed=True,
-                **settings,
-            )
-            count = bar.pos
-    echo(found.text("these images"))
-    what = provenance(name, dataset, count, **settings, **tiles)
-    return {**found.as_metrics(), "measured": what}, found

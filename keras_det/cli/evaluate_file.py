@@ -1,7 +1,7 @@
 """`keras-det evaluate` of an exported file: AP, latency, size and memory in one JSON file."""
 
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -9,19 +9,12 @@ from keras_det.cli.bench_files import MOST_IMAGES, describe
 from keras_det.cli.bench_output import progress
 from keras_det.cli.bench_process import measure_files
 from keras_det.cli.command import PIXELS_KEY, echo, refuse_useless, user_input
-from keras_det.cli.detections import of_file
+from keras_det.cli.detections import measure
 from keras_det.cli.evaluated import metrics_beside
 from keras_det.cli.files import find_model, load_any_model, say_where
 from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
-from keras_det.cli.start import start_keras
-from keras_det.cli.tiling import in_tiles
 from keras_det.files import tree_digest, write_json
-
-if TYPE_CHECKING:
-    from keras_det.data import Dataset
-    from keras_det.runtime.exported import ExportedDetector
-    from keras_det.training.evaluate import Measured
 
 OF_KERAS_MODEL = (
     "method",
@@ -62,7 +55,7 @@ def evaluate_file(
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
-    metrics, measured = measure(detector, dataset, settings, find_model(model).name, tiles)
+    metrics, measured = measure(detector, dataset, 1, settings, find_model(model).name, tiles)
     paths = [str(path) for path in dataset.image_paths]
     count = min(MOST_IMAGES, len(paths))
     chosen = [paths[i * len(paths) // count] for i in range(count)]
@@ -79,33 +72,3 @@ def evaluate_file(
     write_json(target, {**metrics, "artefact": figures})
     say_where("Metrics", target)
     write_findings(measured, dataset, detector, find_model(model), analysis, report)
-
-
-def measure(
-    detector: "ExportedDetector",
-    dataset: "Dataset",
-    settings: dict[str, Any],
-    name: str,
-    tiles: dict[str, Any],
-) -> tuple[dict[str, Any], "Measured"]:
-    """Evaluates with a progress bar and prints the numbers.
-
-    Returns the numbers, with a note of what was measured, and the whole measurement.
-    Images that cannot be read are left out, with a note; too many of them are an error, as for a
-    model.
-
-    Args:
-        detector: the exported file.
-        dataset: to measure on.
-        settings: `score_threshold`, if it was given.
-        name: of the file.
-        tiles: as for `evaluate_file`.
-    """
-    start_keras()
-    from keras_det.training.evaluate import measured_from, provenance
-
-    indices, detections = of_file(in_tiles(detector, tiles), dataset, settings)
-    measured = measured_from(dataset, indices, detections, detector.class_names, analysed=True)
-    echo(measured.text("these images"))
-    about = provenance(name, dataset, len(indices), **settings, **tiles)
-    return {**measured.as_metrics(), "measured": about}, measured

@@ -25,17 +25,17 @@ def write_findings(
     """Writes the analysis and the report if they were asked for, and says where they are.
 
     Args:
-        found: what was measured, with its analysis.
+        found: what was measured.
         dataset: what it was measured on.
         detector: the model, or an exported one.
         model: its file.
         analysis: file for the analysis, or None.
         report: folder for the report, or None.
     """
-    if analysis is not None and found.analysis is not None:
+    if analysis is not None and found.seen is not None:
         numbers = pathlib.Path(analysis)
         numbers.parent.mkdir(parents=True, exist_ok=True)
-        write_json(numbers, found.analysis.as_dict())
+        write_json(numbers, found.seen.analysis.as_dict())
         say_where("Analysis", numbers)
     if report is not None:
         say_where("Report", draw_report(report, found, dataset, detector, model))

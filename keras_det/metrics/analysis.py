@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_det.files import plain
 from keras_det.metrics.coco import NUMBERS, metrics_of
-from keras_det.metrics.columns import Found, Objects, columns
+from keras_det.metrics.columns import columns
 from keras_det.metrics.confusion import IOU, confusion_matrix
 from keras_det.metrics.curves import RECALLS, ap_by_size, precision_recall
 from keras_det.metrics.engines import Evaluation, evaluate
@@ -134,12 +134,12 @@ def analyse(
     """
     arrays = columns(ground_truth, detections, class_names)
     evaluation = evaluate(*arrays, len(class_names))
-    return analyse_columns(*arrays, class_names, evaluation, thresholds, precision, recall, bins)
+    matches = match(*arrays, IOUS[:1])
+    return analyse_matches(matches, class_names, evaluation, thresholds, precision, recall, bins)
 
 
-def analyse_columns(
-    objects: Objects,
-    found: Found,
+def analyse_matches(
+    matches: Matches,
     class_names: Sequence[str],
     evaluation: Evaluation,
     thresholds: Sequence[float] | None = None,
@@ -147,22 +147,22 @@ def analyse_columns(
     recall: float = WANTED,
     bins: int = BINS,
 ) -> Analysis:
-    """`analyse` for columns that COCO's evaluation has already processed.
+    """`analyse` of detections that are matched and evaluated already.
 
     Args:
-        objects, found: as `keras_det.metrics.columns.columns` returns them.
-        evaluation: of these, as `keras_det.metrics.engines.evaluate` returns it.
+        matches: of `keras_det.metrics.matching.match`, at an IoU of 0.5.
         class_names, thresholds, precision, recall, bins: as for `analyse`.
+        evaluation: of the same detections, as `keras_det.metrics.engines.evaluate` returns it.
     """
-    matches, count = match(objects, found, IOUS[:1]), len(class_names)
+    count = len(class_names)
     best = thresholds_of(matches, class_names, best_f1)
     shown = _shown(best, class_names, thresholds)
     counted, metrics = ~matches.ignored[0], metrics_of(evaluation, class_names)
     return Analysis(
         class_names=tuple(map(str, class_names)),
-        images=objects.images,
+        images=matches.objects.images,
         objects=int(matches.object_counts(count).sum()),
-        detections=len(found.labels),
+        detections=len(matches.found.labels),
         metrics={name: metrics[name] for name, *_ in NUMBERS},
         ap_by_size=ap_by_size(evaluation, class_names),
         precision_recall=precision_recall(evaluation, class_names),

@@ -18,9 +18,7 @@ LARGEST_SHIFT = 5.0  # in logits
 MOST_LOST = 0.003  # of AP; a shift that costs more is taken back
 
 
-def calibrate(
-    model: Detector, dataset: Dataset, batch_size: int = 8, analysed: bool = False
-) -> Measured:
+def calibrate(model: Detector, dataset: Dataset, batch_size: int = 8) -> Measured:
     """Shifts the class biases of a detector with anchors; measures before and after.
 
     A number is added to all logits of a class. It is chosen so that the threshold with the best F1
@@ -37,19 +35,18 @@ def calibrate(
         model: the detector. Its class biases and its `score_thresholds` are changed.
         dataset: the calibration data: images that the model was not trained on.
         batch_size: images per call.
-        analysed: bool. True also finds out where the detector fails.
 
     Returns:
         The measurements of the model after the shift.
     """
-    found = measure(model, dataset, batch_size, analysed=analysed)
+    found = measure(model, dataset, batch_size)
     if isinstance(model, AnchorDetector) and found.facts.learned:
         for _ in range(2):
             shifts = _shifts(found.thresholds)
             if not np.abs(shifts).any():
                 break
             add_to_logits(model, shifts)
-            again = measure(model, dataset, batch_size, analysed=analysed)
+            again = measure(model, dataset, batch_size)
             if again.metrics["AP"] < found.metrics["AP"] - MOST_LOST:
                 add_to_logits(model, -shifts)
                 break

@@ -24,7 +24,7 @@ from keras_det.files import write_whole
 from keras_det.layers.replicas import is_chief, strategy_of, sum_over_workers
 from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
-from keras_det.training.evaluate import Measured, evaluate, measure
+from keras_det.training.evaluate import Measured, measure
 from keras_det.training.states import not_finite, save_averaged
 from keras_det.training.within_epoch import generators
 from keras_det.types import Logs
@@ -57,8 +57,6 @@ class EvaluateAP(keras.callbacks.Callback):
         before: for a resumed run, the last row of its `history.csv`.
         losses: bool. True also logs `val_loss` and its parts, such as `val_box_loss`: means over
             the images, without a penalty on the weights. AP and losses come from one pass.
-        analysed: bool. True also analyses the errors, and keeps what
-            `keras_det.training.evaluate.measure` returns in the attribute `found`.
         **settings: settings of the decoder, as in `keras_det.training.evaluate`.
 
     Raises:
@@ -75,7 +73,6 @@ class EvaluateAP(keras.callbacks.Callback):
         every: int = 1,
         before: Mapping[str, str] | None = None,
         losses: bool = False,
-        analysed: bool = False,
         **settings: Unpack[DecoderSettings],
     ) -> None:
         super().__init__()
@@ -89,7 +86,7 @@ class EvaluateAP(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.every = every
         self.settings = settings
-        self.losses, self.analysed = losses, analysed
+        self.losses = losses
         self.metrics: dict | None = None
         self.found: Measured | None = None
         known = before or {}
@@ -122,12 +119,8 @@ class EvaluateAP(keras.callbacks.Callback):
         if is_chief(self.model):
             asked: Any = {**self.settings, **({"losses": True} if self.losses else {})}
             with averaged_weights(self.model):
-                if self.analysed:
-                    asked["analysed"] = True
-                    self.found = measure(self.model, self.dataset, self.batch_size, **asked)
-                    self.metrics = self.found.as_metrics()
-                else:
-                    self.metrics = evaluate(self.model, self.dataset, self.batch_size, **asked)
+                self.found = measure(self.model, self.dataset, self.batch_size, **asked)
+            self.metrics = self.found.as_metrics()
             found = [float(self.metrics[name.removeprefix("val_")]) for name in self.logged]
         return [float(value) for value in sum_over_workers(strategy_of(self.model), found)]
 

@@ -9,10 +9,11 @@ import numpy as np
 from keras_det.files import plain
 from keras_det.metrics.bootstrap import PairedPrecision, paired_bootstrap_by_class
 from keras_det.metrics.columns import columns
-from keras_det.metrics.matching import IOUS, countable, match
+from keras_det.metrics.error_kinds import error_kinds
+from keras_det.metrics.matching import IOUS, match
 from keras_det.metrics.thresholds import thresholds_of
 from keras_det.names import DEFAULT_THRESHOLD
-from keras_det.training.evaluate import Seen, per_class
+from keras_det.training.evaluate import per_class
 from keras_det.training.report_rows import report_rows
 from keras_det.words import counted
 
@@ -144,12 +145,10 @@ def compare(
     """
     names, errors = list(map(str, class_names)), []
     for detections, own in zip((first, second), thresholds, strict=True):
-        seen = Seen(list(range(len(ground_truth))), *columns(ground_truth, detections, names))
+        matches = match(*columns(ground_truth, detections, names), IOUS[:1])
         if own is None:
-            matches = match(seen.objects, seen.found, IOUS[:1])
             own = per_class(thresholds_of(matches, names), DEFAULT_THRESHOLD)
-        errors.append(report_rows(seen, list(own)).errors)
-    objects = seen.objects
-    counts = np.bincount(objects.labels[countable(objects)], minlength=len(names)).tolist()
+        errors.append(report_rows(matches, error_kinds(matches, len(names)), own).errors)
+    counts = matches.object_counts(len(names)).tolist()
     pairs = paired_bootstrap_by_class(ground_truth, first, second, names, resamples, seed)
     return Comparison(tuple(names), counts, pairs, np.array(errors))

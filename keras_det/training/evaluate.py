@@ -1,6 +1,7 @@
 """What a detector achieves on a data set: average precision, thresholds, facts about its scores."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
@@ -10,12 +11,13 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
 from keras_det.decode.settings import ALL_SETTINGS, DecoderSettings, takes_settings
-from keras_det.metrics.analysis import Analysis, analyse_columns
+from keras_det.metrics.analysis import Analysis, analyse_matches
 from keras_det.metrics.coco import format_metrics, metrics_of
-from keras_det.metrics.columns import Found, Objects, columns
+from keras_det.metrics.columns import columns
+from keras_det.metrics.engines import Evaluation
 from keras_det.metrics.engines import evaluate as evaluate_arrays
 from keras_det.metrics.error_kinds import format_errors
-from keras_det.metrics.matching import IOUS, match
+from keras_det.metrics.matching import IOUS, Matches, match
 from keras_det.metrics.score_facts import OWN, ScoreFacts, score_facts
 from keras_det.metrics.thresholds import ClassThreshold, format_thresholds, thresholds_of
 from keras_det.models.detector import Detector
@@ -27,31 +29,38 @@ LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """The images that were measured, their objects, and what was found in them.
+    """The images that were measured, and what was found in them.
 
     Attributes:
         indices: of the images in the data set, without those that cannot be decoded.
-        objects, found: of these images, in this order.
+        matches: of their objects and detections, at an IoU of 0.5.
+        evaluation: of the same, for COCO's metrics.
+        class_names: of the labels.
     """
 
     indices: list[int]
-    objects: Objects
-    found: Found
+    matches: Matches
+    evaluation: Evaluation
+    class_names: Sequence[str]
+
+    @functools.cached_property
+    def analysis(self) -> Analysis:
+        """Where the detector fails; computed when it is first asked for."""
+        return analyse_matches(self.matches, self.class_names, self.evaluation)
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """A detector on a data set: COCO's metrics, the best thresholds, and facts about its scores.
 
-    `losses` are means over the images: "loss" and its parts. `analysis` says where the detector
-    fails, `seen` in which images. They are there only if they were asked for.
+    `losses` are means over the images, if they were asked for: "loss" and its parts. `seen` says
+    where the detector fails.
     """
 
     metrics: dict[str, Any]
     thresholds: dict[str, ClassThreshold]
     facts: ScoreFacts
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
-    analysis: Analysis | None = None
     seen: Seen | None = None
 
     def score_thresholds(self) -> list[float] | None:
@@ -79,7 +88,7 @@ class Measured:
             images: which images were measured, such as "validation set".
         """
         words = OWN if self.facts.learned else f"the threshold {DEFAULT_THRESHOLD:g}"
-        errors = self.analysis.errors if self.analysis is not None else None
+        errors = self.seen.analysis.errors if self.seen is not None else None
         return "\n".join(
             [
                 format_metrics(self.metrics),
@@ -189,7 +198,6 @@ def measure(
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
     losses: bool = False,
-    analysed: bool = False,
     **settings: Unpack[DecoderSettings],
 ) -> Measured:
     """Runs a detector over a data set and measures everything that is reported about it.
@@ -200,7 +208,6 @@ def measure(
         batch_size: images per call.
         on_batch: function called with the number of images done and the total number.
         losses: bool. True also computes the mean losses.
-        analysed: bool. True also finds out where the detector fails.
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Raises:
@@ -208,8 +215,7 @@ def measure(
     """
     model.check_dataset(dataset)
     indices, detections, means = _passed(model, dataset, batch_size, on_batch, losses, settings)
-    names = model.class_names
-    return measured_from(dataset, indices, detections, names, means, analysed)
+    return measured_from(dataset, indices, detections, model.class_names, means)
 
 
 def measured_from(
@@ -218,7 +224,6 @@ def measured_from(
     detections: Sequence[dict[str, Any]],
     class_names: Sequence[str],
     losses: Mapping[str, float] | None = None,
-    analysed: bool = False,
 ) -> Measured:
     """Measures detections, whatever made them.
 
@@ -228,20 +233,19 @@ def measured_from(
         detections: of each image: `boxes` xyxy in pixels of the original image, `scores`, `labels`.
         class_names: of the labels.
         losses: as of `Measured`; None for none.
-        analysed: bool. True also finds out where the detections fail.
     """
     names = list(class_names)
     arrays = columns(dataset.ground_truth(indices), detections, names)
-    thresholds = thresholds_of(match(*arrays, IOUS[:1]), names)
+    matches = match(*arrays, IOUS[:1])
+    thresholds = thresholds_of(matches, names)
     sizes = [dataset[index].original_size for index in indices]
     facts = score_facts(detections, sizes, per_class(thresholds, DEFAULT_THRESHOLD))
     if not facts.learned:
         facts = score_facts(detections, sizes, DEFAULT_THRESHOLD)
     evaluation = evaluate_arrays(*arrays, len(names))
-    analysis = analyse_columns(*arrays, names, evaluation) if analysed else None
-    seen = Seen(list(indices), *arrays) if analysed else None
+    seen = Seen(list(indices), matches, evaluation, names)
     metrics = metrics_of(evaluation, names)
-    return Measured(metrics, thresholds, facts, dict(losses or {}), analysis, seen)
+    return Measured(metrics, thresholds, facts, dict(losses or {}), seen)
 
 
 @takes_settings(ALL_SETTINGS, "detect_settings")

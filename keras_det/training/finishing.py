@@ -84,8 +84,8 @@ def finish(
 def _measured(model: Detector, dataset: Dataset, batch_size: int, calibrated: bool) -> Measured:
     """Measures a model and sets its thresholds; shifts its class biases first if asked to."""
     if calibrated:
-        return calibrate(model, dataset, batch_size, analysed=True)
-    found = measure(model, dataset, batch_size, analysed=True)
+        return calibrate(model, dataset, batch_size)
+    found = measure(model, dataset, batch_size)
     model.score_thresholds = found.score_thresholds()
     return found
 

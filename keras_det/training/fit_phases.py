@@ -169,8 +169,7 @@ def _callbacks(
         # The images that fill up the last batch have the weight 0.
         every, with_losses = chosen.evaluate_every, training.model.takes_weights()
         measured = EvaluateAP(
-            *(training.validation_set, pipeline.batch_size, every, before, with_losses),
-            analysed=True,
+            training.validation_set, pipeline.batch_size, every, before, with_losses
         )
         seeing.append(ReportPage(out / REPORT, measured, out / HISTORY))
         callbacks += [

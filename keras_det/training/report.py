@@ -61,7 +61,7 @@ def write_report(
 
     Args:
         folder: made if it is not there.
-        found: as `measure(…, analysed=True)` returns it.
+        found: as `keras_det.training.evaluate.measure` returns it.
         dataset: what was measured.
         class_names: of the model.
         model: name of the model's file.
@@ -75,18 +75,19 @@ def write_report(
         Path of the page.
 
     Raises:
-        ValueError: `found` was measured without `analysed=True`.
+        ValueError: `found` does not say which images were measured.
     """
-    if found.analysis is None or found.seen is None:
+    if found.seen is None:
         raise ValueError(
-            "A report needs measurements with an analysis. Received: measurements without one. "
-            "Call measure(…, analysed=True)."
+            "A report needs measurements with the images. Received: measurements without them. "
+            "Pass what keras_det.training.evaluate.measure returns."
         )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    analysis, seen = found.analysis, found.seen
+    seen = found.seen
+    analysis = seen.analysis
     shown = list(analysis.confusion_thresholds if thresholds is None else thresholds)
-    rows = report_rows(seen, shown)
+    rows = report_rows(seen.matches, analysis.errors, shown)
     chosen = np.sort(np.argsort(-rows.errors, kind="stable")[:MOST_PICTURES]).tolist()
     pictures = _pictures(dataset, seen, rows, chosen, on_image)
     headline = _headline(found, analysis, dataset, model, history)

@@ -1,13 +1,13 @@
 """The boxes of the images of a report: what was found, what was missed, and the kind of error."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from keras_det.metrics.error_kinds import KINDS, error_kinds
-from keras_det.metrics.matching import IOUS, countable, match
+from keras_det.metrics.error_kinds import KINDS, ErrorKinds
+from keras_det.metrics.matching import Matches, countable
 from keras_det.report.page.page import KINDS as SHOWN
-from keras_det.training.evaluate import Seen
 
 LEAST_SCORE = 0.05  # detections with a lower score are not in the report, except the best one
 MOST_FOUND = 100  # detections in an image of the report
@@ -30,19 +30,19 @@ class Rows:
     errors: np.ndarray
 
 
-def report_rows(seen: Seen, thresholds: list[float]) -> Rows:
+def report_rows(matches: Matches, errors: ErrorKinds, thresholds: Sequence[float]) -> Rows:
     """The boxes of the images, with the kinds of errors at an IoU of 0.5.
 
     Args:
-        seen: as `measure` returns it.
-        thresholds: one per class; only `errors` depends on them.
+        matches: of `keras_det.metrics.matching.match`, at an IoU of 0.5.
+        errors: of `keras_det.metrics.error_kinds.error_kinds` for them.
+        thresholds: one per class; only `Rows.errors` depends on them.
     """
-    objects, found = seen.objects, seen.found
-    matches = match(objects, found, IOUS[:1])
+    objects, found = matches.objects, matches.found
     kinds = np.full(len(found.labels), -1)
     names = [name for name, _ in SHOWN]
     numbers = np.array([*(names.index(name) for name in KINDS if name in names), -1, 0])
-    kinds[matches.rows] = numbers[error_kinds(matches, len(thresholds)).kind]
+    kinds[matches.rows] = numbers[errors.kind]
     kinds[matches.rows[matches.ignored[0]]] = names.index("ignored")
     right = matches.right[0]
     score_of = np.full(len(objects.labels), -1.0)
@@ -51,14 +51,14 @@ def report_rows(seen: Seen, thresholds: list[float]) -> Rows:
     shown = found.scores >= lowest[found.labels]
     wrong = shown & (kinds > 0) & (kinds != names.index("ignored"))
     missed = countable(objects) & (score_of < lowest[objects.labels])
-    errors = np.bincount(found.image[wrong], minlength=found.images)
-    errors += np.bincount(objects.image[missed], minlength=found.images)
+    counts = np.bincount(found.image[wrong], minlength=found.images)
+    counts += np.bincount(objects.image[missed], minlength=found.images)
     truth = np.column_stack([_corners(objects.boxes), objects.labels, score_of, objects.crowd])
     rows = np.column_stack([_corners(found.boxes), found.labels, found.scores, kinds])
     known = kinds >= 0  # more than 100 detections of a class in an image do not count
     by_image = _by_image(rows[known], found.image[known], found.images)
     truths = _by_image(truth, objects.image, objects.images)
-    return Rows(truths, [_best(each) for each in by_image], errors)
+    return Rows(truths, [_best(each) for each in by_image], counts)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

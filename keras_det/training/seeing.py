@@ -108,7 +108,7 @@ class ReportPage(keras.callbacks.Callback):
 
     Args:
         folder: of the report.
-        measured: the callback that measures AP, with `analysed=True`.
+        measured: the callback that measures AP.
         history: path of `history.csv`.
         clock: function that returns the time in seconds.
     """

@@ -135,21 +135,29 @@ def test_predict_takes_the_thresholds_of_the_model(
 
 # The measurement says that two of three images decode.
 def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
-    def measure(detector, dataset, batch_size, on_batch, **settings):
+    def detect_dataset(detector, dataset, batch_size, on_batch, **settings):
         for done in (1, 2):
             on_batch(done, 3)
+        assert settings == {"method": "hard"}
+        return [0, 2], ["found", "here"]
+
+    def measured_from(dataset, indices, detections, class_names):
+        assert (indices, detections, class_names) == ([0, 2], ["found", "here"], ["square"])
         row = ClassThreshold(0.5, 0.75, 0.6, 0.67, 5)
         facts = ScoreFacts(2, 0.9, 4, 0.0, 1.0)
-        assert settings.pop("analysed") and settings == {"method": "hard"}
-        return Measured({"AP": 0.25}, {"square": row, "": row}, facts, analysis=analysis)
+        seen = types.SimpleNamespace(analysis=analysis)
+        return Measured({"AP": 0.25}, {"square": row, "": row}, facts, seen=seen)
 
     one = {"boxes": np.array([[0, 0, 9, 9]]), "labels": [0]}
     twice = {"boxes": one["boxes"].repeat(2, axis=0), "labels": [0, 0], "scores": [0.9, 0.8]}
     analysis = analyse([twice], [one], ["square"])
     home = importlib.import_module("keras_det.training.evaluate")  # the package has a function
-    monkeypatch.setattr(home, "measure", measure)
+    monkeypatch.setattr(home, "detect_dataset", detect_dataset)
+    monkeypatch.setattr(home, "measured_from", measured_from)
     monkeypatch.setattr(evaluate, "load_keras_model", lambda path: Finder())
     monkeypatch.setattr(Finder, "class_names", ["square"])
+    monkeypatch.delattr(Finder, "engine")  # a Keras model has none
+    monkeypatch.setattr(Finder, "check_dataset", lambda self, dataset: None, raising=False)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.keras").touch()
     file = tmp_path / "new" / "analysis.json"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from keras_det.data import load
-from keras_det.metrics.analysis import analyse_columns
 from keras_det.metrics.columns import columns
 from keras_det.metrics.engines import evaluate
+from keras_det.metrics.error_kinds import error_kinds
+from keras_det.metrics.matching import IOUS, match
 from keras_det.metrics.score_facts import score_facts
 from keras_det.report.page.page import KINDS
 from keras_det.training.evaluate import Measured, Seen
@@ -24,8 +25,9 @@ NAMES = ["cat", "dog"]
 BOX = np.array([10.0, 10, 60, 60])
 
 
-def seen(truth, found):
-    return Seen(list(range(len(truth))), *columns(truth, found, NAMES))
+def rows_of(truth, found):
+    matches = match(*columns(truth, found, NAMES), IOUS[:1])
+    return report_rows(matches, error_kinds(matches, 2), [0.3, 0.3])
 
 
 def test_each_detection_gets_its_kind_and_each_object_its_score():
@@ -43,7 +45,7 @@ def test_each_detection_gets_its_kind_and_each_object_its_score():
         {"boxes": [BOX + 105], "labels": [1], "scores": [0.5]},
         {"boxes": [], "labels": [], "scores": []},
     ]
-    rows = report_rows(seen(truth, found), [0.3, 0.3])
+    rows = rows_of(truth, found)
     assert [row[6] for row in rows.found[0]] == [RIGHT, DUPLICATE, PLACE, CLASS]  # 0.04 is too low
     assert [row[5] for row in rows.truth[0]] == [0.9, -1] and rows.truth[1][1][6] == 1
     assert [row[6] for row in rows.found[1]] == [IGNORED]
@@ -73,8 +75,7 @@ def report(tmp_path_factory):
         {"AP": 0.5, "AP50": 0.75},
         {},
         facts,
-        analysis=analyse_columns(*arrays, names, evaluation),
-        seen=Seen(list(range(len(dataset))), *arrays),
+        seen=Seen(list(range(len(dataset))), match(*arrays, IOUS[:1]), evaluation, names),
     )
     folder = tmp_path_factory.mktemp("report")
     done = []
@@ -94,7 +95,7 @@ def test_a_report_has_a_page_and_files_for_machines(report):
     assert {each.name for each in folder.iterdir()} - {"plots"} == {
         *("analysis.json", "classes.csv", "images.csv", "index.html")
     }
-    assert json.loads((folder / "analysis.json").read_text()) == measured.analysis.as_dict()
+    assert json.loads((folder / "analysis.json").read_text()) == measured.seen.analysis.as_dict()
     assert done[-1] == (len(dataset), len(dataset))
     for words in ("What to do next", "Errors", "Classes", "Curves", "Confusion", "Training"):
         assert words in page
@@ -106,7 +107,7 @@ def test_the_page_holds_every_image_with_its_boxes(report):
     page = Parts((folder / "index.html").read_text("utf-8"))
     images = json.loads(page.scripts[0])["images"]
     assert len(images) == len(dataset)
-    assert sum(len(image["truth"]) for image in images) == len(measured.seen.objects.labels)
+    assert sum(len(image["truth"]) for image in images) == len(measured.seen.matches.objects.labels)
     height, width = dataset[0].original_size[:2]
     assert (images[0]["h"], images[0]["w"]) == (height, width)
 
@@ -115,15 +116,15 @@ def test_the_tables_name_classes_and_images(report):
     folder, measured, dataset, _ = report
     classes = list(csv.DictReader((folder / "classes.csv").open()))
     assert [row["class"] for row in classes] == list(dataset.class_names)
-    assert sum(int(row["objects"]) for row in classes) == measured.analysis.objects
+    assert sum(int(row["objects"]) for row in classes) == measured.seen.analysis.objects
     images = list(csv.DictReader((folder / "images.csv").open()))
     errors = [int(row["errors"]) for row in images]
     assert len(images) == len(dataset) and errors == sorted(errors, reverse=True)
 
 
-def test_measurements_without_an_analysis_are_refused(report, tmp_path):
+def test_measurements_without_the_images_are_refused(report, tmp_path):
     _, measured, dataset, _ = report
-    bare = dataclasses.replace(measured, analysis=None)
-    with pytest.raises(ValueError, match="needs measurements with an analysis. Received: "):
+    bare = dataclasses.replace(measured, seen=None)
+    with pytest.raises(ValueError, match="needs measurements with the images. Received: "):
         write_report(tmp_path / "x", bare, dataset, dataset.class_names, "m")
     assert not (tmp_path / "x").exists()
