@@ -1,7 +1,6 @@
 """A report as one HTML page: findings with pictures, plots of classes and sizes."""
 
 import base64
-import html
 import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from keras_det.doctor.sections import PAGE
 from keras_det.doctor.text import verdict
 from keras_det.errors import DataError
 from keras_det.report.draw import class_colour, draw_ground_truth
-from keras_det.words import printable
+from keras_det.report.page.plots import svg, text_of
 
 if TYPE_CHECKING:
     from keras_det.doctor.examine import Report
@@ -43,13 +42,9 @@ svg { max-width: 100%; height: auto; } svg text { fill: currentColor; font: 12px
 """
 
 
-def _html(text: object) -> str:
-    return html.escape(printable(str(text)))
-
-
 def report_page(report: "Report") -> str:
     """One self-contained page: no other file, no script."""
-    title = _html(report.facts.get("path", report.facts.get("name", "Data set")))
+    title = text_of(report.facts.get("path", report.facts.get("name", "Data set")))
     articles = "\n".join(_article(report, finding) for finding in report.findings)
     return f"""<!doctype html>
 <html lang="en">
@@ -61,7 +56,7 @@ def report_page(report: "Report") -> str:
 </head>
 <body>
 <h1>{title}</h1>
-<p><strong>{_html(verdict(report))}</strong></p>
+<p><strong>{text_of(verdict(report))}</strong></p>
 {_facts(report.facts)}
 <h2>Findings</h2>
 {articles or "<p>None.</p>"}
@@ -72,12 +67,12 @@ def report_page(report: "Report") -> str:
 
 
 def _article(report: "Report", finding: Finding) -> str:
-    files = "".join(f"<li>{_html(example)}</li>" for example in finding.examples)
-    section = f" <code>{PAGE}#{_html(finding.doc)}</code>" if finding.doc else ""
-    return f"""<article class="{finding.harm}" id="{_html(finding.code)}">
-<span class="harm">{finding.harm}</span> <code>{_html(finding.code)}</code>
-<h3>{_html(finding.title)}</h3>
-<p>{_html(finding.cure)}{section}</p>
+    files = "".join(f"<li>{text_of(example)}</li>" for example in finding.examples)
+    section = f" <code>{PAGE}#{text_of(finding.doc)}</code>" if finding.doc else ""
+    return f"""<article class="{finding.harm}" id="{text_of(finding.code)}">
+<span class="harm">{finding.harm}</span> <code>{text_of(finding.code)}</code>
+<h3>{text_of(finding.title)}</h3>
+<p>{text_of(finding.cure)}{section}</p>
 {f'<ul class="files">{files}</ul>' if files else ""}
 {"".join(_pictures(report, finding))}
 </article>"""
@@ -92,7 +87,7 @@ def _pictures(report: "Report", finding: Finding) -> Iterator[str]:
             picture = _drawn(dataset, index, marked)
         except DataError:
             continue  # the finding is that it cannot be read
-        name = _html("/".join(dataset.image_paths[index].replace("\\", "/").split("/")[-2:]))
+        name = text_of("/".join(dataset.image_paths[index].replace("\\", "/").split("/")[-2:]))
         data = base64.b64encode(_jpeg(picture)).decode()
         height, width = picture.shape[:2]
         yield (
@@ -150,20 +145,20 @@ def _facts(facts: dict[str, Any]) -> str:
         return ""
     splits = list(facts["splits"])
     rows = "".join(
-        f'<tr><td class="left">{_html(name)}</td><td>{row["images"]:,}</td>'
+        f'<tr><td class="left">{text_of(name)}</td><td>{row["images"]:,}</td>'
         f"<td>{row['images without objects']:,}</td><td>{row['objects']:,}</td>"
         f"<td>{row['crowd']:,}</td></tr>"
         for name, row in facts["splits"].items()
     )
     classes = "".join(
-        f'<tr><td>{row["label"]}</td><td class="left">{_html(row["name"])}</td>'
-        f"<td>{_html(row['source id'])}</td>"
+        f'<tr><td>{row["label"]}</td><td class="left">{text_of(row["name"])}</td>'
+        f"<td>{text_of(row['source id'])}</td>"
         + "".join(f"<td>{row['objects'][split]:,}</td>" for split in splits)
         + "</tr>"
         for row in facts["classes"]
     )
-    heads = "".join(f"<th>{_html(split)}</th>" for split in splits)
-    form = f"<p>Format: {_html(facts['format'])}</p>" if "format" in facts else ""
+    heads = "".join(f"<th>{text_of(split)}</th>" for split in splits)
+    form = f"<p>Format: {text_of(facts['format'])}</p>" if "format" in facts else ""
     return f"""{form}
 <div class="wide"><table><tr><th class="left">split</th><th>images</th><th>without objects</th>
 <th>objects</th><th>crowd</th></tr>{rows}</table></div>
@@ -204,11 +199,11 @@ def bars(rows: Sequence[tuple[int, str, int]]) -> str:
         width, y = 480 * count / most, k * height
         colour = "#{:02x}{:02x}{:02x}".format(*class_colour(label))
         parts.append(
-            f'<text x="{left - 6}" y="{y + 14}" text-anchor="end">{_html(shown)}</text>'
+            f'<text x="{left - 6}" y="{y + 14}" text-anchor="end">{text_of(shown)}</text>'
             f'<rect x="{left}" y="{y + 3}" width="{width:.1f}" height="14" fill="{colour}"/>'
             f'<text x="{left + width + 5:.1f}" y="{y + 14}">{count:,}</text>'
         )
-    return _svg(720, height * len(rows), "Objects of each class", parts)
+    return svg(720, height * len(rows), "Objects of each class", parts)
 
 
 def histogram(values: np.ndarray) -> str:
@@ -232,11 +227,4 @@ def histogram(values: np.ndarray) -> str:
     parts.append(
         f'<text x="{20 + BINS * step}" y="{top + 16}" text-anchor="end">{values.max():.3g}</text>'
     )
-    return _svg(BINS * step + 40, top + 24, "Distribution of sizes", parts)
-
-
-def _svg(width: int, height: int, label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{label}">{"".join(parts)}</svg>'
-    )
+    return svg(BINS * step + 40, top + 24, "Distribution of sizes", parts)

@@ -2,19 +2,19 @@
 
 import importlib.util
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_det.report.draw import class_colour
+from keras_det.report.page.plots import MOST_CELLS
+from keras_det.report.page.sections import drawn_classes, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE, DOTS = (6.0, 4.2), 120  # inches, and dots per inch
-MOST_CURVES, MOST_CELLS = 8, 24  # classes in a plot of curves, rows of a matrix with numbers
 
 
 def plot_files(analysis: Mapping[str, Any]) -> dict[str, bytes]:
@@ -56,11 +56,9 @@ def _plain(name: str) -> str:
 
 def _precision_recall(axis: "Axes", analysis: Mapping[str, Any]) -> None:
     """Draws the curves of the classes with the most objects."""
-    names, best = analysis["class_names"], analysis["thresholds"]["best_f1"]["classes"]
-    curves = analysis["precision_recall"]
-    labels = sorted(range(len(names)), key=lambda k: -best[names[k]]["objects"])[:MOST_CURVES]
-    for k in sorted(labels):
-        values = _numbers(curves["classes"][names[k]]["0.50"])
+    names, curves = analysis["class_names"], analysis["precision_recall"]
+    for k in drawn_classes(analysis):
+        values = numbers(curves["classes"][names[k]]["0.50"])
         if np.isfinite(values).any():
             colour = [part / 255 for part in class_colour(k)]
             axis.plot(curves["recalls"], values, color=colour, label=_plain(names[k]))
@@ -80,7 +78,7 @@ def _errors(axis: "Axes", analysis: Mapping[str, Any]) -> None:
 def _calibration(axis: "Axes", analysis: Mapping[str, Any]) -> None:
     found = analysis["calibration"]
     axis.plot([0, 1], [0, 1], color="grey", linestyle="--")
-    axis.plot(_numbers(found["score"]), _numbers(found["precision"]), marker="o")
+    axis.plot(numbers(found["score"]), numbers(found["precision"]), marker="o")
     title, share = "Calibration of the scores", "share of correct detections"
     axis.set(xlabel="score", ylabel=share, xlim=(0, 1), ylim=(0, 1.02), title=title)
     axis.grid(alpha=0.3)
@@ -98,7 +96,3 @@ def _confusion(axis: "Axes", analysis: Mapping[str, Any]) -> None:
         number = f"{counts[row, column]:,}"
         axis.text(column, row, number, ha="center", va="center", color=colour, fontsize=8)
     axis.set(xlabel="detected as", ylabel="true class")
-
-
-def _numbers(values: Sequence[Any]) -> np.ndarray:
-    return np.array([math.nan if value is None else value for value in values], "float64")

@@ -116,23 +116,19 @@ def curves_section(analysis: Mapping[str, Any]) -> Section:
     """
     recalls = analysis["precision_recall"]["recalls"]
     curves = analysis["precision_recall"]["classes"]
-    best = analysis["thresholds"]["best_f1"]["classes"]
-    names = list(analysis["class_names"])
-    labels = sorted(range(len(names)), key=lambda k: -best[names[k]]["objects"])[:MOST_CURVES]
+    names, labels = list(analysis["class_names"]), drawn_classes(analysis)
     plots = []
     for overlap, title in (("0.50", "IoU 0.50"), ("0.75", "IoU 0.75")):
         lines = [
-            Line(names[k], colour_of(k), recalls, _numbers(curves[names[k]][overlap]))
-            for k in sorted(labels)
+            Line(names[k], colour_of(k), recalls, numbers(curves[names[k]][overlap]))
+            for k in labels
         ]
         drawn = plot_lines(
             lines, f"Precision against recall, {title}", "recall", "precision", (0, 1), (0, 1)
         )
         plots.append(f"<div><h3>Precision and recall at {title}</h3>{drawn}</div>" if drawn else "")
     found = analysis["calibration"]
-    bins = Line(
-        "detections", "var(--accent)", _numbers(found["score"]), _numbers(found["precision"])
-    )
+    bins = Line("detections", "var(--accent)", numbers(found["score"]), numbers(found["precision"]))
     even = Line("perfect calibration", "var(--soft)", (0, 1), (0, 1), dashed=True)
     drawn = plot_lines(
         [bins, even],
@@ -153,8 +149,16 @@ def curves_section(analysis: Mapping[str, Any]) -> Section:
     return Section("curves", "Curves", f'<div class="panels">{"".join(plots)}</div>{more}')
 
 
-def _numbers(values: Sequence[Any]) -> list[float]:
+def numbers(values: Sequence[Any]) -> list[float]:
+    """Numbers of an analysis as JSON has them; NaN for None."""
     return [math.nan if value is None else float(value) for value in values]
+
+
+def drawn_classes(analysis: Mapping[str, Any]) -> list[int]:
+    """The labels of the classes with the most objects, as many as one plot can show."""
+    names, best = analysis["class_names"], analysis["thresholds"]["best_f1"]["classes"]
+    labels = sorted(range(len(names)), key=lambda k: -best[names[k]]["objects"])
+    return sorted(labels[:MOST_CURVES])
 
 
 def confusion_section(analysis: Mapping[str, Any]) -> Section:
