@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_det.cli.command import PATH, Command, echo, max_pixels_option
+from keras_det.cli.command import PATH, Command, echo, max_pixels_option, refuse_useless
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
-from keras_det.cli.detections import detections_of
+from keras_det.cli.detections import detections_of, is_file
 from keras_det.cli.files import find_model, load_any_model, new_folder, run_of, say_where
 from keras_det.cli.numbers import MAX_BATCH, Whole
 from keras_det.cli.predict import encoded, thresholds_of
@@ -70,6 +70,8 @@ def compare(
     folder = None if out is None else new_folder(out)
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     detectors = [load_any_model(each) for each in (first, second)]
+    if all(map(is_file, detectors)):
+        refuse_useless(ctx, ("batch_size",), "for two exported files", "compare a Keras model")
     check_same_classes(detectors, (first, second))
     names = list(detectors[0].class_names)
     dataset, _ = data_to_measure(ctx, first, data, split, names, dict(reading))

@@ -19,7 +19,7 @@ from keras_det.cli.detections import measure
 from keras_det.cli.evaluate_file import evaluate_file
 from keras_det.cli.files import find_model, home_of, is_exported, load_keras_model, say_where
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
-from keras_det.cli.report import write_findings
+from keras_det.cli.report import check_targets, write_findings
 from keras_det.cli.run_data import data_to_measure
 from keras_det.cli.tiling import taken_from, tile_options
 from keras_det.files import write_json
@@ -97,6 +97,7 @@ def evaluate(
     For an exported file, the latency, the size and the peak memory are measured too. They are
     written to the same JSON file, beside the exported file.
     """
+    check_targets(analysis, report)
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
     tiles = taken_from(options)
     settings = decoder_settings(options)

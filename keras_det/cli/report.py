@@ -6,12 +6,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_det.cli.files import say_where
+from keras_det.errors import DataError
 from keras_det.files import write_json
 from keras_det.run_folder import HISTORY, RECIPE, read_history, read_recipe
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
     from keras_det.training.evaluate import Measured
+
+
+def check_targets(analysis: str | None, report: str | None) -> None:
+    """DataError where the analysis or the report cannot be written, before anything is measured.
+
+    Args:
+        analysis: file for the analysis, or None.
+        report: folder for the report, or None.
+    """
+    if analysis is not None and pathlib.Path(analysis).is_dir():
+        raise DataError(
+            f"--analysis must name a file. Received: {analysis}, a folder. Give the name of a file "
+            "in it."
+        )
+    if report is not None and pathlib.Path(report).exists() and not pathlib.Path(report).is_dir():
+        raise DataError(
+            f"--report must name a folder. Received: {report}, a file. Choose another name, or "
+            "move the file away."
+        )
 
 
 def write_findings(

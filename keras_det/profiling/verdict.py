@@ -17,7 +17,7 @@ from keras_det.profiling.machine import Peak
 IDLE = 0.5
 # Input and step slow each other down if together they take this many times as long as the slower.
 HINDERED = 1.15
-# From this share of the cores on, other programs change the figures.
+# If other programs use at least this share of the cores, the figures are not reliable.
 DISTURBED = 0.15
 
 # The stages of the input that every pipeline needs.

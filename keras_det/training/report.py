@@ -79,7 +79,7 @@ def write_report(
     """
     if found.seen is None:
         raise ValueError(
-            "A report needs measurements with the images. Received: measurements without them. "
+            "A report needs the images that were measured. Received: measurements without `seen`. "
             "Pass what keras_det.training.evaluate.measure returns."
         )
     folder = pathlib.Path(folder)

@@ -184,6 +184,19 @@ def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "option, folder, message",
+    [
+        ("--analysis", True, "--analysis must name a file. Received: "),
+        ("--report", False, "--report must name a folder. Received: "),
+    ],
+)
+def test_where_findings_cannot_be_written_is_said_first(refused, tmp_path, option, folder, message):
+    taken = tmp_path / "taken"
+    taken.mkdir() if folder else taken.touch()
+    assert message in refused("evaluate", "no.keras", tmp_path, option, taken)
+
+
+@pytest.mark.parametrize(
     "split, held_out, name",
     [
         ("test", False, "metrics_test"),

@@ -51,6 +51,11 @@ def test_the_output_folder_is_checked_first(refused, models, coco):
     assert "--out must be a new or empty folder" in line
 
 
+def test_a_batch_size_for_two_files_is_refused(refused, models, coco):
+    line = refused("compare", "a.keras", "b.keras", coco, "--batch-size", 2)
+    assert "--batch-size has no effect for two exported files. Received: --batch-size 2" in line
+
+
 @pytest.mark.parametrize(
     "names, message",
     [

@@ -125,6 +125,6 @@ def test_the_tables_name_classes_and_images(report):
 def test_measurements_without_the_images_are_refused(report, tmp_path):
     _, measured, dataset, _ = report
     bare = dataclasses.replace(measured, seen=None)
-    with pytest.raises(ValueError, match="needs measurements with the images. Received: "):
+    with pytest.raises(ValueError, match="needs the images that were measured. Received: "):
         write_report(tmp_path / "x", bare, dataset, dataset.class_names, "m")
     assert not (tmp_path / "x").exists()
