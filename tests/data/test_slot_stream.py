@@ -77,3 +77,20 @@ def test_an_image_that_becomes_a_named_pipe_within_an_epoch_is_noticed(
     with pytest.warns(UserWarning, match=r"39\.jpg \(.*named pipe"):
         assert [int(batch[1]["image_index"][0]) for batch in batches] == list(range(1, 39))
     assert not waited
+
+
+# Of a million files, checking all before an epoch would delay it by seconds.
+def test_at_most_50_000_files_are_checked_before_an_epoch():
+    import tensorflow as tf
+
+    asked = []
+
+    class Looks:
+        def look(self, first, count):
+            asked.append((first, count))
+            return set()
+
+    slots = tf.data.Dataset.range(600)
+    kept = slot_stream.readable_slots(slots, tf.constant(0, tf.int64), Looks(), lambda *_: [])
+    assert [int(slot) for slot in kept] == list(range(600))
+    assert asked == [(0, 50_000), (256, 256), (512, 256)]
