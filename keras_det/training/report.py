@@ -61,7 +61,7 @@ def write_report(
 
     Args:
         folder: made if it is not there.
-        found: as `keras_det.training.evaluate.measure` returns it.
+        found: as `keras_det.training.measure` returns it.
         dataset: what was measured.
         class_names: of the model.
         model: name of the model's file.
@@ -80,7 +80,7 @@ def write_report(
     if found.seen is None:
         raise ValueError(
             "A report needs the images that were measured. Received: measurements without `seen`. "
-            "Pass what keras_det.training.evaluate.measure returns."
+            "Pass what keras_det.training.measure returns."
         )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
