@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 import keras
 import numpy as np
@@ -24,7 +24,8 @@ from keras_det.files import write_whole
 from keras_det.layers.replicas import is_chief, strategy_of, sum_over_workers
 from keras_det.run_folder import read_history as read_history
 from keras_det.training.averaging import averaged_weights
-from keras_det.training.evaluate import Measured, measure
+from keras_det.training.evaluate import Measured
+from keras_det.training.gathering import measure_together
 from keras_det.training.states import not_finite, save_averaged
 from keras_det.training.within_epoch import generators
 from keras_det.types import Logs
@@ -114,12 +115,12 @@ class EvaluateAP(keras.callbacks.Callback):
             logs |= {**self.logged, "val_measured": float(measured)}
 
     def _measured(self) -> list[float]:
-        """The numbers to log. The chief measures them, and sends them to the other workers."""
+        """The numbers to log. Each worker detects in its share; the chief measures and tells."""
         found = [0.0] * len(self.logged)
-        if is_chief(self.model):
-            asked: Any = {**self.settings, **({"losses": True} if self.losses else {})}
-            with averaged_weights(self.model):
-                self.found = measure(self.model, self.dataset, self.batch_size, **asked)
+        asked = (self.dataset, self.batch_size, self.losses, self.settings)
+        with averaged_weights(self.model):
+            self.found = measure_together(self.model, *asked)
+        if self.found is not None:
             self.metrics = self.found.as_metrics()
             found = [float(self.metrics[name.removeprefix("val_")]) for name in self.logged]
         return [float(value) for value in sum_over_workers(strategy_of(self.model), found)]

@@ -123,10 +123,10 @@ def detect_dataset(
         `(indices, detections)`: the indices of the images that could be decoded, and for each of
         them a dict of `boxes` xyxy in pixels of the original image, `scores`, `labels`.
     """
-    return _passed(model, dataset, batch_size, on_batch, False, settings)[:2]
+    return passed(model, dataset, batch_size, on_batch, False, settings)[:2]
 
 
-def _passed(
+def passed(
     model: Detector,
     dataset: Dataset,
     batch_size: int,
@@ -134,7 +134,16 @@ def _passed(
     losses: bool,
     settings: Mapping[str, Any],
 ) -> tuple[list[int], list[dict], dict[str, float]]:
-    """What `detect_dataset` returns, and with `losses` the mean losses over the images."""
+    """What `detect_dataset` returns, and the mean losses over the images, {} without `losses`.
+
+    Args:
+        model: a detector.
+        dataset: to detect in.
+        batch_size: images per call.
+        on_batch: as of `detect_dataset`.
+        losses: bool. Whether the losses are computed.
+        settings: of the decoder.
+    """
     function = (model.measuring_function if losses else model.detect_function)(**settings)
     indices: list[int] = []
     detections: list[dict] = []
@@ -214,7 +223,7 @@ def measure(
         ValueError: the data set does not have the model's classes, in the model's order.
     """
     model.check_dataset(dataset)
-    indices, detections, means = _passed(model, dataset, batch_size, on_batch, losses, settings)
+    indices, detections, means = passed(model, dataset, batch_size, on_batch, losses, settings)
     return measured_from(dataset, indices, detections, model.class_names, means)
 
 

@@ -64,7 +64,7 @@ class Known:
 def measured(monkeypatch, every, epochs, name="val_AP", first=0, before=None):
     """One value of each epoch's logs with an `EvaluateAP` whose measurements are 0.1, 0.2, …"""
     results = iter({"AP": k / 10, "AP50": k / 5, "AP75": k / 20, **FACTS} for k in range(1, 10))
-    monkeypatch.setattr(callbacks, "measure", lambda *_, **__: Known(next(results)))
+    monkeypatch.setattr(callbacks, "measure_together", lambda *_, **__: Known(next(results)))
     callback, seen = callbacks.EvaluateAP("data", every=every, before=before), []
     callback.set_model(one_weight())
     callback.set_params({"epochs": epochs})
@@ -106,7 +106,7 @@ def test_ap_reaches_keras_own_early_stopping(monkeypatch):
     values = iter([0.5, 0.4, 0.3, 0.2])
     monkeypatch.setattr(
         callbacks,
-        "measure",
+        "measure_together",
         lambda *_, **__: Known({**dict.fromkeys(("AP", "AP50", "AP75"), next(values)), **FACTS}),
     )
     stop = keras.callbacks.EarlyStopping(monitor="val_AP", mode="max", patience=2)
@@ -119,11 +119,11 @@ def test_ap_reaches_keras_own_early_stopping(monkeypatch):
 def test_settings_and_batch_size_reach_the_measurement(monkeypatch):
     given = []
 
-    def measure(model, dataset, batch_size, **settings):
+    def measure(model, dataset, batch_size, losses, settings):
         given.append((dataset, batch_size, settings))
         return Known({**dict.fromkeys(("AP", "AP50", "AP75"), 0.5), **FACTS})
 
-    monkeypatch.setattr(callbacks, "measure", measure)
+    monkeypatch.setattr(callbacks, "measure_together", measure)
     callback = callbacks.EvaluateAP("data", 3, method="hard")
     callback.set_model(one_weight())
     callback.set_params({"epochs": 1})
@@ -202,7 +202,7 @@ def test_a_loss_that_rises_without_end_stops_the_training(first, means, stops):
 
 
 def test_weights_that_are_no_numbers_stop_the_training_before_they_are_measured(monkeypatch):
-    monkeypatch.setattr(callbacks, "measure", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(callbacks, "measure_together", lambda *_, **__: pytest.fail("measured"))
     model = one_weight()
 
     class Spoil(keras.callbacks.Callback):

@@ -42,10 +42,10 @@ def test_losses_are_those_of_keras_evaluate(model, images):
 
 
 def test_the_detections_are_the_same_as_without_losses(model, images):
-    from keras_det.training.evaluate import _passed
+    from keras_det.training.evaluate import passed
 
     indices, detections = detect_dataset(model, images, 3, score_threshold=0.005)
-    also, others, _ = _passed(model, images, 3, None, True, {"score_threshold": 0.005})
+    also, others, _ = passed(model, images, 3, None, True, {"score_threshold": 0.005})
     assert indices == also == [0, 1, 2, 3]
     assert sum(len(each["scores"]) for each in detections) > 0
     for one, two in zip(detections, others, strict=True):
