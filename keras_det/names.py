@@ -68,6 +68,8 @@ DEFAULT_THRESHOLD = 0.3  # score threshold where none was measured
 NMS_METHODS = ("gaussian", "linear", "hard")
 # The settings that only some methods have.
 NMS_METHODS_WITH = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}
+# Whether an anchor may be found as several classes.
+CANDIDATES = ("best_class", "pairs")
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
 QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
 TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")

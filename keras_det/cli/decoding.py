@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from keras_det.cli.numbers import Real, Whole
+from keras_det.cli.numbers import Odd, Real, Whole
 from keras_det.errors import DataError
-from keras_det.names import NMS_METHODS, NMS_METHODS_WITH
+from keras_det.names import CANDIDATES, NMS_METHODS, NMS_METHODS_WITH
 
 OPTIONS = (
     click.option(
@@ -46,6 +46,30 @@ OPTIONS = (
         default=None,
         help="Boxes of different classes suppress each other too.",
     ),
+    click.option(
+        "--candidates",
+        type=click.Choice(CANDIDATES),
+        show_default="best_class",
+        help="Each anchor for its best class only, or (anchor, class) pairs.",
+    ),
+    click.option(
+        "--corner-top-k",
+        type=Whole(1),
+        show_default="100",
+        help="CornerNet: corners of each kind.",
+    ),
+    click.option(
+        "--embedding-threshold",
+        type=Real(0, 1_000),
+        show_default="0.5",
+        help="CornerNet: largest distance of the embeddings of two corners.",
+    ),
+    click.option(
+        "--peak-window",
+        type=Odd(1, 99),
+        show_default="3",
+        help="CornerNet: side in cells of the window in which a peak is highest; odd.",
+    ),
 )
 
 
@@ -71,3 +95,30 @@ def decoder_settings(options: dict[str, Any]) -> dict[str, Any]:
                 f"{given[name]:g} with {method}. Leave it out, or choose another method."
             )
     return given
+
+
+def check_for_model(detector: Any, path: str, settings: dict[str, Any]) -> None:
+    """Checks that a detector has the settings.
+
+    Args:
+        detector: a model, or an exported file.
+        path: of the detector, for the message.
+        settings: as `decoder_settings` returns them.
+
+    Raises:
+        DataError: the detector is an exported file, or another kind of detector has this setting.
+    """
+    for name in settings:
+        option = f"--{name.replace('_', '-')}"
+        if hasattr(detector, "engine"):
+            raise DataError(
+                f"{option} needs a .keras model: an exported file has its own decoder. Received: "
+                f"{option} with {path}. Leave it out, or give the .keras file."
+            )
+        if name not in detector.detect_settings:
+            from keras_det.decode.settings import OWNERS
+
+            raise DataError(
+                f"{option} must be a setting of the model. Received: {option} with {path}, a "
+                f"{type(detector).__name__}. {OWNERS[name]} it. Leave it out."
+            )

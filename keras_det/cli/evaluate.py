@@ -14,7 +14,7 @@ from keras_det.cli.command import (
     max_pixels_option,
 )
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
-from keras_det.cli.decoding import decoder_options, decoder_settings
+from keras_det.cli.decoding import check_for_model, decoder_options, decoder_settings
 from keras_det.cli.detections import measure
 from keras_det.cli.evaluate_file import evaluate_file
 from keras_det.cli.files import find_model, home_of, is_exported, load_keras_model, say_where
@@ -109,6 +109,7 @@ def evaluate(
             report=report,
         )
     detector = load_keras_model(model)
+    check_for_model(detector, model, settings)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)

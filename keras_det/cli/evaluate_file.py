@@ -23,6 +23,10 @@ OF_KERAS_MODEL = (
     "pre_nms_top_k",
     "max_detections",
     "class_agnostic",
+    "candidates",
+    "corner_top_k",
+    "embedding_threshold",
+    "peak_window",
     "batch_size",
 )
 

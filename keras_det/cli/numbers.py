@@ -39,6 +39,20 @@ class Whole(click.IntRange):
         return number
 
 
+class Odd(Whole):
+    """An odd number in a range."""
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(least, most)
+        self.words = f"an odd number from {least:,} to {most:,}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number % 2 == 0:
+            self.fail(f"must be {self.words}. Received: {value!s:.40}.", param, ctx)
+        return number
+
+
 class Real(click.FloatRange):
     """A finite number in a range.
 

@@ -17,7 +17,7 @@ from keras_det.cli.command import (
     max_pixels_option,
     user_input,
 )
-from keras_det.cli.decoding import decoder_options, decoder_settings
+from keras_det.cli.decoding import check_for_model, decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.cli.numbers import Real
 from keras_det.cli.tiling import in_tiles, taken_from, tile_options
@@ -250,7 +250,7 @@ def choose_engine(
     """Returns the detector of MODEL on an engine, and a sentence that names the engine."""
     from keras_det.runtime.engines import with_engine
 
-    check_decoder_settings(detector, model, settings)
+    check_for_model(detector, model, settings)
     is_exported = hasattr(detector, "engine")
     path = pathlib.Path(model) if is_exported else find_model(model)
     return with_engine(detector, engine, path, num_images, convert)
@@ -261,16 +261,6 @@ def convert(detector: Any, engine: str) -> bytes:
     from keras_det.export.engine_networks import network_for
 
     return network_for(detector, engine)
-
-
-def check_decoder_settings(opened: Any, path: str, settings: dict[str, Any]) -> None:
-    """DataError if decoder settings are given for an exported file, which has its own."""
-    if settings and hasattr(opened, "engine"):
-        option = f"--{next(iter(settings)).replace('_', '-')}"
-        raise DataError(
-            f"{option} needs a .keras model: an exported file has its own decoder. Received: "
-            f"{option} with {path}. Leave it out, or give the .keras file."
-        )
 
 
 def find_images(given: Iterable[str]) -> list[pathlib.Path]:

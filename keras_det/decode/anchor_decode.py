@@ -5,9 +5,8 @@ from keras import ops
 from keras_det.boxes import decode_deltas
 from keras_det.decode.suppression import SuppressingDecoder, best_pairs
 from keras_det.layers.nms import NonMaxSuppression, first_of_highest, gather_rows
+from keras_det.names import CANDIDATES
 from keras_det.types import Config, ImageSize, NMSMethod, Tensor
-
-CANDIDATES = ("best_class", "pairs")
 
 
 class AnchorDecoder(SuppressingDecoder):

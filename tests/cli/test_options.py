@@ -6,6 +6,7 @@ What the library does with it is tested there.
 import importlib
 import json
 import pathlib
+import re
 import shutil
 import types
 
@@ -17,7 +18,10 @@ from keras_det.cli import compare as compare_command
 from keras_det.cli import decoding, main, predict
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
+from keras_det.cli.evaluate_file import OF_KERAS_MODEL
 from keras_det.data.pixel_limit import pixel_limit
+from keras_det.decode.settings import ALL_SETTINGS, ANCHOR_SETTINGS, CORNER_SETTINGS
+from keras_det.errors import DataError
 
 # How DATA is read; that each changes what is read is tested with the readers.
 READING = {
@@ -104,6 +108,10 @@ TABLE = {
         "--pre-nms-top-k": "--pre-nms-top-k 5000",
         "--max-detections": "--max-detections 10",
         "--class-agnostic": "--class-agnostic",
+        "--candidates": "--candidates pairs",
+        "--corner-top-k": "--corner-top-k 10",
+        "--embedding-threshold": "--embedding-threshold 0.7",
+        "--peak-window": "--peak-window 5",
         "--out": "--out {folder}/other.json",
         "--tile": "--tile 32",
         "--tile-overlap": "--tile 32 --tile-overlap 0.5",
@@ -127,6 +135,10 @@ TABLE = {
         "--pre-nms-top-k": "--pre-nms-top-k 5000",
         "--max-detections": "--max-detections 10",
         "--class-agnostic": "--class-agnostic",
+        "--candidates": "--candidates pairs",
+        "--corner-top-k": "--corner-top-k 10",
+        "--embedding-threshold": "--embedding-threshold 0.7",
+        "--peak-window": "--peak-window 5",
         "--tile": "--tile 32",
         "--tile-overlap": "--tile 32 --tile-overlap 0.5",
         "--engine": "--engine litert",
@@ -228,11 +240,37 @@ def test_methods_are_those_of_the_library():
         NonMaxSuppression(method="soft")
 
 
+def test_every_setting_of_a_decoder_has_an_option():
+    options = {param.name for param in main.commands["predict"].params}
+    assert {*ALL_SETTINGS} - {"flip"} <= options
+    # An exported file has its own decoder; only its threshold can be raised.
+    assert {*ALL_SETTINGS} - {"flip", "score_threshold"} <= {*OF_KERAS_MODEL}
+
+
+@pytest.mark.parametrize(
+    "kind, option, sentence",
+    [
+        ("corner", {"candidates": "pairs"}, "--candidates must be a setting of the model."),
+        ("anchor", {"peak_window": 5}, "CornerNet has it. Leave it out."),
+        ("file", {"sigma": 0.3}, "--sigma needs a .keras model"),
+    ],
+)
+def test_a_setting_that_the_model_does_not_have(kind, option, sentence):
+    settings = {"corner": CORNER_SETTINGS, "anchor": ANCHOR_SETTINGS, "file": {}}[kind]
+    model = types.SimpleNamespace(detect_settings=settings)
+    if kind == "file":
+        model.engine = "onnx"
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        decoding.check_for_model(model, "model.keras", option)
+    decoding.check_for_model(model, "model.keras", {})
+
+
 class Recorded:
     """A detector that finds one square and remembers what it was asked."""
 
     class_names = ["square"]
     score_thresholds = None
+    detect_settings = ALL_SETTINGS
 
     def __init__(self, calls):
         self.calls = calls
