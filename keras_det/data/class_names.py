@@ -71,8 +71,14 @@ def _check_number(class_names: Sequence[str], source: str) -> None:
 
 def clean_name(name: str) -> str:
     """The name without spaces around it, and with accents encoded in one way."""
+    text = without_blanks(name)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def without_blanks(name: str) -> str:
+    """The name without spaces, and letters without width, around it."""
     text = name.strip()
-    return text if text.isascii() else unicodedata.normalize("NFC", text.strip(INVISIBLE).strip())
+    return text if text.isascii() else text.strip(INVISIBLE).strip()
 
 
 def unknown_class(name: str, where: str, class_names: Sequence[str]) -> DataError:
@@ -86,13 +92,14 @@ def unknown_class(name: str, where: str, class_names: Sequence[str]) -> DataErro
 
 
 def _wanted(raw: RawAnnotations, class_names: Sequence[str]) -> Sequence[str]:
-    """The class names of the caller, checked."""
+    """The class names of the caller, checked, without spaces around them."""
     for name in class_names:
         if problem := _problem(name):
             raise DataError(
                 f"Each of `class_names` {problem}. Received: {name!r} for {raw.source}. Correct "
                 "the name."
             )
+    class_names = [without_blanks(name) for name in class_names]
     repeated = [name for name, count in Counter(class_names).items() if count > 1]
     if repeated:
         raise DataError(

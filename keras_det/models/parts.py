@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_det.backbones import EFFICIENTNETS, RESNETS, efficientnet, feature_pyramid, resnet
+from keras_det.data.class_names import without_blanks
 from keras_det.errors import suggest
 from keras_det.layers.normalization import Normalization
 from keras_det.names import (
@@ -60,7 +61,7 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
 
     Raises:
         TypeError: `class_names` is not a list of names, or `num_classes` not an int.
-        ValueError: the two contradict, or a name occurs twice.
+        ValueError: the two contradict, or a name is empty, has blanks around it or occurs twice.
     """
     if num_classes is None and class_names is None:
         raise ValueError(
@@ -89,6 +90,13 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
             f"Received: num_classes={num_classes}, {counted(len(names), 'name')}. Give only one of "
             "the two; background is not a class."
         )
+    bad = [name for name in map(str, class_names) if not name or name != without_blanks(name)]
+    if bad:
+        raise ValueError(
+            "`class_names` must hold names without blanks around them, none empty: label files "
+            f"have one line for each. Received: {', '.join(map(repr, bad[:3]))}"
+            f"{', …' if len(bad) > 3 else ''}. Remove the blanks, and name every class."
+        )
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(
@@ -96,6 +104,22 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
             "than once. Give every class a name of its own."
         )
     return names
+
+
+def mended_class_names(class_names: Sequence[str]) -> list[str]:
+    """Names that `check_class_names` accepts, from those of a file that an older version wrote.
+
+    Blanks around a name are removed. A name that is then empty or occurs twice becomes that of its
+    label, `class_0` ….
+
+    Args:
+        class_names: as the file has them.
+    """
+    names = [printable(without_blanks(name)) for name in class_names]
+    count = Counter(names)
+    return [
+        name if name and count[name] == 1 else f"class_{label}" for label, name in enumerate(names)
+    ]
 
 
 def is_number(value: object) -> bool:

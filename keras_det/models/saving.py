@@ -3,6 +3,7 @@
 import copy
 import inspect
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import keras
 
 from keras_det.models.arguments import Arguments, capturing, deserialized, serialized, with_policy
 from keras_det.models.opening import check_flags
+from keras_det.models.parts import mended_class_names
 from keras_det.models.presets import from_preset, save_to_preset
 from keras_det.quantization.rounding import add_rounding
 from keras_det.types import Config, ImageSize
@@ -19,7 +21,7 @@ from keras_det.weights.common.keras_file import (
     check_no_weights,
     check_weights_file,
 )
-from keras_det.words import counted
+from keras_det.words import counted, printable
 
 
 class SavedDetector(keras.Model):
@@ -175,6 +177,7 @@ class SavedDetector(keras.Model):
         # A subclass may have another default than None, which would be fetched.
         defaults = inspect.signature(cls).parameters
         config |= {name: None for name in only_filling if name in defaults}
+        config |= _names_of(config)
         rounding = config.pop("quantization_aware", False)
         thresholds = config.pop("score_thresholds", None)
         model = cls(**deserialized(config, custom_objects))
@@ -182,3 +185,24 @@ class SavedDetector(keras.Model):
         if rounding:
             model.roundings = add_rounding(model)
         return model
+
+
+def _names_of(config: Config) -> Config:
+    """The class names of a config, mended with a warning where an older version allowed them."""
+    names = config.get("class_names")
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        return {}
+    mended = mended_class_names(names)
+    changed = [
+        f"{old!r} to {new!r}"
+        for old, new in zip(names, mended, strict=True)
+        if new != printable(old)
+    ]
+    if not changed:
+        return {}
+    warnings.warn(
+        "The model has class names that are empty, equal or have blanks around them. Changed: "
+        f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}. Save the model again.",
+        stacklevel=2,
+    )
+    return {"class_names": mended}

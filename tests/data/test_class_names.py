@@ -33,7 +33,9 @@ def test_blanks_around_names_and_encodings_of_accents_do_not_count():
     assert names == ("gr\u00f6n",) and labels == [0, 0] and "gro\\u0308n" in notes[0]
     assert mapped([" red"], [0]) == (("red",), (0,), [0], [])
     assert mapped([" red"], [0], ["red"])[2] == [0]
-    assert mapped([" red", "red"], [0, 1], ["red", " red"])[2] == [1, 0]
+    assert mapped(["red"], [0], [" red"])[::2] == (("red",), [0])
+    with pytest.raises(DataError, match="must differ from each other. Received: 'red' more than"):
+        mapped([" red", "red"], [0, 1], ["red", " red"])
 
 
 @pytest.mark.parametrize(

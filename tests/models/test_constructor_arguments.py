@@ -8,7 +8,7 @@ import pytest
 from keras_det.backbones import Hourglass
 from keras_det.models import CornerNet, EfficientDet, RetinaNet
 from keras_det.models.anchor_detector import AnchorDetector
-from keras_det.models.parts import check_class_names, check_image_size
+from keras_det.models.parts import check_class_names, check_image_size, mended_class_names
 from keras_det.targets import ATSSTargets
 from tests.export.tiny import small_backbone
 
@@ -58,6 +58,13 @@ RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
         (TypeError, f"{NAMES}.*Received: ", {"class_names": {1: "ant"}}, MODELS),
         (TypeError, f"{NAMES}.*Received: 3", {"class_names": 3}, MODELS),
         (ValueError, "each name once. Received: 'ant'", {"class_names": ["ant"] * 2}, MODELS),
+        (ValueError, "none empty.*Received: ''", {"class_names": ["ant", ""]}, MODELS),
+        (
+            ValueError,
+            r"Received: ' ant', '\\u200bbee'",
+            {"class_names": [" ant", "\u200bbee"]},
+            MODELS,
+        ),
         (TypeError, "`num_classes` must be an int. Received", {"num_classes": "2"}, MODELS),
         (TypeError, "`num_classes` must be an int. Received", {"num_classes": 2.5}, MODELS),
         (ValueError, "from 32 to 8,192 pixels. Received: 0", {"image_size": 0}, MODELS),
@@ -113,6 +120,16 @@ def test_wrong_arguments_are_refused(error, message, wrong, models):
 
 def test_right_values_of_numpy_are_taken():
     assert check_class_names(np.int64(2), np.array(["ant", "bee"])) == ["ant", "bee"]
+
+
+def test_names_that_older_versions_allowed_are_mended_with_a_warning():
+    config = EfficientDet("lite0", class_names=["ant", "bee", "wasp"], image_size=64).get_config()
+    assert EfficientDet.from_config(config).class_names == ["ant", "bee", "wasp"]
+    config["class_names"] = [" ant", "", "wasp "]
+    with pytest.warns(UserWarning, match="Changed: ' ant' to 'ant', '' to 'class_1', 'wasp '"):
+        model = EfficientDet.from_config(config)
+    assert model.class_names == ["ant", "class_1", "wasp"]
+    assert mended_class_names(["a\tb", "bee", "bee "]) == ["a\\tb", "class_1", "class_2"]
     assert check_class_names(None, ("ant", "bee")) == ["ant", "bee"]
     assert check_image_size(np.int64(40)) == check_image_size(np.array([40, 40])) == (40, 40)
     assert check_image_size([32, 40.0]) == (32, 40)
