@@ -96,5 +96,10 @@ def _advice(path: pathlib.Path) -> str:
         return "Load a preset with keras_det.models.Detector.from_preset."
     if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file():
         return "Open an exported file with keras_det.load_exported."
+    if path.suffix in (".h5", ".hdf5") and path.is_file():
+        return (
+            "Build the same model again, fill it with model.load_weights(path), and write it with "
+            'model.save("x.keras"): an HDF5 file keeps the weights of a detector only.'
+        )
     near = "" if os.path.lexists(path) else suggest_path(path)
     return f"{near} Give the file that model.save or `keras-det train` wrote.".strip()

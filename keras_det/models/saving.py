@@ -41,6 +41,19 @@ class SavedDetector(keras.Model):
             changed: Any = cls
             changed.__init__ = capturing(changed.__init__)
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As in Keras, as a `.keras` file. Keras cannot load a detector from its old HDF5 format.
+
+        Raises:
+            ValueError: the path ends with `.h5` or `.hdf5`.
+        """
+        if str(filepath).lower().endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"A detector must be saved as .keras. Received: {filepath}. Write "
+                'model.save("x.keras"), or the weights alone: model.save_weights("x.weights.h5").'
+            )
+        super().save(filepath, *args, **kwargs)
+
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """As in Keras. An HDF5 file that reads other files, or loads filters, is refused."""
         held = check_weights_file(filepath)

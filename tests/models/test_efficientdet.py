@@ -190,6 +190,20 @@ def test_another_image_size_keeps_the_weights():
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_whole_model_is_no_hdf5_file_but_its_weights_are_read_from_one(tmp_path):
+    model, path = small_model(), tmp_path / "x.h5"
+    with pytest.raises(ValueError, match="must be saved as .keras. Received: .*x.h5"):
+        model.save(path)
+    keras.Model.save(model, path)  # as older versions did
+    other = small_model()
+    assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
+    with pytest.raises(ValueError, match=r"fill it with model.load_weights\(path\)"):
+        load_model(path)
+    other.load_weights(path)
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_weights_argument_takes_a_saved_model(tmp_path):
     model = small_model()
     model.save_weights(tmp_path / "x.weights.h5")
