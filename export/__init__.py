@@ -5,8 +5,8 @@ model. If they differ too much, nothing is kept. Exports need the TensorFlow bac
 `keras_det.load_exported` opens the exported files.
 
 The folders, each importing only from folders before it: `check`, `network`; `tflite_file`; `int8`;
-`to_tflite`, `to_saved_model`, `to_onnx`. No folder has the name of one of the three functions.
-Otherwise importing the folder would replace the function.
+`to_tflite`, `to_saved_model`, `to_onnx`; then `verifying.py`. No folder has the name of one of the
+functions. Otherwise importing the folder would replace the function.
 """
 
 from keras_det.export.check.budget import BUDGETS as BUDGETS
@@ -17,3 +17,5 @@ from keras_det.export.check.report import ExportReport as ExportReport
 from keras_det.export.to_onnx.onnx import onnx as onnx
 from keras_det.export.to_saved_model.saved_model import saved_model as saved_model
 from keras_det.export.to_tflite.tflite import tflite as tflite
+from keras_det.export.verifying import Verification as Verification
+from keras_det.export.verifying import verify as verify

@@ -15,6 +15,7 @@ from keras_det.cli.group import Commands
 from keras_det.cli.info import info
 from keras_det.cli.predict import predict
 from keras_det.cli.train import train
+from keras_det.cli.verify import verify
 from keras_det.cli.weights import weights
 
 
@@ -37,6 +38,7 @@ for command in (
     compare,
     predict,
     export,
+    verify,
     bench,
     info,
     completion,

@@ -53,7 +53,8 @@ def test_help_lists_commands_in_the_order_of_use(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "doctor", "train", "evaluate", "predict", "export", "info", "completion"]
+    "command",
+    ["demo", "doctor", "train", "evaluate", "predict", "export", "verify", "info", "completion"],
 )
 def test_every_command_has_help_with_types_and_examples(run, command):
     output = run(command, "--help").output

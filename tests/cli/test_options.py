@@ -18,6 +18,7 @@ from keras_det.cli import compare as compare_command
 from keras_det.cli import decoding, main, predict
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
+from keras_det.cli import verify as verify_command
 from keras_det.cli.evaluate_file import OF_KERAS_MODEL
 from keras_det.data.pixel_limit import pixel_limit
 from keras_det.decode.settings import ALL_SETTINGS, ANCHOR_SETTINGS, CORNER_SETTINGS
@@ -164,6 +165,14 @@ TABLE = {
         "--max-pixels": "--max-pixels 1000",
         "--out": "--out {folder}/other",
     },
+    "verify": {
+        "--model": "--model m.keras",
+        "--split": "--split test",
+        "--split-by": "--split-by 0.7",
+        **READING,
+        "--max-images": "--max-images 1",
+        "--max-pixels": "--max-pixels 1000",
+    },
     "doctor": {
         "--model": "--model efficientdet_d0",
         "--run": "--run {folder}/run",
@@ -188,12 +197,13 @@ BASE = {
     "compare": "m.keras n.keras {folder}/shapes",
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
+    "verify": "m.tflite {folder}/shapes",
     "doctor": "{folder}/shapes",
 }
 # Data without a split for validation, for the option that makes one.
 BASE_OF_SPLIT_BY = {
     command: BASE[command].replace("shapes", "flat")
-    for command in ("train", "evaluate", "compare", "export", "doctor")
+    for command in ("train", "evaluate", "compare", "export", "verify", "doctor")
 }
 # What an option needs beside it, in the run that it is compared with.
 NEEDED = {
@@ -214,7 +224,7 @@ NEEDED = {
     "--image-size": {"doctor": "--model efficientdet_d0"},
     "--overfit": {"doctor": "--model efficientdet_d0"},
     "--tile-overlap": dict.fromkeys(("evaluate", "predict"), "--tile 32"),
-    "--split-by": dict.fromkeys(("evaluate", "compare", "export"), "--split-by 0.8"),
+    "--split-by": dict.fromkeys(("evaluate", "compare", "export", "verify"), "--split-by 0.8"),
 }
 
 
@@ -356,6 +366,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(export_command, "load_keras_model", lambda path: detector)
     monkeypatch.setattr(predict, "load_any_model", lambda path: detector)
     monkeypatch.setattr(predict, "find_model", pathlib.Path)
+    monkeypatch.setattr(verify_command, "load_keras_model", lambda path: detector)
+    monkeypatch.setattr(export, "verify", record("verify", export.Verification(".", ())))
     monkeypatch.setattr(compare_command, "load_any_model", lambda path: detector)
     monkeypatch.setattr(compare_command, "find_model", pathlib.Path)
     monkeypatch.setattr(home, "detect_dataset", record("detect_dataset", ([0], [one])))
