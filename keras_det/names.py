@@ -68,6 +68,9 @@ DEFAULT_THRESHOLD = 0.3  # score threshold where none was measured
 NMS_METHODS = ("gaussian", "linear", "hard")
 # The settings that only some methods have.
 NMS_METHODS_WITH = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}
+# Test-time augmentation: which mirrored views there are, and how their boxes are fused.
+FLIP_CHOICES = ("none", "horizontal", "vertical", "both")
+FUSION_CHOICES = ("wbf", "nms")
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
 QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
 TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")
