@@ -36,7 +36,7 @@ MIN_ANCHOR_SCALE, MAX_ANCHOR_SCALE = 0.001, 1_000  # strides of a level
 # ---- images and labels ----
 
 RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
-AUGMENT_NAMES = ("none", "light", "published", "strong", "flip", "ssj", "lsj")
+AUGMENT_NAMES = ("none", "light", "published", "strong", "flip", "ssj", "lsj", "tiles")
 SAMPLING_NAMES = ("uniform", "repeat_factor", "class_balanced")
 PADDING_LABEL = -1  # label of an empty slot
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # mean colour, RGB in 0..255

@@ -76,7 +76,9 @@ class Detections(TypedDict):
 NMSMethod: TypeAlias = Literal["gaussian", "linear", "hard"]
 FlipName: TypeAlias = Literal["none", "horizontal", "vertical", "both"]
 FusionName: TypeAlias = Literal["wbf", "nms"]
-AugmentName: TypeAlias = Literal["none", "light", "published", "strong", "flip", "ssj", "lsj"]
+AugmentName: TypeAlias = Literal[
+    "none", "light", "published", "strong", "flip", "ssj", "lsj", "tiles"
+]
 MatcherName: TypeAlias = Literal["iou", "atss", "task_aligned", "simota"]
 ClassLossName: TypeAlias = Literal["focal", "quality_focal", "varifocal"]
 SamplingName: TypeAlias = Literal["uniform", "repeat_factor", "class_balanced"]
