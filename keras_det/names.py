@@ -36,7 +36,7 @@ MIN_ANCHOR_SCALE, MAX_ANCHOR_SCALE = 0.001, 1_000  # strides of a level
 # ---- images and labels ----
 
 RESIZE_MODES = ("letterbox", "stretch", "mediapipe")
-AUGMENT_NAMES = ("none", "light", "published", "strong", "flip", "ssj", "lsj")
+AUGMENT_NAMES = ("none", "light", "published", "strong", "flip", "ssj", "lsj", "tiles")
 SAMPLING_NAMES = ("uniform", "repeat_factor", "class_balanced")
 PADDING_LABEL = -1  # label of an empty slot
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # mean colour, RGB in 0..255
@@ -70,6 +70,9 @@ NMS_METHODS = ("gaussian", "linear", "hard")
 NMS_METHODS_WITH = {"iou_threshold": ("linear", "hard"), "sigma": ("gaussian",)}
 # Whether an anchor may be found as several classes.
 CANDIDATES = ("best_class", "pairs")
+# Test-time augmentation: which mirrored views there are, and how their boxes are fused.
+FLIP_CHOICES = ("none", "horizontal", "vertical", "both")
+FUSION_CHOICES = ("wbf", "nms")
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
 QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
 TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")

@@ -74,7 +74,11 @@ class Detections(TypedDict):
 # Arguments are annotated as one of these `| str`: editors complete the words, and a variable of
 # the type `str` is accepted too.
 NMSMethod: TypeAlias = Literal["gaussian", "linear", "hard"]
-AugmentName: TypeAlias = Literal["none", "light", "published", "strong", "flip", "ssj", "lsj"]
+FlipName: TypeAlias = Literal["none", "horizontal", "vertical", "both"]
+FusionName: TypeAlias = Literal["wbf", "nms"]
+AugmentName: TypeAlias = Literal[
+    "none", "light", "published", "strong", "flip", "ssj", "lsj", "tiles"
+]
 MatcherName: TypeAlias = Literal["iou", "atss", "task_aligned", "simota"]
 ClassLossName: TypeAlias = Literal["focal", "quality_focal", "varifocal"]
 SamplingName: TypeAlias = Literal["uniform", "repeat_factor", "class_balanced"]

@@ -25,6 +25,8 @@ OPTIONS = {
     ("export", "postprocess"): (*names.TFLITE_POSTPROCESS, "nms"),
     ("export", "metadata"): names.METADATA_CHOICES,
     ("predict", "engine"): names.ENGINES,
+    ("predict", "flip"): names.FLIP_CHOICES,
+    ("evaluate", "fusion"): names.FUSION_CHOICES,
 }
 # Names that once had several values; each is defined in one module at most.
 ONCE = ("MIN_SIDE", "COCO_OUTPUTS", "COCO_CLASSES", "JOINING")
@@ -73,8 +75,10 @@ def test_choices_are_those_of_the_tables():
     from keras_det import data, losses, necks, targets
     from keras_det.heads import anchor_head
     from keras_det.models import fine_tuning
+    from keras_det.runtime import augmented
     from keras_det.training import recipes
 
+    assert names.FLIP_CHOICES == tuple(augmented.FLIPS)
     assert names.AUGMENT_NAMES == tuple(data.AUGMENTS)
     assert names.NECK_NAMES == tuple(necks.NECKS)
     assert names.MATCHER_NAMES == tuple(targets.MATCHERS)
@@ -90,9 +94,12 @@ def test_words_for_type_checkers_are_the_shared_choices():
 
     from keras_det import data, decode, layers, models, types
     from keras_det.decode.settings import DecoderSettings
+    from keras_det.runtime import AugmentedDetector
 
     tables = {
         types.NMSMethod: names.NMS_METHODS,
+        types.FlipName: names.FLIP_CHOICES,
+        types.FusionName: names.FUSION_CHOICES,
         types.AugmentName: names.AUGMENT_NAMES,
         types.MatcherName: names.MATCHER_NAMES,
         types.ClassLossName: names.CLASS_LOSS_NAMES,
@@ -108,6 +115,8 @@ def test_words_for_type_checkers_are_the_shared_choices():
         (types.NMSMethod, get_type_hints(DecoderSettings)["method"]),
         *((types.NMSMethod, each.__init__.__annotations__["method"])
           for each in (decode.AnchorDecoder, decode.CornerDecoder, layers.nms.NonMaxSuppression)),
+        (types.FlipName, AugmentedDetector.__init__.__annotations__["flip"]),
+        (types.FusionName, AugmentedDetector.__init__.__annotations__["fusion"]),
         (types.AugmentName, data.Pipeline.__init__.__annotations__["augment"]),
         *((word, each.__init__.__annotations__[argument])
           for each in (models.EfficientDet, models.RetinaNet)

@@ -82,7 +82,7 @@ def compare(
         echo(f"{letter}: {find_model(path)}")
     echo(f"Images: {len(dataset):,}\n")
     found = [
-        detections_of(each, dataset, batch_size, {}, f"Detecting with {letter}", {})
+        detections_of(each, dataset, batch_size, {}, f"Detecting with {letter}")
         for letter, each in zip("AB", detectors, strict=True)
     ]
     compared, indices, rows = measured(dataset, found, detectors, resamples)

@@ -21,7 +21,7 @@ from keras_det.cli.files import find_model, home_of, is_exported, load_keras_mod
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.report import check_targets, write_findings
 from keras_det.cli.run_data import data_to_measure
-from keras_det.cli.tiling import taken_from, tile_options
+from keras_det.cli.views import in_views, taken_from, view_options
 from keras_det.files import write_json
 from keras_det.run_folder import RECIPE
 
@@ -33,6 +33,7 @@ EXAMPLES = (
     "keras-det evaluate model.keras coco/ --split val2017 --out metrics.json",
     "keras-det evaluate run/ my_images/ --method hard --pre-nms-top-k 5000",
     "keras-det evaluate run/ my_images/ --report report/",
+    "keras-det evaluate run/ my_images/ --flip horizontal --scales 1,1.25",
     "keras-det evaluate run/exports/model_float32.tflite my_images/",
 )
 
@@ -44,7 +45,9 @@ EXAMPLES = (
 @SPLIT_BY
 @reading_options
 @max_pixels_option()
-@click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images or tiles per step.")
+@click.option(
+    "--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images, tiles or views per step."
+)
 @click.option(
     "--score-threshold",
     type=Real(0, 1),
@@ -52,7 +55,7 @@ EXAMPLES = (
     help="Lowest score of a detection.",
 )
 @decoder_options
-@tile_options
+@view_options
 @click.option(
     "--out",
     type=PATH,
@@ -99,22 +102,23 @@ def evaluate(
     """
     check_targets(analysis, report)
     reading = {name: options.pop(name) for name in (*READING, "split_by")}
-    tiles = taken_from(options)
+    views = taken_from(options)
     settings = decoder_settings(options)
     if is_exported(find_model(model)):
         return evaluate_file(
             *(ctx, model, data, split, reading, settings, out),
-            tiles=tiles,
+            views=views,
             analysis=analysis,
             report=report,
         )
-    detector = load_keras_model(model)
-    check_for_model(detector, model, settings)
+    network = load_keras_model(model)
+    check_for_model(network, model, settings)
+    detector = in_views(network, views)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
     file = find_model(model)
-    metrics, found = measure(detector, dataset, batch_size, settings, file.name, tiles)
+    metrics, found = measure(detector, dataset, batch_size, settings, file.name, views)
     target = pathlib.Path(out) if out else file_for(home_of(model), dataset, bool(sentence))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, metrics)

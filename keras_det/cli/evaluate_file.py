@@ -14,6 +14,7 @@ from keras_det.cli.evaluated import metrics_beside
 from keras_det.cli.files import find_model, load_any_model, say_where
 from keras_det.cli.report import write_findings
 from keras_det.cli.run_data import data_to_measure
+from keras_det.cli.views import in_views
 from keras_det.files import tree_digest, write_json
 
 OF_KERAS_MODEL = (
@@ -39,7 +40,7 @@ def evaluate_file(
     reading: dict[str, Any],
     settings: dict[str, Any],
     out: str | None,
-    tiles: dict[str, Any],
+    views: dict[str, Any],
     analysis: str | None,
     report: str | None,
 ) -> None:
@@ -50,16 +51,17 @@ def evaluate_file(
         model, data, split, out, analysis, report: as of the command.
         reading: how DATA is read.
         settings: of the decoder; a file takes no other than `score_threshold`.
-        tiles: {} for no tiles, else the arguments of `TiledDetector`.
+        views: as of `in_views`.
     """
     refuse_useless(ctx, OF_KERAS_MODEL, "for an exported file", "give the .keras file")
-    detector: Any = load_any_model(model)
+    file: Any = load_any_model(model)
     with user_input():
-        detector.check_threshold(settings.get("score_threshold"))
+        file.check_threshold(settings.get("score_threshold"))
+    detector = in_views(file, views)
     dataset, sentence = data_to_measure(ctx, model, data, split, detector.class_names, reading)
     if sentence:
         echo(sentence)
-    metrics, measured = measure(detector, dataset, 1, settings, find_model(model).name, tiles)
+    metrics, measured = measure(detector, dataset, 1, settings, find_model(model).name, views)
     paths = [str(path) for path in dataset.image_paths]
     count = min(MOST_IMAGES, len(paths))
     chosen = [paths[i * len(paths) // count] for i in range(count)]

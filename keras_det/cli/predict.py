@@ -20,7 +20,7 @@ from keras_det.cli.command import (
 from keras_det.cli.decoding import check_for_model, decoder_options, decoder_settings
 from keras_det.cli.files import ENGINES, find_model, load_any_model, new_folder, say_where
 from keras_det.cli.numbers import Real
-from keras_det.cli.tiling import in_tiles, taken_from, tile_options
+from keras_det.cli.views import check_scales, described, in_views, taken_from, view_options
 from keras_det.errors import DataError
 from keras_det.files import other_kind, reason_of, write_json, write_whole
 from keras_det.names import DEFAULT_THRESHOLD
@@ -51,7 +51,7 @@ LOWEST = 0.001  # score of a detection that may be drawn faintly
     help="Lowest score of a detection.",
 )
 @decoder_options
-@tile_options
+@view_options
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -82,19 +82,22 @@ def predict(
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
     takes seconds; the result is kept in a folder beside MODEL.
     """
-    tiles = taken_from(decoder)
+    views = taken_from(decoder)
     folder, settings = new_folder(out), decoder_settings(decoder)
     paths = find_images(images)
     names = picture_names(paths)
     loaded = load_any_model(model)
     thresholds = thresholds_of(loaded, score_threshold)
+    if not hasattr(loaded, "engine"):
+        engine = check_scales(views, engine)
     detector, sentence = choose_engine(loaded, model, engine, len(paths), settings)
     if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
-    echo(f"{sentence} Tiles: {tiles['tile']} pixels a side." if tiles else sentence)
+    detector = in_views(detector, views)
+    echo(f"{sentence}{described(views)}")
     folder.mkdir(parents=True, exist_ok=True)
-    shown = Shown(in_tiles(detector, tiles), thresholds)
+    shown = Shown(detector, thresholds)
     failed, unwritten = detect_all(shown, paths, names, folder, settings)
     echo(shown.sentence(getattr(loaded, "score_thresholds", None) is not None))
     found = len(shown.rows)

@@ -170,7 +170,8 @@ RECIPE: tuple[Option, ...] = (
         show_default="ssj",
         help="Random changes of the images. flip: left-right flips; ssj, lsj: flips with small-"
         "scale or large-scale jitter; light: ssj and colours; strong: more, with mosaic; "
-        "published: those of the model's paper.",
+        "published: those of the model's paper; tiles: flips and windows of large images, for "
+        "detection in tiles.",
     ),
     click.option(
         "--recipe",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_det.data.augmenting.steps import Photometric as Photometric
     from keras_det.data.augmenting.steps import Rotate90 as Rotate90
     from keras_det.data.augmenting.steps import ScaleJitter as ScaleJitter
+    from keras_det.data.augmenting.steps import TileCrop as TileCrop
     from keras_det.data.augmenting.steps import ZoomOut as ZoomOut
     from keras_det.data.convert.coco import write_coco as write_coco
     from keras_det.data.convert.csv_table import write_csv as write_csv
@@ -64,6 +65,7 @@ __all__ = [
     "Rotate90",
     "Sample",
     "ScaleJitter",
+    "TileCrop",
     "Transform",
     "ZoomOut",
     "draw_shapes_dataset",
@@ -112,6 +114,7 @@ _HOMES = {
     "Sample": "sample",
     "ScaleJitter": "augmenting.steps",
     "Transform": "resize",
+    "TileCrop": "augmenting.steps",
     "ZoomOut": "augmenting.steps",
     "draw_shapes_dataset": "shapes",
     "drawn_images": "shapes",

@@ -50,6 +50,7 @@ from keras_det.data.augmenting.steps import (
     Photometric,
     Rotate90,
     ScaleJitter,
+    TileCrop,
     ZoomOut,
 )
 from keras_det.errors import suggest
@@ -73,6 +74,7 @@ class Augment:
         rotate: float in [0, 1], probability of a turn by 90, 180 or 270 degrees.
         zoom_out: `ZoomOut` or None.
         crop: `IoUCrop` or None. `crop` and `zoom_out` are used instead of `scale`.
+        tile: `TileCrop` or None, used instead of all three, with its own `min_visible`.
         steps: the steps that follow, in their order: see `composed`.
 
     Raises:
@@ -86,6 +88,7 @@ class Augment:
     rotate: float = 0.0
     zoom_out: ZoomOut | None = None
     crop: IoUCrop | None = None
+    tile: TileCrop | None = None
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
@@ -106,7 +109,23 @@ class Augment:
                 "ScaleJitter and ZoomOut or IoUCrop must not be used together: both choose the "
                 f"window. Received: scale={self.scale}. Leave out one of them."
             )
+        self._check_tile()
         _check_steps(self.steps)
+
+    def _check_tile(self) -> None:
+        """Raises a ValueError for steps that do not go with tiles."""
+        if self.tile and (self.jitters or self.zoom_out or self.crop):
+            raise ValueError(
+                "TileCrop must not be used together with ScaleJitter, ZoomOut or IoUCrop: each "
+                f"chooses the window. Received: {self.tile} and another one. Leave out one of them."
+            )
+        if self.tile and (self.mosaic or self.pastes):
+            raise ValueError(
+                "TileCrop must not be used together with Mosaic or CopyPaste: these show other "
+                "images as a whole, at another scale. Received: "
+                f"{', '.join(type(step).__name__ for step in self.steps)} after TileCrop. Leave "
+                "them out, or leave out TileCrop."
+            )
 
     @property
     def jitters(self) -> bool:
@@ -116,7 +135,9 @@ class Augment:
     @property
     def windowed(self) -> bool:
         """Whether a part of the image may be left out."""
-        return self.jitters or self.zoom_out is not None or self.crop is not None
+        return self.jitters or any(
+            each is not None for each in (self.zoom_out, self.crop, self.tile)
+        )
 
     @property
     def mosaic(self) -> Mosaic | None:
@@ -146,8 +167,8 @@ class Augment:
     def scales(self) -> list[tuple[float, float, float]]:
         """Factors on the resized image: `(probability, low, high)`, uniform between the two.
 
-        The crop, which only enlarges, is left out. The factor of zooming out is 1 / uniform; it is
-        taken in 16 parts.
+        The crop, which only enlarges, and the tile are left out. The factor of zooming out is
+        1 / uniform; it is taken in 16 parts.
         """
         parts = [(1.0, *self.scale)]
         if self.zoom_out:
@@ -221,9 +242,10 @@ def _check_once(steps: Sequence[Step]) -> None:
 def composed(steps: Sequence[Step]) -> Augment:
     """Makes an `Augment` of a plain list.
 
-    Geometric steps come first: `Flip`, `Rotate90`, and `ScaleJitter` or `ZoomOut` and `IoUCrop`.
-    Together they become one window, which is drawn before the image is decoded. The other steps
-    follow in the order of the list; `Mosaic` must come before `CopyPaste` and `MixUp`.
+    Geometric steps come first: `Flip`, `Rotate90`, and one of `ScaleJitter`, `TileCrop`, or
+    `ZoomOut` and `IoUCrop`. Together they become one window, which is drawn before the image is
+    decoded. The other steps follow in the order of the list; `Mosaic` must come before `CopyPaste`
+    and `MixUp`.
 
     Args:
         steps: list of steps, each kind at most once. An empty list changes nothing.
@@ -248,6 +270,8 @@ def composed(steps: Sequence[Step]) -> Augment:
             found["zoom_out"] = step
         elif isinstance(step, IoUCrop):
             found["crop"] = step
+        elif isinstance(step, TileCrop):
+            found["tile"] = step
     return Augment(**found, steps=steps[count:])
 
 
@@ -269,6 +293,8 @@ AUGMENTS = {
     "flip": Augment(flip=0.5),
     "ssj": Augment(flip=0.5, scale=(0.8, 1.25)),
     "lsj": Augment(flip=0.5, scale=(0.1, 2.0)),
+    # For detection in tiles: flips, and windows of the network's input size.
+    "tiles": composed([Flip(), TileCrop()]),
 }
 
 

@@ -70,6 +70,44 @@ def input_boxes(dataset: Dataset, size: Size, mode: str) -> np.ndarray:
     return dataset.boxes * np.tile(scales, (1, 2))
 
 
+def shown_boxes(dataset: Dataset, size: Size, mode: str, augment: Augment) -> np.ndarray:
+    """`input_boxes` as the training shows them: in tiles where the augmentation has `TileCrop`.
+
+    Each object then lies in a window of the tile's size, or in the image where that is smaller. Its
+    centre is taken modulo the input's size.
+    """
+    if augment.tile is None:
+        return input_boxes(dataset, size, mode)
+    windows = np.minimum(dataset.image_sizes, augment.tile.sides(size))
+    scales = input_scales(windows, size, mode)[image_of_objects(dataset)]
+    boxes = dataset.boxes * np.tile(scales, (1, 2))
+    input_sides = np.array(size[::-1], np.float64)
+    corner = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / input_sides) * input_sides
+    moved: np.ndarray = boxes - np.tile(corner, (1, 2))
+    return moved
+
+
+def lost_in_tiles(sides: Sides, in_tile: Sides, augment: Augment) -> np.ndarray:
+    """`lost_shares` with `TileCrop`: a window larger by a factor shows its objects smaller by it.
+
+    Args:
+        sides: as of `lost_shares`, of whole images.
+        in_tile: `(objects,)`, the same in a window before the random factor.
+        augment: the augmentation, with `tile`.
+    """
+    if augment.tile is None:
+        raise ValueError("`augment` must have a TileCrop. Received: none. Use `lost_shares`.")
+    low, high = augment.tile.scale
+    largest = np.maximum(np.asarray(in_tile, np.float64), 0.0) / MIN_VISIBLE_SIDE
+    if low == high:
+        lost = (largest < low).astype(np.float64)
+    else:
+        lost = np.clip((high - largest) / (high - low), 0.0, 1.0)
+    share = augment.tile.probability
+    found: np.ndarray = share * lost + (1 - share) * lost_shares(sides, augment)
+    return found
+
+
 def lost_shares(sides: Sides, augment: Augment) -> np.ndarray:
     """Share of the draws of the augmentation in which an object is below a pixel.
 
@@ -134,6 +172,12 @@ class Vanishing:
         """How many objects vanish, and what that means, in one sentence."""
         height, width = self.size
         low, high = self.augment.scale_range
+        if self.augment.tile:
+            return (
+                f"{_percent(self.share)} of {counted(self.objects, 'object')} are smaller than 1 "
+                f"pixel in an input of {height}x{width} that shows a tile or the whole image: they "
+                "are left out and learned as background."
+            )
         if low == high:
             verb = "is" if self.below_pixel == 1 else "are"
             return (
@@ -157,6 +201,8 @@ class Vanishing:
             ways.append(f"raise the image size to {height}x{width} (--image-size {height}x{width})")
         if self.tile is not None:
             ways.append(f"cut the images into tiles of at most {self.tile} pixels")
+        if not ways and self.augment.tile:
+            ways.append("use smaller tiles, or whole images less often (TileCrop)")
         if not ways:
             ways.append("check the boxes: they are too small in the images themselves")
         text = ", or ".join(ways)
@@ -179,11 +225,14 @@ def find_vanishing(
     kept = ~dataset.crowd
     size = (int(size[0]), int(size[1]))
     sides = _shorter(input_boxes(dataset, size, mode)[kept])
-    lost = float(lost_shares(sides, augment).sum())
-    below = int((sides < MIN_VISIBLE_SIDE).sum())
-    small = int((sides < SMALL_SIDE).sum()) - below
+    shown = _shorter(shown_boxes(dataset, size, mode, augment)[kept])
+    tiled = augment.tile is not None
+    shares = lost_in_tiles(sides, shown, augment) if tiled else lost_shares(sides, augment)
+    lost = float(shares.sum())
+    below = int((shown < MIN_VISIBLE_SIDE).sum())
+    small = int((shown < SMALL_SIDE).sum()) - below
     found = Vanishing(len(sides), below, small, lost, size, augment)
-    if found.share <= ALLOWED_LOST:
+    if found.share <= ALLOWED_LOST or tiled:
         return found
     original = _shorter(dataset.boxes[kept].astype(np.float64))
     for allowed in (ALLOWED_LOST, MAX_LOST):

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_det.data.augment import AUGMENTS, Augment
 from keras_det.data.dataset import Dataset
-from keras_det.data.vanishing import input_boxes
+from keras_det.data.vanishing import shown_boxes
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import AnchorDetector
 from keras_det.training.anchor_overlaps import anchor_levels, best_overlaps
@@ -77,7 +78,9 @@ class AnchorFit:
         )
 
 
-def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
+def fit_anchors(
+    dataset: Dataset, model: AnchorDetector, augment: Augment = AUGMENTS["none"]
+) -> AnchorFit:
     """Fits the scale and the aspect ratios of a detector's anchors to the objects of a data set.
 
     The search maximises, over the objects in pixels of the network's input,
@@ -93,13 +96,15 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
         dataset: the training data. Crowd objects do not count.
         model: the detector, for its input size, levels, anchors and matching threshold. Anchors
             with sides in pixels (`AnchorGenerator(sizes=…)`) are kept.
+        augment: the augmentation of the training. With `TileCrop`, the anchors are fitted to the
+            objects as tiles show them.
 
     Returns:
         `AnchorFit`; build the model again with its `arguments`.
     """
     generator, size = model.anchor_generator, model.image_size
     threshold = getattr(model.matcher, "matched_threshold", MATCHED)
-    boxes, weights = _objects(dataset, model)
+    boxes, weights = _objects(dataset, model, augment)
     own = (generator.anchor_scale, tuple(generator.aspect_ratios))
     if generator.sizes is not None:
         levels = anchor_levels(generator, size)
@@ -133,10 +138,12 @@ def fit_anchors(dataset: Dataset, model: AnchorDetector) -> AnchorFit:
     return AnchorFit(arguments, before, after, len(dataset.boxes))
 
 
-def _objects(dataset: Dataset, model: AnchorDetector) -> tuple[np.ndarray, np.ndarray]:
+def _objects(
+    dataset: Dataset, model: AnchorDetector, augment: Augment
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes `(n, 4)` in input pixels, three sizes of each object, and their weights `(n,)`."""
     size: Size = model.image_size
-    boxes = input_boxes(dataset, size, model.resize_policy["mode"])
+    boxes = shown_boxes(dataset, size, model.resize_policy["mode"], augment)
     sides = boxes[:, 2:] - boxes[:, :2]
     usable = np.flatnonzero(~dataset.crowd & (sides.min(axis=1, initial=np.inf) >= 1))
     classes = [usable[dataset.labels[usable] == label] for label in np.unique(dataset.labels)]

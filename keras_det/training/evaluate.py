@@ -20,8 +20,8 @@ from keras_det.metrics.error_kinds import format_errors
 from keras_det.metrics.matching import IOUS, Matches, match
 from keras_det.metrics.score_facts import OWN, ScoreFacts, score_facts
 from keras_det.metrics.thresholds import ClassThreshold, format_thresholds, thresholds_of
-from keras_det.models.detector import Detector
 from keras_det.names import DEFAULT_THRESHOLD
+from keras_det.training.detecting import check_classes, detect_each, has_network
 
 FEWEST_OBJECTS = 10  # a class with fewer takes the threshold of all classes together
 LEAST_F1 = 0.1  # the threshold of a class that is hardly found means nothing
@@ -102,7 +102,7 @@ class Measured:
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def detect_dataset(
-    model: Detector,
+    model: Any,
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
@@ -111,9 +111,11 @@ def detect_dataset(
     """Runs a detector over a data set.
 
     Args:
-        model: a detector.
+        model: a Keras detector, or anything with its `detect`: what `load_exported` returns, a
+            `TiledDetector` or an `AugmentedDetector`. These detect image by image.
         dataset: `keras_det.data.Dataset`.
-        batch_size: images per call. The last batch is filled up, so that nothing is compiled again.
+        batch_size: images per call; tiles or views of one image for those that detect in them. The
+            last batch is filled up, so that nothing is compiled again.
         on_batch: function called with the number of images done and the total number.
         **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
             `max_detections`, `class_agnostic`; for models with anchors `candidates`; for CornerNet
@@ -127,7 +129,7 @@ def detect_dataset(
 
 
 def passed(
-    model: Detector,
+    model: Any,
     dataset: Dataset,
     batch_size: int,
     on_batch: Callable[[int, int], None] | None,
@@ -144,6 +146,13 @@ def passed(
         losses: bool. Whether the losses are computed.
         settings: of the decoder.
     """
+    if not has_network(model):
+        if losses:
+            raise ValueError(
+                "`losses` needs a Keras detector: others compute none. Received: losses=True for a "
+                f"{type(model).__name__}. Leave it out."
+            )
+        return (*detect_each(model, dataset, batch_size, on_batch, settings), {})
     function = (model.measuring_function if losses else model.detect_function)(**settings)
     indices: list[int] = []
     detections: list[dict] = []
@@ -202,7 +211,7 @@ def provenance(model: str, dataset: Dataset, images: int, **settings: Any) -> di
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def measure(
-    model: Detector,
+    model: Any,
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
@@ -212,17 +221,17 @@ def measure(
     """Runs a detector over a data set and measures everything that is reported about it.
 
     Args:
-        model: a detector with the data set's classes.
+        model: as of `detect_dataset`, with the data set's classes.
         dataset: `keras_det.data.Dataset`.
-        batch_size: images per call.
+        batch_size: as of `detect_dataset`.
         on_batch: function called with the number of images done and the total number.
-        losses: bool. True also computes the mean losses.
+        losses: bool. True also computes the mean losses; for a Keras detector.
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Raises:
         ValueError: the data set does not have the model's classes, in the model's order.
     """
-    model.check_dataset(dataset)
+    check_classes(model, dataset)
     indices, detections, means = passed(model, dataset, batch_size, on_batch, losses, settings)
     return measured_from(dataset, indices, detections, model.class_names, means)
 
@@ -259,7 +268,7 @@ def measured_from(
 
 @takes_settings(ALL_SETTINGS, "detect_settings")
 def evaluate(
-    model: Detector,
+    model: Any,
     dataset: Dataset,
     batch_size: int = 8,
     on_batch: Callable[[int, int], None] | None = None,

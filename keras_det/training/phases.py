@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_det.data.augment import get_augment
 from keras_det.data.dataset import Dataset
 from keras_det.models import AnchorDetector, Detector
 from keras_det.training.anchor_fit import AnchorFit, fit_anchors
@@ -84,14 +85,15 @@ def plain_end(chosen: Recipe) -> dict[str, Any]:
     return {"plain_after": (chosen.epochs - chosen.plain_epochs) * chosen.passes}
 
 
-def with_fitted_anchors(model: Any, dataset: Dataset) -> tuple[Any, AnchorFit]:
+def with_fitted_anchors(model: Any, dataset: Dataset, augment: Any = None) -> tuple[Any, AnchorFit]:
     """The model with anchors that fit the objects, and how well they fit; weights do not change.
 
     Args:
         model: an `AnchorDetector`.
         dataset: the training data.
+        augment: the augmentation of the training, as of `Pipeline`.
     """
-    fitted = fit_anchors(dataset, model)
+    fitted = fit_anchors(dataset, model, get_augment(augment, model))
     if not fitted.arguments:
         return model, fitted
     changed: AnchorDetector = model.with_changes(**fitted.arguments)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from keras_det.data.augment import Augment, get_augment
+from keras_det.data.augment import AUGMENTS, Augment, get_augment
 from keras_det.data.copies import find_copies
 from keras_det.data.dataset import Dataset
 from keras_det.data.pipeline import Pipeline
@@ -16,7 +16,7 @@ from keras_det.data.vanishing import (
     NO_OBJECTS_CURE,
     SMALL_SIDE,
     find_vanishing,
-    input_boxes,
+    shown_boxes,
 )
 from keras_det.errors import DataError
 from keras_det.models import AnchorDetector, Detector
@@ -79,7 +79,7 @@ def quick_findings(
     """
     remarks = [*_of_targets(training_set, model, get_augment(augment))]
     if not training_set.crowd.all():
-        remarks += _of_anchors(training_set, model, fitted)
+        remarks += _of_anchors(training_set, model, get_augment(augment), fitted)
         remarks += _of_classes(training_set, validation_set)
     if validation_set is not None:
         remarks += _of_measuring(validation_set)
@@ -145,12 +145,14 @@ def _of_targets(dataset: Dataset, model: Detector, augment: Augment) -> Iterator
         )
 
 
-def _of_anchors(dataset: Dataset, model: Detector, fitted: bool) -> Iterator[Remark]:
+def _of_anchors(
+    dataset: Dataset, model: Detector, augment: Augment, fitted: bool
+) -> Iterator[Remark]:
     """Objects that no anchor overlaps enough; `fitted`: the anchors are fitted to the objects."""
     threshold = getattr(getattr(model, "matcher", None), "matched_threshold", None)
     if not isinstance(model, AnchorDetector) or threshold is None:
         return
-    boxes = objects_at_input(dataset, model)[0]
+    boxes = objects_at_input(dataset, model, augment=augment)[0]
     overlaps = best_overlaps(boxes, anchor_levels(model.anchor_generator, model.image_size))
     share = float((overlaps < threshold).mean()) if len(overlaps) else 0.0
     if share > MOST:
@@ -164,7 +166,10 @@ def _of_anchors(dataset: Dataset, model: Detector, fitted: bool) -> Iterator[Rem
 
 
 def objects_at_input(
-    dataset: Dataset, model: Detector, limit: int = MAX_OBJECTS
+    dataset: Dataset,
+    model: Detector,
+    limit: int = MAX_OBJECTS,
+    augment: Augment = AUGMENTS["none"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes in input pixels and labels of the objects without crowd, evenly thinned to `limit`.
 
@@ -172,6 +177,7 @@ def objects_at_input(
         dataset: `Dataset`.
         model: the detector that resizes.
         limit: largest number of objects.
+        augment: the augmentation of the training; with `TileCrop`, tiles are the input.
 
     Returns:
         `(objects, 4)` float64 xyxy and `(objects,)` int32.
@@ -179,7 +185,7 @@ def objects_at_input(
     rows = np.flatnonzero(~dataset.crowd)
     if len(rows) > limit:
         rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
-    boxes = input_boxes(dataset, model.image_size, model.resize_policy["mode"])
+    boxes = shown_boxes(dataset, model.image_size, model.resize_policy["mode"], augment)
     return boxes[rows], dataset.labels[rows]
 
 

@@ -125,8 +125,8 @@ def train(
             `keras_det.training.input_size.fit_input_size`.
         resize_mode: "letterbox", "stretch" or "mediapipe", for a model given by name. None:
             "letterbox".
-        augment: "none", "light", "published", "strong", "flip", "ssj" or "lsj", a list of steps
-            or an `Augment`; see `Pipeline`. Default: "ssj".
+        augment: "none", "light", "published", "strong", "flip", "ssj", "lsj" or "tiles", a list of
+            steps or an `Augment`; see `Pipeline`. Default: "ssj".
         recipe: "auto" chooses what is not given from the number of images and objects, the shape of
             the images and the trained weights, see `keras_det.training.recipe.choose_recipe`;
             "adamw" is 50 epochs of AdamW; "published" is for a long training from ImageNet weights.
@@ -337,7 +337,7 @@ def _built(order: _Order) -> tuple[Detector, Pipeline, Recipe, State | None, dic
         chosen = order.choose(trained, **{**given, "anchors": anchors})
     if order.resume:
         settings |= kept_of(out, chosen, 0 if state is None else state.epochs)
-    model, order.lines = _with_anchors(model, chosen, order.training_set, settings, saved)
+    model, order.lines = _with_anchors(model, chosen, order, settings, saved)
     # The anchors fit this input.
     order.lines[1:1] = [] if order.fitted is None else [order.fitted]
     stream: dict[str, Any] = dict(seed=order.seed, training=True, max_boxes=order.max_boxes)
@@ -360,7 +360,7 @@ def _batch_by_memory(order: _Order, model: Detector) -> int:
 def _with_anchors(
     model: Detector,
     chosen: Recipe,
-    training_set: Dataset,
+    order: _Order,
     settings: dict[str, Any],
     saved: Detector | None,
 ) -> tuple[Detector, list[str]]:
@@ -371,7 +371,9 @@ def _with_anchors(
     settings["chosen"] = dataclasses.asdict(chosen)
     lines = [str(chosen)]
     if saved is None and chosen.anchors == AUTO:
-        model, fitted = with_fitted_anchors(model, training_set)
+        model, fitted = with_fitted_anchors(
+            model, order.training_set, chosen.augment or order.augment
+        )
         settings["anchors_fitted"] = fitted.arguments
         lines.append(str(fitted))
     return model, lines

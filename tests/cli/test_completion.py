@@ -65,6 +65,7 @@ def test_options_complete_unless_they_are_numbers_or_free_text():
         "--val-split",
         "--calibrate-split",
         "--image-size",
+        "--scales",
         "--workers",
     }
     for name, command in main.commands.items():

@@ -116,6 +116,9 @@ TABLE = {
         "--out": "--out {folder}/other.json",
         "--tile": "--tile 32",
         "--tile-overlap": "--tile 32 --tile-overlap 0.5",
+        "--flip": "--flip both",
+        "--scales": "--scales 1,1.5",
+        "--fusion": "--flip both --fusion nms",
         "--analysis": "--analysis {folder}/analysis.json",
         "--report": "--report {folder}/report",
     },
@@ -142,6 +145,9 @@ TABLE = {
         "--peak-window": "--peak-window 5",
         "--tile": "--tile 32",
         "--tile-overlap": "--tile 32 --tile-overlap 0.5",
+        "--flip": "--flip both",
+        "--scales": "--scales 1,1.5",
+        "--fusion": "--flip both --fusion nms",
         "--engine": "--engine litert",
         "--max-pixels": "--max-pixels 1000",
         "--out": "--out {folder}/other",
@@ -225,6 +231,7 @@ NEEDED = {
     "--overfit": {"doctor": "--model efficientdet_d0"},
     "--tile-overlap": dict.fromkeys(("evaluate", "predict"), "--tile 32"),
     "--split-by": dict.fromkeys(("evaluate", "compare", "export", "verify"), "--split-by 0.8"),
+    "--fusion": dict.fromkeys(("evaluate", "predict"), "--flip both"),
 }
 
 
@@ -314,7 +321,7 @@ def calls(monkeypatch):
     from keras_det.metrics import analyse
     from keras_det.metrics.score_facts import ScoreFacts
     from keras_det.metrics.thresholds import ClassThreshold
-    from keras_det.runtime import engines, tiled
+    from keras_det.runtime import augmented, engines, tiled
     from keras_det.training import comparing, replay, report, run
 
     calls = []
@@ -371,9 +378,9 @@ def calls(monkeypatch):
     monkeypatch.setattr(compare_command, "load_any_model", lambda path: detector)
     monkeypatch.setattr(compare_command, "find_model", pathlib.Path)
     monkeypatch.setattr(home, "detect_dataset", record("detect_dataset", ([0], [one])))
-    monkeypatch.setattr(
-        *(tiled, "TiledDetector", lambda detector, **given: calls.append(given) or detector)
-    )
+    for module, name in ((tiled, "TiledDetector"), (augmented, "AugmentedDetector")):
+        wrap = lambda detector, **given: calls.append(given) or detector  # noqa: E731
+        monkeypatch.setattr(module, name, wrap)
     monkeypatch.setattr(comparing, "compare", lambda *given: calls.append(given[-1]) or compared)
 
     def with_engine(detector, engine, path, num_images, convert):

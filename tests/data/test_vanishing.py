@@ -12,6 +12,7 @@ from keras_det.data.vanishing import (
     input_boxes,
     input_scales,
     lost_shares,
+    shown_boxes,
     target_warnings,
 )
 from tests.data.builders import write_image
@@ -99,6 +100,43 @@ def test_size_for_most_objects_where_some_are_hopeless():
     assert "Then at most 10% are lost." in found.cure
     larger = find_vanishing(dataset_of(boxes, [(1000, 1500)]), found.needed_size, "letterbox")
     assert larger.share == 0.05
+
+
+TILES = augmenting.composed([augmenting.TileCrop(0.8)])
+
+
+# Side 5 in 1000 x 1500: below a pixel in an input of 64 (scale 0.0427), always 5 in tiles of 64.
+# So 20% of the draws lose it: those of whole images.
+def test_in_tiles_objects_keep_their_size():
+    data = dataset_of([[square(700, 500, 5)]], [(1000, 1500)])
+    found = find_vanishing(data, (64, 64), "letterbox", TILES)
+    assert found.share == pytest.approx(0.2) and (found.below_pixel, found.small) == (0, 0)
+    assert "in an input of 64x64 that shows a tile or the whole image" in found.title
+    assert found.cure == "Use smaller tiles, or whole images less often (TileCrop)."
+    assert find_vanishing(data, (64, 64), "letterbox", AUGMENTS["tiles"]).share <= 0.1
+
+
+# Tiles of 320 in an input of 64: a scale of 0.2 / f, with f in 0.8 … 1.25. A side of 5 is 1 / f
+# there, below a pixel for f above 1: of 0.45, that are 0.25.
+def test_the_factor_of_a_tile_shrinks_objects():
+    data = dataset_of([[square(700, 500, 5)]], [(1000, 1500)])
+    augment = augmenting.composed([augmenting.TileCrop(1.0, 320)])
+    found = find_vanishing(data, (64, 64), "letterbox", augment)
+    assert found.share == pytest.approx(0.25 / 0.45)
+    fixed = augmenting.composed([augmenting.TileCrop(1.0, 330, (1.0, 1.0))])
+    assert find_vanishing(data, (64, 64), "letterbox", fixed).share == 1.0
+
+
+# The centre (700.5, 500.5) modulo (96, 64) is (28.5, 52.5). In an image of 40 x 300, tiles of
+# 64 x 96 are 40 x 96, and their scale is 1.
+def test_boxes_lie_in_the_tile():
+    data = dataset_of([[square(700, 500, 1)], [square(10, 20, 4)]], [(1000, 1500), (40, 300)])
+    boxes = shown_boxes(data, (64, 96), "letterbox", TILES)
+    np.testing.assert_allclose(boxes, [[28, 52, 29, 53], [10, 20, 14, 24]])
+    np.testing.assert_allclose(
+        shown_boxes(data, (64, 96), "letterbox", AUGMENTS["ssj"]),
+        input_boxes(data, (64, 96), "letterbox"),
+    )
 
 
 def test_crowd_objects_do_not_count():

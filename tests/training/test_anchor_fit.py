@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from keras_det.data.augment import AUGMENTS
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import EfficientDet
 from keras_det.targets import AnchorTargets, ATSSTargets
@@ -96,6 +97,15 @@ def test_too_few_objects_change_nothing():
     assert fit_anchors(small, model_with(AnchorGenerator((3, 4), 4.0))).arguments == {}
     none = data_of(np.zeros((0, 4)))
     assert fit_anchors(none, model_with(AnchorGenerator((3, 4), 4.0))).arguments == {}
+
+
+# In an image of 1024 pixels, an input of 128 shows the objects at an eighth, and tiles as they are.
+def test_with_tiles_the_anchors_fit_what_tiles_show():
+    boxes, model = boxes_of(10, 8, 50), model_with(AnchorGenerator((3, 4, 5), 4.0))
+    large = dataset_of([boxes + 256], [(1024, 1024)])
+    in_tiles = fit_anchors(large, model, AUGMENTS["tiles"])
+    assert in_tiles.arguments == fit_anchors(data_of(boxes), model).arguments != {}
+    assert fit_anchors(large, model).before != in_tiles.before
 
 
 def test_crowds_and_specks_do_not_count():

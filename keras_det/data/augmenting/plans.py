@@ -155,7 +155,8 @@ def stays(boxes: TFTensor, visible: TFTensor, augment: "Augment") -> TFTensor:
     import tensorflow as tf
 
     sides = tf.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    return (visible >= augment.min_visible) & (visible > 0) & (sides >= MIN_VISIBLE_SIDE)
+    least = augment.tile.min_visible if augment.tile else augment.min_visible
+    return (visible >= least) & (visible > 0) & (sides >= MIN_VISIBLE_SIDE)
 
 
 def keep_largest(boxes: TFTensor, labels: TFTensor, count: int) -> tuple[TFTensor, TFTensor]:

@@ -124,6 +124,58 @@ class ZoomOut(Step):
 
 
 @dataclass(frozen=True)
+class TileCrop(Step):
+    """Keeps a random window of the image at its own resolution, as detection in tiles sees it.
+
+    Small objects of a large image keep their detail. The window is resized to the input as
+    `TiledDetector` resizes a tile. Where a side of the image is shorter, the window has that side.
+    Objects are clipped to the window. Not every window shows an object.
+
+    Args:
+        probability: float in [0, 1]; the other inputs show the whole image, as detection in tiles
+            looks at it too.
+        tile: side of the window in pixels of the image, or (height, width). Default: the size of
+            the network's input, so that nothing is scaled down.
+        scale: `(low, high)` in [0.1, 10], range of the uniform factor on the sides of the window.
+        on_object: float in [0, 1], share of the windows that contain the centre of a random object;
+            the others lie anywhere. Most places in a large image are empty.
+        min_visible: float in [0, 1]. An object is dropped when less than this share of its box is
+            inside the window.
+    """
+
+    probability: float = 0.9
+    tile: int | tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.8, 1.25)
+    on_object: float = 0.5
+    min_visible: float = 0.25
+    kind: ClassVar[str] = "geometry"
+
+    def __post_init__(self) -> None:
+        self._check_shares("probability", "on_object", "min_visible")
+        self._check_range("scale", 0.1, 10.0, "(0.8, 1.25)")
+        sides = self.tile if isinstance(self.tile, tuple | list) else (self.tile, self.tile)
+        whole = all(isinstance(side, int) and side >= 1 for side in sides)
+        if self.tile is not None and not (len(sides) == 2 and whole):
+            raise ValueError(
+                "`tile` of TileCrop must be a whole number of at least 1 pixel, or (height, "
+                f"width). Received: {self.tile!r}. Leave it out for the size of the network's "
+                "input."
+            )
+
+    def sides(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the window in pixels of the image, before the random factor.
+
+        Args:
+            size: (height, width) of the network's input.
+        """
+        if self.tile is None:
+            return size[0], size[1]
+        if isinstance(self.tile, int):
+            return self.tile, self.tile
+        return self.tile[0], self.tile[1]
+
+
+@dataclass(frozen=True)
 class Photometric(Step):
     """Changes brightness, contrast, saturation and hue, each by its own random amount.
 
@@ -319,7 +371,7 @@ def _check_count(step: Any, most: int) -> None:
 
 
 STEPS: tuple[type[Step], ...] = (
-    *(Flip, Rotate90, ScaleJitter, IoUCrop, ZoomOut),
+    *(Flip, Rotate90, ScaleJitter, IoUCrop, ZoomOut, TileCrop),
     *(Photometric, Blur, JPEGNoise, Cutout),
     *(Mosaic, CopyPaste, MixUp),
 )

@@ -11,7 +11,7 @@ from keras_det.types import Size, TFTensor
 
 if TYPE_CHECKING:
     from keras_det.data.augment import Augment
-    from keras_det.data.augmenting.steps import IoUCrop, ZoomOut
+    from keras_det.data.augmenting.steps import IoUCrop, TileCrop, ZoomOut
 
 # Numbers that make independent seeds of one: steps of a list have 0, 1, 2 …
 VIEW_DRAWS, CROP_DRAWS = 1001, 1002
@@ -65,14 +65,14 @@ def draw_view(
         augment: the possible changes.
         seed: int64 `(2,)`.
         max_ratio: largest reduction that the decoder offers for this file.
-        boxes: float32 `(n, 4)` xyxy pixels of the stored image, for the crop.
+        boxes: float32 `(n, 4)` xyxy pixels of the stored image, for the crop and the tile.
         room: as for `draw_plan`; the crop and zooming out are then left out.
     """
     import tensorflow as tf
 
     draws = tf.random.stateless_uniform((4,), seed)
-    simple = not (augment.rotate or augment.flip_vertical or augment.zoom_out or augment.crop)
-    if simple:
+    windows = augment.zoom_out or augment.crop or augment.tile
+    if not (augment.rotate or augment.flip_vertical or windows):
         return _viewed(draw_plan(shape, size, mode, augment, draws, max_ratio, room))
     more = tf.random.stateless_uniform((8,), fold(seed, VIEW_DRAWS))
     turn, upside_down, mirrored = _orientation(augment, more)
@@ -80,8 +80,10 @@ def draw_view(
         shape, boxes = tf.where(turn, shape[::-1], shape), turned_boxes(boxes, turn)
     y: TFTensor | int = 0
     x: TFTensor | int = 0
-    if room is None and (augment.zoom_out or augment.crop):
+    if room is None and windows:
         window = _zoomed(shape, augment.zoom_out, more)
+        if augment.tile:
+            window = _tile(shape, boxes, augment.tile, augment.tile.sides(size), draws, more)
         if augment.crop:
             window = _cropped(window, boxes, augment.crop, draws, more, fold(seed, CROP_DRAWS))
         plan, y, x = _plan_of(window, shape, size, mode, max_ratio, draws[3] < augment.flip)
@@ -180,6 +182,40 @@ def _cropped(
     good &= longest <= LONGEST
     use = tf.reduce_any(good) & (more[7] < crop.probability)
     return tf.where(use, tried[tf.argmax(good)], window)
+
+
+def _tile(
+    shape: TFTensor,
+    boxes: TFTensor,
+    step: "TileCrop",
+    tile: Size,
+    draws: TFTensor,
+    more: TFTensor,
+) -> TFTensor:
+    """A window of the image at its own resolution, or the whole image, float32 `(4,)`.
+
+    With the centre c of an object, the corner is uniform in c - side .. c, as far as the window
+    lies in the image.
+    """
+    import tensorflow as tf
+
+    whole = tf.cast(shape, tf.float32)
+    low, high = step.scale
+    factor = low + (high - low) * draws[0]
+    sides = tf.maximum(tf.round(tf.constant(tile, tf.float32) * factor), 1.0)
+    sides = tf.minimum(sides, whole)
+    corner = draws[1:3] * (whole - sides)
+    count = tf.shape(boxes)[0]
+    row = tf.minimum(tf.cast(more[5] * tf.cast(count, tf.float32), tf.int32), count - 1)
+    # Where there is no object, the row of the padding is taken, and not used.
+    box = tf.gather(tf.pad(boxes, [[0, 1], [0, 0]]), tf.maximum(row, 0))
+    centre = tf.stack([box[1] + box[3], box[0] + box[2]]) / 2
+    around = tf.clip_by_value(centre - draws[1:3] * sides, 0.0, whole - sides)
+    corner = tf.where((more[4] < step.on_object) & (count > 0), around, corner)
+    corner = tf.round(corner)
+    window = tf.concat([corner, corner + sides], axis=0)
+    full = tf.concat([tf.zeros(2), whole], axis=0)
+    return tf.where(more[3] < step.probability, window, full)
 
 
 def _plan_of(

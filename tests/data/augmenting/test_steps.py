@@ -16,8 +16,10 @@ from keras_det.data import (
     Photometric,
     Rotate90,
     ScaleJitter,
+    TileCrop,
     ZoomOut,
 )
+from keras_det.data import augment as augmenting
 from tests.helpers import painted_iou
 
 SINGLE = [
@@ -28,6 +30,8 @@ SINGLE = [
     ScaleJitter(1.5, 1.6),
     IoUCrop(1.0, min_ious=(0.1,)),
     ZoomOut(1.0, scale=(1.2, 2.0)),
+    TileCrop(1.0, (60, 80), on_object=1.0),
+    TileCrop(1.0, 70, scale=(1.3, 1.5)),
     Photometric(probability=1.0),
     Blur(1.0),
     JPEGNoise(1.0),
@@ -133,7 +137,7 @@ def test_no_boxes_and_the_same_seed(step):
     np.testing.assert_array_equal(first["image"], again["image"])
     images = [np.asarray(run(step, samples[0], seed, samples[1:], False)["image"])
               for seed in range(4)]  # fmt: skip
-    if not isinstance(step, (Flip, CopyPaste, IoUCrop)):
+    if not isinstance(step, (Flip, CopyPaste, IoUCrop, TileCrop)):
         assert any((image != images[0]).any() for image in images)
 
 
@@ -211,6 +215,81 @@ def test_the_crop_shows_an_object_as_well_as_asked():
     assert len(seen) > 8
     nothing = IoUCrop(1.0, min_ious=(1.0,))(sample, 0)
     np.testing.assert_allclose(nothing["boxes"][0], [20, 15, 90, 75])
+
+
+# Windows of 20 x 30 of an image of 60 x 80 are enlarged by 8 / 3 to 53 x 80: 80 / 30, rounded.
+def test_a_tile_is_a_window_of_the_image_itself():
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    image[:, :, 2] = 0
+    image[30:33, 50:54] = 255, 255, 255
+    seen, step = set(), TileCrop(1.0, (20, 30), scale=(1.0, 1.0), on_object=1.0, min_visible=0.6)
+    for seed in range(12):
+        found = step(sample_of(image, [50, 30, 54, 33]), seed, fill=0)
+        x1, y1, x2, y2 = np.asarray(found["boxes"][0])
+        white = np.argwhere(np.asarray(found["image"])[:, :, 2] > 127)
+        if found["labels"][0] == 0:
+            assert abs(white.min(axis=0) - [y1, x1]).max() <= 1
+            assert abs(white.max(axis=0) + 1 - [y2, x2]).max() <= 1
+            assert (x2 - x1) * (y2 - y1) >= 0.6 * 12 * (8 / 3) ** 2 * 0.95
+        assert (np.asarray(found["image"])[54:] == 0).all()  # padding below 53 rows
+        seen.add((round(float(x1)), round(float(y1))))
+    assert len(seen) > 8
+
+
+# Of 60 x 80, windows of 20 x 30 anywhere show the centre of the object in about a sixth of the
+# draws; around an object, in all of them. The object of the second class is never drawn in full.
+@pytest.mark.parametrize("on_object, least, most", [(1.0, 20, 20), (0.0, 1, 10)])
+def test_the_share_of_tiles_on_objects(on_object, least, most):
+    step = TileCrop(1.0, (20, 30), (1.0, 1.0), on_object, min_visible=0.5)
+    sample = sample_of(np.zeros((60, 80, 3)), [38, 28, 40, 30])
+    shown = [int(step(sample, seed)["labels"][0]) == 0 for seed in range(20)]
+    assert least <= sum(shown) <= most
+
+
+def test_each_object_may_be_that_of_the_tile():
+    step = TileCrop(1.0, 12, (1.0, 1.0), on_object=1.0)
+    objects = [[2, 2, 5, 5], [70, 5, 74, 9], [40, 50, 43, 54]]
+    sample = sample_of(np.zeros((60, 80, 3)), objects, [0, 1, 2])
+    shown = [int(step(sample, seed)["labels"][0]) for seed in range(30)]
+    assert {*shown} == {0, 1, 2} and all(shown.count(label) >= 4 for label in range(3))
+
+
+# An object of 40 x 40 in windows of 20: it fills the tile, but 1/4 of it is seen at most.
+def test_objects_that_a_tile_cuts_are_clipped_or_dropped():
+    sample = sample_of(np.zeros((60, 80, 3)), [20, 10, 60, 50])
+    for least, label in ((0.05, 0), (0.3, -1)):
+        found = TileCrop(1.0, 20, (1.0, 1.0), on_object=1.0, min_visible=least)(sample, 1)
+        assert found["labels"][0] == label
+        x1, y1, x2, y2 = np.asarray(found["boxes"][0])
+        assert 0 <= x1 <= x2 <= 60 and 0 <= y1 <= y2 <= 60
+
+
+# The window has the sides of the image where these are shorter: 30 x 100 is fitted into 60 x 80.
+def test_a_tile_is_no_larger_than_the_image():
+    from keras_det.data.augmenting.views import draw_view
+
+    augment = augmenting.composed([TileCrop(1.0, scale=(1.0, 1.0))])
+    view = draw_view(tf.constant([30, 100]), (60, 80), "letterbox", augment,
+                     tf.constant([0, 3], tf.int64), 1, tf.zeros((0, 4)))  # fmt: skip
+    plan = view.plan
+    assert (int(plan.window_height), int(plan.window_width)) == (30, 80)
+    assert (int(plan.height), int(plan.width)) == (30, 80) and int(plan.left) in range(21)
+    tall = draw_view(tf.constant([500, 50]), (60, 80), "letterbox", augment,
+                     tf.constant([0, 3], tf.int64), 1, tf.zeros((0, 4)))  # fmt: skip
+    assert (int(tall.plan.window_height), int(tall.plan.window_width)) == (60, 50)
+
+
+def test_tiles_by_name_and_what_does_not_go_with_them():
+    tiles = augmenting.AUGMENTS["tiles"]
+    assert tiles.tile == TileCrop() and tiles.flip == 0.5 and tiles.windowed
+    assert augmenting.AUGMENTS["ssj"].tile is None
+    for other in (ScaleJitter(), IoUCrop(), ZoomOut()):
+        with pytest.raises(ValueError, match="TileCrop must not be used together with ScaleJitter"):
+            augmenting.composed([TileCrop(), other])
+    for other in (Mosaic(), CopyPaste()):
+        with pytest.raises(ValueError, match="together with Mosaic or CopyPaste"):
+            augmenting.composed([TileCrop(), other])
+    assert augmenting.composed([TileCrop(), Photometric(), MixUp()]).mixes
 
 
 def test_the_four_images_of_a_mosaic_meet_in_its_centre():
@@ -298,6 +377,13 @@ def test_covered_objects_are_dropped():
         (lambda: IoUCrop(tries=0), "`tries` of IoUCrop must be at least 1"),
         (lambda: IoUCrop(scale=(0.5, 2)), "`scale` of IoUCrop"),
         (lambda: ZoomOut(scale=(0.5, 2)), r"`scale` of ZoomOut must be \(low, high\) with 1 <="),
+        (lambda: TileCrop(1.1), "`probability` of TileCrop"),
+        (lambda: TileCrop(on_object=-1), "`on_object` of TileCrop must lie in"),
+        (lambda: TileCrop(min_visible=2), "`min_visible` of TileCrop must lie in"),
+        (lambda: TileCrop(tile=0), "`tile` of TileCrop must be a whole number.*Received: 0"),
+        (lambda: TileCrop(tile=(64, 64.5)), "`tile` of TileCrop must be"),
+        (lambda: TileCrop(tile=(64,)), "`tile` of TileCrop must be"),
+        (lambda: TileCrop(scale=(0, 1)), "`scale` of TileCrop must be"),
         (lambda: Photometric(hue=1), r"`hue` of Photometric must lie in \[0, 0.5\]"),
         (lambda: Photometric(brightness=float("nan")), "`brightness` of Photometric must be a num"),
         (lambda: Photometric(0, 0, 0, 0, 0), "Photometric must change something"),
