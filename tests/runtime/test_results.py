@@ -6,8 +6,8 @@ import types
 import numpy as np
 import pytest
 
+from keras_det import results
 from keras_det.errors import DataError
-from keras_det.runtime import results
 
 FOUND = {
     "boxes": np.array([[1.006, 2, 31, 42], [10, 20, 30, 60]], "float32"),
