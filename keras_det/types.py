@@ -5,9 +5,11 @@ names below tell the reader what such a value is. NumPy arrays are annotated as 
 """
 
 import os
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
+from keras_det.results import Detections as Detections
 
 # A tensor of the Keras backend: eager, inside a graph or symbolic (`keras.KerasTensor`).
 # `keras.ops` takes NumPy arrays in its place.
@@ -49,24 +51,6 @@ Image: TypeAlias = np.ndarray | ImageFile
 # What type checkers know to be one image, or several. Most arrays they do not know: see `detect`.
 OneImage: TypeAlias = str | os.PathLike | bytes | OneArray
 Images: TypeAlias = list[Any] | tuple[Any, ...] | BatchArray
-
-
-class Detections(TypedDict):
-    """The objects found in one image: what `detect` returns. It has no empty slots.
-
-    Attributes:
-        boxes: float32 `(n, 4)`, xyxy in pixels of the original image.
-        scores: float32 `(n,)` in 0..1, from high to low.
-        labels: int32 `(n,)`, 0-based.
-        num_detections: n.
-        class_names: the class of each detection.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    num_detections: int
-    class_names: list[str]
 
 
 # ---- words for arguments; tests/test_names.py compares them with the tables ----

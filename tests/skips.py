@@ -6,6 +6,7 @@ import re
 # Packages whose absence skips tests, and the extra of setup.cfg that installs them.
 EXTRA_OF = {
     "ai_edge_litert": "edge",
+    "av": "video",
     "ai_edge_quantizer": "quantize",
     "litert_quantizer": "quantize",
     "datasets": "hf-datasets",
@@ -29,6 +30,7 @@ EXTRA_OF = {
     "pydot": "notebooks",
     "selenium": "browser",
     "supervision": "video",
+    "trackers": "video",
     "safetensors": "safetensors",
     "tensorboard": "tensorboard",
     "tensorflow_datasets": "tfds",

@@ -12,7 +12,7 @@ from tests.helpers import ROOT
 FLOORS = [
     {"boxes", "keras_private"},
     {"data", "layers", "losses", "targets", "metrics", "report", "optimizers"},
-    {"backbones", "necks", "heads", "decode", "weights", "quantization", "profiling"},
+    {"backbones", "necks", "heads", "decode", "weights", "quantization", "profiling", "video"},
     {"models"},
     {"training", "runtime"},
     {"doctor", "export"},
@@ -20,13 +20,13 @@ FLOORS = [
 ]
 LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 OPEN_TO_ALL = {"errors", "files", "names", "types", "saved_names", "lazy_names", "words"}
-OPEN_TO_ALL |= {"last_used", "run_folder"}
+OPEN_TO_ALL |= {"last_used", "run_folder", "results"}
 # What `keras_det/__init__.py` defines itself, and where its other names live.
 PUBLIC_HOMES = {"__version__": "errors", "EfficientDet": "models", "load_model": "models"}
 PUBLIC_HOMES["load_exported"] = "runtime"
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras"}
 WITHOUT_KERAS = {*OPEN_TO_ALL, "data", "metrics", "report"}
-WITHOUT_KERAS |= {"runtime", "cli"}
+WITHOUT_KERAS |= {"runtime", "cli", "video"}
 # Parts of a model: they read files only through `weights` and the image reader of `data`.
 OPEN_NO_FILES = {"boxes", "layers", "losses", "targets", "backbones", "necks", "heads", "decode"}
 OPEN_NO_FILES |= {"models"}

@@ -41,7 +41,11 @@ SMALLER_COMMANDS = {
 }
 # Documents whose blocks run where one of these packages is installed, and packages that single
 # blocks import.
-EXTRAS = {"int8.md": ("litert_quantizer", "ai_edge_quantizer"), "onnx.md": ("tf2onnx",)}
+EXTRAS = {
+    "int8.md": ("litert_quantizer", "ai_edge_quantizer"),
+    "onnx.md": ("tf2onnx",),
+    "predict.md": ("trackers",),
+}
 PACKAGES = ("mediapipe",)
 
 
@@ -96,7 +100,7 @@ def average_words(text):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with what the blocks mention: my_images/, photos/, pictures, models, weights."""
+    """A folder with what the blocks mention: images, a video if PyAV is there, models, weights."""
     from PIL import Image
 
     from keras_det.backbones import Hourglass
@@ -107,6 +111,12 @@ def workplace(tmp_path, monkeypatch):
     for name, image in zip(("photo.jpg", "photos/a.jpg"), drawn_images(2, 64), strict=True):
         Image.fromarray(image).save(tmp_path / name)
     TinyDetector(CLASS_NAMES, 64).save(tmp_path / "model.keras")
+    if find_spec("av"):
+        from keras_det.video import VideoWriter
+
+        with VideoWriter(tmp_path / "clip.mp4", 25) as writer:
+            for image in drawn_images(6, (64, 96)):
+                writer.add(image)
     # ResNet-18 instead of the larger one that the name says: it is read from the file.
     retinanet = weights(retinanet_shapes("resnet18"))
     write_torch_file(tmp_path / "retinanet_resnet50_fpn_coco.pth", retinanet)

@@ -144,8 +144,8 @@ def models(
 
 def image_paths(given: tuple[str, ...]) -> list[str]:
     """Up to 16 images, spread evenly over those that the arguments name."""
-    from keras_det.cli.predict import find_images
     from keras_det.data.image import IMAGE_SUFFIXES
+    from keras_det.video.sources import find_images
 
     paths: list[str] = []
     for each in given:

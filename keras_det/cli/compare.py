@@ -13,7 +13,8 @@ from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.detections import detections_of, is_file
 from keras_det.cli.files import find_model, load_any_model, new_folder, run_of, say_where
 from keras_det.cli.numbers import MAX_BATCH, Whole
-from keras_det.cli.predict import encoded, thresholds_of
+from keras_det.cli.predict import thresholds_of
+from keras_det.cli.prediction_files import encoded
 from keras_det.cli.run_data import data_to_measure, note_of_run
 from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole

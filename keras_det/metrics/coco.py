@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_det.metrics.columns import columns
 from keras_det.metrics.engines import Evaluation, evaluate
+from keras_det.words import counted
 
 # In the order of pycocotools' `stats`: name, kind, IoU, object size, detections per image.
 NUMBERS = (
@@ -23,6 +24,8 @@ NUMBERS = (
     ("AR_medium", "Average Recall", "0.50:0.95", "medium", 100),
     ("AR_large", "Average Recall", "0.50:0.95", "large", 100),
 )
+FEW_CLASSES = 10  # that are shown of the best, and of the worst
+LONGEST_NAME = 40  # characters of a class name in the table
 
 
 def coco_metrics(
@@ -88,11 +91,14 @@ def _or_nan(value: float) -> float:
     return float(value) if value > -1 else float("nan")
 
 
-def format_metrics(metrics: Mapping[str, Any]) -> str:
+def format_metrics(metrics: Mapping[str, Any], objects: Mapping[str, int] | None = None) -> str:
     """Formats COCO's table and the AP of each class, the best first; "-" where it is NaN.
+
+    Of more than 20 classes, the ten best and the ten worst are shown.
 
     Args:
         metrics: dict as `coco_metrics` returns it; metrics that are missing are left out.
+        objects: number of objects of each class, shown beside its AP.
 
     Returns:
         The table as text, without a line break at the end.
@@ -104,12 +110,35 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
         if name in metrics
     ]
     per_class = metrics.get("AP_per_class", {})
-    if per_class:
-        width = max(map(len, per_class))
-        ranked = sorted(per_class.items(), key=lambda item: (np.isnan(item[1]), -item[1]))
-        lines += ["", "AP per class"]
-        lines += [f"  {name:<{width}}  {_number(value)}" for name, value in ranked]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_class_lines(per_class, objects)] if per_class else lines)
+
+
+def _class_lines(
+    per_class: Mapping[str, float | None], objects: Mapping[str, int] | None
+) -> list[str]:
+    known = {k: v for k, v in per_class.items() if v is not None and not np.isnan(v)}
+    ranked = sorted(known, key=lambda name: -known[name])
+    empty = [name for name in per_class if name not in known]
+    few = len(per_class) <= 2 * FEW_CLASSES
+    best = [*ranked, *empty] if few else ranked[:FEW_CLASSES]
+    worst = [] if few else ranked[FEW_CLASSES:][-FEW_CLASSES:]
+    width = min(LONGEST_NAME, max(map(len, [*best, *worst]), default=0))
+
+    def line(name: str) -> str:
+        short = name if len(name) <= width else f"{name[: width - 1]}…"
+        count = "" if objects is None else f"  {counted(objects[name], 'object'):>14}"
+        return f"  {short:<{width}}  {_number(per_class[name])}{count}"
+
+    if few:
+        return ["AP per class", *map(line, best)]
+    lines = [f"AP per class: the best and the worst of {len(per_class)} (all are in the JSON file)"]
+    lines += map(line, best)
+    if between := len(known) - len(best) - len(worst):
+        lines.append(f"  … {counted(between, 'class', 'classes')} between")
+    lines += map(line, worst)
+    if empty:
+        lines.append(f"  … {counted(len(empty), 'class', 'classes')} without objects")
+    return lines
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,6 @@
 """The base class of detectors with corners: decoding, mirror images, images without resizing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Unpack, overload
 
 import numpy as np
@@ -14,6 +14,7 @@ from keras_det.models.compiled import compiled
 from keras_det.models.detector import Detector
 from keras_det.models.parts import check_bools
 from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
+from keras_det.video.sources import OneSource
 
 DETECT_SETTINGS = {**CORNER_SETTINGS, "flip": False}
 
@@ -143,6 +144,31 @@ class CornerDetector(Detector):
         chosen = {"flip": flip, "original_size": original_size}
         chosen = {name: True for name, value in chosen.items() if value}
         return self._detect(images, batch_size, {**settings, **chosen})
+
+    @takes_settings(CORNER_SETTINGS)
+    def stream(  # type: ignore[override]
+        self,
+        source: OneSource | Sequence[OneSource],
+        batch_size: int = 8,
+        every: int = 1,
+        track: bool = False,
+        flip: bool = False,
+        original_size: bool = False,
+        **settings: Unpack[CornerSettings],
+    ) -> Generator[Detections, None, None]:
+        """Finds objects in images, videos or a camera, one after another.
+
+        Args:
+            source, batch_size, every, track: as for the other detectors.
+            flip, original_size, **settings: as in `detect`.
+
+        Returns:
+            As for the other detectors, a generator of results.
+        """
+        check_bools(flip=flip, original_size=original_size)
+        chosen = {"flip": flip, "original_size": original_size}
+        chosen = {name: True for name, value in chosen.items() if value}
+        return self._stream(source, batch_size, every, track, {**settings, **chosen})
 
     def _detect_batch(
         self, images: Sequence[Image], settings: Mapping[str, Any], size: int

@@ -1,6 +1,6 @@
 """The part of a detector that detects: decoding, and boxes in pixels of the original image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar, Unpack, overload
 
 import keras
@@ -14,6 +14,9 @@ from keras_det.models.compiled import compiled
 from keras_det.models.saving import SavedDetector
 from keras_det.names import RESIZE_MODES
 from keras_det.types import Detections, Image, Images, OneImage, Size, Tensor
+from keras_det.video.seen import remember
+from keras_det.video.sources import OneSource
+from keras_det.video.stream import stream, thresholds_for
 
 
 class DetectingModel(SavedDetector):
@@ -180,7 +183,82 @@ class DetectingModel(SavedDetector):
             # The last batch is filled up: for another batch size the model is compiled again.
             size = batch_size if start else len(rows)
             results += self._detect_batch(rows, settings, size)
+        for image, found in zip(images, results, strict=True):
+            remember(found, image, self.score_thresholds)
         return results[0] if single else results
+
+    @takes_settings(ANCHOR_SETTINGS, "detect_settings")
+    def stream(
+        self,
+        source: OneSource | Sequence[OneSource],
+        batch_size: int = 8,
+        every: int = 1,
+        track: bool = False,
+        **settings: Unpack[DecoderSettings],
+    ) -> Generator[Detections, None, None]:
+        """Finds objects in images, videos or a camera, one after another.
+
+            for found in model.stream("clip.mp4", score_threshold=0.3):
+                print(found["frame"], found["time"], found["class_names"])
+
+        Memory does not grow with the length of a video: only the frames of one batch are held.
+        Videos, tracks and cameras need the extra `video`.
+
+        Args:
+            source: a file, a folder, a pattern such as "photos/*.jpg", the index of a camera, or a
+                list of these. A folder is searched whole, in sorted order.
+            batch_size: frames that go through the network together. Those of a camera go one by
+                one.
+            every: of a video, take frames 0, `every`, 2 * `every` and so on.
+            track: bool. True gives each object of a video a number that it keeps (ByteTrack).
+            **settings: settings of the decoder, as in `detect`.
+
+        Returns:
+            A generator of `keras_det.types.Detections`, in the order of the source: the keys of
+            `detect`, and `image` uint8 RGB, `path`, `frame` (index, from 0) and `time` (seconds);
+            the last two are None for an image. With `track`, also `track_ids` int32 `(n,)`, -1 for
+            a detection in no track. What cannot be read is left out, with a warning. Closing the
+            generator closes the file.
+
+        Raises:
+            DataError: a source does not exist, nothing can be read, a package is missing, or
+                `track` is set and there is no video.
+            TypeError, ValueError: a setting is wrong, as in `detect`.
+        """
+        return self._stream(source, batch_size, every, track, settings)
+
+    def _stream(
+        self,
+        source: OneSource | Sequence[OneSource],
+        batch_size: int,
+        every: int,
+        track: bool,
+        settings: Mapping[str, Any],
+    ) -> Generator[Detections, None, None]:
+        """What `stream` does, with all settings in one mapping."""
+        of_decoder = {name: settings[name] for name in settings if name != "original_size"}
+        self.detect_function(**of_decoder)  # a wrong setting is an error at once
+        detect, lowest = self.in_batches(batch_size, settings), settings.get("score_threshold")
+        thresholds = thresholds_for(lowest, self.score_thresholds, self.num_classes)
+        return stream(detect, source, batch_size, every, track, thresholds)
+
+    def in_batches(
+        self, batch_size: int, settings: Mapping[str, Any]
+    ) -> Callable[[list[np.ndarray]], list[Detections]]:
+        """A function that detects in lists of images, for which the network is compiled once.
+
+        Args:
+            batch_size: number of images in a list; the last list may be shorter.
+            settings: of `detect`.
+        """
+        started = False
+
+        def detect(images: list[np.ndarray]) -> list[Detections]:
+            nonlocal started
+            size, started = batch_size if started else len(images), True
+            return self._detect_batch(images, settings, size)
+
+        return detect
 
     def _detect_batch(
         self, images: Sequence[Image], settings: Mapping[str, Any], size: int
@@ -278,10 +356,10 @@ class DetectingModel(SavedDetector):
         boxes = Transform(*transform).apply(detections["boxes"][i, :count].astype("float32"))
         limits = np.array([shape[1], shape[0]] * 2, "float32")
         labels = detections["labels"][i, :count].astype("int32")
-        return {
-            "boxes": np.clip(boxes, 0, limits),
-            "scores": detections["scores"][i, :count].astype("float32"),
-            "labels": labels,
-            "num_detections": count,
-            "class_names": [self.class_names[label] for label in labels],
-        }
+        return Detections(
+            boxes=np.clip(boxes, 0, limits),
+            scores=detections["scores"][i, :count].astype("float32"),
+            labels=labels,
+            num_detections=count,
+            class_names=[self.class_names[label] for label in labels],
+        )

@@ -42,7 +42,8 @@ def draw_detections(
     Args:
         image: uint8 `(h, w, 3)` RGB.
         detections: dict of `boxes` `(n, 4)` xyxy pixels of this image, `scores` and `labels`
-            `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out.
+            `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out. Numbers of
+            `track_ids` `(n,)` are drawn, if there are some.
         class_names: label k means `class_names[k]`.
         score_threshold: float in 0..1, or one per class; boxes with a lower score are left out.
         line_width: int, pixels. Default: grows with the image.
@@ -69,6 +70,9 @@ def draw_detections(
     order = np.argsort(-scores[shown], kind="stable")
     rows = zip(labels[shown][order], scores[shown][order], strict=True)
     texts = [f"{class_names[label]} {score:.2f}" for label, score in rows]
+    if detections.get("track_ids") is not None:
+        tracks = np.asarray(detections["track_ids"])[shown][order].tolist()
+        texts = [f"#{k} {text}" if k >= 0 else text for k, text in zip(tracks, texts, strict=True)]
     boxes, labels = boxes[shown][order], labels[shown][order]
     drawn = _draw(image, boxes, labels, texts, line_width, font_size)
     return _blended(image, drawn) if faint else drawn

@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from keras_det.runtime.lite_model import LiteModel
 from keras_det.runtime.onnx_model import OnnxModel
 from keras_det.runtime.running import RunningDetector, for_each
 from keras_det.types import Detections, Image
+from keras_det.video.sources import OneSource
 
 if TYPE_CHECKING:
     from keras_det.models import Detector
@@ -46,6 +47,7 @@ class EngineDetector(RunningDetector):
     def __init__(self, model: "Detector", engine: str, content: bytes):
         self.model, self.engine = model, engine
         self.class_names, self.image_size = model.class_names, model.image_size
+        self.score_thresholds = model.score_thresholds
         self.network = network_runner(engine, content)
         # As of `Detector`: numbers of the decoder are arguments of one compiled function.
         self._decoders: LastUsed[Any] = LastUsed(MOST_SETTINGS)
@@ -68,14 +70,33 @@ class EngineDetector(RunningDetector):
             TypeError: the decoder has no such setting, or a setting is of the wrong type.
             DataError, ValueError: see `RunningDetector.detect`.
         """
-        from keras_det.decode.settings import check_names
-
-        own = ("images", "score_threshold")
-        check_names("detect", settings, self.model.decoder_settings, own)
-        self.check_threshold(score_threshold)
+        self._check_settings("detect", settings, score_threshold)
         if score_threshold is not None:
             settings["score_threshold"] = score_threshold
-        return for_each(images, lambda image: self._detect_with(image, settings))
+        own = self.score_thresholds
+        return for_each(images, lambda image: self._detect_with(image, settings), own)
+
+    def stream(
+        self,
+        source: OneSource | Sequence[OneSource],
+        every: int = 1,
+        track: bool = False,
+        *,
+        score_threshold: float | None = None,
+        **settings: Any,
+    ) -> Generator[Detections, None, None]:
+        """As of `RunningDetector.stream`, with settings of the model's decoder."""
+        self._check_settings("stream", settings, score_threshold)
+        return self._stream(source, every, track, {**settings, "score_threshold": score_threshold})
+
+    def _check_settings(
+        self, function: str, settings: dict[str, Any], score_threshold: float | None
+    ) -> None:
+        from keras_det.decode.settings import check_names
+
+        own = ("images", "source", "score_threshold")
+        check_names(function, settings, self.model.decoder_settings, own)
+        self.check_threshold(score_threshold)
 
     def _detect(self, image: np.ndarray, score_threshold: float | None) -> Detections:
         given = {} if score_threshold is None else {"score_threshold": score_threshold}

@@ -4,7 +4,7 @@ import abc
 import functools
 import inspect
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
@@ -12,6 +12,9 @@ import numpy as np
 from keras_det.data.image import rgb_pixels
 from keras_det.errors import DataError, suggest
 from keras_det.types import Detections, Image, Images, OneImage
+from keras_det.video.seen import remember
+from keras_det.video.sources import OneSource
+from keras_det.video.stream import stream, thresholds_for
 from keras_det.words import counted
 
 
@@ -62,11 +65,13 @@ class RunningDetector(abc.ABC):
         engine: the library that computes the network: "litert", "onnx" or "tensorflow".
         class_names: index k means `class_names[k]`.
         image_size: (height, width) of the network's input in pixels.
+        score_thresholds: the score of each class above which a detection is worth showing, or None.
     """
 
     engine: str
     class_names: list[str]
     image_size: tuple[int, int]
+    score_thresholds: list[float] | None
 
     @overload
     def detect(self, images: OneImage, *, score_threshold: float | None = None) -> Detections: ...
@@ -101,7 +106,56 @@ class RunningDetector(abc.ABC):
                 is out of range.
         """
         self.check_threshold(score_threshold)
-        return for_each(images, lambda image: self._detect(image, score_threshold))
+        own = self.score_thresholds
+        return for_each(images, lambda image: self._detect(image, score_threshold), own)
+
+    @without_settings
+    def stream(
+        self,
+        source: OneSource | Sequence[OneSource],
+        every: int = 1,
+        track: bool = False,
+        *,
+        score_threshold: float | None = None,
+    ) -> Generator[Detections, None, None]:
+        """Finds objects in images, videos or a camera, one after another.
+
+        The same as `stream` of a Keras detector. Frames go through the network one by one.
+
+        Args:
+            source: a file, a folder, a pattern such as "photos/*.jpg", the index of a camera, or a
+                list of these.
+            every: of a video, take frames 0, `every`, 2 * `every` and so on.
+            track: bool. True gives each object of a video a number that it keeps (ByteTrack).
+            score_threshold: as in `detect`.
+
+        Returns:
+            A generator of `keras_det.types.Detections`: the keys of `detect`, and `image`, `path`,
+            `frame`, `time` and, with `track`, `track_ids`. Closing it closes the file.
+
+        Raises:
+            DataError: a source does not exist, nothing can be read, a package is missing, or
+                `track` is set and there is no video.
+            TypeError, ValueError: as of `detect`.
+        """
+        self.check_threshold(score_threshold)
+        return self._stream(source, every, track, {"score_threshold": score_threshold})
+
+    def _stream(
+        self,
+        source: OneSource | Sequence[OneSource],
+        every: int,
+        track: bool,
+        settings: Mapping[str, Any],
+    ) -> Generator[Detections, None, None]:
+        """What `stream` does, with all settings of `detect` in one mapping."""
+        lowest, own = settings.get("score_threshold"), self.score_thresholds
+        thresholds = thresholds_for(lowest, own, len(self.class_names))
+
+        def detect(frames: list[np.ndarray]) -> list[Detections]:
+            return self.detect(frames, **settings)
+
+        return stream(detect, source, 1, every, track, thresholds)
 
     def check_threshold(self, score_threshold: float | None) -> None:
         """Raises TypeError or ValueError for a wrong threshold. Subclasses may narrow the range."""
@@ -124,14 +178,28 @@ class RunningDetector(abc.ABC):
 
 
 def for_each(
-    images: Image | Sequence[Image], detect: Callable[[np.ndarray], Detections]
+    images: Image | Sequence[Image],
+    detect: Callable[[np.ndarray], Detections],
+    thresholds: Sequence[float] | None = None,
 ) -> Detections | list[Detections]:
-    """Calls `detect` on one image, or on each image of a list or a batch."""
+    """Calls `detect` on one image, or on each image of a list or a batch.
+
+    Args:
+        images: as of `RunningDetector.detect`.
+        detect: function of the pixels of one image.
+        thresholds: the score of each class above which a notebook draws a detection.
+    """
+
+    def detect_one(image: Any) -> Detections:
+        found = detect(rgb_pixels(image))
+        remember(found, image, thresholds)
+        return found
+
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
     if isinstance(images, list | tuple):
-        return [detect(rgb_pixels(image)) for image in images]
-    return detect(rgb_pixels(images))
+        return [detect_one(image) for image in images]
+    return detect_one(images)
 
 
 def named(
@@ -163,10 +231,10 @@ def named(
             f"{source}. Export the model again with `keras-det export`, and keep its files "
             "together."
         )
-    return {
-        "boxes": detections["boxes"][keep].astype("float32"),
-        "scores": scores[keep].astype("float32"),
-        "labels": labels,
-        "num_detections": len(labels),
-        "class_names": [class_names[label] for label in labels],
-    }
+    return Detections(
+        boxes=detections["boxes"][keep].astype("float32"),
+        scores=scores[keep].astype("float32"),
+        labels=labels,
+        num_detections=len(labels),
+        class_names=[class_names[label] for label in labels],
+    )

@@ -1,13 +1,15 @@
 """Detection in overlapping tiles, for small objects in large images."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_det.runtime.running import for_each, named
 from keras_det.types import Detections, Image, Images, Size
+from keras_det.video.sources import OneSource
+from keras_det.video.stream import stream, thresholds_for
 
 SMALLEST = 32  # pixels, of a tile's side
 MOST_OVERLAP = 0.8  # share of a tile
@@ -76,7 +78,32 @@ class TiledDetector:
             batch_size: tiles that go through the network of a Keras detector together.
             **settings: of the detector's `detect`. `max_detections` applies to each tile.
         """
-        return for_each(images, lambda image: self._detect(image, batch_size, settings))
+        own = getattr(self.detector, "score_thresholds", None)
+        return for_each(images, lambda image: self._detect(image, batch_size, settings), own)
+
+    def stream(
+        self,
+        source: OneSource | Sequence[OneSource],
+        batch_size: int = 8,
+        every: int = 1,
+        track: bool = False,
+        **settings: Any,
+    ) -> Generator[Detections, None, None]:
+        """Finds objects in images, videos or a camera; takes and returns what the detector's does.
+
+        Args:
+            source, every, track: as for the detector.
+            batch_size: tiles that go through the network of a Keras detector together.
+            **settings: as in `detect`.
+        """
+        own = getattr(self.detector, "score_thresholds", None)
+        lowest = settings.get("score_threshold")
+        thresholds = thresholds_for(lowest, own, len(self.detector.class_names))
+
+        def detect(frames: list[np.ndarray]) -> Any:
+            return self.detect(frames, batch_size, **settings)
+
+        return stream(detect, source, 1, every, track, thresholds)
 
     def _detect(self, pixels: np.ndarray, batch_size: int, settings: dict[str, Any]) -> Detections:
         height, width = pixels.shape[:2]

@@ -91,7 +91,9 @@ class Measured:
         errors = self.seen.analysis.errors if self.seen is not None else None
         return "\n".join(
             [
-                format_metrics(self.metrics),
+                format_metrics(
+                    self.metrics, {name: row["objects"] for name, row in self.rows.items()} or None
+                ),
                 f"\nThe best score threshold of each class (IoU 0.5, {images})",
                 format_thresholds(self.rows),
                 *([f"\n{format_errors(errors)}"] if errors is not None else []),

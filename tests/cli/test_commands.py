@@ -221,7 +221,7 @@ def test_predict_leaves_out_what_does_not_decode(run, refused, finder, coco, tmp
     assert "Detections: 1, images: 1, results: " in result.stdout
     result = run("predict", "m.keras", coco / "train" / "broken.jpg", "--out", tmp_path / "none")
     assert result.exit_code == 2
-    assert "At least one image must be readable" in result.stderr
+    assert "At least one source must be readable" in result.stderr
     assert result.stderr.count("broken.jpg") == 1 and not (tmp_path / "none").exists()
 
 

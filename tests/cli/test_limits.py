@@ -7,7 +7,7 @@ import click
 import pytest
 from PIL import Image
 
-from keras_det.cli import main, predict
+from keras_det.cli import main, predict, predicting, prediction_files
 from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError
 from keras_det.words import printable
@@ -72,7 +72,7 @@ def test_whole_numbers_that_are_none(value):
         (["export", "m", "--out", ""], "--out"),
         (["train", "d", "--weights", ""], "--weights"),
         (["train", ""], "DATA"),
-        (["predict", "m", "a", ""], "IMAGES"),
+        (["predict", "m", "a", ""], "SOURCES"),
     ],
 )
 def test_an_empty_text_is_refused(refused, words, name):
@@ -100,18 +100,18 @@ def test_predict_goes_on_past_images_that_it_cannot_read_or_write(
         shutil.copy(folder / "a.png", folder / name)
     (folder / "e.jpg").write_bytes(b"\xff\xd8 no more")
     Image.new("RGB", (33, 20)).save(folder / "f.png")
-    write = predict.write_whole
+    write = prediction_files.write_whole
 
     def refusing(path, content):
         if path.name == "b.png":
             raise OSError(28, "No space left on device", str(path))
         write(path, content)
 
-    monkeypatch.setattr(predict, "write_whole", refusing)
+    monkeypatch.setattr(prediction_files, "write_whole", refusing)
     result = run("predict", "m.keras", folder, "--out", tmp_path / "found")
     assert result.exit_code == 1, result.output
     assert "e.jpg" in result.stderr and "f.png (it needs more memory" in result.stderr
-    assert "1 of 7 pictures could not be written" in result.stderr
+    assert "1 file could not be written. The others are complete." in result.stderr
     assert "b.png (No space left on device)" in result.stderr
     assert "Detections: 5, images: 5" in result.stdout
     written = {path.name for path in (tmp_path / "found").iterdir()}
@@ -126,14 +126,14 @@ def test_predict_keeps_what_it_has_found_after_an_interruption(
     run, finder, coco, tmp_path, monkeypatch
 ):
     shutil.copy(coco / "train" / "a.png", coco / "train" / "b.png")
-    draw = predict.Shown.detect_and_draw
+    add = predicting.Written.add
 
-    def interrupted(self, path, *arguments):
-        if path.name == "b.png":
+    def interrupted(self, frame, found):
+        if frame.source.path.endswith("b.png"):
             raise KeyboardInterrupt
-        return draw(self, path, *arguments)
+        add(self, frame, found)
 
-    monkeypatch.setattr(predict.Shown, "detect_and_draw", interrupted)
+    monkeypatch.setattr(predicting.Written, "add", interrupted)
     run("predict", "m.keras", coco / "train", "--out", tmp_path / "found")
     rows = json.loads((tmp_path / "found" / "detections.json").read_text())
     assert [row["file_name"] for row in rows] == [str(coco / "train" / "a.png")]

@@ -132,6 +132,9 @@ TABLE = {
         "--out": "--out {folder}/other",
     },
     "predict": {
+        "--write": "--write csv",
+        "--every": "{folder}/clip.mp4 --every 2",
+        "--track": "{folder}/clip.mp4 --track",
         "--score-threshold": "--score-threshold 0.5",
         "--method": "--method linear",
         "--iou-threshold": "--method linear --iou-threshold 0.7",
@@ -229,6 +232,7 @@ NEEDED = {
     "--grey": {"export": "--to tflite"},
     "--image-size": {"doctor": "--model efficientdet_d0"},
     "--overfit": {"doctor": "--model efficientdet_d0"},
+    **dict.fromkeys(("--every", "--track"), {"predict": "{folder}/clip.mp4"}),
     "--tile-overlap": dict.fromkeys(("evaluate", "predict"), "--tile 32"),
     "--split-by": dict.fromkeys(("evaluate", "compare", "export", "verify"), "--split-by 0.8"),
     "--fusion": dict.fromkeys(("evaluate", "predict"), "--flip both"),
@@ -323,6 +327,7 @@ def calls(monkeypatch):
     from keras_det.metrics.thresholds import ClassThreshold
     from keras_det.runtime import augmented, engines, tiled
     from keras_det.training import comparing, replay, report, run
+    from keras_det.video import stream
 
     calls = []
     numbers = {"AP": 0.5, "AP50": 0.5}
@@ -383,6 +388,16 @@ def calls(monkeypatch):
         monkeypatch.setattr(module, name, wrap)
     monkeypatch.setattr(comparing, "compare", lambda *given: calls.append(given[-1]) or compared)
 
+    results = stream.results
+
+    def images_only(detect, sources, batch_size, every, track, *more):
+        calls.append((every, track))
+        images = [source for source in sources if source.kind == "image"]
+        return results(detect, images, batch_size, every, track, *more)
+
+    monkeypatch.setattr(stream, "results", images_only)
+    monkeypatch.setattr(stream, "check_packages", lambda *_: None)
+
     def with_engine(detector, engine, path, num_images, convert):
         calls.append((engine, pixel_limit()))
         return detector, "an engine"
@@ -403,6 +418,7 @@ def folder(coco, tmp_path):
     content["images"].pop()
     (file.parent / "instances_test.json").write_text(json.dumps(content))
     (tmp_path / "weights.pth").touch()
+    (tmp_path / "clip.mp4").touch()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.json").write_text("{}")
     write_flat(tmp_path / "flat", coco / "val" / "a.png")

@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
-from keras_det.cli.predict import find_images
 from keras_det.data import load, read_image
 from keras_det.data.image import read_header
 from keras_det.errors import DataError
 from keras_det.files import open_handle, read_bytes
+from keras_det.video.sources import find_images
 from tests.data.every_format import FORMATS, expected, files_of, objects_by_image, outcome, write
 
 SUFFIXES = (".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".jsonl", ".pbtxt", ".tfrecord")
@@ -102,7 +102,7 @@ def test_predict_leaves_out_named_pipes_of_a_folder_and_refuses_a_given_one(tmp_
     (tmp_path / "a.jpg").touch()
     pipe(tmp_path / "b.jpg")
     assert [path.name for path in find_images([str(tmp_path)])] == ["a.jpg"]
-    with pytest.raises(DataError, match="regular files or folders.*b.jpg, which is a named pipe"):
+    with pytest.raises(DataError, match="regular file or a folder.*b.jpg, which is a named pipe"):
         find_images([str(tmp_path / "b.jpg")])
 
 

@@ -199,3 +199,22 @@ def test_the_table_has_every_number():
     assert lines[3].split()[-1] == "-" and lines[11].split()[-1] == "0.110"
     assert [line.split()[-1] for line in lines[14:]] == ["0.750", "0.250", "-"]
     assert lines[14].split()[0] == "platelet"
+
+
+def test_of_many_classes_the_best_and_the_worst_are_shown():
+    names = [f"class {k}" for k in range(80)]
+    per_class = {name: k / 100 for k, name in enumerate(names)} | {"class 79": float("nan")}
+    objects = {name: 3 * k for k, name in enumerate(names)} | {"class 78": 1, "class 2": 1234}
+    lines = format_metrics({"AP_per_class": per_class}, objects).splitlines()
+    assert lines[1] == "AP per class: the best and the worst of 80 (all are in the JSON file)"
+    assert lines[2].split() == ["class", "78", "0.780", "1", "object"]
+    assert [line.split()[1] for line in lines[2:12]] == [str(k) for k in range(78, 68, -1)]
+    assert lines[12] == "  … 59 classes between"
+    assert [line.split()[1] for line in lines[13:23]] == [str(k) for k in range(9, -1, -1)]
+    assert lines[20].split()[2:] == ["0.020", "1,234", "objects"]
+    assert lines[23:] == ["  … 1 class without objects"]
+    assert max(map(len, lines)) <= 80
+    few = {name: per_class[name] for name in names[:20]}
+    assert len(format_metrics({"AP_per_class": few}).splitlines()) == 22
+    long = format_metrics({"AP_per_class": {"x" * 300: 0.5}}, {"x" * 300: 5}).splitlines()
+    assert max(map(len, long)) <= 80

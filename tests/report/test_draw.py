@@ -64,6 +64,17 @@ def test_the_threshold_and_empty_slots_are_left_out():
     )
 
 
+def test_numbers_of_tracks_are_drawn():
+    found = detections([[5, 60, 150, 110]], [0.9], [0])
+    plain, numbered, none = (
+        draw_detections(grey(), {**found, **more}, NAMES)
+        for more in ({}, {"track_ids": np.array([17])}, {"track_ids": np.array([-1])})
+    )
+    np.testing.assert_array_equal(plain, none)
+    label = [(picture[:60] != 128).any(-1).sum() for picture in (plain, numbered)]
+    assert label[1] > 1.1 * label[0], "the label is longer"
+
+
 def test_line_width_and_font_size_are_used():
     found = detections([[50, 60, 90, 100]], [0.9], [1])
 

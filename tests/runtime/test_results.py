@@ -6,8 +6,8 @@ import types
 import numpy as np
 import pytest
 
+from keras_det import results
 from keras_det.errors import DataError
-from keras_det.runtime import results
 
 FOUND = {
     "boxes": np.array([[1.006, 2, 31, 42], [10, 20, 30, 60]], "float32"),
@@ -36,6 +36,34 @@ def test_coco_rows_have_width_and_height():
     assert second["bbox"] == [10, 20, 20, 40]
     assert [row["category_id"] for row in results.to_coco(FOUND, 7, [18, 17])] == [17, 18]
     assert results.to_coco(NOTHING, 7) == []
+
+
+def test_rows_of_a_frame_have_its_number_its_time_and_the_tracks():
+    frame = {**FOUND, "frame": 12, "time": 0.48049, "track_ids": np.array([3, -1], "int32")}
+    rows = results.to_coco(frame, 0)
+    assert [(row["frame"], row["time"], row["track_id"]) for row in rows] == [
+        (12, 0.48, 3),
+        (12, 0.48, -1),
+    ]
+    image = {**FOUND, "frame": None, "time": None}
+    assert results.to_coco(image, 0) == results.to_coco(FOUND, 0)
+
+
+def test_a_table_of_frames_has_their_numbers_and_tracks():
+    pytest.importorskip("pandas", reason="the extra `notebooks`")
+    frame = {**FOUND, "frame": 12, "time": 0.48, "track_ids": np.array([3, -1], "int32")}
+    table = results.to_dataframe(frame)
+    assert table.columns.tolist() == [*results.COLUMNS, "frame", "time", "track_id"]
+    assert table["track_id"].tolist() == [3, -1] and table["frame"].tolist() == [12, 12]
+
+
+def test_methods_do_what_the_functions_do():
+    found = results.Detections(FOUND)
+    assert found.to_coco(7, [18, 17]) == results.to_coco(FOUND, 7, [18, 17])
+    for name in ("to_dataframe", "to_supervision"):
+        package = name.removeprefix("to_").replace("dataframe", "pandas")
+        pytest.importorskip(package, reason="the extra `video` or `notebooks`")
+        assert type(getattr(found, name)()) is type(getattr(results, name)(FOUND))
 
 
 def test_coco_evaluates_these_rows(tmp_path):
