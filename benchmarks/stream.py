@@ -98,7 +98,7 @@ def main():
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--memory-frames", type=int, default=200)
+    parser.add_argument("--memory-frames", type=int, default=200, help="0: none")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
@@ -109,7 +109,8 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         speed(arguments, folder)
-        for count in (arguments.memory_frames, 10 * arguments.memory_frames):
+        lengths = (arguments.memory_frames, 10 * arguments.memory_frames)
+        for count in lengths if arguments.memory_frames else ():
             draw(folder / "memory.mp4", (240, 320), count)
             print(f"peak memory, {count} frames: {peak(arguments, folder / 'memory.mp4'):.0f} MB")
 

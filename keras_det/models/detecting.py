@@ -201,7 +201,8 @@ class DetectingModel(SavedDetector):
             for found in model.stream("clip.mp4", score_threshold=0.3):
                 print(found["frame"], found["time"], found["class_names"])
 
-        Memory does not grow with the length of a video: only the frames of one batch are held.
+        Memory does not grow with the length of a video: the frames of one batch are held, and as
+        many are read ahead in a thread.
         Videos, tracks and cameras need the extra `video`.
 
         Args:

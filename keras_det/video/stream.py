@@ -9,6 +9,7 @@ import numpy as np
 from keras_det.errors import DataError
 from keras_det.names import DEFAULT_THRESHOLD
 from keras_det.results import Detections
+from keras_det.video.ahead import ahead
 from keras_det.video.frames import Frame, Note, frames, unreadable
 from keras_det.video.libraries import needed
 from keras_det.video.seen import Seen
@@ -105,7 +106,10 @@ def results(
         problems.append(text)
         note(text)
 
-    with contextlib.closing(frames(sources, every, left_out)) as read:
+    read = frames(sources, every, left_out)
+    if all(source.kind != "camera" for source in sources):  # whose frames must not wait
+        read = ahead(read, batch_size)
+    with contextlib.closing(read):
         for batch in _batches(read, batch_size):
             for frame, found in _detected(batch, detect, left_out):
                 some = True
