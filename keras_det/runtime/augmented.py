@@ -11,7 +11,9 @@ from keras_det.names import FLIP_CHOICES, FUSION_CHOICES, MAX_IMAGE_SIZE, MIN_IM
 from keras_det.runtime.fusion import FUSED_IOU, SUPPRESSED_IOU, suppressed, weighted_box_fusion
 from keras_det.runtime.running import named
 from keras_det.runtime.tiled import TiledDetector
+from keras_det.runtime.wrapped import WrappedDetector
 from keras_det.types import Detections, FlipName, FusionName, Image, Images, Size
+from keras_det.video.seen import remember
 
 STEP = 32  # sides of the inputs at other scales are multiples of this
 SMALLEST, LARGEST = 0.25, 4.0  # scales
@@ -25,7 +27,7 @@ FLIPS: dict[str, tuple[tuple[bool, bool], ...]] = {
 }
 
 
-class AugmentedDetector:
+class AugmentedDetector(WrappedDetector):
     """Detects in several views of each image, and fuses what it finds: test-time augmentation.
 
     Each view is the image mirrored or not, at one of the scales. The time grows with the number of
@@ -85,13 +87,8 @@ class AugmentedDetector:
                 "There must be more than the usual view of an image. Received: flip='none' and "
                 f"scales={scales!r}. Give a flip or another scale, or use the detector itself."
             )
-        self.detector = detector
+        super().__init__(detector)
         self._networks = _at_scales(detector, self.scales)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "detector":  # not set yet: the object is being copied
-            raise AttributeError(name)
-        return getattr(self.detector, name)
 
     def detect(
         self, images: Image | Images, batch_size: int = 8, **settings: Any
@@ -109,16 +106,26 @@ class AugmentedDetector:
         if isinstance(images, np.ndarray) and images.ndim == 4:
             images = list(images)
         if not isinstance(images, list | tuple):
-            return self._together([rgb_pixels(images)], batch_size, settings)[0]
+            return self._remembered([images], batch_size, settings)[0]
         # As many images as fill a batch: one at a time for a file, which takes no more.
         count = 1 if self._is_file else max(1, batch_size // len(FLIPS[self.flip]))
         found: list[Detections] = []
         for start in range(0, len(images), count):
-            pixels = [rgb_pixels(image) for image in images[start : start + count]]
-            missing = count - len(pixels) if start else 0  # another batch would be compiled again
-            filled = [*pixels, *pixels[-1:] * missing]
-            found += self._together(filled, batch_size, settings)[: len(pixels)]
+            own = list(images[start : start + count])
+            missing = count - len(own) if start else 0  # another batch would be compiled again
+            found += self._remembered(own, batch_size, settings, missing)
         return found
+
+    def _remembered(
+        self, images: list[Any], batch_size: int, settings: dict[str, Any], missing: int = 0
+    ) -> list[Detections]:
+        """The detections of images, which a notebook shows; `missing` images fill up the batch."""
+        pixels = [rgb_pixels(image) for image in images]
+        found = self._together([*pixels, *pixels[-1:] * missing], batch_size, settings)
+        thresholds = getattr(self.detector, "score_thresholds", None)
+        for one, image in zip(found, images, strict=False):
+            remember(one, image, thresholds)
+        return found[: len(images)]
 
     @property
     def _is_file(self) -> bool:

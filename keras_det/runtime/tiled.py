@@ -1,15 +1,14 @@
 """Detection in overlapping tiles, for small objects in large images."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_det.runtime.running import for_each, named
+from keras_det.runtime.wrapped import WrappedDetector
 from keras_det.types import Detections, Image, Images, Size
-from keras_det.video.sources import OneSource
-from keras_det.video.stream import stream, thresholds_for
 
 SMALLEST = 32  # pixels, of a tile's side
 MOST_OVERLAP = 0.8  # share of a tile
@@ -21,7 +20,7 @@ SAME, INSIDE = 0.5, 0.5  # IoU of two boxes of one object; share of a cut box in
 Window = tuple[int, int, int, int]
 
 
-class TiledDetector:
+class TiledDetector(WrappedDetector):
     """Detects in overlapping tiles of each image, and in the whole image.
 
     The network sees a large image in more detail, tile by tile. An object that is cut by the edge
@@ -60,13 +59,9 @@ class TiledDetector:
             raise ValueError(
                 f"`overlap` must lie in 0..0.8. Received: {overlap!r}. The default is 0.25."
             )
-        self.detector, self.overlap, self.whole = detector, float(overlap), whole
+        super().__init__(detector)
+        self.overlap, self.whole = float(overlap), whole
         self.tile: Size = (int(sides[0]), int(sides[1]))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "detector":  # not set yet: the object is being copied
-            raise AttributeError(name)
-        return getattr(self.detector, name)
 
     def detect(
         self, images: Image | Images, batch_size: int = 8, **settings: Any
@@ -80,30 +75,6 @@ class TiledDetector:
         """
         own = getattr(self.detector, "score_thresholds", None)
         return for_each(images, lambda image: self._detect(image, batch_size, settings), own)
-
-    def stream(
-        self,
-        source: OneSource | Sequence[OneSource],
-        batch_size: int = 8,
-        every: int = 1,
-        track: bool = False,
-        **settings: Any,
-    ) -> Generator[Detections, None, None]:
-        """Finds objects in images, videos or a camera; takes and returns what the detector's does.
-
-        Args:
-            source, every, track: as for the detector.
-            batch_size: tiles that go through the network of a Keras detector together.
-            **settings: as in `detect`.
-        """
-        own = getattr(self.detector, "score_thresholds", None)
-        lowest = settings.get("score_threshold")
-        thresholds = thresholds_for(lowest, own, len(self.detector.class_names))
-
-        def detect(frames: list[np.ndarray]) -> Any:
-            return self.detect(frames, batch_size, **settings)
-
-        return stream(detect, source, 1, every, track, thresholds)
 
     def _detect(self, pixels: np.ndarray, batch_size: int, settings: dict[str, Any]) -> Detections:
         height, width = pixels.shape[:2]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from keras_det.data import drawn_images
 from keras_det.errors import DataError
-from keras_det.runtime import TiledDetector
+from keras_det.runtime import AugmentedDetector, TiledDetector
 from keras_det.runtime.running import RunningDetector
 from keras_det.video import stream as module
 from tests.export.tiny import tiny
@@ -128,13 +128,14 @@ def test_frames_are_freed_as_they_are_read(tmp_path):
     assert len(alive) == 30 and most <= 3 * 4 + 1
 
 
-def test_tiled_and_exported_detectors_stream_too(model, photos):
+def test_wrapped_and_exported_detectors_stream_too(model, photos):
     folder, images = photos
-    tiled = TiledDetector(model, tile=(40, 60))
-    for each, image in zip(tiled.stream(str(folder), score_threshold=0.02), images, strict=True):
-        np.testing.assert_allclose(
-            each["boxes"], tiled.detect(image, score_threshold=0.02)["boxes"], atol=1e-3
-        )
+    for wrapped in (TiledDetector(model, tile=(40, 60)), AugmentedDetector(model)):
+        found = wrapped.stream(str(folder), score_threshold=0.02)
+        for each, image in zip(found, images, strict=True):
+            expected = wrapped.detect(image, score_threshold=0.02)["boxes"]
+            assert len(expected)
+            np.testing.assert_allclose(each["boxes"], expected, atol=1e-3)
     assert len(list(Running().stream(str(folder / "*.png")))) == 5
 
 
