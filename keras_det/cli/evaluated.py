@@ -78,4 +78,9 @@ def _has_changed(path: pathlib.Path, file: pathlib.Path, content: dict[str, Any]
 def _where(about: dict[str, Any]) -> str:
     split, images = about.get("split"), about.get("images")
     words = [str(about.get("data")), *([str(split)] if split else [])]
-    return ", ".join([*words, *([counted(images, "image")] if isinstance(images, int) else [])])
+    words += [counted(images, "image")] if isinstance(images, int) else []
+    settings = about.get("settings")
+    if isinstance(settings, dict):  # they take longer than the model alone
+        words += ["in tiles"] if "tile" in settings else []
+        words += ["in several views"] if "flip" in settings else []
+    return ", ".join(words)

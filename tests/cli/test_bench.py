@@ -336,6 +336,14 @@ def test_ap_of_a_run_is_that_of_its_best_model(tmp_path):
     assert "best.keras has changed since metrics_val.json" in known_ap(str(tmp_path)).note
 
 
+# The AP of several views does not belong to the time of one.
+def test_ap_in_tiles_and_views_says_so(tmp_path):
+    (tmp_path / "best.keras").touch()
+    about = {"model": "best.keras", "data": "cells", "settings": {"tile": 64, "flip": "both"}}
+    (tmp_path / "metrics_val.json").write_text(json.dumps({"AP": 0.5, "measured": about}))
+    assert known_ap(str(tmp_path)).where == "cells, in tiles, in several views"
+
+
 def test_ap_of_an_exported_file_is_that_of_this_content(tmp_path):
     path = tmp_path / "a.onnx"
     path.write_bytes(b"a")
