@@ -90,7 +90,8 @@ def predict_all(detector: Any, job: Job, measured: bool) -> bool:
     finally:
         for note in notes:
             echo(f"Note: left out: {note}" if "Received" in note else f"Note: {note}", err=True)
-    echo(facts.sentence(getattr(detector, "score_threshold", None), measured))
+    faint = "pictures" in job.formats and written.images > 0
+    echo(facts.sentence(getattr(detector, "score_threshold", None), measured, faint))
     return written.say()
 
 
@@ -190,12 +191,13 @@ class Facts:
             self.found.append(best)
             self.sizes.append(size)
 
-    def sentence(self, lowest: float | None, measured: bool) -> str:
+    def sentence(self, lowest: float | None, measured: bool, faint: bool) -> str:
         """The highest score, and how many objects are above the threshold; or what is wrong.
 
         Args:
             lowest: the threshold of the detector itself.
             measured: whether the training of the model has found that it has learned.
+            faint: whether the best box of each image is drawn.
         """
         from keras_det.metrics.score_facts import FEWEST_IMAGES, OWN, score_facts
 
@@ -219,7 +221,5 @@ class Facts:
             return text
         # One digit below the highest score.
         example = float(f"{0.8 * facts.highest:.1g}")
-        return (
-            f"{text} The best box of each image is drawn faintly; --score-threshold {example:g} "
-            "shows more."
-        )
+        drawn = "The best box of each image is drawn faintly; " if faint else ""
+        return f"{text} {drawn}--score-threshold {example:g} shows more."

@@ -128,6 +128,16 @@ def test_a_video_is_written_with_boxes_and_tracks(run, video, tmp_path):
             assert (np.abs(line - class_colour(label)).sum(-1) < 150).any()
 
 
+def test_a_faint_box_is_mentioned_where_one_is_drawn(run, photos, video, tmp_path):
+    words = "The best box of each image is drawn faintly; --score-threshold 0.7 shows more."
+    cases = [(photos, "pictures", True), (photos, "csv", False), (video, "pictures", False)]
+    for k, (source, what, expected) in enumerate(cases):
+        out = ["--write", what, "--score-threshold", 0.95, "--out", tmp_path / str(k)]
+        result = run("predict", "m.tflite", source, *out)
+        assert (words in result.stdout) == expected
+        assert "--score-threshold 0.7 shows more." in result.stdout
+
+
 def test_every_second_frame_at_half_the_rate(run, video, tmp_path):
     out = tmp_path / "found"
     run("predict", "m.tflite", video, "--every", 2, "--out", out)
