@@ -4,11 +4,12 @@
         --steps 500 --cases published imagenet --out bccd.jsonl
     python benchmarks/few_images.py bccd/ … --report
 
-Every training runs in a process of its own and adds one line to `--out`; those that are there
-already are not run again. With `--jobs 2`, two run side by side, each on one core: that takes less
-time in all, but the seconds per step are then those of one core. A case is a set of arguments, see
-`CASES`. AP is measured on the test split with the averaged weights of the last step; nothing is
-selected on it. The table gives the mean over the seeds and, after ±, half the range.
+Every case runs in a process of its own, one seed after another: the training step is traced once.
+Every training adds one line to `--out`; those that are there already are not run again. With
+`--jobs 2`, two cases run side by side, each on one core: that takes less time in all, but the
+seconds per step are then those of one core. A case is a set of arguments, see `CASES`. AP is
+measured on the test split with the averaged weights of the last step; nothing is selected on it.
+The table gives the mean over the seeds and, after ±, half the range.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import pathlib
 import queue
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -127,32 +129,47 @@ def augment_of(words):
     return sorted([*first, *added], key=lambda step: step.kind != "geometry")
 
 
-def run_one(arguments, name, seed):
-    """Trains one case; returns the line for the results."""
+def run_seeds(arguments, name, seeds):
+    """Trains one case with each seed; yields the lines for the results.
+
+    The first model is trained again with the weights that the next seed draws, and with the
+    optimizer as it was at the beginning.
+    """
     import keras
 
-    from keras_det.data.pipeline import Pipeline
-    from keras_det.training.averaging import averaged_weights
-    from keras_det.training.evaluate import evaluate
     from keras_det.training.recipes import RECIPES
 
     case = {**CASES.get(name, {}), **json.loads(arguments.changes)}
-    keras.utils.set_random_seed(seed)
     train, test = parts_of(arguments)
-    model = build(arguments, case, train)
+    model = start = None
+    for seed in seeds:
+        keras.utils.set_random_seed(seed)
+        drawn = build(arguments, case, train)
+        if model is None:
+            model = drawn
+            rate = {"learning_rate": case["learning_rate"]} if "learning_rate" in case else {}
+            recipe = RECIPES[case.get("recipe", "adamw")]
+            model.compile(recipe(model, arguments.batch, arguments.steps, **rate))
+            model.optimizer.build(model.trainable_variables)
+            start = [np.array(each) for each in model.optimizer.variables]
+        else:
+            model.set_weights(drawn.get_weights())
+            for variable, value in zip(model.optimizer.variables, start, strict=True):
+                variable.assign(value)
+        yield train_and_measure(arguments, case, seed, model, train, test, name)
+
+
+def train_and_measure(arguments, case, seed, model, train, test, name):
+    """Trains a model that is ready, and returns the line for the results."""
+    from keras_det.data.pipeline import Pipeline
+    from keras_det.training.averaging import averaged_weights
+    from keras_det.training.evaluate import evaluate
+
     more = {"sampling": case["sampling"]} if "sampling" in case else {}
+    augment = augment_of(case.get("augment", "ssj"))
     pipeline = Pipeline(
-        train,
-        model,
-        arguments.batch,
-        augment=augment_of(case.get("augment", "ssj")),
-        seed=seed,
-        training=True,
-        **more,
+        train, model, arguments.batch, augment=augment, seed=seed, training=True, **more
     )
-    rate = {"learning_rate": case["learning_rate"]} if "learning_rate" in case else {}
-    recipe = RECIPES[case.get("recipe", "adamw")]
-    model.compile(recipe(model, arguments.batch, arguments.steps, **rate))
     clock = Clock()
     model.fit(
         pipeline.as_tf_dataset(training=True),
@@ -255,46 +272,60 @@ def main():
     parser.add_argument("--models", type=pathlib.Path, help="a folder that keeps the models")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on a core each")
     parser.add_argument("--report", action="store_true", help="print the table only")
-    parser.add_argument("--one", action="store_true", help="run the first case and seed here")
+    parser.add_argument("--one", action="store_true", help="run the first case here")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(run_one(arguments, arguments.cases[0], arguments.seeds[0])))
+        for result in run_seeds(arguments, arguments.cases[0], arguments.seeds):
+            print(json.dumps(result), flush=True)
         return
     if not arguments.report:
         cores = queue.SimpleQueue()
         for core in range(arguments.jobs):
             cores.put(core if arguments.jobs > 1 else None)
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            cases = [(name, seed) for seed in arguments.seeds for name in arguments.cases]
-            list(pool.map(lambda case: run_apart(arguments, *case, cores), cases))
+            list(pool.map(lambda name: run_apart(arguments, name, cores), arguments.cases))
     print_table(read_results(arguments.out))
 
 
-def run_apart(arguments, name, seed, cores):
-    """Runs one training in a process of its own, if its result is not there.
+def run_apart(arguments, name, cores):
+    """Runs one case in a process of its own, with the seeds whose results are not there.
 
     Args:
         cores: queue of the numbers of free cores, or of None for all of them.
     """
-    key = key_of(arguments, name, seed)
-    if any(row["key"] == key for row in read_results(arguments.out)):
+    keys = [key_of(arguments, name, seed) for seed in arguments.seeds]
+    known = [row["key"] for row in read_results(arguments.out)]
+    keys = [key for key in keys if key not in known]
+    if not keys:
         return
+    seeds = [str(key["seed"]) for key in keys]
     given = sys.argv[1:]
-    command = [sys.executable, __file__, *given, "--one", "--cases", name, "--seeds", str(seed)]
+    command = [sys.executable, __file__, *given, "--one", "--cases", name, "--seeds", *seeds]
     core = cores.get()
     if core is not None:
         command = ["taskset", "-c", str(sorted(os.sched_getaffinity(0))[core]), *command]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    finally:
-        cores.put(core)
-    if done.returncode:
-        print(f"{name}, seed {seed}: failed\n{done.stderr[-2000:]}", file=sys.stderr)
-        return
-    result = json.loads(done.stdout.splitlines()[-1])
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        errors = []
+        reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
+        reader.start()
+        left = iter(keys)
+        for line in process.stdout:
+            if line.startswith("{"):
+                note(arguments, next(left), json.loads(line))
+    reader.join()
+    cores.put(core)
+    if process.returncode:
+        print(f"{name}: failed\n{errors[0][-2000:]}", file=sys.stderr)
+
+
+def note(arguments, key, result):
+    """Adds a result to the file as soon as it is there."""
     with arguments.out.open("a") as file:
         file.write(json.dumps({"key": key, **result}) + "\n")
-    print(f"{name}, seed {seed}: AP {result['AP']:.3f}", file=sys.stderr, flush=True)
+    text = f"{key['case']}, seed {key['seed']}: AP {result['AP']:.3f}"
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
