@@ -37,6 +37,19 @@ def _same_random_numbers():
         sys.modules["keras"].utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _graphs_as_they_are():
+    """Leaves TensorFlow's graph optimisation out.
+
+    It takes half of the time until a network runs first, and tests run most networks once. Tests of
+    whole commands in processes of their own have it, as users do. So does everything with
+    KERAS_DET_TESTS_OPTIMISED=1.
+    """
+    if "tensorflow" in sys.modules and not os.environ.get("KERAS_DET_TESTS_OPTIMISED"):
+        options = {"disable_meta_optimizer": True}
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options(options)
+
+
 def pytest_collection_modifyitems(items):
     """Puts the tests of `LONG_FILES` first."""
     tests = pathlib.Path(__file__).parent
