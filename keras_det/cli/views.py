@@ -157,11 +157,13 @@ def in_views(detector: Any, views: dict[str, Any]) -> Any:
 
 
 def described(views: dict[str, Any]) -> str:
-    """What the detector looks at, for a line of output; empty for the image alone."""
+    """What the detector looks at, to be added to a line; empty for the image alone."""
     words = []
     if "tile" in views:
-        words.append(f" Tiles: {views['tile']} pixels a side.")
+        words.append(f"Tiles: {views['tile']} pixels a side.")
     if "flip" in views:
         scales = ", ".join(f"{scale:g}" for scale in views["scales"])
-        words.append(f" Views: flip {views['flip']}, scales {scales}; fusion: {views['fusion']}.")
-    return "".join(words)
+        words.append(f"Views: flip {views['flip']}, scales {scales}; fusion {views['fusion']}.")
+    return "".join(
+        f"{separator}{each}" for separator, each in zip((". ", " "), words, strict=False)
+    )

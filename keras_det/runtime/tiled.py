@@ -142,12 +142,12 @@ def merged(
     labels = np.concatenate([np.reshape(f["labels"], -1) for f in found]).astype("int32")
     window = np.repeat(np.arange(len(windows)), [len(part) for part in parts])
     cut = np.concatenate([_is_cut(part, place, size) for part, place in places])
-    kept: list[int] = []
-    for i in np.lexsort((-scores, cut)).tolist():
-        others = [k for k in kept if labels[k] == labels[i] and window[k] != window[i]]
-        if not _is_known(boxes[i], boxes[others], bool(cut[i])):
-            kept.append(i)
-    order = sorted(kept, key=lambda k: -scores[k])
+    kept = np.zeros(len(scores), bool)
+    places_in_order = np.lexsort((-scores, cut)).tolist()
+    for i in places_in_order:
+        others = kept & (labels == labels[i]) & (window != window[i])
+        kept[i] = not _is_known(boxes[i], boxes[others], bool(cut[i]))
+    order = sorted((i for i in places_in_order if kept[i]), key=lambda k: -scores[k])
     return boxes[order], scores[order], labels[order]
 
 

@@ -52,7 +52,7 @@ def test_predict_says_what_it_looks_at(run, model, coco, tmp_path):
     out = tmp_path / "found"
     result = run("predict", "m.keras", coco / "train", *GIVEN, "--out", out)
     assert result.exit_code == 0, result.output
-    said = "Engine: keras Views: flip both, scales 0.5, 1, 1.5; fusion: wbf."
+    said = "Engine: keras. Views: flip both, scales 0.5, 1, 1.5; fusion wbf."
     assert said in result.stdout.splitlines()
     (row,) = json.loads((out / "detections.json").read_text())
     assert row["bbox"] == [6, 4, 20, 10] and row["score"] == pytest.approx(0.7)

@@ -140,7 +140,7 @@ def test_largest_boxes_are_kept_in_order():
 def test_wrong_arguments():
     with pytest.raises(
         ValueError,
-        match="or one of none, light, published, strong, flip, ssj, lsj, tiles. Received: 'lsi'. Did you",
+        match="of none, light, published, strong, flip, ssj, lsj, tiles. Received: 'lsi'. Did you",
     ):
         augmenting.get_augment("lsi")
     with pytest.raises(ValueError, match=r"0 < low <= high. Received: \(2, 1\)"):
