@@ -4,8 +4,8 @@
         --steps 500 --cases published imagenet --out bccd.jsonl
     python benchmarks/few_images.py bccd/ … --report
 
-Every case runs in a process of its own, one seed after another: the training step is traced once.
-Every training adds one line to `--out`; those that are there already are not run again. With
+Every case runs in a process of its own, one seed after another, so its training step is traced
+once. Every training adds one line to `--out`; those that are there already are not run again. With
 `--jobs 2`, two cases run side by side, each on one core: that takes less time in all, but the
 seconds per step are then those of one core. A case is a set of arguments, see `CASES`. AP is
 measured on the test split with the averaged weights of the last step; nothing is selected on it.

@@ -1,4 +1,4 @@
-"""`verify`: checks again what the certificate of an exported file says."""
+"""`verify`: checks that an exported file still matches its certificate."""
 
 import dataclasses
 import os
@@ -68,9 +68,9 @@ class Verification:
 
     def __str__(self) -> str:
         words = {True: "ok", False: "FAILED", None: "not judged"}
-        first = "is" if self.passed else "is not"
+        first = "matches" if self.passed else "does not match"
         lines = [f"{words[each.passed]:<10}  {each.name}: {each.text}" for each in self.findings]
-        return "\n".join([f"{self.path} {first} what its certificate says.", *lines])
+        return "\n".join([f"{self.path} {first} its certificate.", *lines])
 
 
 def verify(
@@ -79,21 +79,21 @@ def verify(
     images: Any = None,
     on_image: Callable[[int, int], object] | None = None,
 ) -> Verification:
-    """Checks an exported file against its certificate, and against its Keras model.
+    """Checks that an exported file matches its certificate, and agrees with its Keras model.
 
     The file must have the SHA-256, the outputs, the class names and the label file that the
     certificate states, and find finite boxes in images. With the model, its weights must be those
-    that were exported, and `detect` of both must agree within the budget of the certificate: a user
-    sees the same objects with both. At most 1% of the detections may differ by more, since
-    soft-NMS may take nearly equal scores in another order. A budget without limits for detections,
-    as that of int8, is judged by the average precision on labelled images.
+    that were exported, and `detect` of both must agree within the budget of the certificate. At
+    most 1% of the detections may differ by more: soft-NMS may take nearly equal scores in another
+    order. If the budget has no limits for detections, as that of int8, the file is judged by its
+    average precision on labelled images.
 
     Args:
         path: of the `.tflite` or `.onnx` file, or of the SavedModel's folder. The certificate,
             `<name>.certificate.json`, must lie beside it.
         model: the Keras model that was exported; None checks the file alone.
         images: a labelled `keras_det.data.Dataset` with the model's classes; or uint8 arrays,
-            paths or encoded bytes, one or a list; None for eight drawn ones.
+            paths or encoded bytes, one or a list. None: eight synthetic images.
         on_image: function called with the number of images done and the total number.
 
     Returns:
@@ -153,9 +153,9 @@ def _file(path: pathlib.Path, stated: Mapping[str, Any]) -> Finding:
     for part, expected in parts.items():
         digest = tree_digest(part)
         if digest != expected:
-            text = f"{part.name} has the SHA-256 {digest[:12]}…, certified was {expected[:12]}…"
+            text = f"{part.name} has the SHA-256 {digest[:12]}…, the certificate {expected[:12]}…"
             return Finding("file", False, text)
-    return Finding("file", True, f"SHA-256 {stated['sha256'][:12]}…, as certified")
+    return Finding("file", True, f"SHA-256 {stated['sha256'][:12]}…, as in the certificate")
 
 
 def _runner(path: pathlib.Path) -> Any:
@@ -168,9 +168,12 @@ def _runner(path: pathlib.Path) -> Any:
 def _outputs(found: Mapping[str, Sequence[str]], stated: Mapping[str, Any]) -> Finding:
     expected = {name: list(names) for name, names in stated["signatures"].items()}
     listed = {name: list(names) for name, names in found.items()}
-    names = ", ".join(f"{name} ({', '.join(each)})" for name, each in listed.items())
+    names, wanted = (
+        ", ".join(f"{name} ({', '.join(each)})" for name, each in kind.items())
+        for kind in (listed, expected)
+    )
     if listed != expected:
-        return Finding("outputs", False, f"{names}; certified were {expected}")
+        return Finding("outputs", False, f"the file has {names}; the certificate {wanted}")
     return Finding("outputs", True, names)
 
 
@@ -182,7 +185,7 @@ def _names(detector: Any, stated: Mapping[str, Any]) -> Finding:
         return Finding("class names", False, text)
     labels = detector.path.with_name(f"{detector.path.name}.labels.txt")
     if labels.is_file() and read_bytes(labels).decode(errors="replace") != labels_text(names):
-        text = f"{labels.name} does not have the names of the file, one in each line"
+        text = f"{labels.name} does not list the names of the file, one in each line"
         return Finding("class names", False, text)
     return Finding("class names", True, counted(len(names), "class", "classes"))
 
@@ -229,7 +232,7 @@ def _agreement(
     images: Any,
     on_image: Callable[[int, int], object] | None,
 ) -> Finding:
-    """Whether `detect` of the file and of the model agree, as a user sees it."""
+    """Whether `detect` of the file and of the model agree."""
     budget = _budget(stated)
     channels = stated.get("preprocessing", {}).get("channels", 3)
     evidence = check_images(images, model, channels)
@@ -269,8 +272,8 @@ def _budget(stated: Mapping[str, Any]) -> Budget:
         return Budget(**stated["budget"])
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"The budget of a certificate must be one of keras_det.export.Budget. Received: "
-            f"{stated['budget']!r:.80} ({error}). {CURE}"
+            "The budget of a certificate must have the fields of keras_det.export.Budget. "
+            f"Received: {stated['budget']!r:.80} ({error}). {CURE}"
         ) from error
 
 

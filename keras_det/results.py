@@ -42,7 +42,7 @@ class Detections(dict[str, Any]):
         path: of the image or the video; "camera 0" for a camera.
         frame: index of the frame in the video, from 0; None for an image.
         time: seconds from the first frame of the video; None for an image.
-        track_ids: int32 `(n,)`, with `track=True`; -1: in no track.
+        track_ids: int32 `(n,)`, with `track=True`: the track ID of each detection; -1 for none.
     """
 
     seen: SeenImage | None = None  # the image, for a notebook
@@ -121,8 +121,8 @@ def to_coco(
 
     Returns:
         One dict for each detection: `image_id`, `category_id`, `bbox` as x, y, width and height in
-        pixels with two decimals, and `score` with five. Of a frame of a video also `frame`, `time`
-        and, if it was tracked, `track_id`.
+        pixels with two decimals, and `score` with five. For a frame of a video also `frame`, `time`
+        and, after tracking, `track_id`.
     """
     more, tracks = _of_frame(found), found.get("track_ids")
     rows: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ def to_coco(
 
 
 def _of_frame(found: Mapping[str, Any]) -> dict[str, Any]:
-    """`frame` and `time`, in milliseconds' precision, of a result of a video; else {}."""
+    """`frame` and `time`, rounded to milliseconds, of a result of a video; else {}."""
     if found.get("frame") is None:
         return {}
     return {"frame": found["frame"], "time": round(found["time"], 3)}
@@ -156,12 +156,12 @@ def to_dataframe(
         images: a name for each image. They become the first column, `image`.
 
     Returns:
-        Columns `x1`, `y1`, `x2`, `y2` in pixels, `score`, `label` and `class_name`. Of frames of a
-        video also `frame`, `time` and, if they were tracked, `track_id`.
+        Columns `x1`, `y1`, `x2`, `y2` in pixels, `score`, `label` and `class_name`. For frames of a
+        video also `frame`, `time` and, after tracking, `track_id`.
 
     Raises:
         DataError: pandas is not installed.
-        ValueError: there is not one name for each image.
+        ValueError: the number of names is not that of the images.
     """
     pandas = _needed("pandas", "pip install pandas")
     several: Any = [found] if isinstance(found, Mapping) else list(found)
@@ -229,6 +229,6 @@ def _needed(package: str, install: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise DataError(
-            f"This form of the detections needs the package {package}. Received: a Python without "
-            f"that package. Install it with {install}."
+            f"This conversion needs the package {package}. Received: a Python without that "
+            f"package. Install it with {install}."
         ) from error

@@ -20,7 +20,7 @@ OPTIONS = (
         "--iou-threshold",
         type=Real(0, 1),
         show_default="linear 0.3, hard 0.5",
-        help="Boxes with a higher overlap suppress each other; for linear and hard.",
+        help="Boxes with a higher IoU suppress each other; for linear and hard.",
     ),
     click.option(
         "--sigma",
@@ -32,7 +32,7 @@ OPTIONS = (
         "--pre-nms-top-k",
         type=Whole(0),
         show_default="1000",
-        help="Candidates before suppression; 0: all.",
+        help="Number of candidates before suppression; 0: all.",
     ),
     click.option(
         "--max-detections",
@@ -50,25 +50,25 @@ OPTIONS = (
         "--candidates",
         type=click.Choice(CANDIDATES),
         show_default="best_class",
-        help="Each anchor for its best class only, or (anchor, class) pairs.",
+        help="best_class: one class for each anchor; pairs: an anchor can give several.",
     ),
     click.option(
         "--corner-top-k",
         type=Whole(1),
         show_default="100",
-        help="CornerNet: corners of each kind.",
+        help="CornerNet: number of corners to keep, of each kind.",
     ),
     click.option(
         "--embedding-threshold",
         type=Real(0, 1_000),
         show_default="0.5",
-        help="CornerNet: largest distance of the embeddings of two corners.",
+        help="CornerNet: largest distance between the embeddings of two corners.",
     ),
     click.option(
         "--peak-window",
         type=Odd(1, 99),
         show_default="3",
-        help="CornerNet: side in cells of the window in which a peak is highest; odd.",
+        help="CornerNet: side, in cells, of the window in which a peak is the maximum; odd.",
     ),
 )
 
@@ -119,6 +119,6 @@ def check_for_model(detector: Any, path: str, settings: dict[str, Any]) -> None:
             from keras_det.decode.settings import OWNERS
 
             raise DataError(
-                f"{option} must be a setting of the model. Received: {option} with {path}, a "
-                f"{type(detector).__name__}. {OWNERS[name]} it. Leave it out."
+                f"{option} must be a setting of the model. Received: {option} with {path} "
+                f"({type(detector).__name__}). {OWNERS[name]} it. Leave it out."
             )

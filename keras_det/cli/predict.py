@@ -33,10 +33,10 @@ EXAMPLES = (
     multiple=True,
     default=("pictures", "json"),
     show_default="pictures and json",
-    help="What to write. Give it several times for several.",
+    help="What to write. Repeat the option for several formats.",
 )
 @click.option("--every", type=Whole(1), show_default="1", help="Take every N-th frame of a video.")
-@click.option("--track", is_flag=True, help="Give each object of a video a number that it keeps.")
+@click.option("--track", is_flag=True, help="Track objects: each keeps its ID through a video.")
 @click.option(
     "--score-threshold",
     type=Real(0, 1),
@@ -66,19 +66,20 @@ def predict(
     """Finds objects in SOURCES and draws them.
 
     MODEL is a .keras file, a run folder, a preset folder or an exported file. SOURCES are images,
-    videos, folders of these, patterns such as "photos/*.jpg", or the index of a camera. Videos need
-    the extra `video`.
+    videos, folders of these, patterns such as "photos/*.jpg", or the index of a camera. Videos,
+    cameras and --track need the extra `video`.
 
-    The output folder gets a picture for each image and a video for each video, without sound, under
-    the same name, and detections.json in COCO's format for results. --write csv writes
-    detections.csv, --write coco writes coco.json, a data set in COCO's format, and --write yolo
-    writes labels/*.txt. Rows of videos have the frame, counted from 0, and its time in seconds.
+    Each image and each video is written with its boxes, under the same name; videos have no sound.
+    detections.json has the detections in COCO's format for results. --write csv writes
+    detections.csv. --write coco writes coco.json, a data set in COCO's format. --write yolo writes
+    labels/*.txt. For videos, rows have the frame, counted from 0, and its time in seconds.
 
     Without --score-threshold, each class has the threshold that was best on the validation set of
-    its training, in exports too. Where nothing scores above it, the picture shows the best box
-    faintly. In detections.json, bbox is [x, y, width, height] in pixels of the image, category_id
+    its training, in exports too. If no score is above it, the picture shows the best box faintly.
+    In detections.json, bbox is [x, y, width, height] in pixels of the image, category_id
     is the index of the class, and image_id counts the images and frames from 0. The exit code is 1
-    if a picture could not be written. After Ctrl-C, all files hold what was found so far.
+    if a picture, a video or a label file could not be written. After Ctrl-C, all files hold what
+    was found so far.
 
     LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
     takes seconds; the result is kept in a folder beside MODEL.
@@ -90,7 +91,8 @@ def predict(
     found = find_given(sources)
     if every is not None and all(source.kind == "image" for source in found):
         raise DataError(
-            f"--every has no effect without a video. Received: --every {every}. Leave it out."
+            f"--every has no effect on images. Received: --every {every} without a video. Leave it "
+            "out."
         )
     check_packages(found, track)
     loaded = load_any_model(model)

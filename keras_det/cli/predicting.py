@@ -157,7 +157,7 @@ class Written:
         if unwritten:
             echo(
                 f"Note: {counted(len(unwritten), 'file')} could not be written. The others are "
-                f"complete. First: {unwritten[0]}.",
+                f"complete. The first: {unwritten[0]}.",
                 err=True,
             )
         parts = [f"Detections: {self.detections}"]

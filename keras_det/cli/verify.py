@@ -1,4 +1,4 @@
-"""`keras-det verify FILE [DATA]`: checks an exported file against its certificate again."""
+"""`keras-det verify FILE [DATA]`: checks that an exported file matches its certificate."""
 
 from typing import Any
 
@@ -42,12 +42,12 @@ def verify(
     max_images: int,
     **options: Any,
 ) -> None:
-    """Checks an exported FILE against its certificate again.
+    """Checks that an exported FILE still matches its certificate.
 
     FILE is a .tflite or .onnx file or the folder of a SavedModel, with its certificate beside it.
-    It must have the checksum, the outputs and the class names that the certificate states, and find
-    boxes in images. With --model, the detections of both are compared, as a user sees them; on the
-    labelled images of DATA, so is their average precision. Without DATA, the images are drawn.
+    It must have the checksum, the outputs and the class names that the certificate states, and its
+    boxes must be finite. With --model, the final detections of both are compared; on the labelled
+    images of DATA, so is their average precision. Without DATA, synthetic images are used.
 
     The exit code is 1 if a check fails.
     """

@@ -42,7 +42,7 @@ OPTIONS = (
         "--tile",
         type=Whole(32, 16_384),
         show_default="no tiles",
-        help="Side of square tiles, in pixels of the image; also detects in the whole image.",
+        help="Detect in square tiles of this side, in pixels, and in the whole image.",
     ),
     click.option(
         "--tile-overlap",
@@ -54,19 +54,19 @@ OPTIONS = (
         "--flip",
         type=click.Choice(FLIP_CHOICES),
         default=FLIP_CHOICES[0],
-        help="Also detect in the mirrored image; both: in four views.",
+        help="Also detect in the mirrored image; both: four views.",
     ),
     click.option(
         "--scales",
         type=Scales(),
         show_default="1",
-        help="Factors on the size of a Keras model's input; detect at each of them, as in 1,1.25.",
+        help="Detect at several input sizes of a Keras model: factors, such as 1,1.25.",
     ),
     click.option(
         "--fusion",
         type=click.Choice(FUSION_CHOICES),
         show_default=FUSION,
-        help="How boxes of several views become one: averaged (wbf), or the best one (nms).",
+        help="How to fuse boxes of several views: average them (wbf) or keep the best (nms).",
     ),
 )
 
@@ -124,9 +124,9 @@ def check_scales(views: dict[str, Any], engine: str) -> str:
         return engine
     if engine not in ("auto", "keras"):
         raise DataError(
-            "--scales needs a .keras model that Keras runs: other networks have one input size. "
+            "--scales needs a .keras model on the engine keras: the others have one input size. "
             f"Received: --scales {','.join(f'{scale:g}' for scale in scales)} with the engine "
-            f"{engine}. Leave --scales out, or give the .keras file without another --engine."
+            f"{engine}. Leave --scales out, or give the .keras file without --engine."
         )
     return "keras"
 

@@ -121,8 +121,8 @@ class Augment:
             )
         if self.tile and (self.mosaic or self.pastes):
             raise ValueError(
-                "TileCrop must not be used together with Mosaic or CopyPaste: these show other "
-                "images as a whole, at another scale. Received: "
+                "TileCrop must not be used together with Mosaic or CopyPaste: these show whole "
+                "images, at another scale. Received: "
                 f"{', '.join(type(step).__name__ for step in self.steps)} after TileCrop. Leave "
                 "them out, or leave out TileCrop."
             )

@@ -76,7 +76,7 @@ def clean_name(name: str) -> str:
 
 
 def without_blanks(name: str) -> str:
-    """The name without spaces, and letters without width, around it."""
+    """The name without spaces and zero-width characters around it."""
     text = name.strip()
     return text if text.isascii() else text.strip(INVISIBLE).strip()
 

@@ -202,7 +202,7 @@ class Vanishing:
         if self.tile is not None:
             ways.append(f"cut the images into tiles of at most {self.tile} pixels")
         if not ways and self.augment.tile:
-            ways.append("use smaller tiles, or whole images less often (TileCrop)")
+            ways.append("use smaller tiles, or a higher `probability` of TileCrop")
         if not ways:
             ways.append("check the boxes: they are too small in the images themselves")
         text = ", or ".join(ways)

@@ -94,7 +94,7 @@ def _or_nan(value: float) -> float:
 def format_metrics(metrics: Mapping[str, Any], objects: Mapping[str, int] | None = None) -> str:
     """Formats COCO's table and the AP of each class, the best first; "-" where it is NaN.
 
-    Of more than 20 classes, the ten best and the ten worst are shown.
+    With more than 20 classes, only the ten best and the ten worst are shown.
 
     Args:
         metrics: dict as `coco_metrics` returns it; metrics that are missing are left out.

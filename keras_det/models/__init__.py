@@ -98,8 +98,8 @@ def _advice(path: pathlib.Path) -> str:
         return "Open an exported file with keras_det.load_exported."
     if path.suffix in (".h5", ".hdf5") and path.is_file():
         return (
-            "Build the same model again, fill it with model.load_weights(path), and write it with "
-            'model.save("x.keras"): an HDF5 file keeps the weights of a detector only.'
+            "An HDF5 file holds only the weights of a detector. Build the same model, load them "
+            'with model.load_weights(path), and write it with model.save("x.keras").'
         )
     near = "" if os.path.lexists(path) else suggest_path(path)
     return f"{near} Give the file that model.save or `keras-det train` wrote.".strip()

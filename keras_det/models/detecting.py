@@ -202,24 +202,23 @@ class DetectingModel(SavedDetector):
                 print(found["frame"], found["time"], found["class_names"])
 
         Memory does not grow with the length of a video: the frames of one batch are held, and as
-        many are read ahead in a thread.
-        Videos, tracks and cameras need the extra `video`.
+        many are read ahead in a thread. Videos, cameras and tracking need the extra `video`.
 
         Args:
             source: a file, a folder, a pattern such as "photos/*.jpg", the index of a camera, or a
-                list of these. A folder is searched whole, in sorted order.
+                list of these. A folder is searched with its subfolders, in sorted order.
             batch_size: frames that go through the network together. Those of a camera go one by
                 one.
             every: of a video, take frames 0, `every`, 2 * `every` and so on.
-            track: bool. True gives each object of a video a number that it keeps (ByteTrack).
+            track: bool. True tracks objects: each keeps its ID through a video (ByteTrack).
             **settings: settings of the decoder, as in `detect`.
 
         Returns:
             A generator of `keras_det.types.Detections`, in the order of the source: the keys of
             `detect`, and `image` uint8 RGB, `path`, `frame` (index, from 0) and `time` (seconds);
-            the last two are None for an image. With `track`, also `track_ids` int32 `(n,)`, -1 for
-            a detection in no track. What cannot be read is left out, with a warning. Closing the
-            generator closes the file.
+            the last two are None for an image. With `track`, also `track_ids` int32 `(n,)`: the
+            track ID of each detection, -1 for none. What cannot be read is left out, with a
+            warning. Closing the generator closes the file.
 
         Raises:
             DataError: a source does not exist, nothing can be read, a package is missing, or

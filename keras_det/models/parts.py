@@ -61,7 +61,7 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
 
     Raises:
         TypeError: `class_names` is not a list of names, or `num_classes` not an int.
-        ValueError: the two contradict, or a name is empty, has blanks around it or occurs twice.
+        ValueError: the two contradict, or a name is empty, has spaces around it or occurs twice.
     """
     if num_classes is None and class_names is None:
         raise ValueError(
@@ -93,9 +93,9 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
     bad = [name for name in map(str, class_names) if not name or name != without_blanks(name)]
     if bad:
         raise ValueError(
-            "`class_names` must hold names without blanks around them, none empty: label files "
-            f"have one line for each. Received: {', '.join(map(repr, bad[:3]))}"
-            f"{', …' if len(bad) > 3 else ''}. Remove the blanks, and name every class."
+            "`class_names` must hold names that are not empty and have no spaces around them: "
+            f"label files have one line for each. Received: {', '.join(map(repr, bad[:3]))}"
+            f"{', …' if len(bad) > 3 else ''}. Remove the spaces, and name every class."
         )
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
@@ -109,8 +109,8 @@ def check_class_names(num_classes: int | None, class_names: Sequence[str] | None
 def mended_class_names(class_names: Sequence[str]) -> list[str]:
     """Names that `check_class_names` accepts, from those of a file that an older version wrote.
 
-    Blanks around a name are removed. A name that is then empty or occurs twice becomes that of its
-    label, `class_0` ….
+    Spaces around a name are removed. A name that is then empty or occurs twice is replaced by
+    `class_` and its label, such as `class_0`.
 
     Args:
         class_names: as the file has them.

@@ -214,7 +214,7 @@ def _names_of(config: Config) -> Config:
     if not changed:
         return {}
     warnings.warn(
-        "The model has class names that are empty, equal or have blanks around them. Changed: "
+        "The model has class names that are empty, repeated or have spaces around them. Changed: "
         f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}. Save the model again.",
         stacklevel=2,
     )

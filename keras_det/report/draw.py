@@ -42,8 +42,8 @@ def draw_detections(
     Args:
         image: uint8 `(h, w, 3)` RGB.
         detections: dict of `boxes` `(n, 4)` xyxy pixels of this image, `scores` and `labels`
-            `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out. Numbers of
-            `track_ids` `(n,)` are drawn, if there are some.
+            `(n,)`, as `detect` returns for one image. Slots labelled -1 are left out. If it has
+            `track_ids` `(n,)`, they are drawn too.
         class_names: label k means `class_names[k]`.
         score_threshold: float in 0..1, or one per class; boxes with a lower score are left out.
         line_width: int, pixels. Default: grows with the image.

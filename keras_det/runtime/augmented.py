@@ -30,29 +30,28 @@ FLIPS: dict[str, tuple[tuple[bool, bool], ...]] = {
 class AugmentedDetector(WrappedDetector):
     """Detects in several views of each image, and fuses what it finds: test-time augmentation.
 
-    Each view is the image mirrored or not, at one of the scales. The time grows with the number of
-    views. Boxes are mapped back to the image. Then boxes of one object are fused, as `fusion` says.
-    A score is lower where few of the views have the object.
+    Each view is the image, mirrored or not, at one of the scales. The time grows with the number of
+    views. Boxes are mapped back to the image. Then the boxes of one object are fused.
 
     All other attributes are those of the detector.
 
     Args:
         detector: a Keras detector, or what `load_exported` returns.
         flip: "none", "horizontal" (two views), "vertical" (two) or "both" (four: also mirrored both
-            ways). Choose flips with which the model was trained.
-        scales: factors on the sides of the network's input, from 0.25 to 4. Each other than 1 makes
-            a copy of the Keras model with the same weights and another input size, rounded to
-            multiples of 32 pixels. The network of an exported file has one size: leave them out.
-        fusion: "wbf", which averages boxes, or "nms", which keeps the one with the highest score
-            and does not change scores; see `weighted_box_fusion`. Before "wbf", boxes of one view
-            that overlap more than `fusion_iou` are reduced to the best one: soft suppression leaves
-            such boxes, with low scores.
+            ways). Choose flips that were used in training.
+        scales: factors on the sides of the network's input, from 0.25 to 4. Each factor other than
+            1 makes a copy of the Keras model with the same weights and another input size, rounded
+            to multiples of 32 pixels. Leave them out for an exported file, which has one size.
+        fusion: "wbf" averages boxes, and lowers the score of what only few views find; see
+            `weighted_box_fusion`. Before it, boxes of one view that overlap more than `fusion_iou`
+            are reduced to the best one: soft-NMS leaves such boxes, with low scores. "nms" keeps
+            the box with the highest score, and does not change scores.
         fusion_iou: boxes with a higher IoU belong to one object. Default: 0.55 for "wbf", 0.5 for
             "nms".
 
     Raises:
-        ValueError: an argument is out of its range, there is only the view that the detector has
-            anyway, or two scales give the same input size.
+        ValueError: an argument is out of its range, the image itself is the only view, or two
+            scales give the same input size.
         TypeError: scales for a detector that is no Keras detector, or a `TiledDetector`: write
             `TiledDetector(AugmentedDetector(detector))`, which augments each tile.
     """
@@ -77,14 +76,14 @@ class AugmentedDetector(WrappedDetector):
         fusion_iou = usual if fusion_iou is None else fusion_iou
         if not 0 <= fusion_iou < 1:
             raise ValueError(
-                f"`fusion_iou` must lie in 0..1, below 1. Received: {fusion_iou!r}. Leave it out "
-                f"for {usual:g}."
+                f"`fusion_iou` must be at least 0 and below 1. Received: {fusion_iou!r}. Leave it "
+                f"out for {usual:g}."
             )
         self.flip, self.scales = flip, _checked_scales(scales)
         self.fusion, self.fusion_iou = fusion, float(fusion_iou)
         if flip == "none" and self.scales == (1.0,):
             raise ValueError(
-                "There must be more than the usual view of an image. Received: flip='none' and "
+                "There must be another view than the image itself. Received: flip='none' and "
                 f"scales={scales!r}. Give a flip or another scale, or use the detector itself."
             )
         super().__init__(detector)
@@ -98,8 +97,8 @@ class AugmentedDetector(WrappedDetector):
         Args:
             images: one image or several, as for the detector.
             batch_size: views that go through the network of a Keras detector together.
-            **settings: of the detector's `detect`. `score_threshold` and `max_detections` hold for
-                the fused detections. The views have the detector's lowest threshold.
+            **settings: of the detector's `detect`. `score_threshold` and `max_detections` apply to
+                the fused detections. In the views, the detector's lowest threshold applies.
         """
         if hasattr(self.detector, "check_threshold"):
             self.detector.check_threshold(settings.get("score_threshold"))

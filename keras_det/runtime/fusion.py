@@ -1,4 +1,4 @@
-"""One set of detections of an image from several: weighted box fusion, and suppression."""
+"""Fuses several sets of detections of an image: weighted box fusion, and hard NMS."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,16 +14,16 @@ def weighted_box_fusion(
     iou_threshold: float = FUSED_IOU,
     class_agnostic: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Averages the boxes of one object, found by several models or in several views of an image.
+    """Averages the boxes of each object that several models, or several views, have found.
 
     "Weighted boxes fusion" (https://arxiv.org/abs/1910.13302), section 3. The boxes of all N sets
-    are taken by falling score. A box joins the cluster of its class whose fused box it overlaps
-    most, if the IoU is above the threshold; else it begins a cluster. After each box, the fused box
-    of its cluster is computed again from the T boxes in it, with the scores C (step 6):
+    are taken in descending order of score. A box joins the cluster of its class whose fused box it
+    overlaps most, if the IoU is above the threshold; else it starts a cluster. After each box, the
+    fused box of its cluster is computed again from the T boxes in it, with scores C (step 6):
 
         C = sum(C_i) / T,    X = sum(C_i * X_i) / sum(C_i),    Y = sum(C_i * Y_i) / sum(C_i)
 
-    At the end, the score falls where few of the N sets have the object (step 7):
+    At the end, the score is lowered if few of the N sets have the object (step 7):
 
         C = C * min(T, N) / N
 
@@ -146,6 +146,6 @@ def _check(found: Sequence[Mapping[str, Any]], iou_threshold: float) -> None:
         )
     if not 0 <= iou_threshold < 1:
         raise ValueError(
-            f"`iou_threshold` must lie in 0..1, below 1. Received: {iou_threshold!r}. Use "
-            f"{FUSED_IOU:g} for fusion and {SUPPRESSED_IOU:g} for suppression."
+            f"`iou_threshold` must be at least 0 and below 1. Received: {iou_threshold!r}. Use "
+            f"{FUSED_IOU:g} for fusion and {SUPPRESSED_IOU:g} for NMS."
         )

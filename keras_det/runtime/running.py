@@ -126,7 +126,7 @@ class RunningDetector(abc.ABC):
             source: a file, a folder, a pattern such as "photos/*.jpg", the index of a camera, or a
                 list of these.
             every: of a video, take frames 0, `every`, 2 * `every` and so on.
-            track: bool. True gives each object of a video a number that it keeps (ByteTrack).
+            track: bool. True tracks objects: each keeps its ID through a video (ByteTrack).
             score_threshold: as in `detect`.
 
         Returns:

@@ -46,7 +46,7 @@ class WrappedDetector(abc.ABC):
         track: bool = False,
         **settings: Any,
     ) -> Generator[Detections, None, None]:
-        """Finds objects in images, videos or a camera; takes and returns what the detector's does.
+        """Finds objects in images, videos or a camera, as `stream` of the detector does.
 
         Args:
             source, every, track: as for the detector.

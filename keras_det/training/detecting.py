@@ -11,8 +11,8 @@ from keras_det.errors import DataError
 def has_network(detector: Any) -> bool:
     """Whether batches of resized images can go through a network, as those of a Keras detector.
 
-    The others have `detect` only. A detector in tiles passes on the attributes of its model, so the
-    class is asked.
+    The others have `detect` only. The class is asked, because a `TiledDetector` passes on the
+    attributes of its model.
     """
     return hasattr(type(detector), "detect_function")
 

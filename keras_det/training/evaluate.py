@@ -116,8 +116,8 @@ def detect_dataset(
         model: a Keras detector, or anything with its `detect`: what `load_exported` returns, a
             `TiledDetector` or an `AugmentedDetector`. These detect image by image.
         dataset: `keras_det.data.Dataset`.
-        batch_size: images per call; tiles or views of one image for those that detect in them. The
-            last batch is filled up, so that nothing is compiled again.
+        batch_size: images per call; with `TiledDetector` or `AugmentedDetector`, tiles or views of
+            one image. The last batch is filled up, so that nothing is compiled again.
         on_batch: function called with the number of images done and the total number.
         **settings: `method`, `iou_threshold`, `sigma`, `score_threshold`, `pre_nms_top_k`,
             `max_detections`, `class_agnostic`; for models with anchors `candidates`; for CornerNet
@@ -151,7 +151,7 @@ def passed(
     if not has_network(model):
         if losses:
             raise ValueError(
-                "`losses` needs a Keras detector: others compute none. Received: losses=True for a "
+                "`losses` needs a Keras detector: others compute none. Received: losses=True for "
                 f"{type(model).__name__}. Leave it out."
             )
         return (*detect_each(model, dataset, batch_size, on_batch, settings), {})
@@ -227,7 +227,7 @@ def measure(
         dataset: `keras_det.data.Dataset`.
         batch_size: as of `detect_dataset`.
         on_batch: function called with the number of images done and the total number.
-        losses: bool. True also computes the mean losses; for a Keras detector.
+        losses: bool. True also computes the mean losses; only for a Keras detector.
         **settings: as in `detect_dataset`, e.g. `method="hard"` or `pre_nms_top_k=5000`.
 
     Raises:

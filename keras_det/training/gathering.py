@@ -1,4 +1,4 @@
-"""Evaluation on several workers: each detects in a share of the images, the chief gets them all."""
+"""Evaluation on several workers: each detects in a share of the images; the chief gathers all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,8 +23,8 @@ def measure_together(
     """`keras_det.training.measure`, with the images shared among the workers of the model.
 
     All workers must call it. Each takes whole batches: the first worker the first batch, the second
-    one the next, and so on. So the batches, and with them AP and losses, are those of one worker,
-    unless an image cannot be decoded; the losses are then means over other batches.
+    one the next, and so on. So the batches, AP and losses are the same as with one worker. If an
+    image cannot be decoded, the losses are means over other batches.
 
     Args:
         model: a detector with the data set's classes.

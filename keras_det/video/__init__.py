@@ -1,7 +1,6 @@
-"""Frames of videos, tracks through them, and what was found drawn on them.
+"""Reads and writes videos, reads cameras, and tracks objects.
 
-`model.stream(source)` is the way in. Reading and writing videos, tracks and cameras need the extra
-`video`; pictures need nothing.
+Start with `model.stream(source)`. All this needs the extra `video`; images do not.
 """
 
 from keras_det.video.sources import find_sources as find_sources

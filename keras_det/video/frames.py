@@ -77,9 +77,9 @@ def _image(source: Source) -> Generator[Frame, None, None]:
 
 
 def video_frames(source: Source, every: int, note: Note) -> Generator[Frame, None, None]:
-    """The frames of a video file, upright. The file is closed with the generator.
+    """The frames of a video file, upright. Closing the generator closes the file.
 
-    What is damaged is noted, and what can be read is kept.
+    Damage is noted. All frames that can be decoded are returned.
 
     Raises:
         DataError: it is no video, no frame decodes, or frames have too many pixels.
@@ -122,7 +122,7 @@ def opened(path: str) -> Iterator[tuple[Any, Any]]:
     with container:
         if not container.streams.video:
             raise DataError(
-                f"A video must have pictures. Received: {path}, which has none. Leave it out."
+                f"A video must have a video stream. Received: {path}, which has none. Leave it out."
             )
         stream = container.streams.video[0]
         pixels, most = stream.codec_context.width * stream.codec_context.height, pixel_limit()
@@ -175,7 +175,7 @@ class Damage:
         if self.broken or self.corrupt:
             note(
                 f"{self.path} is damaged: {counted(self.broken, 'frame')} could not be decoded, "
-                f"{self.corrupt:,} decoded with errors{self.reason()}. The other frames are used."
+                f"{self.corrupt:,} decoded with errors{self.reason()}. All decoded frames are used."
             )
         if self.packets < self.expected:
             note(
@@ -252,8 +252,8 @@ def camera_frames(source: Source, every: int) -> Generator[Frame, None, None]:
     try:
         if not capture.isOpened():
             raise DataError(
-                f"A camera must be connected and free. Received: {source.path}, which cannot be "
-                "opened. Close other programs that use it, or give another index."
+                f"A camera must be connected and not in use. Received: {source.path}, which cannot "
+                "be opened. Close other programs that use it, or give another index."
             )
         rate = Fraction(capture.get(5) or USUAL_RATE).limit_denominator(1001)  # CAP_PROP_FPS
         start = None

@@ -28,9 +28,9 @@ _numbers = itertools.count()
 class Seen:
     """Where the image of a result is: in its file, or for a while in memory.
 
-    A result keeps no image alive. The image of a path is read again when a notebook shows the
-    result. Of images that came as pixels or bytes, the last 16 are kept, pixels in a copy of at
-    most 640 a side: 20 MB at most, and 128 MB of bytes. A result whose image is no longer there
+    A result does not hold its image. If it came as a path, the file is read again when a notebook
+    shows the result. Of images that came as arrays or bytes, the last 16 are kept, arrays as copies
+    of at most 640 pixels a side: 20 MB at most, and 128 MB of bytes. A result whose image is gone
     has no picture.
 
     Args:

@@ -39,9 +39,9 @@ def find_sources(given: OneSource | Sequence[OneSource]) -> list[Source]:
 
     Args:
         given: a file, a folder, a pattern or the index of a camera; or a list of these. A folder is
-            searched whole, in sorted order. Its videos are left out, with a warning, if the package
-            that reads them is missing. A pattern may hold `*`, `?`, `[…]`, and `**` for any
-            folders.
+            searched with its subfolders, in sorted order. Its videos are left out, with a warning,
+            if the package that reads them is missing. A pattern may hold `*`, `?`, `[…]`, and `**`
+            for any number of folders.
 
     Raises:
         DataError: nothing is there, or it is neither a regular file nor a folder.
@@ -53,7 +53,7 @@ def find_sources(given: OneSource | Sequence[OneSource]) -> list[Source]:
         if isinstance(each, bool) or not isinstance(each, str | os.PathLike | int):
             raise TypeError(
                 "A source must be a path, a pattern, or the index of a camera. Received: "
-                f"{each!r:.80}. Give arrays to `detect`."
+                f"{each!r:.80}. For arrays, use `detect`."
             )
         if isinstance(each, int):
             sources.append(camera(each))
@@ -111,8 +111,8 @@ def _inside(folder: pathlib.Path, with_videos: bool) -> list[pathlib.Path]:
     if videos and not is_installed("av"):
         inside = [path for path in inside if path not in set(videos)]
         warnings.warn(
-            f"{counted(len(videos), 'video')} in {folder} left out: reading videos needs the extra "
-            "`video`.",
+            f"Left out: {counted(len(videos), 'video')} in {folder}. Reading videos needs the "
+            "extra `video`.",
             stacklevel=2,
         )
     if not inside:

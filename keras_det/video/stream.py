@@ -83,8 +83,8 @@ def check_packages(sources: Sequence[Source], track: bool) -> None:
     if track:
         if kinds == {"image"}:
             raise DataError(
-                "Tracks need a video or a camera. Received: "
-                f"{sources[0].path}, an image. Leave out the tracks."
+                "Tracking needs a video or a camera. Received: "
+                f"{sources[0].path}, an image. Leave out `track` (--track)."
             )
         needed("trackers"), needed("supervision")
 

@@ -1,4 +1,4 @@
-"""Follows objects through the frames of a video, with ByteTrack of the package `trackers`."""
+"""Tracks objects through the frames of a video, with ByteTrack of the package `trackers`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ NONE = -1  # id of a detection in no track
 
 
 class Tracks:
-    """Gives each object of a video a number that it keeps from frame to frame.
+    """Gives each object of a video an ID that it keeps from frame to frame.
 
-    ByteTrack (https://arxiv.org/abs/2110.06864) predicts where each tracked box will be, and takes
-    the detections that overlap most, the sure ones first. Classes do not count. An object that is
-    not found for a second loses its number.
+    ByteTrack (https://arxiv.org/abs/2110.06864) predicts where each tracked box will be, and
+    matches it with the detections that overlap most, those with high scores first. Classes are
+    ignored. An object that is not found for a second loses its ID.
 
     Args:
         thresholds: the score of each class from which on a detection can start a track.
@@ -47,9 +47,8 @@ class Tracks:
             found: as `detect` returns it for one image.
 
         Returns:
-            int32 `(n,)`, the number of each detection's track, from 0. A new object gets its number
-            in the second frame in a row in which it is found; until then, and for a detection in no
-            track, it is -1.
+            int32 `(n,)`, the track ID of each detection, from 0; -1 for a detection in no track. A
+            new object gets its ID in the second frame in a row in which it is found.
         """
         scores = scaled(found["scores"], self.thresholds[found["labels"]])
         (rows,) = np.nonzero(scores >= MIDDLE * LEAST_SHARE)

@@ -193,8 +193,8 @@ def test_without_the_extra_a_video_is_refused(refused, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "more, message",
     [
-        (["--every", 2], "--every has no effect without a video. Received: --every 2"),
-        (["--track"], "Tracks need a video or a camera. Received: .*x.jpg, an image"),
+        (["--every", 2], "--every has no effect on images. Received: --every 2"),
+        (["--track"], "Tracking needs a video or a camera. Received: .*x.jpg, an image"),
         (["none/*.jpg"], r"A pattern must match images or videos. Received: none/\*.jpg"),
     ],
 )

@@ -112,7 +112,7 @@ def test_in_tiles_objects_keep_their_size():
     found = find_vanishing(data, (64, 64), "letterbox", TILES)
     assert found.share == pytest.approx(0.2) and (found.below_pixel, found.small) == (0, 0)
     assert "in an input of 64x64 that shows a tile or the whole image" in found.title
-    assert found.cure == "Use smaller tiles, or whole images less often (TileCrop)."
+    assert found.cure == "Use smaller tiles, or a higher `probability` of TileCrop."
     assert find_vanishing(data, (64, 64), "letterbox", AUGMENTS["tiles"]).share <= 0.1
 
 

@@ -58,7 +58,7 @@ RATE = r"`drop_connect_rate` must be a number in \[0, 1\), or None. Received: "
         (TypeError, f"{NAMES}.*Received: ", {"class_names": {1: "ant"}}, MODELS),
         (TypeError, f"{NAMES}.*Received: 3", {"class_names": 3}, MODELS),
         (ValueError, "each name once. Received: 'ant'", {"class_names": ["ant"] * 2}, MODELS),
-        (ValueError, "none empty.*Received: ''", {"class_names": ["ant", ""]}, MODELS),
+        (ValueError, "not empty.*Received: ''", {"class_names": ["ant", ""]}, MODELS),
         (
             ValueError,
             r"Received: ' ant', '\\u200bbee'",

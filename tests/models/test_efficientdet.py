@@ -197,7 +197,7 @@ def test_a_whole_model_is_no_hdf5_file_but_its_weights_are_read_from_one(tmp_pat
     keras.Model.save(model, path)  # as older versions did
     other = small_model()
     assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
-    with pytest.raises(ValueError, match=r"fill it with model.load_weights\(path\)"):
+    with pytest.raises(ValueError, match=r"load them with model.load_weights\(path\)"):
         load_model(path)
     other.load_weights(path)
     for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):

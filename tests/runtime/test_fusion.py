@@ -165,5 +165,7 @@ def test_wrong_arguments_are_named(fuse):
     with pytest.raises(ValueError, match="`found` must hold the detections of at least one"):
         fuse([])
     for wrong in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="`iou_threshold` must lie in 0..1, below 1. Received"):
+        with pytest.raises(
+            ValueError, match="`iou_threshold` must be at least 0 and below 1. Received"
+        ):
             fuse([found_of([], [])], wrong)

@@ -112,7 +112,9 @@ def test_broken_frames_are_noted_and_the_others_kept(tmp_path):
     path.write_bytes(content)
     found, notes = read(path)
     assert 20 <= len(found) <= 40
-    assert len(notes) == 1 and "is damaged" in notes[0] and "The other frames are used." in notes[0]
+    assert (
+        len(notes) == 1 and "is damaged" in notes[0] and "All decoded frames are used." in notes[0]
+    )
 
 
 @pytest.mark.parametrize(

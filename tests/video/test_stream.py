@@ -169,7 +169,7 @@ def test_an_image_without_memory_for_it_is_left_out(photos):
         ({"batch_size": 0}, ValueError, "`batch_size` must be at least 1. Received: 0"),
         ({"every": 0}, ValueError, "`every` must be at least 1. Received: 0"),
         ({"every": 1.5}, TypeError, "`every` must be a whole number. Received: 1.5"),
-        ({"track": True}, DataError, "Tracks need a video or a camera. Received: .*0.png"),
+        ({"track": True}, DataError, "Tracking needs a video or a camera. Received: .*0.png"),
         ({"score_treshold": 1}, TypeError, "takes no argument 'score_treshold'"),
         ({"source": "none"}, DataError, "A source must exist. Received: none"),
     ],

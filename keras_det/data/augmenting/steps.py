@@ -125,15 +125,15 @@ class ZoomOut(Step):
 
 @dataclass(frozen=True)
 class TileCrop(Step):
-    """Keeps a random window of the image at its own resolution, as detection in tiles sees it.
+    """Crops a random window of the image at full resolution, for detection in tiles.
 
     Small objects of a large image keep their detail. The window is resized to the input as
-    `TiledDetector` resizes a tile. Where a side of the image is shorter, the window has that side.
-    Objects are clipped to the window. Not every window shows an object.
+    `TiledDetector` resizes a tile. It is never larger than the image. Objects are clipped to the
+    window. Not every window shows an object.
 
     Args:
-        probability: float in [0, 1]; the other inputs show the whole image, as detection in tiles
-            looks at it too.
+        probability: float in [0, 1] of a window. The other inputs show the whole image, in which
+            `TiledDetector` detects too.
         tile: side of the window in pixels of the image, or (height, width). Default: the size of
             the network's input, so that nothing is scaled down.
         scale: `(low, high)` in [0.1, 10], range of the uniform factor on the sides of the window.
@@ -158,7 +158,7 @@ class TileCrop(Step):
         if self.tile is not None and not (len(sides) == 2 and whole):
             raise ValueError(
                 "`tile` of TileCrop must be a whole number of at least 1 pixel, or (height, "
-                f"width). Received: {self.tile!r}. Leave it out for the size of the network's "
+                f"width). Received: {self.tile!r}. Leave it out to use the size of the network's "
                 "input."
             )
 
