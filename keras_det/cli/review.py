@@ -50,7 +50,7 @@ WEIGHTS = "auto"  # of a model that is given by name, as in `keras-det train`
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", metavar="RUN", type=ModelName(or_file=True))
+@click.argument("run", type=ModelName(or_file=True))
 @click.argument("data", type=PATH, required=False)
 @click.option("--folds", type=Whole(2, 100), help="Number of trainings, one for each fold.")
 @click.option("--epochs", type=Whole(1), show_default="as RUN", help="Epochs of each training.")
@@ -68,14 +68,14 @@ WEIGHTS = "auto"  # of a model that is given by name, as in `keras-det train`
 @click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images per step.")
 @click.option("--to", type=click.Choice(TASK_FORMATS), help="Also write tasks in this format.")
 @click.option(
-    "--min-score", type=Real(0, 1), default=0.5, help="Lowest score of a finding in the tasks."
+    "--min-score", type=Real(0, 1), default=0.2, help="Lowest score of a finding in the tasks."
 )
 @click.option("--pictures", type=Whole(0), default=100, help="Number of pictures to draw.")
 @click.option("--out", type=PATH, default="review", help="Folder for the results.")
 @click.pass_context
 def review(
     ctx: click.Context,
-    model: str,
+    run: str,
     data: str | None,
     unlabelled: str | None,
     batch_size: int,
@@ -102,13 +102,13 @@ def review(
     """
     check_what(ctx, data, unlabelled)
     if data is None or unlabelled is not None:
-        return rank_unlabelled(model, str(unlabelled), out, to, pictures, batch_size)
+        return rank_unlabelled(run, str(unlabelled), out, to, pictures, batch_size)
     reading = {name: options.pop(name) for name in READING}
     folder = pathlib.Path(out)
     if options["folds"] is None:
-        found = with_model(ctx, model, data, folder, reading, batch_size)
+        found = with_model(ctx, run, data, folder, reading, batch_size)
     else:
-        found = with_folds(ctx, model, data, folder, reading, batch_size)
+        found = with_folds(ctx, run, data, folder, reading, batch_size)
     dataset, findings = found
     show(dataset, findings, options["min_score"])
     write(folder, dataset, findings, pictures)

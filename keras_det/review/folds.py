@@ -124,6 +124,7 @@ def out_of_fold_detections(
         if not os.path.lexists(run / FOUND):
             say(f"\nFold {number} of {folds}: judges {counted(len(part), 'image')}.")
             trained = _trained(model, dataset, part, run, settings)
+            say(f"Detecting in the {counted(len(part), 'image')} of fold {number}.")
             indices, rows = detect_dataset(trained, dataset.select(part), batch_size, on_batch)
             images = dict(zip(part[indices].tolist(), rows, strict=True))
             write_json(run / FOUND, {str(key): _rounded(row) for key, row in images.items()})

@@ -9,7 +9,7 @@ STEPS = 25  # of Newton's method, at most
 CLOSE = 1e-5  # a change of the share of wrong labels below it ends the rounds
 # Normal priors: of all weights around 0, and of the weights of a class around those of all
 # classes; constant first.
-WIDTH, CONSTANT_OF_CLASS, WEIGHT_OF_CLASS = 5.0, 2.0, 0.5
+WIDTH, CONSTANT_OF_CLASS, WEIGHT_OF_CLASS = 5.0, 2.0, 0.2
 # The share of wrong labels starts as if 1 of 20 further labels were wrong.
 PRIOR_WRONG, PRIOR_CASES = 1.0, 20.0
 

@@ -10,6 +10,7 @@ from keras_det.review.finding import Box, LabelError, LabelFinding
 from keras_det.review.label_noise import label_noise
 from keras_det.review.next_images import log_odds
 from keras_det.review.pairing import LOWEST, SAME_PLACE, Pairing, pair_up
+from keras_det.words import counted
 
 LEAST = 0.02  # score: what is less likely wrong is no finding
 
@@ -74,6 +75,12 @@ def find_label_errors(
     Raises:
         ValueError: as of `coco_metrics`.
     """
+    if len(detections) != len(ground_truth):
+        raise ValueError(
+            "`detections` must hold one dict per image of `ground_truth`, in the same order. "
+            f"Received: {counted(len(ground_truth), 'image')}, {counted(len(detections), 'dict')} "
+            "of detections. Give images without detections a dict of empty arrays."
+        )
     numbers = np.arange(len(ground_truth)) if images is None else np.asarray(images, np.int64)
     known = np.zeros(len(ground_truth), bool) if trained_on is None else np.asarray(trained_on)
     findings: list[LabelFinding] = []

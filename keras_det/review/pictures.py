@@ -57,6 +57,6 @@ def _window(boxes: np.ndarray, height: int, width: int) -> tuple[int, int, int, 
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     centre, side = (low + high) / 2, max(LEAST, AROUND * float((high - low).max()))
     limits = np.array([width, height])
-    first = np.clip(np.floor(centre - side / 2), 0, np.maximum(limits - 1, 0)).astype(int)
-    last = np.clip(np.ceil(centre + side / 2), first + 1, limits).astype(int)
+    first = np.clip(np.floor(centre - side / 2), 0, np.maximum(limits - side, 0)).astype(int)
+    last = np.minimum(np.ceil(first + side), limits).astype(int)
     return int(first[0]), int(first[1]), int(last[0]), int(last[1])

@@ -28,6 +28,7 @@ COLUMNS = (
 LONGEST_NAME = 60  # characters of an image's name in that of its picture
 QUALITY = 88
 MOST_ON_PAGE = 300  # pictures; all lie in the folder
+LIKELY = 0.2  # score of a finding that is worth a look
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
@@ -147,7 +148,7 @@ def _page(
     title = f"Review of {text_of(dataset.name)}"
     rows = "".join(
         f'<tr><td class="left">{WORDS[kind]}</td><td>{count:,}</td><td>{likely:,}</td></tr>'
-        for kind, (count, likely) in counts_of(findings, 0.5).items()
+        for kind, (count, likely) in counts_of(findings, LIKELY).items()
     )
     yield f"""<!doctype html>
 <html lang="en">
@@ -162,7 +163,8 @@ def _page(
 <p>{counted(len(dataset), "image")}, {counted(len(dataset.labels), "object")}. The most likely
 errors come first; the first {len(drawn):,} are shown. <b class="red">Red</b>: the label in the
 data. <b class="green">Green</b>: what the model proposes, with its score. Grey: other objects.</p>
-<table><tr><th class="left">kind</th><th>findings</th><th>score 0.5 or more</th></tr>{rows}</table>
+<table><tr><th class="left">kind</th><th>findings</th><th>score {LIKELY:g} or more</th></tr>
+{rows}</table>
 <ol>
 """
     for rank, (finding, name, data) in enumerate(drawn, 1):

@@ -3,6 +3,7 @@
 What the library does with it is tested there.
 """
 
+import functools
 import importlib
 import json
 import pathlib
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 
 from keras_det.cli import compare as compare_command
-from keras_det.cli import decoding, main, predict
+from keras_det.cli import decoding, main, predict, review_next
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
+from keras_det.cli import review as review_command
 from keras_det.data.pixel_limit import pixel_limit
 
 # How DATA is read; that each changes what is read is tested with the readers.
@@ -119,6 +121,21 @@ TABLE = {
         "--resamples": "--resamples 200",
         "--out": "--out {folder}/other",
     },
+    "review": {
+        "--folds": "--folds 2",
+        "--epochs": "--folds 2 --epochs 2",
+        "--image-size": "--folds 2 --image-size 64",
+        "--learning-rate": "--folds 2 --learning-rate 0.1",
+        "--unlabelled": "--unlabelled {folder}/shapes/train --out {folder}/found",
+        "--split": "--split val",
+        **READING,
+        "--max-pixels": "--max-pixels 1000",
+        "--batch-size": "--batch-size 2",
+        "--to": "--to cvat",
+        "--min-score": "--to cvat --min-score 0.01",
+        "--pictures": "--pictures 0",
+        "--out": "--out {folder}/other",
+    },
     "predict": {
         "--score-threshold": "--score-threshold 0.5",
         "--method": "--method linear",
@@ -174,6 +191,7 @@ BASE = {
     "train": "{folder}/shapes --out {folder}/new",
     "evaluate": "m.keras {folder}/shapes --out {folder}/metrics.json",
     "compare": "m.keras n.keras {folder}/shapes",
+    "review": "efficientdet_d0 {folder}/shapes --out {folder}/found",
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
     "doctor": "{folder}/shapes",
@@ -183,6 +201,8 @@ BASE_OF_SPLIT_BY = {
     command: BASE[command].replace("shapes", "flat")
     for command in ("train", "evaluate", "compare", "export", "doctor")
 }
+# What stands before an option that takes the place of the arguments of BASE.
+ALONE = {"--replay": "", "--unlabelled": "m.keras"}
 # What an option needs beside it, in the run that it is compared with.
 NEEDED = {
     "--iou-threshold": {
@@ -199,7 +219,9 @@ NEEDED = {
     "--postprocess": {"export": "--to tflite"},
     "--metadata": {"export": "--to tflite"},
     "--grey": {"export": "--to tflite"},
-    "--image-size": {"doctor": "--model efficientdet_d0"},
+    "--image-size": {"doctor": "--model efficientdet_d0", "review": "--folds 2"},
+    **dict.fromkeys(("--epochs", "--learning-rate"), {"review": "--folds 2"}),
+    "--min-score": {"review": "--to cvat"},
     "--overfit": {"doctor": "--model efficientdet_d0"},
     "--tile-overlap": dict.fromkeys(("evaluate", "predict"), "--tile 32"),
     "--split-by": dict.fromkeys(("evaluate", "compare", "export"), "--split-by 0.8"),
@@ -261,7 +283,7 @@ def described(value):
 @pytest.fixture
 def calls(monkeypatch):
     """Puts recorders in the place of what takes long; returns the list of their calls."""
-    from keras_det import doctor, export, models
+    from keras_det import doctor, export, models, review
     from keras_det.cli import demo
     from keras_det.metrics import analyse
     from keras_det.metrics.score_facts import ScoreFacts
@@ -320,6 +342,12 @@ def calls(monkeypatch):
     monkeypatch.setattr(predict, "find_model", pathlib.Path)
     monkeypatch.setattr(compare_command, "load_any_model", lambda path: detector)
     monkeypatch.setattr(compare_command, "find_model", pathlib.Path)
+    for module in (review_command, review_next):
+        monkeypatch.setattr(module, "load_any_model", lambda path: detector)
+        monkeypatch.setattr(module, "find_model", pathlib.Path)
+    monkeypatch.setattr(review, "out_of_fold_detections", record("folds", [one] * 4))
+    every = functools.partial(review.find_label_errors, least=0)  # one image tells nothing
+    monkeypatch.setattr(review, "find_label_errors", every)
     monkeypatch.setattr(home, "detect_dataset", record("detect_dataset", ([0], [one])))
     monkeypatch.setattr(
         *(tiled, "TiledDetector", lambda detector, **given: calls.append(given) or detector)
@@ -401,7 +429,7 @@ def test_option_changes_something(run, calls, folder, command, option):
     def observed(more):
         calls.clear()
         base = BASE_OF_SPLIT_BY[command] if option == "--split-by" else BASE[command]
-        base = "" if more.startswith("--replay") else base  # it stands alone
+        base = next((ALONE[name] for name in ALONE if more.startswith(name)), base)
         words = f"{base} {more}".format(folder=folder).split()
         result = run(command, *words)
         assert result.exit_code == 0, result.output
