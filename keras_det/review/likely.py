@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.metrics.columns import Found, Objects
+from keras_det.metrics.matching import pairs
 from keras_det.review.finding import Box, LabelError, LabelFinding
 from keras_det.review.label_noise import label_noise
 from keras_det.review.next_images import log_odds
-from keras_det.review.pairing import LOWEST, SAME_PLACE, Pairing, pair_up
+from keras_det.review.pairing import LOWEST, NEARBY, SAME_PLACE, Pairing, pair_up
 from keras_det.words import counted
 
 LEAST = 0.02  # score: what is less likely wrong is no finding
+# Factor of the score where nothing is detected: as often, the model cannot see the object.
+ABSENT = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +62,12 @@ def find_label_errors(
     | swapped | objects that are found | the label's class has the highest score there | that |
     | | | | score, the highest score of another class |
     | misplaced | pairs of one class | IoU of at least 0.5 | score, overlap with other objects |
-    | spurious | all objects | something is detected near it | area |
+    | spurious | all objects | something is detected near it | area, overlap with others |
 
     In a case of disagreement, q is the probability that the model is right, and e the share of
-    labels that are wrong: score = e q / (e q + 1 - q). See `label_noise`, which fits both.
+    labels that are wrong: score = e q / (e q + 1 - q). See `label_noise`, which fits both. The
+    score of a spurious label is half of that: no detection shows what is there instead, and the
+    model may not see the object.
 
     Args:
         ground_truth, detections, class_names: as for `keras_det.metrics.coco.coco_metrics`. The
@@ -106,6 +112,7 @@ def _disagreements(
 ) -> list[LabelFinding]:
     """The findings of one kind."""
     scores = label_noise(cases.features, cases.agree, cases.group).wrong
+    scores = scores * (ABSENT if cases.kind == "spurious" else 1.0)
     findings = []
     for k in np.flatnonzero(~cases.agree & (scores >= least)).tolist():
         detection, thing = int(cases.detection[k]), int(cases.thing[k])
@@ -177,4 +184,15 @@ def _spurious(pairing: Pairing) -> _Cases:
     area = np.maximum(objects.boxes[things, 2] * objects.boxes[things, 3], 1.0)
     agree = pairing.detection_of[things] >= 0
     none = np.full(len(things), -1)
-    return _Cases("spurious", np.log(area)[:, None], agree, objects.labels[things], none, things)
+    features = np.column_stack([np.log(area), _crowding(objects)[things]])
+    return _Cases("spurious", features, agree, objects.labels[things], none, things)
+
+
+def _crowding(objects: Objects) -> np.ndarray:
+    """The largest IoU of each object with another one, float64 `(objects,)`."""
+    none, place = np.zeros(len(objects.labels)), np.arange(len(objects.labels))
+    alike = Found(objects.images, objects.image, objects.boxes, objects.labels, none, place)
+    first, second, overlap = pairs(objects, alike, place, NEARBY, by_class=False)
+    largest, others = none.copy(), (first != second) & ~objects.crowd[second]
+    np.maximum.at(largest, first[others], overlap[others])
+    return largest

@@ -6,14 +6,14 @@ from keras_det.data.dataset import Dataset
 from keras_det.report.draw import draw_boxes
 from keras_det.review.finding import LabelFinding
 
-IN_DATA, PROPOSED, OTHERS = (240, 60, 60), (60, 225, 90), (200, 200, 200)
+IN_DATA, PROPOSED, OTHERS = (240, 60, 60), (60, 225, 90), (70, 120, 255)
 # The part of the image around the boxes: so many times their size, and at least so many pixels.
 AROUND, LEAST = 3.0, 120
 SMALLEST = 480  # pixels: a smaller picture is enlarged, so that its texts fit
 
 
 def draw_finding(dataset: Dataset, finding: LabelFinding) -> np.ndarray:
-    """Draws what is in the data in red, what is proposed in green, other objects in grey.
+    """Draws what is in the data in red, what is proposed in green, other objects in blue.
 
     Only the surroundings of the boxes are shown.
 

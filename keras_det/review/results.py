@@ -162,7 +162,7 @@ def _page(
 <h1>{title}</h1>
 <p>{counted(len(dataset), "image")}, {counted(len(dataset.labels), "object")}. The most likely
 errors come first; the first {len(drawn):,} are shown. <b class="red">Red</b>: the label in the
-data. <b class="green">Green</b>: what the model proposes, with its score. Grey: other objects.</p>
+data. <b class="green">Green</b>: what the model proposes, with its score. Blue: other objects.</p>
 <table><tr><th class="left">kind</th><th>findings</th><th>score {LIKELY:g} or more</th></tr>
 {rows}</table>
 <ol>
