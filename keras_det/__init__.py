@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keras_det import optimizers as optimizers
     from keras_det import profiling as profiling
     from keras_det import report as report
+    from keras_det import review as review
     from keras_det import runtime as runtime
     from keras_det import targets as targets
     from keras_det import training as training
@@ -63,6 +64,7 @@ __all__ = [
     "optimizers",
     "profiling",
     "report",
+    "review",
     "runtime",
     "targets",
     "training",

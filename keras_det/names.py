@@ -80,6 +80,10 @@ ONNX_POSTPROCESS = ("nms", "none")
 METADATA_CHOICES = ("mediapipe",)
 ENGINES = ("auto", "keras", "litert", "onnx")
 
+# ---- review ----
+
+TASK_FORMATS = ("coco", "label-studio", "cvat")
+
 # ---- reading data ----
 
 BOX_ORDERS = ("xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw")

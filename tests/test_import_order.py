@@ -15,7 +15,7 @@ FLOORS = [
     {"backbones", "necks", "heads", "decode", "weights", "quantization", "profiling", "video"},
     {"models"},
     {"training", "runtime"},
-    {"doctor", "export"},
+    {"doctor", "export", "review"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}

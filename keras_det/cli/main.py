@@ -14,6 +14,7 @@ from keras_det.cli.export import export
 from keras_det.cli.group import Commands
 from keras_det.cli.info import info
 from keras_det.cli.predict import predict
+from keras_det.cli.review import review
 from keras_det.cli.train import train
 from keras_det.cli.verify import verify
 from keras_det.cli.weights import weights
@@ -36,6 +37,7 @@ for command in (
     train,
     evaluate,
     compare,
+    review,
     predict,
     export,
     verify,

@@ -155,6 +155,7 @@ def data_to_measure(
         `(dataset, sentence)`; the sentence is to be shown, or empty.
     """
     from keras_det.data.load import has_val, load, load_to_measure, open_data
+    from keras_det.data.reading import load_splits
 
     note, split_by = note_of_run(run_of(model)), options["split_by"]
     is_own = note.get("path") == str(pathlib.Path(data).absolute())
@@ -170,7 +171,7 @@ def data_to_measure(
         if split_by is not None:
             return load(opened, split or default, split_by=split_by, **reading), ""
         if split == ALL:
-            return load(opened, None, **reading), ""
+            return next(iter(load_splits(opened, ALL, **reading)[0].values())), ""
         if "held_out" in note and split in (None, "val", "train"):
             if not has_val(opened):
                 return _held_out(opened, data if is_own else None, split or default, note, reading)

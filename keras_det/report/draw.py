@@ -74,7 +74,7 @@ def draw_detections(
         tracks = np.asarray(detections["track_ids"])[shown][order].tolist()
         texts = [f"#{k} {text}" if k >= 0 else text for k, text in zip(tracks, texts, strict=True)]
     boxes, labels = boxes[shown][order], labels[shown][order]
-    drawn = _draw(image, boxes, labels, texts, line_width, font_size)
+    drawn = draw_boxes(image, boxes, texts, _colours(labels), line_width, font_size)
     return _blended(image, drawn) if faint else drawn
 
 
@@ -111,7 +111,61 @@ def draw_ground_truth(
     all_boxes, all_labels = _boxes_and_labels(boxes, labels, class_names)
     shown = all_labels >= 0
     texts = [str(class_names[label]) for label in all_labels[shown]]
-    return _draw(image, all_boxes[shown], all_labels[shown], texts, line_width, font_size)
+    colours = _colours(all_labels[shown])
+    return draw_boxes(image, all_boxes[shown], texts, colours, line_width, font_size)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: "ArrayLike",
+    texts: Sequence[str],
+    colours: Sequence[Colour],
+    line_width: int | None = None,
+    font_size: int | None = None,
+) -> np.ndarray:
+    """Draws boxes with any text and in any colour on a copy of the image.
+
+    Args:
+        image: uint8 `(h, w, 3)` RGB.
+        boxes: `(n, 4)` xyxy pixels of this image, the most important first: it is drawn on top,
+            and its text is placed first.
+        texts: of the boxes; "" for none. A text that would cover an earlier one is left out.
+        colours: of the boxes, RGB in 0..255.
+        line_width, font_size: as in `draw_detections`.
+
+    Returns:
+        uint8 `(h, w, 3)`.
+
+    Raises:
+        TypeError, ValueError: as of `draw_detections`.
+    """
+    from PIL import Image, ImageDraw
+
+    _check_image(image)
+    height, width = image.shape[:2]
+    picture = Image.fromarray(image.copy())
+    pen = ImageDraw.Draw(picture)
+    line_width = line_width or max(1, round(max(height, width) / 320))
+    font_size = font_size or _default_font_size(max(height, width))
+    corners_of = np.asarray(boxes, "float64").reshape(-1, 4)
+    pixels = [_covered_pixels(box, height, width) for box in corners_of]
+    # The first box is the most important: it is drawn last, and its label is placed first.
+    for corners, colour in reversed(list(zip(pixels, colours, strict=True))):
+        inner = max(1, min(corners[2] - corners[0], corners[3] - corners[1]) // 4)
+        pen.rectangle(corners, outline=colour, width=min(line_width, inner))
+    taken: list[Corners] = []
+    for corners, colour, text in zip(pixels, colours, texts, strict=True):
+        if not text:
+            continue
+        text, font, size = _fitting(text, font_size, width, height)
+        place = _free_place(corners, size, width, height, taken)
+        if place is None:  # two labels on top of each other would both be unreadable
+            continue
+        taken.append(place)
+        pen.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
+        middle = (place[1] + place[3]) / 2
+        pen.text((place[0] + 2, middle), text, text_colour(colour), font, anchor="lm")
+    return np.array(picture)
 
 
 def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
@@ -191,39 +245,8 @@ def _boxes_and_labels(
     return boxes, labels
 
 
-def _draw(
-    image: np.ndarray,
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    texts: Sequence[str],
-    line_width: int | None,
-    font_size: int | None,
-) -> np.ndarray:
-    from PIL import Image, ImageDraw
-
-    _check_image(image)
-    height, width = image.shape[:2]
-    picture = Image.fromarray(image.copy())
-    pen = ImageDraw.Draw(picture)
-    line_width = line_width or max(1, round(max(height, width) / 320))
-    font_size = font_size or _default_font_size(max(height, width))
-    pixels = [_covered_pixels(box, height, width) for box in boxes]
-    # The first box is the most important: it is drawn last, and its label is placed first.
-    for corners, label in reversed(list(zip(pixels, labels.tolist(), strict=True))):
-        inner = max(1, min(corners[2] - corners[0], corners[3] - corners[1]) // 4)
-        pen.rectangle(corners, outline=class_colour(label), width=min(line_width, inner))
-    taken: list[Corners] = []
-    for corners, label, text in zip(pixels, labels.tolist(), texts, strict=True):
-        colour = class_colour(label)
-        text, font, size = _fitting(text, font_size, width, height)
-        place = _free_place(corners, size, width, height, taken)
-        if place is None:  # two labels on top of each other would both be unreadable
-            continue
-        taken.append(place)
-        pen.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
-        middle = (place[1] + place[3]) / 2
-        pen.text((place[0] + 2, middle), text, text_colour(colour), font, anchor="lm")
-    return np.array(picture)
+def _colours(labels: np.ndarray) -> list[Colour]:
+    return [class_colour(label) for label in labels.tolist()]
 
 
 def _default_font_size(side: int) -> int:

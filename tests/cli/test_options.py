@@ -3,6 +3,7 @@
 What the library does with it is tested there.
 """
 
+import functools
 import importlib
 import json
 import pathlib
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from keras_det.cli import compare as compare_command
-from keras_det.cli import decoding, main, predict
+from keras_det.cli import decoding, main, predict, review_next
 from keras_det.cli import evaluate as evaluate_command
 from keras_det.cli import export as export_command
+from keras_det.cli import review as review_command
 from keras_det.cli import verify as verify_command
 from keras_det.cli.evaluate_file import OF_KERAS_MODEL
 from keras_det.data.pixel_limit import pixel_limit
@@ -131,6 +133,21 @@ TABLE = {
         "--resamples": "--resamples 200",
         "--out": "--out {folder}/other",
     },
+    "review": {
+        "--folds": "--folds 2",
+        "--epochs": "--folds 2 --epochs 2",
+        "--image-size": "--folds 2 --image-size 64",
+        "--learning-rate": "--folds 2 --learning-rate 0.1",
+        "--unlabelled": "--unlabelled {folder}/shapes/train --out {folder}/found",
+        "--split": "--split val",
+        **READING,
+        "--max-pixels": "--max-pixels 1000",
+        "--batch-size": "--batch-size 2",
+        "--to": "--to cvat",
+        "--min-score": "--to cvat --min-score 0.01",
+        "--pictures": "--pictures 0",
+        "--out": "--out {folder}/other",
+    },
     "predict": {
         "--write": "--write csv",
         "--every": "{folder}/clip.mp4 --every 2",
@@ -204,6 +221,7 @@ BASE = {
     "train": "{folder}/shapes --out {folder}/new",
     "evaluate": "m.keras {folder}/shapes --out {folder}/metrics.json",
     "compare": "m.keras n.keras {folder}/shapes",
+    "review": "efficientdet_d0 {folder}/shapes --out {folder}/found",
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
     "verify": "m.tflite {folder}/shapes",
@@ -214,6 +232,8 @@ BASE_OF_SPLIT_BY = {
     command: BASE[command].replace("shapes", "flat")
     for command in ("train", "evaluate", "compare", "export", "verify", "doctor")
 }
+# What stands before an option that takes the place of the arguments of BASE.
+ALONE = {"--replay": "", "--unlabelled": "m.keras"}
 # What an option needs beside it, in the run that it is compared with.
 NEEDED = {
     "--iou-threshold": {
@@ -230,7 +250,9 @@ NEEDED = {
     "--postprocess": {"export": "--to tflite"},
     "--metadata": {"export": "--to tflite"},
     "--grey": {"export": "--to tflite"},
-    "--image-size": {"doctor": "--model efficientdet_d0"},
+    "--image-size": {"doctor": "--model efficientdet_d0", "review": "--folds 2"},
+    **dict.fromkeys(("--epochs", "--learning-rate"), {"review": "--folds 2"}),
+    "--min-score": {"review": "--to cvat"},
     "--overfit": {"doctor": "--model efficientdet_d0"},
     **dict.fromkeys(("--every", "--track"), {"predict": "{folder}/clip.mp4"}),
     "--tile-overlap": dict.fromkeys(("evaluate", "predict"), "--tile 32"),
@@ -320,7 +342,7 @@ def described(value):
 @pytest.fixture
 def calls(monkeypatch):
     """Puts recorders in the place of what takes long; returns the list of their calls."""
-    from keras_det import doctor, export, models
+    from keras_det import doctor, export, models, review
     from keras_det.cli import demo
     from keras_det.metrics import analyse
     from keras_det.metrics.score_facts import ScoreFacts
@@ -382,6 +404,12 @@ def calls(monkeypatch):
     monkeypatch.setattr(export, "verify", record("verify", export.Verification(".", ())))
     monkeypatch.setattr(compare_command, "load_any_model", lambda path: detector)
     monkeypatch.setattr(compare_command, "find_model", pathlib.Path)
+    for module in (review_command, review_next):
+        monkeypatch.setattr(module, "load_any_model", lambda path: detector)
+        monkeypatch.setattr(module, "find_model", pathlib.Path)
+    monkeypatch.setattr(review, "out_of_fold_detections", record("folds", [one] * 4))
+    every = functools.partial(review.find_label_errors, least=0)  # one image tells nothing
+    monkeypatch.setattr(review, "find_label_errors", every)
     monkeypatch.setattr(home, "detect_dataset", record("detect_dataset", ([0], [one])))
     for module, name in ((tiled, "TiledDetector"), (augmented, "AugmentedDetector")):
         wrap = lambda detector, **given: calls.append(given) or detector  # noqa: E731
@@ -474,7 +502,7 @@ def test_option_changes_something(run, calls, folder, command, option):
     def observed(more):
         calls.clear()
         base = BASE_OF_SPLIT_BY[command] if option == "--split-by" else BASE[command]
-        base = "" if more.startswith("--replay") else base  # it stands alone
+        base = next((ALONE[name] for name in ALONE if more.startswith(name)), base)
         words = f"{base} {more}".format(folder=folder).split()
         result = run(command, *words)
         assert result.exit_code == 0, result.output
