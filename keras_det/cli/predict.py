@@ -104,9 +104,10 @@ def predict(
     if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
+    detector = in_views(detector, views)
     echo(f"{sentence}{described(views)}")
     measured = getattr(loaded, "score_thresholds", None) is not None
-    if not predict_all(in_views(detector, views), job, measured):
+    if not predict_all(detector, job, measured):
         click.get_current_context().exit(1)
 
 

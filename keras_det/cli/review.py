@@ -84,7 +84,7 @@ def review(
     pictures: int,
     **options: Any,
 ) -> None:
-    """Finds labels of DATA that are likely wrong, or images worth labelling next.
+    """Finds labels that are likely wrong, or images to label next.
 
     RUN is a run folder, a .keras file or an exported file. DATA is the folder of a data set or an
     annotation file. Four kinds of errors are found: missing objects, labels without an object,

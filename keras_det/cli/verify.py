@@ -42,7 +42,7 @@ def verify(
     max_images: int,
     **options: Any,
 ) -> None:
-    """Checks that an exported FILE still matches its certificate.
+    """Checks an exported FILE against its certificate.
 
     FILE is a .tflite or .onnx file or the folder of a SavedModel, with its certificate beside it.
     It must have the checksum, the outputs and the class names that the certificate states, and its

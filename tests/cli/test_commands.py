@@ -159,6 +159,7 @@ def test_evaluate_writes_what_was_measured(run, coco, tmp_path, monkeypatch):
     monkeypatch.setattr(Finder, "class_names", ["square"])
     monkeypatch.delattr(Finder, "engine")  # a Keras model has none
     monkeypatch.setattr(Finder, "check_dataset", lambda self, dataset: None, raising=False)
+    monkeypatch.setattr(Finder, "detect_settings", {"method": "gaussian"}, raising=False)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.keras").touch()
     file = tmp_path / "new" / "analysis.json"

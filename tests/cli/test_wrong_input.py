@@ -142,7 +142,7 @@ def test_keras_file_that_is_none(refused, coco, tmp_path):
 
 def test_missing_image(refused, tmp_path):
     message = refused("predict", "m.keras", tmp_path / "a.jpg", "--out", tmp_path / "out")
-    assert "IMAGES must exist" in message
+    assert "A source must exist" in message
 
 
 def test_folder_without_images(refused, coco, tmp_path):
