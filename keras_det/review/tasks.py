@@ -166,8 +166,9 @@ def where_from(tasks: Tasks, to: str) -> str:
         return f"{images}; read it with --image-dir {tasks.home}"
     if to == "label-studio":
         return (
-            f"{images}; Label Studio serves the images where LOCAL_FILES_SERVING_ENABLED=true and "
-            f"LOCAL_FILES_DOCUMENT_ROOT={tasks.home}"
+            f"{images}; start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={tasks.home}, and add a local storage to the "
+            "project"
         )
     return f"{images}; make a task of the images in {tasks.home}, then upload the annotations"
 

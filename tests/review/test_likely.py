@@ -83,6 +83,7 @@ def test_what_is_proposed(errors):
     assert misplaced.proposed_box == pytest.approx(found[2]["boxes"][4])
     assert misplaced.label == misplaced.proposed_label == truth[2]["labels"][4]
     assert (spurious.image, spurious.object, spurious.label) == (3, 6, 1)
+    assert spurious.score <= 0.5  # nothing shows what else is there
     assert spurious.proposed_label is spurious.proposed_box is None
 
 
@@ -95,6 +96,27 @@ def test_a_surer_detection_gives_a_higher_score():
     detected = [each.detected for each in findings if each.image < 10][:10]
     assert detected == pytest.approx(sorted(detected, reverse=True), abs=0.1)
     assert detected[0] > 0.7 and findings[0].score > 0.5
+
+
+def test_a_class_that_is_also_detected_is_less_likely_wrong():
+    truth, found = scene()
+    rng = np.random.default_rng(1)
+    for image, row in enumerate(found):
+        second = rng.uniform(0.02, 0.3, 6)  # the scores of the other class at the same places
+        row["scores"][:2] = 0.9
+        second[1] = rng.uniform(0.6, 0.85)  # the model is not sure of the second object, and …
+        wrong = [1] if image % 3 == 0 else []  # … is wrong in a third of the images
+        if image < 5:
+            wrong.append(0)  # the model is sure, the label is wrong
+        labels = truth[image]["labels"].copy()
+        labels[wrong] = 1 - labels[wrong]
+        truth[image]["labels"] = labels
+        row["boxes"] = np.vstack([row["boxes"], row["boxes"][:6]])
+        row["labels"] = np.concatenate([row["labels"], 1 - row["labels"][:6]])
+        row["scores"] = np.concatenate([row["scores"], second])
+    findings = [each for each in find_label_errors(truth, found, NAMES) if each.kind == "swapped"]
+    assert [each.object for each in findings[:5]] == [0] * 5
+    assert findings[4].score > 2 * max((each.score for each in findings[5:]), default=0)
 
 
 def test_images_that_were_trained_on_are_judged_by_themselves():
