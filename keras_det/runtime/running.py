@@ -71,7 +71,7 @@ class RunningDetector(abc.ABC):
     engine: str
     class_names: list[str]
     image_size: tuple[int, int]
-    score_thresholds: list[float] | None
+    score_thresholds: list[float] | None = None
 
     @overload
     def detect(self, images: OneImage, *, score_threshold: float | None = None) -> Detections: ...

@@ -17,8 +17,8 @@ FLOORS = [
     {"to_tflite", "to_saved_model", "to_onnx"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-# Both are above all rooms: the public names, and what uses two formats.
-ABOVE = {"__init__", "engine_networks"}
+# These are above all rooms: the public names, what uses two formats, and what checks all of them.
+ABOVE = {"__init__", "engine_networks", "verifying"}
 PUBLIC = ("saved_model", "tflite", "onnx")
 
 

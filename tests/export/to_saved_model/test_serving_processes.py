@@ -25,6 +25,14 @@ CLIENTS = ROOT / "examples" / "serving"
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_as_they_are():
+    """Optimises graphs, as the servers do: else numbers differ in their last digits."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 @pytest.fixture(scope="module")
 def reference(exported):
     """Rows, and what the loader of TensorFlow's Python layer makes of them."""
