@@ -125,7 +125,7 @@ def sum_over_workers(strategy: Any, numbers: Sequence[float] | np.ndarray) -> np
     """
     values = np.asarray(numbers, "float64")
     workers = worker_of(strategy)[1]
-    if workers == 1:
+    if workers == 1 or not values.size:  # TensorFlow ends the process if it is to exchange nothing
         return values
     import tensorflow as tf
 
