@@ -32,7 +32,7 @@ def test_a_folder_is_searched_whole_in_sorted_order(folder):
 
 def test_videos_in_a_folder_wait_for_the_extra(folder, monkeypatch):
     monkeypatch.setattr(sources, "is_installed", lambda package: False)
-    with pytest.warns(UserWarning, match=r"1 video in .* left out: .* needs the extra `video`"):
+    with pytest.warns(UserWarning, match=r"1 video in .*. Reading videos needs the extra `video`"):
         assert len(find_sources(str(folder))) == 3
 
 
