@@ -100,7 +100,8 @@ def _files(given: str, with_videos: bool) -> list[pathlib.Path]:
             return known
         raise DataError(
             "A pattern must match images or videos. Received: "
-            f"{given}, which matches {counted(len(found), 'other file')}. Check the pattern."
+            f"{given}, which matches {counted(len(found), 'other file') if found else 'nothing'}. "
+            "Check the pattern."
         )
     raise DataError(f"A source must exist. Received: {path}.{suggest_path(path)} Check the path.")
 
