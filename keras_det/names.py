@@ -73,6 +73,9 @@ CANDIDATES = ("best_class", "pairs")
 # Test-time augmentation: which mirrored views there are, and how their boxes are fused.
 FLIP_CHOICES = ("none", "horizontal", "vertical", "both")
 FUSION_CHOICES = ("wbf", "nms")
+MIN_VIEW_SCALE, MAX_VIEW_SCALE = 0.25, 4.0  # factors on the sides of the input
+TILE_OVERLAP = 0.25  # share of a tile that its neighbour also covers, if none is given
+LIKELY_WRONG = 0.2  # score of a label from which on it is worth a look
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
 QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
 TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")

@@ -8,11 +8,15 @@ import click
 from keras_det.cli.command import user_input
 from keras_det.cli.numbers import Real, Whole
 from keras_det.errors import DataError
-from keras_det.names import FLIP_CHOICES, FUSION_CHOICES
+from keras_det.names import (
+    FLIP_CHOICES,
+    FUSION_CHOICES,
+    MAX_VIEW_SCALE,
+    MIN_VIEW_SCALE,
+    TILE_OVERLAP,
+)
 
-OVERLAP = 0.25
 FUSION = FUSION_CHOICES[0]
-SMALLEST, LARGEST = 0.25, 4.0  # scales, as of `AugmentedDetector`
 
 
 class Scales(click.ParamType):
@@ -25,13 +29,13 @@ class Scales(click.ParamType):
     ) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
-        one = Real(SMALLEST, LARGEST)
+        one = Real(MIN_VIEW_SCALE, MAX_VIEW_SCALE)
         try:
             return tuple(one.convert(each, param, ctx) for each in str(value).split(","))
         except click.BadParameter:
             self.fail(
-                f"must be numbers from {SMALLEST:g} to {LARGEST:g} with commas between them, such "
-                f"as 1,1.25. Received: {value!s:.40}.",
+                f"must be numbers from {MIN_VIEW_SCALE:g} to {MAX_VIEW_SCALE:g} with commas "
+                f"between them, such as 1,1.25. Received: {value!s:.40}.",
                 param,
                 ctx,
             )
@@ -47,7 +51,7 @@ OPTIONS = (
     click.option(
         "--tile-overlap",
         type=Real(0, 0.8),
-        show_default=f"{OVERLAP:g}",
+        show_default=f"{TILE_OVERLAP:g}",
         help="Share of a tile that its neighbour also covers.",
     ),
     click.option(
@@ -103,7 +107,7 @@ def taken_from(options: dict[str, Any]) -> dict[str, Any]:
         )
     found: dict[str, Any] = {}
     if tile is not None:
-        found |= {"tile": tile, "overlap": OVERLAP if overlap is None else overlap}
+        found |= {"tile": tile, "overlap": TILE_OVERLAP if overlap is None else overlap}
     if several:
         found |= {"flip": flip, "scales": scales or (1.0,), "fusion": fusion or FUSION}
     return found

@@ -7,16 +7,22 @@ import numpy as np
 
 from keras_det.data.image import rgb_pixels
 from keras_det.errors import suggest
-from keras_det.names import FLIP_CHOICES, FUSION_CHOICES, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
+from keras_det.names import (
+    FLIP_CHOICES,
+    FUSION_CHOICES,
+    MAX_IMAGE_SIZE,
+    MAX_VIEW_SCALE,
+    MIN_IMAGE_SIZE,
+    MIN_VIEW_SCALE,
+)
 from keras_det.runtime.fusion import FUSED_IOU, SUPPRESSED_IOU, suppressed, weighted_box_fusion
 from keras_det.runtime.running import named
 from keras_det.runtime.tiled import TiledDetector
 from keras_det.runtime.wrapped import WrappedDetector
 from keras_det.types import Detections, FlipName, FusionName, Image, Images, Size
-from keras_det.video.seen import remember
+from keras_det.video.seen import remember, unremembered
 
 STEP = 32  # sides of the inputs at other scales are multiples of this
-SMALLEST, LARGEST = 0.25, 4.0  # scales
 FEWEST_SLOTS = 100  # that an exported file may fill, as far as is known
 # Whether x and y are mirrored, for each view.
 FLIPS: dict[str, tuple[tuple[bool, bool], ...]] = {
@@ -141,7 +147,8 @@ class AugmentedDetector(WrappedDetector):
         views = [_mirrored(image, *flip) for image in pixels for flip in flips]
         parts: list[list[Any]] = [[] for _ in pixels]
         for network in self._networks:
-            found = network.detect(views, **given)
+            with unremembered():
+                found = network.detect(views, **given)
             for i, image in enumerate(pixels):
                 own = found[i * len(flips) : (i + 1) * len(flips)]
                 parts[i] += map(_back, own, flips, [image.shape] * len(flips))
@@ -181,9 +188,10 @@ def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
         found = tuple(float(scale) for scale in scales)
     except (TypeError, ValueError):
         found = ()
-    if not found or not all(SMALLEST <= scale <= LARGEST for scale in found):
+    if not found or not all(MIN_VIEW_SCALE <= scale <= MAX_VIEW_SCALE for scale in found):
         raise ValueError(
-            f"`scales` must hold factors from {SMALLEST:g} to {LARGEST:g}. Received: {scales!r}. "
+            f"`scales` must hold factors from {MIN_VIEW_SCALE:g} to {MAX_VIEW_SCALE:g}. Received: "
+            f"{scales!r}. "
             "Give some, such as (1.0, 1.25)."
         )
     return found

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.names import TILE_OVERLAP
 from keras_det.runtime.running import for_each, named
 from keras_det.runtime.wrapped import WrappedDetector
 from keras_det.types import Detections, Image, Images, Size
+from keras_det.video.seen import unremembered
 
 SMALLEST = 32  # pixels, of a tile's side
 MOST_OVERLAP = 0.8  # share of a tile
@@ -45,7 +47,7 @@ class TiledDetector(WrappedDetector):
         self,
         detector: Any,
         tile: int | Size | None = None,
-        overlap: float = 0.25,
+        overlap: float = TILE_OVERLAP,
         whole: bool = True,
     ) -> None:
         size = detector.image_size if tile is None else tile
@@ -57,7 +59,8 @@ class TiledDetector(WrappedDetector):
             )
         if not 0 <= overlap <= MOST_OVERLAP:
             raise ValueError(
-                f"`overlap` must lie in 0..0.8. Received: {overlap!r}. The default is 0.25."
+                f"`overlap` must lie in 0..0.8. Received: {overlap!r}. The default is "
+                f"{TILE_OVERLAP:g}."
             )
         super().__init__(detector)
         self.overlap, self.whole = float(overlap), whole
@@ -87,7 +90,8 @@ class TiledDetector(WrappedDetector):
         ]
         if not hasattr(self.detector, "engine"):
             settings = {**settings, "batch_size": batch_size}
-        found = self.detector.detect(crops, **settings)
+        with unremembered():
+            found = self.detector.detect(crops, **settings)
         boxes, scores, labels = merged(found, windows, (height, width))
         return named({"boxes": boxes, "scores": scores, "labels": labels}, self.class_names)
 

@@ -6,6 +6,7 @@ from typing import Any
 from keras_det.data.dataset import Dataset
 from keras_det.data.failures import Failures
 from keras_det.errors import DataError
+from keras_det.video.seen import unremembered
 
 
 def has_network(detector: Any) -> bool:
@@ -59,7 +60,8 @@ def detect_each(
             reasons[index] = str(error)
             failures.add(0, [index])
         else:
-            found = detector.detect(image, **own, **settings)
+            with unremembered():
+                found = detector.detect(image, **own, **settings)
             indices.append(index)
             detections.append({key: found[key] for key in ("boxes", "scores", "labels")})
         if on_batch is not None:

@@ -1,11 +1,13 @@
 """The picture of a result in a notebook, without keeping images alive."""
 
 import collections
+import contextlib
+import contextvars
 import io
 import itertools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ MOST_BYTES = 8_000_000  # of an encoded image that is kept
 # Small copies of the last images that came as pixels, and the last ones that came as bytes.
 _kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
 _numbers = itertools.count()
+_wanted = contextvars.ContextVar("_wanted", default=True)
 
 
 class Seen:
@@ -84,6 +87,20 @@ class Seen:
         return (read_image(image) if isinstance(image, bytes) else image), step
 
 
+@contextlib.contextmanager
+def unremembered() -> Iterator[None]:
+    """Context manager in which no image is kept, for results that nobody is shown.
+
+    Those of the tiles of an image would push out the images that are kept, and be copied for
+    nothing.
+    """
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
 def remember(found: Detections, image: Any, thresholds: Sequence[float] | None) -> None:
     """Lets a result know its image, for a notebook.
 
@@ -92,6 +109,8 @@ def remember(found: Detections, image: Any, thresholds: Sequence[float] | None) 
         image: as `detect` has got it: pixels, a path or bytes.
         thresholds: the score of each class from which on a box is drawn. Default: 0.3.
     """
+    if not _wanted.get():
+        return
     lowest = [DEFAULT_THRESHOLD] * (1 + int(max(found["labels"], default=0)))
     lowest = list(lowest if thresholds is None else thresholds)
     if isinstance(image, str | os.PathLike):

@@ -12,7 +12,7 @@ from keras_det.results import Detections
 from keras_det.video.ahead import ahead
 from keras_det.video.frames import Frame, Note, frames, unreadable
 from keras_det.video.libraries import needed
-from keras_det.video.seen import Seen
+from keras_det.video.seen import Seen, unremembered
 from keras_det.video.sources import OneSource, Source, find_sources
 from keras_det.video.tracks import Tracks
 
@@ -128,7 +128,8 @@ def results(
 def _detected(batch: list[Frame], detect: Detect, note: Note) -> Iterator[tuple[Frame, Detections]]:
     """The frames with their detections. An image that is too large for the memory is left out."""
     try:
-        results = detect([frame.pixels for frame in batch])
+        with unremembered():  # the results of a stream have their frame
+            results = detect([frame.pixels for frame in batch])
     except (DataError, OSError, MemoryError) as error:
         if batch[0].source.kind != "image" or len({frame.source for frame in batch}) < len(batch):
             raise  # every frame of a video is like the others

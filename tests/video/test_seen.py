@@ -15,6 +15,8 @@ from PIL import Image
 
 from keras_det.report.draw import class_colour
 from keras_det.results import Detections
+from keras_det.runtime import AugmentedDetector, TiledDetector
+from keras_det.runtime.running import RunningDetector, named
 from keras_det.video import seen as module
 from keras_det.video.seen import remember
 from tests.export.tiny import tiny
@@ -68,6 +70,28 @@ def test_pixels_are_kept_small_and_only_the_last_ones(image):
     gc.collect()
     # The test's own fixture still holds it; the results do not.
     assert all(gone() is not value for value in vars(results[-1].seen).values())
+
+
+class Whole(RunningDetector):
+    """Finds one box in each image, as large as the image."""
+
+    engine, class_names, image_size = "test", ["left"], (64, 64)
+
+    def _detect(self, image, score_threshold):
+        height, width = image.shape[:2]
+        box = {"boxes": np.array([[0, 0, width, height]]), "scores": np.array([0.9])}
+        return named({**box, "labels": np.array([0])}, self.class_names)
+
+
+def test_tiles_and_frames_push_out_no_image(image, tmp_path):
+    first = one()
+    remember(first, image, None)
+    before = len(module._kept)
+    for detector in (TiledDetector(Whole(), tile=200), AugmentedDetector(Whole(), flip="both")):
+        assert shown(detector.detect(image)) is not None
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert [shown(each).shape for each in Whole().stream(tmp_path)] == [(427, 640, 3)]
+    assert shown(first) is not None and len(module._kept) <= before + 2
 
 
 def test_bytes_and_frames_are_shown(image):
