@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.image import rgb_pixels
-from keras_det.data.resize import check_policy, resized_size
+from keras_det.data.resize import check_policy, letterbox, stretch
 from keras_det.data.shapes import drawn_images
 from keras_det.errors import DataError
 from keras_det.export.check.average_precision import AveragePrecision, exceeds
@@ -262,9 +262,11 @@ def _agreement(
 
 def _scale(model: Detector, image: np.ndarray) -> tuple[float, float]:
     """Pixels of the network's input for each pixel of the image, along x and y."""
-    (height, width), (mode, size) = image.shape[:2], check_policy(model.resize_policy)
-    scaled_height, scaled_width = resized_size(height, width, size, mode)
-    return scaled_width / width, scaled_height / height
+    mode, size = check_policy(model.resize_policy)
+    height, width = image.shape[:2]
+    resized = letterbox if mode == "letterbox" else stretch
+    transform = resized(height, width, size)
+    return transform.scale_x, transform.scale_y
 
 
 def _budget(stated: Mapping[str, Any]) -> Budget:

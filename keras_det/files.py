@@ -202,10 +202,7 @@ def _write_beside(path: pathlib.Path, content: bytes, durable: bool) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        # mkstemp makes files private. Results get the same permissions as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        make_public(name)
         if durable:
             sync(name)
         os.replace(name, path)
@@ -214,6 +211,12 @@ def _write_beside(path: pathlib.Path, content: bytes, durable: bool) -> None:
         raise
     if durable:
         sync(path.parent)
+
+
+def make_public(path: str) -> None:
+    """Gives a file of mkstemp, which makes private ones, the permissions of any other new file."""
+    os.umask(umask := os.umask(0))  # it can only be read by setting it
+    os.chmod(path, 0o666 & ~umask)
 
 
 def sync(path: str | os.PathLike) -> None:

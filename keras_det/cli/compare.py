@@ -1,7 +1,5 @@
 """`keras-det compare A B DATA`: two models on the same images."""
 
-import csv
-import io
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -168,14 +166,14 @@ def write_results(
     detectors: list[Any],
 ) -> None:
     """Writes compare.json, images.csv and the pictures."""
+    from keras_det.report.tables import csv_bytes
+
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     write_json(folder / "compare.json", compared.as_dict())
     lines: list[list[Any]] = [["image", "errors_A", "errors_B"]]
     for place, index in enumerate(indices):
         lines.append([dataset.image_paths[index], *compared.errors[:, place].tolist()])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    write_whole(folder / "images.csv", text.getvalue().encode("utf-8", "backslashreplace"))
+    write_whole(folder / "images.csv", csv_bytes(lines))
     for rank, place in enumerate(compared.most_different(PICTURES), 1):
         first, second = compared.errors[:, place].tolist()
         winner = "A" if first < second else "B"

@@ -35,10 +35,10 @@ def measure(
         views: the tiles and views of the detector, to be noted; {} for none.
     """
     start_keras()
+    from keras_det.training.detecting import check_classes
     from keras_det.training.evaluate import measured_from, provenance
 
-    if not is_file(detector):
-        detector.check_dataset(dataset)
+    check_classes(detector, dataset)
     indices, found = detections_of(detector, dataset, batch_size, settings, "Evaluating")
     measured = measured_from(dataset, indices, found, detector.class_names)
     echo(measured.text("these images"))

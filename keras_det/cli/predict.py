@@ -12,7 +12,6 @@ from keras_det.cli.numbers import Real, Whole
 from keras_det.cli.predicting import FORMATS, Job, predict_all
 from keras_det.cli.views import check_scales, described, in_views, taken_from, view_options
 from keras_det.errors import DataError
-from keras_det.names import DEFAULT_THRESHOLD
 
 EXAMPLES = (
     "keras-det predict run/ photos/ --out found/",
@@ -100,7 +99,7 @@ def predict(
     if not hasattr(loaded, "engine"):
         engine = check_scales(views, engine)
     job = Job(found, folder, formats, every or 1, track, thresholds, settings)
-    detector, sentence = choose_engine(loaded, model, engine, job.expected() or 1, settings)
+    detector, sentence = choose_engine(loaded, model, engine, job.expected or 1, settings)
     if score_threshold is not None and hasattr(detector, "check_threshold"):
         with user_input():
             detector.check_threshold(score_threshold)
@@ -124,12 +123,10 @@ def _is_camera(given: str) -> bool:
 
 def thresholds_of(detector: Any, score_threshold: float | None) -> list[float]:
     """The score threshold of each class: the one given, else the model's own, else 0.3."""
-    if score_threshold is None:
-        own = getattr(detector, "score_thresholds", None)
-        if own is not None:
-            return list(own)
-    value = DEFAULT_THRESHOLD if score_threshold is None else score_threshold
-    return [value] * len(detector.class_names)
+    from keras_det.video.stream import thresholds_for
+
+    own = getattr(detector, "score_thresholds", None)
+    return list(thresholds_for(score_threshold, own, len(detector.class_names)))
 
 
 def choose_engine(

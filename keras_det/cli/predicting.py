@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ class Job:
     thresholds: list[float]
     settings: dict[str, Any]
 
+    @functools.cached_property
     def expected(self) -> int | None:
         """How many images and frames there will be; None if a source does not say."""
         from keras_det.video.frames import expected_frames
@@ -77,7 +79,7 @@ def predict_all(detector: Any, job: Job, measured: bool) -> bool:
     )
     try:
         with contextlib.closing(pairs), written:
-            with click.progressbar(pairs, length=job.expected(), label="Detecting") as bar:
+            with click.progressbar(pairs, length=job.expected, label="Detecting") as bar:
                 for frame, found in bar:
                     facts.add(found, frame.pixels.shape)
                     written.add(frame, found)

@@ -28,7 +28,7 @@ from keras_det.cli.review_next import rank_unlabelled
 from keras_det.cli.run_data import ALL, data_to_measure, note_of_run
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError
-from keras_det.names import TASK_FORMATS
+from keras_det.names import LIKELY_WRONG, TASK_FORMATS
 from keras_det.run_folder import RECIPE, read_recipe
 from keras_det.words import counted
 
@@ -68,7 +68,10 @@ WEIGHTS = "auto"  # of a model that is given by name, as in `keras-det train`
 @click.option("--batch-size", type=Whole(1, MAX_BATCH), default=8, help="Images per step.")
 @click.option("--to", type=click.Choice(TASK_FORMATS), help="Also write tasks in this format.")
 @click.option(
-    "--min-score", type=Real(0, 1), default=0.2, help="Lowest score of a finding in the tasks."
+    "--min-score",
+    type=Real(0, 1),
+    default=LIKELY_WRONG,
+    help="Lowest score of a finding in the tasks.",
 )
 @click.option("--pictures", type=Whole(0), default=100, help="Number of pictures to draw.")
 @click.option("--out", type=PATH, default="review", help="Folder for the results.")

@@ -1,7 +1,5 @@
 """`keras-det review RUN --unlabelled FOLDER`: which images to label next."""
 
-import csv
-import io
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +82,13 @@ def images_as_dataset(paths: list[str], class_names: Any) -> "Dataset":
 
 def table(dataset: "Dataset", ranked: "list[Uncertain]") -> bytes:
     """The content of next.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "uncertainty", "detections", "image"])
+    from keras_det.report.tables import csv_bytes
+
+    lines: list[list[object]] = [["rank", "uncertainty", "detections", "image"]]
     for rank, each in enumerate(ranked, 1):
         path = dataset.image_paths[each.image]
-        writer.writerow([rank, f"{each.uncertainty:.4f}", each.detections, path])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+        lines.append([rank, f"{each.uncertainty:.4f}", each.detections, path])
+    return csv_bytes(lines)
 
 
 def draw(

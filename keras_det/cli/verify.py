@@ -1,5 +1,6 @@
 """`keras-det verify FILE [DATA]`: checks that an exported file matches its certificate."""
 
+import contextlib
 from typing import Any
 
 import click
@@ -65,8 +66,16 @@ def verify(
         dataset, sentence = data_to_measure(ctx, model or file, data, split, names, reading)
         images = spread(dataset, max_images)
         echo(sentence, nl=bool(sentence))
-    with click.progressbar(length=len(images) if images else 8, label="Checking", width=24) as bar:
-        found = verify_file(file, detector, images, lambda done, _: bar.update(done - bar.pos))
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
+
+        def on_image(done: int, total: int) -> None:
+            if not bars:  # an error before the first image is not preceded by a bar
+                bar = click.progressbar(length=total, label="Checking", width=24)
+                bars.append(stack.enter_context(bar))
+            bars[0].update(done - bars[0].pos)
+
+        found = verify_file(file, detector, images, on_image)
     echo(str(found))
     if not found.passed:
         ctx.exit(1)

@@ -1,7 +1,6 @@
 """The files of a review: findings as CSV and JSON, pictures, and one HTML page."""
 
 import base64
-import csv
 import io
 import os
 import pathlib
@@ -14,7 +13,9 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.errors import DataError
 from keras_det.files import write_json, write_whole
+from keras_det.names import LIKELY_WRONG
 from keras_det.report.page.plots import text_of
+from keras_det.report.tables import csv_bytes
 from keras_det.review.finding import KINDS, WORDS, LabelFinding
 from keras_det.review.pictures import draw_finding
 from keras_det.words import counted
@@ -28,7 +29,6 @@ COLUMNS = (
 LONGEST_NAME = 60  # characters of an image's name in that of its picture
 QUALITY = 88
 MOST_ON_PAGE = 300  # pictures; all lie in the folder
-LIKELY = 0.2  # score of a finding that is worth a look
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
@@ -122,13 +122,11 @@ def _remove_older(folder: pathlib.Path) -> None:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines: list[Sequence[object]] = [COLUMNS]
     for rank, row in enumerate(rows, 1):
         cells = [rank, *(row[name] for name in COLUMNS[1:9])]
-        writer.writerow([*cells, *(row["box"] or [""] * 4), *(row["proposed_box"] or [""] * 4)])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+        lines.append([*cells, *(row["box"] or [""] * 4), *(row["proposed_box"] or [""] * 4)])
+    return csv_bytes(lines)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
@@ -148,7 +146,7 @@ def _page(
     title = f"Review of {text_of(dataset.name)}"
     rows = "".join(
         f'<tr><td class="left">{WORDS[kind]}</td><td>{count:,}</td><td>{likely:,}</td></tr>'
-        for kind, (count, likely) in counts_of(findings, LIKELY).items()
+        for kind, (count, likely) in counts_of(findings, LIKELY_WRONG).items()
     )
     yield f"""<!doctype html>
 <html lang="en">
@@ -163,7 +161,7 @@ def _page(
 <p>{counted(len(dataset), "image")}, {counted(len(dataset.labels), "object")}. The most likely
 errors come first; the first {len(drawn):,} are shown. <b class="red">Red</b>: the label in the
 data. <b class="green">Green</b>: what the model proposes, with its score. Blue: other objects.</p>
-<table><tr><th class="left">kind</th><th>findings</th><th>score {LIKELY:g} or more</th></tr>
+<table><tr><th class="left">kind</th><th>findings</th><th>score {LIKELY_WRONG:g} or more</th></tr>
 {rows}</table>
 <ol>
 """

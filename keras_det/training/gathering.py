@@ -8,7 +8,7 @@ import numpy as np
 from keras_det.data.dataset import Dataset
 from keras_det.layers.replicas import strategy_of, sum_over_workers, worker_of
 from keras_det.models.detector import Detector
-from keras_det.training.evaluate import Measured, measured_from, passed
+from keras_det.training.evaluate import Measured, measure, measured_from, passed
 
 AT_ONCE = 2**20  # numbers in one exchange: 8 MB
 
@@ -36,16 +36,16 @@ def measure_together(
     Returns:
         What was measured; None on every worker but the chief.
     """
-    model.check_dataset(dataset)
     strategy = strategy_of(model)
     worker, workers = worker_of(strategy)
-    given = (batch_size, None, losses, settings or {})
     if workers == 1:
-        indices, found, means = passed(model, dataset, *given)
-        return measured_from(dataset, indices, found, model.class_names, means)
+        return measure(model, dataset, batch_size, None, losses, **(settings or {}))
+    model.check_dataset(dataset)
     own = np.flatnonzero(np.arange(len(dataset)) // batch_size % workers == worker)
     if own.size:
-        indices, found, means = passed(model, dataset.select(own), *given)
+        indices, found, means = passed(
+            model, dataset.select(own), batch_size, None, losses, settings or {}
+        )
     else:  # more workers than batches
         names = ("loss", *model.LOSSES) if losses else ()
         indices, found, means = list[int](), [], dict.fromkeys(names, 0.0)

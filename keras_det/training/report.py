@@ -1,7 +1,5 @@
 """The report of an evaluation: a page for people, and files for machines."""
 
-import csv
-import io
 import os
 import pathlib
 import platform
@@ -29,6 +27,7 @@ from keras_det.report.page.sections import (
 )
 from keras_det.report.plot_files import plot_files
 from keras_det.report.statistics_text import statistics_text
+from keras_det.report.tables import csv_bytes
 from keras_det.training.advice import advice
 from keras_det.training.evaluate import Measured, Seen
 from keras_det.training.report_rows import Rows, report_rows
@@ -204,7 +203,7 @@ def _classes(analysis: Analysis) -> bytes:
         numbers = [sizes[each] for each in ("all", "small", "medium", "large")]
         numbers += [best.threshold, best.precision, best.recall, best.f1]
         lines.append([name, best.objects, *(_cell(value) for value in numbers)])
-    return _csv(lines)
+    return csv_bytes(lines)
 
 
 def _images(dataset: Dataset, seen: Seen, rows: Rows) -> bytes:
@@ -213,14 +212,8 @@ def _images(dataset: Dataset, seen: Seen, rows: Rows) -> bytes:
     for place in np.argsort(-rows.errors, kind="stable").tolist():
         path = dataset[seen.indices[place]].image_path
         lines.append([path, len(rows.truth[place]), int(rows.errors[place])])
-    return _csv(lines)
+    return csv_bytes(lines)
 
 
 def _cell(value: float) -> str:
     return f"{value:.6g}" if np.isfinite(value) else ""
-
-
-def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode("utf-8", "backslashreplace")

@@ -4,6 +4,8 @@ import os
 import pathlib
 import tempfile
 
+from keras_det.files import make_public
+
 
 class HiddenFile:
     """An empty file in the folder of another one, under a hidden name.
@@ -23,10 +25,7 @@ class HiddenFile:
 
     def publish(self) -> None:
         """Moves the file to its place, where it replaces another one."""
-        # mkstemp makes files private. Results get the permissions of any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(self.name, 0o666 & ~umask)
+        make_public(self.name)
         os.replace(self.name, self.path)
 
     def remove(self) -> None:

@@ -2,31 +2,24 @@
 
 import threading
 
-import keras
 import numpy as np
 import pytest
 
-from keras_det.data import draw_shapes_dataset, load
 from keras_det.training import gathering
 from keras_det.training.evaluate import measure
-from tests.export.tiny import TinyDetector
+from tests.training.shapes import drawn, untrained
 
 SETTINGS = {"score_threshold": 0.005}
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shapes")
-    draw_shapes_dataset(folder, 7, 1, 64, seed=0)
-    return load(folder, split="train")
+    return drawn(tmp_path_factory.mktemp("shapes"), 7)
 
 
 @pytest.fixture(scope="module")
 def model(images):
-    keras.utils.set_random_seed(0)
-    model = TinyDetector(images.class_names, 64)
-    model.compile()
-    return model
+    return untrained(images)
 
 
 class Together:

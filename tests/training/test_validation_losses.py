@@ -2,31 +2,25 @@
 
 import math
 
-import keras
 import numpy as np
 import pytest
 
 from keras_det import CornerNet
 from keras_det.backbones.hourglass import Hourglass
-from keras_det.data import Pipeline, draw_shapes_dataset, load
+from keras_det.data import Pipeline
 from keras_det.training import callbacks
 from keras_det.training.evaluate import detect_dataset, measure
-from tests.export.tiny import TinyDetector
+from tests.training.shapes import drawn, untrained
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shapes")
-    draw_shapes_dataset(folder, 4, 1, 64, seed=0)
-    return load(folder, split="train")
+    return drawn(tmp_path_factory.mktemp("shapes"), 4)
 
 
 @pytest.fixture(scope="module")
 def model(images):
-    keras.utils.set_random_seed(0)
-    model = TinyDetector(images.class_names, 64)
-    model.compile()
-    return model
+    return untrained(images)
 
 
 def test_losses_are_those_of_keras_evaluate(model, images):
