@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from keras_det.cli.command import PATH, Command, echo, max_pixels_option, refuse_useless
+from keras_det.cli.command import (
+    PATH,
+    Command,
+    echo,
+    max_pixels_option,
+    refuse_max_pixels,
+    refuse_useless,
+)
 from keras_det.cli.data_options import READING, SPLIT_BY, reading_options
 from keras_det.cli.export import spread
 from keras_det.cli.files import load_keras_model
@@ -56,6 +63,7 @@ def verify(
     if data is None:
         useless = (*reading, "split", "max_images")
         refuse_useless(ctx, useless, "without DATA", "give DATA")
+        refuse_max_pixels(ctx, "without DATA", "give DATA")
     start_keras()
     from keras_det.export import verify as verify_file
 

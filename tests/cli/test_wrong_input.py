@@ -219,6 +219,8 @@ def test_int8_asks_for_images(refused):
             "export m.keras --calibrate-split val",
             "--calibrate-split has no effect without --calibrate. Received: --calibrate-split val.",
         ),
+        ("verify m.onnx --split test", "--split has no effect without DATA. Received: --split"),
+        ("verify m.onnx --max-pixels 9", "--max-pixels has no effect without DATA. Received"),
         ("export m.keras --score-threshold 0.1", "--score-threshold is for --to tflite."),
         (
             "export m.keras --to tflite --iou-threshold 0.1",
