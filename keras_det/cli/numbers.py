@@ -62,6 +62,8 @@ class Real(click.FloatRange):
     """
 
     def __init__(self, least: float, most: float, open: str = "") -> None:
+        if open not in ("", "least", "most", "both"):
+            raise ValueError(f"`open` must be an end of the range. Received: {open!r}.")
         super().__init__(
             least, most, min_open=open in ("least", "both"), max_open=open in ("most", "both")
         )

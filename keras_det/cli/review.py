@@ -57,7 +57,7 @@ WEIGHTS = "auto"  # of a model that is given by name, as in `keras-det train`
 @click.option("--image-size", type=IMAGE_SIZE, show_default="as RUN", help="Input of the models.")
 @click.option(
     "--learning-rate",
-    type=Real(0, 100, open="low"),
+    type=Real(0, 100, open="least"),
     show_default="as RUN",
     help="Peak learning rate of each training.",
 )
@@ -100,8 +100,9 @@ def review(
     With --unlabelled FOLDER, the images of FOLDER are ranked: the model is least sure about the
     first ones.
 
-    --out gets findings.csv, findings.json, index.html with pictures, and with --to the proposed
-    corrections as tasks for a labelling program. With --unlabelled, it gets next.csv.
+    The folder --out then holds findings.csv, findings.json, and index.html with pictures. With
+    --to, it also holds tasks for a labelling program, with the proposed corrections. With
+    --unlabelled, it holds next.csv.
     """
     check_what(ctx, data, unlabelled)
     if data is None or unlabelled is not None:

@@ -61,6 +61,8 @@ def test_whole_numbers_that_are_none(value):
     with pytest.raises(click.BadParameter, match="a whole number from 1 to 5. Received: "):
         Whole(1, 5).convert(value, None, None)
     assert Whole(1, 5).convert("5", None, None) == 5 and Real(0, 1).convert("1", None, None) == 1.0
+    with pytest.raises(ValueError, match="must be an end of the range. Received: 'low'"):
+        Real(0, 1, open="low")
 
 
 @pytest.mark.parametrize(
