@@ -21,6 +21,7 @@ from keras_det.data.orientation import (
     turned_back,
     upright_size,
 )
+from keras_det.data.pillow_warnings import without_pillow_warnings
 from keras_det.data.pixel_limit import JPEG_PIXELS_PER_BYTE, pixel_limit
 from keras_det.data.png_chunks import check_chunks
 from keras_det.data.quick_header import quick_header
@@ -172,7 +173,7 @@ def read_header(path: str | os.PathLike) -> Header:
             quick = quick_header(file)
             if quick is not None:
                 return Header(quick.size, quick.orientation, False)
-            with _opened(file) as image:
+            with without_pillow_warnings(), _opened(file) as image:
                 orientation = _orientation(image, file)
                 return Header(_stored_size(image), orientation, is_deep(image))
     except Exception as error:  # a damaged file can raise any error
@@ -275,15 +276,13 @@ def _decode(contents: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, in
     """Returns the stored pixels, the orientation, and whether the image has only 12 of 16 bits."""
     check_chunks(contents)
     file = io.BytesIO(contents)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "palette with transparency": harmless
-        with _opened(file) as image:
-            check_pixels(image, len(contents), name, max_pixels)
-            orientation, deep = _orientation(image, io.BytesIO(contents)), is_deep(image)
-            kind = image.format
-            image.load()
-            check_filled(image, contents)
-            pixels = to_rgb(image, name)
+    with without_pillow_warnings(), _opened(file) as image:
+        check_pixels(image, len(contents), name, max_pixels)
+        orientation, deep = _orientation(image, io.BytesIO(contents)), is_deep(image)
+        kind = image.format
+        image.load()
+        check_filled(image, contents)
+        pixels = to_rgb(image, name)
     if kind == "TIFF":  # Pillow turns these itself
         pixels = turned_back(pixels, orientation)
     return pixels, orientation, deep and is_too_dark(pixels)

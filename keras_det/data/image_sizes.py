@@ -83,8 +83,7 @@ def _headers(raw: RawAnnotations, paths: list[str], all_up_to: int) -> dict[int,
     # One task for each image would cost more than reading its header.
     size = min(max(len(indices) // (4 * THREADS), 1), MAX_PART)
     parts = [indices[start : start + size] for start in range(0, len(indices), size)]
-    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
-        warnings.simplefilter("ignore")
+    with ThreadPoolExecutor(THREADS) as threads:
         found = [
             header
             for part in threads.map(lambda part: [read(i) for i in part], parts)
