@@ -306,21 +306,19 @@ class YoloLabels(Writer):
     """`labels/*.txt` and `classes.txt`: class, centre x and y, width, height, in shares."""
 
     def add(self, one: Prediction) -> None:
+        from keras_det.data.convert.yolo import label_lines
+
         folder = self.folder / "labels"
         if not folder.exists():
             folder.mkdir()
             names = "".join(f"{' '.join(name.split())}\n" for name in self.class_names)
             write_whole(self.folder / "classes.txt", names.encode(errors="backslashreplace"))
         height, width = one.frame.pixels.shape[:2]
-        lines = []
-        boxes, labels = one.found["boxes"][one.kept], one.found["labels"][one.kept]
-        for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
-            middle = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height]
-            shares = [*middle, (x2 - x1) / width, (y2 - y1) / height]
-            lines.append(f"{label} {' '.join(f'{share:.6f}' for share in shares)}\n")
+        shares = one.found["boxes"][one.kept] / [width, height, width, height]
+        lines = label_lines(one.found["labels"][one.kept], shares)
         path = folder / f"{one.own_stem}.txt"
         try:
-            write_whole(path, "".join(lines).encode())
+            write_whole(path, lines.encode())
         except OSError as error:
             raise Unwritten(f"{path} ({reason_of(error)})") from error
 

@@ -75,7 +75,7 @@ def test_all_formats_of_images_agree(run, photos, tmp_path):
     assert "videos" not in coco and (out / "classes.txt").read_text() == "left\nright\n"
     # Box (18, 8, 42, 32) of the left square, in shares of 128 x 96.
     lines = (out / "labels" / "x-2.txt").read_text().splitlines()
-    assert lines[0] == "0 0.234375 0.208333 0.187500 0.250000" and len(lines) == 2
+    assert lines[0] == "0 0.234375 0.20833333 0.1875 0.25" and len(lines) == 2
 
 
 def test_pycocotools_reads_both_json_files(run, photos, tmp_path):

@@ -67,7 +67,7 @@ def _fill(plan: Plan, folder: pathlib.Path) -> None:
         path = folder / "labels" / f"{stem(name)}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         shares = boxes[keep] / [width, height, width, height]
-        path.write_text(_lines(dataset.labels[rows][keep], shares), encoding="utf-8")
+        path.write_text(label_lines(dataset.labels[rows][keep], shares), encoding="utf-8")
     lines = _lists(plan, folder)
     lines.append("names:")
     for label, class_name in enumerate(plan.first.class_names):
@@ -110,8 +110,13 @@ def _quoted(text: str) -> str:
     return text if text.replace(".", "").isalnum() else json.dumps(text, ensure_ascii=False)
 
 
-def _lines(labels: np.ndarray, shares: np.ndarray) -> str:
-    """The lines of one image."""
+def label_lines(labels: np.ndarray, shares: np.ndarray) -> str:
+    """The lines of one image: class, centre x and y, width, height.
+
+    Args:
+        labels: int `(n,)`.
+        shares: float `(n, 4)`, corners `x1, y1, x2, y2` divided by the image's width and height.
+    """
     low, high = shares[:, :2], shares[:, 2:]
     numbers = np.concatenate([(low + high) / 2, high - low], axis=1).tolist()
     return "".join(
