@@ -5,6 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from keras_det.cli.command import echo, user_input
+from keras_det.cli.model_names import PARAMETERS
 from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest_path
 from keras_det.files import holds_something
@@ -30,10 +31,10 @@ def find_model(path: str) -> pathlib.Path:
     """
     given = pathlib.Path(path)
     if not given.exists():
-        raise DataError(
-            f"MODEL must exist. Received: {given}.{suggest_path(given)} Give a .keras file "
-            "or the run folder of `keras-det train`."
-        )
+        advice = "Give a .keras file or the run folder of `keras-det train`."
+        if os.fspath(path) in PARAMETERS:
+            advice = f"This is the name of an untrained model. {advice}"
+        raise DataError(f"MODEL must exist. Received: {given}.{suggest_path(given)} {advice}")
     if given.is_dir():
         if (given / "saved_model.pb").exists() or (given / PRESET).exists():
             return given

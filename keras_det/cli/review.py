@@ -21,7 +21,7 @@ from keras_det.cli.command import (
 from keras_det.cli.data_options import READING, reading_options
 from keras_det.cli.detections import detections_of, is_file
 from keras_det.cli.files import find_model, load_any_model, new_folder, run_of, say_where
-from keras_det.cli.model_names import ModelName, check_model_name
+from keras_det.cli.model_names import PARAMETERS, ModelName, check_model_name
 from keras_det.cli.numbers import MAX_BATCH, Real, Whole
 from keras_det.cli.resuming import settings_of_run
 from keras_det.cli.review_next import rank_unlabelled
@@ -133,6 +133,11 @@ def check_what(ctx: click.Context, data: str | None, unlabelled: str | None) -> 
     if unlabelled is not None:
         refuse_useless(ctx, (*OF_LABELS, *OF_FOLDS), "with --unlabelled", "give DATA instead")
     if ctx.params["folds"] is None:
+        if ctx.params["run"] in PARAMETERS and data is not None:
+            raise DataError(
+                "RUN must be a trained model unless --folds is given. Received: "
+                f"{ctx.params['run']}, the name of an untrained model. Give --folds 4 to train it."
+            )
         refuse_useless(ctx, OF_FOLDS, "without --folds", "give --folds")
     if ctx.params["to"] is None:
         refuse_useless(ctx, ("min_score",), "without --to", "give --to")

@@ -95,6 +95,10 @@ def test_unlabelled_images_are_ranked(run, model, coco, tmp_path, image):
         ("m.keras {coco} --min-score 0.3", "--min-score has no effect without --to"),
         ("m.keras {coco} --batch-size 2", "--batch-size has no effect for an exported file"),
         ("m.keras {coco} --out {coco}", "--out must be a new or empty folder"),
+        (
+            "efficientdet_lite0 {coco}",
+            "the name of an untrained model. Give --folds 4 to train it.",
+        ),
         ("effdet_lite0 {coco} --folds 2", "The model must be one that `keras-det info` lists"),
         ("{coco} {coco} --folds 2", "--folds trains models as RUN was trained"),
     ],

@@ -123,6 +123,8 @@ def test_missing_model(refused, coco, tmp_path, command):
     message = refused(command, tmp_path / "modell.keras", *more, "--out", tmp_path / "out")
     assert "MODEL must exist" in message and "Did you mean 'model.keras'?" in message
     assert not (tmp_path / "out").exists()
+    message = refused(command, "efficientdet_lite0", *more, "--out", tmp_path / "out")
+    assert "Received: efficientdet_lite0. This is the name of an untrained model." in message
 
 
 def test_run_folder_without_a_model(refused, coco):
