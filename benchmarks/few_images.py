@@ -250,6 +250,31 @@ def print_table(results):
         print("| " + " | ".join(map(str, cells)) + " |")
 
 
+def print_comparison(results, base="auto"):
+    """One row for each case, one column for each data set: AP, and the difference to `base`.
+
+    A difference is bold where all seeds of the case lie above, or below, all seeds of `base`.
+    """
+    aps = {}
+    for row in results:
+        aps.setdefault(row["key"]["case"], {}).setdefault(row["key"]["data"], []).append(row["AP"])
+    names = list(aps[base])
+    print(f"| case | {' | '.join(names)} |")
+    print("|---" * (len(names) + 1) + "|")
+    for case, of_data in aps.items():
+        cells = []
+        for name in names:
+            own, others = of_data.get(name), aps[base][name]
+            if not own:
+                cells.append("")
+                continue
+            change = f"{np.mean(own) - np.mean(others):+.3f}"
+            apart = min(own) > max(others) or max(own) < min(others)
+            change = f"**{change}**" if apart else change
+            cells.append(spread(own) + (f" ({change})" if case != base else ""))
+        print(f"| {case} | {' | '.join(cells)} |")
+
+
 def spread(values):
     return f"{np.mean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}"
 
@@ -272,11 +297,15 @@ def main():
     parser.add_argument("--models", type=pathlib.Path, help="a folder that keeps the models")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on a core each")
     parser.add_argument("--report", action="store_true", help="print the table only")
+    parser.add_argument("--compare", action="store_true", help="print the differences to `auto`")
     parser.add_argument("--one", action="store_true", help="run the first case here")
     arguments = parser.parse_args()
     if arguments.one:
         for result in run_seeds(arguments, arguments.cases[0], arguments.seeds):
             print(json.dumps(result), flush=True)
+        return
+    if arguments.compare:
+        print_comparison(read_results(arguments.out))
         return
     if not arguments.report:
         cores = queue.SimpleQueue()
