@@ -221,7 +221,7 @@ BASE = {
     "train": "{folder}/shapes --out {folder}/new",
     "evaluate": "m.keras {folder}/shapes --out {folder}/metrics.json",
     "compare": "m.keras n.keras {folder}/shapes",
-    "review": "efficientdet_d0 {folder}/shapes --out {folder}/found",
+    "review": "m.keras {folder}/shapes --out {folder}/found",
     "predict": "m.keras {folder}/shapes/train --out {folder}/found",
     "export": "m.keras {folder}/shapes --out {folder}/exported",
     "verify": "m.tflite {folder}/shapes",
@@ -232,6 +232,8 @@ BASE_OF_SPLIT_BY = {
     command: BASE[command].replace("shapes", "flat")
     for command in ("train", "evaluate", "compare", "export", "verify", "doctor")
 }
+# With --folds, `review` trains models, and takes the name of one.
+BASE_OF_FOLDS = BASE["review"].replace("m.keras", "efficientdet_d0")
 # What stands before an option that takes the place of the arguments of BASE.
 ALONE = {"--replay": "", "--unlabelled": "m.keras"}
 # What an option needs beside it, in the run that it is compared with.
@@ -502,6 +504,8 @@ def test_option_changes_something(run, calls, folder, command, option):
     def observed(more):
         calls.clear()
         base = BASE_OF_SPLIT_BY[command] if option == "--split-by" else BASE[command]
+        if command == "review" and "--folds" in more:
+            base = BASE_OF_FOLDS
         base = next((ALONE[name] for name in ALONE if more.startswith(name)), base)
         words = f"{base} {more}".format(folder=folder).split()
         result = run(command, *words)
