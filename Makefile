@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 comma := ,
 EXTRAS_TEST := test,edge,quantize
 # Every extra. CUDA's libraries are several gigabytes: only where a driver could use them.
-EXTRAS_ALL := test,browser,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds,video$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+EXTRAS_ALL := test,browser,edge,fast-eval,hf-datasets,hub,jax,keras-hub,mediapipe,notebooks,onnx,openvino,plots,pretrained,quantize,safetensors,serving,tensorboard,tfds,video$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 
 # Tests that run on every backend.
 BACKEND ?= jax

@@ -20,7 +20,7 @@ def network_for(detector: Detector, engine: str) -> bytes:
 
     Args:
         detector: any detector of this package; it is converted in float32.
-        engine: "litert" or "onnx".
+        engine: "litert", "onnx" or "openvino".
 
     Raises:
         DataError: the engine's raw outputs are outside the budget of float32 exports.
@@ -42,7 +42,7 @@ def check(model: Detector, content: bytes, engine: str) -> None:
     Args:
         model: the detector, in float32.
         content: of `convert`.
-        engine: "litert" or "onnx".
+        engine: "litert", "onnx" or "openvino".
     """
     budget, errors, run = BUDGETS["float32"], RawErrors(), network_runner(engine, content)
     network = compiled(model, lambda raw: raw)

@@ -22,10 +22,12 @@ from keras_det.export.check.verify import FEWEST_MATCHES
 from keras_det.export.network.graph import exportable
 from keras_det.files import read_bytes, read_object, tree_digest
 from keras_det.models import Detector
+from keras_det.names import OPENVINO_FILE
 from keras_det.runtime.exported import certificate_of, load_exported
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import LiteModel, tail_of
 from keras_det.runtime.onnx_model import OnnxModel
+from keras_det.runtime.openvino_model import OpenVinoModel
 from keras_det.words import counted
 
 # Share of the detections that may differ by more than the budget. Soft-NMS takes candidates in the
@@ -89,7 +91,8 @@ def verify(
     average precision on labelled images.
 
     Args:
-        path: of the `.tflite` or `.onnx` file, or of the SavedModel's folder. The certificate,
+        path: of the `.tflite` or `.onnx` file, or of the folder of a SavedModel or of an export for
+            OpenVINO. The certificate,
             `<name>.certificate.json`, must lie beside it.
         model: the Keras model that was exported; None checks the file alone.
         images: a labelled `keras_det.data.Dataset` with the model's classes; or uint8 arrays,
@@ -162,6 +165,8 @@ def _runner(path: pathlib.Path) -> Any:
     """What runs a file with raw outputs."""
     if path.suffix == ".onnx":
         return OnnxModel(path, cores())
+    if (path / OPENVINO_FILE).is_file():
+        return OpenVinoModel(path, cores())
     return LiteModel(path, interpreter=litert_interpreter(path), threads=cores())
 
 

@@ -76,12 +76,16 @@ FUSION_CHOICES = ("wbf", "nms")
 MIN_VIEW_SCALE, MAX_VIEW_SCALE = 0.25, 4.0  # factors on the sides of the input
 TILE_OVERLAP = 0.25  # share of a tile that its neighbour also covers, if none is given
 LIKELY_WRONG = 0.2  # score of a label from which on it is worth a look
-EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "openvino")
 QUANTIZE_CHOICES = ("float32", "float16", "dynamic", "int8")
 TFLITE_POSTPROCESS = ("builtin", "mediapipe", "split", "none")
 ONNX_POSTPROCESS = ("nms", "none")
 METADATA_CHOICES = ("mediapipe",)
-ENGINES = ("auto", "keras", "litert", "onnx")
+ENGINES = ("auto", "keras", "litert", "onnx", "openvino")
+# In the folder of an export for OpenVINO, beside a file of the weights with the suffix `.bin`.
+OPENVINO_FILE = "detector.xml"
+# A folder with one of these is an export.
+EXPORTED_FOLDERS = ("saved_model.pb", OPENVINO_FILE)
 
 # ---- review ----
 

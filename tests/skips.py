@@ -26,6 +26,7 @@ EXTRA_OF = {
     "mediapipe": "mediapipe",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "openvino": "openvino",
     "pandas": "notebooks",
     "pydot": "notebooks",
     "selenium": "browser",

@@ -44,6 +44,7 @@ SMALLER_COMMANDS = {
 EXTRAS = {
     "int8.md": ("litert_quantizer", "ai_edge_quantizer"),
     "onnx.md": ("tf2onnx",),
+    "openvino.md": ("openvino",),
     "predict.md": ("trackers",),
 }
 PACKAGES = ("mediapipe",)

@@ -50,7 +50,7 @@ class Artefact(Protocol):
 
 
 class FileArtefact:
-    """A TFLite or ONNX file for the check.
+    """A TFLite or ONNX file, or a model for OpenVINO, for the check.
 
     Args:
         model: the detector. It decodes where the file has no decoder.

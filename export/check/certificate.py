@@ -42,7 +42,7 @@ def certify(
         running: the same export, opened for the check.
         images: `Evidence` of `evidence.check_images`.
         budget: the allowed differences.
-        format: "saved_model", "tflite" or "onnx".
+        format: "saved_model", "tflite", "onnx" or "openvino".
         settings: of the export.
         decoding: settings of the decoder in the export, empty if it has none.
         notes: remarks for the report.

@@ -61,7 +61,8 @@ def onnx(
         ValueError: an unknown `postprocess`.
         TypeError: `model` is not a detector, or `budget` is not a `Budget`.
     """
-    _check(postprocess)
+    check_postprocess(postprocess)
+    onnx_libraries()
     budget = check_budget(budget, "float32")
     model, notes = exportable(model, image_size)
     pictures = check_images(images, model)
@@ -91,14 +92,14 @@ def onnx(
     return report
 
 
-def _check(postprocess: str) -> None:
+def check_postprocess(postprocess: str) -> None:
+    """ValueError for an ending that neither ONNX nor OpenVINO files can have."""
     if postprocess not in ONNX_POSTPROCESS:
         raise ValueError(
             f"`postprocess` must be one of {', '.join(ONNX_POSTPROCESS)}. Received: "
             f"{postprocess!r}.{suggest(postprocess, ONNX_POSTPROCESS)} For soft-NMS, export to "
             "TFLite or to a SavedModel."
         )
-    onnx_libraries()
 
 
 def artefact_of(model: Detector, content: Any, opened: Any, decoder: Any) -> FileArtefact:
@@ -132,8 +133,21 @@ def describe(proto: Any, model: Detector, decoder: Any) -> None:
     import onnx
 
     proto.producer_name, proto.doc_string = "keras_det", f"Object detector {model.name}."
+    properties = properties_of(model, decoder)
+    onnx.helper.set_model_props(
+        proto, {name: json.dumps(value) for name, value in properties.items()}
+    )
+
+
+def properties_of(model: Detector, decoder: Any) -> dict[str, Any]:
+    """What a program must know beside the network; each value is written as JSON.
+
+    Args:
+        model: the detector.
+        decoder: the decoder in the file; None for raw outputs.
+    """
     layer = model.normalization
-    properties = {
+    return {
         "class_names": list(model.class_names),
         "preprocessing": {
             "resize_mode": model.resize_policy["mode"],
@@ -145,9 +159,6 @@ def describe(proto: Any, model: Detector, decoder: Any) -> None:
         "decoding": decoder.get_config() if decoder else {},
         "score_thresholds": model.score_thresholds,
     }
-    onnx.helper.set_model_props(
-        proto, {name: json.dumps(value) for name, value in properties.items()}
-    )
 
 
 def operator_counts(proto: Any) -> dict[str, int]:

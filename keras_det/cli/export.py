@@ -1,4 +1,4 @@
-"""`keras-det export MODEL`: a SavedModel for servers, a TFLite file for phones, or ONNX."""
+"""`keras-det export MODEL`: for servers (SavedModel), phones (TFLite), as ONNX, or for OpenVINO."""
 
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,11 @@ EXAMPLES = (
     "keras-det export run/ --to onnx --postprocess none",
 )
 # What a file can do after the network, the default first.
-POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
+POSTPROCESS = {
+    "tflite": TFLITE_POSTPROCESS,
+    "onnx": ONNX_POSTPROCESS,
+    "openvino": ONNX_POSTPROCESS,
+}
 
 
 @click.command(cls=Command, examples=EXAMPLES)
@@ -56,7 +60,7 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
     "kind",
     type=click.Choice(EXPORT_FORMATS),
     default="saved_model",
-    help="SavedModel for servers, TFLite for phones, or ONNX.",
+    help="SavedModel for servers, TFLite for phones, ONNX, or OpenVINO for Intel's processors.",
 )
 @click.option(
     "--quantize",
@@ -76,8 +80,8 @@ POSTPROCESS = {"tflite": TFLITE_POSTPROCESS, "onnx": ONNX_POSTPROCESS}
 @click.option(
     "--postprocess",
     type=click.Choice(list(dict.fromkeys(sum(POSTPROCESS.values(), ())))),
-    show_default=f"{TFLITE_POSTPROCESS[0]}; onnx: {ONNX_POSTPROCESS[0]}",
-    help="What a TFLite or ONNX file does after the network. builtin: soft-NMS; mediapipe: the "
+    show_default=f"{TFLITE_POSTPROCESS[0]}; onnx, openvino: {ONNX_POSTPROCESS[0]}",
+    help="What is done after the network, but for a SavedModel. builtin: soft-NMS; mediapipe: the "
     "operator that MediaPipe expects; split: soft-NMS in a second file, for accelerators; nms: "
     "hard NMS; none: raw outputs.",
 )
@@ -130,7 +134,7 @@ def export(
     out: str | None,
     **options: Any,
 ) -> None:
-    """Exports MODEL for servers or phones, or as ONNX.
+    """Exports MODEL for servers or phones, as ONNX, or for OpenVINO.
 
     MODEL is a .keras file, a run folder or a preset folder. The exported file and the model are run
     on images of the data set DATA, and the average precision of both is measured. Without DATA,
@@ -236,7 +240,7 @@ def write_export(
     Args:
         detector: what is exported.
         target: where to.
-        kind: "saved_model", "tflite" or "onnx".
+        kind: one of `EXPORT_FORMATS`.
         images: to check on.
         **options: of the command line; those of other kinds are left out.
     """
@@ -265,10 +269,11 @@ def export_name(
     """The name of an export inside `exports/`."""
     if kind == "saved_model":
         return kind
+    suffix = "" if kind == "openvino" else f".{kind}"
     if postprocess is None or postprocess == POSTPROCESS[kind][0]:
         end = metadata
     else:
         end = "raw" if postprocess == "none" else postprocess
     number = quantize if kind == "tflite" else None
-    parts = ["model", number, "grey" if grey else None, end]
-    return f"{'_'.join(filter(None, parts))}.{kind}"
+    parts = [kind if kind == "openvino" else "model", number, "grey" if grey else None, end]
+    return f"{'_'.join(filter(None, parts))}{suffix}"

@@ -10,8 +10,8 @@ from keras_det.cli.start import start_keras
 from keras_det.errors import DataError, suggest_path
 from keras_det.files import holds_something
 from keras_det.names import ENGINES as ENGINES
+from keras_det.names import EXPORTED_FOLDERS, RUN_LOCK
 from keras_det.names import PRESET_WEIGHTS as PRESET
-from keras_det.names import RUN_LOCK
 from keras_det.run_folder import RECIPE
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ RUN_MODELS = ("best.keras", "last.keras")
 
 
 def find_model(path: str) -> pathlib.Path:
-    """Returns the model file or SavedModel folder that `path` means; DataError where none is there.
+    """Returns the model file or folder that `path` means; DataError where none is there.
 
     Args:
-        path: a `.keras`, `.tflite` or `.onnx` file, a SavedModel folder, or a run folder (its
-            `best.keras`, else its `last.keras`), or a preset's folder.
+        path: a `.keras`, `.tflite` or `.onnx` file, the folder of a SavedModel, of an export for
+            OpenVINO or of a preset, or a run folder (its `best.keras`, else its `last.keras`).
     """
     given = pathlib.Path(path)
     if not given.exists():
@@ -36,7 +36,7 @@ def find_model(path: str) -> pathlib.Path:
             advice = f"This is the name of an untrained model. {advice}"
         raise DataError(f"MODEL must exist. Received: {given}.{suggest_path(given)} {advice}")
     if given.is_dir():
-        if (given / "saved_model.pb").exists() or (given / PRESET).exists():
+        if holds_export(given) or (given / PRESET).exists():
             return given
         for name in RUN_MODELS:
             if os.path.lexists(given / name):  # true for a broken link: the other is not taken
@@ -103,7 +103,7 @@ def load_any_model(path: str) -> "Detector | RunningDetector":
     found = find_model(path)
     if found.suffix == ".keras" or (found / PRESET).exists():
         return load_keras_model(path)
-    if found.is_dir():
+    if (found / EXPORTED_FOLDERS[0]).exists():
         start_keras()  # a SavedModel runs in TensorFlow
     from keras_det.runtime import load_exported
 
@@ -113,13 +113,18 @@ def load_any_model(path: str) -> "Detector | RunningDetector":
 def home_of(model: str) -> pathlib.Path:
     """The folder that results about a model go to: the run folder, or the one the file lies in."""
     given = pathlib.Path(model)
-    is_run = given.is_dir() and not any((given / x).exists() for x in ("saved_model.pb", PRESET))
+    is_run = given.is_dir() and not (holds_export(given) or (given / PRESET).exists())
     return given if is_run else given.absolute().parent
 
 
 def is_exported(found: pathlib.Path) -> bool:
-    """Whether what `find_model` returned is an exported file or a SavedModel."""
-    return found.suffix in (".tflite", ".onnx") or (found / "saved_model.pb").exists()
+    """Whether what `find_model` returned is an exported file or folder."""
+    return found.suffix in (".tflite", ".onnx") or holds_export(found)
+
+
+def holds_export(folder: pathlib.Path) -> bool:
+    """Whether a folder is a SavedModel or an export for OpenVINO."""
+    return any((folder / name).exists() for name in EXPORTED_FOLDERS)
 
 
 def run_of(model: str) -> pathlib.Path:

@@ -80,8 +80,8 @@ def predict(
     if a picture, a video or a label file could not be written. After Ctrl-C, all files hold what
     was found so far.
 
-    LiteRT and ONNX Runtime run a Keras model faster and find the same objects. Converting the model
-    takes seconds; the result is kept in a folder beside MODEL.
+    LiteRT, ONNX Runtime and OpenVINO run a Keras model faster and find the same objects. Converting
+    the model takes seconds; the result is kept in a folder beside MODEL.
     """
     from keras_det.video.stream import check_packages
 

@@ -52,10 +52,11 @@ def verify(
 ) -> None:
     """Checks an exported FILE against its certificate.
 
-    FILE is a .tflite or .onnx file or the folder of a SavedModel, with its certificate beside it.
-    It must have the checksum, the outputs and the class names that the certificate states, and its
-    boxes must be finite. With --model, the final detections of both are compared; on the labelled
-    images of DATA, so is their average precision. Without DATA, synthetic images are used.
+    FILE is a .tflite or .onnx file, or the folder of a SavedModel or of an export for OpenVINO. Its
+    certificate must lie beside it. FILE must have the checksum, the outputs and the class names
+    that the certificate states, and its boxes must be finite. With --model, the final detections of
+    both are compared; on the labelled images of DATA, so is their average precision. Without DATA,
+    synthetic images are used.
 
     The exit code is 1 if a check fails.
     """

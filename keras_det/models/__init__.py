@@ -13,6 +13,7 @@ from keras_det.models.detector import Detector as Detector
 from keras_det.models.efficientdet import EfficientDet as EfficientDet
 from keras_det.models.opening import open_saved
 from keras_det.models.retinanet import RetinaNet as RetinaNet
+from keras_det.names import EXPORTED_FOLDERS
 from keras_det.names import MODEL_NAMES as MODEL_NAMES
 from keras_det.quantization import quantize_aware as quantize_aware
 
@@ -94,7 +95,9 @@ def _advice(path: pathlib.Path) -> str:
             return f"Give {path / name}."
     if (path / "config.json").is_file():
         return "Load a preset with keras_det.models.Detector.from_preset."
-    if path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file():
+    if path.suffix in (".tflite", ".onnx") or any(
+        (path / name).is_file() for name in EXPORTED_FOLDERS
+    ):
         return "Open an exported file with keras_det.load_exported."
     if path.suffix in (".h5", ".hdf5") and path.is_file():
         return (

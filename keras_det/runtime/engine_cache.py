@@ -13,8 +13,12 @@ from keras_det import __version__
 from keras_det.files import read_bytes, tree_digest, write_json, write_whole
 from keras_det.runtime.libraries import cores
 
-FILES = {"litert": "network.tflite", "onnx": "network.onnx"}
-PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "onnxruntime")
+FILES = {
+    "litert": "network.tflite",
+    "onnx": "network.onnx",
+    "openvino": "network.openvino.onnx",  # OpenVINO reads ONNX
+}
+PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "onnxruntime", "openvino")
 
 
 class EngineCache:

@@ -1,4 +1,4 @@
-"""Chooses the engine for the network of a Keras detector: Keras, LiteRT or ONNX Runtime."""
+"""Chooses the engine for the network of a Keras detector: Keras, LiteRT, ONNX Runtime, OpenVINO."""
 
 import importlib.util
 import pathlib
@@ -12,9 +12,11 @@ import numpy as np
 from keras_det.errors import DataError, install_hint
 from keras_det.last_used import MOST_FUNCTIONS, MOST_SETTINGS, LastUsed
 from keras_det.runtime.engine_cache import EngineCache
+from keras_det.runtime.exported import load_exported
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import LiteModel
 from keras_det.runtime.onnx_model import OnnxModel
+from keras_det.runtime.openvino_model import OpenVinoModel
 from keras_det.runtime.running import RunningDetector, for_each
 from keras_det.types import Detections, Image
 from keras_det.video.sources import OneSource
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
     from keras_det.models import Detector
 
 # Packages that an engine and the conversion to it need, besides TensorFlow.
-NEEDS = {"litert": ("ai_edge_litert",), "onnx": ("onnxruntime", "onnx", "tf2onnx")}
+NEEDS = {
+    "litert": ("ai_edge_litert",),
+    "onnx": ("onnxruntime", "onnx", "tf2onnx"),
+    "openvino": ("openvino", "onnxruntime", "onnx", "tf2onnx"),
+}
+EXTRAS = {"litert": "edge", "onnx": "onnx", "openvino": "openvino"}
 # Lite0 at 320: converting to both engines and checking takes 25 s of processor time. An image takes
 # 65 ms with Keras and 38 ms with LiteRT.
 MIN_IMAGES = 1000
@@ -40,7 +47,7 @@ class EngineDetector(RunningDetector):
 
     Args:
         model: the Keras detector.
-        engine: "litert" or "onnx".
+        engine: "litert", "onnx" or "openvino".
         content: a file in the format of that engine, which returns the raw outputs.
     """
 
@@ -129,12 +136,14 @@ def network_runner(engine: str, content: bytes) -> Callable[[np.ndarray], dict]:
     """Returns a function from uint8 `(1, height, width, 3)` to the raw outputs of a file.
 
     Args:
-        engine: "litert" or "onnx".
-        content: of the file.
+        engine: "litert", "onnx" or "openvino".
+        content: of the file; OpenVINO reads ONNX.
     """
     if engine == "litert":
         interpreter = litert_interpreter("a network")
         return LiteModel(content, interpreter=interpreter, threads=cores()).run
+    if engine == "openvino":
+        return OpenVinoModel(content, cores()).run
     return OnnxModel(content, cores()).run
 
 
@@ -155,7 +164,7 @@ def with_engine(
 
     Args:
         detector: a Keras detector, or one of `load_exported`.
-        engine: "auto", "keras", "litert" or "onnx".
+        engine: "auto", "keras", "litert", "onnx" or "openvino".
         path: the file of the detector. Converted networks are stored in the folder
             `<file>.engines/` beside it.
         num_images: number of images to detect in.
@@ -167,10 +176,13 @@ def with_engine(
     """
     own = getattr(detector, "engine", None)
     if own is not None:
+        if engine == "openvino" and own == "onnx":
+            return load_exported(path, engine=engine), f"Engine: {engine}"
         if engine not in ("auto", own):
             raise DataError(
-                f"An exported file has a fixed engine. Received: engine {engine} for {path}, which "
-                f"{own} runs. Leave the engine out, or give the .keras file."
+                f"An exported file has a fixed engine; an ONNX file also runs with openvino. "
+                f"Received: engine {engine} for {path}, which {own} runs. Leave the engine out, or "
+                "give the .keras file."
             )
         return detector, f"Engine: {own}, the file's own"
     if engine == "auto":
@@ -247,7 +259,7 @@ def _detector(
 ) -> EngineDetector:
     """Returns the `EngineDetector` of a Keras model, with a stored network if there is one."""
     if engine not in installed():
-        hint = install_hint("edge") if engine == "litert" else install_hint("onnx")
+        hint = install_hint(EXTRAS[engine])
         raise DataError(
             f"The engine {engine} needs the packages {', '.join(NEEDS[engine])}. Received: an "
             f"environment without all of them. Install them with {hint}."

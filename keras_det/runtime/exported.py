@@ -11,6 +11,7 @@ import numpy as np
 from keras_det.data.resize import Transform, resize_image
 from keras_det.errors import DataError, suggest_path
 from keras_det.files import opening, other_kind, read_bytes, read_object
+from keras_det.names import OPENVINO_FILE
 from keras_det.runtime.detections import in_original_pixels, trim
 from keras_det.runtime.facts import (
     check_digest,
@@ -23,6 +24,7 @@ from keras_det.runtime.facts import (
 from keras_det.runtime.libraries import cores, litert_interpreter
 from keras_det.runtime.lite_model import TAIL_SUFFIX, LiteModel, tail_of
 from keras_det.runtime.onnx_model import OnnxModel
+from keras_det.runtime.openvino_model import OpenVinoModel
 from keras_det.runtime.pixels import as_shown
 from keras_det.runtime.running import Runner, RunningDetector, named
 from keras_det.runtime.saved_model import LABELS, THRESHOLDS, SavedModel
@@ -30,11 +32,12 @@ from keras_det.types import Detections
 from keras_det.words import counted
 
 SUFFIXES = (".tflite", ".onnx")
+ONNX_ENGINES = ("onnx", "openvino")
 RUNS, AGAIN = "An exported file must run", "Export the model again with `keras-det export`."
 # Raw outputs of a SavedModel whose last axis has one place per class.
 COUNTING = ("class_logits", "top_left_heatmaps")
 NO_BOXES = (
-    "A {kind} file must return boxes. Received: {path}, which returns raw outputs. Export the "
+    "An exported file must return boxes. Received: {path}, which returns raw outputs. Export the "
     'model with postprocess="{postprocess}".'
 )
 
@@ -46,7 +49,7 @@ class ExportedDetector(RunningDetector):
 
     Attributes:
         path: the file or folder.
-        engine: the library that runs it: "litert", "onnx" or "tensorflow".
+        engine: the library that runs it: "litert", "onnx", "openvino" or "tensorflow".
         class_names: index k means `class_names[k]`.
         image_size: (height, width) of the network's input in pixels.
         score_threshold: threshold of the decoder in the file; None if it is not known.
@@ -88,11 +91,11 @@ class ExportedDetector(RunningDetector):
 
 
 class FileDetector(ExportedDetector):
-    """A TFLite or ONNX file. Its network has one input size, and images are resized to it here.
+    """A model whose network has one input size: TFLite, ONNX, OpenVINO. Images are resized here.
 
     Args:
-        path: of the file.
-        engine: "litert" or "onnx".
+        path: of the file or folder.
+        engine: "litert", "onnx" or "openvino".
         runner: runs the file.
         facts: `class_names`, `preprocessing`, `decoding` and, optional, `score_thresholds`, as in a
             certificate.
@@ -170,7 +173,7 @@ class FolderDetector(ExportedDetector):
         return named(found, self.class_names, score_threshold, self.path)
 
 
-def load_exported(path: str | os.PathLike) -> ExportedDetector:
+def load_exported(path: str | os.PathLike, engine: str | None = None) -> ExportedDetector:
     """Opens an exported file for `detect`.
 
         keras_det.load_exported("model.tflite").detect("photo.jpg", score_threshold=0.3)
@@ -180,10 +183,12 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
     folder, and after postprocess="split" also its `.tail.tflite`.
 
     Args:
-        path: a `.tflite` or `.onnx` file, or the folder of a SavedModel, written by
-            `keras_det.export`.
+        path: a `.tflite` or `.onnx` file, or the folder of a SavedModel or of an export for
+            OpenVINO, written by `keras_det.export`.
+        engine: of an `.onnx` file: "onnx", the default, or "openvino". The others have one engine.
 
     Raises:
+        ValueError: this engine does not run the file.
         DataError: there is no such file; it is damaged or returns raw outputs; a file that it
             needs is missing; a file is not the one that the certificate beside it describes; what
             the file says about itself is wrong; or the package that runs it is not installed.
@@ -195,6 +200,13 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
             "model with keras_det.export or `keras-det export`."
         )
     refuse_other_kinds(path)
+    if engine is not None and not (path.suffix == ".onnx" and engine in ONNX_ENGINES):
+        raise ValueError(
+            f"`engine` must be one of {', '.join(ONNX_ENGINES)}, and only for .onnx files. "
+            f"Received: {engine!r} for {path}. Leave it out."
+        )
+    if (path / OPENVINO_FILE).exists():
+        return _open_onnx(path, "openvino")
     if path.is_dir():
         return _open_saved_model(path)
     if path.name.endswith(TAIL_SUFFIX):
@@ -206,7 +218,7 @@ def load_exported(path: str | os.PathLike) -> ExportedDetector:
     if path.suffix == ".tflite":
         return _open_tflite(path)
     if path.suffix == ".onnx":
-        return _open_onnx(path)
+        return _open_onnx(path, engine or "onnx")
     keras = ' Open it with keras_det.load_model("…").' if path.suffix == ".keras" else ""
     raise DataError(
         f"An exported file must be a {' or '.join(SUFFIXES)} file or the folder of a SavedModel. "
@@ -235,7 +247,7 @@ def _open_tflite(path: pathlib.Path) -> ExportedDetector:
             f"Received: {path} ({error}). Copy the certificate there, or export the model again "
             "with `keras-det export`."
         ) from error
-    _check_boxes(runner.runners[-1].get_output_details(), ".tflite", path, "builtin")
+    _check_boxes(runner.runners[-1].get_output_details(), path, "builtin")
     return detector
 
 
@@ -249,23 +261,25 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
     return tail
 
 
-def _open_onnx(path: pathlib.Path) -> ExportedDetector:
+def _open_onnx(path: pathlib.Path, engine: str) -> ExportedDetector:
+    """Opens an ONNX file, or the folder of an export for OpenVINO."""
     certificate = certificate_of(path)
     if os.path.lexists(certificate):  # optional here: the file says all about itself
         cure = "Copy the certificate of this file there, or remove it."
         stated = read_object(certificate, cure).get("sha256")
         check_digest(path, stated, certificate.name)
-    runner = OnnxModel(path, cores())
+    runner: OnnxModel | OpenVinoModel
+    runner = OpenVinoModel(path, cores()) if engine == "openvino" else OnnxModel(path, cores())
     try:
-        detector = FileDetector(path, "onnx", runner, runner.properties())
+        detector = FileDetector(path, engine, runner, runner.properties())
     except DataError:
         raise
     except Exception as error:
         raise DataError(
-            "An .onnx file must have the properties class_names, preprocessing and decoding. "
+            "A model must have the properties class_names, preprocessing and decoding. "
             f"Received: {path} ({error}). Give a file that `keras-det export` wrote."
         ) from error
-    _check_boxes(runner.names, ".onnx", path, "nms")
+    _check_boxes(runner.names, path, "nms")
     return detector
 
 
@@ -342,6 +356,6 @@ def refuse_other_kinds(path: pathlib.Path) -> None:
         )
 
 
-def _check_boxes(outputs: Collection[str], kind: str, path: pathlib.Path, postprocess: str) -> None:
+def _check_boxes(outputs: Collection[str], path: pathlib.Path, postprocess: str) -> None:
     if not {"boxes", "locations"} & set(outputs):
-        raise DataError(NO_BOXES.format(kind=kind, path=path, postprocess=postprocess))
+        raise DataError(NO_BOXES.format(path=path, postprocess=postprocess))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_det.errors import DataError, suggest
-from keras_det.files import file_digest
+from keras_det.files import tree_digest
 from keras_det.names import RESIZE_MODES
 from keras_det.words import counted, printable
 
@@ -20,11 +20,11 @@ def check_digest(path: pathlib.Path, expected: object, certificate: str) -> None
     """Compares a file with the SHA-256 in its certificate.
 
     Args:
-        path: of the file.
+        path: of the file or folder.
         expected: the SHA-256 in the certificate, hexadecimal.
         certificate: name of the certificate, for the message.
     """
-    digest = file_digest(path)
+    digest = tree_digest(path)
     if digest != expected:
         raise DataError(
             "An exported file must have the SHA-256 that its certificate states. Received: "

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pathlib
 from typing import Any
 
 from keras_det.errors import DataError, install_hint
@@ -82,3 +83,47 @@ def onnx_session(model: str | os.PathLike | bytes, threads: int | None = None) -
             f"An .onnx file must be complete and undamaged. Received: {what} ({error}). Export it "
             "again with `keras-det export`."
         ) from error
+
+
+def openvino_network(model: pathlib.Path | bytes, threads: int | None = None) -> tuple[Any, Any]:
+    """Opens a model in OpenVINO, on the processor, in float32.
+
+    OpenVINO would choose bfloat16 on processors that have it. Its results differ.
+
+    Args:
+        model: path of an `.xml` or `.onnx` file, or the content of an ONNX file.
+        threads: int, or None for OpenVINO's default.
+
+    Returns:
+        The model as it was read, and compiled.
+
+    Raises:
+        DataError: openvino is not installed, or a file is damaged.
+    """
+    what = "a network" if isinstance(model, bytes) else os.fspath(model)
+    try:
+        import openvino
+    except ImportError:
+        raise DataError(
+            f"This model needs the package openvino. Received: {what}, without that package. "
+            f"Install it with {install_hint('openvino')}."
+        ) from None
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        core = openvino.Core()
+        network = core.read_model(model)
+        return network, core.compile_model(network, "CPU", settings)
+    except Exception as error:  # RuntimeError for most reasons
+        raise DataError(
+            "A model for OpenVINO must be complete and undamaged. Received: "
+            f"{what} ({_first_line(error)}). Export it again with `keras-det export`."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What OpenVINO says, without the places in its sources."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [type(error).__name__])[0].strip()

@@ -15,11 +15,12 @@ FLOORS = [
     {"tflite_file"},
     {"int8"},
     {"to_tflite", "to_saved_model", "to_onnx"},
+    {"to_openvino"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # These are above all rooms: the public names, what uses two formats, and what checks all of them.
 ABOVE = {"__init__", "engine_networks", "verifying"}
-PUBLIC = ("saved_model", "tflite", "onnx")
+PUBLIC = ("saved_model", "tflite", "onnx", "openvino")
 
 
 def names_imported(path):

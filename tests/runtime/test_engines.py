@@ -48,12 +48,20 @@ def converting(monkeypatch, networks):
     return calls
 
 
+def needs(engine):
+    for package in engines.NEEDS[engine]:
+        pytest.importorskip(
+            package, reason=f"the extra `{engines.EXTRAS[engine]}` is not installed"
+        )
+
+
 def with_engine(path, detector, engine, num_images):
     return engines.with_engine(detector, engine, path, num_images, engine_networks.network_for)
 
 
-@pytest.mark.parametrize("engine", ["litert", "onnx"])
+@pytest.mark.parametrize("engine", engines.NEEDS)
 def test_same_detections_and_converted_once(model, path, converting, engine):
+    needs(engine)
     (image,) = drawn_images(1, (90, 170), seed=9)
     expected = model.detect(image, score_threshold=0.05)
     for _ in range(2):
@@ -69,8 +77,9 @@ def test_same_detections_and_converted_once(model, path, converting, engine):
     assert kept == {FILES[engine], "engines.json"}
 
 
-@pytest.mark.parametrize("engine", ["litert", "onnx"])
+@pytest.mark.parametrize("engine", engines.NEEDS)
 def test_settings_of_the_decoder_change_the_detections(model, networks, engine):
+    needs(engine)
     made = EngineDetector(model, engine, networks[engine])
     (image,) = drawn_images(1, (90, 170), seed=9)
     default = made.detect(image, score_threshold=0.05)
@@ -112,6 +121,7 @@ def test_auto_measures_once_and_takes_the_fastest(model, path, converting, monke
         measured.append(detector)
         return next(times)
 
+    monkeypatch.setattr(engines, "installed", lambda: ["litert", "onnx"])
     monkeypatch.setattr(engines, "milliseconds", milliseconds)
     made, sentence = with_engine(path, model, "auto", engines.MIN_IMAGES)
     assert measured[0] is model and made is measured[2] and converting == ["litert", "onnx"]
@@ -160,8 +170,19 @@ def test_an_export_keeps_its_engine():
 
     exported = Exported()
     assert with_engine("x", exported, "auto", 1) == (exported, "Engine: tensorflow, the file's own")
-    with pytest.raises(DataError, match="has a fixed engine. Received: engine onnx for x"):
+    with pytest.raises(DataError, match="has a fixed engine; .* Received: engine onnx for x"):
         with_engine("x", exported, "onnx", 1)
+
+
+def test_an_onnx_file_can_run_in_openvino(model, tmp_path):
+    needs("openvino")
+    from keras_det import export, load_exported
+
+    export.onnx(model, tmp_path / "m.onnx")
+    made, sentence = with_engine(tmp_path / "m.onnx", load_exported(tmp_path / "m.onnx"), "auto", 1)
+    assert (made.engine, sentence) == ("onnx", "Engine: onnx, the file's own")
+    made, sentence = with_engine(tmp_path / "m.onnx", made, "openvino", 1)
+    assert (made.engine, sentence) == ("openvino", "Engine: openvino")
 
 
 def test_a_batch_and_an_image_file(model, networks, tmp_path):

@@ -1,0 +1,1 @@
+"""`export.openvino`: exports a detector to a model for OpenVINO."""
