@@ -263,11 +263,7 @@ def _tail_beside(path: pathlib.Path) -> pathlib.Path:
 
 def _open_onnx(path: pathlib.Path, engine: str) -> ExportedDetector:
     """Opens an ONNX file, or the folder of an export for OpenVINO."""
-    certificate = certificate_of(path)
-    if os.path.lexists(certificate):  # optional here: the file says all about itself
-        cure = "Copy the certificate of this file there, or remove it."
-        stated = read_object(certificate, cure).get("sha256")
-        check_digest(path, stated, certificate.name)
+    _check_certified(path)
     runner: OnnxModel | OpenVinoModel
     runner = OpenVinoModel(path, cores()) if engine == "openvino" else OnnxModel(path, cores())
     try:
@@ -283,6 +279,18 @@ def _open_onnx(path: pathlib.Path, engine: str) -> ExportedDetector:
     return detector
 
 
+def _check_certified(path: pathlib.Path) -> None:
+    """DataError for another file or folder than the certificate beside it describes.
+
+    The certificate is optional here: these exports say all about themselves.
+    """
+    certificate = certificate_of(path)
+    if os.path.lexists(certificate):
+        cure = "Copy the certificate of this export there, or remove it."
+        stated = read_object(certificate, cure).get("sha256")
+        check_digest(path, stated, certificate.name)
+
+
 def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
     for file in folder.rglob("*"):
         refuse_other_kinds(file)
@@ -291,6 +299,7 @@ def _open_saved_model(folder: pathlib.Path) -> ExportedDetector:
             f"The folder of a SavedModel must contain saved_model.pb. Received: {folder}. Give the "
             'folder that keras_det.export.saved_model wrote: "served/1", not "served".'
         )
+    _check_certified(folder)
     model, labels = SavedModel(folder), folder / LABELS
     if not {"images", "raw"} <= set(model.signatures) or not labels.is_file():
         raise DataError(

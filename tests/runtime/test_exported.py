@@ -250,6 +250,10 @@ def test_saved_models_of_someone_else_are_refused(model, tmp_path):
     certificate.write_text(json.dumps(content))
     thresholds = tmp_path / "served" / "1" / "assets.extra" / "score_thresholds.json"
     assert thresholds.read_text() == "null\n"
+    thresholds.write_text("null")
+    with pytest.raises(DataError, match=r"served/1 with .*, but 1.certificate.json states"):
+        keras_det.load_exported(tmp_path / "served" / "1")
+    certificate.unlink()  # what follows is said of the folder itself
     for damaged, message in (("[0.5", "be JSON"), ("[0.5]", "be 3 numbers"), ("\xff", "be JSON")):
         thresholds.write_text(damaged, encoding="latin-1")
         with pytest.raises(DataError, match=f"must {message}.* Received: "):
