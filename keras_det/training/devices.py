@@ -69,7 +69,7 @@ class Devices:
                 raise DataError(
                     f"All workers must run until the end. Received: no answer from {lost}, which "
                     "has ended or cannot be reached. Its own output says why. Start all workers "
-                    "again with --resume."
+                    "again, with --resume if the run has begun."
                 ) from error
             raise
         finally:

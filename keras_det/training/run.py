@@ -200,9 +200,10 @@ def train(
         use_deterministic_operations()
     alike = {"model": str(model), "deterministic": deterministic, "resume": resume}
     used = devices_for(model, devices, workers, alike)
+    aloud = printing(say)
     if used.sentence:
-        printing(say)(used.sentence)
-    say = printing(say) if used.chief else _say_nothing
+        aloud(used.sentence)
+    say = aloud if used.chief else _say_nothing
     free = recipe == AUTO and not resume and image_size is None and "image_size" not in options
     fitted = fitted_input(model, training_set) if free else None
     size = image_size if fitted is None else fitted.size
@@ -246,7 +247,7 @@ def train(
     )
     with contextlib.ExitStack() as until_the_end:
         until_the_end.enter_context(used.in_use())
-        request = until_the_end.enter_context(stopping_after_a_step(say))
+        request = until_the_end.enter_context(stopping_after_a_step(aloud))
         if resume and used.chief:  # nobody else may write while the states are read
             until_the_end.enter_context(run_lock(out, say))
         model, pipeline, chosen, state, running = _prepared(order)

@@ -6,6 +6,7 @@ import pathlib
 import time
 
 import keras
+import numpy as np
 
 from keras_det.data.pipeline import Pipeline
 from keras_det.layers.replicas import is_chief, strategy_of, sum_over_workers, worker_of
@@ -73,13 +74,29 @@ class SaveState(keras.callbacks.Callback):
         elif steps:
             running(self.model)
 
-    def _agreed(self, due: bool, wanted: bool) -> tuple[bool, bool]:
-        """Whether all workers save now (the chief decides) and stop now (if one is asked to)."""
+    def _agreed(self, due: bool = False) -> tuple[bool, list[int]]:
+        """Whether all workers save now (the chief decides), and which were asked to stop."""
         strategy = strategy_of(self.model)
-        if worker_of(strategy)[1] == 1:
-            return due, wanted
-        due, wanted = sum_over_workers(strategy, [due and is_chief(self.model), wanted]) > 0
-        return bool(due), bool(wanted)
+        worker, workers = worker_of(strategy)
+        asked = [float(self.request.wanted and i == worker) for i in range(workers)]
+        sums = sum_over_workers(strategy, [float(due and worker == 0), *asked])
+        return bool(sums[0]), np.flatnonzero(sums[1:]).tolist()
+
+    def _stop(self, asked: list[int]) -> None:
+        """Ends the training on all workers if some of them were asked to stop."""
+        if not asked:
+            return
+        if worker_of(strategy_of(self.model))[1] > 1:
+            names = " and ".join(f"worker {i}" for i in asked)
+            self.request.say(f"\nAll workers stop here, because {names} got a signal to stop.")
+        raise KeyboardInterrupt
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.request.together = worker_of(strategy_of(self.model))[1] > 1
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self.request.together = False
+        self._stop(self._agreed()[1])
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch, self.saved = epoch, None
@@ -90,24 +107,23 @@ class SaveState(keras.callbacks.Callback):
             self.saved = batch, time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self.request.in_step = False
         done = batch + 1
         if done == self.params.get("steps"):
-            self.request.epoch_ends = True
+            self.request.epoch_ends, self.request.in_step = True, False
             return  # the end of the epoch saves
         steps, since = self.saved or (0, time.monotonic())
         due = self.saving.steps is not None and done - steps >= self.saving.steps
         minutes = MINUTES if self.saving.minutes is None else self.saving.minutes
         due = due or time.monotonic() - since >= 60 * minutes
-        due, wanted = self._agreed(due, self.request.wanted)
-        if due or wanted:
+        due, asked = self._agreed(due)
+        if due or asked:
             self._save(self.epoch, done)
             self.saved = done, time.monotonic()
-        if wanted:
-            raise KeyboardInterrupt
+            asked = asked or self._agreed()[1]  # a signal may have come meanwhile
+        self.request.in_step = False
+        self._stop(asked)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._save(epoch + 1)
         self.request.epoch_ends = False
-        if self._agreed(False, self.request.wanted)[1]:
-            raise KeyboardInterrupt
+        self._stop(self._agreed()[1])

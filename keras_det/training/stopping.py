@@ -19,24 +19,26 @@ class StopRequest:
     """A handler of signals: Ctrl-C and SIGTERM stop a training where it can be saved.
 
     A step cannot be interrupted in the middle, and after it everything can be saved. After the last
-    step of an epoch, the epoch is measured and saved first. The second signal, and one that comes
-    at any other time, raises KeyboardInterrupt at once.
+    step of an epoch, the epoch is measured and saved first. Several workers must stop after the
+    same step, so between two steps a signal waits for the next one. The second signal, and one that
+    comes at any other time, raises KeyboardInterrupt at once.
 
     Attributes:
-        in_step: bool, whether a step is running; `SaveState` sets it.
+        in_step: bool, whether a step is running or saved; `SaveState` sets all three.
         epoch_ends: bool, whether the steps of an epoch are done and it is not saved yet.
+        together: bool, whether other workers train the same steps now.
         wanted: bool, whether a signal came at such a time.
     """
 
     def __init__(self, say: Callable[[str], object] = print) -> None:
-        self.in_step = self.epoch_ends = self.wanted = False
+        self.in_step = self.epoch_ends = self.together = self.wanted = False
         self.say = say
 
     def __call__(self, number: int = 0, frame: Any = None) -> None:
-        if self.wanted or not (self.in_step or self.epoch_ends):
+        if self.wanted or not (self.in_step or self.epoch_ends or self.together):
             raise KeyboardInterrupt
         self.wanted = True
-        what = "this step, to save it" if self.in_step else "the evaluation, to save this epoch"
+        what = "the evaluation, to save this epoch" if self.epoch_ends else "this step, to save it"
         self.say(f"\nStopping after {what}. Press Ctrl-C again to stop at once.")
 
 

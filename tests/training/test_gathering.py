@@ -25,11 +25,11 @@ def model(images):
 class Together:
     """Threads that stand for workers: `sum_over_workers` waits for all of them and adds."""
 
-    def __init__(self, monkeypatch, workers):
+    def __init__(self, monkeypatch, workers, module=gathering):
         self.workers, self.here = workers, threading.local()
         self.meet, self.given = threading.Barrier(workers, timeout=60), {}
-        monkeypatch.setattr(gathering, "worker_of", lambda _: (self.here.index, workers))
-        monkeypatch.setattr(gathering, "sum_over_workers", self.sum)
+        monkeypatch.setattr(module, "worker_of", lambda _: (self.here.index, workers))
+        monkeypatch.setattr(module, "sum_over_workers", self.sum)
 
     def sum(self, _, numbers):
         self.given[self.here.index] = np.array(numbers, "float64")

@@ -7,15 +7,18 @@ import threading
 import keras
 import pytest
 
+from keras_det.training import saving
 from keras_det.training.recipe import choose_recipe
 from keras_det.training.saving import SaveState
 from keras_det.training.stopping import (
+    StopRequest,
     advice,
     best_so_far,
     lowest_loss,
     saying_how_to_continue,
     stopping_after_a_step,
 )
+from tests.training.test_gathering import Together
 
 
 def test_sigterm_ends_like_ctrl_c(tmp_path):
@@ -80,6 +83,53 @@ def test_a_signal_while_an_epoch_is_measured_waits_until_it_is_saved(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             saver.on_epoch_end(0)
     assert (tmp_path / "epoch_0001.keras").exists()
+
+
+MOMENTS = ("before a step", "in a step", "agreeing", "measuring", "after an epoch", "at the end")
+
+
+# Worker 1 gets the signal in epoch 2: at step 1 of 2 where a moment is of a step.
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_to_one_worker_stops_all_after_the_same_step(monkeypatch, moment):
+    together, ends = Together(monkeypatch, 2, saving), {}
+
+    def worker(index):
+        lines, saved = [], []
+        request = StopRequest(lines.append)
+
+        def now(name, epoch=1, step=0):
+            if (index, name, epoch, step) == (1, moment, 1, 0):
+                request()
+
+        saver = SaveState("unused", request=request)
+        saver.set_model(None)
+        saver.set_params({"steps": 2})
+        saver._save = lambda epochs, steps=0: saved.append((epochs, steps))
+        agreed = saver._agreed
+        saver._agreed = lambda due=False: (now("agreeing", saver.epoch), agreed(due))[1]
+        try:
+            saver.on_train_begin()
+            for epoch in range(3):
+                saver.on_epoch_begin(epoch)
+                for step in range(2):
+                    now("before a step", epoch, step)
+                    saver.on_train_batch_begin(step)
+                    now("in a step", epoch, step)
+                    saver.on_train_batch_end(step)
+                now("measuring", epoch)
+                saver.on_epoch_end(epoch)
+                now("after an epoch", epoch)
+            now("at the end")
+            saver.on_train_end()
+        except KeyboardInterrupt:
+            ends[index] = saved[-1], lines
+
+    together.run(worker)
+    last = {"measuring": (2, 0), "after an epoch": (2, 1), "at the end": (3, 0)}
+    assert [ends[i][0] for i in range(2)] == [last.get(moment, (1, 1))] * 2
+    why = "\nAll workers stop here, because worker 1 got a signal to stop."
+    assert ends[0][1] == [why] and ends[1][1][-1] == why
+    assert ends[1][1][0].startswith("\nStopping after ")
 
 
 def test_what_is_saved_is_said(tmp_path):
