@@ -1,4 +1,4 @@
-"""How well anchors fit objects: the best overlap of every object, by NumPy alone."""
+"""How well anchors fit objects: best overlaps and numbers of positive cells, by NumPy alone."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -61,17 +61,68 @@ def best_overlaps(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarra
     Returns:
         float64 `(objects,)` in 0..1.
     """
-    x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    return overlaps_and_cells(boxes, levels, threshold=2.0)[0]
+
+
+def overlaps_and_cells(
+    boxes: np.ndarray, levels: Sequence[AnchorLevel], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The highest IoU of every box with any anchor, and how many cells have a positive anchor.
+
+    Args:
+        boxes, levels: as for `best_overlaps`.
+        threshold: IoU from which on an anchor is positive, above 0.
+
+    Returns:
+        float64 `(objects,)` in 0..1, and the number of cells `(objects,)`. On each level, only the
+        5 x 5 cells around the nearest one are counted, so numbers above 8 may be too small.
+    """
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    x1, y1, x2, y2 = corners.T
     area = (x2 - x1) * (y2 - y1)
-    best = np.zeros(len(x1))
+    best, cells = np.zeros(len(corners)), np.zeros(len(corners), np.int64)
     for level in levels:
         x, y = _nearest(level.x, (x1 + x2) / 2), _nearest(level.y, (y1 + y2) / 2)
-        for width, height in zip(level.widths, level.heights, strict=True):
+        positive = np.zeros((len(corners), 5, 5), bool)
+        for width, height in zip(level.widths.tolist(), level.heights.tolist(), strict=True):
             across = np.minimum(x2, x + width / 2) - np.maximum(x1, x - width / 2)
             down = np.minimum(y2, y + height / 2) - np.maximum(y1, y - height / 2)
             common = np.maximum(across, 0.0) * np.maximum(down, 0.0)
-            np.maximum(best, common / (area + width * height - common), out=best)
-    return best
+            overlaps = common / (area + width * height - common)
+            np.maximum(best, overlaps, out=best)
+            # No other anchor of this shape overlaps more than the nearest one.
+            rows = np.flatnonzero(overlaps >= threshold)
+            positive[rows] |= _reach(corners[rows], level, width, height, threshold)
+        cells += positive.sum(axis=(1, 2))
+    return best, cells
+
+
+def _reach(
+    corners: np.ndarray, level: AnchorLevel, width: float, height: float, threshold: float
+) -> np.ndarray:
+    """Which of the 5 x 5 anchors of one shape around each box reach the threshold."""
+    x1, y1, x2, y2 = corners.T
+    across = _common(_around(level.x, (x1 + x2) / 2), width, x1, x2)
+    down = _common(_around(level.y, (y1 + y2) / 2), height, y1, y2)
+    common = down[:, :, None] * across[:, None, :]
+    both = ((x2 - x1) * (y2 - y1) + width * height)[:, None, None]
+    return common >= threshold * (both - common)
+
+
+def _around(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The evenly spaced centres around each value, `(values, 5)`; NaN beyond the ends."""
+    step = centres[1] - centres[0] if len(centres) > 1 else 1.0
+    index = np.rint((values - centres[0]) / step).astype(np.int64).clip(0, len(centres) - 1)
+    index = index[:, None] + np.arange(-2, 3)
+    inside = (index >= 0) & (index < len(centres))
+    return np.where(inside, centres[index.clip(0, len(centres) - 1)], np.nan)
+
+
+def _common(centres: np.ndarray, side: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The length that intervals around `(n, 5)` centres have in common with `(n,)` intervals."""
+    shared = np.minimum(high[:, None], centres + side / 2)
+    shared -= np.maximum(low[:, None], centres - side / 2)
+    return np.nan_to_num(np.maximum(shared, 0.0))
 
 
 def holds_centre(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:

@@ -10,7 +10,7 @@ from keras_det.data.augment import AUGMENTS
 from keras_det.layers.anchor_generator import AnchorGenerator
 from keras_det.models import EfficientDet
 from keras_det.targets import AnchorTargets, ATSSTargets
-from keras_det.training.anchor_fit import JITTER, fit_anchors
+from keras_det.training.anchor_fit import JITTER, Fit, fit_anchors
 from tests.doctor.made import dataset_of
 
 SIZE = (128, 128)
@@ -42,9 +42,9 @@ def data_of(*boxes):
 
 
 def brute_force(boxes, generator):
-    """Mean of the best IoU with any anchor, and the share of at least 0.5, in three sizes."""
+    """Mean best IoU with any anchor, share of at least 0.5, spread over cells; see `Fit`."""
     anchors = generator.anchors(SIZE).astype(float)
-    best = []
+    overlaps = []
     for factor in JITTER:
         centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
         scaled = np.concatenate([centre - factor * half, centre + factor * half], axis=1)
@@ -52,9 +52,12 @@ def brute_force(boxes, generator):
         ends = np.minimum(anchors[None, :, 2:], scaled[:, None, 2:])
         common = np.prod(np.maximum(ends - corners, 0), axis=-1)
         areas = [np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (scaled, anchors)]
-        best.append((common / (areas[0][:, None] + areas[1][None] - common)).max(axis=1))
-    best = np.concatenate(best)
-    return best.mean(), (best >= 0.5).mean()
+        overlaps.append(common / (areas[0][:, None] + areas[1][None] - common))
+    overlaps = np.concatenate(overlaps)
+    best = overlaps.max(axis=1)
+    positive = (overlaps >= 0.5).reshape(len(best), -1, generator.num_anchors_per_cell)
+    cells = positive.any(axis=2).sum(axis=1)
+    return best.mean(), (best >= 0.5).mean(), (np.log1p(np.minimum(cells, 6)) / np.log(7)).mean()
 
 
 def test_small_flat_objects_get_small_flat_anchors():
@@ -75,7 +78,7 @@ def test_no_anchors_of_a_grid_fit_better():
     for scale in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0):
         for ratios in ((1.0, 2.0, 0.5), (1.0, 0.7, 1.4), (0.5, 0.7, 1.2)):
             found = brute_force(boxes, AnchorGenerator((3, 4, 5), scale, 3, ratios))
-            assert sum(found) <= fitted.after.score + 0.01, (scale, ratios)
+            assert Fit(*found).score <= fitted.after.score + 0.02, (scale, ratios)
 
 
 def test_a_rare_class_counts_as_much_as_a_common_one():
@@ -83,7 +86,7 @@ def test_a_rare_class_counts_as_much_as_a_common_one():
     fitted = fit_anchors(data_of(rare, common), model_with(AnchorGenerator((3, 4, 5), 4.0)))
     assert fitted.arguments["anchor_scale"] < 2.5
     assert fitted.before.reached == pytest.approx(0.5, abs=0.05)  # the common class: half of all
-    assert fitted.after.reached > 0.9
+    assert fitted.after.reached > 0.75
 
 
 def test_anchors_that_fit_are_kept():
