@@ -19,7 +19,9 @@ FLOORS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
-OPEN_TO_ALL = {"errors", "files", "names", "types", "saved_names", "lazy_names", "words"}
+OPEN_TO_ALL = {
+    "errors", "files", "interrupts", "lazy_names", "names", "saved_names", "types", "words",
+}  # fmt: skip
 OPEN_TO_ALL |= {"last_used", "run_folder", "results"}
 # What `keras_det/__init__.py` defines itself, and where its other names live.
 PUBLIC_HOMES = {"__version__": "errors", "EfficientDet": "models", "load_model": "models"}

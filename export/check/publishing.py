@@ -1,17 +1,40 @@
 """Moves an export to its final name after its check."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
+from keras_det.files import staging
+from keras_det.interrupts import stop_if_asked, stoppable
 from keras_det.words import printable
 
 # First sentence of the error of `keras_det.files.staging`.
 NEW = "The export must not exist yet"
+
+
+@contextlib.contextmanager
+def exporting(
+    path: str | os.PathLike, wanted: int = 0
+) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """Yields `(final path, path to write to)`; whatever ends the export, nothing else is left.
+
+    Ctrl-C and SIGTERM end it at the latest before the next image of the check, and before
+    `publish`.
+
+    Args:
+        path: a file or folder that does not exist yet.
+        wanted: about how many bytes will be written.
+
+    Raises:
+        DataError, DiskFull: as of `keras_det.files.staging`.
+    """
+    with stoppable(), staging(path, NEW, wanted) as paths:
+        yield paths
 
 
 def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str | bytes]) -> None:
@@ -23,6 +46,7 @@ def publish(artefact: pathlib.Path, final: pathlib.Path, beside: dict[str, str |
         beside: contents of more files by suffix. They are written to `<final><suffix>` before the
             export appears.
     """
+    stop_if_asked()
     for suffix, text in beside.items():
         temporary = artefact.parent / f"{artefact.name}{suffix}"
         temporary.write_bytes(text.encode() if isinstance(text, str) else text)

@@ -17,6 +17,7 @@ from keras_det.export.check.evidence import Evidence, fill_of
 from keras_det.export.check.matching import SCORE_THRESHOLD, Matching, match
 from keras_det.export.check.raw_errors import RawErrors
 from keras_det.export.check.report import Comparison, describe_precision
+from keras_det.interrupts import stop_if_asked
 from keras_det.models import Detector
 from keras_det.models.compiled import compiled
 from keras_det.runtime.detections import in_original_pixels, trim
@@ -306,6 +307,7 @@ def compare(model: Detector, artefact: Artefact, images: Evidence, budget: Budge
     """
     check = Check(model, artefact, budget)
     for image, truth in images:
+        stop_if_asked()
         check.add(image, truth)
     if not check.num_images:
         raise DataError(

@@ -9,12 +9,12 @@ from keras_det.export.check.artefact import FileArtefact
 from keras_det.export.check.budget import Budget, check_budget
 from keras_det.export.check.certificate import certify
 from keras_det.export.check.evidence import check_images
-from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.publishing import exporting, labels_text, publish
 from keras_det.export.check.report import ExportReport
 from keras_det.export.network.graph import exportable
 from keras_det.export.to_onnx.conversion import convert, onnx_libraries
 from keras_det.export.to_onnx.graph_edits import without_outputs
-from keras_det.files import staging, write_staged
+from keras_det.files import write_staged
 from keras_det.models import Detector
 from keras_det.names import ONNX_POSTPROCESS
 from keras_det.runtime.onnx_model import OnnxModel
@@ -67,7 +67,7 @@ def onnx(
     model, notes = exportable(model, image_size)
     pictures = check_images(images, model)
     decoder = model.decoder(exported=True, **SETTINGS) if postprocess == "nms" else None
-    with staging(path, NEW) as (final, artefact):
+    with exporting(path) as (final, artefact):
         opened = convert(model, decoder)
         describe(opened, model, decoder)
         content = without_outputs(opened, model.output if decoder else ())

@@ -10,12 +10,12 @@ from keras_det.export.check.artefact import FileArtefact
 from keras_det.export.check.budget import Budget, check_budget
 from keras_det.export.check.certificate import certify
 from keras_det.export.check.evidence import check_images
-from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.publishing import exporting, labels_text, publish
 from keras_det.export.check.report import ExportReport
 from keras_det.export.network.graph import exportable
 from keras_det.export.to_onnx.conversion import convert
 from keras_det.export.to_onnx.onnx import SETTINGS, check_postprocess, properties_of
-from keras_det.files import room_for, staging
+from keras_det.files import room_for
 from keras_det.models import Detector
 from keras_det.names import OPENVINO_FILE
 from keras_det.runtime.openvino_model import SECTIONS, OpenVinoModel
@@ -62,7 +62,7 @@ def openvino(
     model, notes = exportable(model, image_size)
     pictures = check_images(images, model)
     decoder = model.decoder(exported=True, **SETTINGS) if postprocess == "nms" else None
-    with staging(path, NEW) as (final, artefact):
+    with exporting(path) as (final, artefact):
         content = convert(model, decoder).SerializeToString()
         with room_for(path, 2 * len(content)):
             write(model, decoder, content, artefact)

@@ -9,13 +9,12 @@ from keras_det.data.pixel_limit import MAX_SERVED_PIXELS, pixel_limit
 from keras_det.export.check.budget import Budget, check_budget
 from keras_det.export.check.certificate import certify
 from keras_det.export.check.evidence import check_images
-from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.publishing import exporting, labels_text, publish
 from keras_det.export.check.report import ExportReport
 from keras_det.export.network.graph import exportable, frozen_network, save
 from keras_det.export.to_saved_model.artefact import ServedModel
 from keras_det.export.to_saved_model.signatures import signatures
 from keras_det.export.to_saved_model.warmup import check_warmup, replay, write_warmup
-from keras_det.files import staging
 from keras_det.models import Detector
 from keras_det.runtime.saved_model import THRESHOLDS
 
@@ -73,7 +72,7 @@ def saved_model(
     model, notes = exportable(model)
     pictures = check_images(images, model)
     weights = 4 * model.count_params()
-    with staging(path, NEW, weights) as (final, artefact):
+    with exporting(path, weights) as (final, artefact):
         write(model, artefact, warmup, max_pixels)
         served = ServedModel(artefact)
         if warmup:

@@ -10,7 +10,7 @@ from keras_det.export.check.artefact import FileArtefact
 from keras_det.export.check.budget import Budget, check_budget
 from keras_det.export.check.certificate import certify
 from keras_det.export.check.evidence import Evidence, check_images
-from keras_det.export.check.publishing import NEW, labels_text, publish
+from keras_det.export.check.publishing import exporting, labels_text, publish
 from keras_det.export.check.report import Comparison, ExportReport
 from keras_det.export.check.verify import compare
 from keras_det.export.int8.calibration import calibration_pixels
@@ -30,7 +30,7 @@ from keras_det.export.to_tflite.decoders import (
     make_decoder,
 )
 from keras_det.export.to_tflite.options import Options
-from keras_det.files import staging, write_staged
+from keras_det.files import write_staged
 from keras_det.models import Detector
 from keras_det.runtime.detections import OPERATOR_OUTPUTS
 from keras_det.runtime.libraries import any_interpreter
@@ -137,7 +137,7 @@ def tflite(
     model, notes = options.prepared(model, image_size)
     pictures = check_images(images, model, channels)
     decoder = make_decoder(model, postprocess, metadata, score_threshold, iou_threshold)
-    with staging(path, NEW) as (final, artefact):
+    with exporting(path) as (final, artefact):
         network = _network(model, decoder, options, pictures, budget)
         if postprocess == "split":
             file = _split(model, network.content)
