@@ -24,8 +24,8 @@ _STATE = _State()
 def stoppable() -> Iterator[None]:
     """Remembers that Ctrl-C or SIGTERM came, so that `stop_if_asked` can raise it again.
 
-    TensorFlow calls back into Python from C++, and an exception that a signal raises there can be
-    lost. SIGTERM raises SystemExit(143) here instead of ending the process at once, so that what
+    TensorFlow calls back into Python from C++. An exception that a signal raises there can be lost,
+    or become another one, which is replaced by that of the signal. SIGTERM raises SystemExit(143) here instead of ending the process at once, so that what
     was begun is removed. Handlers of the caller stay in charge: if there is one, it is kept. In
     other threads than the main one, where no signal is handled, this does nothing.
     """
@@ -39,6 +39,9 @@ def stoppable() -> Iterator[None]:
     _STATE.depth, _STATE.wanted = 1, None
     try:
         yield
+    except Exception as error:
+        stop_if_asked(error)  # a library may raise something else in its place
+        raise
     finally:
         _STATE.depth, _STATE.wanted = 0, None
         for number, handler in kept.items():
@@ -50,7 +53,7 @@ def _remember(number: int, frame: FrameType | None) -> None:
     raise _STATE.wanted
 
 
-def stop_if_asked() -> None:
+def stop_if_asked(cause: Exception | None = None) -> None:
     """Raises the KeyboardInterrupt or SystemExit of a signal that came, and was swallowed."""
     if _STATE.wanted is not None:
-        raise _STATE.wanted
+        raise _STATE.wanted from cause

@@ -39,6 +39,15 @@ def test_a_signal_that_was_swallowed_ends_the_export_and_leaves_nothing(tmp_path
     stop_if_asked()  # nothing is left of it
 
 
+def test_an_error_that_a_library_made_of_a_signal_is_the_signal(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as raised, exporting(tmp_path / "m.tflite"):
+        swallowing(signal.SIGINT)
+        raise SystemError("bad argument to internal function")
+    assert "bad argument" in str(raised.value.__cause__)
+    with pytest.raises(SystemError), exporting(tmp_path / "m.tflite"):
+        raise SystemError("without a signal")
+
+
 def test_without_a_signal_the_export_appears(tmp_path):
     with exporting(tmp_path / "m.tflite") as (final, artefact):
         artefact.write_bytes(b"content")
