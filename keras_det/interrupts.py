@@ -25,9 +25,10 @@ def stoppable() -> Iterator[None]:
     """Remembers that Ctrl-C or SIGTERM came, so that `stop_if_asked` can raise it again.
 
     TensorFlow calls back into Python from C++. An exception that a signal raises there can be lost,
-    or become another one, which is replaced by that of the signal. SIGTERM raises SystemExit(143) here instead of ending the process at once, so that what
-    was begun is removed. Handlers of the caller stay in charge: if there is one, it is kept. In
-    other threads than the main one, where no signal is handled, this does nothing.
+    or become another one, which is replaced by that of the signal. SIGTERM raises SystemExit(143)
+    here instead of ending the process at once, so that what was begun is removed. Handlers of the
+    caller stay in charge: if there is one, it is kept. In other threads than the main one, where no
+    signal is handled, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread() or _STATE.depth:
         yield
