@@ -326,9 +326,10 @@ def write_splits(
 def write_records(writer: Callable[..., Any], splits: "dict[str, Dataset]", out: str) -> None:
     """Writes TFRecord files of all splits, completely or not at all."""
     from keras_det.files import staging
+    from keras_det.interrupts import stoppable
 
     start_keras()
-    with staging(out, "OUT must not exist yet") as (final, unfinished):
+    with stoppable(), staging(out, "OUT must not exist yet") as (final, unfinished):
         unfinished.mkdir()
         for name, dataset in splits.items():
             writer(dataclasses.replace(dataset, split=name or None), unfinished)

@@ -18,6 +18,7 @@ from keras_det.data.image_names import stem
 from keras_det.data.splitting import names_in_folder
 from keras_det.errors import DataError, suggest
 from keras_det.files import staging
+from keras_det.interrupts import stoppable
 from keras_det.words import counted
 
 # What a writer takes: a data set, or one for each split.
@@ -90,7 +91,10 @@ def write(
     plan = _plan(splits, images, progress, one_file_per_image)
     if one_file_per_image:
         _check_repeated(plan)
-    with staging(folder, "The folder to write must not exist yet") as (final, unfinished):
+    with (
+        stoppable(),
+        staging(folder, "The folder to write must not exist yet") as (final, unfinished),
+    ):
         unfinished.mkdir()
         fill(plan, unfinished)
         _place_images(plan, unfinished / image_folder)

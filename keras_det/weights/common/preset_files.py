@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from keras_det.errors import DataError, install_hint, suggest_path
 from keras_det.files import file_digest, opening, read_object, staging, write_json, write_whole
+from keras_det.interrupts import stoppable
 from keras_det.names import HUGGING_FACE
 from keras_det.names import PRESET_WEIGHTS as WEIGHTS
 from keras_det.weights.common.keras_file import check_config
@@ -132,7 +133,10 @@ def write_preset(
     Raises:
         DataError: `preset_dir` exists and is not an empty folder.
     """
-    with staging(preset_dir, "A preset must go to a new or empty folder") as (final, folder):
+    with (
+        stoppable(),
+        staging(preset_dir, "A preset must go to a new or empty folder") as (final, folder),
+    ):
         folder.mkdir()
         write_weights(str(folder / WEIGHTS))
         metadata = {**metadata, DIGEST: file_digest(folder / WEIGHTS)}
