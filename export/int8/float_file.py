@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_det.export.int8.float_outputs import reshape_outputs
 from keras_det.export.int8.quantizer import quantizer_library
 from keras_det.export.tflite_file.schema import name_of, read, schema, write
 from keras_det.keras_private import all_layers
@@ -34,8 +35,9 @@ class FloatFile:
     """A float32 TFLite file whose network can be quantised layer by layer.
 
     A layer is identified by the first two names of its path in the Keras model, such as
-    "bifpn/cell0_node2" or "class_head/prediction". It includes its activation and the resizing of
-    its inputs. All levels of a head count as one layer, and so does each block of a backbone.
+    "bifpn/cell0_node2" or "class_head/prediction". If it computes a whole raw output, it has the
+    name of the output. It includes its activation and the resizing of its inputs. All levels of a
+    head count as one layer, and so does each block of a backbone.
 
     Args:
         content: TFLite file with one subgraph and one signature, which returns the raw outputs.
@@ -53,15 +55,19 @@ class FloatFile:
         self.raw_outputs = list(model.output)
         known = {layer.name for layer in all_layers(model)}
         parsed = read(content)
+        ends = reshape_outputs(parsed, self.raw_outputs, JOINING)
         (graph,), (signature,) = parsed.subgraphs, parsed.signatureDefs
         outputs = {each.name.decode(): each.tensorIndex for each in signature.outputs}
         kinds = [name_of(parsed, each) for each in graph.operators]
         network = _network(graph, kinds, [int(outputs[name]) for name in self.raw_outputs])
         owners = {}
         for i, operator in enumerate(graph.operators):
-            first = graph.tensors[operator.outputs[0]].name.decode()
-            owner = layer_name(first, known) if i in network else TAIL
-            owners.update({int(tensor): owner for tensor in operator.outputs})
+            tensor = int(operator.outputs[0])
+            owner = TAIL
+            if i in network:
+                name = graph.tensors[tensor].name.decode()
+                owner = ends.get(tensor) or layer_name(name, known)
+            owners.update({int(each): owner for each in operator.outputs})
         kept = {int(tensor) for tensor in (*graph.inputs, *graph.outputs)}
         for i, tensor in enumerate(graph.tensors):
             if i not in kept or i in owners:

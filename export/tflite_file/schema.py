@@ -101,3 +101,25 @@ def add_operator_code(model: Any, kind: int, version: int) -> int:
     code.deprecatedBuiltinCode = min(kind, 127)  # an 8-bit field: 127 for all later operators
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
+
+
+def add_constant(model: Any, graph: Any, values: np.ndarray, name: str) -> int:
+    """Adds a constant tensor to a graph, and returns its index.
+
+    Args:
+        model: `ModelT`.
+        graph: `SubGraphT` of it.
+        values: int32.
+        name: the beginning of the tensor's name.
+    """
+    classes = schema()
+    buffer = classes.BufferT()
+    buffer.data = np.frombuffer(values.astype("<i4").tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    tensor = classes.TensorT()
+    tensor.name = f"{name}_{len(graph.tensors)}".encode()
+    tensor.shape = np.array(values.shape, "i4")
+    tensor.type, tensor.buffer = classes.TensorType.INT32, len(model.buffers) - 1
+    tensor.hasRank, tensor.quantization = True, classes.QuantizationParametersT()
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1

@@ -4,7 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.export.tflite_file.schema import add_operator_code, kind_of, read, schema, write
+from keras_det.export.tflite_file.schema import (
+    add_constant,
+    add_operator_code,
+    kind_of,
+    read,
+    schema,
+    write,
+)
 
 
 def with_resizes(content: bytes) -> bytes:
@@ -37,7 +44,7 @@ def _resize(model: Any, graph: Any, code: int, first: Any, second: Any) -> Any:
     classes = schema()
     operator = classes.OperatorT()
     operator.opcodeIndex = code
-    size = _constant(model, graph, _size(graph, second))
+    size = add_constant(model, graph, _size(graph, second), "size")
     operator.inputs = np.array([first.inputs[0], size], "i4")
     operator.outputs = second.outputs
     operator.builtinOptionsType = classes.BuiltinOptions.ResizeNearestNeighborOptions
@@ -81,20 +88,6 @@ def _is_nearest(model: Any, graph: Any, first: Any, second: Any) -> bool:
 
 def _size(graph: Any, gather: Any) -> np.ndarray:
     return np.array(graph.tensors[gather.outputs[0]].shape[1:3], "<i4")
-
-
-def _constant(model: Any, graph: Any, values: np.ndarray) -> int:
-    """Adds a constant tensor, and returns its index."""
-    classes = schema()
-    buffer = classes.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor = classes.TensorT()
-    tensor.name, tensor.shape = f"size_{len(graph.tensors)}".encode(), np.array(values.shape, "i4")
-    tensor.type, tensor.buffer = classes.TensorType.INT32, len(model.buffers) - 1
-    tensor.hasRank, tensor.quantization = True, classes.QuantizationParametersT()
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
 
 
 def _place(operators: list[Any], operator: Any) -> int:

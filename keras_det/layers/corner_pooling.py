@@ -42,17 +42,22 @@ def running_maximum(x: Tensor, axis: int, reverse: bool = False) -> Tensor:
     block = next((b for b in range(block, max(1, block // 2), -1) if size % b == 0), block)
     missing = -size % block
     blocks = (size + missing) // block
-    lowest = -math.inf
     rows = ops.reshape(x, (-1, size, inner))
     if missing:
+        # At the end of the scan: these values reach no other, and are cut off again.
         edge = (missing, 0) if reverse else (0, missing)
-        rows = ops.pad(rows, ((0, 0), edge, (0, 0)), constant_values=lowest)
+        rows = ops.pad(rows, ((0, 0), edge, (0, 0)))
     rows = ops.reshape(rows, (-1, blocks, block, inner))
     inside = _scan(ops.unstack(rows, block, axis=2), reverse)
-    ends = ops.unstack(inside[0 if reverse else -1], blocks, axis=1)
-    before = _scan(ends, reverse)
-    nothing = ops.full_like(before[0], lowest)
-    before = [*before[1:], nothing] if reverse else [nothing, *before[:-1]]
+    # Nothing is before the first block: its first value is in all of its maxima anyway. A constant
+    # would do as well, but 8-bit files cannot hold -infinity; nor may they split off what nobody
+    # uses, the last value of the last block.
+    first = inside[-1][:, -1] if reverse else inside[0][:, 0]
+    before = [first]
+    if blocks > 1:
+        ends = inside[0][:, 1:] if reverse else inside[-1][:, :-1]
+        others = _scan(ops.unstack(ends, blocks - 1, axis=1), reverse)
+        before = [*others, first] if reverse else [first, *others]
     before = ops.expand_dims(ops.stack(before, axis=1), axis=2)
     out = ops.maximum(before, ops.stack(inside, axis=2))
     out = ops.reshape(out, (-1, size + missing, inner))
