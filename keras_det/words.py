@@ -1,7 +1,7 @@
 """Words that several parts put into their sentences, and text that is safe to print."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 # Control characters, line breaks, marks that turn the direction of writing, and halves of
 # characters, as which Python reads file names that are no UTF-8.
@@ -17,6 +17,12 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
         plural: of the noun, if it is not the noun with an s.
     """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def either(words: Sequence[str]) -> str:
+    """Words as a choice: "a", "a or b", "a, b or c"."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -21,7 +21,7 @@ from keras_det.errors import DataError
 from keras_det.export.check.publishing import labels_text
 from keras_det.runtime.facts import checked_names
 from keras_det.training import train
-from keras_det.words import UNPRINTABLE, printable, printing
+from keras_det.words import UNPRINTABLE, either, printable, printing
 from tests.helpers import tiny_parts
 
 RED = "\x1b[31mred\x1b[0m\nx"
@@ -160,3 +160,10 @@ def test_every_unprintable_character_is_one():
     found = [chr(i) for i in range(0x110000) if UNPRINTABLE.match(chr(i))]
     assert len(found) == 32 + 33 + 2 + 5 + 4 + 0x800
     assert not any(each.isprintable() for each in found)
+
+
+@pytest.mark.parametrize(
+    "given, text", [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")]
+)
+def test_a_choice(given, text):
+    assert either(given) == text

@@ -27,6 +27,7 @@ from keras_det.names import (
     QUANTIZE_CHOICES,
     TFLITE_POSTPROCESS,
 )
+from keras_det.words import either
 
 if TYPE_CHECKING:
     from keras_det.data import Dataset
@@ -211,7 +212,7 @@ def check_postprocess(kind: str, postprocess: str | None) -> None:
     choices = POSTPROCESS.get(kind)
     advice = f"choose one of {', '.join(choices)}" if choices else f"export --to {owners[0]}"
     raise DataError(
-        f"--postprocess {postprocess} is for --to {' or '.join(owners)}. Received: "
+        f"--postprocess {postprocess} is for --to {either(owners)}. Received: "
         f"--postprocess {postprocess} with {kind}. Leave it out, or {advice}."
     )
 

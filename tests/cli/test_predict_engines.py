@@ -132,7 +132,7 @@ def test_predict_refuses_what_a_file_cannot_do(refused, model, picture, tmp_path
     path = tmp_path / "x.tflite"
     export.tflite(model, path)
     message = refused("predict", path, picture[1], "--engine", "onnx", "--out", tmp_path / "found")
-    assert "An exported file has a fixed engine. Received: engine onnx" in message
+    assert "an ONNX file also runs with openvino. Received: engine onnx" in message
 
 
 def test_predict_refuses_a_threshold_below_the_files(run, model, picture, tmp_path):

@@ -173,7 +173,7 @@ def test_quantised_saved_model(refused):
     message = refused("export", "m.keras", "--postprocess", "mediapipe")
     assert "--postprocess mediapipe is for --to tflite. Received: --postprocess medi" in message
     message = refused("export", "m.keras", "--postprocess", "none")
-    assert "--postprocess none is for --to tflite or onnx. " in message
+    assert "--postprocess none is for --to tflite, onnx or openvino. " in message
     assert "with saved_model. Leave it out, or export --to tflite." in message
     message = refused("export", "m.keras", "--to", "onnx", "--postprocess", "builtin")
     assert "--postprocess builtin with onnx. Leave it out, or choose one of nms, none." in message
